@@ -1,0 +1,34 @@
+# make repro: the whole pipeline on the shipped sample. make test: all tests. make check: format, lint, types.
+# Each makes .venv by itself, with pip, from pyproject.toml and the versions in requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro test fast check clean
+
+repro: $(VENV)/ready
+	dvc repro
+	@cat metrics/compare.md
+
+test: $(VENV)/ready
+	python -m pytest -n 2
+
+fast: $(VENV)/ready
+	python -m pytest -n 2 -m "not slow"
+
+check: $(VENV)/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+$(VENV)/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch torchvision -c requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pipeline,dev]" -c requirements.lock
+	@touch $@
+
+clean:
+	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

@@ -1,0 +1,43 @@
+"""Stage paint: the test selfies, plain and on test backgrounds -> data/paint/<method>, by the product's function."""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from portraitist import manifest
+from portraitist.augment import TEST_BACKGROUNDS
+from portraitist.avatar import Portraitist
+from portraitist.params import CropParams, load_or_exit
+from portraitist.pictures import decode, encode
+from portraitist.shards import Shards, ShardWriter
+
+
+def main(
+    params: CropParams,
+    model: Path,
+    pretrained: Path,
+    crops: Path,
+    masks: Path,
+    split: Path,
+    turned: Path,
+    dest: Path,
+) -> None:
+    """Paint each test selfie nine times: as it is, and on every background."""
+    portraitist = Portraitist.open(model, pretrained)
+    pictures, given, backgrounds = Shards(crops), Shards(masks), Shards(turned)
+    people = manifest.read(split)
+    tested = sorted(people.loc[(people["kind"] == "selfies") & (people["part"] == "test"), "id"])
+    with ShardWriter(dest, params.shard_size) as shards:
+        for picture in tqdm(tested, f"paint {model.stem}", disable=None):
+            seen = [decode(pictures.read(picture, "png"))]
+            seen += [decode(backgrounds.read(picture, f"{name}.png")) for name in TEST_BACKGROUNDS]
+            mask = [decode(given.read(picture, "png"))]
+            mask += [decode(backgrounds.read(picture, f"{name}.mask.png")) for name in TEST_BACKGROUNDS]
+            endings = ["png", *(f"{name}.png" for name in TEST_BACKGROUNDS)]
+            painted = map(encode, portraitist.paint_squares(seen, mask))
+            shards.add(picture, dict(zip(endings, painted, strict=True)))
+
+
+if __name__ == "__main__":
+    main(load_or_exit(CropParams, "crop"), *map(Path, sys.argv[1:]))

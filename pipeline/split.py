@@ -1,0 +1,33 @@
+"""Stage split: who is trained on, looked at, and tested on -> data/split.csv; the leaks, which must be none."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from portraitist import manifest
+from portraitist.params import SplitParams, load_or_exit
+from portraitist.split import groups, leaks, part_of
+
+
+def main(params: SplitParams, masks: Path, clean: Path, split: Path, leakage: Path, *sources: Path) -> None:
+    """Split every masked picture by its group, and count what stands on two sides; any leak ends the run."""
+    frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
+    named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in sources])
+    frame = frame.merge(manifest.kept(clean / "manifest.csv")[["id", "dhash"]], on="id").merge(named, on="id")
+    hashes = [int(value, 16) for value in frame["dhash"]]
+    frame = frame.rename(columns={"group": "named"})
+    frame["group"] = groups(list(frame["id"]), hashes, list(frame["named"]), params.group_within_bits)
+    frame["part"] = [part_of(group, params) for group in frame["group"]]
+    count = leaks(hashes, list(frame["part"]), list(frame["named"]), params.group_within_bits)
+    sizes = frame.groupby(["kind", "part"]).size()
+    report = {"leaks": count, "pictures": {f"{kind}/{part}": int(n) for (kind, part), n in sizes.items()}}
+    leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if count:
+        sys.exit(f"split: {count} pairs of near pictures stand on two sides")
+    manifest.write(frame.to_dict("records"), split, ["id", "kind", "part", "group"])
+
+
+if __name__ == "__main__":
+    main(load_or_exit(SplitParams, "split"), *map(Path, sys.argv[1:]))

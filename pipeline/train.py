@@ -1,0 +1,57 @@
+"""Stage train: one method's own training -> models/<method>.pt. Those that begin at stage 1 are given its generator."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from portraitist.checkpoint import part_of, save
+from portraitist.dataset import Folders, Steps
+from portraitist.methods import Given
+from portraitist.nets.features import Lite0
+from portraitist.params import (
+    AugmentParams,
+    CropParams,
+    GeneratorParams,
+    MaskParams,
+    TrainParams,
+    load_or_exit,
+    method_or_exit,
+)
+from portraitist.train import train, write_log
+
+
+def main(
+    name: str,
+    params: TrainParams,
+    settings: dict[str, Any],
+    augment: AugmentParams,
+    about: dict[str, Any],
+    folders: Folders,
+    features: Path,
+    generator: Path,
+    masker: Path,
+    dest: Path,
+    log: Path,
+) -> None:
+    """Train, save with all that painting needs, log."""
+    steps = Steps(folders, augment, batch=params.batch, seed=params.seed, diverse=False)
+    given = Given(Lite0(features), part_of(generator, "generator"), part_of(masker, "masker"))
+    learner, terms = train(name, settings, steps, given, params)
+    save(dest, name, settings, learner, about | {"epochs": params.epochs, "seed": params.seed})
+    write_log(terms, log)
+
+
+if __name__ == "__main__":
+    name, paths = sys.argv[1], list(map(Path, sys.argv[2:]))
+    params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
+    shared = {"learning_rate": params.learning_rate, "content_weight": params.content_weight}
+    about = {"crop": load_or_exit(CropParams, "crop"), "mask": load_or_exit(MaskParams, "mask")}
+    main(
+        name,
+        params,
+        {**shape.model_dump(), **shared, **method_or_exit(name)},
+        load_or_exit(AugmentParams, "augment"),
+        {key: section.model_dump() for key, section in about.items()},
+        Folders(*paths[:4]),
+        *paths[4:],
+    )

@@ -1,0 +1,1 @@
+"""A selfie becomes a hand-painted avatar."""

@@ -1,0 +1,101 @@
+"""Words to avatar.py and back."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+app = typer.Typer(help="A selfie becomes a hand-painted avatar.", no_args_is_help=True, add_completion=False)
+MODEL = Path("models/masked_cartoongan.pt")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+@app.callback()
+def _root() -> None:
+    """A selfie becomes a hand-painted avatar."""
+
+
+@app.command()
+def paint(
+    selfies: Annotated[list[Path], typer.Argument(help="Pictures that show a face.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The avatar; a folder, if there are several selfies.")],
+    model: Annotated[Path, typer.Option(help="A checkpoint of the pipeline's; its folder holds pretrained/.")] = MODEL,
+    background: Annotated[str, typer.Option(help="transparent, keep, or a colour: #rrggbb.")] = "transparent",
+    size: Annotated[int | None, typer.Option(min=16, max=4096, help="Side in pixels; by default the model's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
+) -> None:
+    """Paint the largest face of each selfie."""
+    if background not in ("transparent", "keep") and not re.fullmatch(r"#[0-9a-fA-F]{6}", background):
+        _stop(f"--background is {background!r}; allowed are transparent, keep, and #rrggbb", 2)
+    places = [out] if len(selfies) == 1 and not out.is_dir() else [out / f"{path.stem}.png" for path in selfies]
+    if len(set(places)) < len(places):
+        _stop("two selfies have the same name; paint them one by one", 2)
+    there = [place for place in places if place.exists()]
+    if there and not force:
+        _stop(f"{there[0]} exists; --force writes over it", 2)
+
+    from portraitist.avatar import CheckpointError, Portraitist, RefusedError  # noqa: PLC0415  torch takes seconds
+
+    try:
+        portraitist = Portraitist.open(model)
+    except (CheckpointError, FileNotFoundError) as error:
+        _stop(str(error), 2)
+    failed = 0
+    for selfie, place in zip(selfies, places, strict=True):
+        try:
+            avatar = portraitist.paint(selfie)
+        except (RefusedError, OSError) as error:
+            print(f"portraitist: {selfie}: {_reason(error)}", file=sys.stderr)
+            failed += 1
+            continue
+        if background == "transparent":
+            picture = avatar.transparent()
+        elif background == "keep":
+            picture = avatar.as_painted()
+        else:
+            colour = bytes.fromhex(background[1:])
+            picture = avatar.before((colour[0], colour[1], colour[2]))
+        if size:
+            picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".{place.name}.partial")
+        picture.save(partial, "PNG")
+        partial.replace(place)
+        print(place)
+    if failed:
+        _stop(f"{failed} of {len(selfies)} selfies could not be painted", 1)
+
+
+@app.command()
+def peek(
+    folder: Annotated[Path, typer.Argument(help="A folder of shards, such as data/crop.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to unpack into.")],
+    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+) -> None:
+    """Unpack the first pictures of a folder of shards, for eyes."""
+    from portraitist.shards import INDEX, Shards  # noqa: PLC0415
+
+    if not (folder / INDEX).exists():
+        _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+    shards = Shards(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for picture in sorted(shards)[:count]:
+        for ending, data in shards.members(picture).items():
+            (out / f"{picture}.{ending}").write_bytes(data)
+    print(f"{min(count, len(shards))} of {len(shards)} pictures in {out}")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"portraitist: {message}", file=sys.stderr)
+    raise typer.Exit(code)

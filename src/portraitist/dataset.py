@@ -1,0 +1,148 @@
+"""Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from portraitist import manifest
+from portraitist.augment import Variation, render
+from portraitist.images import Batch, Images, Masks, to_images, to_masks
+from portraitist.manifest import Kind
+from portraitist.params import AugmentParams
+from portraitist.pictures import Picture, Plane, decode
+from portraitist.shards import Shards
+
+CANNY = (100, 200)  # thresholds; with 5 x 5 dilation and blur the values of all public CartoonGAN ports
+EDGE_KERNEL = 5
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What training reads."""
+
+    crops: Path
+    masks: Path
+    split: Path
+    recipes: Path
+
+
+class People:
+    """The persons of one kind in one part of the split: each as it is, and on the backgrounds it was given."""
+
+    def __init__(self, folders: Folders, kind: Kind, part: str) -> None:
+        self.ids = ids_of(folders, kind, part)
+        self.crops, self.masks = Shards(folders.crops), Shards(folders.masks)
+        self.recipes: dict[str, list[tuple[str, int]]] = {person: [] for person in self.ids}
+        for person, kind_of, seed in manifest.read(folders.recipes).itertuples(index=False, name=None):
+            if person in self.recipes:
+                self.recipes[person].append((kind_of, seed))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def plain(self, index: int) -> tuple[Picture, Plane]:
+        """A person's picture and mask, as they are."""
+        person = self.ids[index]
+        return decode(self.crops.read(person, "png")), decode(self.masks.read(person, "png"))
+
+    def on_background(self, index: int, rng: np.random.Generator, light_wrap: float) -> tuple[Picture, Plane]:
+        """A person and its mask, on a background drawn from its recipes."""
+        picture, mask = self.plain(index)
+        recipes = self.recipes[self.ids[index]]
+        kind, seed = recipes[int(rng.integers(len(recipes)))]
+        return render(picture, mask, kind, seed, light_wrap), mask
+
+
+def smoothed_edges(picture: Picture) -> Picture:
+    """The picture with its edges blurred (Chen et al., CVPR 2018, section 3.2.1): Canny, dilated, Gaussian in there."""
+    kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
+    edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY), kernel)
+    return np.where(edges[..., None] > 0, cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0), picture)
+
+
+class Steps(Dataset[Batch]):
+    """One epoch: every selfie once, on one of its backgrounds, each step beside as many portraits.
+
+    With `diverse` the portraits stand on their backgrounds too (for the masker); without, on their own.
+    """
+
+    def __init__(self, folders: Folders, augment: AugmentParams, *, batch: int, seed: int, diverse: bool) -> None:
+        self.selfies, self.portraits = People(folders, "selfies", "train"), People(folders, "portraits", "train")
+        self.vary, self.light_wrap = Variation(augment), augment.light_wrap
+        self.batch, self.seed, self.diverse = batch, seed, diverse
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Shuffle for an epoch. A portrait comes round again only when every other has been seen."""
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch])
+        wanted = len(self) * self.batch
+        self.selfie_order = _rounds(len(self.selfies), wanted, rng)
+        self.portrait_order = _rounds(len(self.portraits), wanted, rng)
+
+    def __len__(self) -> int:
+        return max(1, len(self.selfies) // self.batch)
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, self.epoch, step])
+        now = slice(step * self.batch, (step + 1) * self.batch)
+        selfies = [self._varied(self.selfies, int(index), rng, diverse=True) for index in self.selfie_order[now]]
+        portraits = [self._varied(self.portraits, int(index), rng, self.diverse) for index in self.portrait_order[now]]
+        return Batch(
+            to_images([picture for picture, _ in selfies]),
+            to_masks([mask for _, mask in selfies]),
+            to_images([picture for picture, _ in portraits]),
+            to_masks([mask for _, mask in portraits]),
+            to_images([smoothed_edges(picture) for picture, _ in portraits]),
+        )
+
+    def _varied(self, people: People, index: int, rng: np.random.Generator, diverse: bool) -> tuple[Picture, Plane]:
+        picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.plain(index)
+        return self.vary(picture, mask, int(rng.integers(2**31)))
+
+
+def _rounds(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """So many indexes below count, in rounds: each comes once before any comes again."""
+    return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
+
+
+def batches(steps: Steps, workers: int) -> Iterator[Batch]:
+    """The steps of the epoch, in order, prepared ahead by so many worker processes."""
+    return iter(DataLoader(steps, batch_size=None, num_workers=workers, shuffle=False, generator=torch.Generator()))
+
+
+def images_of(shards: Shards, ids: list[str], ending: str = "png") -> Images:
+    """One member of each picture, as images."""
+    return to_images([decode(shards.read(picture, ending)) for picture in ids])
+
+
+def masks_of(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
+    """One member of each picture, as masks."""
+    return to_masks([decode(shards.read(picture, ending)) for picture in ids])
+
+
+def best_masks(folders: Folders, ids: list[str]) -> Masks:
+    """The exact masks if every picture's is known, else the pipeline's own."""
+    crops = Shards(folders.crops)
+    if all(crops.has(picture, "truth.png") for picture in ids):
+        return masks_of(crops, ids, "truth.png")
+    return masks_of(Shards(folders.masks), ids)
+
+
+def ids_of(folders: Folders, kind: Kind, part: str) -> list[str]:
+    """The pictures of one kind in one part of the split, sorted.
+
+    Raises:
+        ValueError: There is none.
+    """
+    split = manifest.read(folders.split)
+    ids = sorted(split.loc[(split["kind"] == kind) & (split["part"] == part), "id"])
+    if not ids:
+        raise ValueError(f"{folders.split} holds no {kind} in part {part}; more pictures, or other shares in `split`")
+    return ids

@@ -1,0 +1,68 @@
+"""The row that follows a picture, from where it was found to what became of it at each stage.
+
+Each stage writes its own rows; the picture's id joins them, and nothing is copied from one to the next.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+Kind = Literal["selfies", "portraits"]
+KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
+
+
+class Verdict(str, Enum):
+    """What became of a picture at a stage."""
+
+    KEPT = "kept"
+    UNREADABLE = "unreadable"
+    NOT_A_PICTURE = "not_a_picture"
+    ANIMATED = "animated"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    DUPLICATE = "duplicate"
+    NO_FACE = "no_face"
+    FACE_TOO_SMALL = "face_too_small"
+    FACE_CUT_OFF = "face_cut_off"
+    NO_PERSON = "no_person"
+    NO_BACKGROUND = "no_background"
+
+
+def picture_id(data: bytes) -> str:
+    """A picture's name all the way: 16 hex digits of the SHA-256 of its bytes as they were found."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
+    """The rows as CSV at path, with just these columns in this order; no rows leave a header."""
+    frame = pd.DataFrame([dict(row) for row in rows], columns=columns)
+    frame.to_csv(path, index=False, lineterminator="\n")
+    return frame
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A manifest; ids and empty cells stay text.
+
+    Raises:
+        FileNotFoundError: There is none at path.
+    """
+    return pd.read_csv(path, dtype={"id": str, "group": str, "same_as": str}, keep_default_na=False)
+
+
+def kept(path: Path) -> pd.DataFrame:
+    """The rows of a manifest whose pictures went on, by id."""
+    frame = read(path)
+    return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
+
+
+def counts(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many pictures of each kind met each verdict: {kind: {verdict: n}}, for a stage's report."""
+    table: dict[str, dict[str, int]] = {}
+    for kind in KINDS:
+        verdicts = frame.loc[frame["kind"] == kind, "verdict"].value_counts().sort_index()
+        table[kind] = {str(verdict): int(n) for verdict, n in verdicts.items()}
+    return table

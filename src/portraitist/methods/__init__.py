@@ -1,0 +1,131 @@
+"""The ways to paint, one file each, found by name; and the two trainings that come before them, in the same form.
+
+A method knows its networks, its update order and its weights; no device, no file, no loop.
+"""
+
+import importlib
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from portraitist.images import Batch, Images, Masks
+from portraitist.losses import Scalar
+from portraitist.params import ParamsError, told
+
+Terms = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was made before a training begins, for those methods that need it."""
+
+    features: nn.Module | None = None
+    generator: nn.Module | None = None
+    masker: nn.Module | None = None
+
+
+class Learner(nn.Module):
+    """Something that is trained. `kept` names the networks whose weights are its result."""
+
+    kept: ClassVar[tuple[str, ...]]
+
+    def begin(self, given: Given) -> None:
+        """Take what earlier stages made. A learner that needs nothing ignores it."""
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Terms:
+        """One update from one batch; the terms are those that were summed."""
+
+    def result(self) -> dict[str, Any]:
+        """The weights that are kept, by network."""
+        return {name: getattr(self, name).state_dict() for name in self.kept}
+
+    def restore(self, result: dict[str, Any]) -> None:
+        """Take back what `result` gave.
+
+        Raises:
+            RuntimeError: The weights do not fit the networks.
+        """
+        for name in self.kept:
+            getattr(self, name).load_state_dict(result[name])
+
+
+class Painter(Learner):
+    """A method: it paints selfies."""
+
+    @abstractmethod
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The selfies, painted, in [-1, 1]; masks say where the person is, for methods that ask."""
+
+
+class DivergedError(RuntimeError):
+    """A loss is no longer a number; the message names the term."""
+
+
+def build(name: str, params: dict[str, Any]) -> Learner:
+    """The learner of methods/<name>.py.
+
+    Raises:
+        ParamsError: There is no such file, or its params are not what it allows.
+    """
+    if name not in names():
+        raise ParamsError(f"no method {name!r}; there are {', '.join(names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    try:
+        return module.Method(module.Params.model_validate(params))
+    except ValidationError as error:
+        raise ParamsError(told(f"methods.{name}", error)) from None
+
+
+def names() -> list[str]:
+    """The methods there are: the files beside this one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam with the first moment at .5, as all GANs here use it (Radford et al. 2016)."""
+    return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.999))
+
+
+def descend(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Terms:
+    """One step down the sum of the terms; the terms, as numbers.
+
+    Raises:
+        DivergedError: A term is not finite.
+    """
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    for name, value in values.items():
+        if not torch.isfinite(torch.tensor(value)):
+            raise DivergedError(f"{name} is {value}; lower the learning rate or this term's weight")
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    optimizer.step()
+    return values
+
+
+def needed(part: nn.Module | None, what: str) -> nn.Module:
+    """The part that a method cannot begin without.
+
+    Raises:
+        ValueError: It was not given.
+    """
+    if part is None:
+        raise ValueError(f"this method needs a {what}, and was given none")
+    return part
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """The module in evaluation mode, without gradients of its own; those of its input flow through."""
+    return module.eval().requires_grad_(False)
+
+
+def mean_terms(steps: Iterable[Terms]) -> Terms:
+    """Each term's mean over steps."""
+    rows = list(steps)
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

@@ -1,0 +1,55 @@
+"""CartoonGAN (Chen, Lai, Liu, CVPR 2018): whole pictures, backgrounds and all, before the discriminator."""
+
+import torch
+
+from portraitist.images import Batch, Images, Masks
+from portraitist.losses import adversarial, content
+from portraitist.methods import Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.nets.cartoongan import Generator, PatchDiscriminator
+from portraitist.params import Count, Rate, Section, Weight
+
+
+class Params(Section):
+    """The two networks' shape, and how much the selfie's content counts."""
+
+    width: Count
+    blocks: Count
+    learning_rate: Rate
+    content_weight: Weight
+
+
+class Method(Painter):
+    """The generator of stage 1 against a discriminator that also learns that blurred edges are not painted."""
+
+    kept = ("generator",)
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.content_weight = params.content_weight
+        self.generator = Generator(params.width, params.blocks)
+        self.discriminator = PatchDiscriminator(max(1, params.width // 2), norm="instance")
+        self.generator_adam = adam(self.generator, params.learning_rate)
+        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+
+    def begin(self, given: Given) -> None:
+        """Take the features, and stage 1's generator."""
+        self.features = frozen(needed(given.features, "features"))
+        self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
+
+    def step(self, batch: Batch) -> Terms:
+        """Discriminator, then generator."""
+        painted = self.generator(batch.selfies)
+
+        d_real = adversarial(self.discriminator(batch.portraits), real=True)
+        d_fake = adversarial(self.discriminator(painted.detach()), real=False)
+        d_edge = adversarial(self.discriminator(batch.smoothed), real=False)
+        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
+
+        g_fool = adversarial(self.discriminator(painted), real=True)
+        g_content = self.content_weight * content(self.features(painted), self.features(batch.selfies))
+        return judged | descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The whole picture; masks are not asked."""
+        return self.generator.eval()(selfies)

@@ -1,0 +1,93 @@
+"""Ours: a CartoonGAN whose discriminator never sees a background.
+
+The painted picture is masked before the discriminator sees it, by the selfie's mask and by what the U-Net of stage 2
+still takes for a person: a face that turns the colour of the background falls out of the mask, an incomplete face is
+called painted by no one, and the generator learns.
+
+Two leaks had to be closed. A soft mask lets a fringe of the portraits' background through, which then is style: all
+given masks are eroded. And instance norm mixes the background into the face's statistics: the generator is given the
+person on neutral grey, and the selfie's own background is set behind what it painted.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
+from portraitist.losses import adversarial, content
+from portraitist.methods import Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.nets.cartoongan import Generator, Norm, PatchDiscriminator
+from portraitist.params import Count, Rate, Section, Weight
+
+
+class Params(Section):
+    """As CartoonGAN's, and what the masks are."""
+
+    width: Count
+    blocks: Count
+    learning_rate: Rate
+    content_weight: Weight
+    mask: Literal["product", "given", "learned"]  # of painted pictures; "learned" masks portraits too
+    erode_px: Annotated[int, Field(ge=0, le=8)]
+    discriminator_norm: Norm
+    grey_input: bool
+
+
+class Method(Painter):
+    """Generator and discriminator meet on the foreground only."""
+
+    kept = ("generator",)
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.content_weight = params.content_weight
+        self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
+        self.generator = Generator(params.width, params.blocks)
+        self.discriminator = PatchDiscriminator(max(1, params.width // 2), params.discriminator_norm)
+        self.generator_adam = adam(self.generator, params.learning_rate)
+        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+
+    def begin(self, given: Given) -> None:
+        """Take the features, stage 1's generator, and the masker, which stays as it is."""
+        self.features = frozen(needed(given.features, "features"))
+        self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
+        self.masker = frozen(needed(given.masker, "masker"))
+
+    def step(self, batch: Batch) -> Terms:
+        """Discriminator, then generator."""
+        seen = self.seen(batch.selfies, batch.selfie_masks)
+        painted = self.generator(seen)
+        fake = over_grey(painted, self.painted_masks(painted, batch.selfie_masks))
+        real = over_grey(batch.portraits, self.portrait_masks(batch.portraits, batch.portrait_masks))
+        edge = over_grey(batch.smoothed, self.portrait_masks(batch.smoothed, batch.portrait_masks))
+
+        d_real = adversarial(self.discriminator(real), real=True)
+        d_fake = adversarial(self.discriminator(fake.detach()), real=False)
+        d_edge = adversarial(self.discriminator(edge), real=False)
+        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
+
+        g_fool = adversarial(self.discriminator(fake), real=True)
+        g_content = self.content_weight * content(self.features(painted), self.features(seen))
+        return judged | descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+
+    def seen(self, selfies: Images, masks: Masks) -> Images:
+        """What the generator is given."""
+        return over_grey(selfies, masks) if self.grey_input else selfies
+
+    def painted_masks(self, painted: Images, selfie_masks: Masks) -> Masks:
+        """What of the painted pictures the discriminator sees; the gradient flows through the learned mask."""
+        if self.mask == "learned":
+            return self.masker(painted)
+        given = eroded(selfie_masks, self.erode_px)
+        return given if self.mask == "given" else given * self.masker(painted)
+
+    def portrait_masks(self, portraits: Images, masks: Masks) -> Masks:
+        """What of the portraits it sees."""
+        return self.masker(portraits) if self.mask == "learned" else eroded(masks, self.erode_px)
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The painted person before the selfie's own background."""
+        painted = self.generator.eval()(self.seen(selfies, masks))
+        return over(painted, masks, selfies) if self.grey_input else painted

@@ -1,0 +1,1 @@
+"""Networks: modules with a forward pass. No loss, no optimiser, no file."""

@@ -1,0 +1,261 @@
+"""The shape of params.yaml and of profiles/<profile>.yaml: one section a stage, typed, bounded, frozen.
+
+params.yaml holds what a method is, the profile how large it runs (limits, sizes, epochs). A section is the union of
+both; a key stands in one of them only.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+S = TypeVar("S", bound="Section")
+
+
+class ParamsError(ValueError):
+    """A params file says something that cannot be; the message names the key, what was found, what is allowed."""
+
+
+class Section(BaseModel):
+    """One section of params.yaml. Unknown keys are refused; values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class CollectParams(Section):
+    """Where a source finds its pictures."""
+
+    selfies: Path  # a folder
+    portraits: Path  # a folder
+    limit: Annotated[int, Field(ge=0)]  # pictures of each set; 0 leaves the source out
+    shard_size: Count
+
+
+class CleanParams(Section):
+    """What a picture must be to stay."""
+
+    min_side_px: Annotated[int, Field(ge=16)]
+    max_megapixels: Annotated[float, Field(gt=0)]
+    max_side_px: Annotated[int, Field(ge=64)]  # larger ones are scaled down to it
+    same_within_bits: Annotated[int, Field(ge=0, le=16)]  # of 64 bits of dHash: closer is the same picture
+    shard_size: Count
+
+
+class CropParams(Section):
+    """How a face becomes a square."""
+
+    size_px: Annotated[int, Field(ge=32, multiple_of=16)]
+    eye_line: Share  # height of the eyes in the crop, from its top
+    eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # as a share of the crop
+    min_score: Share
+    max_upscale: Annotated[float, Field(gt=0)]  # a smaller face is refused
+    min_inside: Share  # of the crop that lies in the picture
+    shard_size: Count
+
+
+class MaskParams(Section):
+    """How the person is told from the background."""
+
+    refine: Literal["grabcut", "none"]
+    min_person: Share  # of the crop; less is refused
+    max_person: Share
+    shard_size: Count
+
+
+class SplitParams(Section):
+    """Which share of the groups is trained on, looked at, and tested on. The rest after both is for the test."""
+
+    salt: str
+    train: Share
+    validation: Share
+    group_within_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: closer is one group
+
+    @model_validator(mode="after")
+    def _leaves_a_test(self) -> "SplitParams":
+        if self.train + self.validation >= 1:
+            raise ValueError(f"train {self.train} and validation {self.validation} leave nothing for the test")
+        return self
+
+
+class AugmentParams(Section):
+    """Which persons stand on which backgrounds."""
+
+    seed: Seed
+    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur"]], Field(min_length=1)]
+    per_person: Annotated[int, Field(ge=1)]  # recipes a person, the own background among them
+    light_wrap: Share  # of the background's light that reaches over the person's edge
+    flip: Share
+    turn_degrees: Annotated[float, Field(ge=0, le=45)]
+    zoom: Annotated[float, Field(ge=0, lt=0.5)]
+    brightness: Share
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    shard_size: Count
+
+
+class GeneratorParams(Section):
+    """The shape of the generator that stage 1 begins and CartoonGAN and ours go on with: 64 and 8 in the paper."""
+
+    width: Annotated[int, Field(ge=4, multiple_of=2)]
+    blocks: Count
+
+
+class TrainGeneratorParams(Section):
+    """Stage 1: the generator learns to give back what it sees."""
+
+    seed: Seed
+    epochs: Count
+    batch: Count
+    learning_rate: Rate
+    loader_workers: Annotated[int, Field(ge=0)]
+
+
+class TrainMaskParams(Section):
+    """Stage 2: the U-Net learns to tell the person from the background."""
+
+    seed: Seed
+    epochs: Count
+    batch: Count
+    width: Annotated[int, Field(ge=4)]
+    learning_rate: Rate
+    loader_workers: Annotated[int, Field(ge=0)]
+
+
+class TrainParams(Section):
+    """Stage 3 and every method's own training: what all methods share, so that they can be compared."""
+
+    seed: Seed
+    epochs: Count
+    batch: Count
+    learning_rate: Rate
+    content_weight: Weight
+    loader_workers: Annotated[int, Field(ge=0)]
+
+
+class EvaluateParams(Section):
+    """How the avatars are measured."""
+
+    seed: Seed
+    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what the feature network sees
+    bootstrap: Count  # resamplings behind each interval
+    sheet_rows: Count
+
+
+class ExportParams(Section):
+    """Which model leaves the house, and how exactly it must agree with torch."""
+
+    method: str
+    max_error: Annotated[float, Field(gt=0)]  # of images in [-1, 1]
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "clean": CleanParams,
+    "crop": CropParams,
+    "mask": MaskParams,
+    "split": SplitParams,
+    "augment": AugmentParams,
+    "generator": GeneratorParams,
+    "train_generator": TrainGeneratorParams,
+    "train_mask": TrainMaskParams,
+    "train": TrainParams,
+    "evaluate": EvaluateParams,
+    "export": ExportParams,
+}
+WHOLE_FILE = {"profile", "seed", "collect", "methods", *SECTIONS}
+
+
+def load(section: type[S], name: str, root: Path = Path()) -> S:
+    """The named section ("crop", or "collect.sample") of root/params.yaml, joined with that of its profile.
+
+    Every stage's section is checked, not only this one: a wrong value stops the first stage, not the last.
+
+    Raises:
+        ParamsError: A file is missing or malformed, a key unknown or doubled, a value of the wrong type or bounds.
+    """
+    params, profile = _files(root)
+    for other, shape in SECTIONS.items():
+        _checked(shape, other, params, profile)
+    for source in params["collect"]:
+        _checked(CollectParams, f"collect.{source}", params, profile)
+    return _checked(section, name, params, profile)
+
+
+def load_or_exit(section: type[S], name: str) -> S:
+    """As `load`, for a stage: a wrong params file is one message and exit code 2, not a traceback."""
+    try:
+        return load(section, name)
+    except ParamsError as error:
+        sys.exit(f"portraitist: {error}")
+
+
+def method_or_exit(name: str, root: Path = Path()) -> dict[str, Any]:
+    """A method's own section, unchecked: the method itself knows its shape."""
+    try:
+        return _part(_files(root)[0], f"methods.{name}")
+    except ParamsError as error:
+        sys.exit(f"portraitist: {error}")
+
+
+def _files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    params = _read(root / "params.yaml")
+    unknown = sorted(set(params) - WHOLE_FILE)
+    if unknown:
+        raise ParamsError(f"params.yaml: unknown section {unknown[0]!r}; allowed are {', '.join(sorted(WHOLE_FILE))}")
+    for key in ("profile", "seed", "collect", "methods"):
+        if key not in params:
+            raise ParamsError(f"params.yaml: {key!r} is missing")
+    profiles = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
+    if params["profile"] not in profiles:
+        raise ParamsError(f"params.yaml: profile is {params['profile']!r}; there are {', '.join(profiles)}")
+    profile = _read(root / "profiles" / f"{params['profile']}.yaml")
+    unknown = sorted(set(profile) - WHOLE_FILE)
+    if unknown:
+        raise ParamsError(f"profiles/{params['profile']}.yaml: unknown section {unknown[0]!r}")
+    return params, profile
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: a mapping of sections was expected, found {type(content).__name__}")
+    return content
+
+
+def _part(content: dict[str, Any], name: str) -> dict[str, Any]:
+    for key in name.split("."):
+        found = content.get(key) or {}
+        if not isinstance(found, dict):
+            raise ParamsError(f"params: {name} should be a section, found {found!r}")
+        content = found
+    return content
+
+
+def _checked(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
+    here, scale = _part(params, name), _part(profile, name)
+    doubled = sorted(set(here) & set(scale))
+    if doubled:
+        raise ParamsError(f"{name}.{doubled[0]} stands in params.yaml and in the profile; one must go")
+    seed = {"seed": params["seed"]} if "seed" in section.model_fields else {}
+    try:
+        return section.model_validate(here | scale | seed)
+    except ValidationError as error:
+        raise ParamsError(told(name, error)) from None
+
+
+def told(name: str, error: ValidationError) -> str:
+    """A validation error as one line a fault: the key, what was found, what is allowed."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        key = ".".join([name, *map(str, fault["loc"])])
+        found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+        lines.append(f"{key}: {fault['msg']}{found}")
+    return "; ".join(lines)

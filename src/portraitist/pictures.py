@@ -1,0 +1,75 @@
+"""Pictures as bytes and arrays: encoded, decoded, laid out on a sheet. No tensor comes in here."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw
+
+Picture = UInt8[np.ndarray, "height width 3"]  # RGB, 0 to 255
+Plane = UInt8[np.ndarray, "height width"]  # one value a pixel, 0 to 255: a mask or an alpha
+Colours = Float32[np.ndarray, "height width 3"]
+
+SHEET_GAP_PX = 4
+SHEET_LABEL_PX = 16
+
+
+def encode(array: Picture | Plane) -> bytes:
+    """PNG bytes of a picture or a plane; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=4)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Picture | Plane:
+    """The array that `encode` was given. For bytes of our own making; strangers' bytes go through `clean.read`."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.array(picture)
+
+
+def resized(picture: Picture | Plane, size_px: int) -> Picture | Plane:
+    """The picture as a square of size_px, antialiased."""
+    return np.array(Image.fromarray(picture).resize((size_px, size_px), Image.Resampling.LANCZOS))
+
+
+def over(picture: Picture, alpha: Plane, back: Picture | tuple[int, int, int]) -> Picture:
+    """The picture laid over another picture or one colour, by alpha."""
+    share = alpha[..., None].astype(np.float32) / 255
+    return (picture * share + np.asarray(back, np.float32) * (1 - share)).round().astype(np.uint8)
+
+
+def sheet(rows: Sequence[Sequence[Picture | Plane]], labels: Sequence[str] = (), size_px: int = 96) -> Picture:
+    """A contact sheet: each row of pictures in a line, each picture size_px wide; labels name the columns.
+
+    Raises:
+        ValueError: There is no row, or a row is longer than the labels.
+    """
+    if not rows:
+        raise ValueError("a sheet needs at least one row")
+    columns = max(len(row) for row in rows)
+    if labels and len(labels) < columns:
+        raise ValueError(f"{len(labels)} labels for {columns} columns")
+    top = SHEET_LABEL_PX if labels else 0
+    pitch = size_px + SHEET_GAP_PX
+    canvas = Image.new("RGB", (columns * pitch + SHEET_GAP_PX, len(rows) * pitch + SHEET_GAP_PX + top), "white")
+    pen = ImageDraw.Draw(canvas)
+    for column, label in enumerate(labels):
+        pen.text((SHEET_GAP_PX + column * pitch, 3), label, fill="black")
+    for line, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            tile = Image.fromarray(picture).convert("RGB").resize((size_px, size_px), Image.Resampling.LANCZOS)
+            canvas.paste(tile, (SHEET_GAP_PX + column * pitch, SHEET_GAP_PX + top + line * pitch))
+    return np.array(canvas)
+
+
+def in_rows(pictures: Sequence[Picture | Plane], columns: int) -> list[Sequence[Picture | Plane]]:
+    """The pictures cut into rows of so many columns."""
+    return [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+
+
+def jpeg(picture: Picture) -> bytes:
+    """JPEG bytes, for sheets that a person looks at."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

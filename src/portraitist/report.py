@@ -1,0 +1,20 @@
+"""What a stage reports: how many pictures met which verdict; a stage that keeps too few stops the run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from portraitist import manifest
+from portraitist.manifest import KINDS, Verdict
+
+
+def write_report(frame: pd.DataFrame, stage: str, path: Path) -> None:
+    """The stage's counts as JSON, {kind: {verdict: n}}; exits with a message when no picture of a kind was kept."""
+    table = manifest.counts(frame)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    for kind in KINDS:
+        if not table[kind].get(Verdict.KEPT.value):
+            sys.exit(f"{stage}: no {kind} left; what became of them: {table[kind] or 'there were none'}")

