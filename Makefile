@@ -12,10 +12,10 @@ repro: $(VENV)/ready
 	dvc repro
 	@cat metrics/compare.md
 
-test: $(VENV)/ready
+test: $(VENV)/ready $(VENV)/pretrained/NOTICE
 	python -m pytest -n 2
 
-fast: $(VENV)/ready
+fast: $(VENV)/ready $(VENV)/pretrained/NOTICE
 	python -m pytest -n 2 -m "not slow"
 
 check: $(VENV)/ready
@@ -29,6 +29,10 @@ $(VENV)/ready: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch torchvision -c requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pipeline,dev]" -c requirements.lock
 	@touch $@
+
+$(VENV)/pretrained/NOTICE: src/portraitist/weights.py | $(VENV)/ready
+	rm -rf $(VENV)/pretrained
+	python -m pipeline.weights $(VENV)/pretrained
 
 clean:
 	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

@@ -1,0 +1,42 @@
+"""What all tests share: shapes are checked, nothing reaches the network, and where the pretrained parts lie."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+with install_import_hook("portraitist", "beartype.beartype"):
+    import portraitist  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reaches for another machine fails; loopback is free."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test reached for {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Path:
+    """The folder that stage weights leaves; `make test` brings it before the tests begin."""
+    for folder in (ROOT / ".venv" / "pretrained", ROOT / "models" / "pretrained"):
+        if (folder / "NOTICE").exists():
+            return folder
+    pytest.fail("no pretrained parts; `make test` brings them")
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The synthetic pack."""
+    return ROOT / "data" / "sample"
