@@ -15,6 +15,7 @@ def main(params: SplitParams, masks: Path, clean: Path, split: Path, leakage: Pa
     """Split every masked picture by its group, and count what stands on two sides; any leak ends the run."""
     frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
     named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in sources])
+    named = named.sort_values("group", ascending=False).drop_duplicates("id")  # both sources may hold one picture
     frame = frame.merge(manifest.kept(clean / "manifest.csv")[["id", "dhash"]], on="id").merge(named, on="id")
     hashes = [int(value, 16) for value in frame["dhash"]]
     frame = frame.rename(columns={"group": "named"})

@@ -4,17 +4,30 @@ The same `read` opens a user's selfie.
 """
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 from portraitist.manifest import Verdict
 from portraitist.params import CleanParams
 from portraitist.pictures import Picture, Plane, decode, encode
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO")  # MPO: what phones call a JPEG with a depth picture
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too: what phones call one with a depth picture
+BROKEN = (  # what Pillow's readers raise at broken bytes
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 HASH_SIDE = 8
 
 
@@ -53,17 +66,21 @@ def read(data: bytes, max_megapixels: float = 50, min_side_px: int = 16, max_sid
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
         try:
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise RefusedError(Verdict.TOO_LARGE, f"{error}; at most {max_megapixels:g} megapixels are read") from error
+        except BROKEN as error:
             allowed = ", ".join(FORMATS)
             raise RefusedError(Verdict.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
-        _within(picture, max_megapixels, min_side_px)
         try:
+            _within(picture, max_megapixels, min_side_px)
             picture.draft("RGB", (max_side_px, max_side_px))  # JPEG only: decodes no finer than needed
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
             return _flat(upright)
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        except RefusedError:
+            raise
+        except BROKEN as error:
             raise RefusedError(Verdict.UNREADABLE, f"the picture is broken: {error}") from error
 
 

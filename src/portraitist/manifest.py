@@ -13,6 +13,7 @@ import pandas as pd
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
+TEXT = ("id", "group", "same_as", "dhash")  # columns that could be taken for numbers
 
 
 class Verdict(str, Enum):
@@ -45,12 +46,12 @@ def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) 
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A manifest; ids and empty cells stay text.
+    """A manifest; ids, hashes and empty cells stay text.
 
     Raises:
         FileNotFoundError: There is none at path.
     """
-    return pd.read_csv(path, dtype={"id": str, "group": str, "same_as": str}, keep_default_na=False)
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
 
 
 def kept(path: Path) -> pd.DataFrame:

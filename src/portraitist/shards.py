@@ -70,12 +70,12 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.files: dict[tuple[int, str], int] = {}
         self.places: dict[str, dict[str, tuple[str, int, int]]] = {}
         with (folder / INDEX).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 place = (row["shard"], int(row["offset"]), int(row["size"]))
                 self.places.setdefault(row["id"], {})[row["ending"]] = place
-        self.files: dict[tuple[int, str], int] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)

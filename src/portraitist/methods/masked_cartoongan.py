@@ -28,7 +28,7 @@ class Params(Section):
     blocks: Count
     learning_rate: Rate
     content_weight: Weight
-    mask: Literal["product", "given", "learned"]  # of painted pictures; "learned" masks portraits too
+    mask: Literal["product", "given", "learned"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
     discriminator_norm: Norm
     grey_input: bool
@@ -58,9 +58,9 @@ class Method(Painter):
         """Discriminator, then generator."""
         seen = self.seen(batch.selfies, batch.selfie_masks)
         painted = self.generator(seen)
-        fake = over_grey(painted, self.painted_masks(painted, batch.selfie_masks))
-        real = over_grey(batch.portraits, self.portrait_masks(batch.portraits, batch.portrait_masks))
-        edge = over_grey(batch.smoothed, self.portrait_masks(batch.smoothed, batch.portrait_masks))
+        fake = over_grey(painted, self.masks(painted, batch.selfie_masks))
+        real = over_grey(batch.portraits, self.masks(batch.portraits, batch.portrait_masks))
+        edge = over_grey(batch.smoothed, self.masks(batch.smoothed, batch.portrait_masks))
 
         d_real = adversarial(self.discriminator(real), real=True)
         d_fake = adversarial(self.discriminator(fake.detach()), real=False)
@@ -75,16 +75,15 @@ class Method(Painter):
         """What the generator is given."""
         return over_grey(selfies, masks) if self.grey_input else selfies
 
-    def painted_masks(self, painted: Images, selfie_masks: Masks) -> Masks:
-        """What of the painted pictures the discriminator sees; the gradient flows through the learned mask."""
-        if self.mask == "learned":
-            return self.masker(painted)
-        given = eroded(selfie_masks, self.erode_px)
-        return given if self.mask == "given" else given * self.masker(painted)
+    def masks(self, images: Images, given: Masks) -> Masks:
+        """What of painted pictures and of portraits the discriminator sees: treated alike, or the mask tells them apart.
 
-    def portrait_masks(self, portraits: Images, masks: Masks) -> Masks:
-        """What of the portraits it sees."""
-        return self.masker(portraits) if self.mask == "learned" else eroded(masks, self.erode_px)
+        The gradient flows through the learned mask to what was painted.
+        """
+        if self.mask == "learned":
+            return self.masker(images)
+        inner = eroded(given, self.erode_px)
+        return inner if self.mask == "given" else inner * self.masker(images)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
