@@ -23,7 +23,7 @@ def main(params: CleanParams, sources: list[Path], dest: Path, report: Path) -> 
     found = pd.concat([manifest.kept(source / "manifest.csv").assign(folder=str(source)) for source in sources])
     rows, seen = [], Seen(params.same_within_bits)
     with ShardWriter(dest, params.shard_size) as shards:
-        for row in tqdm(found.sort_values("id").to_dict("records"), "clean", disable=None):
+        for row in tqdm(found.sort_values("id", kind="stable").to_dict("records"), "clean", disable=None):
             verdict = {"id": row["id"], "kind": row["kind"], "verdict": Verdict.KEPT.value}
             rows.append(verdict)
             try:

@@ -44,7 +44,7 @@ def main(
 if __name__ == "__main__":
     name, paths = sys.argv[1], list(map(Path, sys.argv[2:]))
     params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
-    shared = {"learning_rate": params.learning_rate, "content_weight": params.content_weight}
+    shared = params.model_dump(include={"learning_rate", "content_weight", "average"})
     about = {"crop": load_or_exit(CropParams, "crop"), "mask": load_or_exit(MaskParams, "mask")}
     main(
         name,

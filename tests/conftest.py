@@ -8,8 +8,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-with install_import_hook("portraitist", "beartype.beartype"):
-    import portraitist  # noqa: F401
+install_import_hook("portraitist", "beartype.beartype")  # no `with`: modules come in later, and are checked too
 
 ROOT = Path(__file__).resolve().parents[1]
 

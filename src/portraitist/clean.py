@@ -56,7 +56,7 @@ class Cleaned:
         return cls(decode(members["png"]), decode(members["alpha.png"]) if "alpha.png" in members else None)
 
 
-def read(data: bytes, max_megapixels: float = 50, min_side_px: int = 16, max_side_px: int = 4096) -> Cleaned:
+def read(data: bytes, max_megapixels: float = 50.0, min_side_px: int = 16, max_side_px: int = 4096) -> Cleaned:
     """The picture in a file's bytes, scaled down to max_side_px if it is larger.
 
     Raises:

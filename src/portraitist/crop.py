@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from portraitist.clean import Cleaned, RefusedError
 from portraitist.manifest import Verdict
 from portraitist.params import CropParams
-from portraitist.pictures import Picture, Plane, decode, encode, over
+from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane, decode, encode, over
 
 Points = Float32[np.ndarray, "count 2"]  # x and y, in pixels
 
@@ -125,7 +125,7 @@ class FaceDetector:
         blob = (boxed.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]
         net.setInput(np.ascontiguousarray(blob))
         regressed, scores = net.forward(list(model.outputs))
-        score = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -100, 100)))
+        score = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -80, 80)))
         sure = score > min_score
         if not sure.any():
             return []
@@ -152,7 +152,7 @@ def _anchors(model: _Model) -> Points:
     return np.concatenate(grids).astype(np.float32)
 
 
-def _letterboxed(picture: Picture, side: int) -> tuple[Picture, float, int, int]:
+def _letterboxed(picture: Picture, side: int) -> tuple[SquarePicture, float, int, int]:
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -231,7 +231,7 @@ def crop(cleaned: Cleaned, face: Face, params: CropParams) -> Crop:
     return Crop(Square(picture, alpha, inside), face, transform)
 
 
-def warped(picture: Picture | Plane, transform: np.ndarray, size_px: int, border: int) -> Picture | Plane:
+def warped(picture: Picture | Plane, transform: np.ndarray, size_px: int, border: int) -> SquarePicture | SquarePlane:
     """The picture under a similarity, antialiased: reduced by area first, so that fine lines survive."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:

@@ -135,6 +135,7 @@ class TrainParams(Section):
     batch: Count
     learning_rate: Rate
     content_weight: Weight
+    average: Rate  # decay of the generator's running mean
     loader_workers: Annotated[int, Field(ge=0)]
 
 
@@ -181,13 +182,13 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
     params, profile = _files(root)
     for other, shape in SECTIONS.items():
         _checked(shape, other, params, profile)
-    for source in params["collect"]:
+    for source in _part(params, "collect"):
         _checked(CollectParams, f"collect.{source}", params, profile)
     return _checked(section, name, params, profile)
 
 
 def load_or_exit(section: type[S], name: str) -> S:
-    """As `load`, for a stage: a wrong params file is one message and exit code 2, not a traceback."""
+    """As `load`, for a stage: a wrong params file is one line and exit code 1, not a traceback."""
     try:
         return load(section, name)
     except ParamsError as error:
@@ -224,7 +225,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ParamsError(f"{path}: {error}") from error
+        raise ParamsError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: a mapping of sections was expected, found {type(content).__name__}")
     return content

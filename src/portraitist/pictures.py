@@ -4,12 +4,15 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 Picture = UInt8[np.ndarray, "height width 3"]  # RGB, 0 to 255
 Plane = UInt8[np.ndarray, "height width"]  # one value a pixel, 0 to 255: a mask or an alpha
-Colours = Float32[np.ndarray, "height width 3"]
+SquarePicture = UInt8[np.ndarray, "side side 3"]  # of another size than the picture it was made from
+SquarePlane = UInt8[np.ndarray, "side side"]
+Tile = UInt8[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _"]  # of any size, whatever the others'
+Sheet = UInt8[np.ndarray, "_ _ 3"]
 
 SHEET_GAP_PX = 4
 SHEET_LABEL_PX = 16
@@ -28,7 +31,7 @@ def decode(data: bytes) -> Picture | Plane:
         return np.array(picture)
 
 
-def resized(picture: Picture | Plane, size_px: int) -> Picture | Plane:
+def resized(picture: Picture | Plane, size_px: int) -> SquarePicture | SquarePlane:
     """The picture as a square of size_px, antialiased."""
     return np.array(Image.fromarray(picture).resize((size_px, size_px), Image.Resampling.LANCZOS))
 
@@ -39,7 +42,7 @@ def over(picture: Picture, alpha: Plane, back: Picture | tuple[int, int, int]) -
     return (picture * share + np.asarray(back, np.float32) * (1 - share)).round().astype(np.uint8)
 
 
-def sheet(rows: Sequence[Sequence[Picture | Plane]], labels: Sequence[str] = (), size_px: int = 96) -> Picture:
+def sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), size_px: int = 96) -> Sheet:
     """A contact sheet: each row of pictures in a line, each picture size_px wide; labels name the columns.
 
     Raises:
@@ -63,7 +66,7 @@ def sheet(rows: Sequence[Sequence[Picture | Plane]], labels: Sequence[str] = (),
     return np.array(canvas)
 
 
-def in_rows(pictures: Sequence[Picture | Plane], columns: int) -> list[Sequence[Picture | Plane]]:
+def in_rows(pictures: Sequence[Tile], columns: int) -> list[Sequence[Tile]]:
     """The pictures cut into rows of so many columns."""
     return [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from tqdm import tqdm
@@ -27,6 +27,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What the loop has to know of a stage's params."""
 
@@ -53,7 +54,7 @@ def train(
     with seeded(schedule.seed):
         learner = build(name, params)
         learner.begin(given)
-        learner.to(where).train()
+        learner.to(where)
         log = []
         for epoch in range(schedule.epochs):
             steps.start(epoch)

@@ -3,6 +3,7 @@
 A method knows its networks, its update order and its weights; no device, no file, no loop.
 """
 
+import copy
 import importlib
 import pkgutil
 from abc import abstractmethod
@@ -118,6 +119,27 @@ def needed(part: nn.Module | None, what: str) -> nn.Module:
     if part is None:
         raise ValueError(f"this method needs a {what}, and was given none")
     return part
+
+
+class Averaged(nn.Module):
+    """The running mean of a network's weights over training (Yaz et al. 2019): a GAN circles its goal, the mean stays.
+
+    The first steps count more, so that the beginning is forgotten soon.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.network = frozen(copy.deepcopy(network))
+        self.decay = decay
+        self.seen = 0
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module) -> None:
+        """Move the mean toward the network as it is now."""
+        self.seen += 1
+        share = 1 - min(self.decay, self.seen / (self.seen + 10))
+        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(now, share)
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import adversarial, content
-from portraitist.methods import Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -16,18 +16,20 @@ class Params(Section):
     blocks: Count
     learning_rate: Rate
     content_weight: Weight
+    average: Rate  # decay of the generator's running mean, which is what paints
 
 
 class Method(Painter):
     """The generator of stage 1 against a discriminator that also learns that blurred edges are not painted."""
 
-    kept = ("generator",)
+    kept = ("mean",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.content_weight = params.content_weight
         self.generator = Generator(params.width, params.blocks)
         self.discriminator = PatchDiscriminator(max(1, params.width // 2), norm="instance")
+        self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
@@ -35,6 +37,7 @@ class Method(Painter):
         """Take the features, and stage 1's generator."""
         self.features = frozen(needed(given.features, "features"))
         self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
+        self.mean = Averaged(self.generator, self.mean.decay)
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator."""
@@ -47,9 +50,11 @@ class Method(Painter):
 
         g_fool = adversarial(self.discriminator(painted), real=True)
         g_content = self.content_weight * content(self.features(painted), self.features(batch.selfies))
-        return judged | descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        self.mean.follow(self.generator)
+        return judged | moved
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The whole picture; masks are not asked."""
-        return self.generator.eval()(selfies)
+        return self.mean.network(selfies)

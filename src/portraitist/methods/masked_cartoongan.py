@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
 from portraitist.losses import adversarial, content
-from portraitist.methods import Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed
 from portraitist.nets.cartoongan import Generator, Norm, PatchDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -28,6 +29,7 @@ class Params(Section):
     blocks: Count
     learning_rate: Rate
     content_weight: Weight
+    average: Rate  # decay of the generator's running mean, which is what paints
     mask: Literal["product", "given", "learned"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
     discriminator_norm: Norm
@@ -37,7 +39,7 @@ class Params(Section):
 class Method(Painter):
     """Generator and discriminator meet on the foreground only."""
 
-    kept = ("generator",)
+    kept = ("mean",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class Method(Painter):
         self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
         self.generator = Generator(params.width, params.blocks)
         self.discriminator = PatchDiscriminator(max(1, params.width // 2), params.discriminator_norm)
+        self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
@@ -52,31 +55,38 @@ class Method(Painter):
         """Take the features, stage 1's generator, and the masker, which stays as it is."""
         self.features = frozen(needed(given.features, "features"))
         self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
+        self.mean = Averaged(self.generator, self.mean.decay)
         self.masker = frozen(needed(given.masker, "masker"))
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator."""
         seen = self.seen(batch.selfies, batch.selfie_masks)
         painted = self.generator(seen)
-        fake = over_grey(painted, self.masks(painted, batch.selfie_masks))
-        real = over_grey(batch.portraits, self.masks(batch.portraits, batch.portrait_masks))
-        edge = over_grey(batch.smoothed, self.masks(batch.smoothed, batch.portrait_masks))
+        fake_masks = self.masks(painted, batch.selfie_masks)
+        fake = over_grey(painted, fake_masks)
 
-        d_real = adversarial(self.discriminator(real), real=True)
-        d_fake = adversarial(self.discriminator(fake.detach()), real=False)
-        d_edge = adversarial(self.discriminator(edge), real=False)
+        d_real = adversarial(self.judged(batch.portraits, batch.portrait_masks), real=True)
+        d_fake = adversarial(self.discriminator(fake.detach(), fake_masks.detach()), real=False)
+        d_edge = adversarial(self.judged(batch.smoothed, batch.portrait_masks), real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
-        g_fool = adversarial(self.discriminator(fake), real=True)
+        g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
         g_content = self.content_weight * content(self.features(painted), self.features(seen))
-        return judged | descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        self.mean.follow(self.generator)
+        return judged | moved
+
+    def judged(self, portraits: Images, given: Masks) -> Tensor:
+        """What the discriminator says of portraits without their background."""
+        masks = self.masks(portraits, given)
+        return self.discriminator(over_grey(portraits, masks), masks)
 
     def seen(self, selfies: Images, masks: Masks) -> Images:
         """What the generator is given."""
         return over_grey(selfies, masks) if self.grey_input else selfies
 
     def masks(self, images: Images, given: Masks) -> Masks:
-        """What of painted pictures and of portraits the discriminator sees: treated alike, or the mask tells them apart.
+        """What the discriminator sees of painted pictures and portraits: both alike, or the mask tells which is which.
 
         The gradient flows through the learned mask to what was painted.
         """
@@ -88,5 +98,5 @@ class Method(Painter):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The painted person before the selfie's own background."""
-        painted = self.generator.eval()(self.seen(selfies, masks))
+        painted = self.mean.network(self.seen(selfies, masks))
         return over(painted, masks, selfies) if self.grey_input else painted

@@ -4,15 +4,17 @@ Two deviations, named where they are: resize-convolution instead of transposed (
 discriminator's norm is a choice, for statistics over a masked picture would tell it the mask's area.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn import functional as F
 
-from portraitist.images import Images
+from portraitist.images import Images, Masks
 
-Norm = Literal["instance", "spectral", "none"]
+Norm = Literal["instance", "person", "none"]
 Judgement = Float[Tensor, "batch 1 rows columns"]
 
 
@@ -69,30 +71,51 @@ class Generator(nn.Module):
         return self.layers(images)
 
 
+class PersonNorm(nn.Module):
+    """Instance norm whose mean and variance are taken over the person only.
+
+    Over the whole picture they would tell the mask's area, and make a face's values depend on the grey around it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, width, 1, 1))
+
+    def forward(self, features: Tensor, masks: Masks) -> Tensor:
+        """Features of the same shape; masks of any size, averaged down to theirs."""
+        share = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3]))
+        count = share.sum((2, 3), keepdim=True).clamp(min=1)
+        mean = (features * share).sum((2, 3), keepdim=True) / count
+        variance = ((features - mean).square() * share).sum((2, 3), keepdim=True) / count
+        return (features - mean) * torch.rsqrt(variance + 1e-5) * self.scale + self.shift
+
+
 class PatchDiscriminator(nn.Module):
     """Images to a map of logits, one for each patch: positive says painted by a person."""
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-
-        def convolution(inside: int, outside: int, stride: int, *, normed: bool) -> list[nn.Module]:
-            layer: nn.Module = nn.Conv2d(inside, outside, 3, stride, 1)
-            if norm == "spectral":
-                layer = spectral_norm(layer)
-            between = [nn.InstanceNorm2d(outside, affine=True)] if normed and norm == "instance" else []
-            return [layer, *between, nn.LeakyReLU(0.2)]
-
-        last: nn.Module = nn.Conv2d(8 * width, 1, 3, 1, 1)
-        self.layers = nn.Sequential(
-            *convolution(3, width, 1, normed=False),
-            *convolution(width, 2 * width, 2, normed=False),
-            *convolution(2 * width, 4 * width, 1, normed=True),
-            *convolution(4 * width, 4 * width, 2, normed=False),
-            *convolution(4 * width, 8 * width, 1, normed=True),
-            *convolution(8 * width, 8 * width, 1, normed=True),
-            spectral_norm(last) if norm == "spectral" else last,
+        make: dict[Norm, Callable[[int], nn.Module]] = {
+            "instance": lambda width: nn.InstanceNorm2d(width, affine=True),
+            "person": PersonNorm,
+            "none": lambda width: nn.Identity(),
+        }
+        sizes = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]  # in and out by width; stride
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(inside * (width if place else 1), outside * width, 3, stride, 1)
+            for place, (inside, outside, stride) in enumerate(sizes)
         )
+        self.norms = nn.ModuleDict({str(place): make[norm](sizes[place][1] * width) for place in (2, 4, 5)})
+        self.last = nn.Conv2d(8 * width, 1, 3, 1, 1)
 
-    def forward(self, images: Images) -> Judgement:
-        """A quarter of the images' height and width."""
-        return self.layers(images)
+    def forward(self, images: Images, masks: Masks | None = None) -> Judgement:
+        """A quarter of the images' height and width; the masks say where the person is, for norm "person" alone."""
+        current: Tensor = images
+        for place, convolution in enumerate(self.convolutions):
+            current = convolution(current)
+            if str(place) in self.norms:
+                norm = self.norms[str(place)]
+                current = norm(current, masks) if isinstance(norm, PersonNorm) else norm(current)
+            current = F.leaky_relu(current, 0.2)
+        return self.last(current)

@@ -1,0 +1,54 @@
+"""Pictures and sections whose every pixel and bound the tests know."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from portraitist.params import AugmentParams, CleanParams, CropParams, MaskParams, SplitParams
+from portraitist.pictures import Picture, Plane
+
+CLEAN = CleanParams(min_side_px=16, max_megapixels=50, max_side_px=1024, same_within_bits=2, shard_size=4)
+CROP = CropParams(
+    size_px=96, eye_line=0.44, eye_to_mouth=0.2, min_score=0.5, max_upscale=2, min_inside=0.5, shard_size=4
+)
+MASK = MaskParams(refine="grabcut", min_person=0.1, max_person=0.95, shard_size=4)
+SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, group_within_bits=6)
+STILL = AugmentParams(  # changes nothing
+    seed=3,
+    backgrounds=["solid"],
+    per_person=1,
+    light_wrap=0,
+    flip=0,
+    turn_degrees=0,
+    zoom=0,
+    brightness=0,
+    hue=0,
+    shard_size=4,
+)
+
+
+def changed(section: Any, **values: Any) -> Any:
+    """The section with other values, checked."""
+    return type(section)(**(section.model_dump() | values))
+
+
+def smooth(seed: int, height: int = 40, width: int = 56) -> Picture:
+    """Soft blots of colour: no symmetry, and little for JPEG to lose."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).round().astype(np.uint8)
+
+
+def encoded(picture: Picture | Plane | Image.Image, form: str, **how: Any) -> bytes:
+    """The picture's bytes in one of Pillow's formats."""
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **how)
+    return buffer.getvalue()
+
+
+def selfie(sample: Path, number: int) -> Picture:
+    """One of the pack's selfies."""
+    return np.array(Image.open(sample / "selfies" / f"{number:04d}.jpg"))

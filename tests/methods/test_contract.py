@@ -1,0 +1,200 @@
+"""What every method promises, whatever it is: this file finds them by their files, as the stages do."""
+
+import importlib
+
+import pytest
+import torch
+from toys import PAINTERS, batch, begun, boxes, drawn, settings
+
+from portraitist.losses import Scalar
+from portraitist.methods import DivergedError, Given, Painter, build, descend, names
+from portraitist.params import ParamsError
+
+ALL = names()
+ADVERSARIAL = [name for name in ALL if hasattr(build(name, settings(name)), "discriminator")]
+
+
+def weights(module):
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def changed(before, module):
+    return {name for name, value in module.named_parameters() if not torch.equal(before[name], value)}
+
+
+def recorded(monkeypatch, name, look=lambda: None):
+    """Each update that a method makes: what it logged, and what `look` saw right after it."""
+    module, updates = importlib.import_module(f"portraitist.methods.{name}"), []
+
+    def recording(optimizer: torch.optim.Optimizer, **terms: Scalar) -> dict[str, float]:
+        logged = descend(optimizer, **terms)
+        updates.append((logged, look()))
+        return logged
+
+    monkeypatch.setattr(module, "descend", recording)
+    return updates
+
+
+def test_the_methods_are_the_files():
+    assert {"perceptual", "unet_mask", *PAINTERS} == set(ALL)
+    assert {"cartoongan", "masked_cartoongan"} <= set(PAINTERS)
+    assert all(isinstance(build(name, settings(name)), Painter) for name in PAINTERS)
+
+
+def test_a_method_that_has_no_file_is_refused_by_name():
+    with pytest.raises(ParamsError, match="no method 'stylegan'; there are cartoongan, "):
+        build("stylegan", {})
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("wrong", [{"learning_rate": -0.1}, {"learning_rate": 1.5}, {"width": 0}, {"colour": "red"}])
+def test_params_that_cannot_be_are_refused_with_their_key(name, wrong):
+    with pytest.raises(ParamsError, match=rf"methods\.{name}\.{next(iter(wrong))}: .*, found "):
+        build(name, settings(name) | wrong)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_params_that_are_missing_are_refused_with_their_key(name):
+    with pytest.raises(ParamsError, match=rf"methods\.{name}\.learning_rate: Field required"):
+        build(name, {key: value for key, value in settings(name).items() if key != "learning_rate"})
+
+
+@pytest.mark.parametrize("name", PAINTERS)
+def test_what_is_painted_has_the_selfies_shape_and_range_and_no_gradient(name):
+    selfies, masks = drawn(3, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31), (0, 16, 0, 32))
+    painted = begun(name).paint(selfies, masks)
+    assert painted.shape == selfies.shape
+    assert painted.abs().max() <= 1
+    assert not painted.requires_grad
+    assert (painted - selfies).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("name", PAINTERS)
+def test_what_is_painted_does_not_depend_on_who_is_painted_beside(name):
+    selfies, masks = drawn(2, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31))
+    painter = begun(name)
+    alone = painter.paint(selfies[:1], masks[:1])
+    assert torch.allclose(painter.paint(selfies, masks)[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_terms_of_a_step_are_those_that_were_descended(name, monkeypatch):
+    learner = begun(name)
+    updates = recorded(monkeypatch, name)
+    terms = learner.step(batch())
+    assert terms == {key: value for logged, _ in updates for key, value in logged.items()}
+    assert len(terms) == sum(len(logged) for logged, _ in updates)
+    assert all(value > 0 for value in terms.values())
+
+
+def test_a_descent_is_down_the_sum_of_the_terms_it_logs():
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    terms = descend(torch.optim.SGD([weight], lr=0.1), square=weight**2, line=3 * weight)
+    assert terms == {"square": 4, "line": 6}
+    assert weight.item() == pytest.approx(2 - 0.1 * (2 * 2 + 3))
+
+
+def test_a_descent_forgets_the_gradient_of_the_last():
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    weight.grad = torch.tensor(100.0)
+    descend(torch.optim.SGD([weight], lr=0.1), line=3 * weight)
+    assert weight.item() == pytest.approx(2 - 0.1 * 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_term_that_is_no_number_is_named_and_moves_nothing(value):
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    with pytest.raises(DivergedError, match="g_fool is "):
+        descend(torch.optim.SGD([weight], lr=0.1), g_content=weight**2, g_fool=weight * value)
+    assert weight.item() == 2
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_equal_seeds_give_equal_weights_and_another_seed_gives_others(name):
+    one, same, other = begun(name, seed=5), begun(name, seed=5), begun(name, seed=6)
+    for learner in (one, same, other):
+        learner.step(batch())
+    assert not changed(weights(one), same)
+    assert changed(weights(one), other)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_kept_is_all_that_is_needed_to_go_on(name):
+    learned, fresh = begun(name, seed=5), begun(name, seed=6)
+    learned.step(batch())
+    result = learned.result()
+    assert set(result) == set(learned.kept)
+    fresh.restore(result)
+    for kept in learned.kept:
+        assert not changed(weights(learned.get_submodule(kept)), fresh.get_submodule(kept))
+    if name in PAINTERS:
+        asked = (batch().selfies, batch().selfie_masks)
+        assert torch.equal(learned.paint(*asked), fresh.paint(*asked))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weights_of_another_width_are_refused(name):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        build(name, settings(name, width=8)).restore(begun(name).result())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_changes_what_is_kept(name):
+    learner = begun(name)
+    before = weights(learner)
+    learner.step(batch())
+    assert {part.split(".")[0] for part in changed(before, learner)} >= set(learner.kept)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_each_update_moves_one_network_only(name, monkeypatch):
+    learner = begun(name)
+    before = weights(learner)
+    updates = recorded(monkeypatch, name, lambda: {part.split(".")[0] for part in changed(before, learner)})
+    learner.step(batch())
+    assert [moved for _, moved in updates] == [{"discriminator"}, {"discriminator", "generator"}]
+    after_first = weights(learner.discriminator)
+
+    updates.clear()
+    monkeypatch.undo()
+    recorded_second = recorded(monkeypatch, name, lambda: weights(learner.discriminator))
+    learner.step(batch(7))
+    (_, judged), (_, painted) = recorded_second
+    assert any(not torch.equal(judged[part], after_first[part]) for part in judged)
+    assert all(torch.equal(judged[part], painted[part]) for part in judged)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypatch):
+    learner = begun(name)
+    updates = recorded(monkeypatch, name, lambda: [p.grad is not None for p in learner.generator.parameters()])
+    learner.step(batch())
+    (_, after_judging), (_, after_painting) = updates
+    assert not any(after_judging)
+    assert all(after_painting)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_earlier_stages_made_stays_as_it_is(name):
+    learner = begun(name)
+    frozen = [net for part, net in learner.named_children() if part in ("features", "masker") and part not in learner.kept]
+    before = [{key: value.clone() for key, value in part.state_dict().items()} for part in frozen]
+    learner.step(batch())
+    for part, values in zip(frozen, before, strict=True):
+        assert all(torch.equal(values[key], value) for key, value in part.state_dict().items())
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in part.parameters())
+        assert not any(module.training for module in part.modules())
+
+
+@pytest.mark.parametrize("name", PAINTERS)
+def test_a_painter_begins_at_the_generator_of_stage_1(name):
+    learner = begun(name)
+    drawn_anew = weights(build(name, settings(name)).generator)
+    assert changed(drawn_anew, learner.generator)
+    assert not changed(weights(begun(name, seed=6).generator), learner.generator)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "unet_mask"])
+def test_what_a_method_cannot_begin_without_is_named(name):
+    with pytest.raises(ValueError, match="this method needs a features, and was given none"):
+        build(name, settings(name)).begin(Given())

@@ -1,0 +1,60 @@
+from inspect import unwrap
+from math import exp, log
+
+import pytest
+import torch
+from toys import drawn
+
+from portraitist.losses import adversarial, content, mask, total_variation
+
+
+def test_an_undecided_judge_costs_ln_2_either_way():
+    undecided = torch.zeros(2, 1, 3, 5)
+    assert adversarial(undecided, real=True).item() == pytest.approx(log(2))
+    assert adversarial(undecided, real=False).item() == pytest.approx(log(2))
+
+
+def test_calling_it_real_is_cheap_for_the_real_and_dear_for_the_painted():
+    sure = torch.full((1, 1, 2, 3), 2.0)
+    assert adversarial(sure, real=True).item() == pytest.approx(log(1 + exp(-2)))
+    assert adversarial(sure, real=False).item() == pytest.approx(log(1 + exp(2)))
+
+
+def test_mask_loss_is_the_cross_entropy_of_soft_masks():
+    logits = torch.tensor([1.0, -2.0]).reshape(1, 1, 1, 2)
+    target = torch.tensor([0.25, 1.0]).reshape(1, 1, 1, 2)
+    first = 0.25 * log(1 + exp(-1)) + 0.75 * log(1 + exp(1))
+    assert mask(logits, target).item() == pytest.approx((first + log(1 + exp(2))) / 2)
+
+
+def test_content_is_the_mean_of_each_layers_mean_however_large_the_layer():
+    small, large = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 4, 8)
+    assert content([small + 3, large - 1], [small, large]).item() == pytest.approx((3 + 1) / 2)
+
+
+def test_content_of_equal_features_is_zero_and_it_counts_both_directions():
+    one, other = drawn(2, 3, 4, 5, seed=1), drawn(2, 3, 4, 5, seed=2)
+    assert content([one], [one]).item() == 0
+    assert content([one], [other]).item() == pytest.approx((one - other).abs().mean().item())
+
+
+@pytest.mark.parametrize("target", [torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 1)])
+def test_content_refuses_features_that_would_broadcast(target):
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\).* against .*"):
+        content([torch.zeros(2, 3, 4, 4)], [target])
+
+
+def test_content_refuses_another_number_of_layers():
+    with pytest.raises(ValueError, match="against"):
+        content([torch.zeros(1, 3, 4, 4)], [torch.zeros(1, 3, 4, 4)] * 2)
+
+
+def test_mask_loss_refuses_masks_that_would_broadcast():
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against masks \(1, 1, 4, 4\)"):
+        unwrap(mask)(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # as a user runs it, without the hook
+
+
+def test_total_variation_of_a_ramp_is_its_two_slopes():
+    rows, columns = torch.arange(6.0)[:, None], torch.arange(9.0)[None]
+    ramp = (0.05 * rows - 0.02 * columns).expand(2, 3, 6, 9)
+    assert total_variation(ramp).item() == pytest.approx(0.05 + 0.02, rel=1e-5)

@@ -1,0 +1,126 @@
+"""Imports go one way: from a room to those before it, never to those after."""
+
+import ast
+import re
+import sys
+
+import pytest
+from reach import ROOT, file_of, imported, reached
+
+from portraitist.params import SECTIONS
+
+SRC = ROOT / "src" / "portraitist"
+ROOMS = [
+    {"pictures"},
+    {"images"},
+    {"params"},
+    {"manifest"},
+    {"shards"},
+    {"report", "sources"},
+    {"weights", "compare"},
+    {"clean"},
+    {"dedupe", "crop"},
+    {"mask"},
+    {"split", "augment"},
+    {"dataset"},
+    {"losses", "nets"},
+    {"methods"},
+    {"checkpoint", "train"},
+    {"avatar", "export", "evaluate"},
+    {"cli"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+CORE_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
+STAGES = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
+
+
+def room_of(path):
+    first = path.relative_to(SRC).parts[0]
+    return first.removesuffix(".py")
+
+
+def top_names(path):
+    """The first word of each module that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+    return found
+
+
+def rooms_used(path):
+    files = [file_of(name) for name in imported(path)]
+    return {room_of(file) for file in files if file.is_relative_to(SRC) and file != SRC / "__init__.py"}
+
+
+def by_name(product):
+    """The files that a product's modules reach; what opens a checkpoint opens methods by their name."""
+    files = reached(SRC / f"{product}.py")
+    if SRC / "methods" / "__init__.py" in files:
+        for method in (SRC / "methods").glob("*.py"):
+            files |= reached(method)
+    return files
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
+def test_a_room_knows_only_those_before_it(path):
+    own = room_of(path)
+    assert own in FLOOR, "a file without a room: which is it?"
+    assert not {room for room in rooms_used(path) if room != own and FLOOR[room] >= FLOOR[own]}
+
+
+def test_every_room_is_there():
+    assert {room_of(path) for path in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
+def test_nothing_in_src_knows_the_pipeline_or_dvc(path):
+    assert not top_names(path) & {"pipeline", "dvc"}
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_a_stage_is_a_clerk_without_pixels_and_tensors(path):
+    assert not top_names(path) & {"numpy", "torch", "torchvision", "PIL", "albumentations", "timm"}
+
+
+@pytest.mark.parametrize(
+    ("room", "unknown"),
+    [
+        ("nets", {"losses"}),
+        ("losses", {"nets"}),
+        ("evaluate", {"methods", "train", "checkpoint", "avatar"}),
+        ("avatar", {"export", "evaluate"}),
+    ],
+)
+def test_what_a_room_may_never_ask(room, unknown):
+    files = [path for path in FILES if room_of(path) == room]
+    assert files
+    assert not set().union(*(rooms_used(path) for path in files)) & unknown
+
+
+@pytest.mark.parametrize("product", ["avatar", "cli"])
+def test_the_product_needs_nothing_of_training(product):
+    files = by_name(product)
+    assert SRC / "methods" / "masked_cartoongan.py" in files
+    assert not {room_of(path) for path in files if path != SRC / "__init__.py"} & {"dataset", "train", "augment"}
+
+
+@pytest.mark.parametrize("product", ["avatar", "cli"])
+def test_the_product_runs_on_the_core_install(product):
+    listed = re.search(r"\ndependencies = \[(.*?)\n\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.S)
+    core = {CORE_NAMES.get(name, name) for name in re.findall(r'"([\w-]+)', listed[1])}
+    used = set().union(*map(top_names, by_name(product))) - set(sys.stdlib_module_names) - {"portraitist"}
+    assert "torch" in used
+    assert used <= core
+
+
+def test_one_word_names_a_stage_its_section_and_its_file():
+    stages = {path.stem for path in STAGES}
+    # `generator` is a shape that three trainings share
+    assert set(SECTIONS) - {"generator"} <= stages
+    for path in STAGES:
+        own = re.findall(r'\w+Params, "(\w+)"', path.read_text(encoding="utf-8"))
+        assert path.stem in [*own, *({path.stem} - set(SECTIONS))]

@@ -1,0 +1,247 @@
+"""The clerks from collect to augment, by the very words that dvc.yaml calls them with, on a dozen pictures."""
+
+import hashlib
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from drawn import encoded, selfie
+from PIL import Image
+
+from portraitist import manifest
+from portraitist.mask import overlap
+from portraitist.pictures import decode
+from portraitist.shards import Shards
+
+ROOT = Path(__file__).resolve().parents[1]
+SELFIES = (0, 2, 4, 8, 10, 16)
+PORTRAITS = (1, 3, 5, 7, 9, 11)
+
+
+def stage(at: Path, name: str) -> None:
+    """Run a stage in the folder `at`, by its command in dvc.yaml."""
+    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    first, _, source = name.partition("@")
+    command = (definition[first].get("do") or definition[first])["cmd"].replace("${key}", source)
+    words = command.split()
+    assert words[:2] == ["python", "-m"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(at)
+        patch.setattr(sys, "argv", words[2:])
+        sys.modules.pop(words[2], None)
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+
+
+def checkout(at: Path, pretrained: Path, *, selfies: Path, portraits: Path, **limits: int) -> Path:
+    """A folder that holds what the data stages need, its params those that are shipped but for the collecting."""
+    (at / "profiles").mkdir(parents=True)
+    (at / "data" / "raw").mkdir(parents=True)
+    (at / "metrics").mkdir()
+    (at / "models").mkdir()
+    (at / "models" / "pretrained").symlink_to(pretrained)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["collect"]["sample"] = {kind: str(ROOT / "data" / "sample" / kind) for kind in ("selfies", "portraits")}
+    params["collect"]["folder"] = {"selfies": str(selfies), "portraits": str(portraits)}
+    scale = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
+    scale["collect"] = {source: {"limit": limits.get(source, 0), "shard_size": 5} for source in params["collect"]}
+    (at / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (at / "profiles" / f"{params['profile']}.yaml").write_text(yaml.safe_dump(scale), encoding="utf-8")
+    return at
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that the stages made."""
+    files = (path for part in ("data", "metrics") for path in (folder / part).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def profile(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "profiles").iterdir()
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def report(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+DATA = ("collect@sample", "collect@folder", "clean", "crop", "mask", "split", "augment")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
+    """A user's two folders: six faces each, and some of what else lies about in such folders."""
+    root = tmp_path_factory.mktemp("own")
+    selfies, portraits = root / "selfies", root / "portraits"
+    (selfies / "anna").mkdir(parents=True)
+    portraits.mkdir()
+    for number in SELFIES:
+        folder = selfies / "anna" if number in (8, 16) else selfies
+        shutil.copy(sample / "selfies" / f"{number:04d}.jpg", folder)
+    for number in PORTRAITS:
+        shutil.copy(sample / "portraits" / f"{number:04d}.jpg", portraits)
+    whole = (selfies / "0000.jpg").read_bytes()
+    (selfies / "a_copy.jpg").write_bytes(whole)
+    (selfies / "broken.jpg").write_bytes((sample / "selfies" / "0006.jpg").read_bytes()[:6000])
+    (selfies / "letter.jpg").write_text("Dear Anna, here are the pictures.", encoding="utf-8")
+    (selfies / "thumb.png").write_bytes(encoded(Image.fromarray(selfie(sample, 12)).resize((60, 60)), "PNG"))
+    smaller = Image.fromarray(selfie(sample, 2)).resize((200, 200), Image.Resampling.LANCZOS)
+    (selfies / "smaller.png").write_bytes(encoded(smaller, "PNG"))
+    wall = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
+    (portraits / "wall.png").write_bytes(encoded(wall, "PNG"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, own: Path, pretrained: Path) -> Path:
+    """What the data stages made of the user's folders, and of the sample's first two of each kind."""
+    at = checkout(
+        tmp_path_factory.mktemp("one") / "here",
+        pretrained,
+        selfies=own / "selfies",
+        portraits=own / "portraits",
+        sample=2,
+        folder=100,
+    )
+    for name in DATA:
+        stage(at, name)
+    return at
+
+
+def test_collect_has_a_row_for_each_file_and_keeps_each_bytes_once(made: Path, own: Path):
+    frame = manifest.read(made / "data/raw/folder/manifest.csv")
+    assert len(frame) == 11 + 7
+    doubled = frame[frame["verdict"] == "duplicate"]
+    assert list(doubled["name"]) == ["a_copy.jpg"]
+    assert list(frame.loc[frame["id"] == doubled["id"].item(), "name"]) == ["0000.jpg", "a_copy.jpg"]
+    shards = Shards(made / "data/raw/folder")
+    assert set(shards) == set(frame["id"])
+    for row in frame.to_dict("records"):
+        assert shards.read(row["id"], "bytes") == (own / row["kind"] / row["name"]).read_bytes()
+    assert set(frame["group"]) == {"", "selfies/anna"}
+
+
+def test_clean_counts_each_verdict(made: Path):
+    assert report(made, "clean") == {
+        # two of each kind come from both sources; `smaller` is a copy, or 0002 is, whichever id comes first
+        "selfies": {"duplicate": 3, "kept": 6, "not_a_picture": 1, "too_small": 1, "unreadable": 1},
+        "portraits": {"duplicate": 2, "kept": 7},
+    }
+    frame = manifest.read(made / "data/clean/manifest.csv")
+    refused = frame[~frame["verdict"].isin(["kept", "duplicate"])]
+    assert all(refused["reason"] != "")
+    near = frame[frame["verdict"] == "duplicate"]
+    assert set(near["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
+
+
+def test_the_exact_mask_follows_the_picture_that_both_sources_hold(made: Path):
+    shards, sample = Shards(made / "data/clean"), manifest.read(made / "data/raw/sample/manifest.csv")
+    known = [one for one in sample["id"] if one in set(shards)]
+    assert len(known) >= 3
+    assert all(shards.has(one, "truth.png") for one in known)
+    crops, frame = Shards(made / "data/crop"), manifest.read(made / "data/mask/manifest.csv").set_index("id")
+    for one in known:
+        iou = overlap(decode(Shards(made / "data/mask").read(one, "png")), decode(crops.read(one, "truth.png")))
+        assert float(frame.loc[one, "truth_iou"]) == pytest.approx(iou, abs=1e-4)
+        assert iou > 0.85
+
+
+def test_crop_counts_who_shows_a_face(made: Path):
+    assert report(made, "crop") == {"selfies": {"kept": 6}, "portraits": {"kept": 6, "no_face": 1}}
+    shards = Shards(made / "data/crop")
+    assert set(shards) == set(manifest.kept(made / "data/crop/manifest.csv")["id"])
+    side = profile(made)["crop"]["size_px"]
+    assert {decode(shards.read(one, "png")).shape for one in shards} == {(side, side, 3)}
+    frame = manifest.read(made / "data/crop/manifest.csv")
+    assert list(frame.loc[frame["verdict"] == "no_face", "reason"]) == ["no face found in the 160 x 128 picture"]
+
+
+def test_mask_counts_who_is_person(made: Path):
+    assert report(made, "mask") == {"selfies": {"kept": 6}, "portraits": {"kept": 6}}
+    assert set(Shards(made / "data/mask")) == set(Shards(made / "data/crop"))
+
+
+def test_split_names_each_picture_once_and_finds_no_leak(made: Path):
+    frame = manifest.read(made / "data/split.csv")
+    assert sorted(frame["id"]) == sorted(Shards(made / "data/mask"))
+    assert report(made, "leakage")["leaks"] == 0
+    assert report(made, "leakage")["pictures"] == dict(Counter((frame["kind"] + "/" + frame["part"]).tolist()))
+    assert len(frame[frame["group"] == "selfies/anna"]) == 2
+    assert frame[frame["group"] == "selfies/anna"]["part"].nunique() == 1
+
+
+def test_augment_draws_for_those_trained_on_and_composes_those_tested_on(made: Path):
+    frame = manifest.read(made / "data/split.csv")
+    trained = sorted(frame.loc[frame["part"] == "train", "id"])
+    recipes = pd.read_csv(made / "data/augment/recipes.csv", dtype={"id": str})
+    per_person = profile(made)["augment"]["per_person"]
+    assert list(recipes["id"]) == [one for one in trained for _ in range(per_person)]
+    shards = Shards(made / "data/augment")
+    tested = frame[(frame["kind"] == "selfies") & (frame["part"] == "test")]
+    assert sorted(shards) == sorted(tested["id"])
+    masks = Shards(made / "data/mask")
+    for one in shards:
+        assert len(shards.members(one)) == 16
+        behind = decode(masks.read(one, "png")) == 0
+        assert (decode(shards.read(one, "blue.png"))[behind] == (40, 70, 190)).all()
+        assert overlap(decode(shards.read(one, "blue.mask.png")), decode(masks.read(one, "png"))) > 0.6
+
+
+def test_a_second_run_elsewhere_gives_equal_bytes(made: Path, own: Path, pretrained: Path, tmp_path: Path):
+    at = checkout(
+        tmp_path / "elsewhere",
+        pretrained,
+        selfies=own / "selfies",
+        portraits=own / "portraits",
+        sample=2,
+        folder=100,
+    )
+    for name in DATA:
+        stage(at, name)
+        there = digests(at)
+        assert there == {path: digest for path, digest in digests(made).items() if path in there}
+    assert there == digests(made)
+    assert len(there) > 25
+
+
+def test_a_source_with_limit_0_is_left_out_even_if_its_folders_are_missing(tmp_path: Path, pretrained: Path):
+    at = checkout(tmp_path / "here", pretrained, selfies=tmp_path / "none", portraits=tmp_path / "none", sample=3)
+    for name in ("collect@sample", "collect@folder", "clean"):
+        stage(at, name)
+    assert report(at, "clean") == {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
+
+
+def test_when_no_picture_of_a_kind_is_left_the_run_ends_and_says_why(tmp_path: Path, pretrained: Path, sample: Path):
+    for kind in ("selfies", "portraits"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(sample / "selfies" / "0000.jpg", tmp_path / kind / "face.jpg")
+    (tmp_path / "portraits" / "face.jpg").write_text("no picture", encoding="utf-8")
+    at = checkout(
+        tmp_path / "here", pretrained, selfies=tmp_path / "selfies", portraits=tmp_path / "portraits", folder=9
+    )
+    for name in ("collect@sample", "collect@folder"):
+        stage(at, name)
+    with pytest.raises(SystemExit) as left:
+        stage(at, "clean")
+    assert left.value.code == "clean: no portraits left; what became of them: {'not_a_picture': 1}"
+    assert report(at, "clean")["selfies"] == {"kept": 1}  # the report is there all the same
+
+
+def test_a_missing_folder_ends_collect_with_one_line_and_exit_code_1(tmp_path: Path, pretrained: Path):
+    at = checkout(tmp_path / "here", pretrained, selfies=tmp_path / "none", portraits=tmp_path / "none", folder=9)
+    command = [sys.executable, "-m", "pipeline.collect", "folder", str(at / "data/raw/folder")]
+    shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (at / "src").symlink_to(ROOT / "src")
+    done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    message = f"collect folder: {tmp_path / 'none'} is no folder; give the folder that holds your pictures"
+    assert done.stderr.strip() == message
+    assert not (at / "data/raw/folder/index.csv").exists()

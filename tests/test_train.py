@@ -1,0 +1,95 @@
+from math import log
+
+import pytest
+import torch
+from toys import Few, batch, begun, given, schedule, settings
+
+from portraitist.methods import DivergedError
+from portraitist.train import seeded, train, write_log
+
+METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]
+
+
+def trained(name, **changed):
+    return train(name, settings(name), Few(), given(), schedule(**changed))
+
+
+def equal(one, other):
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_twice_gives_equal_bits_whatever_was_drawn_before(name):
+    torch.manual_seed(0)
+    one, first_log = trained(name, epochs=1)
+    torch.rand(7)
+    two, second_log = trained(name, epochs=1)
+    assert equal(one, two)
+    assert first_log == second_log
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_another_seed_gives_another_model(name):
+    assert not equal(trained(name, epochs=1, seed=3)[0], trained(name, epochs=1, seed=4)[0])
+
+
+def test_the_worlds_own_chance_goes_on_as_if_nothing_had_been_trained():
+    torch.manual_seed(12)
+    expected = torch.rand(3)
+    torch.manual_seed(12)
+    trained("cartoongan", epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_inside_seeded_equal_seeds_draw_equally():
+    with seeded(1):
+        one = torch.rand(3)
+    with seeded(1):
+        same = torch.rand(3)
+    with seeded(2):
+        other = torch.rand(3)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_every_epoch_is_a_row_of_the_mean_terms_of_its_steps():
+    steps = Few(count=3)
+    learner, rows = train("unet_mask", settings("unet_mask"), steps, given(), schedule(epochs=4))
+    assert [list(row) for row in rows] == [["m_mask"]] * 4
+    assert rows[0]["m_mask"] == pytest.approx(log(2), abs=0.15)  # it knows nothing yet
+    assert rows[-1]["m_mask"] < rows[0]["m_mask"]
+    assert steps.epoch == 3
+
+
+def test_a_row_is_the_mean_over_the_steps_that_a_learner_takes_by_itself():
+    learner, rows = trained("perceptual", epochs=1)
+    same = begun("perceptual", seed=3)
+    alone = [same.step(batch(step))["g_content"] for step in range(3)]
+    assert rows == [{"g_content": pytest.approx(sum(alone) / 3)}]
+    assert equal(same, learner)
+
+
+def test_the_log_is_a_csv_of_epochs_and_terms(tmp_path):
+    write_log([{"g_fool": 0.5, "d_real": 2}, {"g_fool": 0.25, "d_real": 1 / 3}], tmp_path / "new" / "log.csv")
+    text = (tmp_path / "new" / "log.csv").read_text(encoding="utf-8")
+    assert text == "epoch,g_fool,d_real\n1,0.500000,2.000000\n2,0.250000,0.333333\n"
+
+
+def test_a_training_that_diverges_ends_and_names_the_term():
+    steps = Few()
+    broken = steps[0]
+    broken.portraits[0, 0, 5, 25] = float("nan")
+    steps.__class__ = type("Broken", (Few,), {"__getitem__": lambda self, step: broken})
+    with pytest.raises(DivergedError, match="d_real is nan; lower the learning rate"):
+        train("cartoongan", settings("cartoongan"), steps, given(), schedule())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_earlier_stages_made_is_not_trained_on(name):
+    parts = given()
+    before = {key: value.clone() for key, value in parts.masker.state_dict().items()}
+    learner, _ = train(name, settings(name), Few(), parts, schedule(epochs=1))
+    assert all(torch.equal(before[key], value) for key, value in parts.masker.state_dict().items())
+    taken = [net for net in (parts.masker, parts.features) if any(net is child for child in learner.children())]
+    assert not any(net.training for net in taken)
+    assert all(learner.get_submodule(name).training for name in learner.kept if name != "averaged")

@@ -1,0 +1,141 @@
+"""Small things that the tests of learning share: pictures without symmetry, networks that know one thing, settings."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from portraitist.checkpoint import save
+from portraitist.dataset import Steps
+from portraitist.images import Batch, Images, Masks
+from portraitist.methods import Given, build, names
+from portraitist.nets.cartoongan import Generator
+from portraitist.nets.unet import UNet
+from portraitist.params import CropParams, MaskParams, TrainParams, load
+from portraitist.train import seeded
+
+torch.set_num_threads(1)  # toys are too small to share out
+
+ROOT = Path(__file__).resolve().parents[1]
+PAINTERS = [name for name in names() if name not in ("perceptual", "unet_mask")]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+SMALL = PARAMS["train"] | {"width": 4, "blocks": 1, "learning_rate": 0.01, "content_weight": 0.5}
+FRAME = CropParams(
+    size_px=32,
+    eye_line=0.44,
+    eye_to_mouth=0.2,
+    min_score=0.5,
+    max_upscale=2.0,
+    min_inside=0.5,
+    shard_size=10,
+)
+
+
+def settings(name: str, **changed: Any) -> dict[str, Any]:
+    """What a method is told: the smallest shape, and its own section of params.yaml."""
+    allowed = importlib.import_module(f"portraitist.methods.{name}").Params.model_fields
+    return {key: value for key, value in (SMALL | PARAMS["methods"].get(name, {}) | changed).items() if key in allowed}
+
+
+def schedule(**changed: int) -> TrainParams:
+    return TrainParams(**(PARAMS["train"] | {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0} | changed))
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    """Noise in [-1, 1]."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def boxes(*corners: tuple[int, int, int, int], height: int = 16, width: int = 32) -> Masks:
+    """A hard mask for each (top, bottom, left, right)."""
+    masks = torch.zeros(len(corners), 1, height, width)
+    for mask, (top, bottom, left, right) in zip(masks, corners, strict=True):
+        mask[:, top:bottom, left:right] = 1
+    return masks
+
+
+def batch(seed: int = 0) -> Batch:
+    """Two selfies and two portraits of noise, 16 x 32; every one has its person elsewhere."""
+    return Batch(
+        drawn(2, 3, 16, 32, seed=seed),
+        boxes((4, 13, 5, 16), (2, 9, 12, 30)),
+        drawn(2, 3, 16, 32, seed=seed + 1),
+        boxes((1, 12, 18, 31), (6, 15, 3, 11)),
+        drawn(2, 3, 16, 32, seed=seed + 2),
+    )
+
+
+class Bands(nn.Module):
+    """Features that can be reckoned by hand: the image, and its means over 4 x 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Images) -> list[Tensor]:
+        return [self.scale * images, nn.functional.avg_pool2d(images, 4)]
+
+
+class Says(nn.Module):
+    """A masker that gives the same masks whatever it sees."""
+
+    def __init__(self, masks: Masks) -> None:
+        super().__init__()
+        self.masks = masks
+
+    def forward(self, images: Images) -> Masks:
+        return self.masks
+
+
+def given(masker: nn.Module | None = None, **shape: int) -> Given:
+    """What earlier stages would have made, drawn."""
+    with seeded(11):
+        generator = Generator(**({"width": 4, "blocks": 1} | shape))
+        return Given(Bands(), generator, (masker or UNet(4)).eval())
+
+
+def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: Any) -> Any:
+    """A learner, ready for its first step."""
+    with seeded(seed):
+        learner = build(name, settings(name, **changed))
+    learner.begin(given(masker))
+    return learner
+
+
+class Few(Steps):
+    """Batches that no folder is needed for."""
+
+    def __init__(self, count: int = 3) -> None:
+        self.count = count
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, step: int) -> Batch:
+        return batch(100 * self.epoch + step)
+
+
+@contextmanager
+def seen_by(net: nn.Module) -> Iterator[list[Tensor]]:
+    """All that a network is shown meanwhile."""
+    seen: list[Tensor] = []
+    hook = net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    yield seen
+    hook.remove()
+
+
+def checkpoint(path: Path, name: str = "masked_cartoongan", seed: int = 5) -> Path:
+    """A model that has learned nothing yet, for crops as params.yaml has them."""
+    about = {"crop": load(CropParams, "crop", ROOT).model_dump(), "mask": load(MaskParams, "mask", ROOT).model_dump()}
+    with seeded(seed):
+        save(path, name, settings(name), build(name, settings(name)), about)
+    return path
