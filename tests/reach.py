@@ -1,17 +1,20 @@
 """Which files of the project a module reaches by its imports."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@cache
 def file_of(module: str) -> Path | None:
     base = ROOT / ("src" if module.startswith("portraitist") else "") / module.replace(".", "/")
     found = [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
     return found[0] if found else None
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The project's modules that a file imports, each with the packages above it."""
     names: set[str] = set()

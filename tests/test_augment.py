@@ -103,6 +103,11 @@ def test_light_wraps_over_the_edge_and_reaches_neither_far_in_nor_out():
     assert (compose(dark, MASK, light, 0.25)[20:40, 8] > 20).all()
 
 
+def test_light_wrap_leaves_the_background_as_it_is():
+    back = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    assert np.array_equal(compose(PICTURE, MASK, back, 0.5)[MASK == 0], back[MASK == 0])
+
+
 def test_the_test_backgrounds_are_far_apart():
     colours = np.array(list(TEST_BACKGROUNDS.values()))
     apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1)[np.triu_indices(len(colours), 1)]

@@ -91,6 +91,16 @@ def test_a_step_is_a_function_of_seed_epoch_and_step(folders: Folders):
     assert not all(equal(one[step], elsewhere[step]) for step in range(5))
 
 
+def test_no_two_pictures_of_two_epochs_are_varied_alike(folders: Folders):
+    steps, seeds = steps_of(folders, MOVING), []
+    steps.vary = lambda picture, mask, seed: seeds.append(seed) or (picture, mask)
+    for epoch in range(2):
+        steps.start(epoch)
+        for step in range(len(steps)):
+            steps[step]
+    assert len(set(seeds)) == len(seeds) == 2 * 5 * 2
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # newer Pythons warn of fork beside threads
 def test_worker_processes_change_no_batch(folders: Folders):
     steps = steps_of(folders, MOVING, batch=2)

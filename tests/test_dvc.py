@@ -94,7 +94,7 @@ def needed_code(stage):
     words = stage["cmd"].split()
     if (source := ROOT / "src" / "portraitist" / "sources" / f"{words[3]}.py").exists():
         files |= reached(source)
-    if any(ROOT / EVALUATE / "__init__.py" == path for path in files):
+    if any(path == ROOT / EVALUATE / "__init__.py" for path in files):
         for metric in (ROOT / EVALUATE).glob("*.py"):
             files |= reached(metric)
     models = {path for path in [*stage["deps"], *dict(outs(stage))] if path.endswith(".pt")}

@@ -9,7 +9,7 @@ from portraitist.clean import Cleaned, RefusedError
 from portraitist.crop import FaceDetector, Square, crop_face, warped
 from portraitist.manifest import Verdict
 from portraitist.mask import Segmenter, grabcut, overlap, person_mask, segment, under_face
-from portraitist.pictures import Plane, decode
+from portraitist.pictures import Picture, Plane, decode
 
 PLAIN = changed(MASK, refine="none")
 FACE = (slice(40, 60), slice(38, 58))  # around where CROP sets the face
@@ -117,17 +117,29 @@ def test_segment_refuses_nothing():
     assert not segment(square(), Known(plane()), MASK, CROP).any()
 
 
-def test_grabcut_moves_the_edge_to_where_the_colours_part():
+def two_colours() -> tuple[Picture, Plane, Plane]:
+    """A picture whose colours part at one edge, the mask of that edge, and one that is two pixels off."""
     picture = np.full((96, 96, 3), (30, 40, 160), np.uint8)
     truth = plane((slice(20, 96), slice(24, 66)))
     picture[truth > 0] = (200, 150, 120)
     noise = np.random.default_rng(1).integers(-9, 10, picture.shape)
-    picture = (picture + noise).clip(0, 255).astype(np.uint8)
     rough = plane((slice(22, 96), slice(26, 68)))
+    return (picture + noise).clip(0, 255).astype(np.uint8), truth, rough
+
+
+def test_grabcut_moves_the_edge_to_where_the_colours_part():
+    picture, truth, rough = two_colours()
     assert overlap(rough, truth) < 0.93
     found = grabcut(picture, rough)
     assert overlap(found, truth) > 0.98
     assert np.array_equal(found, grabcut(picture, rough))  # its chance is fixed
+
+
+def test_the_edge_is_refined_only_where_params_say_so():
+    picture, truth, rough = two_colours()
+    refined, plain = (segment(Square(picture, None, FULL), Known(rough), params, CROP) for params in (MASK, PLAIN))
+    assert overlap(refined, truth) > 0.98
+    assert np.array_equal(plain, rough)
 
 
 def test_grabcut_moves_the_edge_no_farther_than_the_rim():

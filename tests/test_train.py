@@ -54,7 +54,7 @@ def test_inside_seeded_equal_seeds_draw_equally():
 
 def test_every_epoch_is_a_row_of_the_mean_terms_of_its_steps():
     steps = Few(count=3)
-    learner, rows = train("unet_mask", settings("unet_mask"), steps, given(), schedule(epochs=4))
+    _, rows = train("unet_mask", settings("unet_mask"), steps, given(), schedule(epochs=4))
     assert [list(row) for row in rows] == [["m_mask"]] * 4
     assert rows[0]["m_mask"] == pytest.approx(log(2), abs=0.15)  # it knows nothing yet
     assert rows[-1]["m_mask"] < rows[0]["m_mask"]
@@ -92,4 +92,4 @@ def test_what_earlier_stages_made_is_not_trained_on(name):
     assert all(torch.equal(before[key], value) for key, value in parts.masker.state_dict().items())
     taken = [net for net in (parts.masker, parts.features) if any(net is child for child in learner.children())]
     assert not any(net.training for net in taken)
-    assert all(learner.get_submodule(name).training for name in learner.kept if name != "averaged")
+    assert all(learner.get_submodule(name).training for name in learner.kept if name != "mean")

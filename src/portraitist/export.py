@@ -32,7 +32,7 @@ class _Graph(nn.Module):
         return self.painter.paint(selfies, masks)
 
 
-def export(painter: Painter, about: dict[str, Any], dest: Path, max_error: float) -> dict[str, float]:
+def export(painter: Painter, about: dict[str, Any], dest: Path, max_error: float) -> dict[str, int | float]:
     """Write the painter to dest and hold it against torch on drawn images.
 
     Inputs: `selfies`, RGB in [-1, 1], batch x 3 x side x side, cropped as metadata `crop` says; `masks`, batch x 1 x

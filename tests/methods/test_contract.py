@@ -4,10 +4,10 @@ import importlib
 
 import pytest
 import torch
-from toys import PAINTERS, batch, begun, boxes, drawn, settings
+from toys import PAINTERS, batch, begun, boxes, drawn, seen_by, settings
 
 from portraitist.losses import Scalar
-from portraitist.methods import DivergedError, Given, Painter, build, descend, names
+from portraitist.methods import Averaged, DivergedError, Given, Painter, build, descend, names
 from portraitist.params import ParamsError
 
 ALL = names()
@@ -177,13 +177,45 @@ def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypat
 @pytest.mark.parametrize("name", ALL)
 def test_what_earlier_stages_made_stays_as_it_is(name):
     learner = begun(name)
-    frozen = [net for part, net in learner.named_children() if part in ("features", "masker") and part not in learner.kept]
+    frozen = [
+        net for part, net in learner.named_children() if part in ("features", "masker") and part not in learner.kept
+    ]
     before = [{key: value.clone() for key, value in part.state_dict().items()} for part in frozen]
     learner.step(batch())
     for part, values in zip(frozen, before, strict=True):
         assert all(torch.equal(values[key], value) for key, value in part.state_dict().items())
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in part.parameters())
         assert not any(module.training for module in part.modules())
+
+
+def at(value):
+    net = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(net.weight, value)
+    return net
+
+
+def test_a_running_mean_forgets_the_beginning_and_then_follows_by_its_decay():
+    mean = Averaged(at(5.0), decay=0.75)
+    mean.follow(at(1.0))
+    assert mean.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
+    for _ in range(100):
+        mean.follow(at(1.0))
+    mean.follow(at(3.0))
+    assert mean.network.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_what_paints_is_the_running_mean_of_the_generator(name):
+    learner = begun(name, average=0.9)
+    started = weights(learner.mean.network)
+    learner.step(batch())
+    share = 10 / 11
+    for part, now in learner.generator.named_parameters():
+        wanted = started[part] + share * (now - started[part])
+        assert torch.allclose(learner.mean.network.get_parameter(part), wanted, atol=1e-6)
+    with seen_by(learner.generator) as asked, seen_by(learner.mean.network) as painted:
+        learner.paint(batch().selfies, batch().selfie_masks)
+    assert (len(asked), len(painted)) == (0, 1)
 
 
 @pytest.mark.parametrize("name", PAINTERS)

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import Says, batch, begun, boxes, drawn, seen_by
 from torch import nn
+from toys import Says, batch, begun, boxes, drawn, seen_by
 
 from portraitist.images import Images, Masks, over
 

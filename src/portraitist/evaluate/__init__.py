@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from portraitist.images import Images, Masks
 from portraitist.params import CropParams
 
-Features = Float[np.ndarray, "count width"]
+Features = Float[np.ndarray, "_ length"]  # of one set of pictures; another set may hold more
+Portraits = Float[Tensor, "portraits 3 height width"]
+PortraitMasks = Float[Tensor, "portraits 1 height width"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Evidence:
     masks: Masks
     painted: Images
     turned: list[Images]
-    portraits: Images
-    portrait_masks: Masks
+    portraits: Portraits
+    portrait_masks: PortraitMasks
     masker: Callable[[Images], Masks]  # the U-Net of stage 2
     frame: CropParams
     features: Callable[[Images], Features]
