@@ -43,7 +43,7 @@ def settings(name: str, **changed: Any) -> dict[str, Any]:
 
 
 def schedule(**changed: int) -> TrainParams:
-    return TrainParams(**(PARAMS["train"] | {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0} | changed))
+    return TrainParams(**(PARAMS["train"] | {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1} | changed))
 
 
 def drawn(*shape: int, seed: int) -> Tensor:

@@ -114,6 +114,7 @@ class TrainGeneratorParams(Section):
     batch: Count
     learning_rate: Rate
     loader_workers: Annotated[int, Field(ge=0)]
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
 
 
 class TrainMaskParams(Section):
@@ -125,6 +126,7 @@ class TrainMaskParams(Section):
     width: Annotated[int, Field(ge=4)]
     learning_rate: Rate
     loader_workers: Annotated[int, Field(ge=0)]
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
 
 
 class TrainParams(Section):
@@ -137,6 +139,7 @@ class TrainParams(Section):
     content_weight: Weight
     average: Rate  # decay of the generator's running mean
     loader_workers: Annotated[int, Field(ge=0)]
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
 
 
 class EvaluateParams(Section):

@@ -37,6 +37,8 @@ class Schedule(Protocol):
     def seed(self) -> int: ...  # noqa: D102
     @property
     def loader_workers(self) -> int: ...  # noqa: D102
+    @property
+    def threads(self) -> int: ...  # noqa: D102
 
 
 def train(
@@ -50,6 +52,8 @@ def train(
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(schedule.threads)
+    torch.set_flush_denormal(True)  # a GAN's moments fade into numbers that a CPU is slow at
     where = device()
     with seeded(schedule.seed):
         learner = build(name, params)
