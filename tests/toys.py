@@ -43,7 +43,8 @@ def settings(name: str, **changed: Any) -> dict[str, Any]:
 
 
 def schedule(**changed: int) -> TrainParams:
-    return TrainParams(**(PARAMS["train"] | {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1} | changed))
+    scale = {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
+    return TrainParams(**(PARAMS["train"] | scale | changed))
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
