@@ -47,7 +47,8 @@ def main(
         "learned mask": to_planes(see(evidence.painted[few])),
     }
     for name, pictures in columns.items():
-        (dest / f"{name}.png").write_bytes(encode(sheet([[picture] for picture in pictures], [name], 128)))
+        label = paint.name if name == "painted" else name
+        (dest / f"{name}.png").write_bytes(encode(sheet([[picture] for picture in pictures], [label], 128)))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def test_the_readmes_commands_say_what_it_shows(clone: Clone) -> None:
     ]  # fmt: skip
     ran = {words: clone.run(*words.split()) for words, _ in commands}
     first, change, diff, wrong = (ran[words] for words, _ in commands)
-    assert first.stdout.strip() == commands[0][1].strip()
+    assert set(commands[0][1].split("\n")) - {"...", ""} <= set(first.stdout.split("\n"))
 
     again = set(re.findall(r"Running stage '(.*?)'", change.stdout))
     assert change.returncode == 0

@@ -1,6 +1,7 @@
 """A trained painter as ONNX: one file that any runtime opens, with all that its user must know inside."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,18 @@ def export(painter: Painter, about: dict[str, Any], dest: Path, max_error: float
     selfies = torch.rand(CHECKED, 3, side, side, generator=draw) * 2 - 1
     masks = torch.rand(CHECKED, 1, side, side, generator=draw).round()
     batch = torch.export.Dim("batch", min=1, max=1024)
-    program = torch.onnx.export(
-        _Graph(painter).eval(),
-        (selfies, masks),
-        input_names=["selfies", "masks"],
-        output_names=["painted"],
-        dynamic_shapes={"selfies": {0: batch}, "masks": {0: batch}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")  # both inputs share it
+        program = torch.onnx.export(
+            _Graph(painter).eval(),
+            (selfies, masks),
+            input_names=["selfies", "masks"],
+            output_names=["painted"],
+            dynamic_shapes={"selfies": {0: batch}, "masks": {0: batch}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # None only where dynamo is off
     model = _plain(program.model_proto)
     for key, value in about.items():
