@@ -13,10 +13,10 @@ repro: $(VENV)/ready
 	@cat metrics/compare.md
 
 test: $(VENV)/ready $(VENV)/pretrained/NOTICE
-	python -m pytest -n 2
+	python -m pytest -n 2 --dist loadfile
 
 fast: $(VENV)/ready $(VENV)/pretrained/NOTICE
-	python -m pytest -n 2 -m "not slow"
+	python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(VENV)/ready
 	ruff check .
