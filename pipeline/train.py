@@ -6,13 +6,14 @@ from typing import Any
 
 from portraitist.checkpoint import part_of, save
 from portraitist.dataset import Folders, Steps
-from portraitist.methods import Given
+from portraitist.methods import DivergedError, Given, checked
 from portraitist.nets.features import Lite0
 from portraitist.params import (
     AugmentParams,
     CropParams,
     GeneratorParams,
     MaskParams,
+    ParamsError,
     TrainParams,
     load_or_exit,
     method_or_exit,
@@ -46,12 +47,17 @@ if __name__ == "__main__":
     params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
     shared = params.model_dump(include={"learning_rate", "content_weight", "average"})
     about = {"crop": load_or_exit(CropParams, "crop"), "mask": load_or_exit(MaskParams, "mask")}
-    main(
-        name,
-        params,
-        {**shape.model_dump(), **shared, **method_or_exit(name)},
-        load_or_exit(AugmentParams, "augment"),
-        {key: section.model_dump() for key, section in about.items()},
-        Folders(*paths[:4]),
-        *paths[4:],
-    )
+    settings = {**shape.model_dump(), **shared, **method_or_exit(name)}
+    try:
+        checked(name, settings)
+        main(
+            name,
+            params,
+            settings,
+            load_or_exit(AugmentParams, "augment"),
+            {key: section.model_dump() for key, section in about.items()},
+            Folders(*paths[:4]),
+            *paths[4:],
+        )
+    except (ParamsError, DivergedError) as error:
+        sys.exit(f"train {name}: {error}")

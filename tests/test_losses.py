@@ -5,7 +5,7 @@ import pytest
 import torch
 from toys import drawn
 
-from portraitist.losses import adversarial, content, mask, total_variation
+from portraitist.losses import adversarial, content, mask
 
 
 def test_an_undecided_judge_costs_ln_2_either_way():
@@ -32,6 +32,19 @@ def test_content_is_the_mean_of_each_layers_mean_however_large_the_layer():
     assert content([small + 3, large - 1], [small, large]).item() == pytest.approx((3 + 1) / 2)
 
 
+def test_content_under_masks_is_the_mean_over_the_person_only():
+    features, masks = torch.zeros(1, 2, 2, 3), torch.zeros(1, 1, 4, 6)
+    features[0, 0, 0, 0], features[0, 1, 1, 2] = 3.0, 8.0  # the first is person, the second is none
+    masks[0, 0, :2, :4] = 1
+    found = content([features, features * 2], [torch.zeros_like(features)] * 2, masks)
+    assert found.item() == pytest.approx((3 / 4 + 6 / 4) / 2)  # two channels of two places
+
+
+def test_content_without_a_person_is_nothing():
+    features = torch.ones(1, 2, 2, 3)
+    assert content([features], [features * 4], torch.zeros(1, 1, 4, 6)).item() == 0
+
+
 def test_content_of_equal_features_is_zero_and_it_counts_both_directions():
     one, other = drawn(2, 3, 4, 5, seed=1), drawn(2, 3, 4, 5, seed=2)
     assert content([one], [one]).item() == 0
@@ -52,9 +65,3 @@ def test_content_refuses_another_number_of_layers():
 def test_mask_loss_refuses_masks_that_would_broadcast():
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against masks \(1, 1, 4, 4\)"):
         unwrap(mask)(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # as a user runs it, without the hook
-
-
-def test_total_variation_of_a_ramp_is_its_two_slopes():
-    rows, columns = torch.arange(6.0)[:, None], torch.arange(9.0)[None]
-    ramp = (0.05 * rows - 0.02 * columns).expand(2, 3, 6, 9)
-    assert total_variation(ramp).item() == pytest.approx(0.05 + 0.02, rel=1e-5)

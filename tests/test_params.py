@@ -87,6 +87,8 @@ def test_values_never_change(root):
         ("train.content_weight", float("nan"), "train.content_weight: .*finite number, found nan"),
         ("train.content_weight", float("inf"), "train.content_weight: .*finite number, found inf"),
         ("evaluate.features_px", 100, "evaluate.features_px: .*multiple of 32, found 100"),
+        ("export.method", "magic", "export.method: .*no such method; there are cartoongan, .*found 'magic'"),
+        ("methods.magic", {}, "methods.magic: no such method; there are cartoongan, masked_cartoongan, "),
         ("export.max_error", -1, "export.max_error: .*greater than 0, found -1"),
         ("collect.sample.selfie", "x", "collect.sample.selfie: Extra inputs are not permitted, found 'x'"),
         ("seed", -1, "seed: .*greater than or equal to 0, found -1"),
@@ -160,16 +162,29 @@ def test_a_methods_own_section_is_found_by_its_name(root):
     assert method_or_exit("cartoongan", root) == {}
 
 
-def test_a_stage_with_wrong_params_says_one_line_and_makes_nothing(root):
-    spoil(root, "train.epochs", 0, "profiles/sample.yaml")  # not even its own section
+@pytest.mark.parametrize(
+    ("name", "value", "file", "stage", "told"),
+    [  # not even the stage's own section; and what only the method knows
+        ("train.epochs", 0, "profiles/sample.yaml", ["clean"], r"portraitist: train\.epochs: .*, found 0"),
+        (
+            "methods.masked_cartoongan.erode_px",
+            9,
+            "params.yaml",
+            ["train", "masked_cartoongan"],
+            r"train masked_cartoongan: methods\.masked_cartoongan\.erode_px: .*, found 9",
+        ),
+    ],
+)
+def test_a_stage_with_wrong_params_says_one_line_and_makes_nothing(root, name, value, file, stage, told):
+    spoil(root, name, value, file)
     before = sorted(root.rglob("*"))
-    command = [sys.executable, "-m", "pipeline.clean", "data/raw/sample", "data/clean", "metrics/clean.json"]
+    command = [sys.executable, "-m", f"pipeline.{stage[0]}", *stage[1:], *(f"no/{place}" for place in range(9))]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     done = subprocess.run(
         command, cwd=root, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert re.search(r"^portraitist: train\.epochs: .*, found 0$", done.stderr.rstrip("\n"))
+    assert re.fullmatch(told, done.stderr.rstrip("\n"))
     assert done.stdout == ""
     assert sorted(root.rglob("*")) == before

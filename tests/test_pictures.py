@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from drawn import smooth
 
-from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, decode, encode, in_rows, jpeg, over, resized, sheet
+from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, decode, encode, in_rows, jpeg, over, sheet
 
 
 def test_what_is_encoded_comes_back_to_the_bit():
@@ -19,14 +19,6 @@ def test_equal_arrays_give_equal_bytes_however_they_lie_in_memory():
     assert not turned.flags["C_CONTIGUOUS"]
     assert encode(turned) == encode(picture)
     assert encode(picture[:, ::-1]) != encode(picture)
-
-
-def test_making_smaller_averages_and_does_not_pick():
-    stripes = np.zeros((32, 32), np.uint8)
-    stripes[:, ::2] = 200
-    inner = resized(stripes, 8)[1:-1, 1:-1]
-    assert inner.shape == (6, 6)
-    assert abs(inner.astype(int) - 100).max() <= 8
 
 
 def test_over_mixes_by_alpha_with_a_picture_and_with_a_colour():

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from portraitist.checkpoint import save
 from portraitist.dataset import Steps
 from portraitist.images import Batch, Images, Masks
-from portraitist.methods import Given, build, names
+from portraitist.methods import Given, build
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.unet import UNet
-from portraitist.params import CropParams, MaskParams, TrainParams, load
+from portraitist.params import CropParams, MaskParams, TrainParams, load, method_names
 from portraitist.train import seeded
 
 torch.set_num_threads(1)  # toys are too small to share out
 
 ROOT = Path(__file__).resolve().parents[1]
-PAINTERS = [name for name in names() if name not in ("perceptual", "unet_mask")]
+PAINTERS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 SMALL = PARAMS["train"] | {"width": 4, "blocks": 1, "learning_rate": 0.01, "content_weight": 0.5}
 FRAME = CropParams(

@@ -5,20 +5,30 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from portraitist.images import Images, Masks
+from portraitist.images import Masks
 
 Scalar = Float[Tensor, ""]
 
 
-def content(features: list[Tensor], target: list[Tensor]) -> Scalar:
+def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = None) -> Scalar:
     """Mean absolute distance of features, averaged over the layers: CartoonGAN's content loss (Chen et al., CVPR 2018).
+
+    With masks, of any size, the mean is over the person only; where there is no person it is 0.
 
     Raises:
         ValueError: The shapes differ; broadcasting here would hide a bug.
     """
     if [layer.shape for layer in features] != [layer.shape for layer in target]:
         raise ValueError(f"features {[tuple(f.shape) for f in features]} against {[tuple(t.shape) for t in target]}")
-    return torch.stack([F.l1_loss(*pair) for pair in zip(features, target, strict=True)]).mean()
+    found = []
+    for pair in zip(features, target, strict=True):
+        distance = F.l1_loss(*pair, reduction="none").mean(1, keepdim=True)
+        if masks is None:
+            found.append(distance.mean())
+        else:
+            share = F.adaptive_avg_pool2d(masks, (distance.shape[2], distance.shape[3]))
+            found.append((distance * share).sum() / share.sum().clamp(min=1))
+    return torch.stack(found).mean()
 
 
 def adversarial(judgement: Tensor, *, real: bool) -> Scalar:
@@ -35,10 +45,3 @@ def mask(logits: Masks, target: Masks) -> Scalar:
     if logits.shape != target.shape:
         raise ValueError(f"logits {tuple(logits.shape)} against masks {tuple(target.shape)}")
     return F.binary_cross_entropy_with_logits(logits, target)
-
-
-def total_variation(images: Images) -> Scalar:
-    """Mean absolute difference of neighbours, down and across: small where strokes are calm."""
-    down = (images[:, :, 1:] - images[:, :, :-1]).abs().mean()
-    across = (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().mean()
-    return down + across

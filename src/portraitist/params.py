@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -114,7 +114,7 @@ class TrainGeneratorParams(Section):
     batch: Count
     learning_rate: Rate
     loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
 class TrainMaskParams(Section):
@@ -126,7 +126,7 @@ class TrainMaskParams(Section):
     width: Annotated[int, Field(ge=4)]
     learning_rate: Rate
     loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
 class TrainParams(Section):
@@ -139,7 +139,7 @@ class TrainParams(Section):
     content_weight: Weight
     average: Rate  # decay of the generator's running mean
     loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes on machines of any size
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
 class EvaluateParams(Section):
@@ -156,6 +156,18 @@ class ExportParams(Section):
 
     method: str
     max_error: Annotated[float, Field(gt=0)]  # of images in [-1, 1]
+
+    @field_validator("method")
+    @classmethod
+    def _is_one_of_methods(cls, method: str) -> str:
+        if method not in method_names():
+            raise ValueError(f"there is no such method; there are {', '.join(method_names())}")
+        return method
+
+
+def method_names() -> list[str]:
+    """The files in methods/, found without importing any: a stage that trains nothing needs no torch."""
+    return sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -185,6 +197,9 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
     params, profile = _files(root)
     for other, shape in SECTIONS.items():
         _checked(shape, other, params, profile)
+    for method in _part(params, "methods"):
+        if method not in method_names():
+            raise ParamsError(f"params.yaml: methods.{method}: no such method; there are {', '.join(method_names())}")
     for source in _part(params, "collect"):
         _checked(CollectParams, f"collect.{source}", params, profile)
     return _checked(section, name, params, profile)

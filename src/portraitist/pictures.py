@@ -31,11 +31,6 @@ def decode(data: bytes) -> Picture | Plane:
         return np.array(picture)
 
 
-def resized(picture: Picture | Plane, size_px: int) -> SquarePicture | SquarePlane:
-    """The picture as a square of size_px, antialiased."""
-    return np.array(Image.fromarray(picture).resize((size_px, size_px), Image.Resampling.LANCZOS))
-
-
 def over(picture: Picture, alpha: Plane, back: Picture | tuple[int, int, int]) -> Picture:
     """The picture laid over another picture or one colour, by alpha."""
     share = alpha[..., None].astype(np.float32) / 255

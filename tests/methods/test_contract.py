@@ -7,10 +7,10 @@ import torch
 from toys import PAINTERS, batch, begun, boxes, drawn, seen_by, settings
 
 from portraitist.losses import Scalar
-from portraitist.methods import Averaged, DivergedError, Given, Painter, build, descend, names
-from portraitist.params import ParamsError
+from portraitist.methods import Averaged, DivergedError, Given, Painter, build, descend
+from portraitist.params import ParamsError, method_names
 
-ALL = names()
+ALL = method_names()
 ADVERSARIAL = [name for name in ALL if hasattr(build(name, settings(name)), "discriminator")]
 
 

@@ -5,7 +5,6 @@ A method knows its networks, its update order and its weights; no device, no fil
 
 import copy
 import importlib
-import pkgutil
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import nn
 
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import Scalar
-from portraitist.params import ParamsError, told
+from portraitist.params import ParamsError, Section, method_names, told
 
 Terms = dict[str, float]
 
@@ -73,20 +72,28 @@ def build(name: str, params: dict[str, Any]) -> Learner:
     """The learner of methods/<name>.py.
 
     Raises:
+        ParamsError: As `checked`.
+    """
+    section = checked(name, params)
+    return _module(name).Method(section)
+
+
+def checked(name: str, params: dict[str, Any]) -> Section:
+    """A method's params in its own shape.
+
+    Raises:
         ParamsError: There is no such file, or its params are not what it allows.
     """
-    if name not in names():
-        raise ParamsError(f"no method {name!r}; there are {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
+    if name not in method_names():
+        raise ParamsError(f"no method {name!r}; there are {', '.join(method_names())}")
     try:
-        return module.Method(module.Params.model_validate(params))
+        return _module(name).Params.model_validate(params)
     except ValidationError as error:
         raise ParamsError(told(f"methods.{name}", error)) from None
 
 
-def names() -> list[str]:
-    """The methods there are: the files beside this one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:

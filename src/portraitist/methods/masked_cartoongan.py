@@ -6,7 +6,8 @@ called painted by no one, and the generator learns.
 
 Two leaks had to be closed. A soft mask lets a fringe of the portraits' background through, which then is style: all
 given masks are eroded. And instance norm mixes the background into the face's statistics: the generator is given the
-person on neutral grey, and the selfie's own background is set behind what it painted.
+person on neutral grey, and the selfie's own background is set behind what it painted. The content loss is over the
+person, too: the grey around would only dilute it.
 """
 
 from typing import Annotated, Literal
@@ -71,7 +72,9 @@ class Method(Painter):
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
         g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
-        g_content = self.content_weight * content(self.features(painted), self.features(seen))
+        g_content = self.content_weight * content(
+            self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
+        )
         moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
