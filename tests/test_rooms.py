@@ -26,7 +26,8 @@ ROOMS = [
     {"losses", "nets"},
     {"methods"},
     {"checkpoint", "train"},
-    {"avatar", "export", "evaluate"},
+    {"avatar", "export", "cost", "evaluate"},
+    {"evaluation"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
