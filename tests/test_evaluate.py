@@ -318,7 +318,7 @@ def test_faces_without_a_value_count_in_no_mean_and_no_draw():
     assert found.draws == pytest.approx(
         [np.nanmean(values[row]) if row.tolist() != [1, 1, 1] else 3 for row in drawn_rows]
     )
-    with pytest.raises(ValueError, match="none of 2 faces"):
+    with pytest.raises(ValueError, match="0 of 2 faces have a value"):
         mean_over_faces(np.array([np.nan, np.nan]), evidence())
 
 
@@ -493,10 +493,10 @@ def test_repainted_is_the_mean_change_outside_the_person():
 
 
 def test_repainted_counts_a_soft_edge_by_its_share():
-    masks = torch.ones(1, 1, SIDE, SIDE)
+    masks = torch.ones(2, 1, SIDE, SIDE)
     masks[..., :8, :] = 0
     masks[..., 8:16, :] = 0.75
-    selfies, painted = plain(100), plain(100)
+    selfies, painted = plain(100, 100), plain(100, 100)
     painted[..., :8, :] += 4 / 127.5
     painted[..., 8:16, :] += 14 / 127.5
     changed = value("background_repainted", selfies=selfies, painted=painted, masks=masks)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from portraitist.bootstrap import interval
 from portraitist.crop import Face
 from portraitist.images import Images, Masks
 from portraitist.params import CropParams
@@ -165,26 +166,17 @@ def by_parts(function: Callable[..., np.ndarray], *stacks: Stack) -> np.ndarray:
     return np.concatenate([function(*(stack[start : start + AT_ONCE] for stack in stacks)) for start in starts])
 
 
-def interval(value: float, draws: Values) -> tuple[float, float]:
-    """The percentile bootstrap interval (Efron 1979), shifted so that the draws' mean is the value.
-
-    Resampled sets hold pictures twice, which lengthens a distance of sets; the shift takes that out.
-    """
-    low, high = np.percentile(draws, [2.5, 97.5]) - draws.mean() + value
-    return float(low), float(high)
-
-
 def mean_over_faces(values: Values, evidence: Evidence, **about: Any) -> Measure:
     """The mean of one value a face, of those that have one, and its interval over faces."""
     has = np.isfinite(values)
-    if not has.any():
-        raise ValueError(f"none of {len(values)} faces has a value")
+    if has.sum() < 2:
+        raise ValueError(f"{has.sum()} of {len(values)} faces have a value; a mean with an interval needs two")
     drawn = evidence.draws(len(values))
     counts = has[drawn].sum(axis=1)
     sums = np.where(has, values, 0)[drawn].sum(axis=1)
     value = float(values[has].mean())
     draws = np.where(counts > 0, sums / np.maximum(counts, 1), value)
-    return Measure(value, *interval(value, draws), int(has.sum()), about, values, draws)
+    return Measure(value, *interval(value, draws, int(has.sum())), int(has.sum()), about, values, draws)
 
 
 def distance_of_sets(
@@ -197,7 +189,7 @@ def distance_of_sets(
     pairs = zip(evidence.draws(len(painted)), evidence.draws(len(portraits), "portraits"), strict=True)
     draws = np.array([distance(painted[some], portraits[others]) for some, others in pairs])
     about = evidence.networks[network].about | {"n_portraits": len(portraits), "seen": seen} | about
-    return Measure(value, *interval(value, draws), len(painted), about, draws=draws)
+    return Measure(value, *interval(value, draws, min(len(painted), len(portraits))), len(painted), about, draws=draws)
 
 
 def exact(value: float, **about: Any) -> Measure:

@@ -5,7 +5,8 @@ The masker is one for all methods: this is measured once, and no row of a method
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, Values, by_parts, interval
+from portraitist.bootstrap import interval
+from portraitist.evaluate import Evidence, Measure, Values, by_parts
 from portraitist.evaluate._overlap import overlaps
 from portraitist.images import Images, Masks
 
@@ -24,4 +25,4 @@ def measure(evidence: Evidence) -> Measure:
     drawn = selfies[evidence.draws(len(selfies))], portraits[evidence.draws(len(portraits), "portraits")]
     draws: Values = np.concatenate(drawn, axis=1).mean(axis=1)
     about = {"selfies": float(f"{selfies.mean():.4g}"), "portraits": float(f"{portraits.mean():.4g}")}
-    return Measure(float(both.mean()), *interval(float(both.mean()), draws), len(both), about, draws=draws)
+    return Measure(float(both.mean()), *interval(float(both.mean()), draws, len(both)), len(both), about, draws=draws)
