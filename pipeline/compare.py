@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from portraitist import compare, page
-from portraitist.judgements import answers, win_rates
+from portraitist.judgements import answers
 from portraitist.pictures import jpeg
+from portraitist.win_rates import win_rates
 
 
 def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) -> None:
@@ -28,7 +29,7 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) ->
         compare.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
         win_rates(answers(judged)),
     )
-    sheet, text = jpeg(compare.contact_sheet(list(models))), page.markdown(results)
+    sheet, text = jpeg(compare.contact_sheet([model for model in models if model != once])), page.markdown(results)
     for name, content in {"summary": compare.summary(frame), "intervals": compare.intervals(frame)}.items():
         (dest / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     frame.to_csv(dest / "compare.csv", index=False, lineterminator="\n")

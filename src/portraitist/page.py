@@ -28,6 +28,7 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: 
 h1 { font-size: 1.7rem; line-height: 1.2 } h2 { margin-top: 2.5rem; font-size: 1.25rem }
 .wide { overflow-x: auto; margin: 1rem 0 } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff }
 .wide > img.full { max-width: none }
+td:not(:first-child) { white-space: nowrap }
 table { border-collapse: collapse; font-size: .875rem } th, td { padding: .35rem .6rem; text-align: left;
   border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums }
 thead th { background: var(--soft); white-space: nowrap } td small, p small, .faint { color: var(--faint) }
@@ -40,6 +41,7 @@ summary { cursor: pointer; font-weight: 600 } pre { overflow-x: auto; background
 svg.dag { width: 100%; max-width: 44rem; height: auto } .dag path { fill: none; stroke: var(--line); stroke-width: 1.5 }
 .dag rect { fill: var(--soft); stroke: var(--line) } .dag text { fill: var(--ink); font: 12px system-ui, sans-serif;
   text-anchor: middle } .plot line { stroke-width: 2 } .plot .goal { stroke: var(--line); stroke-dasharray: 3 3 }
+@media (max-width: 40rem) { th[scope=row] small { min-width: 9rem } }
 nav a { margin-right: 1rem; white-space: nowrap } a { color: inherit }
 """
 
@@ -82,7 +84,7 @@ def markdown(results: Results) -> str:
 def report(told: Told, results: Results, models: list[Path], sheet: bytes) -> str:
     """The whole page; `models` are the folders that evaluate left, `sheet` the contact sheet."""
     sections = {
-        "Avatars": f'<div class="wide"><img class="full" alt="Contact sheet" src="{_uri(sheet, "jpeg")}"></div>',
+        "Avatars": f'<img alt="Contact sheet" src="{_uri(sheet, "jpeg")}">',
         "Numbers": _numbers(results),
         "Differences": _differences(results),
         "Human eyes": _eyes(results.preferred),
@@ -96,7 +98,7 @@ def report(told: Told, results: Results, models: list[Path], sheet: bytes) -> st
     names = {title: title.lower().replace(" ", "-") for title in sections}
     links = "".join(f'<a href="#{name}">{title}</a> ' for title, name in names.items())
     body = "".join(f'<section id="{names[title]}"><h2>{title}</h2>{part}</section>' for title, part in sections.items())
-    count = results.measured[results.ours]["content_lite0"]["n"]
+    count = max(found["n"] for found in results.measured[results.ours].values())
     others = ", ".join(escape(method) for method in results.measured if method != results.ours)
     return f"""<!DOCTYPE html>
 <html lang="en">
