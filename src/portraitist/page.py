@@ -15,7 +15,7 @@ from portraitist.compare import FEW, Found
 from portraitist.dag import drawn, needs
 
 HUES = (212, 24, 150, 280, 340, 60, 190)  # of the methods, in their order
-PLOT = (220, 14)  # width, and height a method, px
+PLOT = (150, 14)  # width, and height a method, px
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --paper: #fff; --soft: #f3f3f5; --line: #d5d5da; --faint: #6b6b73 }
@@ -32,7 +32,7 @@ td:not(:first-child) { white-space: nowrap }
 table { border-collapse: collapse; font-size: .875rem } th, td { padding: .35rem .6rem; text-align: left;
   border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums }
 thead th { background: var(--soft); white-space: nowrap } td small, p small, .faint { color: var(--faint) }
-th[scope=row] { font-weight: 600 } th[scope=row] small { display: block; font-weight: 400; min-width: 16rem }
+th[scope=row] { font-weight: 600 } th[scope=row] small { display: block; font-weight: 400; min-width: 13rem }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; padding: .4rem .8rem }
 summary { cursor: pointer; font-weight: 600 } pre { overflow-x: auto; background: var(--soft); padding: .8rem;
   border-radius: 6px; font-size: .8rem } .flag { color: #b3261e; font-weight: 600 }
@@ -41,7 +41,9 @@ summary { cursor: pointer; font-weight: 600 } pre { overflow-x: auto; background
 svg.dag { width: 100%; max-width: 44rem; height: auto } .dag path { fill: none; stroke: var(--line); stroke-width: 1.5 }
 .dag rect { fill: var(--soft); stroke: var(--line) } .dag text { fill: var(--ink); font: 12px system-ui, sans-serif;
   text-anchor: middle } .plot line { stroke-width: 2 } .plot .goal { stroke: var(--line); stroke-dasharray: 3 3 }
-@media (max-width: 40rem) { th[scope=row] small { min-width: 9rem } }
+@media (max-width: 40rem) {
+  th[scope=row] { max-width: 10rem; overflow-wrap: anywhere } th[scope=row] small { min-width: 8rem }
+}
 nav a { margin-right: 1rem; white-space: nowrap } a { color: inherit }
 """
 
