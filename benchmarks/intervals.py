@@ -18,6 +18,8 @@ from portraitist.dataset import Folders
 from portraitist.evaluate import Evidence, Measure, mean_over_faces, metrics
 from portraitist.params import CropParams, EvaluateParams, load
 
+NETS = evaluation.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
+
 
 def half_of(evidence: Evidence, faces: np.ndarray) -> Evidence:
     """The evidence of some faces only, its features those that are known already."""
@@ -59,9 +61,7 @@ def main() -> None:
     told = parser.parse_args()
     folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
     params, frame = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
-    evidence = evaluation.gather(
-        params, frame, evaluation.painted_by(told.paint), folders, Path("models/mask.pt"), Path("models/pretrained")
-    )
+    evidence = evaluation.gather(params, frame, evaluation.painted_by(told.paint), folders, NETS)
     held = coverage(evidence, evaluation.measured(evidence), told.splits)
     print(
         f"{told.paint.name}: halves of {len(evidence.ids) // 2} faces, {told.splits} splits, {params.bootstrap} draws"

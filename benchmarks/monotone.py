@@ -22,6 +22,7 @@ from portraitist.images import Images, Masks
 from portraitist.params import CropParams, EvaluateParams, load
 from portraitist.shards import Shards
 
+NETS = evaluation.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MEASURED = ("frechet_lite0", "kernel_lite0", "foreground_frechet_lite0", "foreground_kernel_lite0", "content_lite0",
             "background_bleed", "background_repainted", "sharpness")  # fmt: skip
@@ -115,7 +116,7 @@ def main() -> None:
     folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
     params, frame = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
     done = evaluation.not_painted(folders, Path("data/augment"))
-    base = evaluation.gather(params, frame, done, folders, Path("models/mask.pt"), Path("models/pretrained"))
+    base = evaluation.gather(params, frame, done, folders, NETS)
     ids = sorted(face for part in ("train", "validation", "test") for face in ids_of(folders, "portraits", part))
     images, masks = images_of(Shards(folders.crops), ids), best_masks(folders, ids)[:]
     found = curves(images, masks, base)

@@ -40,7 +40,7 @@ SIDE = 32
 PERSONS = boxes((5, 30, 4, 24), (3, 32, 9, 29), (6, 28, 7, 27), height=SIDE, width=SIDE)
 OTHERS = boxes((4, 31, 8, 30), (7, 29, 2, 23), height=SIDE, width=SIDE)
 STUDIED = boxes((3, 30, 5, 28), (8, 31, 6, 20), (2, 27, 9, 31), (5, 25, 3, 22), height=SIDE, width=SIDE)
-NETWORKS = ("lite0", "inception")
+NETWORKS = ("lite0", "inception", "identity")
 NAMES = sorted(metrics(NETWORKS))
 OF_SETS = [name for name in NAMES if "frechet" in name or "kernel" in name or "fid" in name or "kid" in name]
 COSTS = ["cost_gflop", "cost_megabytes"]
@@ -141,6 +141,7 @@ def test_the_metrics_are_the_files():
         "foreground_kid",
         "frechet_limit_lite0",
         "frechet_lite0",
+        "identity",
         "kernel_lite0",
         "kid",
         "lines",
@@ -152,7 +153,9 @@ def test_the_metrics_are_the_files():
 
 def test_without_inception_nothing_is_called_fid_or_kid():
     offline = metrics({"lite0": network()})
-    assert [name for name in NAMES if name not in offline] == [name for name in NAMES if "fid" in name or "kid" in name]
+    assert [name for name in NAMES if name not in offline] == [
+        name for name in NAMES if "fid" in name or "kid" in name or name == "identity"
+    ]
     assert not any(word in metric.says and "not" not in metric.says for metric in offline.values() for word in ("FID",))
 
 
@@ -169,7 +172,7 @@ def test_a_metric_says_what_it_is_and_on_how_many_faces(name):
         assert found.about["network"] == "mean colours"
         assert found.about["resize"] == "none"
         assert found.about["version"] == "of this test"
-        assert name.endswith(("lite0", "fid", "kid", "fid_limit"))
+        assert name.endswith(("lite0", "fid", "kid", "fid_limit", "identity"))
 
 
 @pytest.mark.parametrize("name", OF_SETS)

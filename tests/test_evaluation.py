@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from test_evaluate import evidence
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from toys import drawn
+from toys import FRAME, drawn
 
 from portraitist import evaluation
+from portraitist.bootstrap import interval
 from portraitist.evaluate import AT_ONCE
-from portraitist.evaluation import SHOWN, TILE_PX, keep, keep_once, measured, networks
+from portraitist.evaluation import SHOWN, TILE_PX, Nets, keep, keep_once, measured, networks
 from portraitist.images import to_pictures
 from portraitist.nets.features import Lite0
 from portraitist.nets.inception import Inception
@@ -61,7 +62,7 @@ def test_inceptions_metrics_are_there_where_its_weights_are(state, pretrained, t
     monkeypatch.setattr(evaluation, "INCEPTION", pinned)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "weights.pth").write_bytes(data)
-    found = networks(PARAMS.model_copy(update={"inception": True}), pretrained)
+    found = networks(PARAMS.model_copy(update={"inception": True}), FRAME, Nets(tmp_path, pretrained, tmp_path))
     assert found["inception"].about["network"].startswith("Inception-v3")
     assert "torch_fidelity 0.4" in found["inception"].about["version"]
     assert found["inception"].features(drawn(2, 3, 32, 32, seed=1)).shape == (2, 2048)
@@ -74,11 +75,11 @@ def test_without_inceptions_weights_the_message_says_what_to_do(pretrained, tmp_
     nowhere = replace(evaluation.INCEPTION, url="http://127.0.0.1:9/weights.pth")
     monkeypatch.setattr(evaluation, "INCEPTION", nowhere)
     with pytest.raises(WeightsError, match="may also be put at"):
-        networks(PARAMS.model_copy(update={"inception": True}), pretrained)
+        networks(PARAMS.model_copy(update={"inception": True}), FRAME, Nets(tmp_path, pretrained, tmp_path))
 
 
-def test_lite0_alone_is_enough(pretrained):
-    found = networks(PARAMS, pretrained)
+def test_lite0_alone_is_enough(pretrained, tmp_path):
+    found = networks(PARAMS, FRAME, Nets(tmp_path, pretrained, tmp_path))
     assert list(found) == ["lite0"]
     assert found["lite0"].about["resize"] == "64 px, bicubic, antialiased"
     images = drawn(2, 3, 64, 64, seed=1)
@@ -123,7 +124,7 @@ def test_each_faces_own_values_and_every_draw_are_kept(kept):
     for metric in ("background_bleed", "memorised_lite0", "face_box_iou"):
         assert faces[metric].mean() == pytest.approx(told[metric]["value"], rel=1e-4)
     assert set(draws) == set(told) - {"cost_gflop", "cost_megabytes"}
-    low, high = np.percentile(draws["kid"], [2.5, 97.5]) - draws["kid"].mean() + told["kid"]["value"]
+    low, high = interval(told["kid"]["value"], draws["kid"].to_numpy(), told["kid"]["about"]["n_portraits"])
     assert (told["kid"]["low"], told["kid"]["high"]) == (pytest.approx(low, rel=1e-3), pytest.approx(high, rel=1e-3))
 
 
@@ -143,6 +144,13 @@ def test_what_no_method_changes_is_told_apart_from_the_methods(kept):
     assert list(groups.columns) == ["id", "tone", "light", "pose", "source"]
     assert list(groups["id"]) == given.ids
     assert list(groups["source"]) == ["a"] * 6 + ["b"] * 6
+
+
+def test_a_metric_of_no_faces_is_left_out_and_said_so(capsys):
+    found = measured(evidence(find=lambda picture: None))
+    assert "background_bleed" in found
+    assert not [name for name in found if name.startswith("face_")]
+    assert "face_found is left out: 0 of 3 faces have a value" in capsys.readouterr().err
 
 
 def test_no_more_pictures_are_in_memory_than_one_part(pretrained):

@@ -9,6 +9,10 @@ Draws = Float[np.ndarray, "times"]  # what each resampled set gave
 INSIDE = 0.95
 
 
+class TooFewError(ValueError):
+    """There are too few pictures for a number with an interval."""
+
+
 def interval(value: float, draws: Draws, n: int) -> tuple[float, float]:
     """The percentile interval of a number of n pictures, shifted so that the draws' mean is the value, and widened.
 
@@ -26,10 +30,10 @@ def widening(n: int) -> float:
     """By how much an interval of n pictures must be wider than its draws say.
 
     Raises:
-        ValueError: There are fewer than two pictures.
+        TooFewError: There are fewer than two pictures.
     """
     if n < 2:
-        raise ValueError(f"an interval needs two pictures, found {n}")
+        raise TooFewError(f"an interval needs two pictures, found {n}")
     tail = (1 - INSIDE) / 2
     return float(stdtrit(n - 1, 1 - tail) / ndtri(1 - tail) * np.sqrt(n / (n - 1)))
 

@@ -1,6 +1,7 @@
 """A method's evidence gathered, every metric taken, and what the comparison needs of it kept as files."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 
 from portraitist.augment import TEST_BACKGROUNDS
+from portraitist.bootstrap import TooFewError
 from portraitist.checkpoint import open_learner
 from portraitist.crop import Face, FaceDetector
 from portraitist.dataset import Asked, Folders, best_masks, ids_of, images_of
@@ -17,6 +19,7 @@ from portraitist.evaluate import Evidence, Measure, Network, _held, code, masks_
 from portraitist.evaluate._groups import groups
 from portraitist.images import to_pictures, to_planes
 from portraitist.nets import features as lite0
+from portraitist.nets.identity import Identity, chosen
 from portraitist.params import CropParams, EvaluateParams
 from portraitist.pictures import Picture, encode, jpeg, sheet
 from portraitist.shards import Shards
@@ -36,13 +39,23 @@ class Painted:
     cost: dict[str, float]
 
 
-def networks(params: EvaluateParams, pretrained: Path) -> dict[str, Network]:
+@dataclass(frozen=True)
+class Nets:
+    """Where the networks are: the masker of stage 2, the folder that stage weights leaves, the user's face network."""
+
+    masker: Path
+    pretrained: Path
+    identity: Path  # a folder, often empty
+
+
+def networks(params: EvaluateParams, frame: CropParams, nets: Nets) -> dict[str, Network]:
     """The feature networks that the params ask for, by the names that the metrics call them.
 
     Raises:
         WeightsError: Inception-v3's weights cannot be had.
+        IdentityError: The face network is none, or one of several.
     """
-    net = lite0.Lite0(pretrained / "efficientnet_lite0.pth")
+    net = lite0.Lite0(nets.pretrained / "efficientnet_lite0.pth")
     resize = f"{params.features_px} px, bicubic, antialiased"
     about = {"network": lite0.NAME, "resize": resize, "version": versions("torch", "timm")}
     found = {"lite0": Network(pooled_features(net.pooled, params.features_px), about)}
@@ -56,6 +69,10 @@ def networks(params: EvaluateParams, pretrained: Path) -> dict[str, Network]:
             "version": versions("torch", "torch_fidelity"),
         }
         found["inception"] = Network(lambda images: seen.pooled(images).numpy(), about)
+    if path := chosen(nets.identity):
+        face = Identity(path, frame)
+        about = {"network": face.name, "resize": "112 px, as ArcFace", "version": versions("onnxruntime")}
+        found["identity"] = Network(face.pooled, about)
     return found
 
 
@@ -69,18 +86,16 @@ def not_painted(folders: Folders, turned: Path) -> Painted:
     return Painted(Shards(folders.crops), Shards(turned), {"gflop": 0.0, "megabytes": 0.0})
 
 
-def gather(
-    params: EvaluateParams, frame: CropParams, paint: Painted, folders: Folders, masker: Path, pretrained: Path
-) -> Evidence:
+def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: Folders, nets: Nets) -> Evidence:
     """The test selfies, what was painted of them, and the portraits; nothing is decoded yet.
 
     Raises:
-        WeightsError: As `networks`.
+        WeightsError, IdentityError: As `networks`.
     """
     crops = Shards(folders.crops)
     tested, hung = ids_of(folders, "selfies", "test"), ids_of(folders, "portraits", "test")
     studied = ids_of(folders, "portraits", "train")
-    detector = FaceDetector(pretrained)
+    detector = FaceDetector(nets.pretrained)
 
     def find(picture: Picture) -> Face | None:
         faces = detector.find(picture, frame.min_score)
@@ -99,10 +114,10 @@ def gather(
         portrait_masks=best_masks(folders, hung),
         studied=read(crops, studied),
         studied_masks=best_masks(folders, studied),
-        masker=masks_by(open_learner(masker)[0].get_submodule("masker")),
+        masker=masks_by(open_learner(nets.masker)[0].get_submodule("masker")),
         find=find,
         frame=frame,
-        networks=networks(params, pretrained),
+        networks=networks(params, frame, nets),
         cost=paint.cost,
         bootstrap=params.bootstrap,
         seed=params.seed,
@@ -110,8 +125,14 @@ def gather(
 
 
 def measured(evidence: Evidence) -> dict[str, Measure]:
-    """Every metric that the evidence's networks allow."""
-    return {name: metric.measure(evidence) for name, metric in metrics(evidence.networks).items()}
+    """Every metric that the evidence's networks allow. One that has too few faces is left out, and said so."""
+    found = {}
+    for name, metric in metrics(evidence.networks).items():
+        try:
+            found[name] = metric.measure(evidence)
+        except TooFewError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return found
 
 
 def keep(found: dict[str, Measure], evidence: Evidence, name: str, sheet_rows: int, dest: Path) -> None:
@@ -175,10 +196,9 @@ def _extremes(values: np.ndarray, goal: float, evidence: Evidence, path: Path) -
     """The faces nearest the goal, then those farthest from it: selfie above avatar, the value above both."""
     order = [int(face) for face in np.argsort(np.abs(values - goal), kind="stable") if np.isfinite(values[face])]
     parts = []
-    for chosen in (order[:SHOWN], order[::-1][:SHOWN]):
+    for best in (order[:SHOWN], order[::-1][:SHOWN]):
         rows = [
-            [to_pictures(stack[face : face + 1])[0] for face in chosen]
-            for stack in (evidence.selfies, evidence.painted)
+            [to_pictures(stack[face : face + 1])[0] for face in best] for stack in (evidence.selfies, evidence.painted)
         ]
-        parts.append(sheet(rows, [f"{values[face]:.3g}" for face in chosen], TILE_PX))
+        parts.append(sheet(rows, [f"{values[face]:.3g}" for face in best], TILE_PX))
     path.write_bytes(jpeg(np.concatenate(parts)))

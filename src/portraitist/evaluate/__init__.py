@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.bootstrap import interval
+from portraitist.bootstrap import TooFewError, interval
 from portraitist.crop import Face
 from portraitist.images import Images, Masks
 from portraitist.params import CropParams
@@ -167,10 +167,14 @@ def by_parts(function: Callable[..., np.ndarray], *stacks: Stack) -> np.ndarray:
 
 
 def mean_over_faces(values: Values, evidence: Evidence, **about: Any) -> Measure:
-    """The mean of one value a face, of those that have one, and its interval over faces."""
+    """The mean of one value a face, of those that have one, and its interval over faces.
+
+    Raises:
+        TooFewError: Fewer than two faces have a value.
+    """
     has = np.isfinite(values)
     if has.sum() < 2:
-        raise ValueError(f"{has.sum()} of {len(values)} faces have a value; a mean with an interval needs two")
+        raise TooFewError(f"{has.sum()} of {len(values)} faces have a value; a mean with an interval needs two")
     drawn = evidence.draws(len(values))
     counts = has[drawn].sum(axis=1)
     sums = np.where(has, values, 0)[drawn].sum(axis=1)

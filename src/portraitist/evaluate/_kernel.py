@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from portraitist.bootstrap import TooFewError
 from portraitist.evaluate import Evidence, Features, Measure, Seen, distance_of_sets
 
 
@@ -11,10 +12,10 @@ def kernel(one: Features, other: Features) -> float:
     All pictures at once: no subsets are drawn.
 
     Raises:
-        ValueError: A set holds fewer than two pictures.
+        TooFewError: A set holds fewer than two pictures.
     """
     if min(len(one), len(other)) < 2:
-        raise ValueError(f"{len(one)} and {len(other)} pictures; two of each are needed")
+        raise TooFewError(f"{len(one)} and {len(other)} pictures; two of each are needed")
 
     def similar(a: Features, b: Features) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** 3
