@@ -74,9 +74,9 @@ def differences(ours: str, measured: dict[str, Found], draws: dict[str, pd.DataF
             one, two = measured[ours][metric], measured[other][metric]
             value, low, high, chance = difference(
                 one["value"],
-                draws[ours][metric].to_numpy(),
+                draws[ours][metric].to_numpy(float),
                 two["value"],
-                draws[other][metric].to_numpy(),
+                draws[other][metric].to_numpy(float),
                 min(one["n"], two["n"], one["about"].get("n_portraits", one["n"])),
             )
             nearer = ""
@@ -96,7 +96,7 @@ def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFra
                 some = values[values["id"].isin(ids)]
                 for metric in [column for column in values if column != "id"]:
                     row = {"by": by, "group": name, "metric": metric, "method": method}
-                    rows.append(row | _mean(some[metric].dropna().to_numpy()))
+                    rows.append(row | _mean(some[metric].dropna().to_numpy(float)))
     columns = ["by", "group", "metric", "method", "n", "value", "low", "high", "few"]
     return pd.DataFrame(rows, columns=columns)
 
