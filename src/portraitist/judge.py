@@ -26,8 +26,9 @@ PAGE = """<!DOCTYPE html>
 <style>
 :root {{ color-scheme: light dark }} body {{ font: 18px/1.5 system-ui, sans-serif; text-align: center;
   margin: 1rem auto; max-width: 60rem; padding: 0 1rem }}
-img {{ width: 100%; image-rendering: auto; border-radius: 8px }} .selfie {{ max-width: 12rem }}
-form {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; max-width: 44rem; margin: 1rem auto }}
+h1 {{ font-size: 1.3rem; margin: 0 }} p {{ margin: .3rem }}
+img {{ width: 100%; border-radius: 8px }} .selfie {{ max-width: 10rem }}
+form {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; max-width: 40rem; margin: .6rem auto }}
 button {{ font: inherit; padding: .6rem; border-radius: 8px; cursor: pointer }}
 button:focus-visible {{ outline: 3px solid #2a7de1 }} .skip {{ grid-column: 1 / 3; justify-self: center }}
 </style><script src="/keys.js" defer></script></head>
