@@ -63,6 +63,10 @@ class Clone:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
+    def of_experiment(self, name: str, path: str) -> str:
+        (ref,) = self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
+        return self.git("show", f"{ref}:{path}")
+
     def outs(self) -> dict[str, list[tuple[str, str]]]:
         lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
         return {name: [(out["path"], out["md5"]) for out in stage["outs"]] for name, stage in lock["stages"].items()}
@@ -140,3 +144,28 @@ def test_the_readmes_commands_say_what_it_shows(clone: Clone) -> None:
     assert wrong.returncode != 0
     message = commands[3][1].strip().splitlines()[0]
     assert message in wrong.stderr + wrong.stdout
+
+
+def marked(clone: Clone, mark: str) -> None:
+    """Change the clone's own code: from now on the comparison's table ends with the mark."""
+    code = clone.folder / "pipeline" / "compare.py"
+    code.write_text(re.sub(r'text \+ ".*?\\n"', f'text + "{mark}\\\\n"', code.read_text()))
+    assert f'text + "{mark}' in code.read_text()
+
+
+def test_a_queued_experiment_runs_the_queued_code(clone: Clone) -> None:
+    marked(clone, "queued")
+    clone.done("dvc", "exp", "run", "--queue", "--name", "waiting", "-S", "export.max_error=0.002")
+    marked(clone, "edited since")
+    clone.done("dvc", "exp", "run", "--run-all")
+    assert clone.of_experiment("waiting", "metrics/compare.md").endswith("queued\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")
+
+
+def test_an_experiment_elsewhere_runs_the_code_at_hand(clone: Clone) -> None:
+    marked(clone, "at hand")
+    clone.done("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "export.max_error=0.003")
+    assert clone.of_experiment("elsewhere", "metrics/compare.md").endswith("at hand\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")

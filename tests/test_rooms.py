@@ -16,7 +16,7 @@ ROOMS = [
     {"params"},
     {"manifest"},
     {"shards"},
-    {"report", "sources"},
+    {"report", "sources", "resume"},
     {"weights", "compare"},
     {"clean"},
     {"dedupe", "crop"},
@@ -25,7 +25,8 @@ ROOMS = [
     {"dataset"},
     {"losses", "nets"},
     {"methods"},
-    {"checkpoint", "train"},
+    {"checkpoint"},
+    {"train"},
     {"avatar", "export", "evaluate"},
     {"cli"},
 ]

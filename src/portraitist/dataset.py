@@ -112,9 +112,10 @@ def _rounds(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
 
 
-def batches(steps: Steps, workers: int) -> Iterator[Batch]:
-    """The steps of the epoch, in order, prepared ahead by so many worker processes."""
-    return iter(DataLoader(steps, batch_size=None, num_workers=workers, shuffle=False, generator=torch.Generator()))
+def batches(steps: Steps, workers: int, first: int = 0) -> Iterator[Batch]:
+    """The steps of the epoch, in order, from the first on, prepared ahead by so many worker processes."""
+    order = range(first, len(steps))
+    return iter(DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, generator=torch.Generator()))
 
 
 def images_of(shards: Shards, ids: list[str], ending: str = "png") -> Images:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
 from portraitist.losses import adversarial, content
-from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
 from portraitist.nets.cartoongan import Generator, Norm, PatchDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -71,11 +71,12 @@ class Method(Painter):
         d_edge = adversarial(self.judged(batch.smoothed, batch.portrait_masks), real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
-        g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
-        g_content = self.content_weight * content(
-            self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
-        )
-        moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        with still(self.discriminator):
+            g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
+            g_content = self.content_weight * content(
+                self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
+            )
+            moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
 
