@@ -47,6 +47,7 @@ def checkout(at: Path, pretrained: Path, *, selfies: Path, portraits: Path, **li
     (at / "profiles").mkdir(parents=True)
     (at / "data" / "raw").mkdir(parents=True)
     (at / "metrics").mkdir()
+    (at / "data" / "local" / "backgrounds").mkdir(parents=True)
     (at / "models").mkdir()
     (at / "models" / "pretrained").symlink_to(pretrained)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

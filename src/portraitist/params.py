@@ -93,12 +93,15 @@ class AugmentParams(Section):
     """Which persons stand on which backgrounds."""
 
     seed: Seed
-    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur"]], Field(min_length=1)]
+    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur", "room"]], Field(min_length=1)]
+    folder: Path  # pictures of your own that rooms are taken from
+    rooms: Annotated[int, Field(ge=0)]  # the library's size
     per_person: Annotated[int, Field(ge=1)]  # recipes a person, the own background among them
     light_wrap: Share  # of the background's light that reaches over the person's edge
     flip: Share
     turn_degrees: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=0.5)]
+    shift: Annotated[float, Field(ge=0, lt=0.5)]  # as a share of the side
     brightness: Share
     hue: Annotated[float, Field(ge=0, le=0.5)]
     shard_size: Count
