@@ -15,7 +15,7 @@ ROOMS = [
     {"images"},
     {"params"},
     {"manifest"},
-    {"shards"},
+    {"shards", "parallel"},
     {"report", "sources", "resume"},
     {"weights", "compare"},
     {"clean"},

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ def checkout(at: Path, pretrained: Path, *, selfies: Path, portraits: Path, **li
     (at / "profiles").mkdir(parents=True)
     (at / "data" / "raw").mkdir(parents=True)
     (at / "metrics").mkdir()
+    (at / "data" / "local" / "backgrounds").mkdir(parents=True)
     (at / "models").mkdir()
     (at / "models" / "pretrained").symlink_to(pretrained)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -210,6 +212,55 @@ def test_a_second_run_elsewhere_gives_equal_bytes(made: Path, own: Path, pretrai
         assert there == {path: digest for path, digest in digests(made).items() if path in there}
     assert there == digests(made)
     assert len(there) > 25
+
+
+def params(at: Path, **sections: dict[str, Any]) -> None:
+    """Set values of params.yaml, and of the profile where they stand there."""
+    for path in (at / "params.yaml", *(at / "profiles").iterdir()):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, values in sections.items():
+            content[name] |= {key: value for key, value in values.items() if key in content[name]}
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def test_worker_processes_change_no_byte(made: Path, pretrained: Path, tmp_path: Path):
+    at = checkout(tmp_path / "two", pretrained, selfies=tmp_path, portraits=tmp_path)
+    params(at, crop={"workers": 2}, mask={"workers": 2})
+    shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (at / "data" / "clean").symlink_to(made / "data" / "clean")
+    commands = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name in ("crop", "mask"):
+        words = [sys.executable, *commands[name]["cmd"].split()[1:]]
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join([str(at), str(ROOT / "src")])}
+        subprocess.run(words, cwd=at, check=True, capture_output=True, env=paths)
+    there = {path: digest for path, digest in digests(at).items() if not path.startswith("data/clean")}
+    assert len(there) >= 10
+    assert there.items() <= digests(made).items()
+
+
+def test_each_large_face_goes_its_own_way_and_stays_with_its_picture(pretrained: Path, sample: Path, tmp_path: Path):
+    for kind in ("selfies", "portraits"):
+        (tmp_path / kind).mkdir()
+    pair = np.full((256, 512, 3), 90, np.uint8)
+    pair[:, :256], pair[:, 256:] = selfie(sample, 10), selfie(sample, 8)
+    (tmp_path / "selfies" / "pair.png").write_bytes(encoded(pair, "PNG"))
+    shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
+    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
+    at = checkout(tmp_path / "each", pretrained, **folders, folder=9)
+    params(at, crop={"faces": "each"})
+    for name in DATA[:-1]:
+        stage(at, name)
+    assert report(at, "crop") == {"selfies": {"kept": 2}, "portraits": {"kept": 1}}
+    frame = manifest.kept(at / "data/crop/manifest.csv").set_index("id")
+    faces = frame[frame["kind"] == "selfies"]
+    (picture,) = set(faces["picture"])
+    assert picture in faces.index
+    assert len(faces) == 2
+    squares = Shards(at / "data/crop")
+    assert len({squares.read(one, "png") for one in faces.index}) == 2
+    split = manifest.read(at / "data/split.csv").set_index("id")
+    assert set(split.loc[faces.index, "group"]) == {picture}
+    assert split.loc[faces.index, "part"].nunique() == 1
 
 
 def test_a_source_with_limit_0_is_left_out_even_if_its_folders_are_missing(tmp_path: Path, pretrained: Path):

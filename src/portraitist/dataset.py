@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from portraitist import manifest
-from portraitist.augment import Variation, render
+from portraitist.augment import ROOMS, Rooms, Variation, render
 from portraitist.images import Batch, Images, Masks, to_images, to_masks
 from portraitist.manifest import Kind
 from portraitist.params import AugmentParams
@@ -29,7 +29,7 @@ class Folders:
     crops: Path
     masks: Path
     split: Path
-    recipes: Path
+    recipes: Path  # beside it lie the rooms that they name
 
 
 class People:
@@ -42,6 +42,7 @@ class People:
         for person, kind_of, seed in manifest.read(folders.recipes).itertuples(index=False, name=None):
             if person in self.recipes:
                 self.recipes[person].append((kind_of, seed))
+        self.rooms = Rooms(folders.recipes.parent / ROOMS)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +57,7 @@ class People:
         picture, mask = self.plain(index)
         recipes = self.recipes[self.ids[index]]
         kind, seed = recipes[int(rng.integers(len(recipes)))]
-        return render(picture, mask, kind, seed, light_wrap), mask
+        return render(picture, mask, kind, seed, light_wrap, self.rooms), mask
 
 
 def smoothed_edges(picture: Picture) -> Picture:
