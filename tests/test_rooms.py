@@ -14,7 +14,7 @@ ROOMS = [
     {"pictures"},
     {"images"},
     {"params"},
-    {"manifest"},
+    {"manifest", "blocklist"},
     {"shards"},
     {"report", "sources"},
     {"weights", "compare"},
