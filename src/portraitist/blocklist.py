@@ -11,8 +11,9 @@ An empty line and one that begins with # say nothing.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,11 +28,7 @@ class BlocklistError(ValueError):
 class Blocklist:
     """The entries of a list, ready to be asked."""
 
-    urls: frozenset[str] = frozenset()
-    hosts: frozenset[str] = frozenset()
-    digests: frozenset[str] = frozenset()
-    hashes: frozenset[tuple[int, int]] = frozenset()  # (difference hash, within so many bits)
-    subjects: frozenset[str] = frozenset()
+    entries: frozenset[str] = frozenset()  # each in its one form
 
     @classmethod
     def read(cls, path: Path) -> "Blocklist":
@@ -49,22 +46,20 @@ class Blocklist:
         Raises:
             BlocklistError: A line is malformed.
         """
-        parts: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        entries = set()
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.lstrip().startswith("#"):
                 try:
-                    kind, value = _parsed(line)
-                except ValueError as error:
+                    entries.add(entry(line))
+                except BlocklistError as error:
                     raise BlocklistError(f"{name}, line {number}: {error}") from None
-                parts[kind].add(value)
-        hashes = (value.split(":") for value in parts["dhash"])
-        return cls(
-            frozenset(parts["url"]),
-            frozenset(parts["host"]),
-            frozenset(parts["sha256"]),
-            frozenset((int(hashed, 16), int(bits)) for hashed, bits in hashes),
-            frozenset(parts["subject"]),
-        )
+        return cls(frozenset(entries))
+
+    @cached_property
+    def hashes(self) -> list[tuple[int, int]]:
+        """Each difference hash, and within how many bits it blocks."""
+        told = sorted(one.split(":") for one in self.entries if one.startswith("dhash:"))
+        return [(int(hashed, 16), int(bits)) for _, hashed, bits in told]
 
     def why(self, urls: Iterable[str] = (), sha256: str = "", dhashes: Iterable[int] = (), group: str = "") -> str:
         """The entry that blocks a picture of which this is known, as it would stand in the list; "" if none does.
@@ -72,28 +67,13 @@ class Blocklist:
         Ask before the fetch with its addresses and its group, after it with its bytes' digest (all 64 digits), and
         when it is decoded with its difference hashes (its own, and its mirror image's).
         """
-        for url in urls:
-            try:
-                address, host = _url(url), _host_of(url)
-            except ValueError:
-                continue  # no address at all: nothing could be fetched from it
-            if address in self.urls:
-                return f"url:{address}"
-            for above in _and_above(host, "."):
-                if above in self.hosts:
-                    return f"host:{above}"
-        for length in range(len(sha256), 15, -1):
-            if sha256[:length].lower() in self.digests:
-                return f"sha256:{sha256[:length].lower()}"
+        for name in (*_of_urls(urls), *_of_bytes(sha256), *_of_group(group)):
+            if name in self.entries:
+                return name
         for hashed in dhashes:
-            for theirs, bits in sorted(self.hashes):
+            for theirs, bits in self.hashes:
                 if (hashed ^ theirs).bit_count() <= bits:
                     return f"dhash:{theirs:016x}:{bits}"
-        if group:
-            parts = _subject(group).split("/")
-            for end in range(len(parts), 0, -1):
-                if (subject := "/".join(parts[:end])) in self.subjects:
-                    return f"subject:{subject}"
         return ""
 
 
@@ -103,11 +83,10 @@ def add(path: Path, entries: Iterable[str], because: str) -> list[str]:
     Raises:
         BlocklistError: The file or an entry is malformed; nothing is written.
     """
-    Blocklist.read(path)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    held = {entry(line) for line in before.splitlines() if line.strip() and not line.lstrip().startswith("#")}
+    held = Blocklist.read(path).entries
     fresh = list(dict.fromkeys(one for one in map(entry, entries) if one not in held))
     if fresh:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
         end = "" if before.endswith("\n") or not before else "\n"
         partial = path.with_name(f"{path.name}.partial")
         text = f"{before}{end}# {' '.join(because.split())}\n" + "".join(f"{one}\n" for one in fresh)
@@ -122,37 +101,49 @@ def entry(line: str) -> str:
     Raises:
         BlocklistError: The line is malformed.
     """
-    try:
-        return ":".join(_parsed(line))
-    except ValueError as error:
-        raise BlocklistError(str(error)) from None
-
-
-def _parsed(line: str) -> tuple[str, str]:
     kind, colon, value = line.strip().partition(":")
     if not colon or kind not in KINDS:
-        raise ValueError(f"{line.strip()!r}; an entry begins with {', '.join(f'{known}:' for known in KINDS)}")
+        known = ", ".join(f"{one}:" for one in KINDS)
+        raise BlocklistError(f"{line.strip()!r}; an entry begins with {known}")
     if not value.strip():
-        raise ValueError(f"{kind}: is empty")
-    return kind, KINDS[kind](value.strip())
+        raise BlocklistError(f"{kind}: is empty")
+    return f"{kind}:{KINDS[kind](value.strip())}"
+
+
+def _of_urls(urls: Iterable[str]) -> Iterator[str]:
+    """All entries that an address is blocked by: itself, its host, and those above it."""
+    for url in urls:
+        try:
+            address = _url(url)
+            host = _ascii((urlsplit(address).hostname or "").rstrip("."))
+        except ValueError:
+            continue  # no address at all: nothing could be fetched from it
+        yield f"url:{address}"
+        parts = host.split(".")
+        yield from (f"host:{'.'.join(parts[start:])}" for start in range(len(parts)))
+
+
+def _of_bytes(sha256: str) -> Iterator[str]:
+    yield from (f"sha256:{sha256[:length].lower()}" for length in range(len(sha256), 15, -1))
+
+
+def _of_group(group: str) -> Iterator[str]:
+    parts = _subject(group).split("/")
+    yield from (f"subject:{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1))
 
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if not parts.scheme or not parts.netloc:
-        raise ValueError(f"url:{value}; a whole address was expected, such as https://example.org/a.jpg")
+        raise BlocklistError(f"url:{value}; a whole address was expected, such as https://example.org/a.jpg")
     return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), fragment="").geturl()
 
 
 def _host(value: str) -> str:
     host = value.lower().rstrip(".")
     if not re.fullmatch(r"[^\s/:@#?]+", host):
-        raise ValueError(f"host:{value}; a name such as example.org was expected")
+        raise BlocklistError(f"host:{value}; a name such as example.org was expected")
     return _ascii(host)
-
-
-def _host_of(url: str) -> str:
-    return _ascii((urlsplit(url).hostname or "").rstrip("."))
 
 
 def _ascii(host: str) -> str:
@@ -164,24 +155,19 @@ def _ascii(host: str) -> str:
 
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{16,64}", value):
-        raise ValueError(f"sha256:{value}; 16 to 64 hexadecimal digits were expected")
+        raise BlocklistError(f"sha256:{value}; 16 to 64 hexadecimal digits were expected")
     return value.lower()
 
 
 def _dhash(value: str) -> str:
     found = re.fullmatch(r"([0-9a-fA-F]{16}):(\d{1,2})", value)
     if not found or int(found[2]) > MAX_BITS:
-        raise ValueError(f"dhash:{value}; 16 hexadecimal digits, a colon, and 0 to {MAX_BITS} bits were expected")
+        raise BlocklistError(f"dhash:{value}; 16 hexadecimal digits, a colon, and 0 to {MAX_BITS} bits were expected")
     return f"{found[1].lower()}:{int(found[2])}"
 
 
 def _subject(value: str) -> str:
     return unicodedata.normalize("NFC", value).casefold().strip("/")
-
-
-def _and_above(name: str, dot: str) -> list[str]:
-    parts = name.split(dot)
-    return [dot.join(parts[start:]) for start in range(len(parts))]
 
 
 KINDS: dict[str, Callable[[str], str]] = {
