@@ -9,16 +9,18 @@ from tqdm import tqdm
 from portraitist import manifest
 from portraitist.clean import RefusedError, clean, dhash
 from portraitist.dedupe import Seen
-from portraitist.manifest import Verdict
+from portraitist.manifest import Verdict, sources_in
 from portraitist.params import CleanParams, load_or_exit
-from portraitist.report import write_report
+from portraitist.report import write_collected, write_report
 from portraitist.shards import Shards, ShardWriter
 
 COLUMNS = ["id", "kind", "verdict", "reason", "width", "height", "dhash", "same_as"]
 
 
-def main(params: CleanParams, sources: list[Path], dest: Path, report: Path) -> None:
+def main(params: CleanParams, folder: Path, dest: Path, report: Path, collected: Path) -> None:
     """Decode every collected picture within bounds; of near-duplicates the first by id stays."""
+    sources = sources_in(folder)
+    write_collected(sources, collected)
     raw = {str(source): Shards(source) for source in sources}
     found = pd.concat([manifest.kept(source / "manifest.csv").assign(folder=str(source)) for source in sources])
     rows, seen = [], Seen(params.same_within_bits)
@@ -43,5 +45,4 @@ def main(params: CleanParams, sources: list[Path], dest: Path, report: Path) -> 
 
 
 if __name__ == "__main__":
-    *sources, dest, report = map(Path, sys.argv[1:])
-    main(load_or_exit(CleanParams, "clean"), sources, dest, report)
+    main(load_or_exit(CleanParams, "clean"), *map(Path, sys.argv[1:]))

@@ -11,9 +11,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from portraitist.params import SOURCES
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
-    "collect": {"sample": {"limit": 20, "shard_size": 8}, "folder": {"limit": 0, "shard_size": 8}},
+    "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
     "crop": {"size_px": 32, "shard_size": 8},
     "mask": {"shard_size": 8},

@@ -26,6 +26,23 @@ class Verdict(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     DUPLICATE = "duplicate"
+    # of collect: what an address gave in place of a picture
+    BLOCKLISTED = "blocklisted"
+    REFUSED_SCHEME = "refused_scheme"
+    REFUSED_ADDRESS = "refused_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    ROBOTS_DENIED = "robots_denied"
+    OPTED_OUT = "opted_out"
+    THROTTLED = "throttled"
+    HTTP_ERROR = "http_error"
+    NETWORK_ERROR = "network_error"
+    TOO_SLOW = "too_slow"
+    ENCODED = "encoded"
+    CUT_OFF = "cut_off"
+    NO_LICENCE = "no_licence"
+    NO_CONSENT = "no_consent"
+    SPLIT = "split"  # into a selfie and a portrait that are a pair
+    # of crop and mask
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"
@@ -58,6 +75,11 @@ def kept(path: Path) -> pd.DataFrame:
     """The rows of a manifest whose pictures went on, by id."""
     frame = read(path)
     return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
+
+
+def sources_in(raw: Path) -> list[Path]:
+    """The folders that stage collect left in one. The sample's comes first: its pictures carry exact masks."""
+    return sorted((path.parent for path in raw.glob("*/manifest.csv")), key=lambda path: (path.name != "sample", path))
 
 
 def counts(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
