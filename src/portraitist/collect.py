@@ -62,7 +62,7 @@ def collect(
             met[one.row["verdict"]] += 1
             kept[one.row["kind"]] += one.members is not None
             yield one
-    if not kept:
+    if not kept.total():
         told = ", ".join(f"{count} {verdict}" for verdict, count in met.most_common()) or "there was no candidate"
         raise SourceError(f"no picture could be had: {told}")
 
