@@ -5,7 +5,6 @@ a page is a captcha.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from icrawler import Feeder
@@ -28,21 +27,16 @@ class BlockedError(ValueError):
     """A page that is a refusal, though it may look like an answer; the message says what was seen."""
 
 
-def pages(feeder_class: type[Feeder], query: str, **more: Any) -> list[str]:
+def pages(feeder_class: type[Feeder], query: str) -> list[str]:
     """The addresses of a query's result pages, by an icrawler feeder with a queue that drops none."""
     feeder = feeder_class(1, Signal(), None)
     feeder.out_queue = CachedQueue(0)
-    feeder.feed(keyword=query, offset=0, max_num=MOST, **more)
+    feeder.feed(keyword=query, offset=0, max_num=MOST)
     return [feeder.out_queue.get() for _ in range(feeder.out_queue.qsize())]
 
 
 def found(
-    params: SearchParams,
-    ask: Spool,
-    host: str,
-    seconds: float,
-    page_addresses: Callable[[str], list[str]],
-    parse: Parse,
+    params: SearchParams, ask: Spool, host: str, seconds: float, pages_of: PagesOf, parse: Parse
 ) -> Iterator[Candidate]:
     """What the pages that the user saved hold; without any, what the engine's own pages hold, query after query.
 

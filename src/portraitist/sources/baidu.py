@@ -38,13 +38,13 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
         ciphered = link(row, "objURL")
         plain_url = ciphered if ciphered.startswith("http") else _deciphered(ciphered)
         copies = [link(row, name) for name in ("hoverURL", "middleURL", "thumbURL")]
-        addresses = [one for one in (link(row, "replaceUrl", 0, "ObjURL"), plain_url, *copies) if one]
+        addresses = [*dict.fromkeys(filter(None, (link(row, "replaceUrl", 0, "ObjURL"), plain_url, *copies)))]
         if addresses:
             yield Candidate(
                 params.kind,
                 words(row, "fromPageTitleEnc") or words(row, "fromPageTitle"),
                 url=addresses[0],
-                others=tuple(dict.fromkeys(addresses[1:])),
+                others=tuple(addresses[1:]),
                 page_url=link(row, "replaceUrl", 0, "FromURL"),
                 query=query or words(answer, "queryExt"),
             )
