@@ -11,7 +11,7 @@ from portraitist.params import SECTIONS
 
 SRC = ROOT / "src" / "portraitist"
 ROOMS = [
-    {"pictures"},
+    {"pictures", "sandbox"},
     {"images"},
     {"params"},
     {"manifest", "blocklist"},
@@ -20,7 +20,7 @@ ROOMS = [
     {"weights", "compare"},
     {"clean"},
     {"dedupe", "crop"},
-    {"mask"},
+    {"sift", "mask"},
     {"split", "augment"},
     {"dataset"},
     {"losses", "nets"},

@@ -26,6 +26,11 @@ class Verdict(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     DUPLICATE = "duplicate"
+    TOO_COSTLY = "too_costly"  # its reader took more memory or time than allowed, or broke
+    TOO_LONG = "too_long"  # one side many times the other
+    BLANK = "blank"
+    BLURRED = "blurred"
+    BLOCKED = "blocked"  # by data/blocklist.txt
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"
@@ -60,10 +65,10 @@ def kept(path: Path) -> pd.DataFrame:
     return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
 
 
-def counts(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+def counts(frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS) -> dict[str, dict[str, int]]:
     """How many pictures of each kind met each verdict: {kind: {verdict: n}}, for a stage's report."""
     table: dict[str, dict[str, int]] = {}
-    for kind in KINDS:
-        verdicts = frame.loc[frame["kind"] == kind, "verdict"].value_counts().sort_index()
-        table[kind] = {str(verdict): int(n) for verdict, n in verdicts.items()}
+    for name in names:
+        verdicts = frame.loc[frame[column] == name, "verdict"].value_counts().sort_index()
+        table[name] = {str(verdict): int(n) for verdict, n in verdicts.items()}
     return table
