@@ -1,5 +1,5 @@
 import os
-import resource
+import re
 import signal
 import sys
 import time
@@ -37,7 +37,7 @@ def task(message: Message) -> Message:
         os.write(2, b"noise")
     if what == "slow":
         time.sleep(message.about["s"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
     return Message({"pid": os.getpid(), "number": message.about.get("number"), "peak_mb": peak}, message.parts)
 
 

@@ -146,8 +146,8 @@ def test_clean_counts_each_verdict(made: Path):
     assert set(doubled["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
     assert sorted(doubled["relation"]) == ["bytes"] * 4 + ["near"]
     smaller = doubled[doubled["relation"] == "near"]
-    assert smaller[["width", "height"]].values.tolist() == [[200, 200]]
-    assert list(frame.loc[frame["id"] == smaller["same_as"].item(), "width"]) == [256]
+    assert smaller[["width", "height"]].values.tolist() == [["200", "200"]]
+    assert list(frame.loc[frame["id"] == smaller["same_as"].item(), "width"]) == ["256"]
 
 
 def test_the_exact_mask_follows_the_picture_that_both_sources_hold(made: Path):

@@ -75,11 +75,17 @@ def read(
     Raises:
         RefusedError: The bytes are no picture, or one that is broken, animated, too small or too large.
     """
-    return upright(opened(data, max_megapixels, min_side_px, max_megabytes), max_side_px)[0]
+    picture = opened(data, max_megabytes)
+    within(picture, max_megapixels, min_side_px)
+    return upright(picture, max_side_px)[0]
 
 
-def opened(data: bytes, max_megapixels: float, min_side_px: int, max_megabytes: float) -> Image.Image:
-    """The picture, of which no more than the header was read; within bounds."""
+def opened(data: bytes, max_megabytes: float) -> Image.Image:
+    """The picture, of which no more than the header was read.
+
+    Raises:
+        RefusedError: The bytes are too many, or no picture.
+    """
     if len(data) > max_megabytes * 1e6:
         raise RefusedError(
             Verdict.TOO_LARGE, f"{len(data) / 1e6:.1f} megabytes; at most {max_megabytes:g} megabytes are read"
@@ -89,10 +95,19 @@ def opened(data: bytes, max_megapixels: float, min_side_px: int, max_megabytes: 
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise RefusedError(Verdict.TOO_LARGE, f"{error}; at most {max_megapixels:g} megapixels are read") from error
+        raise RefusedError(Verdict.TOO_LARGE, str(error)) from error
     except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes, SyntaxError among them
         allowed = ", ".join(FORMATS)
         raise RefusedError(Verdict.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
+    return picture
+
+
+def within(picture: Image.Image, max_megapixels: float, min_side_px: int) -> None:
+    """Passes an opened picture that may be decoded.
+
+    Raises:
+        RefusedError: It is too large or too small.
+    """
     width, height = picture.size
     if width * height > max_megapixels * 1e6:
         raise RefusedError(
@@ -100,11 +115,14 @@ def opened(data: bytes, max_megapixels: float, min_side_px: int, max_megabytes: 
         )
     if min(width, height) < min_side_px:
         raise RefusedError(Verdict.TOO_SMALL, f"{width} x {height} pixels; each side needs {min_side_px}")
-    return picture
 
 
 def upright(picture: Image.Image, max_side_px: int) -> tuple[Cleaned, int]:
-    """The opened picture decoded, and the orientation that it lay in."""
+    """The opened picture decoded, and the orientation that it lay in.
+
+    Raises:
+        RefusedError: It is broken, animated, or takes too much memory.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -44,8 +44,11 @@ def picture_id(data: bytes) -> str:
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """The rows as CSV at path, with just these columns in this order; no rows leave a header."""
-    frame = pd.DataFrame([dict(row) for row in rows], columns=columns)
+    """The rows as CSV at path, with just these columns in this order; no rows leave a header.
+
+    Whole numbers stay whole beside empty cells.
+    """
+    frame = pd.DataFrame([dict(row) for row in rows], columns=columns, dtype=object)
     frame.to_csv(path, index=False, lineterminator="\n")
     return frame
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from portraitist.blocklist import Blocklist
-from portraitist.clean import BOX, Cleaned, RefusedError, followed, opened, upright
+from portraitist.clean import BOX, Cleaned, RefusedError, followed, opened, upright, within
 from portraitist.dedupe import Look, Seen, looks
 from portraitist.manifest import Kind, Verdict
 from portraitist.params import CleanParams
@@ -89,13 +89,15 @@ def job(message: Message) -> Message:
     params, data = CleanParams(**message.about["params"]), message.parts["bytes"]
     row: dict[str, object] = {"verdict": Verdict.KEPT.value}
     try:
-        picture = opened(data, params.max_megapixels, params.min_side_px, params.max_megabytes)
+        picture = opened(data, params.max_megabytes)
         if message.about["look"] == "area":
             return Message({"area": math.prod(picture.size)}, {})
         width, height = picture.size
-        cleaned, orientation = upright(picture, params.max_side_px)
         row |= {"width": width, "height": height}
-        if orientation >= 5:
+        within(picture, params.max_megapixels, params.min_side_px)
+        cleaned, orientation = upright(picture, params.max_side_px)
+        high, wide = cleaned.picture.shape[:2]
+        if (high > wide) != (height > width):  # it lay on its side
             row |= {"width": height, "height": width}
         seen, measures = looks(cleaned), measured(cleaned)
         row |= {"dhash": f"{seen[0].dhash:016x}", "looks": [look.digits() for look in seen], **asdict(measures)}
