@@ -26,7 +26,8 @@ def main(params: CleanParams, sources: list[Path], listed: Path, dest: Path, rep
     """Decode every collected picture in a child process; of those that are one to the eye, the largest stays."""
     raw = {source.name: Shards(source) for source in sources}
     frame = pd.concat([manifest.kept(source / "manifest.csv").assign(source=source.name) for source in sources])
-    found = frame.sort_values("id", kind="stable").to_dict("records")
+    frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
+    found = frame.sort_values(["id", "plain"], kind="stable").to_dict("records")  # of equal bytes, those with a mask
     sieve = Sieve(Blocklist.read(listed), params)
     verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
     rows = [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]

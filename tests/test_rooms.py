@@ -20,7 +20,7 @@ ROOMS = [
     {"weights", "compare"},
     {"clean"},
     {"dedupe", "crop"},
-    {"sift", "mask"},
+    {"sift", "mask", "review", "forget"},
     {"split", "augment"},
     {"dataset"},
     {"losses", "nets"},

@@ -281,10 +281,10 @@ def test_bytes_that_came_before_are_a_duplicate_and_what_they_repeat_is_told():
 @pytest.mark.parametrize(
     ("line", "verdicts"),
     [
-        ("subject:selfies/anna", ["blocked", "blocked", "", "duplicate"]),  # bytes blocked in one place, in all
-        ("host:elsewhere.test", ["", "duplicate", "blocked", "blocked"]),
-        ("url:https://example.org/a.jpg", ["blocked", "blocked", "", "duplicate"]),
-        (f"sha256:{hashlib.sha256(b'b').hexdigest()}", ["", "duplicate", "blocked", "blocked"]),
+        ("subject:selfies/anna", ["blocklisted", "blocklisted", "", "duplicate"]),  # bytes blocked in one place, in all
+        ("host:elsewhere.test", ["", "duplicate", "blocklisted", "blocklisted"]),
+        ("url:https://example.org/a.jpg", ["blocklisted", "blocklisted", "", "duplicate"]),
+        (f"sha256:{hashlib.sha256(b'b').hexdigest()}", ["", "duplicate", "blocklisted", "blocklisted"]),
     ],
 )
 def test_what_is_blocked_is_not_even_opened(line: str, verdicts: list[str]):
@@ -293,7 +293,7 @@ def test_what_is_blocked_is_not_even_opened(line: str, verdicts: list[str]):
 
 def test_a_row_says_which_line_of_the_list_it_met():
     verdicts = Sieve(Blocklist.of(["subject:selfies/anna"]), PARAMS).before(ROWS, lambda row: row["data"])
-    assert verdicts[0] == {"verdict": "blocked", "reason": "subject:selfies/anna"}
+    assert verdicts[0] == {"verdict": "blocklisted", "reason": "subject:selfies/anna"}
 
 
 def test_a_look_that_is_blocked_goes_no_further_in_a_mirror_either():
@@ -303,8 +303,8 @@ def test_a_look_that_is_blocked_goes_no_further_in_a_mirror_either():
     other = told(encoded(smooth(2, 96, 128), "PNG"), "portraits")
     sieve = Sieve(Blocklist.of([f"dhash:{answer.about['dhash']}:2"]), PARAMS)
     assert [sieve.after(name, one)["verdict"] for name, one in (("a", answer), ("b", mirror), ("c", other))] == [
-        "blocked",
-        "blocked",
+        "blocklisted",
+        "blocklisted",
         "kept",
     ]
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ class Verdict(str, Enum):
     TOO_LONG = "too_long"  # one side many times the other
     BLANK = "blank"
     BLURRED = "blurred"
-    BLOCKED = "blocked"  # by data/blocklist.txt
+    BLOCKLISTED = "blocklisted"  # data/blocklist.txt names it
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"
@@ -60,6 +60,11 @@ def read(path: Path) -> pd.DataFrame:
         FileNotFoundError: There is none at path.
     """
     return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, each by its columns."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def kept(path: Path) -> pd.DataFrame:

@@ -132,7 +132,7 @@ class Sieve:
         verdicts: list[Row] = []
         for row in rows:
             if row["id"] in blocked:
-                verdicts.append({"verdict": Verdict.BLOCKED.value, "reason": blocked[row["id"]]})
+                verdicts.append({"verdict": Verdict.BLOCKLISTED.value, "reason": blocked[row["id"]]})
             elif row["id"] in came:
                 verdicts.append({"verdict": Verdict.DUPLICATE.value, "same_as": row["id"], "relation": "bytes"})
             else:
@@ -150,7 +150,7 @@ class Sieve:
         looks = [Look.parse(digits) for digits in answer.about["looks"]]
         why = self.blocked.why(dhashes=[each.dhash for look in looks for each in (look, look.mirrored())])
         if why:
-            return found | {"verdict": Verdict.BLOCKED.value, "reason": why}
+            return found | {"verdict": Verdict.BLOCKLISTED.value, "reason": why}
         same_as, relation = self.seen.same_as(picture, looks)
         if same_as:
             return found | {"verdict": Verdict.DUPLICATE.value, "same_as": same_as, "relation": relation}
