@@ -132,7 +132,8 @@ def forget(
         fresh = oblivion.block(here, forgotten, because)
     except (BlocklistError, oblivion.UnknownError, OSError) as error:
         _stop(_reason(error), 2)
-    print(f"{len(forgotten.ids)} pictures here; {len(fresh)} lines added to {oblivion.BLOCKLIST}")
+    count, lines = len(forgotten.ids), len(fresh)
+    print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
     held = oblivion.holders(here, forgotten.ids)
     lost = oblivion.purge(here, forgotten.ids)
     for source, count in lost.items():

@@ -38,7 +38,7 @@ button, header a { font: inherit; padding: .45rem .8rem; border: 1px solid #1c1c
   background: #fff; color: inherit; text-decoration: none; min-height: 1.6rem }
 button.main { background: #1c1c1c; color: #fff }
 button:disabled { opacity: .4 }
-.help { flex-basis: 100%; color: #555; font-size: .85rem }
+.help { margin: .6rem 1rem 0; color: #555; font-size: .85rem }
 ul { list-style: none; margin: 0; padding: 0 1rem; display: grid; gap: .6rem;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)) }
 label { display: block; border: 3px solid transparent; border-radius: 6px; padding: 3px; cursor: pointer;
@@ -51,11 +51,12 @@ label:has(:checked) img { opacity: .35 }
 label span { display: block; font-size: .75rem; overflow-wrap: anywhere; padding: 2px }
 details { margin: 1rem }
 table { border-collapse: collapse; font-size: .8rem }
-td, th { text-align: left; padding: .15rem .6rem .15rem 0; vertical-align: top; overflow-wrap: anywhere }
+td, th { text-align: left; padding: .15rem .6rem .15rem 0; vertical-align: top }
+td:nth-child(3), td:last-child { overflow-wrap: anywhere }
 """
 
 SCRIPT = """
-const key = 'portraitist marks', boxes = [...document.querySelectorAll('input')];
+const key = document.body.id, boxes = [...document.querySelectorAll('input')];
 let marked = new Set();
 const kept = () => { try { return JSON.parse(localStorage.getItem(key)) || [] } catch { return [] } };
 const show = () => {
@@ -116,7 +117,7 @@ def write_pages(data: Path, out: Path) -> list[Path]:
     names = [f"review-{number:03d}.html" for number in range(1, len(pages) + 1)]
     for number, page in enumerate(pages):
         body = _pictures(page, known, copies, shards) + (_refused(rows, known) if number == len(pages) - 1 else "")
-        (out / names[number]).write_text(_page(body, names, number, len(kept)), encoding="utf-8")
+        (out / names[number]).write_text(_page(body, names, number, kept), encoding="utf-8")
     return [out / name for name in names]
 
 
@@ -189,7 +190,8 @@ def _refused(rows: Sequence[dict[str, Any]], known: dict[tuple[str, str], dict[s
     return f"<details><summary>Refused: {escape(counted)}</summary>\n<table>\n{head}{lines}</table>\n</details>\n"
 
 
-def _page(body: str, names: Sequence[str], number: int, count: int) -> str:
+def _page(body: str, names: Sequence[str], number: int, kept: Sequence[dict[str, Any]]) -> str:
+    marks = "marks-" + hashlib.sha256("".join(row["id"] for row in kept).encode()).hexdigest()[:16]
     policy = f"default-src 'none'; img-src data:; style-src '{_hash(STYLE)}'; script-src '{_hash(SCRIPT)}'"
     ways = [("Previous", number - 1), ("Next", number + 1)]
     links = "".join(f'<a href="{names[to]}">{word}</a>' for word, to in ways if 0 <= to < len(names))
@@ -203,18 +205,18 @@ def _page(body: str, names: Sequence[str], number: int, count: int) -> str:
 <title>Review, page {number + 1} of {len(names)}</title>
 <style>{STYLE}</style>
 </head>
-<body>
+<body id="{marks}">
 <header>
 <h1>Review</h1>
-<p>{count} kept, page {number + 1} of {len(names)}</p>
+<p>{len(kept)} kept, page {number + 1} of {len(names)}</p>
 <p id="count" role="status">0 marked</p>
 <button id="save" class="main" disabled>Download marks.txt</button>
 <button id="clear" disabled>Clear all marks</button>
 {links}
-<p class="help">Mark what is to go: click, or arrows and x or space. The softest come first. Then, in the project's
-folder: portraitist forget --marks marks.txt</p>
 </header>
 <main>
+<p class="help">Mark what is to go: click, or arrows and x or space; the softest come first. Then, in the project's
+folder: portraitist forget --marks marks.txt</p>
 {body}</main>
 <script>{SCRIPT}</script>
 </body>
