@@ -1,48 +1,62 @@
-"""Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, small and doubled ones refused by name."""
+"""Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, useless, doubled and blocked ones refused."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from portraitist import manifest
-from portraitist.clean import RefusedError, clean, dhash
-from portraitist.dedupe import Seen
-from portraitist.manifest import Verdict, sources_in
+from portraitist.blocklist import Blocklist, BlocklistError
 from portraitist.params import CleanParams, load_or_exit
 from portraitist.report import write_collected, write_report
+from portraitist.sandbox import Limits, Message, Sandbox
 from portraitist.shards import Shards, ShardWriter
+from portraitist.sift import Sieve, asked
 
-COLUMNS = ["id", "kind", "verdict", "reason", "width", "height", "dhash", "same_as"]
+FOUND = ["id", "kind", "source"]
+MEASURED = ["width", "height", "sharpness", "entropy_bits", "colour", "dhash"]
+COLUMNS = [*FOUND, "verdict", "reason", *MEASURED, "same_as", "relation"]
 
 
-def main(params: CleanParams, folder: Path, dest: Path, report: Path, collected: Path) -> None:
-    """Decode every collected picture within bounds; of near-duplicates the first by id stays."""
-    sources = sources_in(folder)
+def main(params: CleanParams, folder: Path, listed: Path, dest: Path, report: Path, collected: Path) -> None:
+    """Decode every collected picture in a child process; of those that are one to the eye, the largest stays."""
+    sources = manifest.sources_in(folder)
     write_collected(sources, collected)
-    raw = {str(source): Shards(source) for source in sources}
-    found = pd.concat([manifest.kept(source / "manifest.csv").assign(folder=str(source)) for source in sources])
-    rows, seen = [], Seen(params.same_within_bits)
-    with ShardWriter(dest, params.shard_size) as shards:
-        for row in tqdm(found.sort_values("id", kind="stable").to_dict("records"), "clean", disable=None):
-            verdict = {"id": row["id"], "kind": row["kind"], "verdict": Verdict.KEPT.value}
-            rows.append(verdict)
-            try:
-                truth = raw[row["folder"]].members(row["id"])
-                cleaned = clean(truth.pop("bytes"), params)
-            except RefusedError as error:
-                verdict |= {"verdict": error.verdict.value, "reason": str(error)}
-                continue
-            height, width = cleaned.picture.shape[:2]
-            verdict |= {"width": width, "height": height, "dhash": f"{dhash(cleaned):016x}"}
-            same = seen.same_as(row["id"], dhash(cleaned))
-            if same:
-                verdict |= {"verdict": Verdict.DUPLICATE.value, "same_as": same}
-                continue
-            shards.add(row["id"], cleaned.members() | truth)
+    raw = {source.name: Shards(source) for source in sources}
+    frame = pd.concat([manifest.kept(source / "manifest.csv").assign(source=source.name) for source in sources])
+    frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
+    found = frame.sort_values(["id", "plain"], kind="stable").to_dict("records")  # of equal bytes, those with a mask
+    sieve = Sieve(Blocklist.read(listed), params)
+    verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
+    rows = [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
+    unseen = [row for row in rows if "verdict" not in row]
+
+    limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
+    with (
+        Sandbox("portraitist.sift:job", limits, len(os.sched_getaffinity(0))) as sandbox,
+        ShardWriter(dest, params.shard_size) as shards,
+    ):
+
+        def read(look: str) -> Iterator[tuple[dict[str, Any], Message]]:
+            told = (asked(raw[row["source"]].members(row["id"]), row["kind"], look, params) for row in unseen)
+            return zip(unseen, tqdm(sandbox.map(told), f"clean, {look}", len(unseen), disable=None), strict=True)
+
+        areas = {row["id"]: answer.about.get("area", 0) for row, answer in read("area")}
+        unseen.sort(key=lambda row: (-areas[row["id"]], row["id"]))
+        for row, answer in read("all"):
+            row.update(sieve.after(row["id"], answer))
+            if row["verdict"] == "kept":
+                shards.add(row["id"], answer.parts)
     write_report(manifest.write(rows, dest / "manifest.csv", COLUMNS), "clean", report)
 
 
 if __name__ == "__main__":
-    main(load_or_exit(CleanParams, "clean"), *map(Path, sys.argv[1:]))
+    params = load_or_exit(CleanParams, "clean")
+    try:
+        main(params, *map(Path, sys.argv[1:]))
+    except BlocklistError as error:
+        sys.exit(f"clean: {error}")

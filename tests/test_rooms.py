@@ -11,7 +11,7 @@ from portraitist.params import SECTIONS
 
 SRC = ROOT / "src" / "portraitist"
 ROOMS = [
-    {"pictures"},
+    {"pictures", "sandbox"},
     {"images"},
     {"params"},
     {"manifest", "blocklist"},
@@ -24,7 +24,7 @@ ROOMS = [
     {"weights", "compare"},
     {"clean"},
     {"dedupe", "crop"},
-    {"mask"},
+    {"sift", "mask", "review", "forget"},
     {"split", "augment"},
     {"dataset"},
     {"losses", "nets"},

@@ -130,15 +130,24 @@ def test_collect_has_a_row_for_each_file_and_keeps_each_bytes_once(made: Path, o
 
 def test_clean_counts_each_verdict(made: Path):
     assert report(made, "clean") == {
-        # two of each kind come from both sources; `smaller` is a copy, or 0002 is, whichever id comes first
+        # two of each kind come from both sources, and `smaller` is a copy of 0002
         "selfies": {"duplicate": 3, "kept": 6, "not_a_picture": 1, "too_small": 1, "unreadable": 1},
         "portraits": {"duplicate": 2, "kept": 7},
+        "sources": {
+            "folder": {"duplicate": 5, "kept": 9, "not_a_picture": 1, "too_small": 1, "unreadable": 1},
+            "sample": {"kept": 4},
+        },
     }
     frame = manifest.read(made / "data/clean/manifest.csv")
     refused = frame[~frame["verdict"].isin(["kept", "duplicate"])]
     assert all(refused["reason"] != "")
-    near = frame[frame["verdict"] == "duplicate"]
-    assert set(near["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
+    doubled = frame[frame["verdict"] == "duplicate"]
+    assert set(doubled["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
+    assert sorted(doubled["relation"]) == ["bytes"] * 4 + ["near"]
+    smaller = doubled[doubled["relation"] == "near"]
+    assert smaller[["width", "height"]].values.tolist() == [["200", "200"]]
+    kept = frame[frame["verdict"] == "kept"]
+    assert list(kept.loc[kept["id"] == smaller["same_as"].item(), "width"]) == ["256"]
 
 
 def test_the_exact_mask_follows_the_picture_that_both_sources_hold(made: Path):
@@ -214,7 +223,8 @@ def test_a_source_with_limit_0_is_left_out_even_if_its_folders_are_missing(tmp_p
     at = checkout(tmp_path / "here", pretrained, tmp_path / "none", sample=3)
     for name in ("collect@sample", "collect@folder", "clean"):
         stage(at, name)
-    assert report(at, "clean") == {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
+    kept = {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
+    assert report(at, "clean") == kept | {"sources": {"sample": {"kept": 6}}}
 
 
 def test_when_no_picture_of_a_kind_is_left_the_run_ends_and_says_why(tmp_path: Path, pretrained: Path, sample: Path):

@@ -31,13 +31,15 @@ class Blocklist:
     entries: frozenset[str] = frozenset()  # each in its one form
 
     @classmethod
-    def read(cls, path: Path) -> "Blocklist":
-        """The list in a file; a file that is missing is an empty list.
+    def read(cls, path: Path, missing_ok: bool = True) -> "Blocklist":
+        """The list in a file; a file that is missing is an empty list, if it may be.
 
         Raises:
             BlocklistError: A line is malformed.
+            FileNotFoundError: There is no file, and there must be.
         """
-        return cls.of(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), str(path))
+        missing = missing_ok and not path.exists()
+        return cls.of(() if missing else path.read_text(encoding="utf-8").splitlines(), str(path))
 
     @classmethod
     def of(cls, lines: Iterable[str], name: str = "blocklist") -> "Blocklist":

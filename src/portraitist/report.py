@@ -12,10 +12,15 @@ from portraitist.manifest import KINDS, Verdict
 
 
 def write_report(frame: pd.DataFrame, stage: str, path: Path) -> None:
-    """The stage's counts as JSON, {kind: {verdict: n}}; exits with a message when no picture of a kind was kept."""
+    """The stage's counts as JSON, {kind: {verdict: n}}; exits with a message when no picture of a kind was kept.
+
+    Of rows that name their source, too: {"sources": {source: {verdict: n}}}.
+    """
     table = manifest.counts(frame)
+    sources = sorted(set(frame.get("source", ())))
+    written = table | ({"sources": manifest.counts(frame, "source", sources)} if sources else {})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     for kind in KINDS:
         if not table[kind].get(Verdict.KEPT.value):
             sys.exit(f"{stage}: no {kind} left; what became of them: {table[kind] or 'there were none'}")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -50,6 +51,8 @@ class Spool:
     def done(self) -> None:
         """All is in the shards: what was kept for a next try can go."""
         shutil.rmtree(self.folder)
+        with suppress(OSError):  # other work is unfinished
+            self.folder.parent.rmdir()
 
     def picture(self, url: str) -> tuple[Fetched, Path, str]:
         """The picture at an address, in a file, and when it was fetched.
