@@ -83,7 +83,7 @@ def shards_with(here: Path, picture: str) -> list[str]:
     return sorted(
         p.parent.relative_to(here / "data").as_posix()
         for p in (here / "data").rglob("index.csv")
-        if picture in set(Shards(p.parent))
+        if is_index(p) and picture in set(Shards(p.parent))
     )
 
 
