@@ -1,7 +1,7 @@
 """How fast stage clean is on two cores beside one, and how much memory it takes for few and for many pictures.
 
     python benchmarks/clean.py speed     1000 JPEG files of 800 x 1000 pixels; one core and two, in turn, three times
-    python benchmarks/clean.py memory    1000 and 20000 JPEG files of 160 x 200 pixels
+    python benchmarks/clean.py memory    1000 and 20000 JPEG files of 128 x 160 pixels
 
 Prints a table in Markdown. Each run is a process of its own that does what `dvc repro clean` does.
 """
@@ -70,7 +70,7 @@ def resident_mb(process: str) -> float:
     return sum(held) / 1024 + sum(map(resident_mb, children))
 
 
-def measured(source: Path, workers: int) -> None:
+def measured(raw: Path) -> None:
     """The stage, here and now; prints what it took."""
     params, most, done = load(CleanParams, "clean", ROOT), [0.0], threading.Event()
 
@@ -80,9 +80,9 @@ def measured(source: Path, workers: int) -> None:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    with tempfile.TemporaryDirectory(dir=source.parent) as place:
+    with tempfile.TemporaryDirectory(dir=raw.parent) as place:
         started = time.perf_counter()
-        clean(params, [source], Path(place) / "none.txt", Path(place) / "clean", Path(place) / "clean.json", workers)
+        clean(params, raw, *(Path(place) / name for name in ("none.txt", "clean", "clean.json", "collect.json")))
         wall = time.perf_counter() - started
         kept = len(manifest.kept(Path(place) / "clean" / "manifest.csv"))
     done.set()
@@ -92,9 +92,9 @@ def measured(source: Path, workers: int) -> None:
     print(json.dumps({"wall_s": wall, "parent_cpu_s": cpu[0], "cpu_s": sum(cpu), "peak_mb": most[0], "kept": kept}))
 
 
-def run(source: Path, workers: int, cores: set[int]) -> dict[str, float]:
-    """The stage in a process of its own, on these cores."""
-    command = [sys.executable, __file__, "measured", str(source), str(workers)]
+def run(raw: Path, cores: set[int]) -> dict[str, float]:
+    """The stage in a process of its own, on these cores, with a worker on each."""
+    command = [sys.executable, __file__, "measured", str(raw)]
     os.sched_setaffinity(0, cores)  # the stage inherits it
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -106,13 +106,13 @@ def run(source: Path, workers: int, cores: set[int]) -> dict[str, float]:
 def speed(place: Path) -> None:
     """One core against two, in turn."""
     count = 1000
-    size = collected(place / "raw", count, 800, 1000)
+    size = collected(place / "raw" / "web", count, 800, 1000)
     first, second = sorted(CORES)[:2]
     print(f"{count} JPEG files of 800 x 1000 pixels, {size / 1000:.0f} kB each; load {os.getloadavg()[0]:.1f}\n")
     print("| round | one core, pictures/s | two workers, pictures/s | ratio | CPU ms/picture, one and two | load |")
     print("|---|---|---|---|---|---|")
     for turn in range(1, 4):
-        one, two = run(place / "raw", 1, {first}), run(place / "raw", 2, {first, second})
+        one, two = run(place / "raw", {first}), run(place / "raw", {first, second})
         assert one["kept"] == two["kept"] == count
         costs = " and ".join(f"{each['cpu_s'] / count * 1000:.1f}" for each in (one, two))
         rates = [count / each["wall_s"] for each in (one, two)]
@@ -124,9 +124,9 @@ def memory(place: Path) -> None:
     """Few pictures and many."""
     print("| pictures | peak RSS of the stage and its two children, MB | seconds | CPU ms/picture | parent's |")
     print("|---|---|---|---|---|")
-    for count in (1000, 5000, 20000):
-        collected(place / str(count), count, 160, 200)
-        found = run(place / str(count), 2, CORES)
+    for count in (1000, 20000):
+        collected(place / str(count) / "web", count, 128, 160)
+        found = run(place / str(count), CORES)
         assert found["kept"] == count
         print(
             f"| {count} | {found['peak_mb']:.0f} | {found['wall_s']:.0f} | {found['cpu_s'] / count * 1000:.2f} "
@@ -137,7 +137,7 @@ def memory(place: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["measured"]:
-        measured(Path(sys.argv[2]), int(sys.argv[3]))
+        measured(Path(sys.argv[2]))
     else:
         with tempfile.TemporaryDirectory() as folder:
             {"speed": speed, "memory": memory}[sys.argv[1]](Path(folder))

@@ -1,6 +1,5 @@
 """Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, useless, doubled and blocked ones refused."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from portraitist import manifest
 from portraitist.blocklist import Blocklist, BlocklistError
 from portraitist.params import CleanParams, load_or_exit
-from portraitist.report import write_report
+from portraitist.report import write_collected, write_report
 from portraitist.sandbox import Limits, Message, Sandbox
 from portraitist.shards import Shards, ShardWriter
 from portraitist.sift import Sieve, asked
@@ -32,14 +31,16 @@ def candidates(raw: dict[str, Shards], sieve: Sieve) -> list[dict[str, Any]]:
     return [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
 
 
-def main(params: CleanParams, sources: list[Path], listed: Path, dest: Path, report: Path, workers: int) -> None:
+def main(params: CleanParams, folder: Path, listed: Path, dest: Path, report: Path, collected: Path) -> None:
     """Decode every collected picture in a child process; of those that are one to the eye, the largest stays."""
+    sources = manifest.sources_in(folder)
+    write_collected(sources, collected)
     raw = {source.name: Shards(source) for source in sources}
     sieve = Sieve(Blocklist.read(listed), params)
     rows = candidates(raw, sieve)
     unseen = [row for row in rows if "verdict" not in row]
     limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
-    with Sandbox("portraitist.sift:job", limits, workers) as sandbox, ShardWriter(dest, params.shard_size) as shards:
+    with Sandbox("portraitist.sift:job", limits) as sandbox, ShardWriter(dest, params.shard_size) as shards:
 
         def read(look: str) -> Iterator[tuple[dict[str, Any], Message]]:
             told = (asked(raw[row["source"]].members(row["id"]), row["kind"], look, params) for row in unseen)
@@ -55,8 +56,8 @@ def main(params: CleanParams, sources: list[Path], listed: Path, dest: Path, rep
 
 
 if __name__ == "__main__":
-    *sources, listed, dest, report = map(Path, sys.argv[1:])
+    params = load_or_exit(CleanParams, "clean")
     try:
-        main(load_or_exit(CleanParams, "clean"), sources, listed, dest, report, len(os.sched_getaffinity(0)))
+        main(params, *map(Path, sys.argv[1:]))
     except BlocklistError as error:
         sys.exit(f"clean: {error}")

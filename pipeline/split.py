@@ -11,10 +11,10 @@ from portraitist.params import SplitParams, load_or_exit
 from portraitist.split import groups, leaks, part_of
 
 
-def main(params: SplitParams, masks: Path, clean: Path, split: Path, leakage: Path, *sources: Path) -> None:
+def main(params: SplitParams, masks: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
     """Split every masked picture by its group, and count what stands on two sides; any leak ends the run."""
     frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
-    named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in sources])
+    named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in manifest.sources_in(raw)])
     named = named.sort_values("group", ascending=False).drop_duplicates("id")  # both sources may hold one picture
     frame = frame.merge(manifest.kept(clean / "manifest.csv")[["id", "dhash"]], on="id").merge(named, on="id")
     hashes = [int(value, 16) for value in frame["dhash"]]

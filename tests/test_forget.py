@@ -37,7 +37,7 @@ def before(tmp_path_factory: pytest.TempPathFactory, sample: Path, pretrained: P
         turned = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((240, 240))
         (root / "own" / "selfies" / "mirror.png").write_bytes(encoded(turned, "PNG"))
     own = root / "own"
-    at = checkout(root / "here", pretrained, selfies=own / "selfies", portraits=own / "portraits", sample=2, folder=50)
+    at = checkout(root / "here", pretrained, own, sample=2, folder=50)
     (at / "data" / "sample").mkdir()
     shutil.copy(sample / "index.csv", at / "data" / "sample")  # a table of that name, and no shards
     for name in DATA:
@@ -147,9 +147,7 @@ def test_a_new_copy_of_what_was_forgotten_does_not_come_in(here: Path):
     small = Image.fromarray(decode(picture)).resize((180, 180), Image.Resampling.LANCZOS)
     (own / "selfies" / "again.jpg").write_bytes(encoded(small, "JPEG", quality=70))
     (own / "selfies" / "mirror.png").write_bytes(encoded(np.ascontiguousarray(decode(picture)[:, ::-1]), "PNG"))
-    at = checkout(
-        here / "new", here / "models/pretrained", selfies=own / "selfies", portraits=own / "portraits", folder=9
-    )
+    at = checkout(here / "new", here / "models/pretrained", own, folder=9)
     shutil.copy(here / "data/blocklist.txt", at / "data")
     for name in DATA[:3]:
         stage(at, name)

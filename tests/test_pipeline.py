@@ -12,11 +12,12 @@ import yaml
 from PIL import Image
 
 from portraitist import manifest
+from portraitist.params import SOURCES
 from portraitist.shards import Shards
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
-    "collect": {"sample": {"limit": 20, "shard_size": 8}, "folder": {"limit": 0, "shard_size": 8}},
+    "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
     "crop": {"size_px": 32, "shard_size": 8},
     "mask": {"shard_size": 8},

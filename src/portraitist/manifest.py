@@ -31,6 +31,22 @@ class Verdict(str, Enum):
     BLANK = "blank"
     BLURRED = "blurred"
     BLOCKLISTED = "blocklisted"  # data/blocklist.txt names it
+    # of collect: what an address gave in place of a picture
+    REFUSED_SCHEME = "refused_scheme"
+    REFUSED_ADDRESS = "refused_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    ROBOTS_DENIED = "robots_denied"
+    OPTED_OUT = "opted_out"
+    THROTTLED = "throttled"
+    HTTP_ERROR = "http_error"
+    NETWORK_ERROR = "network_error"
+    TOO_SLOW = "too_slow"
+    ENCODED = "encoded"
+    CUT_OFF = "cut_off"
+    NO_LICENCE = "no_licence"
+    NO_CONSENT = "no_consent"
+    SPLIT = "split"  # into a selfie and a portrait that are a pair
+    # of crop and mask
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"
@@ -71,6 +87,11 @@ def kept(path: Path) -> pd.DataFrame:
     """The rows of a manifest whose pictures went on, by id."""
     frame = read(path)
     return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
+
+
+def sources_in(raw: Path) -> list[Path]:
+    """The folders that stage collect left in one, by name."""
+    return sorted(path.parent for path in raw.glob("*/manifest.csv"))
 
 
 def counts(frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS) -> dict[str, dict[str, int]]:
