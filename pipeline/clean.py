@@ -1,6 +1,5 @@
 """Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, useless, doubled and blocked ones refused."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,24 +21,26 @@ MEASURED = ["width", "height", "sharpness", "entropy_bits", "colour", "dhash"]
 COLUMNS = [*FOUND, "verdict", "reason", *MEASURED, "same_as", "relation"]
 
 
+def candidates(raw: dict[str, Shards], sieve: Sieve) -> list[dict[str, Any]]:
+    """A row for each collected picture, by id; with its verdict, if nobody need look at it."""
+    frames = [manifest.kept(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items()]
+    frame = pd.concat(frames)
+    frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
+    found = manifest.rows(frame.sort_values(["id", "plain"], kind="stable"))  # of equal bytes first those with a mask
+    verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
+    return [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
+
+
 def main(params: CleanParams, folder: Path, listed: Path, dest: Path, report: Path, collected: Path) -> None:
     """Decode every collected picture in a child process; of those that are one to the eye, the largest stays."""
     sources = manifest.sources_in(folder)
     write_collected(sources, collected)
     raw = {source.name: Shards(source) for source in sources}
-    frame = pd.concat([manifest.kept(source / "manifest.csv").assign(source=source.name) for source in sources])
-    frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
-    found = frame.sort_values(["id", "plain"], kind="stable").to_dict("records")  # of equal bytes, those with a mask
     sieve = Sieve(Blocklist.read(listed), params)
-    verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
-    rows = [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
+    rows = candidates(raw, sieve)
     unseen = [row for row in rows if "verdict" not in row]
-
     limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
-    with (
-        Sandbox("portraitist.sift:job", limits, len(os.sched_getaffinity(0))) as sandbox,
-        ShardWriter(dest, params.shard_size) as shards,
-    ):
+    with Sandbox("portraitist.sift:job", limits) as sandbox, ShardWriter(dest, params.shard_size) as shards:
 
         def read(look: str) -> Iterator[tuple[dict[str, Any], Message]]:
             told = (asked(raw[row["source"]].members(row["id"]), row["kind"], look, params) for row in unseen)

@@ -17,7 +17,7 @@ from portraitist.blocklist import Blocklist, BlocklistError
 from portraitist.cli import app
 from portraitist.manifest import picture_id
 from portraitist.pictures import decode
-from portraitist.shards import Shards
+from portraitist.shards import Shards, is_index
 
 NUMBERS = {"selfies": (0, 2, 4, 8, 10, 16), "portraits": (1, 3, 5, 7, 9, 11)}
 
@@ -38,6 +38,8 @@ def before(tmp_path_factory: pytest.TempPathFactory, sample: Path, pretrained: P
         (root / "own" / "selfies" / "mirror.png").write_bytes(encoded(turned, "PNG"))
     own = root / "own"
     at = checkout(root / "here", pretrained, own, sample=2, folder=50)
+    (at / "data" / "sample").mkdir()
+    shutil.copy(sample / "index.csv", at / "data" / "sample")  # a table of that name, and no shards
     for name in DATA:
         stage(at, name)
     return at
@@ -81,7 +83,7 @@ def shards_with(here: Path, picture: str) -> list[str]:
     return sorted(
         p.parent.relative_to(here / "data").as_posix()
         for p in (here / "data").rglob("index.csv")
-        if picture in set(Shards(p.parent))
+        if is_index(p) and picture in set(Shards(p.parent))
     )
 
 

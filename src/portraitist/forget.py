@@ -20,7 +20,7 @@ from portraitist import blocklist, manifest
 from portraitist.blocklist import Blocklist
 from portraitist.clean import RefusedError, dhash, read
 from portraitist.manifest import Verdict
-from portraitist.shards import INDEX, Shards, ShardWriter
+from portraitist.shards import INDEX, Shards, ShardWriter, is_index
 
 BLOCKLIST = Path("data") / "blocklist.txt"
 COPY_BITS = 2  # a copy that was stored again or made smaller differs in no more bits
@@ -177,7 +177,8 @@ def _rewrite(folder: Path, frame: pd.DataFrame, hit: "pd.Series[bool]", gone: se
 def holders(root: Path, ids: Iterable[str]) -> list[str]:
     """What was made of these pictures and lies here until the stages run again, as far as it can be seen."""
     gone, found = set(ids), []
-    for index in sorted((root / "data").rglob(INDEX)):
+    indexes = [path for path in sorted((root / "data").rglob(INDEX)) if is_index(path)]
+    for index in indexes:
         if index.parent.parent.name != "raw" and gone & set(Shards(index.parent)):
             found.append(index.parent.relative_to(root).as_posix())
     split = root / "data" / "split.csv"

@@ -143,10 +143,11 @@ def _told(code: int) -> str:
 class Sandbox:
     """A pool of children that all do one task, "package.module:function"; `with` ends them.
 
-    The function takes and gives a Message.
+    The function takes and gives a Message. There is a child for each core that this process may use, or `workers`.
     """
 
-    def __init__(self, task: str, limits: Limits, workers: int) -> None:
+    def __init__(self, task: str, limits: Limits, workers: int | None = None) -> None:
+        workers = workers or cores()
         self.task, self.limits, self.workers = task, limits, workers
         self.idle: SimpleQueue[Child] = SimpleQueue()
         self.threads = ThreadPoolExecutor(workers)
@@ -181,6 +182,11 @@ class Sandbox:
         self.threads.shutdown(cancel_futures=True)
         while not self.idle.empty():
             self.idle.get().close()
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve() -> None:
