@@ -11,11 +11,9 @@ from portraitist.params import SplitParams, load_or_exit
 from portraitist.split import leaks, near_pairs, parts
 
 
-def main(
-    params: SplitParams, masks: Path, crops: Path, clean: Path, split: Path, leakage: Path, *sources: Path
-) -> None:
+def main(params: SplitParams, masks: Path, crops: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
     """Split every masked face by its group, and count what stands on two sides; any leak ends the run."""
-    named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in sources])
+    named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in manifest.sources_in(raw)])
     named = named.sort_values("group", ascending=False).drop_duplicates("id")  # both sources may hold one picture
     known = (
         manifest.kept(clean / "manifest.csv")[["id", "dhash"]].merge(named, on="id").rename(columns={"id": "picture"})

@@ -11,7 +11,21 @@ from PIL import Image
 from portraitist.params import AugmentParams, CleanParams, CropParams, MaskParams, SplitParams
 from portraitist.pictures import Picture, Plane
 
-CLEAN = CleanParams(min_side_px=16, max_megapixels=50, max_side_px=1024, same_within_bits=2, shard_size=4)
+CLEAN = CleanParams(
+    min_side_px=16,
+    max_megapixels=50,
+    max_side_px=1024,
+    max_megabytes=20,
+    max_aspect=3,
+    min_entropy_bits=1,
+    min_sharpness={"selfies": 0, "portraits": 0},
+    same_within_bits=8,
+    same_correlation=0.97,
+    task_memory_mb=2048,
+    task_cpu_s=5,
+    task_wall_s=60,
+    shard_size=4,
+)
 CROP = CropParams(
     size_px=96,
     eye_line=0.44,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -34,10 +35,23 @@ class Shown:
 
 
 def write_report(frame: pd.DataFrame, stage: str, path: Path) -> None:
-    """The stage's counts as JSON, {kind: {verdict: n}}; exits with a message when no picture of a kind was kept."""
+    """The stage's counts as JSON, {kind: {verdict: n}}; exits with a message when no picture of a kind was kept.
+
+    Of rows that name their source, too: {"sources": {source: {verdict: n}}}.
+    """
     table = manifest.counts(frame)
+    sources = sorted(set(frame.get("source", ())))
+    written = table | ({"sources": manifest.counts(frame, "source", sources)} if sources else {})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     for kind in KINDS:
         if not table[kind].get(Verdict.KEPT.value):
             sys.exit(f"{stage}: no {kind} left; what became of them: {table[kind] or 'there were none'}")
+
+
+def write_collected(folders: Iterable[Path], path: Path) -> None:
+    """What became of each source's candidates as JSON, {source: {kind: {verdict: n}}}, but for sources left out."""
+    found = {folder.name: manifest.read(folder / "manifest.csv") for folder in sorted(folders)}
+    table = {name: manifest.counts(frame) for name, frame in found.items() if len(frame)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
