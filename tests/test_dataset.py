@@ -239,6 +239,6 @@ def test_members_come_in_the_order_that_was_asked_for(folders: Folders):
 
 def test_the_exact_masks_are_taken_only_if_every_picture_has_one(folders: Folders):
     with_truth, without = named("selfies", "test", 0), named("selfies", "test", 1)
-    assert np.array_equal(best_masks(folders, [with_truth])[0, 0].numpy() * 255, 255 - mask_of(with_truth))
-    both = best_masks(folders, [with_truth, without])[:, 0].numpy() * 255
+    assert np.array_equal(best_masks(folders, [with_truth])[:][0, 0].numpy() * 255, 255 - mask_of(with_truth))
+    both = best_masks(folders, [with_truth, without])[:][:, 0].numpy() * 255
     assert np.array_equal(both, [mask_of(with_truth), mask_of(without)])

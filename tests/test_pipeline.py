@@ -26,7 +26,7 @@ TINY = {
     "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
     "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1},
     "train": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
-    "evaluate": {"bootstrap": 10, "sheet_rows": 2},
+    "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
 }
 METHODS = ("cartoongan", "masked_cartoongan")
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ SRC = ROOT / "src" / "portraitist"
 ROOMS = [
     {"pictures", "sandbox"},
     {"images"},
-    {"params"},
+    {"params", "bootstrap"},
     {"manifest", "blocklist"},
     {"shards", "parallel"},
     {"guard", "robots"},
@@ -21,7 +21,8 @@ ROOMS = [
     {"spool"},
     {"report", "sources", "resume"},
     {"collect"},
-    {"weights", "compare"},
+    {"weights", "compare", "judgements", "win_rates", "dag"},
+    {"page", "judge"},
     {"clean"},
     {"dedupe", "crop"},
     {"sift", "mask", "review", "forget"},
@@ -31,7 +32,8 @@ ROOMS = [
     {"methods"},
     {"checkpoint"},
     {"train"},
-    {"avatar", "export", "evaluate"},
+    {"avatar", "export", "cost", "evaluate"},
+    {"evaluation"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

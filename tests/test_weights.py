@@ -1,11 +1,15 @@
 import hashlib
+import threading
 import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.weights import main
-from portraitist.weights import PARTS, Part, WeightsError, bring, download
+from portraitist.weights import INCEPTION, PARTS, Part, Remote, WeightsError, bring, download, fetched
 
 FACE, MASK, NET = b"face model", b"mask model", b"network"
 
@@ -102,3 +106,75 @@ def test_every_part_is_pinned():
 def test_the_parts_at_hand_are_the_pinned_ones(pretrained: Path):
     for one in PARTS:
         assert hashlib.sha256((pretrained / one.name).read_bytes()).hexdigest() == one.sha256
+
+
+# What is fetched from one address
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
+    """A web server on loopback: its address, what it has, what it was asked for."""
+    has: dict[str, bytes] = {}
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            data = has.get(self.path)
+            self.send_response(200 if data is not None else 404)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", has, asked
+        http.shutdown()
+        thread.join()
+
+
+def remote(address: str, data: bytes) -> Remote:
+    return Remote("net.pth", f"{address}/net.pth", hashlib.sha256(data).hexdigest(), len(data))
+
+
+def test_a_remote_file_is_fetched_once(tmp_path: Path, server: Any):
+    address, has, asked = server
+    has["/net.pth"] = NET
+    for _ in range(2):
+        path = fetched(remote(address, NET), tmp_path / "cache")
+        assert path.read_bytes() == NET
+    assert asked == ["/net.pth"]
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["net.pth"]
+
+
+@pytest.mark.parametrize("found", [b"other network", NET + b"more", NET[:-1]])
+def test_another_remote_file_is_refused_and_not_kept(tmp_path: Path, server: Any, found: bytes):
+    address, has, _ = server
+    has["/net.pth"] = found
+    with pytest.raises(WeightsError, match=hashlib.sha256(NET).hexdigest()):
+        fetched(remote(address, NET), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_put_there_by_hand_is_checked_too(tmp_path: Path, server: Any):
+    address, _, asked = server
+    (tmp_path / "net.pth").write_bytes(b"other network")
+    with pytest.raises(WeightsError, match=r"net\.pth: sha256"):
+        fetched(remote(address, NET), tmp_path)
+    assert asked == []
+
+
+def test_where_it_cannot_be_fetched_the_message_says_where_to_put_it(tmp_path: Path, server: Any):
+    address = server[0]
+    with pytest.raises(WeightsError, match=r"404.*may also be put at .*net\.pth by hand"):
+        fetched(remote(address, NET), tmp_path)
+
+
+def test_inception_is_pinned():
+    assert INCEPTION.sha256.startswith("6726825d")
+    assert INCEPTION.name in INCEPTION.url
+    assert len(bytes.fromhex(INCEPTION.sha256)) == 32

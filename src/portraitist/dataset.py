@@ -1,6 +1,6 @@
 """Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from portraitist import manifest
@@ -129,12 +130,25 @@ def masks_of(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
     return to_masks([decode(shards.read(picture, ending)) for picture in ids])
 
 
-def best_masks(folders: Folders, ids: list[str]) -> Masks:
+class Asked:
+    """Images or masks of many pictures, decoded when a part of them is asked for: memory holds that part only."""
+
+    def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
+        self.ids, self.read = ids, read
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        return self.read(self.ids[part])
+
+
+def best_masks(folders: Folders, ids: list[str]) -> Asked:
     """The exact masks if every picture's is known, else the pipeline's own."""
-    crops = Shards(folders.crops)
+    crops, own = Shards(folders.crops), Shards(folders.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):
-        return masks_of(crops, ids, "truth.png")
-    return masks_of(Shards(folders.masks), ids)
+        return Asked(ids, lambda some: masks_of(crops, some, "truth.png"))
+    return Asked(ids, lambda some: masks_of(own, some))
 
 
 def ids_of(folders: Folders, kind: Kind, part: str) -> list[str]:

