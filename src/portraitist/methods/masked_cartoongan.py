@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
 from portraitist.losses import adversarial, content
@@ -65,10 +64,12 @@ class Method(Painter):
         painted = self.generator(seen)
         fake_masks = self.masks(painted, batch.selfie_masks)
         fake = over_grey(painted, fake_masks)
+        real_masks = self.masks(batch.portraits, batch.portrait_masks)
+        real, edge = over_grey(batch.portraits, real_masks), over_grey(batch.smoothed, real_masks)
 
-        d_real = adversarial(self.judged(batch.portraits, batch.portrait_masks), real=True)
+        d_real = adversarial(self.discriminator(real, real_masks), real=True)
         d_fake = adversarial(self.discriminator(fake.detach(), fake_masks.detach()), real=False)
-        d_edge = adversarial(self.judged(batch.smoothed, batch.portrait_masks), real=False)
+        d_edge = adversarial(self.discriminator(edge, real_masks), real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
         with still(self.discriminator):
@@ -79,11 +80,6 @@ class Method(Painter):
             moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
-
-    def judged(self, portraits: Images, given: Masks) -> Tensor:
-        """What the discriminator says of portraits without their background."""
-        masks = self.masks(portraits, given)
-        return self.discriminator(over_grey(portraits, masks), masks)
 
     def seen(self, selfies: Images, masks: Masks) -> Images:
         """What the generator is given."""
