@@ -1,47 +1,63 @@
-"""Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, small and doubled ones refused by name."""
+"""Stage clean: data/raw/* -> data/clean. Plain upright pictures; broken, useless, doubled and blocked ones refused."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from portraitist import manifest
-from portraitist.clean import RefusedError, clean, dhash
-from portraitist.dedupe import Seen
-from portraitist.manifest import Verdict
+from portraitist.blocklist import Blocklist, BlocklistError
 from portraitist.params import CleanParams, load_or_exit
-from portraitist.report import write_report
+from portraitist.report import write_collected, write_report
+from portraitist.sandbox import Limits, Message, Sandbox
 from portraitist.shards import Shards, ShardWriter
+from portraitist.sift import Sieve, asked
 
-COLUMNS = ["id", "kind", "verdict", "reason", "width", "height", "dhash", "same_as"]
+FOUND = ["id", "kind", "source"]
+MEASURED = ["width", "height", "sharpness", "entropy_bits", "colour", "dhash"]
+COLUMNS = [*FOUND, "verdict", "reason", *MEASURED, "same_as", "relation"]
 
 
-def main(params: CleanParams, sources: list[Path], dest: Path, report: Path) -> None:
-    """Decode every collected picture within bounds; of near-duplicates the first by id stays."""
-    raw = {str(source): Shards(source) for source in sources}
-    found = pd.concat([manifest.kept(source / "manifest.csv").assign(folder=str(source)) for source in sources])
-    rows, seen = [], Seen(params.same_within_bits)
-    with ShardWriter(dest, params.shard_size) as shards:
-        for row in tqdm(found.sort_values("id", kind="stable").to_dict("records"), "clean", disable=None):
-            verdict = {"id": row["id"], "kind": row["kind"], "verdict": Verdict.KEPT.value}
-            rows.append(verdict)
-            try:
-                truth = raw[row["folder"]].members(row["id"])
-                cleaned = clean(truth.pop("bytes"), params)
-            except RefusedError as error:
-                verdict |= {"verdict": error.verdict.value, "reason": str(error)}
-                continue
-            height, width = cleaned.picture.shape[:2]
-            verdict |= {"width": width, "height": height, "dhash": f"{dhash(cleaned):016x}"}
-            same = seen.same_as(row["id"], dhash(cleaned))
-            if same:
-                verdict |= {"verdict": Verdict.DUPLICATE.value, "same_as": same}
-                continue
-            shards.add(row["id"], cleaned.members() | truth)
+def candidates(raw: dict[str, Shards], sieve: Sieve) -> list[dict[str, Any]]:
+    """A row for each collected picture, by id; with its verdict, if nobody need look at it."""
+    frames = [manifest.kept(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items()]
+    frame = pd.concat(frames)
+    frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
+    found = manifest.rows(frame.sort_values(["id", "plain"], kind="stable"))  # of equal bytes first those with a mask
+    verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
+    return [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
+
+
+def main(params: CleanParams, folder: Path, listed: Path, dest: Path, report: Path, collected: Path) -> None:
+    """Decode every collected picture in a child process; of those that are one to the eye, the largest stays."""
+    sources = manifest.sources_in(folder)
+    write_collected(sources, collected)
+    raw = {source.name: Shards(source) for source in sources}
+    sieve = Sieve(Blocklist.read(listed), params)
+    rows = candidates(raw, sieve)
+    unseen = [row for row in rows if "verdict" not in row]
+    limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
+    with Sandbox("portraitist.sift:job", limits) as sandbox, ShardWriter(dest, params.shard_size) as shards:
+
+        def read(look: str) -> Iterator[tuple[dict[str, Any], Message]]:
+            told = (asked(raw[row["source"]].members(row["id"]), row["kind"], look, params) for row in unseen)
+            return zip(unseen, tqdm(sandbox.map(told), f"clean, {look}", len(unseen), disable=None), strict=True)
+
+        areas = {row["id"]: answer.about.get("area", 0) for row, answer in read("area")}
+        unseen.sort(key=lambda row: (-areas[row["id"]], row["id"]))
+        for row, answer in read("all"):
+            row.update(sieve.after(row["id"], answer))
+            if row["verdict"] == "kept":
+                shards.add(row["id"], answer.parts)
     write_report(manifest.write(rows, dest / "manifest.csv", COLUMNS), "clean", report)
 
 
 if __name__ == "__main__":
-    *sources, dest, report = map(Path, sys.argv[1:])
-    main(load_or_exit(CleanParams, "clean"), sources, dest, report)
+    params = load_or_exit(CleanParams, "clean")
+    try:
+        main(params, *map(Path, sys.argv[1:]))
+    except BlocklistError as error:
+        sys.exit(f"clean: {error}")

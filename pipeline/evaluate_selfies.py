@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from portraitist import evaluation, manifest
 from portraitist.dataset import Folders
 from portraitist.evaluation import Nets
@@ -13,11 +11,11 @@ from portraitist.params import CropParams, EvaluateParams, load_or_exit
 from portraitist.weights import WeightsError
 
 NAME = "selfies"
-KNOWN = ["source", "glasses"]  # columns of a source's manifest that are groups, where it has them
+KNOWN = ["source", "glasses"]  # columns of stage clean's manifest that are groups, where it has them
 
 
 def main(
-    params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, dest: Path, *sources: Path
+    params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, clean: Path, dest: Path
 ) -> None:
     """Measure the selfies, unchanged, as if a method had painted them; and keep what is one for all methods."""
     try:
@@ -27,8 +25,10 @@ def main(
     except IdentityError as error:
         sys.exit(f"evaluate_selfies: {error}")
     evaluation.keep(evaluation.measured(evidence), evidence, NAME, params.sheet_rows, dest)
-    named = pd.concat([manifest.kept(source / "manifest.csv") for source in sources]).drop_duplicates("id")
-    evaluation.keep_once(evidence, named[["id", *(column for column in KNOWN if column in named)]], dest)
+    pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
+    pictures = pictures[["picture", *(column for column in KNOWN if column in pictures)]]
+    faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
+    evaluation.keep_once(evidence, faces.drop(columns="picture"), dest)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,47 @@ from PIL import Image
 from portraitist.params import AugmentParams, CleanParams, CropParams, MaskParams, SplitParams
 from portraitist.pictures import Picture, Plane
 
-CLEAN = CleanParams(min_side_px=16, max_megapixels=50, max_side_px=1024, same_within_bits=2, shard_size=4)
-CROP = CropParams(
-    size_px=96, eye_line=0.44, eye_to_mouth=0.2, min_score=0.5, max_upscale=2, min_inside=0.5, shard_size=4
+CLEAN = CleanParams(
+    min_side_px=16,
+    max_megapixels=50,
+    max_side_px=1024,
+    max_megabytes=20,
+    max_aspect=3,
+    min_entropy_bits=1,
+    min_sharpness={"selfies": 0, "portraits": 0},
+    same_within_bits=8,
+    same_correlation=0.97,
+    task_memory_mb=2048,
+    task_cpu_s=5,
+    task_wall_s=60,
+    shard_size=4,
 )
-MASK = MaskParams(refine="grabcut", min_person=0.1, max_person=0.95, shard_size=4)
-SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, group_within_bits=6)
+CROP = CropParams(
+    size_px=96,
+    eye_line=0.44,
+    eye_to_mouth=0.2,
+    closest_eye_to_mouth=0.32,
+    min_score=0.5,
+    max_upscale=2,
+    min_inside=0.5,
+    faces="largest",
+    large=0.5,
+    workers=1,
+    shard_size=4,
+)
+MASK = MaskParams(refine="grabcut", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
+SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, near_bits=6)
 STILL = AugmentParams(  # changes nothing
     seed=3,
     backgrounds=["solid"],
+    folder=Path("none"),
+    rooms=0,
     per_person=1,
     light_wrap=0,
     flip=0,
     turn_degrees=0,
     zoom=0,
+    shift=0,
     brightness=0,
     hue=0,
     shard_size=4,

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from drawn import CLEAN, changed, encoded, smooth
-from PIL import Image, ImageCms
+from PIL import GifImagePlugin, Image, ImageCms
 
 from portraitist.clean import Cleaned, RefusedError, clean, dhash, distance_bits, read
 from portraitist.manifest import Verdict
@@ -79,6 +79,55 @@ def test_a_palette_keeps_its_colours_and_its_hole(form: str):
     assert found.picture[:, 20:].reshape(-1, 3).tolist() == [[60, 70, 230]] * 200
     assert found.alpha is not None
     assert found.alpha[3].tolist() == [255] * 10 + [0] * 10 + [255] * 10
+
+
+def test_a_palette_is_scaled_as_the_colours_that_it_stands_for():
+    fine = Image.fromarray((np.indices((128, 256)).sum(axis=0) % 2).astype(np.uint8), "P")
+    fine.putpalette([0, 0, 0, 200, 100, 50])
+    picture = read(encoded(fine, "PNG"), max_side_px=64).picture
+    assert picture.shape == (32, 64, 3)
+    assert abs(picture[4:-4, 4:-4].astype(int) - [100, 50, 25]).max() <= 3  # neither of the two
+
+
+def test_exif_that_is_broken_loses_no_picture():
+    for exif in (
+        b"Exif\x00\x00nonsense",
+        b"Exif\x00\x00II*\x00\xff\xff\xff\xff",
+        b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x7f\xff",
+    ):
+        assert np.array_equal(read(encoded(smooth(1), "PNG", exif=exif)).picture, smooth(1))
+
+
+def test_a_film_is_told_by_its_second_frame_and_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    data = encoded(
+        Image.fromarray(smooth(1)),
+        "GIF",
+        save_all=True,
+        append_images=[Image.fromarray(smooth(n)) for n in range(2, 30)],
+    )
+    sought = []
+    seek = GifImagePlugin.GifImageFile._seek
+    monkeypatch.setattr(
+        GifImagePlugin.GifImageFile,
+        "_seek",
+        lambda self, frame, *more: (sought.append(frame), seek(self, frame, *more))[1],
+    )
+    assert verdict_on(data) is Verdict.ANIMATED
+    assert max(sought) <= 1
+
+
+def test_more_bytes_than_allowed_are_not_looked_at():
+    assert verdict_on(bytes(1_000_001), max_megabytes=1.0) is Verdict.TOO_LARGE
+    assert verdict_on(bytes(1_000_000), max_megabytes=1.0) is Verdict.NOT_A_PICTURE
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_a_range_is_told_by_the_largest_value(mode: str):
+    shades = np.linspace(0, 1, 40 * 56).reshape(40, 56)
+    for white in (255, 65535) if mode == "I" else (1, 255, 65535):
+        deep = Image.fromarray((shades * white).astype(np.int32 if mode == "I" else np.float32))
+        picture = read(encoded(deep, "TIFF")).picture
+        assert abs(picture.astype(int) - (shades * 255)[..., None]).max() <= 1
 
 
 def test_grey_and_bilevel_become_three_equal_channels():

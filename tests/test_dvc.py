@@ -11,12 +11,20 @@ import yaml
 from reach import ROOT, reached
 
 from portraitist.params import SECTIONS, CollectParams
+from portraitist.params import SOURCES as SHAPES
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-PROFILE = yaml.safe_load((ROOT / "profiles" / f"{PARAMS['profile']}.yaml").read_text(encoding="utf-8"))
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+PROFILE = read_profile(PARAMS["profile"])
 VARS = PARAMS | {key: value for given in DVC["vars"] for key, value in given.items()}
 METHODS = "src/portraitist/methods"
+SOURCES = "src/portraitist/sources"
 EVALUATE = "src/portraitist/evaluate"
 DATA = ("data", "models", "metrics", "logs")
 
@@ -109,9 +117,11 @@ def sections_loaded(name, stage):
     for node in ast.walk(ast.parse(module(stage).read_text(encoding="utf-8"))):
         pair = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
         if len(pair) == 2 and isinstance(pair[0], ast.Name) and pair[0].id.endswith("Params"):
-            yield pair[1].value if isinstance(pair[1], ast.Constant) else f"collect.{key}"
+            yield pair[1].value
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "method_or_exit":
             yield f"methods.{key}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "source_or_exit":
+            yield from (f"collect.{key}", "fetch")
 
 
 def sections_listed(stage):
@@ -154,7 +164,11 @@ def test_all_code_that_a_stage_reaches_is_listed(name):
 
 @each_stage
 def test_no_code_is_listed_that_a_stage_does_not_reach(name):
-    assert that_do(listed_code(STAGES[name])) - that_do(needed_code(STAGES[name])) == set()
+    needed = needed_code(STAGES[name])
+    if name.startswith("collect"):  # one list for all sources: what some of them share, all of them list
+        for helper in (ROOT / SOURCES).glob("_*.py"):
+            needed |= reached(helper)
+    assert that_do(listed_code(STAGES[name])) - that_do(needed) == set()
 
 
 @each_stage
@@ -168,7 +182,9 @@ def test_every_path_of_the_command_is_read_or_written(name):
 @each_stage
 def test_every_out_and_every_data_dep_is_in_the_command(name):
     stage = STAGES[name]
-    told = set(at(name.partition("@")[2], PARAMS["collect"]).values()) if name.startswith("collect") else set()
+    told = {PARAMS["augment"]["folder"]} if name == "augment" else set()
+    if name.startswith("collect"):
+        told = {at(name.partition("@")[2], PARAMS["collect"])["path"]}
     for path in [*dict(outs(stage)), *(dep for dep in stage["deps"] if dep.split("/")[0] in DATA)]:
         assert path in told or any(below(path, word) or below(word, path) for word in paths_in(stage)), path
 
@@ -209,6 +225,28 @@ def test_what_dvc_caches_git_ignores_by_the_hand_written_list_and_nothing_else(n
 @each_stage
 def test_no_stage_is_frozen_and_no_out_outlives_its_stage(name):
     assert not re.search(r"\b(persist|frozen|always_changed)\b", yaml.safe_dump(STAGES[name]))
+
+
+def test_every_source_is_a_file_a_section_and_a_dep_of_those_that_read_them_all():
+    files = {path.stem for path in (ROOT / SOURCES).glob("[!_]*.py")}
+    assert files == set(PARAMS["collect"]) == set(SHAPES)
+    for reader in ("clean", "split"):
+        assert {dep for dep in STAGES[reader]["deps"] if dep.startswith("data/raw/")} == {
+            f"data/raw/{one}" for one in files
+        }
+
+
+def test_what_was_collected_is_never_pushed():
+    for name, stage in STAGES.items():
+        if name.startswith("collect"):
+            (out,) = stage["outs"]
+            assert out == {f"data/raw/{name.partition('@')[2]}": {"push": False}}
+
+
+def test_the_mission_s_counts_stand_in_the_full_profile():
+    limits = {name: told["limit"] for name, told in read_profile("full")["collect"].items() if told["limit"]}
+    assert (limits.pop("celeba"), limits.pop("id_photos")) == (350, 340)
+    assert sum(limits.values()) == 311
 
 
 @pytest.mark.parametrize("method", VARS["masker_of"])

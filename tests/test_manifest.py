@@ -30,6 +30,13 @@ def test_only_the_named_columns_are_written_in_their_order(tmp_path: Path):
     assert (tmp_path / "m.csv").read_bytes() == b"id,kind\na,selfies\n"
 
 
+def test_whole_numbers_stay_whole_beside_empty_cells(tmp_path: Path):
+    manifest.write(
+        [{"id": "a", "width": 256, "colour": 0.5}, {"id": "b"}], tmp_path / "m.csv", ["id", "width", "colour"]
+    )
+    assert (tmp_path / "m.csv").read_bytes() == b"id,width,colour\na,256,0.5\nb,,\n"
+
+
 def test_no_rows_leave_a_header(tmp_path: Path):
     manifest.write([], tmp_path / "m.csv", ["id", "verdict"])
     assert (tmp_path / "m.csv").read_bytes() == b"id,verdict\n"

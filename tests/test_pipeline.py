@@ -11,9 +11,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from portraitist import manifest
+from portraitist.params import SOURCES
+from portraitist.shards import Shards
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
-    "collect": {"sample": {"limit": 20, "shard_size": 8}, "folder": {"limit": 0, "shard_size": 8}},
+    "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
     "crop": {"size_px": 32, "shard_size": 8},
     "mask": {"shard_size": 8},
@@ -63,6 +67,10 @@ class Clone:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
+    def of_experiment(self, name: str, path: str) -> str:
+        (ref,) = self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
+        return self.git("show", f"{ref}:{path}")
+
     def outs(self) -> dict[str, list[tuple[str, str]]]:
         lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
         return {name: [(out["path"], out["md5"]) for out in stage["outs"]] for name, stage in lock["stages"].items()}
@@ -103,6 +111,48 @@ def test_two_clones_make_the_same_bytes(clone: Clone, tmp_path: Path) -> None:
     assert other.outs() == clone.outs()
 
 
+def holding(folder: Path, data: bytes) -> set[str]:
+    """The first folder of each file that holds these bytes, plain as a shard does; git's own and the shipped aside."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    parts = (path.relative_to(folder) for path in files if data in path.read_bytes())
+    return {str(part.parent) for part in parts if part.parts[0] != ".git" and part.parts[:2] != ("data", "sample")}
+
+
+def test_a_forgotten_picture_is_gone_from_every_shard_split_sheet_and_model(clone: Clone, tmp_path: Path) -> None:
+    other = Clone.__new__(Clone)
+    other.folder = tmp_path / "there"
+    shutil.copytree(clone.folder, other.folder, symlinks=True)
+    frame = manifest.read(other.folder / "data" / "split.csv")
+    trained = frame[(frame["kind"] == "selfies") & (frame["part"] == "train")]["id"]
+    gone = trained.iloc[0]
+    original = Shards(other.folder / "data" / "raw" / "sample").read(gone, "bytes")
+    made = [Shards(other.folder / "data" / stage).read(gone, "png") for stage in ("clean", "crop")]
+    assert "data/raw/sample" in holding(other.folder, original)
+    assert {"data/clean"} < holding(other.folder, made[0])
+
+    program = "import sys; sys.path.insert(0, 'src'); from portraitist.cli import main; main()"
+    said = other.done(sys.executable, "-c", program, "forget", gone, "--repro")
+    assert "data/raw/sample: 1 taken out" in said
+    assert "Running stage 'train_generator'" in said
+    assert not re.search(r"Running stage 'collect", said)  # nothing is collected again
+    assert "your own file: delete data/sample/selfies/" in said
+
+    for data in (original, *made):  # gone from all that is in use; what DVC keeps of earlier is as was said
+        assert all(place.startswith(".dvc/cache") for place in holding(other.folder, data))
+        assert holding(other.folder, data)
+    names = {path.relative_to(other.folder).as_posix() for path in (other.folder / "data").rglob("*") if path.is_file()}
+    knowing = {name for name in names if gone.encode() in (other.folder / name).read_bytes()}
+    assert knowing == {"data/blocklist.txt", "data/raw/sample/manifest.csv"}
+    before, after = dict(clone.outs()), dict(other.outs())
+    for stage in ("clean", "crop", "mask", "split", "augment", "train_generator", "train_mask", "train@cartoongan"):
+        assert before[stage] != after[stage], stage
+
+    assert "dvc gc --workspace --force" in said
+    other.done("dvc", "gc", "--workspace", "--force")
+    assert set().union(*(holding(other.folder, data) for data in (original, *made))) == set()
+    assert "up to date" in other.done("dvc", "repro")
+
+
 def test_the_plots_open_offline(clone: Clone) -> None:
     clone.done("dvc", "plots", "show", "--out", "page")
     page = (clone.folder / "page" / "index.html").read_text()
@@ -140,3 +190,28 @@ def test_the_readmes_commands_say_what_it_shows(clone: Clone) -> None:
     assert wrong.returncode != 0
     message = commands[3][1].strip().splitlines()[0]
     assert message in wrong.stderr + wrong.stdout
+
+
+def marked(clone: Clone, mark: str) -> None:
+    """Change the clone's own code: from now on the comparison's table ends with the mark."""
+    code = clone.folder / "pipeline" / "compare.py"
+    code.write_text(re.sub(r'text \+ ".*?\\n"', f'text + "{mark}\\\\n"', code.read_text()))
+    assert f'text + "{mark}' in code.read_text()
+
+
+def test_a_queued_experiment_runs_the_queued_code(clone: Clone) -> None:
+    marked(clone, "queued")
+    clone.done("dvc", "exp", "run", "--queue", "--name", "waiting", "-S", "export.max_error=0.002")
+    marked(clone, "edited since")
+    clone.done("dvc", "exp", "run", "--run-all")
+    assert clone.of_experiment("waiting", "metrics/compare.md").endswith("queued\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")
+
+
+def test_an_experiment_elsewhere_runs_the_code_at_hand(clone: Clone) -> None:
+    marked(clone, "at hand")
+    clone.done("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "export.max_error=0.003")
+    assert clone.of_experiment("elsewhere", "metrics/compare.md").endswith("at hand\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")

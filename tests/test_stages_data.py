@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -41,16 +42,17 @@ def stage(at: Path, name: str) -> None:
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
 
 
-def checkout(at: Path, pretrained: Path, *, selfies: Path, portraits: Path, **limits: int) -> Path:
+def checkout(at: Path, pretrained: Path, own: Path, **limits: int) -> Path:
     """A folder that holds what the data stages need, its params those that are shipped but for the collecting."""
     (at / "profiles").mkdir(parents=True)
     (at / "data" / "raw").mkdir(parents=True)
     (at / "metrics").mkdir()
+    (at / "data" / "local" / "backgrounds").mkdir(parents=True)
     (at / "models").mkdir()
     (at / "models" / "pretrained").symlink_to(pretrained)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["collect"]["sample"] = {kind: str(ROOT / "data" / "sample" / kind) for kind in ("selfies", "portraits")}
-    params["collect"]["folder"] = {"selfies": str(selfies), "portraits": str(portraits)}
+    params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
+    params["collect"]["folder"]["path"] = str(own)
     scale = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
     scale["collect"] = {source: {"limit": limits.get(source, 0), "shard_size": 5} for source in params["collect"]}
     (at / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -106,8 +108,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, own: Path, pretrained: Path) 
     at = checkout(
         tmp_path_factory.mktemp("one") / "here",
         pretrained,
-        selfies=own / "selfies",
-        portraits=own / "portraits",
+        own,
         sample=2,
         folder=100,
     )
@@ -131,15 +132,24 @@ def test_collect_has_a_row_for_each_file_and_keeps_each_bytes_once(made: Path, o
 
 def test_clean_counts_each_verdict(made: Path):
     assert report(made, "clean") == {
-        # two of each kind come from both sources; `smaller` is a copy, or 0002 is, whichever id comes first
+        # two of each kind come from both sources, and `smaller` is a copy of 0002
         "selfies": {"duplicate": 3, "kept": 6, "not_a_picture": 1, "too_small": 1, "unreadable": 1},
         "portraits": {"duplicate": 2, "kept": 7},
+        "sources": {
+            "folder": {"duplicate": 5, "kept": 9, "not_a_picture": 1, "too_small": 1, "unreadable": 1},
+            "sample": {"kept": 4},
+        },
     }
     frame = manifest.read(made / "data/clean/manifest.csv")
     refused = frame[~frame["verdict"].isin(["kept", "duplicate"])]
     assert all(refused["reason"] != "")
-    near = frame[frame["verdict"] == "duplicate"]
-    assert set(near["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
+    doubled = frame[frame["verdict"] == "duplicate"]
+    assert set(doubled["same_as"]) <= set(manifest.kept(made / "data/clean/manifest.csv")["id"])
+    assert sorted(doubled["relation"]) == ["bytes"] * 4 + ["near"]
+    smaller = doubled[doubled["relation"] == "near"]
+    assert smaller[["width", "height"]].values.tolist() == [["200", "200"]]
+    kept = frame[frame["verdict"] == "kept"]
+    assert list(kept.loc[kept["id"] == smaller["same_as"].item(), "width"]) == ["256"]
 
 
 def test_the_exact_mask_follows_the_picture_that_both_sources_hold(made: Path):
@@ -199,8 +209,7 @@ def test_a_second_run_elsewhere_gives_equal_bytes(made: Path, own: Path, pretrai
     at = checkout(
         tmp_path / "elsewhere",
         pretrained,
-        selfies=own / "selfies",
-        portraits=own / "portraits",
+        own,
         sample=2,
         folder=100,
     )
@@ -212,11 +221,61 @@ def test_a_second_run_elsewhere_gives_equal_bytes(made: Path, own: Path, pretrai
     assert len(there) > 25
 
 
+def params(at: Path, **sections: dict[str, Any]) -> None:
+    """Set values of params.yaml, and of the profile where they stand there."""
+    for path in (at / "params.yaml", *(at / "profiles").iterdir()):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, values in sections.items():
+            content[name] |= {key: value for key, value in values.items() if key in content[name]}
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def test_worker_processes_change_no_byte(made: Path, pretrained: Path, tmp_path: Path):
+    at = checkout(tmp_path / "two", pretrained, selfies=tmp_path, portraits=tmp_path)
+    params(at, crop={"workers": 2}, mask={"workers": 2})
+    shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (at / "data" / "clean").symlink_to(made / "data" / "clean")
+    commands = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name in ("crop", "mask"):
+        words = [sys.executable, *commands[name]["cmd"].split()[1:]]
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join([str(at), str(ROOT / "src")])}
+        subprocess.run(words, cwd=at, check=True, capture_output=True, env=paths)
+    there = {path: digest for path, digest in digests(at).items() if not path.startswith("data/clean")}
+    assert len(there) >= 10
+    assert there.items() <= digests(made).items()
+
+
+def test_each_large_face_goes_its_own_way_and_stays_with_its_picture(pretrained: Path, sample: Path, tmp_path: Path):
+    for kind in ("selfies", "portraits"):
+        (tmp_path / kind).mkdir()
+    pair = np.full((256, 512, 3), 90, np.uint8)
+    pair[:, :256], pair[:, 256:] = selfie(sample, 10), selfie(sample, 8)
+    (tmp_path / "selfies" / "pair.png").write_bytes(encoded(pair, "PNG"))
+    shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
+    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
+    at = checkout(tmp_path / "each", pretrained, **folders, folder=9)
+    params(at, crop={"faces": "each"})
+    for name in DATA[:-1]:
+        stage(at, name)
+    assert report(at, "crop") == {"selfies": {"kept": 2}, "portraits": {"kept": 1}}
+    frame = manifest.kept(at / "data/crop/manifest.csv").set_index("id")
+    faces = frame[frame["kind"] == "selfies"]
+    (picture,) = set(faces["picture"])
+    assert picture in faces.index
+    assert len(faces) == 2
+    squares = Shards(at / "data/crop")
+    assert len({squares.read(one, "png") for one in faces.index}) == 2
+    split = manifest.read(at / "data/split.csv").set_index("id")
+    assert set(split.loc[faces.index, "group"]) == {picture}
+    assert split.loc[faces.index, "part"].nunique() == 1
+
+
 def test_a_source_with_limit_0_is_left_out_even_if_its_folders_are_missing(tmp_path: Path, pretrained: Path):
-    at = checkout(tmp_path / "here", pretrained, selfies=tmp_path / "none", portraits=tmp_path / "none", sample=3)
+    at = checkout(tmp_path / "here", pretrained, tmp_path / "none", sample=3)
     for name in ("collect@sample", "collect@folder", "clean"):
         stage(at, name)
-    assert report(at, "clean") == {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
+    kept = {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
+    assert report(at, "clean") == kept | {"sources": {"sample": {"kept": 6}}}
 
 
 def test_when_no_picture_of_a_kind_is_left_the_run_ends_and_says_why(tmp_path: Path, pretrained: Path, sample: Path):
@@ -224,9 +283,7 @@ def test_when_no_picture_of_a_kind_is_left_the_run_ends_and_says_why(tmp_path: P
         (tmp_path / kind).mkdir()
         shutil.copy(sample / "selfies" / "0000.jpg", tmp_path / kind / "face.jpg")
     (tmp_path / "portraits" / "face.jpg").write_text("no picture", encoding="utf-8")
-    at = checkout(
-        tmp_path / "here", pretrained, selfies=tmp_path / "selfies", portraits=tmp_path / "portraits", folder=9
-    )
+    at = checkout(tmp_path / "here", pretrained, tmp_path, folder=9)
     for name in ("collect@sample", "collect@folder"):
         stage(at, name)
     with pytest.raises(SystemExit) as left:
@@ -236,12 +293,12 @@ def test_when_no_picture_of_a_kind_is_left_the_run_ends_and_says_why(tmp_path: P
 
 
 def test_a_missing_folder_ends_collect_with_one_line_and_exit_code_1(tmp_path: Path, pretrained: Path):
-    at = checkout(tmp_path / "here", pretrained, selfies=tmp_path / "none", portraits=tmp_path / "none", folder=9)
+    at = checkout(tmp_path / "here", pretrained, tmp_path / "none", folder=9)
     command = [sys.executable, "-m", "pipeline.collect", "folder", str(at / "data/raw/folder")]
     shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (at / "src").symlink_to(ROOT / "src")
     done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    message = f"collect folder: {tmp_path / 'none'} is no folder; give the folder that holds your pictures"
+    message = f"collect folder: {tmp_path / 'none' / 'selfies'} is no folder; give the folder that holds your pictures"
     assert done.stderr.strip() == message
     assert not (at / "data/raw/folder/index.csv").exists()

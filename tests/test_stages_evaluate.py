@@ -64,9 +64,11 @@ def at(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Path:
                 turned = {f"{back}.png": encode(plain) for back in TEST_BACKGROUNDS}
                 shards.add(face, {"png": encode(plain), **turned})
         (at / name / COST).write_text('{"gflop": 1.5, "megabytes": 2.5}')
-    (at / "raw").mkdir()
-    known = [{"id": face, "verdict": "kept", "source": "drawn", "glasses": "yes"} for face in ids("selfies")]
-    manifest.write(known, at / "raw" / "manifest.csv", ["id", "verdict", "source", "glasses"])
+    (at / "clean").mkdir()
+    faces = [{"id": face, "verdict": "kept", "picture": face[::-1]} for face in ids("selfies")]
+    manifest.write(faces, at / "crop" / "manifest.csv", ["id", "verdict", "picture"])
+    known = [{"id": face[::-1], "verdict": "kept", "source": "drawn", "glasses": "yes"} for face in ids("selfies")]
+    manifest.write(known, at / "clean" / "manifest.csv", ["id", "verdict", "source", "glasses"])
     (at / "identity").mkdir()
     (at / "metrics").mkdir()
     (at / "metrics" / "clean.json").write_text("{}")
@@ -75,7 +77,7 @@ def at(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Path:
 
     folders = Folders(at / "crop", at / "mask", at / "split.csv", at / "none.csv")
     nets = Nets(at / "mask.pt", pretrained, at / "identity")
-    evaluate_selfies(PARAMS, FRAME, folders, at / "augment", nets, at / "models" / "selfies", at / "raw")
+    evaluate_selfies(PARAMS, FRAME, folders, at / "augment", nets, at / "clean", at / "models" / "selfies")
     for name in METHODS:
         evaluate(PARAMS, FRAME, at / name, folders, nets, at / "models" / name)
     told = Told(

@@ -4,31 +4,31 @@ The same `read` opens a user's selfie.
 """
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from jaxtyping import UInt8
+from PIL import Image, ImageCms
 
 from portraitist.manifest import Verdict
 from portraitist.params import CleanParams
 from portraitist.pictures import Picture, Plane, decode, encode
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too: what phones call one with a depth picture
-BROKEN = (  # what Pillow's readers raise at broken bytes
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+ORIENTATION = 0x0112
+TURNS = {  # EXIF 2.3, tag Orientation: what sets a picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 HASH_SIDE = 8
+GREY = 128
+BOX = Image.Resampling.BOX
 
 
 class RefusedError(ValueError):
@@ -55,36 +55,59 @@ class Cleaned:
         """From a shard's members."""
         return cls(decode(members["png"]), decode(members["alpha.png"]) if "alpha.png" in members else None)
 
+    def grey(self) -> Image.Image:
+        """In shades of grey; what the alpha hides is one of them."""
+        grey = Image.fromarray(self.picture).convert("L")
+        if self.alpha is None:
+            return grey
+        return Image.composite(grey, Image.new("L", grey.size, GREY), Image.fromarray(self.alpha))
 
-def read(data: bytes, max_megapixels: float = 50.0, min_side_px: int = 16, max_side_px: int = 4096) -> Cleaned:
+
+def read(
+    data: bytes,
+    max_megapixels: float = 50.0,
+    min_side_px: int = 16,
+    max_side_px: int = 4096,
+    max_megabytes: float = 64.0,
+) -> Cleaned:
     """The picture in a file's bytes, scaled down to max_side_px if it is larger.
 
     Raises:
         RefusedError: The bytes are no picture, or one that is broken, animated, too small or too large.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
-        try:
+    picture = opened(data, max_megabytes)
+    within(picture, max_megapixels, min_side_px)
+    return upright(picture, max_side_px)[0]
+
+
+def opened(data: bytes, max_megabytes: float) -> Image.Image:
+    """The picture, of which no more than the header was read.
+
+    Raises:
+        RefusedError: The bytes are too many, or no picture.
+    """
+    if len(data) > max_megabytes * 1e6:
+        raise RefusedError(
+            Verdict.TOO_LARGE, f"{len(data) / 1e6:.1f} megabytes; at most {max_megabytes:g} megabytes are read"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise RefusedError(Verdict.TOO_LARGE, f"{error}; at most {max_megapixels:g} megapixels are read") from error
-        except BROKEN as error:
-            allowed = ", ".join(FORMATS)
-            raise RefusedError(Verdict.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
-        try:
-            _within(picture, max_megapixels, min_side_px)
-            picture.draft("RGB", (max_side_px, max_side_px))  # JPEG only: decodes no finer than needed
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            upright.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
-            return _flat(upright)
-        except RefusedError:
-            raise
-        except BROKEN as error:
-            raise RefusedError(Verdict.UNREADABLE, f"the picture is broken: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise RefusedError(Verdict.TOO_LARGE, str(error)) from error
+    except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes, SyntaxError among them
+        allowed = ", ".join(FORMATS)
+        raise RefusedError(Verdict.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
+    return picture
 
 
-def _within(picture: Image.Image, max_megapixels: float, min_side_px: int) -> None:
+def within(picture: Image.Image, max_megapixels: float, min_side_px: int) -> None:
+    """Passes an opened picture that may be decoded.
+
+    Raises:
+        RefusedError: It is too large or too small.
+    """
     width, height = picture.size
     if width * height > max_megapixels * 1e6:
         raise RefusedError(
@@ -92,24 +115,77 @@ def _within(picture: Image.Image, max_megapixels: float, min_side_px: int) -> No
         )
     if min(width, height) < min_side_px:
         raise RefusedError(Verdict.TOO_SMALL, f"{width} x {height} pixels; each side needs {min_side_px}")
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise RefusedError(Verdict.ANIMATED, f"{picture.n_frames} frames; one still picture is needed")  # type: ignore[attr-defined]
 
 
-def _flat(picture: Image.Image) -> Cleaned:
-    """Eight bits of sRGB, and the alpha apart."""
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, np.float64)
-        scale = 255 / 65535 if picture.mode.startswith("I") and values.max(initial=0) > 255 else 1
-        picture = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-    profile = picture.info.get("icc_profile")
-    transparent = picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3] if transparent else None
+def upright(picture: Image.Image, max_side_px: int) -> tuple[Cleaned, int]:
+    """The opened picture decoded, and the orientation that it lay in.
+
+    Raises:
+        RefusedError: It is broken, animated, or takes too much memory.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _still(picture)
+            picture.draft(None, (max_side_px, max_side_px))  # JPEG only: decodes no finer than needed
+            before = _orientation(picture) if picture.format == "TIFF" else 1  # it turns itself when it is decoded
+            picture.load()
+            after = _orientation(picture)
+            plain = _turned(_plain(picture), after)
+            plain.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+            return _flat(plain, picture.info.get("icc_profile")), max(before, after)
+    except RefusedError:
+        raise
+    except MemoryError as error:
+        raise RefusedError(Verdict.TOO_COSTLY, "decoding it takes more memory than allowed") from error
+    except Exception as error:  # as above
+        raise RefusedError(Verdict.UNREADABLE, f"the picture is broken: {error or type(error).__name__}") from error
+
+
+def _still(picture: Image.Image) -> None:
+    """Not `n_frames`: it reads a film to its end."""
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
+        raise RefusedError(Verdict.ANIMATED, "more than one frame; one still picture is needed")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        told = picture.getexif().get(ORIENTATION)
+    except Exception:  # EXIF that cannot be read is no reason to lose the picture
+        return 1
+    return told if isinstance(told, int) and told in TURNS else 1
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Eight bits a channel in one of the modes that scale and convert well: L, RGB, CMYK, RGBA."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = _eight_bits(picture)
+    if picture.mode in ("LA", "La", "PA", "RGBa") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture if picture.mode in ("L", "RGB", "CMYK", "RGBA") else picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Sixteen bits, 32 bits or fractions; the range is told by the largest value."""
+    values = np.nan_to_num(np.asarray(picture, np.float32))
+    largest = float(values.max(initial=0))
+    white = next(
+        (known for known in (1, 255, 65535) if largest <= known and (known > 1 or picture.mode == "F")), largest
+    )
+    return Image.fromarray((values * np.float32(255 / white)).clip(0, 255).astype(np.uint8))
+
+
+def _flat(picture: Image.Image, profile: bytes | None) -> Cleaned:
+    """The colours as sRGB, and the alpha apart; one that hides nothing is none."""
+    alpha = np.array(picture.getchannel("A")) if picture.mode == "RGBA" else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
-    if profile and picture.mode in ("RGB", "RGBA", "CMYK", "L"):
-        picture = _to_srgb(picture if picture.mode != "RGBA" else picture.convert("RGB"), profile)
-    return Cleaned(np.array(picture.convert("RGBA").convert("RGB") if transparent else picture.convert("RGB")), alpha)
+    colours = picture.convert("RGB") if picture.mode == "RGBA" else picture
+    return Cleaned(np.array((_to_srgb(colours, profile) if profile else colours).convert("RGB")), alpha)
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
@@ -117,7 +193,7 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         changed = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         return changed if changed is not None else picture
-    except (ImageCms.PyCMSError, OSError):
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return picture  # a profile that cannot be read is no reason to lose the picture
 
 
@@ -127,17 +203,35 @@ def clean(data: bytes, params: CleanParams) -> Cleaned:
     Raises:
         RefusedError: As `read`.
     """
-    return read(data, params.max_megapixels, params.min_side_px, params.max_side_px)
+    return read(data, params.max_megapixels, params.min_side_px, params.max_side_px, params.max_megabytes)
+
+
+def followed(truth: bytes, orientation: int, cleaned: Cleaned) -> Plane:
+    """An exact mask turned and scaled as its picture was.
+
+    Raises:
+        ValueError: It has not the picture's shape: it belongs to another.
+    """
+    turned = _turned(Image.fromarray(decode(truth)), orientation)
+    height, width = cleaned.picture.shape[:2]
+    if abs(turned.width * height - turned.height * width) > max(turned.size):  # a pixel is lost to rounding
+        raise ValueError(f"an exact mask of {turned.width} x {turned.height} for a picture of {width} x {height}")
+    return np.array(turned if turned.size == (width, height) else turned.resize((width, height), BOX))
 
 
 def dhash(cleaned: Cleaned) -> int:
     """64 bits of a picture's gradient (difference hash): near pictures differ in few. Alpha is laid over grey."""
-    grey = Image.fromarray(cleaned.picture).convert("L")
-    if cleaned.alpha is not None:
-        grey = Image.composite(grey, Image.new("L", grey.size, 128), Image.fromarray(cleaned.alpha))
-    small = np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX), np.int16)
-    bits = (small[:, 1:] > small[:, :-1]).ravel()
-    return int("".join("1" if bit else "0" for bit in bits), 2)
+    return hash_of(slopes(cleaned.grey()))
+
+
+def slopes(grey: Image.Image) -> UInt8[np.ndarray, "8 9"]:
+    """The few shades whose slopes to the right are the difference hash."""
+    return np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), BOX))
+
+
+def hash_of(shades: UInt8[np.ndarray, "8 9"]) -> int:
+    """The difference hash of these shades."""
+    return int.from_bytes(np.packbits(shades[:, 1:] > shades[:, :-1]).tobytes(), "big")
 
 
 def distance_bits(one: int, other: int) -> int:

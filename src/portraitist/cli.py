@@ -1,9 +1,11 @@
-"""Words to avatar.py and back."""
+"""Words to avatar.py and back; and to what looks at pictures and forgets them."""
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from PIL import Image
@@ -93,6 +95,68 @@ def peek(
 
 
 @app.command()
+def review(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the pages.")] = Path("review"),
+    force: Annotated[bool, typer.Option("--force", help="Write over pages that exist.")] = False,
+) -> None:
+    """Lay out what stage clean kept, as pages on which a person marks what to drop: `forget --marks` drops it."""
+    from portraitist.review import write_pages  # noqa: PLC0415
+
+    if not Path("data/clean/manifest.csv").exists():
+        _stop("data/clean is missing: `dvc repro clean` makes it, `dvc checkout` brings it back", 2)
+    if out.exists() and not force:
+        _stop(f"{out} exists; --force writes over it", 2)
+    pages = write_pages(Path("data"), out)
+    print(f"{len(pages)} pages; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
+
+
+@app.command()
+def forget(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Ids, files, addresses, groups, or lines as in the blocklist.")
+    ] = None,
+    marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
+    because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
+    repro: Annotated[bool, typer.Option("--repro", help="Run the pipeline without them at once.")] = False,
+) -> None:
+    """Remove pictures, their copies, and all that was made of them; say what still holds them."""
+    from portraitist import forget as oblivion  # noqa: PLC0415
+    from portraitist.blocklist import Blocklist, BlocklistError  # noqa: PLC0415
+
+    here = Path()
+    try:
+        marked = [line for path in marks or [] for line in sorted(Blocklist.read(path, missing_ok=False).entries)]
+        if not (words or marked):
+            _stop("nothing to forget: name pictures, or give --marks", 2)
+        forgotten = oblivion.find(here, [*(words or []), *marked])
+        fresh = oblivion.block(here, forgotten, because)
+    except (BlocklistError, oblivion.UnknownError, OSError) as error:
+        _stop(_reason(error), 2)
+    count, lines = len(forgotten.ids), len(fresh)
+    print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
+    held = oblivion.holders(here, forgotten.ids)
+    lost = oblivion.purge(here, forgotten.ids)
+    for source, count in lost.items():
+        print(f"data/raw/{source}: {count} taken out")
+    if lost and Path(".dvc").is_dir():  # or DVC would collect again, for the folder is not as it left it
+        _dvc("commit", "--force", *(f"collect@{source}" for source in lost))
+    if held:
+        print(f"made of them, until {'now' if repro else '`dvc repro`'}: {', '.join(held)}")
+    if repro:
+        _dvc("repro")
+    print("What no stage clears:")
+    for line in oblivion.remains(here, forgotten.ids):
+        print(f"- {line}")
+
+
+def _dvc(*words: str) -> None:
+    beside = Path(sys.executable).with_name("dvc")
+    command = str(beside) if beside.exists() else shutil.which("dvc")
+    if not command or subprocess.run([command, *words], check=False).returncode:
+        _stop(f"`dvc {' '.join(words)}` did not do; run it before anything else", 1)
+
+
+@app.command()
 def judge(
     painted: Annotated[list[Path], typer.Argument(help="What methods painted: data/paint/<method>, two or more.")],
     selfies: Annotated[Path, typer.Option(help="The selfies they painted.")] = Path("data/crop"),
@@ -126,6 +190,6 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> NoReturn:
     print(f"portraitist: {message}", file=sys.stderr)
     raise typer.Exit(code)

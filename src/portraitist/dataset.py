@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from portraitist import manifest
-from portraitist.augment import Variation, render
+from portraitist.augment import ROOMS, Rooms, Variation, render
 from portraitist.images import Batch, Images, Masks, to_images, to_masks
 from portraitist.manifest import Kind
 from portraitist.params import AugmentParams
@@ -30,7 +30,7 @@ class Folders:
     crops: Path
     masks: Path
     split: Path
-    recipes: Path
+    recipes: Path  # beside it lie the rooms that they name
 
 
 class People:
@@ -43,6 +43,7 @@ class People:
         for person, kind_of, seed in manifest.read(folders.recipes).itertuples(index=False, name=None):
             if person in self.recipes:
                 self.recipes[person].append((kind_of, seed))
+        self.rooms = Rooms(folders.recipes.parent / ROOMS)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +58,7 @@ class People:
         picture, mask = self.plain(index)
         recipes = self.recipes[self.ids[index]]
         kind, seed = recipes[int(rng.integers(len(recipes)))]
-        return render(picture, mask, kind, seed, light_wrap), mask
+        return render(picture, mask, kind, seed, light_wrap, self.rooms), mask
 
 
 def smoothed_edges(picture: Picture) -> Picture:
@@ -113,9 +114,10 @@ def _rounds(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
 
 
-def batches(steps: Steps, workers: int) -> Iterator[Batch]:
-    """The steps of the epoch, in order, prepared ahead by so many worker processes."""
-    return iter(DataLoader(steps, batch_size=None, num_workers=workers, shuffle=False, generator=torch.Generator()))
+def batches(steps: Steps, workers: int, first: int = 0) -> Iterator[Batch]:
+    """The steps of the epoch, in order, from the first on, prepared ahead by so many worker processes."""
+    order = range(first, len(steps))
+    return iter(DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, generator=torch.Generator()))
 
 
 def images_of(shards: Shards, ids: list[str], ending: str = "png") -> Images:

@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
-TEXT = ("id", "group", "same_as", "dhash")  # columns that could be taken for numbers
+TEXT = ("id", "picture", "group", "same_as", "dhash")  # columns that could be taken for numbers
 
 
 class Verdict(str, Enum):
@@ -26,6 +26,27 @@ class Verdict(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     DUPLICATE = "duplicate"
+    TOO_COSTLY = "too_costly"  # its reader took more memory or time than allowed, or broke
+    TOO_LONG = "too_long"  # one side many times the other
+    BLANK = "blank"
+    BLURRED = "blurred"
+    BLOCKLISTED = "blocklisted"  # data/blocklist.txt names it
+    # of collect: what an address gave in place of a picture
+    REFUSED_SCHEME = "refused_scheme"
+    REFUSED_ADDRESS = "refused_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    ROBOTS_DENIED = "robots_denied"
+    OPTED_OUT = "opted_out"
+    THROTTLED = "throttled"
+    HTTP_ERROR = "http_error"
+    NETWORK_ERROR = "network_error"
+    TOO_SLOW = "too_slow"
+    ENCODED = "encoded"
+    CUT_OFF = "cut_off"
+    NO_LICENCE = "no_licence"
+    NO_CONSENT = "no_consent"
+    SPLIT = "split"  # into a selfie and a portrait that are a pair
+    # of crop and mask
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"
@@ -38,9 +59,17 @@ def picture_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def face_id(picture: str, number: int) -> str:
+    """The name of a picture's face, 0 is the largest: the first has the picture's, each other one of its own."""
+    return picture_id(f"{picture}/{number}".encode()) if number else picture
+
+
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """The rows as CSV at path, with just these columns in this order; no rows leave a header."""
-    frame = pd.DataFrame([dict(row) for row in rows], columns=columns)
+    """The rows as CSV at path, with just these columns in this order; no rows leave a header.
+
+    Whole numbers stay whole beside empty cells.
+    """
+    frame = pd.DataFrame([dict(row) for row in rows], columns=columns, dtype=object)
     frame.to_csv(path, index=False, lineterminator="\n")
     return frame
 
@@ -54,16 +83,26 @@ def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
 
 
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, each by its columns."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def kept(path: Path) -> pd.DataFrame:
     """The rows of a manifest whose pictures went on, by id."""
     frame = read(path)
     return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
 
 
-def counts(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+def sources_in(raw: Path) -> list[Path]:
+    """The folders that stage collect left in one, by name."""
+    return sorted(path.parent for path in raw.glob("*/manifest.csv"))
+
+
+def counts(frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS) -> dict[str, dict[str, int]]:
     """How many pictures of each kind met each verdict: {kind: {verdict: n}}, for a stage's report."""
     table: dict[str, dict[str, int]] = {}
-    for kind in KINDS:
-        verdicts = frame.loc[frame["kind"] == kind, "verdict"].value_counts().sort_index()
-        table[kind] = {str(verdict): int(n) for verdict, n in verdicts.items()}
+    for name in names:
+        verdicts = frame.loc[frame[column] == name, "verdict"].value_counts().sort_index()
+        table[name] = {str(verdict): int(n) for verdict, n in verdicts.items()}
     return table

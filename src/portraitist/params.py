@@ -29,13 +29,62 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
-class CollectParams(Section):
-    """Where a source finds its pictures."""
+class FetchParams(Section):
+    """How sources ask the web. Keys of interfaces are no params: they come from the environment."""
 
-    selfies: Path  # a folder
-    portraits: Path  # a folder
-    limit: Annotated[int, Field(ge=0)]  # pictures of each set; 0 leaves the source out
+    contact: Annotated[
+        str, Field(pattern=r"^[!-~]*$")
+    ]  # an address or page of yours; sites are told it. No web without
+    seconds_per_host: Annotated[float, Field(ge=0)]  # at least so long between two requests
+    respect_robots: bool  # robots.txt and X-Robots-Tag; false is for those who have the site's leave
+    max_mb: Annotated[float, Field(gt=0)]  # of a picture's file
+    deadline_s: Annotated[float, Field(gt=0)]  # of one answer, however slowly it drips
+    connections: Annotated[int, Field(ge=1, le=256)]
+
+
+class CollectParams(Section):
+    """What every source is told; those below are told more."""
+
+    path: Path  # what you give it: pictures, or answers that you saved; an empty folder, if it shall ask the web
+    limit: Annotated[int, Field(ge=0)]  # pictures that are kept, of each kind; 0 leaves the source out
     shard_size: Count
+
+
+class CelebaParams(CollectParams):
+    """Which of CelebA's pictures are taken."""
+
+    download: bool  # by torchvision's downloader into path, if nothing is there
+    max_roll_degrees: Annotated[float, Field(ge=0, le=180)]  # of the line between the eyes
+    max_turn: Share  # how far the nose is off the middle between the eyes, as a share of their distance
+    without: list[str]  # attributes that a picture may not have
+    shares: list[str]  # attributes by which the pictures are taken in equal shares
+
+
+class SearchParams(CollectParams):
+    """What is searched for, and as which kind it is kept."""
+
+    kind: Literal["selfies", "portraits"]
+    queries: Annotated[list[str], Field(min_length=1)]
+
+
+class LicensedParams(SearchParams):
+    """A search among pictures whose licence is known."""
+
+    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]
+
+
+class TaobaoParams(CollectParams):
+    """What buyers' photos of paintings become."""
+
+    seam: Share  # how clear the line between a photo and the painting beside it must be; 1 splits none
+    photo: Literal["left", "right"]  # which side of it, or upper and lower, is the photo
+
+
+class EachKind(Section):
+    """A threshold of each kind of picture."""
+
+    selfies: Weight
+    portraits: Weight
 
 
 class CleanParams(Section):
@@ -44,7 +93,15 @@ class CleanParams(Section):
     min_side_px: Annotated[int, Field(ge=16)]
     max_megapixels: Annotated[float, Field(gt=0)]
     max_side_px: Annotated[int, Field(ge=64)]  # larger ones are scaled down to it
-    same_within_bits: Annotated[int, Field(ge=0, le=16)]  # of 64 bits of dHash: closer is the same picture
+    max_megabytes: Annotated[float, Field(gt=0)]
+    max_aspect: Annotated[float, Field(ge=1)]  # the longer side by the shorter
+    min_entropy_bits: Annotated[float, Field(ge=0, le=8)]  # of the shades of grey: less is a blank wall
+    min_sharpness: EachKind  # variance of the Laplacian at 256 px
+    same_within_bits: Annotated[int, Field(ge=0, le=16)]  # of 64 bits of dHash: closer may be the same picture,
+    same_correlation: Share  # and is, if their shades agree so well, too
+    task_memory_mb: Annotated[int, Field(ge=512)]  # of address space: what one file may take
+    task_cpu_s: Count
+    task_wall_s: Annotated[float, Field(gt=0)]
     shard_size: Count
 
 
@@ -54,9 +111,13 @@ class CropParams(Section):
     size_px: Annotated[int, Field(ge=32, multiple_of=16)]
     eye_line: Share  # height of the eyes in the crop, from its top
     eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # as a share of the crop
+    closest_eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # the same, where the picture ends around the face
     min_score: Share
     max_upscale: Annotated[float, Field(gt=0)]  # a smaller face is refused
     min_inside: Share  # of the crop that lies in the picture
+    faces: Literal["largest", "each"]  # of a picture that shows several
+    large: Share  # of the largest one's side: with `each`, smaller ones are bystanders
+    workers: Count  # processes; no result depends on it
     shard_size: Count
 
 
@@ -66,6 +127,7 @@ class MaskParams(Section):
     refine: Literal["grabcut", "none"]
     min_person: Share  # of the crop; less is refused
     max_person: Share
+    workers: Count  # processes; no result depends on it
     shard_size: Count
 
 
@@ -75,7 +137,7 @@ class SplitParams(Section):
     salt: str
     train: Share
     validation: Share
-    group_within_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: closer is one group
+    near_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: pictures as close may not be on two sides
 
     @model_validator(mode="after")
     def _leaves_a_test(self) -> "SplitParams":
@@ -88,12 +150,15 @@ class AugmentParams(Section):
     """Which persons stand on which backgrounds."""
 
     seed: Seed
-    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur"]], Field(min_length=1)]
+    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur", "room"]], Field(min_length=1)]
+    folder: Path  # pictures of your own that rooms are taken from
+    rooms: Annotated[int, Field(ge=0)]  # the library's size
     per_person: Annotated[int, Field(ge=1)]  # recipes a person, the own background among them
     light_wrap: Share  # of the background's light that reaches over the person's edge
     flip: Share
     turn_degrees: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=0.5)]
+    shift: Annotated[float, Field(ge=0, lt=0.5)]  # as a share of the side
     brightness: Share
     hue: Annotated[float, Field(ge=0, le=0.5)]
     shard_size: Count
@@ -171,7 +236,24 @@ def method_names() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
 
 
+SOURCES: dict[str, type[CollectParams]] = {
+    "sample": CollectParams,
+    "folder": CollectParams,
+    "urls": CollectParams,
+    "celeba": CelebaParams,
+    "id_photos": CollectParams,
+    "baidu": SearchParams,
+    "google": SearchParams,
+    "bing": SearchParams,
+    "google_api": SearchParams,
+    "taobao": TaobaoParams,
+    "commons": LicensedParams,
+    "met": SearchParams,
+    "openverse": LicensedParams,
+    "flickr": LicensedParams,
+}
 SECTIONS: dict[str, type[Section]] = {
+    "fetch": FetchParams,
     "clean": CleanParams,
     "crop": CropParams,
     "mask": MaskParams,
@@ -202,7 +284,7 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
         if method not in method_names():
             raise ParamsError(f"params.yaml: methods.{method}: no such method; there are {', '.join(method_names())}")
     for source in _part(params, "collect"):
-        _checked(CollectParams, f"collect.{source}", params, profile)
+        _checked(_source_shape(source), f"collect.{source}", params, profile)
     return _checked(section, name, params, profile)
 
 
@@ -212,6 +294,21 @@ def load_or_exit(section: type[S], name: str) -> S:
         return load(section, name)
     except ParamsError as error:
         sys.exit(f"portraitist: {error}")
+
+
+def source_or_exit(name: str) -> tuple[Any, FetchParams]:
+    """A source's own section, in its own shape, and how it asks the web."""
+    fetching = load_or_exit(FetchParams, "fetch")
+    try:
+        return load(_source_shape(name), f"collect.{name}"), fetching
+    except ParamsError as error:
+        sys.exit(f"portraitist: {error}")
+
+
+def _source_shape(name: str) -> type[CollectParams]:
+    if name not in SOURCES:
+        raise ParamsError(f"params.yaml: collect.{name}: no such source; there are {', '.join(sorted(SOURCES))}")
+    return SOURCES[name]
 
 
 def method_or_exit(name: str, root: Path = Path()) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 INDEX = "index.csv"
+COLUMNS = ["id", "ending", "shard", "offset", "size"]
 
 
 class ShardWriter:
@@ -61,8 +62,14 @@ class ShardWriter:
         if error is None:
             with (self.folder / INDEX).open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file, lineterminator="\n")
-                rows.writerow(["id", "ending", "shard", "offset", "size"])
+                rows.writerow(COLUMNS)
                 rows.writerows(self.index)
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is the index of a folder of shards, and not another table of that name."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), []) == COLUMNS
 
 
 class Shards:

@@ -1,15 +1,33 @@
-"""Where candidates come from: one file a source, found by its name, each with `candidates(params)`."""
+"""Where candidates come from: one file a source, found by its name, each with `candidates(params, ask)`.
+
+A source says where pictures are (an address, or a way to read a file) and what is known of them; `collect` brings
+them. One with `parts(candidate, data, params)` may make several pictures of one. What a source must ask the web for
+itself, result pages and interfaces, goes through `ask`: guarded, polite, and kept, so that a run that was killed asks
+nothing twice. A site that refuses is an error that says what was seen and what to do, never an empty folder. Nothing
+here solves a captcha, computes a signature or passes for a browser.
+"""
 
 import importlib
+import json
+import os
 import pkgutil
-from collections.abc import Callable, Iterator
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
 
-from portraitist.manifest import KINDS, Kind
-from portraitist.params import CollectParams
+from portraitist.fetch import Answer
+from portraitist.guard import FetchError
+from portraitist.manifest import KINDS, Kind, Verdict
+from portraitist.spool import Spool
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+MAX_WORDS = 300
+MAX_ADDRESS = 4096
 
 
 class SourceError(RuntimeError):
@@ -18,39 +36,49 @@ class SourceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that was found: its bytes, and what is known of where they come from.
+    """A picture that was found: where its bytes are, and what is known of it.
 
-    `group` names the person or artist, if known; `truth` is an exact person mask, for evaluation only.
+    Bytes come by `read` or from `url`, and from `others` if the address does not answer. `group` names the person or
+    artist, `pair` what the other picture of a pair is named by, too; `truth` reads an exact person mask, for evaluation
+    only. One with a verdict was refused by its source already.
     """
 
     kind: Kind
-    name: str
-    data: bytes
-    licence: str = ""
-    author: str = ""
+    name: str = ""
+    read: Callable[[], bytes] | None = None
     url: str = ""
+    others: tuple[str, ...] = ()
+    page_url: str = ""
+    query: str = ""
+    licence: str = ""
+    licence_url: str = ""
+    author: str = ""
     group: str = ""
-    truth: bytes | None = None
+    pair: str = ""
+    consent: str = ""
+    truth: Callable[[], bytes] | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
 
 
 def names() -> list[str]:
     """The sources there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def source(name: str) -> Callable[[CollectParams], Iterator[Candidate]]:
-    """The `candidates` of sources/<name>.py.
+def source(name: str) -> ModuleType:
+    """The file sources/<name>.py.
 
     Raises:
-        SourceError: There is no such file.
+        SourceError: There is none.
     """
     if name not in names():
         raise SourceError(f"no source {name!r}; there are {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").candidates
+    return importlib.import_module(f"{__name__}.{name}")
 
 
-def pictures_in(folder: Path, limit: int) -> list[Path]:
-    """The first so many picture files below a folder, by name.
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files below a folder, by name.
 
     Raises:
         SourceError: The folder is missing or holds no picture file.
@@ -60,12 +88,122 @@ def pictures_in(folder: Path, limit: int) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not found:
         raise SourceError(f"{folder} holds no picture; files that end in {', '.join(sorted(ENDINGS))} are read")
-    return found[:limit]
+    return found
 
 
-def folders(params: CollectParams) -> Iterator[tuple[Kind, Path, Path]]:
-    """Each kind's pictures: (kind, its folder, a file in it)."""
+def of_each_kind(path: Path) -> Iterator[tuple[Kind, Path, Path]]:
+    """The pictures in path/selfies and path/portraits: (kind, its folder, a file in it)."""
     for kind in KINDS:
-        folder: Path = getattr(params, kind)
-        for path in pictures_in(folder, params.limit):
-            yield kind, folder, path
+        for file in pictures_in(path / kind):
+            yield kind, path / kind, file
+
+
+def asked(
+    ask: Spool,
+    url: str,
+    do: str,
+    crawled: bool = False,
+    headers: Mapping[str, str] | None = None,
+    secret: Mapping[str, str] | None = None,
+) -> Answer:
+    """An interface's or page's answer of status 200. `do` is what the user is told to do about another.
+
+    Raises:
+        SourceError: There is no such answer.
+    """
+    host = urlsplit(url).netloc
+    try:
+        answer = ask.text(url, crawled, headers, secret)
+    except FetchError as error:
+        raise SourceError(f"{host} gave nothing: {error.verdict.value}, {error}; {do}") from None
+    if answer.status != 200:
+        wait = "" if answer.retry_after_s is None else f", and asks to be left alone for {answer.retry_after_s:.0f} s"
+        raise SourceError(f"{host} answered with status {answer.status}{wait}: {plain(answer.text)[:120]!r}; {do}")
+    return answer
+
+
+def asked_json(
+    ask: Spool, url: str, do: str, headers: Mapping[str, str] | None = None, secret: Mapping[str, str] | None = None
+) -> Any:
+    """An interface's answer, read.
+
+    Raises:
+        SourceError: There is no such answer, or it is no JSON.
+    """
+    text = asked(ask, url, do, headers=headers, secret=secret).text
+    try:
+        return json_of(text)
+    except ValueError:
+        ask.forget(url)
+        raise SourceError(f"{urlsplit(url).netloc} answered with no JSON: {plain(text)[:120]!r}; {do}") from None
+
+
+def key_of(variable: str, what: str) -> str:
+    """A key from the environment: it stands in no params file, no log and no lock file.
+
+    Raises:
+        SourceError: There is none.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise SourceError(f"{variable} is not set in the environment; {what}")
+    return key
+
+
+def field(content: Any, *keys: str | int) -> Any:
+    """What stands at a path in strangers' JSON; None if it is not there, whatever stands in its place."""
+    for key in keys:
+        if isinstance(content, dict) and isinstance(key, str):
+            content = content.get(key)
+        elif isinstance(content, list) and isinstance(key, int) and len(content) > key:
+            content = content[key]
+        else:
+            return None
+    return content
+
+
+def items(content: Any, *keys: str | int) -> list[Any]:
+    """The list at a path in strangers' JSON; empty if there is none."""
+    found = field(content, *keys)
+    return found if isinstance(found, list) else []
+
+
+def words(content: Any, *keys: str | int) -> str:
+    """The text at a path in strangers' JSON, made plain; "" if there is none."""
+    found = field(content, *keys)
+    return plain(str(found)) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
+
+
+def link(content: Any, *keys: str | int) -> str:
+    """The address at a path in strangers' JSON; "" if there is none."""
+    found = field(content, *keys)
+    if not isinstance(found, str) or len(found) > MAX_ADDRESS or any(ord(char) < 32 for char in found.strip()):
+        return ""
+    found = found.strip()
+    return f"https:{found}" if found.startswith("//") else found
+
+
+def plain(text: str) -> str:
+    """Strangers' words as one short line: no markup, no control characters, nothing that a spreadsheet would reckon."""
+    text = re.sub(r"<[^<>]*>", " ", text)
+    text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
+    return " ".join(text.split()).lstrip("=+-@")[:MAX_WORDS]
+
+
+def json_of(text: str) -> Any:
+    """The JSON in a text that may be JSONP, and may hold the bad escapes that some sites write.
+
+    Raises:
+        ValueError: There is none.
+    """
+    text = text.strip().lstrip("\ufeff")
+    wrapped = re.match(r"[\w.$]+\s*\(", text)
+    if wrapped:
+        text = text[wrapped.end() :].rstrip("; \n\r\t").removesuffix(")")
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:
+        mended = re.sub(r'\\(?:(["\\/bfnrtu])|(.))', lambda found: f"\\{found[1]}" if found[1] else found[2], text)
+        return json.loads(mended, strict=False)

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 
 from portraitist.params import CollectParams
-from portraitist.sources import Candidate, folders
+from portraitist.sources import Candidate, of_each_kind
+from portraitist.spool import Spool
 
 
-def candidates(params: CollectParams) -> Iterator[Candidate]:
+def candidates(params: CollectParams, ask: Spool) -> Iterator[Candidate]:
     """The pack's pictures, each with its exact mask as truth.
 
     Raises:
         SourceError: The pack is not where params say.
     """
-    for kind, folder, path in folders(params):
-        truth = folder.parent / "masks" / kind / f"{path.stem}.png"
-        yield Candidate(kind, path.name, path.read_bytes(), "CC0-1.0", "Portraitist", truth=truth.read_bytes())
+    for kind, _, path in of_each_kind(params.path):
+        truth = params.path / "masks" / kind / f"{path.stem}.png"
+        yield Candidate(
+            kind, path.name, path.read_bytes, licence="CC0-1.0", author="Portraitist", truth=truth.read_bytes
+        )

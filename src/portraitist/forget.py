@@ -1,0 +1,226 @@
+"""A picture and all that was made of it are taken out: what names it, what it stands for, what still holds it.
+
+The blocklist keeps it out of every later run. What was collected is rewritten without it here and now, so that nothing
+need be collected again; the stages after that do without it when they run next.
+"""
+
+import hashlib
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from portraitist import blocklist, manifest
+from portraitist.blocklist import Blocklist
+from portraitist.clean import RefusedError, dhash, read
+from portraitist.manifest import Verdict
+from portraitist.shards import INDEX, Shards, ShardWriter, is_index
+
+BLOCKLIST = Path("data") / "blocklist.txt"
+COPY_BITS = 2  # a copy that was stored again or made smaller differs in no more bits
+ADDRESSES = ("url", "final_url", "page_url")
+REMAIN = {"id", "kind", "source", "verdict", "reason", "bytes", "format"}  # of a forgotten picture's row
+
+
+class UnknownError(ValueError):
+    """A word that names no picture that is here, and is no entry for the blocklist either."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What is to go: the pictures that are here, by id, and what will keep them and their copies out."""
+
+    ids: list[str]
+    entries: list[str]
+
+
+def find(root: Path, words: Iterable[str]) -> Forgotten:
+    """The pictures that these words name, each with its copies and its other half, in the checkout at root.
+
+    A word is an entry as in the blocklist, a picture's id, a file, an address, a group, or the name that a source gave.
+
+    Raises:
+        UnknownError: A word says nothing.
+        BlocklistError: A word is a malformed entry.
+    """
+    found, clean = _collected(root), _cleaned(root)
+    entries = list(dict.fromkeys(entry for word in words for entry in _entries(word, found)))
+    blocked = Blocklist.of(entries)
+    begun = {one[len("sha256:") :][:16] for one in entries if one.startswith("sha256:")}
+    for row in manifest.rows(found):
+        if blocked.why([row[name] for name in ADDRESSES if row.get(name)], group=row["group"]):
+            begun.add(row["id"])
+    begun |= {
+        row["id"] for row in manifest.rows(clean) if row["dhash"] and blocked.why(dhashes=[int(row["dhash"], 16)])
+    }
+    ids = sorted(_with_copies(begun - {""}, found, clean) & set(found["id"]))
+    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])))
+
+
+def _collected(root: Path) -> pd.DataFrame:
+    """The rows of all sources."""
+    paths = sorted((root / "data" / "raw").glob("*/manifest.csv"))
+    columns = ["id", "kind", "source", "name", "group", "pair", *ADDRESSES]
+    frames = [manifest.read(path).assign(source=path.parent.name) for path in paths]
+    return pd.concat([pd.DataFrame(columns=columns, dtype=str), *frames]).fillna("")
+
+
+def _cleaned(root: Path) -> pd.DataFrame:
+    path = root / "data" / "clean" / "manifest.csv"
+    return manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "dhash", "same_as"], dtype=str)
+
+
+def _entries(word: str, found: pd.DataFrame) -> list[str]:
+    if word.partition(":")[0] in blocklist.KINDS:
+        return [blocklist.entry(word)]
+    if "://" in word:
+        return [blocklist.entry(f"url:{word}")]
+    if re.fullmatch(r"[0-9a-fA-F]{16,64}", word):
+        return [blocklist.entry(f"sha256:{word}")]
+    if Path(word).is_file():
+        data = Path(word).read_bytes()
+        try:
+            look = [f"dhash:{dhash(read(data)):016x}:{COPY_BITS}"]
+        except RefusedError:
+            look = []  # its bytes can be blocked all the same
+        return [f"sha256:{hashlib.sha256(data).hexdigest()}", *look]
+    subject = blocklist.entry(f"subject:{word}")
+    if any(Blocklist.of([subject]).why(group=group) for group in set(found["group"])):
+        return [subject]
+    named = sorted(set(found.loc[(found["name"] == word) & (found["id"] != ""), "id"]))
+    if not named:
+        raise UnknownError(
+            f"{word}: no picture here has this id, address, group or name, and there is no such file; "
+            f"'subject:{word}' blocks the group all the same"
+        )
+    return [f"sha256:{one}" for one in named]
+
+
+def _with_copies(ids: set[str], found: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
+    """And those that are the same to the eye, and the other half of a pair, and theirs, and so on."""
+    tied: dict[str, set[str]] = {}
+    for frame, column in ((clean, "same_as"), (found, "pair")):
+        for one, other in zip(frame["id"], frame[column], strict=True):
+            if one and other:
+                tied.setdefault(one, set()).add(other)
+                tied.setdefault(other, set()).add(one)
+    todo, done = set(ids), set()
+    while todo:
+        done |= todo
+        todo = {other for one in todo for other in tied.get(one, ())} - done
+    return done
+
+
+def _of_pictures(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
+    """The entries that keep out these pictures' bytes, and what looks just like them."""
+    shards = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX}"))]
+    entries = []
+    for one in ids:
+        holder = next((each for each in shards if each.has(one, "bytes")), None)
+        digest = hashlib.sha256(holder.read(one, "bytes")).hexdigest() if holder else one
+        looks = sorted(set(clean.loc[clean["id"] == one, "dhash"]) - {""})
+        entries += [f"sha256:{digest}", *(f"dhash:{look}:{COPY_BITS}" for look in looks)]
+    return entries
+
+
+def block(root: Path, forgotten: Forgotten, because: str) -> list[str]:
+    """The entries that the checkout's blocklist did not hold yet; now it does."""
+    return blocklist.add(root / BLOCKLIST, forgotten.entries, because)
+
+
+def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
+    """Rewrite what was collected without these pictures: {source: how many it lost}.
+
+    Their rows stay, as `blocklisted`, and say nothing more of them.
+    """
+    gone, lost = set(ids), {}
+    for path in sorted((root / "data" / "raw").glob("*/manifest.csv")):
+        frame = manifest.read(path)
+        hit = frame["id"].isin(gone)
+        if (hit & (frame["verdict"] != Verdict.BLOCKLISTED.value)).any():
+            lost[path.parent.name] = int(hit.sum())
+            _rewrite(path.parent, frame, hit, gone)
+    return lost
+
+
+def _rewrite(folder: Path, frame: pd.DataFrame, hit: "pd.Series[bool]", gone: set[str]) -> None:
+    shards = Shards(folder)
+    per_shard = Counter(next(iter(members.values()))[0] for members in shards.places.values())
+    fresh, old = (folder.with_name(f".{folder.name}.{name}") for name in ("partial", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with ShardWriter(fresh, max(per_shard.values(), default=1)) as writer:
+        for picture in shards:
+            if picture not in gone:
+                writer.add(picture, shards.members(picture))
+    about = frame.astype(object)
+    about.loc[hit, [name for name in about if name not in REMAIN]] = ""
+    about.loc[hit, "verdict"] = Verdict.BLOCKLISTED.value
+    if "reason" in about:
+        about.loc[hit, "reason"] = "forgotten"
+    manifest.write(manifest.rows(about), fresh / "manifest.csv", [str(name) for name in frame])
+    for more in folder.glob("*.csv"):
+        if more.name not in (INDEX, "manifest.csv"):
+            rows = manifest.read(more)
+            manifest.write(manifest.rows(rows[~rows["id"].isin(gone)]), fresh / more.name, [str(name) for name in rows])
+    folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old)
+
+
+def holders(root: Path, ids: Iterable[str]) -> list[str]:
+    """What was made of these pictures and lies here until the stages run again, as far as it can be seen."""
+    gone, found = set(ids), []
+    indexes = [path for path in sorted((root / "data").rglob(INDEX)) if is_index(path)]
+    for index in indexes:
+        if index.parent.parent.name != "raw" and gone & set(Shards(index.parent)):
+            found.append(index.parent.relative_to(root).as_posix())
+    split = root / "data" / "split.csv"
+    if split.exists():
+        frame = manifest.read(split)
+        parts = sorted(set(frame.loc[frame["id"].isin(gone), "part"]))
+        found += [f"data/split.csv ({', '.join(parts)})"] if parts else []
+        if "train" in parts:
+            found += [
+                path.relative_to(root).as_posix() for path in sorted((root / "models").glob("*.*")) if path.is_file()
+            ]
+    return found
+
+
+def remains(root: Path, ids: Iterable[str]) -> list[str]:
+    """What no stage clears, each with what does."""
+    told = [
+        "DVC's cache keeps every earlier version: `dvc gc --workspace --force` leaves only what the workspace uses, "
+        "and takes other branches' and experiments' data with it",
+        "experiments and their queue: `dvc exp remove --all-commits`, `dvc exp remove --queue`, and .dvc/tmp/exps",
+    ]
+    config = ConfigParser(strict=False)
+    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    for section in config.sections():
+        if name := re.fullmatch(r"['\"]?remote \"(.+?)\"['\"]?", section):
+            told.append(f"remote {name[1]}: `dvc gc --workspace --cloud --remote {name[1]} --force`")
+    told.append(
+        "models that were trained with it hold what they learned of it: `dvc repro` trains them anew; "
+        "what was exported or handed out, and avatars and sheets made before, you must take back yourself"
+    )
+    if (root / ".checkpoints").exists():
+        told.append("unfinished work: delete .checkpoints/")
+    told += [f"your own file: delete {path}" for path in _originals(root, set(ids))]
+    return told
+
+
+def _originals(root: Path, ids: set[str]) -> list[Path]:
+    """The user's own files of these pictures, where params say that pictures are collected from."""
+    params = (
+        yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) if (root / "params.yaml").exists() else {}
+    )
+    told = [value for source in (params.get("collect") or {}).values() for value in source.values()]
+    places = [root / value for value in told if isinstance(value, str) and (root / value).is_dir()]
+    files = {path for place in places for path in place.rglob("*") if path.is_file()}
+    return sorted(path for path in files if manifest.picture_id(path.read_bytes()) in ids)

@@ -1,0 +1,67 @@
+"""Identification photos of persons who agreed: a folder of pictures, and `consent.csv`, one row a file.
+
+file,subject_id,consent,date,scope,minor
+0001.jpg,p17,yes,2026-05-04,training of avatar models,no
+"""
+
+import csv
+from collections.abc import Iterator
+
+from portraitist.manifest import Verdict
+from portraitist.params import CollectParams
+from portraitist.sources import Candidate, SourceError, pictures_in
+from portraitist.spool import Spool
+
+COLUMNS = ["file", "subject_id", "consent", "date", "scope", "minor"]
+
+
+def candidates(params: CollectParams, ask: Spool) -> Iterator[Candidate]:
+    """Every picture in the folder. One without consent, or of a minor, is refused and has a row that says so.
+
+    Raises:
+        SourceError: The folder or the list is missing or malformed, or the list names a file that is not there.
+    """
+    files = {path.relative_to(params.path).as_posix(): path for path in pictures_in(params.path)}
+    agreed = _consents(params)
+    missing = sorted(set(agreed) - set(files))
+    if missing:
+        raise SourceError(f"consent.csv names {missing[0]}, which is not in {params.path}")
+    for name, path in files.items():
+        row = agreed.get(name, {})
+        why = _why_not(row)
+        yield Candidate(
+            "selfies",
+            name,
+            path.read_bytes,
+            licence="by consent",
+            group=f"id_photos/{row['subject_id']}" if row else "",
+            consent="" if why else f"{row['date']}: {row['scope']}",
+            verdict=Verdict.NO_CONSENT if why else None,
+            reason=why,
+        )
+
+
+def _consents(params: CollectParams) -> dict[str, dict[str, str]]:
+    path = params.path / "consent.csv"
+    if not path.is_file():
+        raise SourceError(f"{path} is missing; it says who agreed: {','.join(COLUMNS)}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file, strict=True)
+        if table.fieldnames != COLUMNS:
+            raise SourceError(f"{path}: the columns {','.join(COLUMNS)} were expected, found {table.fieldnames}")
+        rows = {}
+        for row in table:
+            if None in row or None in row.values() or not all(row[name].strip() for name in COLUMNS[:4]):
+                raise SourceError(f"{path}, line {table.line_num}: every row needs {', '.join(COLUMNS)}")
+            if row["file"] in rows:
+                raise SourceError(f"{path}, line {table.line_num}: {row['file']} stands twice")
+            rows[row["file"]] = {name: value.strip() for name, value in row.items()}
+    return rows
+
+
+def _why_not(row: dict[str, str]) -> str:
+    if not row:
+        return "not in consent.csv"
+    if row["consent"].lower() != "yes":
+        return f"consent is {row['consent']!r}"
+    return "" if row["minor"].lower() == "no" else f"minor is {row['minor']!r}; only pictures of adults are taken"

@@ -1,0 +1,120 @@
+"""What was fetched for a source so far: a run that is killed goes on where it was, and fetches nothing twice.
+
+An answer is kept under the hash of its address, its bytes first and what is known of it last, each written aside and
+moved to its place. Faults that may pass (a host that is busy or away) are not kept: the next run tries again.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from portraitist.fetch import Answer, Fetched, Web
+from portraitist.guard import FetchError
+from portraitist.manifest import Verdict
+
+PASSING = {Verdict.THROTTLED, Verdict.NETWORK_ERROR, Verdict.TOO_SLOW, Verdict.CUT_OFF}
+OK = 200
+
+
+class BusyError(RuntimeError):
+    """Another run is collecting the same."""
+
+
+class Spool:
+    """A folder of answers between a source and the web. `with` locks it; `done` removes it."""
+
+    def __init__(self, web: Web, folder: Path) -> None:
+        self.web = web
+        self.folder = folder
+
+    def __enter__(self) -> "Spool":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.close()
+            raise BusyError(f"another run is using {self.folder}; wait for its end, or end it") from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.lock.close()
+
+    def done(self) -> None:
+        """All is in the shards: what was kept for a next try can go."""
+        shutil.rmtree(self.folder)
+        with suppress(OSError):  # other work is unfinished
+            self.folder.parent.rmdir()
+
+    def picture(self, url: str) -> tuple[Fetched, Path, str]:
+        """The picture at an address, in a file, and when it was fetched.
+
+        Raises:
+            FetchError: As `Web.picture`.
+        """
+        known, path = self._known(url), self._place(url, "bytes")
+        if known is None:
+            when = _now()
+            try:
+                known = {"fetched": asdict(self.web.picture(url, path)), "when": when}
+            except FetchError as error:
+                if error.verdict in PASSING:
+                    raise
+                known = {"verdict": error.verdict.value, "message": str(error)}
+            self._keep(url, known)
+        if "verdict" in known:
+            raise FetchError(Verdict(known["verdict"]), known["message"])
+        return Fetched(**known["fetched"]), path, known["when"]
+
+    def text(
+        self,
+        url: str,
+        crawled: bool,
+        headers: Mapping[str, str] | None = None,
+        secret: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """As `Web.text`; an answer of status 200 is kept, a refusal is asked for again next time.
+
+        Raises:
+            FetchError: As `Web.text`.
+        """
+        known = self._known(url)
+        if known is None:
+            answer = self.web.text(url, crawled, headers, secret)
+            if answer.status == OK:
+                self._keep(url, asdict(answer))
+            return answer
+        return Answer(**known)
+
+    def pace(self, host: str, seconds: float) -> None:
+        """As `Web.pace`."""
+        self.web.pace(host, seconds)
+
+    def forget(self, url: str) -> None:
+        """An answer that looked well and was a refusal: it is asked for again next time."""
+        self._place(url, "json").unlink(missing_ok=True)
+
+    def _place(self, url: str, ending: str) -> Path:
+        return self.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.{ending}"
+
+    def _known(self, url: str) -> dict[str, Any] | None:
+        place = self._place(url, "json")
+        return json.loads(place.read_text(encoding="utf-8")) if place.exists() else None
+
+    def _keep(self, url: str, known: dict[str, Any]) -> None:
+        place = self._place(url, "json")
+        partial = place.with_suffix(".partial")
+        partial.write_text(json.dumps(known), encoding="utf-8")
+        partial.replace(place)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
