@@ -487,6 +487,14 @@ def test_bleed_is_measured_on_the_painted_skin_only():
     assert value("background_bleed", portraits=portraits, painted=painted) == pytest.approx(0, abs=1e-6)
 
 
+def test_bleed_is_measured_where_the_selfie_has_its_skin():
+    painted = plain(60, 60, 60)
+    for image, skin in zip(painted, skins(evidence().selfies, PERSONS, FRAME), strict=True):
+        image[:, torch.from_numpy(skin)] = 200 / 127.5 - 1
+    portraits = plain(60, 60, masks=OTHERS, behind=200)
+    assert value("background_bleed", portraits=portraits, painted=painted) == pytest.approx(1, abs=1e-6)
+
+
 def test_repainted_is_the_mean_change_outside_the_person():
     selfies = plain(100, 100, 100)
     painted = plain(250, 30, 100, masks=PERSONS, behind=100)
