@@ -59,3 +59,10 @@ def test_what_is_hard_about_a_face_takes_itself_out_of_a_difference():
 def test_equal_methods_differ_by_nothing_for_certain():
     draws = draws_of(np.random.default_rng(7).normal(size=20))
     assert difference(0.5, draws, 0.5, draws, 20) == (0, 0, 0, 1)
+
+
+def test_draws_that_were_not_made_count_for_nothing():
+    draws = draws_of(np.random.default_rng(7).normal(size=20), 100)
+    padded = np.concatenate([draws, np.full(400, np.nan)])
+    assert interval(1.0, padded, 20) == interval(1.0, draws, 20)
+    assert difference(1.0, padded, 0.5, padded + 0.1, 20) == difference(1.0, draws, 0.5, draws + 0.1, 20)

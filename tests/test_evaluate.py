@@ -313,6 +313,18 @@ def test_the_interval_of_a_distance_of_sets_holds_it(name):
     assert len(found.draws) == 20
 
 
+def test_of_many_pictures_fewer_frechet_draws_are_made_and_they_stay_in_step(monkeypatch):
+    all_of_them = measured("fid")
+    monkeypatch.setattr("portraitist.evaluate._frechet.MANY", 2)
+    monkeypatch.setattr("portraitist.evaluate._frechet.FEW_DRAWS", 5)
+    some = measured("fid")
+    assert some.draws[:5].tolist() == all_of_them.draws[:5].tolist()
+    assert np.isnan(some.draws[5:]).all()
+    assert len(some.draws) == 20
+    assert some.low < some.high
+    assert np.isfinite(measured("kid").draws).all()
+
+
 def test_faces_without_a_value_count_in_no_mean_and_no_draw():
     values = np.array([2.0, np.nan, 4.0])
     found = mean_over_faces(values, evidence(bootstrap=50))

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri, stdtrit
 
-Draws = Float[np.ndarray, "times"]  # what each resampled set gave
+Draws = Float[np.ndarray, "times"]  # what each resampled set gave; NaN where none was drawn
 
 INSIDE = 0.95
 
@@ -20,7 +20,7 @@ def interval(value: float, draws: Draws, n: int) -> tuple[float, float]:
     over the normal and the root of n over n - 1: a resampled set varies less than a new one (Hesterberg 2015, 3.2); a
     twentieth at 30 pictures, nothing at a thousand. benchmarks/intervals.py counts how often the intervals hold.
     """
-    tail = (1 - INSIDE) / 2
+    tail, draws = (1 - INSIDE) / 2, draws[np.isfinite(draws)]
     low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)]) - draws.mean()
     wider = widening(n)
     return float(value + wider * low), float(value + wider * high)
@@ -48,6 +48,7 @@ def difference(
     """
     value = one - other
     draws = one_draws - other_draws
+    draws = draws[np.isfinite(draws)]
     spread = widening(n) * (draws - draws.mean()) + value
     beyond = min(int((spread <= 0).sum()), int((spread >= 0).sum()))
     return value, *interval(value, draws, n), min(1.0, 2 * (beyond + 1) / (len(draws) + 1))

@@ -5,6 +5,7 @@ A metric sees pictures and features, never who painted. Pictures are read part b
 
 import hashlib
 import importlib
+import itertools
 import pkgutil
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -184,14 +185,24 @@ def mean_over_faces(values: Values, evidence: Evidence, **about: Any) -> Measure
 
 
 def distance_of_sets(
-    distance: Callable[[Features, Features], float], network: str, seen: Seen, evidence: Evidence, **about: Any
+    distance: Callable[[Features, Features], float],
+    network: str,
+    seen: Seen,
+    evidence: Evidence,
+    at_most: int | None = None,
+    **about: Any,
 ) -> Measure:
-    """A distance of what was painted from the portraits, and its interval over the pictures of both."""
+    """A distance of what was painted from the portraits, and its interval over the pictures of both.
+
+    Of the draws only so many are made `at_most`; the others are NaN, so that all metrics' draws stay in step.
+    """
     painted = evidence.features(network, "painted", seen)
     portraits = evidence.features(network, "portraits", seen)
     value = distance(painted, portraits)
     pairs = zip(evidence.draws(len(painted)), evidence.draws(len(portraits), "portraits"), strict=True)
-    draws = np.array([distance(painted[some], portraits[others]) for some, others in pairs])
+    draws = np.full(evidence.bootstrap, np.nan)
+    for time, (some, others) in enumerate(itertools.islice(pairs, at_most)):
+        draws[time] = distance(painted[some], portraits[others])
     about = evidence.networks[network].about | {"n_portraits": len(portraits), "seen": seen} | about
     return Measure(value, *interval(value, draws, min(len(painted), len(portraits))), len(painted), about, draws=draws)
 

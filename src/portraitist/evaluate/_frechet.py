@@ -4,7 +4,8 @@ import numpy as np
 
 from portraitist.evaluate import Evidence, Features, Measure, Seen, distance_of_sets
 
-HALVINGS = 4  # each is two distances of halves
+HALVINGS = 2  # each is two distances of halves
+MANY, FEW_DRAWS = 1000, 50  # above so many pictures, so many draws
 
 
 def frechet(one: Features, other: Features) -> float:
@@ -44,9 +45,14 @@ def extrapolated(one: Features, other: Features) -> float:
 
 def measured(network: str, seen: Seen, evidence: Evidence) -> Measure:
     """The distance as it is."""
-    return distance_of_sets(frechet, network, seen, evidence)
+    return distance_of_sets(frechet, network, seen, evidence, _at_most(evidence))
 
 
 def measured_extrapolated(network: str, seen: Seen, evidence: Evidence) -> Measure:
     """The distance of sets without end."""
-    return distance_of_sets(extrapolated, network, seen, evidence, halvings=HALVINGS)
+    return distance_of_sets(extrapolated, network, seen, evidence, _at_most(evidence), halvings=HALVINGS)
+
+
+def _at_most(evidence: Evidence) -> int | None:
+    """All draws of few pictures; of many some, for each then takes seconds and differs little."""
+    return FEW_DRAWS if max(len(evidence.painted), len(evidence.portraits)) > MANY else None
