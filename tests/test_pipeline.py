@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
-    "crop": {"size_px": 32, "shard_size": 8},
-    "mask": {"shard_size": 8},
+    "crop": {"size_px": 32, "workers": 1, "shard_size": 8},
+    "mask": {"workers": 1, "shard_size": 8},
     "augment": {"per_person": 2, "shard_size": 8},
     "generator": {"width": 4, "blocks": 1},
     "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
