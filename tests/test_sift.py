@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn import CLEAN, changed, encoded, smooth
 from PIL import Image
@@ -268,13 +269,13 @@ ROWS = [
 
 def before(*lines: str) -> list[str]:
     sieve = Sieve(Blocklist.of(lines), PARAMS)
-    verdicts = sieve.before(ROWS, lambda row: row["data"])
+    verdicts = sieve.before(pd.DataFrame(ROWS), lambda row: row["data"])
     return [str(verdict.get("verdict", "")) for verdict in verdicts]
 
 
 def test_bytes_that_came_before_are_a_duplicate_and_what_they_repeat_is_told():
     assert before() == ["", "duplicate", "", "duplicate"]
-    verdict = Sieve(Blocklist(), PARAMS).before(ROWS, lambda row: row["data"])[1]
+    verdict = Sieve(Blocklist(), PARAMS).before(pd.DataFrame(ROWS), lambda row: row["data"])[1]
     assert verdict == {"verdict": "duplicate", "same_as": "a1", "relation": "bytes"}
 
 
@@ -292,7 +293,7 @@ def test_what_is_blocked_is_not_even_opened(line: str, verdicts: list[str]):
 
 
 def test_a_row_says_which_line_of_the_list_it_met():
-    verdicts = Sieve(Blocklist.of(["subject:selfies/anna"]), PARAMS).before(ROWS, lambda row: row["data"])
+    verdicts = Sieve(Blocklist.of(["subject:selfies/anna"]), PARAMS).before(pd.DataFrame(ROWS), lambda row: row["data"])
     assert verdicts[0] == {"verdict": "blocklisted", "reason": "subject:selfies/anna"}
 
 
