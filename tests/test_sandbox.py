@@ -50,7 +50,7 @@ def _children_find_this_file(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
 
 
-def sandbox(workers=2, *, memory_mb=1024, cpu_s=30, wall_s=60.0):
+def sandbox(workers=2, *, memory_mb=1024, cpu_s=30, wall_s=300.0):
     return Sandbox("test_sandbox:task", Limits(memory_mb, cpu_s, wall_s), workers)
 
 
