@@ -98,6 +98,14 @@ def test_what_is_no_whole_picture_is_not_saved(there: FakeWeb, tmp_path: Path, s
     assert told in str(error)
 
 
+def test_a_site_that_says_nothing_is_not_waited_for_longer_than_the_whole_may_take(there: FakeWeb, tmp_path: Path):
+    there.pages["a.example/x.jpg"] = lambda _: time.sleep(3) or Says(JPEG)
+    began = time.monotonic()
+    error = refused(there.web(deadline_s=0.5), "http://a.example/x.jpg", tmp_path / "picture")
+    assert error.verdict is Verdict.TOO_SLOW
+    assert time.monotonic() - began < 2.5
+
+
 def test_another_programs_opt_out_is_not_ours(there: FakeWeb, tmp_path: Path):
     there.pages["a.example/x.jpg"] = Says(JPEG, headers={"X-Robots-Tag": "otherbot: noai"})
     assert there.web().picture("http://a.example/x.jpg", tmp_path / "picture").bytes == len(JPEG)
@@ -411,9 +419,12 @@ def test_a_key_is_sent_and_shown_nowhere(there: FakeWeb):
             "http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"}
         )
     assert "s3cret" not in str(error.value)
+    there.pages["a.example/api?q=1&key=s3cret%2F"] = Says("moved", 302, {"Location": "http://b.example/p"})
     there.pages["b.example/p"] = Says("ok")
     answer = there.web().text("http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"})
+    assert answer.text == "ok"
     assert "s3cret" not in repr(answer)
+    assert there.asked("b.example") == ["/p"]  # another host is not told it
 
 
 @pytest.mark.parametrize("text", ["肖像", "é"])
