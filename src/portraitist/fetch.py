@@ -106,6 +106,7 @@ class Web:
         self.resolve = resolve
         self.paces: dict[str, float] = {}
         self.next_at: dict[str, float] = {}
+        self.closed_until: dict[str, float] = {}
         self.rules: dict[str, robots.Rules] = {}
         self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.lock = threading.Lock()
@@ -215,13 +216,17 @@ class Web:
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
+        """Sleep until it is our turn; who waits while the host asks to be left alone takes another turn after it."""
         host = parts.hostname or ""
         pace = max(self.params.seconds_per_host, self.paces.get(host, 0.0), delay_s)
-        with self.lock:
-            now = time.monotonic()
-            turn = max(now, self.next_at.get(host, 0.0))
-            self.next_at[host] = turn + pace
-        time.sleep(max(0.0, turn - now))
+        while True:
+            with self.lock:
+                now = time.monotonic()
+                turn = max(now, self.next_at.get(host, 0.0), self.closed_until.get(host, 0.0))
+                self.next_at[host] = turn + pace
+            time.sleep(max(0.0, turn - now))
+            if time.monotonic() >= self.closed_until.get(host, 0.0):
+                return
 
     def _asked_until_free(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], any_status: bool
@@ -244,9 +249,7 @@ class Web:
                 self._give_back(parts, connection, answer)
                 break
             self._give_back(parts, connection, answer)
-            with self.lock:
-                host = parts.hostname or ""
-                self.next_at[host] = max(self.next_at.get(host, 0.0), time.monotonic() + wait_s)
+            self.closed_until[parts.hostname or ""] = time.monotonic() + wait_s
             self._wait(parts, 0.0)
         told = "" if wait_s is None else f", and to be left alone for {wait_s:.0f} s"
         raise FetchError(Verdict.THROTTLED, f"status {status}{told}", wait_s)
