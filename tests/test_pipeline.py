@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "collect": {"sample": {"limit": 20, "shard_size": 8}, "folder": {"limit": 0, "shard_size": 8}},
     "clean": {"shard_size": 8},
-    "crop": {"size_px": 32, "shard_size": 8},
-    "mask": {"shard_size": 8},
-    "augment": {"per_person": 2, "shard_size": 8},
+    "crop": {"size_px": 32, "workers": 1, "shard_size": 8},
+    "mask": {"workers": 2, "shard_size": 8},
+    "augment": {"per_person": 2, "rooms": 4, "shard_size": 8},
     "generator": {"width": 4, "blocks": 1},
     "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
     "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1},
