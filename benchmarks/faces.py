@@ -43,6 +43,7 @@ SIDE = 256
 KINDS = ("solid", "gradient", "noise", "checks", "room")
 NEAR_PX = 2  # how far a found edge may lie from the true one, of 256
 EYES_OFF, SPAN_OFF, TILT_OFF = 0.08, 0.3, 12.0  # of the side; of the span; degrees: beyond them a crop is not right
+DISTINCT = 2000  # jittered pictures; more of them are these again, under other names
 THRESHOLDS = (64, 96, 127, 160, 192)
 
 
@@ -304,10 +305,11 @@ def scale(told: argparse.Namespace) -> None:
     (at / "profiles" / "sample.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     shutil.copy("params.yaml", at)
     rng, listed = np.random.default_rng(1), []
+    drawn = [jittered(number, packed, rng).members() for number in range(min(told.pictures, DISTINCT))]
     with ShardWriter(at / "clean", shard_size) as shards:
         for number in range(told.pictures):
             name = manifest.picture_id(str(number).encode())
-            shards.add(name, jittered(number, packed, rng).members())
+            shards.add(name, drawn[number % len(drawn)])
             listed.append({"id": name, "kind": ("selfies", "portraits")[number % 200 >= 100], "verdict": "kept"})
     manifest.write(listed, at / "clean" / "manifest.csv", ["id", "kind", "verdict"])
     rows = [*watched(at, "crop", "clean"), *watched(at, "mask", "crop")]

@@ -18,10 +18,12 @@ import pytest
 import yaml
 from drawn import encoded, selfie, smooth
 from PIL import Image
+from toys import checkpoint
 
 from portraitist import manifest
+from portraitist.avatar import Portraitist
 from portraitist.mask import overlap
-from portraitist.pictures import decode
+from portraitist.pictures import decode, encode
 from portraitist.shards import Shards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,6 +172,23 @@ def test_crop_counts_who_shows_a_face(made: Path):
 def test_mask_counts_who_is_person(made: Path):
     assert report(made, "mask") == {"selfies": {"kept": 6}, "portraits": {"kept": 6}}
     assert set(Shards(made / "data/mask")) == set(Shards(made / "data/crop"))
+
+
+def test_paint_crops_and_masks_a_users_selfie_to_the_bytes_that_the_stages_wrote(
+    made: Path, own: Path, pretrained: Path, tmp_path: Path
+):
+    portraitist = Portraitist.open(checkpoint(tmp_path / "model.pt"), pretrained)
+    crops, masks = Shards(made / "data/crop"), Shards(made / "data/mask")
+    compared = 0
+    for path in sorted((own / "selfies").rglob("*.jpg")):
+        name = manifest.picture_id(path.read_bytes())
+        if name in set(masks):
+            avatar = portraitist.paint(path)
+            stage_made = {ending: data for ending, data in crops.members(name).items() if ending != "truth.png"}
+            assert avatar.crop.square.members() == stage_made
+            assert encode(avatar.mask) == masks.read(name, "png")
+            compared += 1
+    assert compared >= 4
 
 
 def test_split_names_each_picture_once_and_finds_no_leak(made: Path):
