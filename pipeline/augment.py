@@ -71,7 +71,7 @@ def main(
     params: AugmentParams, masking: MaskParams, frame: CropParams, made: Made, pretrained: Path, dest: Path, shown: Path
 ) -> None:
     """Draw the recipes; compose what the metric `sensitivity` needs, with masks made as a user's selfie gets them."""
-    pictures, given, segmenter = Shards(made.crops), Shards(made.masks), Segmenter(pretrained)
+    pictures, given, segmenter = Shards(made.crops), Shards(made.masks), Segmenter(pretrained, masking.model)
     rows: list[list[Sheet]] = []
     with ShardWriter(dest, params.shard_size) as shards:
         for picture in tqdm(made.people("selfies", "test"), "augment", disable=None):
@@ -80,7 +80,7 @@ def main(
             row = []
             for name, colour in TEST_BACKGROUNDS.items():
                 put = compose(square.picture, mask, colour, params.light_wrap)
-                found = segment(Square(put, None, square.inside), segmenter, masking, frame)
+                found = segment(Square(put, None, square.inside), segmenter, frame)
                 members |= {f"{name}.png": encode(put), f"{name}.mask.png": encode(found)}
                 row.append(tile(put, name))
             shards.add(picture, members)

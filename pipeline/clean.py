@@ -23,12 +23,12 @@ COLUMNS = [*FOUND, "verdict", "reason", *MEASURED, "same_as", "relation"]
 
 def candidates(raw: dict[str, Shards], sieve: Sieve) -> list[dict[str, Any]]:
     """A row for each collected picture, by id; with its verdict, if nobody need look at it."""
-    frames = [manifest.kept(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items()]
-    frame = pd.concat(frames)
+    frame = pd.concat(manifest.kept(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items())
     frame["plain"] = [not raw[one.source].has(one.id, "truth.png") for one in frame.itertuples()]
-    found = manifest.rows(frame.sort_values(["id", "plain"], kind="stable"))  # of equal bytes first those with a mask
+    found = frame.sort_values(["id", "plain"], kind="stable")  # of equal bytes first those with an exact mask
     verdicts = sieve.before(found, lambda row: raw[row["source"]].read(row["id"], "bytes"))
-    return [{name: one[name] for name in FOUND} | verdict for one, verdict in zip(found, verdicts, strict=True)]
+    known = zip(*(found[name] for name in FOUND), strict=True)
+    return [dict(zip(FOUND, one, strict=True)) | verdict for one, verdict in zip(known, verdicts, strict=True)]
 
 
 def main(params: CleanParams, folder: Path, listed: Path, dest: Path, report: Path, collected: Path) -> None:

@@ -28,7 +28,7 @@ class Masker:
 
     def __init__(self, params: MaskParams, frame: CropParams, source: Path, pretrained: Path) -> None:
         self.params, self.frame = params, frame
-        self.crops, self.segmenter = Shards(source), Segmenter(pretrained)
+        self.crops, self.segmenter = Shards(source), Segmenter(pretrained, params.model)
 
     def __call__(self, face: Row) -> tuple[Row, dict[str, bytes], list[Sheet]]:
         """Where a truth is known, the row says how near the mask came to it."""

@@ -39,7 +39,7 @@ CROP = CropParams(
     workers=1,
     shard_size=4,
 )
-MASK = MaskParams(refine="grabcut", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
+MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
 SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, near_bits=6)
 STILL = AugmentParams(  # changes nothing
     seed=3,

@@ -8,14 +8,18 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn import CLEAN, changed, encoded, smooth
 from PIL import Image
 
+from pipeline.clean import main as stage
+from portraitist import manifest, sandbox
 from portraitist.blocklist import Blocklist
 from portraitist.clean import Cleaned
 from portraitist.pictures import decode
 from portraitist.sandbox import Limits, Message, Sandbox
+from portraitist.shards import ShardWriter
 from portraitist.sift import Sieve, asked, job, measured
 
 PARAMS = changed(CLEAN, min_side_px=32, min_sharpness={"selfies": 5, "portraits": 0}, max_aspect=2)
@@ -122,15 +126,15 @@ POLYGLOTS = {
 def test_a_hostile_file_costs_one_row_in_bounded_time_and_memory(name: str):
     make, verdicts = HOSTILE[name]
     good, bad = photo(), make()
-    with Sandbox("portraitist.sift:job", LIMITS, 1) as sandbox:
+    with Sandbox("portraitist.sift:job", LIMITS, 1) as children:
         told = [
             asked({"bytes": data}, "portraits", look, PARAMS) for data in (good, bad, good) for look in ("area", "all")
         ]
-        answers = list(sandbox.map(told))
+        answers = list(children.map(told))
         after = [answer.about for answer in answers[1::2]]
-        child = sandbox.idle.get()
+        child = children.idle.get()
         memory = Path(f"/proc/{child.process.pid}/status").read_text()
-        sandbox.idle.put(child)
+        children.idle.put(child)
     sieve = Sieve(Blocklist(), PARAMS)
     first, bad_row, again = (sieve.after(name, answer) for name, answer in zip("abc", answers[1::2], strict=True))
     assert first["verdict"] == "kept"
@@ -268,13 +272,13 @@ ROWS = [
 
 def before(*lines: str) -> list[str]:
     sieve = Sieve(Blocklist.of(lines), PARAMS)
-    verdicts = sieve.before(ROWS, lambda row: row["data"])
+    verdicts = sieve.before(pd.DataFrame(ROWS), lambda row: row["data"])
     return [str(verdict.get("verdict", "")) for verdict in verdicts]
 
 
 def test_bytes_that_came_before_are_a_duplicate_and_what_they_repeat_is_told():
     assert before() == ["", "duplicate", "", "duplicate"]
-    verdict = Sieve(Blocklist(), PARAMS).before(ROWS, lambda row: row["data"])[1]
+    verdict = Sieve(Blocklist(), PARAMS).before(pd.DataFrame(ROWS), lambda row: row["data"])[1]
     assert verdict == {"verdict": "duplicate", "same_as": "a1", "relation": "bytes"}
 
 
@@ -292,7 +296,7 @@ def test_what_is_blocked_is_not_even_opened(line: str, verdicts: list[str]):
 
 
 def test_a_row_says_which_line_of_the_list_it_met():
-    verdicts = Sieve(Blocklist.of(["subject:selfies/anna"]), PARAMS).before(ROWS, lambda row: row["data"])
+    verdicts = Sieve(Blocklist.of(["subject:selfies/anna"]), PARAMS).before(pd.DataFrame(ROWS), lambda row: row["data"])
     assert verdicts[0] == {"verdict": "blocklisted", "reason": "subject:selfies/anna"}
 
 
@@ -312,3 +316,53 @@ def test_a_look_that_is_blocked_goes_no_further_in_a_mirror_either():
 def test_one_that_its_child_died_of_is_too_costly():
     row = Sieve(Blocklist(), PARAMS).after("a", Message({"died": "stopped after 3 s"}, {}))
     assert row == {"verdict": "too_costly", "reason": "stopped after 3 s"}
+
+
+# --- the stage
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What collect leaves when every hostile file and every polyglot came in among a dozen good ones."""
+    raw = tmp_path_factory.mktemp("attacked") / "raw"
+    good = {f"good_{seed}": encoded(smooth(seed, 96, 128), "PNG") for seed in range(12)}
+    bad = {name: make() for name, (make, _) in HOSTILE.items()} | {name: make() for name, make in POLYGLOTS.items()}
+    rows = []
+    with ShardWriter(raw / "web", 7) as shards:
+        for number, (name, data) in enumerate(sorted((good | bad).items())):
+            shards.add(manifest.picture_id(data), {"bytes": data})
+            about = {"id": manifest.picture_id(data), "name": name, "verdict": "kept", "source": "web"}
+            rows.append(about | {"kind": manifest.KINDS[number % 2]})
+    manifest.write(rows, raw / "web" / "manifest.csv", ["id", "kind", "source", "name", "verdict", "url", "group"])
+    return raw
+
+
+def run(raw: Path, at: Path) -> dict[str, bytes]:
+    """All files of the stage, run here."""
+    at.mkdir()
+    params = changed(PARAMS, min_sharpness={"selfies": 0, "portraits": 0}, task_memory_mb=1024)
+    stage(params, raw, *(at / name for name in ("blocklist.txt", "clean", "clean.json", "collect.json")))
+    return {path.relative_to(at).as_posix(): path.read_bytes() for path in sorted(at.rglob("*")) if path.is_file()}
+
+
+def test_each_bad_file_costs_its_row_and_the_stage_ends_well_with_any_number_of_children(
+    attacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = {}
+    for children in (1, 3):
+        monkeypatch.setattr(sandbox, "cores", lambda children=children: children)
+        made[children] = run(attacked, tmp_path / str(children))
+    assert made[1] == made[3]
+    clean = manifest.read(tmp_path / "1" / "clean" / "manifest.csv").set_index("id")
+    verdicts = {
+        row["name"]: clean.loc[row["id"], "verdict"]
+        for row in manifest.rows(manifest.read(attacked / "web" / "manifest.csv"))
+    }
+    assert len(verdicts) == 12 + len(HOSTILE) + len(POLYGLOTS)
+    assert {verdict for name, verdict in verdicts.items() if name.startswith("good")} == {"kept"}
+    for name, (_, allowed) in HOSTILE.items():
+        assert verdicts[name] in allowed | {"blank"}
+    counts = json.loads(made[1]["clean.json"])
+    assert sum(counts["sources"]["web"].values()) == len(verdicts)
+    assert not any(b"SECRET" in data or b"<script>" in data for data in made[1].values())
+    assert not list(tmp_path.rglob("*.partial"))

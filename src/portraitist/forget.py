@@ -152,7 +152,8 @@ def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
 def _rewrite(folder: Path, frame: pd.DataFrame, hit: "pd.Series[bool]", gone: set[str]) -> None:
     shards = Shards(folder)
     per_shard = Counter(next(iter(members.values()))[0] for members in shards.places.values())
-    fresh, old = (folder.with_name(f".{folder.name}.{name}") for name in ("partial", "old"))
+    place = folder.parent.parent  # not beside it: every folder there is a source
+    fresh, old = (place / f".{folder.name}.{name}.partial" for name in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     with ShardWriter(fresh, max(per_shard.values(), default=1)) as writer:

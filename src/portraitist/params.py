@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MaskModel = Literal["refined", "selfie", "u2net_human_seg"]
 S = TypeVar("S", bound="Section")
 
 
@@ -124,7 +125,7 @@ class CropParams(Section):
 class MaskParams(Section):
     """How the person is told from the background."""
 
-    refine: Literal["grabcut", "none"]
+    model: MaskModel  # the last one is downloaded
     min_person: Share  # of the crop; less is refused
     max_person: Share
     workers: Count  # processes; no result depends on it

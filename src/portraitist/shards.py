@@ -7,6 +7,7 @@ handles such a folder in a sixteenth of the time that it needs for single files.
 import csv
 import io
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,8 +82,12 @@ class Shards:
         self.places: dict[str, dict[str, tuple[str, int, int]]] = {}
         with (folder / INDEX).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                place = (row["shard"], int(row["offset"]), int(row["size"]))
-                self.places.setdefault(row["id"], {})[row["ending"]] = place
+                place = (
+                    sys.intern(row["shard"]),
+                    int(row["offset"]),
+                    int(row["size"]),
+                )  # one string for a shard's rows
+                self.places.setdefault(row["id"], {})[sys.intern(row["ending"])] = place
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)

@@ -6,10 +6,11 @@ costs one row.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from portraitist.blocklist import Blocklist
@@ -41,7 +42,7 @@ def measured(cleaned: Cleaned) -> Measures:
     size = MEASURED_PX, max(4, round(height * MEASURED_PX / width))
     how = BOX if width > MEASURED_PX else Image.Resampling.BILINEAR
     grey = np.asarray(cleaned.grey().resize(size, how), np.float32)
-    colours = np.asarray(Image.fromarray(cleaned.picture).resize(size, how), np.int16)
+    red, green, blue = (np.asarray(one) for one in Image.fromarray(cleaned.picture).resize(size, how).split())
     shown = np.ones(grey.shape, bool)
     if cleaned.alpha is not None:
         shown = np.asarray(Image.fromarray(cleaned.alpha).resize(size, how)) > 127
@@ -52,8 +53,8 @@ def measured(cleaned: Cleaned) -> Measures:
     shares = np.bincount(grey[shown].astype(np.uint8)) / shown.sum()
     shares = shares[shares > 0]
     entropy = float(-(shares * np.log2(shares)).sum())
-    spread = float(np.ptp(colours, axis=2)[shown].mean())
-    return Measures(round(float(laplacian.var()), 2), round(abs(entropy), 3), round(spread, 2))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return Measures(round(float(laplacian.var()), 2), round(abs(entropy), 3), round(float(spread[shown].mean()), 2))
 
 
 def judged(width: int, height: int, measures: Measures, kind: Kind, params: CleanParams) -> None:
@@ -117,27 +118,28 @@ class Sieve:
         self.blocked = blocked
         self.seen = Seen(params.same_within_bits, params.same_correlation)
 
-    def before(self, rows: Sequence[Mapping[str, str]], bytes_of: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
+    def before(self, frame: pd.DataFrame, bytes_of: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
         """For each row of the sources' manifests: the verdict, if it is blocked or its bytes came before; else nothing.
 
         Bytes that are blocked in one place are blocked in all.
         """
         blocked: dict[str, str] = {}
-        for row in rows:
+        for values in frame.itertuples(index=False):
+            row = dict(zip(frame.columns, values, strict=True))
             urls = [row[name] for name in ADDRESSES if row.get(name)]
             why = self.blocked.why(urls, hashlib.sha256(bytes_of(row)).hexdigest(), group=row["group"])
             if why:
                 blocked.setdefault(row["id"], why)
         came: set[str] = set()
         verdicts: list[Row] = []
-        for row in rows:
-            if row["id"] in blocked:
-                verdicts.append({"verdict": Verdict.BLOCKLISTED.value, "reason": blocked[row["id"]]})
-            elif row["id"] in came:
-                verdicts.append({"verdict": Verdict.DUPLICATE.value, "same_as": row["id"], "relation": "bytes"})
+        for picture in frame["id"]:
+            if picture in blocked:
+                verdicts.append({"verdict": Verdict.BLOCKLISTED.value, "reason": blocked[picture]})
+            elif picture in came:
+                verdicts.append({"verdict": Verdict.DUPLICATE.value, "same_as": picture, "relation": "bytes"})
             else:
                 verdicts.append({})
-                came.add(row["id"])
+                came.add(picture)
         return verdicts
 
     def after(self, picture: str, answer: Message) -> Row:
