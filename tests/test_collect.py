@@ -203,6 +203,20 @@ def test_a_refusal_in_the_middle_is_an_error_and_what_was_fetched_stays_for_the_
     assert Counter(there.asked()) == {"/0": 1, "/1": 1, "/2": 1}
 
 
+def test_after_a_refusal_nothing_more_is_asked_for(there: FakeWeb, tmp_path: Path):
+    there.pages["a.example"] = lambda _: time.sleep(0.3) or Says(PICTURES[0])
+
+    def refusing(params: CollectParams, ask: Spool) -> Iterator[Candidate]:
+        yield from (Candidate("portraits", url=f"http://a.example/slow/{number}") for number in range(4))
+        raise SourceError("a captcha")
+
+    source = ModuleType("refusing")
+    source.candidates = refusing
+    with pytest.raises(SourceError, match="a captcha"):
+        collected(source, there.web(connections=1), tmp_path)
+    assert len(there.asked()) <= 2
+
+
 def test_a_fault_that_may_pass_is_tried_again_by_the_next_run_and_another_is_not(there: FakeWeb, tmp_path: Path):
     cut = Says(PICTURES[0][:-30])
     for _ in range(2):

@@ -1,12 +1,14 @@
 """The guarded download against a web on loopback: what is saved, what is refused, what is asked."""
 
 import hashlib
+import itertools
 import socket
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,14 @@ def test_what_is_no_whole_picture_is_not_saved(there: FakeWeb, tmp_path: Path, s
     assert told in str(error)
 
 
+def test_a_site_that_says_nothing_is_not_waited_for_longer_than_the_whole_may_take(there: FakeWeb, tmp_path: Path):
+    there.pages["a.example/x.jpg"] = lambda _: time.sleep(3) or Says(JPEG)
+    began = time.monotonic()
+    error = refused(there.web(deadline_s=0.5), "http://a.example/x.jpg", tmp_path / "picture")
+    assert error.verdict is Verdict.TOO_SLOW
+    assert time.monotonic() - began < 2.5
+
+
 def test_another_programs_opt_out_is_not_ours(there: FakeWeb, tmp_path: Path):
     there.pages["a.example/x.jpg"] = Says(JPEG, headers={"X-Robots-Tag": "otherbot: noai"})
     assert there.web().picture("http://a.example/x.jpg", tmp_path / "picture").bytes == len(JPEG)
@@ -129,6 +139,25 @@ def test_a_site_that_is_busy_is_asked_again_when_it_said(there: FakeWeb, tmp_pat
     assert web.picture("http://a.example/x.jpg", tmp_path / "picture").bytes == len(JPEG)
     assert time.monotonic() - began >= 1
     assert len(there.log) == 2
+
+
+def test_who_waits_for_a_turn_waits_out_a_retry_after_too(there: FakeWeb, tmp_path: Path):
+    times: list[float] = []
+
+    def says(_: str) -> Says:
+        times.append(time.monotonic())
+        return Says(b"", 429, {"Retry-After": "1"}) if len(times) == 1 else Says(JPEG)
+
+    there.pages["a.example"] = says
+    web = there.web(respect_robots=False, seconds_per_host=0.4)
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            pool.submit(web.picture, "http://a.example/x.jpg", tmp_path / f"{number}")
+    assert len(times) == 4
+    assert times[1] - times[0] >= 1
+    assert (
+        min(after - before for before, after in itertools.pairwise(times)) >= 0.2
+    )  # half the pace: the machine may be busy
 
 
 def test_a_redirect_is_followed_and_counted(there: FakeWeb, tmp_path: Path):
@@ -411,9 +440,12 @@ def test_a_key_is_sent_and_shown_nowhere(there: FakeWeb):
             "http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"}
         )
     assert "s3cret" not in str(error.value)
+    there.pages["a.example/api?q=1&key=s3cret%2F"] = Says("moved", 302, {"Location": "http://b.example/p"})
     there.pages["b.example/p"] = Says("ok")
     answer = there.web().text("http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"})
+    assert answer.text == "ok"
     assert "s3cret" not in repr(answer)
+    assert there.asked("b.example") == ["/p"]  # another host is not told it
 
 
 @pytest.mark.parametrize("text", ["肖像", "é"])

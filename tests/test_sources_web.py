@@ -240,6 +240,19 @@ def test_google_gives_every_address_of_a_page_that_the_user_saved(there: FakeWeb
     assert there.log == []
 
 
+def test_google_gives_the_addresses_of_the_results_links_too(there: FakeWeb, tmp_path: Path):
+    (tmp_path / "google").mkdir()
+    links = "".join(
+        f'<a href="https://www.google.com/imgres?q=x&amp;imgurl=https%3A%2F%2Fshop.example%2F{n}.jpg%3Fa&amp;w=9">'
+        for n in (1, 2, 1)
+    )
+    links += '<noscript>/httpservice/retry/enablejs</noscript>/imgres?imgurl=http%3A%2F%2F[ ["https://x\\q",1,1]'
+    (tmp_path / "google" / "results.html").write_text(links, encoding="utf-8")
+    assert [one.url for one in found("google", there, tmp_path)] == [
+        "https://shop.example/1.jpg?a", "https://shop.example/2.jpg?a"
+    ]  # fmt: skip
+
+
 GOOGLE_REFUSES = {
     "javascript": (
         Says('<meta content="0;url=/httpservice/retry/enablejs?sei=x">'),

@@ -106,6 +106,7 @@ class Web:
         self.resolve = resolve
         self.paces: dict[str, float] = {}
         self.next_at: dict[str, float] = {}
+        self.closed_until: dict[str, float] = {}
         self.rules: dict[str, robots.Rules] = {}
         self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.lock = threading.Lock()
@@ -215,13 +216,17 @@ class Web:
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
+        """Sleep until it is our turn; who waits while the host asks to be left alone takes another turn after it."""
         host = parts.hostname or ""
         pace = max(self.params.seconds_per_host, self.paces.get(host, 0.0), delay_s)
-        with self.lock:
-            now = time.monotonic()
-            turn = max(now, self.next_at.get(host, 0.0))
-            self.next_at[host] = turn + pace
-        time.sleep(max(0.0, turn - now))
+        while True:
+            with self.lock:
+                now = time.monotonic()
+                turn = max(now, self.next_at.get(host, 0.0), self.closed_until.get(host, 0.0))
+                self.next_at[host] = turn + pace
+            time.sleep(max(0.0, turn - now))
+            if time.monotonic() >= self.closed_until.get(host, 0.0):
+                return
 
     def _asked_until_free(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], any_status: bool
@@ -230,7 +235,7 @@ class Web:
         wait_s, status = None, 0
         for attempt in range(1, TRIES + 1):
             try:
-                connection, answer = self._asked(parts, headers, secret)
+                connection, answer = self._asked(parts, headers, secret, fresh=attempt > 1)
             except (OSError, http.client.HTTPException) as error:
                 if attempt == TRIES:
                     raise FetchError(Verdict.NETWORK_ERROR, f"{type(error).__name__}: {error}") from error
@@ -244,15 +249,13 @@ class Web:
                 self._give_back(parts, connection, answer)
                 break
             self._give_back(parts, connection, answer)
-            with self.lock:
-                host = parts.hostname or ""
-                self.next_at[host] = max(self.next_at.get(host, 0.0), time.monotonic() + wait_s)
+            self.closed_until[parts.hostname or ""] = time.monotonic() + wait_s
             self._wait(parts, 0.0)
         told = "" if wait_s is None else f", and to be left alone for {wait_s:.0f} s"
         raise FetchError(Verdict.THROTTLED, f"status {status}{told}", wait_s)
 
     def _asked(
-        self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str]
+        self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], fresh: bool
     ) -> tuple[Connection, http.client.HTTPResponse]:
         told = {
             "User-Agent": f"{AGENT}/1 (+{self.params.contact})",
@@ -260,31 +263,21 @@ class Web:
         } | headers
         query = parts.query + ("&" if parts.query and secret else "") + urlencode(secret)
         path = _plain(parts.path or "/") + (f"?{_plain(query)}" if query else "")
-        connection = self._taken(parts)
-        while True:
-            used = connection.sock is not None
-            try:
-                if not used:
-                    connection.connect()
-                connection.sock.end = time.monotonic() + self.params.deadline_s
-                connection.request("GET", path, headers=told)
-                return connection, connection.getresponse()
-            except (ConnectionError, http.client.BadStatusLine):
-                connection.close()
-                if not used:
-                    raise
-                connection = self._new(parts)  # the host had closed it meanwhile
-            except BaseException:
-                connection.close()
-                raise
-
-    def _new(self, parts: SplitResult) -> Connection:
-        return Connection(parts, self.allow, self.resolve)
+        connection = Connection(parts, self.allow, self.resolve) if fresh else self._taken(parts)
+        try:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.end = time.monotonic() + self.params.deadline_s
+            connection.request("GET", path, headers=told)
+            return connection, connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
 
     def _taken(self, parts: SplitResult) -> Connection:
         with self.lock:
             idle = self.idle[parts.scheme, parts.hostname or "", parts.port]
-            return idle.pop() if idle else self._new(parts)
+            return idle.pop() if idle else Connection(parts, self.allow, self.resolve)
 
     def _give_back(self, parts: SplitResult, connection: Connection, answer: http.client.HTTPResponse) -> None:
         """Keep the connection for the next request, if its answer was read to the end."""

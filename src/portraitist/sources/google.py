@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from icrawler.builtin.google import GoogleFeeder
 
@@ -14,8 +14,9 @@ from portraitist.spool import Spool
 
 HOST = "www.google.com"
 SECONDS = 3.0
-RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",(\d+),(\d+)\]')  # [address, height, width]
-OWN = ("gstatic.com", "google.com", "googleusercontent.com")  # Google's thumbnails and buttons
+RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",\d+,\d+\]')  # [address, height, width]
+LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # what a result links to
+OWN = (".gstatic.com", ".google.com", ".googleusercontent.com")  # Google's thumbnails and buttons
 
 
 def candidates(params: SearchParams, ask: Spool) -> Iterator[Candidate]:
@@ -33,18 +34,25 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
     Raises:
         BlockedError: It is none.
     """
-    if "/httpservice/retry/enablejs" in text:
+    told = [*map(_unescaped, RESULT.findall(text)), *(unquote(address) for address in LINK.findall(text))]
+    urls = [url for url in dict.fromkeys(told) if _is_of_others(url)]
+    if not urls and "/httpservice/retry/enablejs" in text:
         raise BlockedError("it answers only to a browser with JavaScript")
-    addresses = [json.loads(f'"{match[1]}"', strict=False) for match in RESULT.finditer(text) if _is_text(match[1])]
-    urls = [url for url in addresses if not (urlsplit(url).hostname or "").endswith(OWN)]
     if not urls:
         raise BlockedError("no result is recognised in its page")
     yield from (Candidate(params.kind, url=url, query=query) for url in urls)
 
 
-def _is_text(escaped: str) -> bool:
+def _unescaped(address: str) -> str:
     try:
-        urlsplit(json.loads(f'"{escaped}"', strict=False))
+        return str(json.loads(f'"{address}"', strict=False))
+    except ValueError:
+        return ""
+
+
+def _is_of_others(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    return True
+    return bool(host) and not f".{host}".endswith(OWN)
