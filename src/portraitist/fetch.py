@@ -187,7 +187,7 @@ class Web:
                 place = answer.headers.get("Location")
                 if answer.status in REDIRECTS and place:
                     _capped(answer, CHUNK, strict=False)
-                    url, secret = urljoin(url, place), None  # what is secret is meant for the first host only
+                    url, secret = _joined(url, place), None  # what is secret is meant for the first host only
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
                 if not any_status and answer.status != 200:
@@ -388,6 +388,13 @@ def _retry_after_s(answer: http.client.HTTPResponse) -> float | None:
         return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def _joined(url: str, place: str) -> str:
+    try:
+        return urljoin(url, place)
+    except ValueError as error:
+        raise FetchError(Verdict.REFUSED_ADDRESS, f"redirected to no address: {error}") from None
 
 
 def _plain(part: str) -> str:
