@@ -25,6 +25,10 @@ def task(message: Message) -> Message:
     if what == "spin":
         while True:
             pass
+    if what == "work":
+        end = time.process_time() + message.about["s"]
+        while time.process_time() < end:
+            pass
     if what == "eat":
         try:
             np.ones(message.about["mb"] * 2**20, np.uint8)
@@ -46,7 +50,7 @@ def _children_find_this_file(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
 
 
-def sandbox(workers=2, *, memory_mb=1024, cpu_s=30, wall_s=30.0):
+def sandbox(workers=2, *, memory_mb=1024, cpu_s=30, wall_s=300.0):
     return Sandbox("test_sandbox:task", Limits(memory_mb, cpu_s, wall_s), workers)
 
 
@@ -88,7 +92,9 @@ def test_who_sleeps_or_spins_is_stopped():
 
 def test_processor_time_is_counted_for_each_task_anew():
     with sandbox(1, cpu_s=1) as children:
+        worked = list(children.map(asked(*["work"] * 4, s=0.9)))
         spun = list(children.map(asked("spin", "", "spin")))
+    assert len({answer.about["pid"] for answer in worked}) == 1  # 3.6 s in all, and none of them too much
     assert [answer.about.get("died") for answer in spun] == [
         "it took more processor time than allowed",
         None,
