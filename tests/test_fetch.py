@@ -17,7 +17,7 @@ from drawn import encoded, smooth
 from fakeweb import FETCH, FakeWeb, Says, fake_web
 
 from portraitist import guard
-from portraitist.fetch import Web, decoded, sniffed
+from portraitist.fetch import IDLE, Web, decoded, sniffed
 from portraitist.guard import FetchError, NobodyError, is_public
 from portraitist.manifest import Verdict
 
@@ -436,6 +436,16 @@ def test_connections_are_used_again_and_one_that_was_closed_is_made_anew(there: 
         idle[0].sock.sock.shutdown(socket.SHUT_RDWR)
     web.picture("http://a.example/x.jpg", tmp_path / "again")
     assert len(made) == 2
+
+
+def test_no_more_connections_are_kept_than_a_process_may_have_open(there: FakeWeb, tmp_path: Path):
+    web = there.web(respect_robots=False)
+    for number in range(IDLE + 9):
+        there.pages[f"h{number}.example"] = Says(JPEG)
+        web.picture(f"http://h{number}.example/x.jpg", tmp_path / "picture")
+    assert sum(map(len, web.idle.values())) == IDLE
+    assert ("http", "h8.example", None) not in web.idle
+    assert ("http", "h9.example", None) in web.idle
 
 
 # --- pages
