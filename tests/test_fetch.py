@@ -17,7 +17,7 @@ from drawn import encoded, smooth
 from fakeweb import FETCH, FakeWeb, Says, fake_web
 
 from portraitist import guard
-from portraitist.fetch import Web, decoded, sniffed
+from portraitist.fetch import IDLE, Web, decoded, sniffed
 from portraitist.guard import FetchError, NobodyError, is_public
 from portraitist.manifest import Verdict
 
@@ -166,6 +166,28 @@ def test_a_redirect_is_followed_and_counted(there: FakeWeb, tmp_path: Path):
     there.pages["b.example/x%20y.jpg"] = Says(JPEG)
     saved = there.web().picture("http://a.example/1", tmp_path / "picture")
     assert (saved.hops, saved.final_url) == (2, "http://b.example/x%20y.jpg")
+
+
+NASTY = [
+    "http://[", "http://[::1", "http://a.example:99999/", "http://a b.example/", "http://\x00.example/", "http://xn--.example/",
+    "http://" + "a" * 300 + ".example/", "http://..example/", "http://a.example\\@127.0.0.1/", "http://%31%32%37.0.0.1/",
+    "http://①②⑦.0.0.1/", "http://127。0。0。1/", "http:a", "http://", "javascript:1", "HTTP://[::ffff:127.0.0.1%25lo]/",
+    "http://a.example/\udcff", "", " ", "http://\u202e.example/", "http://user@127.0.0.1/", "https://:443/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NASTY)
+def test_an_address_of_any_shape_is_a_picture_or_a_verdict(there: FakeWeb, tmp_path: Path, url: str):
+    def resolve(name: str, port: int, **how: object) -> list:
+        assert name.encode("idna")  # as the system's look-up does
+        return socket.getaddrinfo(name, port, **how) if "127" in name or "①" in name else []
+
+    with Web(FETCH, resolve=resolve) as web:
+        refused(web, url, tmp_path / "picture")
+        assert "\udcff" not in url or refused(web, url, tmp_path / "picture").verdict is Verdict.REFUSED_ADDRESS
+    there.pages["a.example/1"] = Says("moved", 302, {"Location": ascii(url)[1:-1]})
+    with Web(FETCH, allow=there.allow, resolve=there.resolve) as web:
+        refused(web, "http://a.example/1", tmp_path / "picture")
 
 
 def test_signs_that_an_address_may_not_hold_are_quoted_once(there: FakeWeb, tmp_path: Path):
@@ -414,6 +436,16 @@ def test_connections_are_used_again_and_one_that_was_closed_is_made_anew(there: 
         idle[0].sock.sock.shutdown(socket.SHUT_RDWR)
     web.picture("http://a.example/x.jpg", tmp_path / "again")
     assert len(made) == 2
+
+
+def test_no_more_connections_are_kept_than_a_process_may_have_open(there: FakeWeb, tmp_path: Path):
+    web = there.web(respect_robots=False)
+    for number in range(IDLE + 9):
+        there.pages[f"h{number}.example"] = Says(JPEG)
+        web.picture(f"http://h{number}.example/x.jpg", tmp_path / "picture")
+    assert sum(map(len, web.idle.values())) == IDLE
+    assert ("http", "h8.example", None) not in web.idle
+    assert ("http", "h9.example", None) in web.idle
 
 
 # --- pages

@@ -11,7 +11,7 @@ from fakeweb import FETCH
 
 from portraitist.fetch import Web
 from portraitist.params import CelebaParams, CollectParams
-from portraitist.sources import Candidate, SourceError, celeba, names, plain, source
+from portraitist.sources import Candidate, SourceError, celeba, link, names, plain, source
 from portraitist.spool import Spool
 
 
@@ -98,6 +98,17 @@ def test_strangers_words_become_one_plain_line():
     assert plain("<b>Anna</b>\n\u202e& <script>x</script>\x1b[1m") == "Anna & x [1m"
     assert plain("=HYPERLINK(1)") == "HYPERLINK(1)"
     assert len(plain("x" * 999)) == 300
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("//a.example/x ", "https://a.example/x"), ("http://a.example/a b/画", "http://a.example/a b/画"),
+        ("http://a.example/\ud800", ""), ("http://a.example/\n\x00", ""), ("x" * 5000, ""), (5, ""), (None, ""),
+    ],
+)  # fmt: skip
+def test_strangers_addresses_are_one_printable_line(told: object, address: str):
+    assert link({"url": [told]}, "url", 0) == address
 
 
 # --- identification photos

@@ -294,6 +294,7 @@ def test_a_har_is_read_for_the_engines_answers_only(there: FakeWeb, tmp_path: Pa
     text = har(
         ("https://image.baidu.com/search/acjson?pn=0", baidu_page([baidu_row(0)])),
         ("https://ads.example/acjson", baidu_page([baidu_row(1)])),
+        ("http://[", "no address"),
     )
     (tmp_path / "baidu" / "saved.har").write_text(text, encoding="utf-8")
     assert [one.url for one in found("baidu", there, tmp_path)] == ["http://shop.example/pic/0.jpg"]

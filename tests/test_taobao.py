@@ -223,6 +223,17 @@ def test_where_the_original_is_gone_the_copy_is_taken(there: FakeWeb, tmp_path: 
     assert list(frame["url"]) == [f"{CDN}/1.jpg", f"{CDN}/2.jpg"]
 
 
+def test_a_collage_that_was_fetched_is_cut_too(there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "list.csv").write_text(f"url\n{CDN}/1.jpg\n", encoding="utf-8")
+    there.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(collage(1))
+    frame = collected(there, tmp_path, monkeypatch)
+    assert list(frame["verdict"]) == ["split", "kept", "kept"]
+    assert set(frame["url"]) == {f"{CDN}/1.jpg"}
+    times = manifest.read(tmp_path / "out" / "fetched.csv")
+    assert list(times["id"]) == list(frame["id"])[:1]
+
+
 def test_pictures_that_were_saved_are_taken_and_a_folder_is_a_group(
     there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -178,7 +178,7 @@ def _judged(
     if pieces:
         yield Collected(about | {"verdict": Verdict.SPLIT.value, "pair": picture}, when=brought.when)
         done: Future[Brought] = Future()
-        done.set_result(Brought(when=brought.when))
+        done.set_result(Brought())
         for piece in pieces:
             yield from _judged(name, source, params, piece, done, seen, blocklist)
         return

@@ -33,12 +33,14 @@ MAX_TEXT_BYTES = 5 << 20
 MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, 2.5 asks for at least as much
 PATIENCE_S = 60.0  # a Retry-After that is longer is told, not waited for
 TRIES = 3
-IDLE_PER_HOST = 32
+IDLE = 128  # connections that wait for another request, of all hosts
 CHUNK = 64 << 10
 TAIL = 64 << 10  # where a picture's end is looked for: some cameras write on after it
 OPT_OUTS = {"noai", "noimageai"}
 REDIRECTS = {301, 302, 303, 307, 308}
 BUSY = {429, 503}
+
+Host = tuple[str, str, int | None]  # scheme, name, port
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Web:
         self.rules: dict[str, robots.Rules] = {}
         self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.lock = threading.Lock()
-        self.idle: dict[tuple[str, str, int | None], deque[Connection]] = defaultdict(deque)
+        self.idle: dict[Host, deque[Connection]] = defaultdict(deque)
 
     def __enter__(self) -> "Web":
         return self
@@ -187,7 +189,7 @@ class Web:
                 place = answer.headers.get("Location")
                 if answer.status in REDIRECTS and place:
                     _capped(answer, CHUNK, strict=False)
-                    url, secret = urljoin(url, place), None  # what is secret is meant for the first host only
+                    url, secret = _joined(url, place), None  # what is secret is meant for the first host only
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
                 if not any_status and answer.status != 200:
@@ -275,19 +277,26 @@ class Web:
             raise
 
     def _taken(self, parts: SplitResult) -> Connection:
+        key = (parts.scheme, parts.hostname or "", parts.port)
         with self.lock:
-            idle = self.idle[parts.scheme, parts.hostname or "", parts.port]
-            return idle.pop() if idle else Connection(parts, self.allow, self.resolve)
+            return self._popped(key) if key in self.idle else Connection(parts, self.allow, self.resolve)
+
+    def _popped(self, key: Host) -> Connection:
+        connection = self.idle[key].popleft()
+        if not self.idle[key]:
+            del self.idle[key]
+        return connection
 
     def _give_back(self, parts: SplitResult, connection: Connection, answer: http.client.HTTPResponse) -> None:
-        """Keep the connection for the next request, if its answer was read to the end."""
+        """Keep the connection for the next request, if its answer was read to its end; of too many, close one."""
         read = answer.isclosed() or answer.length == 0
         answer.close()
-        with self.lock:
-            idle = self.idle[parts.scheme, parts.hostname or "", parts.port]
-            if read and connection.sock and len(idle) < IDLE_PER_HOST:
-                idle.append(connection)
-                return
+        if read and connection.sock:
+            with self.lock:
+                self.idle[parts.scheme, parts.hostname or "", parts.port].append(connection)
+                if sum(map(len, self.idle.values())) <= IDLE:
+                    return
+                connection = self._popped(next(iter(self.idle)))
         connection.close()
 
     def _rules(self, parts: SplitResult) -> robots.Rules:
@@ -388,6 +397,13 @@ def _retry_after_s(answer: http.client.HTTPResponse) -> float | None:
         return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def _joined(url: str, place: str) -> str:
+    try:
+        return urljoin(url, place)
+    except ValueError as error:
+        raise FetchError(Verdict.REFUSED_ADDRESS, f"redirected to no address: {error}") from None
 
 
 def _plain(part: str) -> str:

@@ -57,6 +57,7 @@ def checked(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
         FetchError: It is another.
     """
     try:
+        url.encode()  # half a character cannot be sent
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:

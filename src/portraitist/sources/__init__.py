@@ -177,7 +177,7 @@ def words(content: Any, *keys: str | int) -> str:
 def link(content: Any, *keys: str | int) -> str:
     """The address at a path in strangers' JSON; "" if there is none."""
     found = field(content, *keys)
-    if not isinstance(found, str) or len(found) > MAX_ADDRESS or any(ord(char) < 32 for char in found.strip()):
+    if not isinstance(found, str) or len(found) > MAX_ADDRESS or not found.strip().isprintable():
         return ""
     found = found.strip()
     return f"https:{found}" if found.startswith("//") else found

@@ -85,8 +85,15 @@ def _of_har(path: Path) -> Iterator[Saved]:
     for entry in items(content, "log", "entries"):
         url, answer = field(entry, "request", "url"), field(entry, "response", "content")
         text = field(answer, "text")
-        if isinstance(url, str) and isinstance(text, str) and text:
+        if isinstance(url, str) and _has_host(url) and isinstance(text, str) and text:
             yield Saved(path, url, _bytes(text, field(answer, "encoding")))
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 def _bytes(text: str, encoding: Any) -> bytes:

@@ -55,4 +55,4 @@ def _is_of_others(url: str) -> bool:
         host = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    return bool(host) and not f".{host}".endswith(OWN)
+    return bool(host) and url.isprintable() and not f".{host}".endswith(OWN)
