@@ -23,8 +23,8 @@ SELFIE_SIDE = 256
 SELFIE_OUTPUT = "activation_10"
 REFINER = "person_refiner.onnx"
 REFINED_SIDE = 256
-# The refiner's chances from which on there is nothing, and all, of a person: a person is opaque, and its edge soft. Their
-# middle, .4, is where painted portraits are cut best (docs/faces.md).
+# The refiner's chances from which on there is nothing, and all, of a person: a person is opaque, and its edge soft.
+# Their middle, .4, is where painted portraits are cut best (docs/faces.md).
 NOBODY, SOMEBODY = 0.1, 0.7
 DOWNLOADED = "u2net_human_seg"
 DOWNLOADED_SIDE = 320
