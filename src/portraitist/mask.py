@@ -67,7 +67,8 @@ class _Refined:
     def __call__(self, picture: Picture) -> SquarePlane:
         self.net.setInput(folded(_sized(picture, REFINED_SIDE), self.selfie(picture)))
         logits = self.net.forward().reshape(2, 2, REFINED_SIDE // 2, REFINED_SIDE // 2)
-        chance = 1 / (1 + np.exp(-logits.transpose(2, 0, 3, 1).reshape(REFINED_SIDE, REFINED_SIDE)))
+        unfolded = logits.transpose(2, 0, 3, 1).reshape(REFINED_SIDE, REFINED_SIDE)
+        chance = 1 / (1 + np.exp(-unfolded.clip(-30, 30)))
         return _bytes((chance - NOBODY) / (SOMEBODY - NOBODY))
 
 
