@@ -251,7 +251,7 @@ def params(at: Path, **sections: dict[str, Any]) -> None:
 
 
 def test_worker_processes_change_no_byte(made: Path, pretrained: Path, tmp_path: Path):
-    at = checkout(tmp_path / "two", pretrained, selfies=tmp_path, portraits=tmp_path)
+    at = checkout(tmp_path / "two", pretrained, tmp_path)
     params(at, crop={"workers": 2}, mask={"workers": 2})
     shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (at / "data" / "clean").symlink_to(made / "data" / "clean")
@@ -272,8 +272,7 @@ def test_each_large_face_goes_its_own_way_and_stays_with_its_picture(pretrained:
     pair[:, :256], pair[:, 256:] = selfie(sample, 10), selfie(sample, 8)
     (tmp_path / "selfies" / "pair.png").write_bytes(encoded(pair, "PNG"))
     shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
-    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
-    at = checkout(tmp_path / "each", pretrained, **folders, folder=9)
+    at = checkout(tmp_path / "each", pretrained, tmp_path, folder=9)
     params(at, crop={"faces": "each"})
     for name in DATA[:-1]:
         stage(at, name)
@@ -322,8 +321,9 @@ def test_every_odd_picture_gets_a_verdict_and_none_is_dropped(pretrained: Path, 
     for name, data in pictures.items():
         (tmp_path / "selfies" / f"{name}.png").write_bytes(data)
     shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
-    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
-    at = checkout(tmp_path / "odd", pretrained, **folders, folder=99)
+    at = checkout(tmp_path / "odd", pretrained, tmp_path, folder=99)
+    anything = {"max_aspect": 9.0, "min_entropy_bits": 0.0, "min_sharpness": {"selfies": 0.0, "portraits": 0.0}}
+    params(at, clean=anything)  # the later stages are to see them
     for name in DATA[:5]:
         stage(at, name)
     frames = [manifest.read(at / f"data/{name}/manifest.csv").set_index("id") for name in ("clean", "crop", "mask")]
