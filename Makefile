@@ -30,9 +30,9 @@ $(VENV)/ready: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pipeline,dev]" -c requirements.lock
 	@touch $@
 
-$(VENV)/pretrained/NOTICE: src/portraitist/weights.py | $(VENV)/ready
+$(VENV)/pretrained/NOTICE: src/portraitist/weights.py data/refiner/person_refiner.onnx | $(VENV)/ready
 	rm -rf $(VENV)/pretrained
-	python -m pipeline.weights $(VENV)/pretrained
+	python -m pipeline.weights data/refiner/person_refiner.onnx refined $(VENV)/pretrained
 
 clean:
 	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

@@ -1,6 +1,6 @@
 """How fast stage clean is on two cores beside one, and how much memory it takes for few and for many pictures.
 
-    python benchmarks/clean.py speed     500 JPEG files of 480 x 600 pixels; one core and two, in turn, three times
+    python benchmarks/clean.py speed     300 JPEG files of 480 x 600 pixels; one core and two, in turn, three times
     python benchmarks/clean.py memory    1000 and 20000 JPEG files of 128 x 160 pixels
 
 Prints a table in Markdown. Each run is a process of its own that does what `dvc repro clean` does.
@@ -105,7 +105,7 @@ def run(raw: Path, cores: set[int]) -> dict[str, float]:
 
 def speed(place: Path) -> None:
     """One core against two, in turn."""
-    count = 500
+    count = 300
     size = collected(place / "raw" / "web", count, 480, 600)
     first, second = sorted(CORES)[:2]
     print(f"{count} JPEG files of 480 x 600 pixels, {size / 1000:.0f} kB each; load {os.getloadavg()[0]:.1f}\n")

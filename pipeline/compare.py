@@ -1,27 +1,47 @@
-"""Stage compare: metrics/models/* -> metrics/. One table of all methods, and the contact sheet that people look at."""
+"""Stage compare: metrics/models/* -> metrics/. One table of all methods, and the sheet and report for people."""
 
 import json
 import sys
 from pathlib import Path
 
-from portraitist.compare import contact_sheet, table
+import pandas as pd
+
+from portraitist import compare, page
+from portraitist.judgements import answers
 from portraitist.pictures import jpeg
+from portraitist.win_rates import win_rates
 
 
-def main(dest: Path, *models: Path) -> None:
-    """The summary for DVC, the table as CSV and Markdown, the sheet."""
+def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) -> None:
+    """The summary for DVC, the tables as CSV and Markdown, the sheet, the report."""
     measured = {model.name: json.loads((model / "metrics.json").read_text(encoding="utf-8")) for model in models}
-    frame = table(measured)
-    summary = {
-        metric: dict(zip(rows["method"], rows["value"], strict=True)) for metric, rows in frame.groupby("metric")
-    }
-    (dest / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    draws = {model.name: pd.read_csv(model / "draws.csv") for model in models}
+    faces = {model.name: pd.read_csv(model / "faces.csv", dtype={"id": str}) for model in models}
+    (once,) = [model for model in models if (model / "masker.json").exists()]
+    masker = json.loads((once / "masker.json").read_text(encoding="utf-8"))
+    frame = compare.table(measured | {"masker": masker})
+    results = page.Results(
+        ours,
+        measured,
+        masker,
+        compare.wide(frame, [*measured]),
+        compare.differences(ours, measured, draws),
+        compare.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
+        win_rates(answers(judged)),
+    )
+    sheet, text = jpeg(compare.contact_sheet([model for model in models if model != once])), page.markdown(results)
+    for name, content in {"summary": compare.summary(frame), "intervals": compare.intervals(frame)}.items():
+        (dest / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     frame.to_csv(dest / "compare.csv", index=False, lineterminator="\n")
-    text = frame.pivot_table("shown", "metric", "method", aggfunc="first").to_markdown()
-    (dest / "compare.md").write_text(text + "\n", encoding="utf-8")
-    (dest / "sheet.jpg").write_bytes(jpeg(contact_sheet(list(models))))
+    results.coverage.to_csv(dest / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
+    (dest / "compare.md").write_text(text, encoding="utf-8")
+    (dest / "sheet.jpg").write_bytes(sheet)
+    (dest / "report.html").write_text(page.report(told, results, list(models), sheet), encoding="utf-8")
     print(text)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    ours, *paths = sys.argv[1:]
+    dest, judged, params, profile, dvc, *rest = map(Path, paths)
+    reports = [path for path in rest if path.suffix == ".json"]
+    main(ours, dest, judged, page.Told(params, profile, dvc, reports), *(path for path in rest if not path.suffix))

@@ -1,7 +1,9 @@
 """Stage mask: data/crop -> data/mask. Who is person and who is background, in every crop."""
 
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -10,36 +12,52 @@ from portraitist.clean import RefusedError
 from portraitist.crop import Square
 from portraitist.manifest import Verdict
 from portraitist.mask import Segmenter, overlap, person_mask
+from portraitist.parallel import ordered
 from portraitist.params import CropParams, MaskParams, load_or_exit
-from portraitist.pictures import decode, encode, in_rows, jpeg, over, sheet
-from portraitist.report import write_report
+from portraitist.pictures import Sheet, decode, encode, over, tile
+from portraitist.report import Shown, write_report
 from portraitist.shards import Shards, ShardWriter
 
 COLUMNS = ["id", "kind", "verdict", "reason", "from", "truth_iou"]
 GREEN = (90, 200, 120)
+Row = dict[str, Any]
+
+
+class Masker:
+    """A worker: for each crop its row, its shard's members (none: refused), and its tiles."""
+
+    def __init__(self, params: MaskParams, frame: CropParams, source: Path, pretrained: Path) -> None:
+        self.params, self.frame = params, frame
+        self.crops, self.segmenter = Shards(source), Segmenter(pretrained, params.model)
+
+    def __call__(self, face: Row) -> tuple[Row, dict[str, bytes], list[Sheet]]:
+        """Where a truth is known, the row says how near the mask came to it."""
+        square = Square.of(self.crops.members(face["id"]))
+        row = face | {"verdict": Verdict.KEPT.value, "from": "segmenter" if square.alpha is None else "alpha"}
+        try:
+            mask = person_mask(square, self.segmenter, self.params, self.frame)
+        except RefusedError as error:
+            refused = {"verdict": error.verdict.value, "reason": str(error)}
+            return row | refused, {}, [tile(square.picture, error.verdict.value)]
+        if self.crops.has(face["id"], "truth.png"):
+            row |= {"truth_iou": round(overlap(mask, decode(self.crops.read(face["id"], "truth.png"))), 4)}
+        return row, {"png": encode(mask)}, [tile(over(square.picture, mask, GREEN))]
 
 
 def main(
-    params: MaskParams, frame: CropParams, source: Path, pretrained: Path, dest: Path, report: Path, shown: Path
+    params: MaskParams, frame: CropParams, source: Path, pretrained: Path, dest: Path, report: Path, sheet: Path
 ) -> None:
-    """Mask every crop; where a truth is known, say how near the mask came to it."""
-    crops, segmenter, rows, cut_out = Shards(source), Segmenter(pretrained), [], []
+    """Mask every crop; count what was kept, and why the rest was not."""
+    faces = manifest.kept(source / "manifest.csv")[["id", "kind"]].to_dict("records")
+    made = ordered(partial(Masker, params, frame, source, pretrained), faces, params.workers)
+    rows, shown = [], Shown()
     with ShardWriter(dest, params.shard_size) as shards:
-        for row in tqdm(manifest.kept(source / "manifest.csv").to_dict("records"), "mask", disable=None):
-            square = Square.of(crops.members(row["id"]))
-            origin = "segmenter" if square.alpha is None else "alpha"
-            verdict = {"id": row["id"], "kind": row["kind"], "verdict": Verdict.KEPT.value, "from": origin}
-            rows.append(verdict)
-            try:
-                mask = person_mask(square, segmenter, params, frame)
-            except RefusedError as error:
-                verdict |= {"verdict": error.verdict.value, "reason": str(error)}
-                continue
-            if crops.has(row["id"], "truth.png"):
-                verdict |= {"truth_iou": round(overlap(mask, decode(crops.read(row["id"], "truth.png"))), 4)}
-            shards.add(row["id"], {"png": encode(mask)})
-            cut_out.append(over(square.picture, mask, GREEN))
-    shown.write_bytes(jpeg(sheet(in_rows(cut_out[:96], 12))) if cut_out else b"")
+        for row, members, tiles in tqdm(made, "mask", len(faces), disable=None):
+            rows.append(row)
+            shown.add(tiles, kept=bool(members))
+            if members:
+                shards.add(row["id"], members)
+    shown.write(sheet)
     write_report(manifest.write(rows, dest / "manifest.csv", COLUMNS), "mask", report)
 
 

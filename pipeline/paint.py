@@ -1,5 +1,6 @@
 """Stage paint: the test selfies, plain and on test backgrounds -> data/paint/<method>, by the product's function."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tqdm import tqdm
 from portraitist import manifest
 from portraitist.augment import TEST_BACKGROUNDS
 from portraitist.avatar import Portraitist
+from portraitist.cost import cost
 from portraitist.params import CropParams, load_or_exit
 from portraitist.pictures import decode, encode
 from portraitist.shards import Shards, ShardWriter
@@ -37,6 +39,8 @@ def main(
             endings = ["png", *(f"{name}.png" for name in TEST_BACKGROUNDS)]
             painted = map(encode, portraitist.paint_squares(seen, mask))
             shards.add(picture, dict(zip(endings, painted, strict=True)))
+    about = cost(portraitist.painter, portraitist.crop_params.size_px)
+    (dest / "cost.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,20 +8,22 @@ import pandas as pd
 
 from portraitist import manifest
 from portraitist.params import SplitParams, load_or_exit
-from portraitist.split import groups, leaks, part_of
+from portraitist.split import leaks, near_pairs, parts
 
 
-def main(params: SplitParams, masks: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
-    """Split every masked picture by its group, and count what stands on two sides; any leak ends the run."""
-    frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
+def main(params: SplitParams, masks: Path, crops: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
+    """Split every masked face by its group, and count what stands on two sides; any leak ends the run."""
     named = pd.concat([manifest.kept(source / "manifest.csv")[["id", "group"]] for source in manifest.sources_in(raw)])
     named = named.sort_values("group", ascending=False).drop_duplicates("id")  # both sources may hold one picture
-    frame = frame.merge(manifest.kept(clean / "manifest.csv")[["id", "dhash"]], on="id").merge(named, on="id")
-    hashes = [int(value, 16) for value in frame["dhash"]]
-    frame = frame.rename(columns={"group": "named"})
-    frame["group"] = groups(list(frame["id"]), hashes, list(frame["named"]), params.group_within_bits)
-    frame["part"] = [part_of(group, params) for group in frame["group"]]
-    count = leaks(hashes, list(frame["part"]), list(frame["named"]), params.group_within_bits)
+    known = (
+        manifest.kept(clean / "manifest.csv")[["id", "dhash"]].merge(named, on="id").rename(columns={"id": "picture"})
+    )
+    frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
+    frame = frame.merge(manifest.kept(crops / "manifest.csv")[["id", "picture"]], on="id").merge(known, on="picture")
+    frame["group"] = frame["group"].where(frame["group"] != "", frame["picture"])
+    groups, near = list(frame["group"]), near_pairs([int(value, 16) for value in frame["dhash"]], params.near_bits)
+    frame["part"] = parts(groups, near, params)
+    count = leaks(list(frame["part"]), groups, near)
     sizes = frame.groupby(["kind", "part"]).size()
     report = {"leaks": count, "pictures": {f"{kind}/{part}": int(n) for (kind, part), n in sizes.items()}}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from portraitist.checkpoint import part_of, save
-from portraitist.dataset import Folders, Steps
+from portraitist.checkpoint import part_of
+from portraitist.dataset import Folders
 from portraitist.methods import DivergedError, Given, checked
 from portraitist.nets.features import Lite0
 from portraitist.params import (
@@ -18,7 +18,8 @@ from portraitist.params import (
     load_or_exit,
     method_or_exit,
 )
-from portraitist.train import train, write_log
+from portraitist.resume import BusyError
+from portraitist.train import Task, learn
 
 
 def main(
@@ -35,11 +36,9 @@ def main(
     log: Path,
 ) -> None:
     """Train, save with all that painting needs, log."""
-    steps = Steps(folders, augment, batch=params.batch, seed=params.seed, diverse=False)
     given = Given(Lite0(features), part_of(generator, "generator"), part_of(masker, "masker"))
-    learner, terms = train(name, settings, steps, given, params)
-    save(dest, name, settings, learner, about | {"epochs": params.epochs, "seed": params.seed})
-    write_log(terms, log)
+    parts = (features, generator, masker)
+    learn(Task(name, settings, params, augment, diverse=False, folders=folders, parts=parts), given, about, dest, log)
 
 
 if __name__ == "__main__":
@@ -59,5 +58,5 @@ if __name__ == "__main__":
             Folders(*paths[:4]),
             *paths[4:],
         )
-    except (ParamsError, DivergedError) as error:
+    except (BusyError, DivergedError, ParamsError) as error:
         sys.exit(f"train {name}: {error}")

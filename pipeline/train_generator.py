@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-from portraitist.checkpoint import save
-from portraitist.dataset import Folders, Steps
+from portraitist.dataset import Folders
 from portraitist.methods import Given
 from portraitist.nets.features import Lite0
 from portraitist.params import AugmentParams, GeneratorParams, TrainGeneratorParams, load_or_exit
-from portraitist.train import train, write_log
+from portraitist.train import Task, learn
 
 METHOD = "perceptual"
 
@@ -23,11 +22,9 @@ def main(
     log: Path,
 ) -> None:
     """Train, save, log."""
-    steps = Steps(folders, augment, batch=params.batch, seed=params.seed, diverse=True)
     settings = {**shape.model_dump(), "learning_rate": params.learning_rate}
-    learner, terms = train(METHOD, settings, steps, Given(Lite0(features)), params)
-    save(dest, METHOD, settings, learner, {"epochs": params.epochs, "seed": params.seed})
-    write_log(terms, log)
+    task = Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=(features,))
+    learn(task, Given(Lite0(features)), {}, dest, log)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,18 @@
 import sys
 from pathlib import Path
 
-from portraitist.checkpoint import save
-from portraitist.dataset import Folders, Steps
+from portraitist.dataset import Folders
 from portraitist.methods import Given
 from portraitist.params import AugmentParams, TrainMaskParams, load_or_exit
-from portraitist.train import train, write_log
+from portraitist.train import Task, learn
 
 METHOD = "unet_mask"
 
 
 def main(params: TrainMaskParams, augment: AugmentParams, folders: Folders, dest: Path, log: Path) -> None:
     """Train, save, log."""
-    steps = Steps(folders, augment, batch=params.batch, seed=params.seed, diverse=True)
     settings = {"width": params.width, "learning_rate": params.learning_rate}
-    learner, terms = train(METHOD, settings, steps, Given(), params)
-    save(dest, METHOD, settings, learner, {"epochs": params.epochs, "seed": params.seed})
-    write_log(terms, log)
+    learn(Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()), Given(), {}, dest, log)
 
 
 if __name__ == "__main__":

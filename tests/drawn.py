@@ -27,18 +27,31 @@ CLEAN = CleanParams(
     shard_size=4,
 )
 CROP = CropParams(
-    size_px=96, eye_line=0.44, eye_to_mouth=0.2, min_score=0.5, max_upscale=2, min_inside=0.5, shard_size=4
+    size_px=96,
+    eye_line=0.44,
+    eye_to_mouth=0.2,
+    closest_eye_to_mouth=0.32,
+    min_score=0.5,
+    max_upscale=2,
+    min_inside=0.5,
+    faces="largest",
+    large=0.5,
+    workers=1,
+    shard_size=4,
 )
-MASK = MaskParams(refine="grabcut", min_person=0.1, max_person=0.95, shard_size=4)
-SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, group_within_bits=6)
+MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
+SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, near_bits=6)
 STILL = AugmentParams(  # changes nothing
     seed=3,
     backgrounds=["solid"],
+    folder=Path("none"),
+    rooms=0,
     per_person=1,
     light_wrap=0,
     flip=0,
     turn_degrees=0,
     zoom=0,
+    shift=0,
     brightness=0,
     hue=0,
     shard_size=4,

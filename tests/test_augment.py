@@ -3,13 +3,26 @@ import numpy as np
 import pytest
 from drawn import STILL, changed, smooth
 
-from portraitist.augment import OWN, TEST_BACKGROUNDS, Variation, background, compose, recipes, render
+from portraitist.augment import (
+    OWN,
+    ROOM,
+    TEST_BACKGROUNDS,
+    Rooms,
+    Variation,
+    background,
+    compose,
+    emptied,
+    recipes,
+    render,
+    room,
+)
 from portraitist.params import AugmentParams
-from portraitist.pictures import over
+from portraitist.pictures import Picture, encode, over
+from portraitist.shards import ShardWriter
 
-KINDS = ["solid", "gradient", "noise", "checks", "blur"]
+KINDS = ["solid", "gradient", "noise", "checks", "blur", "room"]
 MIXED = changed(STILL, backgrounds=KINDS, per_person=6)
-LIVELY = changed(STILL, flip=0.5, turn_degrees=15, zoom=0.2, brightness=0.2, hue=0.1)
+LIVELY = changed(STILL, flip=0.5, turn_degrees=15, zoom=0.2, shift=0.1, brightness=0.2, hue=0.1)
 ANNA, BERT, EVE = "00000000000000a1", "00000000000000b2", "fffffffffffffff3"
 PICTURE = smooth(1, 48, 48)
 MASK = np.zeros((48, 48), np.uint8)
@@ -17,8 +30,16 @@ MASK[10:48, 8:30] = 255
 MASK[8:10, 8:30] = 128
 
 
-def of(person: str, ids: list[str], params: AugmentParams = MIXED) -> list[tuple[str, int]]:
-    return [(row["background"], row["seed"]) for row in recipes(ids, params) if row["id"] == person]
+def of(person: str, ids: list[str], params: AugmentParams = MIXED, rooms: int = 3) -> list[tuple[str, int]]:
+    return [(row["background"], row["seed"]) for row in recipes(ids, params, rooms) if row["id"] == person]
+
+
+def room_of(seed: int) -> Picture:
+    return smooth(seed, 48, 48)
+
+
+def no_room(seed: int) -> Picture:
+    raise AssertionError(f"asked for room {seed}")
 
 
 def test_a_persons_recipes_do_not_depend_on_who_else_is_there():
@@ -47,9 +68,15 @@ def test_every_kind_that_params_allow_is_drawn_and_no_other():
     assert {kind for kind, _ in of(ANNA, [ANNA], changed(MIXED, backgrounds=["noise"]))[1:]} == {"noise"}
 
 
+def test_where_the_library_is_empty_no_room_is_drawn():
+    many = changed(MIXED, per_person=80)
+    assert {kind for kind, _ in of(ANNA, [ANNA], many, rooms=0)[1:]} == {*KINDS} - {ROOM}
+    assert {kind for kind, _ in of(ANNA, [ANNA], changed(many, backgrounds=[ROOM]), rooms=0)} == {OWN}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_seed_draws_one_picture_and_another_seed_another(kind: str):
-    drawn = [render(PICTURE, MASK, kind, seed, 0.3) for seed in (5, 5, 6)]
+    drawn = [render(PICTURE, MASK, kind, seed, 0.3, room_of) for seed in (5, 5, 6)]
     assert np.array_equal(drawn[0], drawn[1])
     assert abs(drawn[0].astype(int) - drawn[2])[MASK == 0].mean() > 3
     assert (drawn[0][20:, 14:24] == PICTURE[20:, 14:24]).mean() > 0.5  # within the person, far from its edge
@@ -57,7 +84,41 @@ def test_a_seed_draws_one_picture_and_another_seed_another(kind: str):
 
 def test_own_leaves_the_picture_as_it_was_found():
     for seed in (0, 7):
-        assert np.array_equal(render(PICTURE, MASK, OWN, seed, 0.3), PICTURE)
+        assert np.array_equal(render(PICTURE, MASK, OWN, seed, 0.3, no_room), PICTURE)
+
+
+def test_a_room_is_asked_for_only_by_recipes_of_rooms():
+    for kind in {*KINDS} - {ROOM}:
+        render(PICTURE, MASK, kind, 2, 0.3, no_room)
+    stripes = np.zeros((48, 48, 3), np.uint8)
+    stripes[:12] = (200, 100, 40)
+    seen = render(PICTURE, MASK, ROOM, 2, 0.0, lambda _: stripes)
+    assert np.abs(seen[2, 2:46].astype(int) - (200, 100, 40)).max() < 12
+    assert seen[24:, 34:].max() < 12
+
+
+def test_the_library_gives_each_seed_one_of_its_rooms(tmp_path):
+    with ShardWriter(tmp_path / "rooms", 2) as shards:
+        for name in ("c", "a", "b"):
+            shards.add(name, {"png": encode(np.full((4, 4, 3), ord(name), np.uint8))})
+    rooms = Rooms(tmp_path / "rooms")
+    assert [rooms(seed)[0, 0, 0] for seed in (0, 1, 2, 3, 7)] == [97, 98, 99, 97, 98]
+
+
+def test_an_emptied_picture_keeps_its_background_and_shows_nothing_of_the_person():
+    picture = np.full((48, 48, 3), (30, 120, 200), np.uint8)
+    picture[MASK > 0] = (250, 20, 10)
+    assert np.abs(emptied(picture, MASK).astype(int) - (30, 120, 200)).max() <= 2
+    assert np.array_equal(emptied(PICTURE, np.zeros_like(MASK)), PICTURE)
+    assert np.array_equal(emptied(PICTURE, MASK)[:, 40:], PICTURE[:, 40:])
+
+
+def test_a_room_is_the_middle_of_a_picture():
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[:, 30:70] = (10, 200, 90)
+    assert (room(picture, 32) == (10, 200, 90)).all()
+    assert room(picture.transpose(1, 0, 2), 64).shape == (64, 64, 3)
+    assert (room(picture.transpose(1, 0, 2), 64) == (10, 200, 90)).all()
 
 
 def test_backgrounds_are_what_they_are_called():
@@ -137,6 +198,24 @@ def test_a_variation_is_drawn_by_its_seed_whatever_came_before():
         assert np.array_equal(first[0], second[0])
         assert np.array_equal(first[1], second[1])
     assert not np.array_equal(one(PICTURE, MASK, 4)[0], one(PICTURE, MASK, 5)[0])
+
+
+def test_a_shift_moves_picture_and_mask_and_a_persons_edge_stays_soft():
+    vary = Variation(changed(STILL, shift=0.2, turn_degrees=10))
+    soft = cv2.GaussianBlur(MASK, (0, 0), 2)
+    moved = [vary(PICTURE, soft, seed)[1].astype(float) for seed in range(6)]
+    centres = {round(float((mask.sum(axis=0) @ np.arange(48)) / mask.sum())) for mask in moved}
+    assert len(centres) > 2
+    for mask in moved:  # no step is steeper than before, as one of a nearest neighbour would be
+        assert np.abs(np.diff(mask, axis=0)).max() <= 1.2 * np.abs(np.diff(soft.astype(float), axis=0)).max()
+
+
+def test_a_zoom_stretches_nobody():
+    disc = cv2.circle(np.zeros((96, 96), np.uint8), (48, 48), 24, 255, -1)
+    for seed in range(6):
+        mask = Variation(changed(STILL, zoom=0.3))(np.dstack([disc] * 3), disc, seed)[1] > 127
+        width, height = mask.any(axis=0).sum(), mask.any(axis=1).sum()
+        assert abs(int(width) - int(height)) <= 1
 
 
 def test_light_changes_the_picture_and_not_the_mask():

@@ -29,7 +29,7 @@ def test_a_selfie_goes_through_the_very_crop_and_mask_of_the_stages(avatar, self
     frame, masking = load(CropParams, "crop", ROOT), load(MaskParams, "mask", ROOT)
     crop = crop_face(read(selfie.read_bytes()), FaceDetector(pretrained), frame)
     assert avatar.crop.square.members() == crop.square.members()
-    assert encode(avatar.mask) == encode(person_mask(crop.square, Segmenter(pretrained), masking, frame))
+    assert encode(avatar.mask) == encode(person_mask(crop.square, Segmenter(pretrained, masking.model), masking, frame))
 
 
 def test_what_is_painted_is_what_stage_paint_paints_of_the_same_square(avatar, portraitist):

@@ -6,8 +6,23 @@ import pytest
 from drawn import CROP, changed, selfie, smooth
 
 from portraitist.clean import Cleaned, RefusedError
-from portraitist.crop import LEFT_EYE, MOUTH, RIGHT_EYE, Face, FaceDetector, Square, alignment, crop, crop_face, warped
+from portraitist.crop import (
+    LEFT_EYE,
+    MOUTH,
+    RIGHT_EYE,
+    Crop,
+    Face,
+    FaceDetector,
+    Square,
+    alignment,
+    crop,
+    crop_face,
+    crop_faces,
+    drawn,
+    warped,
+)
 from portraitist.manifest import Verdict
+from portraitist.pictures import Picture
 
 EYES = (0.5 * 96, 0.44 * 96)  # CROP's
 
@@ -24,6 +39,7 @@ def face(right: tuple[float, float], left: tuple[float, float], mouth: tuple[flo
 
 
 TILTED = face((50, 30), (70, 38), (52, 56))  # in a picture of 80 x 120
+WIDE = smooth(1, 80, 120)
 
 
 def landed(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -37,7 +53,7 @@ def verdict_on(cleaned: Cleaned, one: Face, **values: float) -> Verdict:
 
 
 def test_the_eyes_land_level_on_the_eye_line_and_the_mouth_at_its_distance():
-    right, left, _, mouth = landed(TILTED.points, alignment(TILTED, CROP))[:4]
+    right, left, _, mouth = landed(TILTED.points, alignment(TILTED, WIDE, CROP))[:4]
     assert np.allclose((right + left) / 2, EYES, atol=1e-3)
     assert abs(right[1] - left[1]) < 1e-3
     assert left[0] > right[0]
@@ -46,14 +62,14 @@ def test_the_eyes_land_level_on_the_eye_line_and_the_mouth_at_its_distance():
 
 
 def test_the_alignment_neither_mirrors_nor_stretches():
-    turn = alignment(TILTED, CROP)[:, :2].astype(float)
+    turn = alignment(TILTED, WIDE, CROP)[:, :2].astype(float)
     scale = np.sqrt(np.linalg.det(turn))
     assert np.allclose(turn @ turn.T, scale**2 * np.eye(2), atol=1e-6)
 
 
 def test_a_nod_that_brings_the_mouth_near_the_eyes_does_not_enlarge_the_head():
     nod = face((50, 30), (70, 30), (60, 32))
-    right, left = landed(nod.points, alignment(nod, CROP))[[RIGHT_EYE, LEFT_EYE]]
+    right, left = landed(nod.points, alignment(nod, WIDE, CROP))[[RIGHT_EYE, LEFT_EYE]]
     assert left[0] - right[0] == pytest.approx(0.2 * 96 / 1.05, abs=1e-3)
 
 
@@ -72,6 +88,32 @@ def test_what_is_seen_lies_where_the_transform_says(larger: int):
         assert np.abs(middle - landed(one.points[which], made.transform)).max() < 0.5
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 36), (36, 44)])
+def test_where_the_picture_ends_all_around_the_frame_closes_in_and_nothing_is_lost(height: int, width: int):
+    tight = face((12, 14), (24, 15), (18, 27))
+    picture = smooth(1, height, width)
+    there, plain = (alignment(tight, picture, changed(CROP, closest_eye_to_mouth=most)) for most in (0.32, 0.2))
+    nearer = np.hypot(*there[:, 0]) / np.hypot(*plain[:, 0])
+    assert 1.1 < nearer < 1.6
+    eyes = landed(tight.points[[RIGHT_EYE, LEFT_EYE]], there).mean(axis=0)
+    assert np.allclose(eyes, EYES, atol=1e-3)
+    corners = landed(np.array([[0, 0], [width, 0], [width, height], [0, height]]), there)
+    assert corners.min() == pytest.approx(0, abs=1e-3) or corners.max() == pytest.approx(96, abs=1e-3)
+    assert corners.min() > -1e-3
+    assert corners.max() < 96 + 1e-3
+
+
+def test_the_frame_closes_in_no_farther_than_it_may_and_not_where_the_picture_goes_on():
+    tight, picture = face((12, 14), (24, 15), (18, 28)), smooth(1, 30, 30)
+    there = alignment(tight, picture, changed(CROP, closest_eye_to_mouth=0.25))
+    eyes, mouth = landed(tight.points[[RIGHT_EYE, LEFT_EYE]], there).mean(axis=0), landed(tight.points[MOUTH], there)
+    assert np.hypot(*(mouth - eyes)) == pytest.approx(0.25 * 96, abs=1e-3)
+    longer = np.concatenate([picture] * 5)  # it goes on below
+    assert np.allclose(
+        alignment(tight, longer, CROP), alignment(tight, longer, changed(CROP, closest_eye_to_mouth=0.2))
+    )
+
+
 def test_pixels_beyond_the_picture_are_0_in_inside_and_the_others_255():
     made = crop(Cleaned(smooth(1, 80, 120), None), TILTED, CROP)
     rows, columns = np.mgrid[0:96, 0:96].astype(float)
@@ -82,6 +124,17 @@ def test_pixels_beyond_the_picture_are_0_in_inside_and_the_others_255():
     assert (deep < -3).sum() > 300
     assert (made.square.inside[deep > 3] == 255).all()
     assert (made.square.inside[deep < -3] == 0).all()
+
+
+def test_what_lies_far_beyond_the_picture_has_lost_its_lines_and_the_picture_has_kept_them():
+    stripes = np.zeros((80, 120, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 255
+    level = face((50, 30), (70, 30), (60, 52))
+    made = crop(Cleaned(stripes, None), level, CROP).square
+    beyond, within = made.inside[:8, 40:60].max(), made.inside[36:80, 40:60].min()
+    assert (beyond, within) == (0, 255)
+    assert np.ptp(made.picture[:8, 40:60]) < 60
+    assert np.ptp(made.picture[36:80, 40:60]) > 200
 
 
 def test_beyond_the_picture_its_border_goes_on():
@@ -113,7 +166,7 @@ def test_a_tiny_face_is_too_small():
 
 
 def test_a_face_in_the_corner_is_cut_off():
-    corner = face((2, 4), (22, 4), (12, 26))
+    corner = face((2, 4), (22, 4), (12, 26))  # the picture is wide: no closing in
     assert verdict_on(Cleaned(smooth(1, 80, 120), None), corner) is Verdict.FACE_CUT_OFF
     made = crop(Cleaned(smooth(1, 80, 120), None), corner, changed(CROP, min_inside=0.2))
     assert 0.2 < made.square.inside.mean() / 255 < 0.5
@@ -172,6 +225,67 @@ def test_the_largest_face_comes_first(detector: FaceDetector, sample: Path):
     assert len(found) == 2
     assert found[0].side_px > 1.5 * found[1].side_px
     assert found[0].points[RIGHT_EYE][0] > 144 > found[1].points[LEFT_EYE][0]
+
+
+def two(sample: Path, second: int) -> Picture:
+    """A selfie, and another one of so many pixels beside it."""
+    both = np.full((256, 256 + second, 3), 90, np.uint8)
+    both[:, :256] = selfie(sample, 10)
+    both[256 - second :, 256:] = cv2.resize(selfie(sample, 8), (second, second), interpolation=cv2.INTER_AREA)
+    return both
+
+
+def test_each_large_face_of_a_picture_is_a_square_and_a_bystander_is_none(detector: FaceDetector, sample: Path):
+    each = changed(CROP, faces="each")
+    for second, wanted in ((200, 2), (90, 1)):
+        cleaned = Cleaned(two(sample, second), None)
+        assert len(detector.find(cleaned.picture)) == 2
+        made = [one for one in crop_faces(cleaned, detector, each) if isinstance(one, Crop)]
+        assert len(made) == wanted
+        assert all((one.face.points[RIGHT_EYE][0] < 256) == (place == 0) for place, one in enumerate(made))
+        (alone,) = crop_faces(cleaned, detector, CROP)
+        assert isinstance(alone, Crop)
+        assert alone.square.members() == made[0].square.members()
+        assert crop_face(cleaned, detector, each).square.members() == made[0].square.members()
+
+
+def test_a_face_that_is_refused_takes_no_other_with_it(detector: FaceDetector, sample: Path):
+    tiny = changed(CROP, faces="each", large=0.3, max_upscale=1.0)
+    kept, refused = crop_faces(Cleaned(two(sample, 90), None), detector, tiny)
+    assert isinstance(kept, Crop)
+    assert isinstance(refused, RefusedError)
+    assert refused.verdict is Verdict.FACE_TOO_SMALL
+
+
+def test_a_find_that_is_no_face_at_a_second_look_is_none(detector: FaceDetector, sample: Path):
+    picture = selfie(sample, 10)
+    (true,) = detector.find(picture)
+    wall = Face(0.9, true.box, true.points * np.float32(0.2))  # the first look errs
+    again = detector._again(picture, wall)
+    assert again.score < 0.5 < true.score
+    assert detector._again(picture, true).score > 0.5
+
+
+def test_the_second_look_mends_what_the_first_saw_askew(detector: FaceDetector, sample: Path):
+    picture = selfie(sample, 10)
+    (true,) = detector.find(picture)
+    askew = Face(true.score, true.box, true.points + np.array([4, -3], np.float32))
+    again = detector._again(picture, askew)
+    off = [
+        np.abs(one.points[[RIGHT_EYE, LEFT_EYE]] - true.points[[RIGHT_EYE, LEFT_EYE]]).mean() for one in (askew, again)
+    ]
+    assert off[1] < 0.4 * off[0]
+    assert again.score < detector._again(picture, true).score
+
+
+def test_what_was_found_is_drawn_where_it_is(detector: FaceDetector, sample: Path):
+    cleaned = Cleaned(selfie(sample, 10), None)
+    made = crop_face(cleaned, detector, CROP)
+    seen = drawn(cleaned, made)
+    x, y = made.face.points[MOUTH].round().astype(int)
+    assert tuple(seen[y, x]) == (250, 230, 60)
+    changed_pixels = (seen != cleaned.picture).any(axis=-1).mean()
+    assert 0.01 < changed_pixels < 0.2
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3])

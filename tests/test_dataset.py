@@ -166,6 +166,18 @@ def test_an_epoch_has_as_many_steps_as_full_batches_and_at_least_one(folders: Fo
     assert len(steps_of(folders, batch=8)[0].selfies) == 8
 
 
+def test_a_room_is_taken_from_the_library_beside_the_recipes(folders: Folders):
+    manifest.write(
+        [{"id": one, "background": "room", "seed": 4} for one in EVERY], folders.recipes, ["id", "background", "seed"]
+    )
+    with ShardWriter(folders.recipes.parent / "rooms", 6) as rooms:
+        for name, grey in (("a", 251), ("b", 3)):
+            rooms.add(name, {"png": encode(np.full((SIDE, SIDE, 3), grey, np.uint8))})
+    picture, mask = People(folders, "selfies", "train").on_background(1, np.random.default_rng(1), 0.0)
+    assert (picture[mask == 0] == 251).all()
+    assert (picture[mask == 255] == grey_of(named("selfies", "train", 1))).all()
+
+
 def test_selfies_stand_on_their_recipes_and_portraits_only_if_diverse(folders: Folders):
     recipes = [{"id": one, "background": "solid", "seed": 11} for one in EVERY]
     manifest.write(recipes, folders.recipes, ["id", "background", "seed"])
@@ -227,6 +239,6 @@ def test_members_come_in_the_order_that_was_asked_for(folders: Folders):
 
 def test_the_exact_masks_are_taken_only_if_every_picture_has_one(folders: Folders):
     with_truth, without = named("selfies", "test", 0), named("selfies", "test", 1)
-    assert np.array_equal(best_masks(folders, [with_truth])[0, 0].numpy() * 255, 255 - mask_of(with_truth))
-    both = best_masks(folders, [with_truth, without])[:, 0].numpy() * 255
+    assert np.array_equal(best_masks(folders, [with_truth])[:][0, 0].numpy() * 255, 255 - mask_of(with_truth))
+    both = best_masks(folders, [with_truth, without])[:][:, 0].numpy() * 255
     assert np.array_equal(both, [mask_of(with_truth), mask_of(without)])

@@ -1,45 +1,89 @@
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from toys import FRAME, boxes, drawn
 
 from portraitist.augment import TEST_BACKGROUNDS
-from portraitist.evaluate import Evidence, foreground, masks_by, mean_with_interval, metrics, pooled_features
+from portraitist.crop import Face
+from portraitist.evaluate import (
+    AT_ONCE,
+    Evidence,
+    Network,
+    by_parts,
+    code,
+    foreground,
+    masks_by,
+    mean_over_faces,
+    metrics,
+    pooled_features,
+    versions,
+)
+from portraitist.evaluate._cosine import apart, nearest
+from portraitist.evaluate._edges import lines, sharpness
+from portraitist.evaluate._frechet import extrapolated, frechet
+from portraitist.evaluate._groups import groups, light, pose, tone
+from portraitist.evaluate._held import measure as measure_held
+from portraitist.evaluate._kernel import kernel
 from portraitist.evaluate._overlap import overlaps
-from portraitist.evaluate._skin import background_colour, colours, skin_of, skins
-from portraitist.evaluate.foreground_frechet_lite0 import frechet
-from portraitist.evaluate.foreground_kernel_lite0 import kernel
+from portraitist.evaluate._skin import background_colours, colours, skin_of, skins
+from portraitist.evaluate.face_found import wilson
 from portraitist.images import to_images
 from portraitist.nets.unet import UNet
 
 SIDE = 32
 PERSONS = boxes((5, 30, 4, 24), (3, 32, 9, 29), (6, 28, 7, 27), height=SIDE, width=SIDE)
 OTHERS = boxes((4, 31, 8, 30), (7, 29, 2, 23), height=SIDE, width=SIDE)
-NAMES = sorted(metrics())
+STUDIED = boxes((3, 30, 5, 28), (8, 31, 6, 20), (2, 27, 9, 31), (5, 25, 3, 22), height=SIDE, width=SIDE)
+NETWORKS = ("lite0", "inception", "identity")
+NAMES = sorted(metrics(NETWORKS))
+OF_SETS = [name for name in NAMES if "frechet" in name or "kernel" in name or "fid" in name or "kid" in name]
+COSTS = ["cost_gflop", "cost_megabytes"]
+OWN = ("foreground", "background", "content", "mask", "memorised", "sharpness", "lines")
+MASKED = [name for name in NAMES if name.startswith(OWN)]
+FACES = ["face_box_iou", "face_found", "face_landmark_error"]
 
 
 def mean_colours(images):
     """Features that can be reckoned by hand: each image's mean red, green and blue."""
-    return images.mean((2, 3)).double().numpy()
+    return images.mean((2, 3)).numpy()
+
+
+def network(features=mean_colours):
+    return Network(features, {"network": "mean colours", "resize": "none", "version": "of this test"})
+
+
+def brightest(picture):
+    """A face around a picture's brightest pixel, so that another picture has it elsewhere; none in a plain picture."""
+    grey = picture.astype(int).sum(axis=-1)
+    if grey.min() == grey.max():
+        return None
+    y, x = np.unravel_index(grey.argmax(), grey.shape)
+    around = np.array([[-2, -1], [2, -1], [0, 1], [0, 3], [-4, 0], [4, 0]], np.float32)
+    return Face(0.9, (x - 5.0, y - 4.0, x + 5.0, y + 6.0), around + np.array([x, y], np.float32))
 
 
 def evidence(**changed):
-    """Noise, whose every pixel counts: three selfies, two portraits."""
+    """Noise, whose every pixel counts: three selfies, two portraits, four that were trained on."""
     given = {
+        "ids": ["a", "b", "c"],
         "selfies": drawn(3, 3, SIDE, SIDE, seed=1),
         "masks": PERSONS,
         "painted": drawn(3, 3, SIDE, SIDE, seed=2),
         "portraits": drawn(2, 3, SIDE, SIDE, seed=3),
         "portrait_masks": OTHERS,
+        "studied": drawn(4, 3, SIDE, SIDE, seed=4),
+        "studied_masks": STUDIED,
         "masker": lambda images: (images[:, :1] > 0).float(),
+        "find": brightest,
         "frame": FRAME,
-        "features": mean_colours,
-        "features_name": "mean colours",
+        "networks": dict.fromkeys(NETWORKS, network()),
+        "cost": {"gflop": 1.5, "megabytes": 2.25},
         "bootstrap": 20,
         "seed": 1,
     }
@@ -49,8 +93,12 @@ def evidence(**changed):
     return Evidence(**{"turned": turned} | given)
 
 
+def measured(name, **changed):
+    return metrics(NETWORKS)[name].measure(evidence(**changed))
+
+
 def value(name, **changed):
-    return metrics()[name](evidence(**changed)).value
+    return measured(name, **changed).value
 
 
 def plain(*levels, masks=None, behind=0):
@@ -78,53 +126,118 @@ def test_the_metrics_are_the_files():
         "background_repainted",
         "background_sensitivity",
         "content_lite0",
+        "cost_gflop",
+        "cost_megabytes",
+        "face_box_iou",
+        "face_found",
+        "face_landmark_error",
+        "fid",
+        "fid_limit",
+        "foreground_fid",
+        "foreground_fid_limit",
+        "foreground_frechet_limit_lite0",
         "foreground_frechet_lite0",
         "foreground_kernel_lite0",
-        "mask_iou_held",
+        "foreground_kid",
+        "frechet_limit_lite0",
+        "frechet_lite0",
+        "identity",
+        "kernel_lite0",
+        "kid",
+        "lines",
         "mask_iou_painted",
+        "memorised_lite0",
+        "sharpness",
     ]
+
+
+def test_without_inception_nothing_is_called_fid_or_kid():
+    offline = metrics({"lite0": network()})
+    assert [name for name in NAMES if name not in offline] == [
+        name for name in NAMES if "fid" in name or "kid" in name or name == "identity"
+    ]
+    assert not any(word in metric.says and "not" not in metric.says for metric in offline.values() for word in ("FID",))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_metric_says_what_it_is_and_on_how_many_faces(name):
-    assert len(sys.modules[metrics()[name].__module__].__doc__) > 60
-    measured = metrics()[name](evidence())
-    assert measured.n == (5 if name == "mask_iou_held" else 3)
-    assert measured.low <= measured.high
-    assert json.loads(json.dumps(measured.rounded()))["n"] == measured.n
-    if name.endswith("lite0"):
-        assert measured.about["network"] == "mean colours"
+    metric = metrics(NETWORKS)[name]
+    assert 30 < len(metric.says) < 200
+    found = measured(name)
+    assert found.n == (1 if name in COSTS else 3)
+    assert found.low <= found.value <= found.high or name in OF_SETS
+    assert found.low <= found.high
+    assert json.loads(json.dumps(found.rounded()))["n"] == found.n
+    if metric.network:
+        assert found.about["network"] == "mean colours"
+        assert found.about["resize"] == "none"
+        assert found.about["version"] == "of this test"
+        assert name.endswith(("lite0", "fid", "kid", "fid_limit", "identity"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_SETS)
+def test_a_distance_says_which_pixels_it_saw_and_of_how_many_portraits(name):
+    assert measured(name).about["n_portraits"] == 2
+    assert measured(name).about["seen"] == ("person on grey" if "foreground" in name else "whole picture")
+
+
+@pytest.mark.parametrize("name", MASKED)
 def test_the_wrong_masks_turn_the_number(name):
     cut = PERSONS.clone()
     cut[..., :14] = 0
     assert value(name, masks=cut) != pytest.approx(value(name), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("background_sensitivity", "mask_iou_held")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in (*COSTS, "background_sensitivity", "face_found")]
+)
 def test_another_painting_turns_the_number(name):
-    assert value(name, painted=evidence().painted.flip(3)) != pytest.approx(value(name), rel=1e-3)
+    assert value(name, painted=drawn(3, 3, SIDE, SIDE, seed=30) * 0.9) != pytest.approx(value(name), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["background_bleed", "foreground_frechet_lite0", "foreground_kernel_lite0"])
+@pytest.mark.parametrize("name", [*OF_SETS, "background_bleed", "memorised_lite0", "sharpness", "lines"])
 def test_other_portraits_turn_the_number(name):
-    assert value(name, portraits=evidence().portraits * 0.5) != pytest.approx(value(name), rel=0.01)
+    assert value(name, portraits=drawn(2, 3, SIDE, SIDE, seed=33) * 0.5) != pytest.approx(value(name), rel=0.01)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_SETS)
+def test_swapped_faces_turn_no_distance_of_sets_and_swapped_sets_do(name):
+    order = torch.tensor([2, 0, 1])
+    swapped = evidence().painted[order], evidence().masks[order]
+    if "limit" not in name:  # its halves are drawn by place
+        assert value(name, painted=swapped[0], masks=swapped[1]) == pytest.approx(value(name))
+    assert value(name, painted=evidence().selfies) != pytest.approx(value(name), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_SETS + COSTS])
+def test_swapped_faces_are_not_the_pairs_they_were(name):
+    """A metric of pairs must join each avatar with its own selfie; what looks at one set only keeps its mean."""
+    order = torch.tensor([2, 0, 1])
+    before, after = measured(name), measured(name, painted=evidence().painted[order])
+    assert not np.array_equal(before.each, after.each) or name in ("background_sensitivity", "face_found")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*COSTS, "face_found")])
 def test_equal_seeds_give_equal_intervals(name):
-    one, same, other = (metrics()[name](evidence(seed=seed)) for seed in (1, 1, 2))
-    assert one == same
-    assert (one.low, one.high) != (other.low, other.high)
+    one, same, other = (measured(name, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one.draws, same.draws)
+    assert (one.low, one.high, one.value) == (same.low, same.high, same.value)
+    assert not np.array_equal(one.draws, other.draws)
     assert one.value == other.value
 
 
-@pytest.mark.parametrize("name", ["foreground_frechet_lite0", "foreground_kernel_lite0", "content_lite0"])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if "foreground" in name or name in ("content_lite0", "memorised_lite0")]
+)
 def test_a_metric_of_the_foreground_sees_no_background(name):
     moved = torch.where(PERSONS > 0, evidence().painted, drawn(3, 3, SIDE, SIDE, seed=9))
     assert value(name, painted=moved) == pytest.approx(value(name), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "frechet_lite0", "kernel_lite0"])
+def test_a_metric_of_the_whole_picture_counts_the_background_as_style(name):
+    moved = torch.where(PERSONS > 0, evidence().painted, torch.ones(()))
+    assert value(name, painted=moved) > value(name) + 1e-3
 
 
 def test_a_soft_edge_belongs_to_the_foreground_wholly_or_not_at_all():
@@ -136,9 +249,42 @@ def test_a_soft_edge_belongs_to_the_foreground_wholly_or_not_at_all():
 
 
 def test_a_number_is_rounded_to_six_digits_and_a_count_is_not():
-    measured = mean_with_interval(np.array([1 / 3, 1234567.0]), evidence(), network="a")
-    assert measured.rounded()["value"] == 617284.0
-    assert measured.rounded()["about"] == {"network": "a"}
+    told = mean_over_faces(np.array([1 / 3, 1234567.0]), evidence(), network="a").rounded()
+    assert told["value"] == 617284.0
+    assert (told["n"], told["about"]) == (2, {"network": "a"})
+
+
+def test_the_code_of_a_number_is_told_without_a_commit():
+    assert len(code()) == 12
+    assert code() == code()
+    assert versions("torch").split()[1].count(".") == 2
+    assert "+" not in versions("torch")
+
+
+def test_a_function_sees_every_picture_once_in_parts():
+    seen = []
+
+    def mean(images, masks):
+        seen.append((len(images), len(masks)))
+        return images.mean((1, 2, 3)).numpy()
+
+    images = drawn(2 * AT_ONCE + 3, 3, 4, 4, seed=1)
+    found = by_parts(mean, images, images[:, :1])
+    assert seen == [(AT_ONCE, AT_ONCE), (AT_ONCE, AT_ONCE), (3, 3)]
+    assert found == pytest.approx(images.mean((1, 2, 3)).numpy())
+
+
+def test_features_of_one_set_are_made_once():
+    asked = []
+
+    def see(images):
+        asked.append(len(images))
+        return mean_colours(images)
+
+    given = evidence(networks={"lite0": network(see)})
+    for name in ("content_lite0", "foreground_kernel_lite0", "memorised_lite0"):
+        metrics({"lite0": 0})[name].measure(given)
+    assert sorted(asked) == [2, 3, 3, 4]  # portraits, painted, selfies, studied
 
 
 # The interval
@@ -146,26 +292,54 @@ def test_a_number_is_rounded_to_six_digits_and_a_count_is_not():
 
 def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
     values = np.random.default_rng(7).normal(3, 2, 400)
-    measured = mean_with_interval(values, evidence(bootstrap=2000))
+    measured = mean_over_faces(values, evidence(bootstrap=2000))
     assert measured.value == pytest.approx(values.mean())
     assert measured.low < measured.value < measured.high
     assert measured.high - measured.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_where_all_faces_agree_the_interval_has_no_width():
-    measured = mean_with_interval(np.full(5, 0.25), evidence())
+    measured = mean_over_faces(np.full(5, 0.25), evidence())
     assert (measured.low, measured.value, measured.high) == (0.25, 0.25, 0.25)
 
 
-@pytest.mark.parametrize("name", ["foreground_frechet_lite0", "foreground_kernel_lite0"])
+@pytest.mark.parametrize("name", ["foreground_frechet_lite0", "foreground_kernel_lite0", "fid_limit"])
 def test_the_interval_of_a_distance_of_sets_holds_it(name):
     some = [drawn(20, 3, SIDE, SIDE, seed=seed) for seed in (1, 2, 3)]
     masks = torch.ones(20, 1, SIDE, SIDE)
-    measured = metrics()[name](
-        evidence(selfies=some[0], painted=some[1] + 0.2, portraits=some[2], masks=masks, portrait_masks=masks)
+    found = measured(name, selfies=some[0], painted=some[1] + 0.2, portraits=some[2], masks=masks, portrait_masks=masks)
+    assert found.low < found.value < found.high
+    assert found.about["n_portraits"] == 20
+    assert len(found.draws) == 20
+
+
+def test_of_many_pictures_fewer_frechet_draws_are_made_and_they_stay_in_step(monkeypatch):
+    all_of_them = measured("fid")
+    monkeypatch.setattr("portraitist.evaluate._frechet.MANY", 2)
+    monkeypatch.setattr("portraitist.evaluate._frechet.FEW_DRAWS", 5)
+    some = measured("fid")
+    assert some.draws[:5].tolist() == all_of_them.draws[:5].tolist()
+    assert np.isnan(some.draws[5:]).all()
+    assert len(some.draws) == 20
+    assert some.low < some.high
+    assert np.isfinite(measured("kid").draws).all()
+
+
+def test_faces_without_a_value_count_in_no_mean_and_no_draw():
+    values = np.array([2.0, np.nan, 4.0])
+    found = mean_over_faces(values, evidence(bootstrap=50))
+    assert (found.value, found.n) == (3, 2)
+    drawn_rows = evidence(bootstrap=50).draws(3)
+    assert found.draws == pytest.approx(
+        [np.nanmean(values[row]) if row.tolist() != [1, 1, 1] else 3 for row in drawn_rows]
     )
-    assert measured.low < measured.value < measured.high
-    assert measured.about["n_portraits"] == 20
+    with pytest.raises(ValueError, match="0 of 2 faces have a value"):
+        mean_over_faces(np.array([np.nan, np.nan]), evidence())
+
+
+def test_faces_and_portraits_are_drawn_apart_and_for_every_method_alike():
+    assert np.array_equal(evidence().draws(9), evidence(painted=evidence().selfies).draws(9))
+    assert not np.array_equal(evidence().draws(9), evidence().draws(9, "portraits"))
 
 
 # Distances of sets
@@ -207,9 +381,46 @@ def test_a_set_has_no_frechet_distance_from_itself_in_any_order():
 
 
 def test_painted_portraits_have_no_frechet_distance_from_portraits():
-    same = {"painted": evidence().portraits, "masks": OTHERS, "selfies": evidence().portraits}
+    same = {"painted": evidence().portraits, "masks": OTHERS, "selfies": evidence().portraits, "ids": ["a", "b"]}
     assert value("foreground_frechet_lite0", **same) == pytest.approx(0, abs=1e-9)
     assert value("foreground_frechet_lite0", **same | {"masks": OTHERS.flip(0)}) > 1e-6
+
+
+def test_frechet_of_more_pictures_than_features_is_that_of_their_covariances():
+    rng = np.random.default_rng(3)
+    many, few = rng.normal(size=(400, 5)), rng.normal(size=(4, 5)) * 2
+    first, second = np.cov(many.T), np.cov(few.T) + 1e-12 * np.eye(5)
+    means, root = many.mean(0) - few.mean(0), scipy.linalg.sqrtm(first @ second).real
+    assert frechet(many, few) == pytest.approx(means @ means + np.trace(first + second - 2 * root), rel=1e-4)
+
+
+@pytest.mark.parametrize(("count", "others", "width"), [(300, 200, 12), (20, 25, 48)])
+def test_frechet_is_torch_fidelitys_on_the_same_features(count, others, width):
+    rng = np.random.default_rng(11)
+    one, other = rng.gamma(2, size=(count, width)), rng.gamma(2.5, size=(others, width))
+    theirs = fid_statistics_to_metric(
+        *(fid_features_to_statistics(torch.from_numpy(some)) for some in (one, other)), verbose=False
+    )
+    assert frechet(one, other) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+
+
+def test_kernel_is_torch_fidelitys_on_the_same_features():
+    rng = np.random.default_rng(11)
+    one, other = rng.gamma(2, size=(60, 12)), rng.gamma(2.5, size=(60, 12))
+    theirs = kid_features_to_metric(
+        torch.from_numpy(one), torch.from_numpy(other), kid_subsets=1, kid_subset_size=60, verbose=False
+    )
+    assert kernel(one, other) == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-3)
+
+
+def test_the_extrapolation_takes_the_bias_of_few_pictures_out():
+    """Two Gaussians in eight dimensions whose distance is known: 8 * .3^2 + 8 * (1.2 - 1)^2 = 1.04."""
+    rng = np.random.default_rng(2)
+    pairs = [(rng.normal(size=(60, 8)), rng.normal(0.3, 1.2, size=(60, 8))) for _ in range(60)]
+    raw = np.mean([frechet(*pair) for pair in pairs])
+    without_end = [extrapolated(*pair) for pair in pairs]
+    assert raw > 1.15
+    assert abs(np.mean(without_end) - 1.04) < 3 * np.std(without_end) / np.sqrt(60) + 0.02
 
 
 def test_kernel_is_the_double_loop_without_pairs_of_the_same_picture():
@@ -240,10 +451,26 @@ def test_kernel_of_one_picture_is_refused():
 
 
 def test_content_is_one_minus_the_cosine_averaged_over_faces():
-    given = {"selfies": [[1.0, 0.0], [3.0, 4.0]], "painted": [[0.0, 2.0], [6.0, 0.0]]}
-    answers = iter([np.array(given["painted"]), np.array(given["selfies"])])
+    answers = iter([np.array([[0.0, 2.0], [6.0, 0.0]]), np.array([[1.0, 0.0], [3.0, 4.0]])])
     two = {"selfies": plain(10, 20), "painted": plain(30, 40), "masks": PERSONS[:2]}
-    assert value("content_lite0", features=lambda _: next(answers), **two) == pytest.approx((1 + (1 - 0.6)) / 2)
+    found = value("content_lite0", networks={"lite0": network(lambda _: next(answers))}, **two)
+    assert found == pytest.approx((1 + (1 - 0.6)) / 2)
+
+
+def test_equal_features_are_no_rounding_error_apart():
+    features = np.random.default_rng(0).normal(size=(50, 1280))
+    assert apart(features, features * 3).tolist() == [0] * 50
+    assert nearest(features[:5], features).tolist() == [0] * 5
+
+
+def test_a_copy_of_a_trained_portrait_is_memorised_and_what_is_as_far_as_others_is_not():
+    unit = lambda *degrees: np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)  # noqa: E731
+    away = lambda degrees: 1 - np.cos(np.radians(degrees))  # noqa: E731
+    answers = iter([unit(0, 10, 60), unit(20, 20), unit(0, 90)])  # painted, portraits, studied
+    networks = {"lite0": network(lambda _: next(answers))}
+    found = measured("memorised_lite0", networks=networks)
+    assert found.each == pytest.approx([1, 1 - away(10) / away(20), 0], abs=1e-6)
+    assert found.about["n_studied"] == 2
 
 
 # Backgrounds
@@ -272,6 +499,14 @@ def test_bleed_is_measured_on_the_painted_skin_only():
     assert value("background_bleed", portraits=portraits, painted=painted) == pytest.approx(0, abs=1e-6)
 
 
+def test_bleed_is_measured_where_the_selfie_has_its_skin():
+    painted = plain(60, 60, 60)
+    for image, skin in zip(painted, skins(evidence().selfies, PERSONS, FRAME), strict=True):
+        image[:, torch.from_numpy(skin)] = 200 / 127.5 - 1
+    portraits = plain(60, 60, masks=OTHERS, behind=200)
+    assert value("background_bleed", portraits=portraits, painted=painted) == pytest.approx(1, abs=1e-6)
+
+
 def test_repainted_is_the_mean_change_outside_the_person():
     selfies = plain(100, 100, 100)
     painted = plain(250, 30, 100, masks=PERSONS, behind=100)
@@ -281,10 +516,10 @@ def test_repainted_is_the_mean_change_outside_the_person():
 
 
 def test_repainted_counts_a_soft_edge_by_its_share():
-    masks = torch.ones(1, 1, SIDE, SIDE)
+    masks = torch.ones(2, 1, SIDE, SIDE)
     masks[..., :8, :] = 0
     masks[..., 8:16, :] = 0.75
-    selfies, painted = plain(100), plain(100)
+    selfies, painted = plain(100, 100), plain(100, 100)
     painted[..., :8, :] += 4 / 127.5
     painted[..., 8:16, :] += 14 / 127.5
     changed = value("background_repainted", selfies=selfies, painted=painted, masks=masks)
@@ -326,7 +561,8 @@ def test_colours_are_those_of_the_skin_and_of_all_that_is_surely_background():
     assert colours(images, people)[:, 0].tolist() == pytest.approx(
         [lightness(60), lightness(120)], abs=0.3
     )  # OpenCV interpolates
-    assert background_colour(images, OTHERS)[0] == pytest.approx(lightness(200), abs=0.3)
+    assert background_colours(images, OTHERS)[:, 0] == pytest.approx([lightness(200)] * 2, abs=0.3)
+    assert np.isnan(background_colours(images, torch.ones_like(OTHERS))).all()
 
 
 # Masks
@@ -353,15 +589,132 @@ def test_masks_of_what_was_painted_are_held_against_the_selfies():
 def test_masks_of_what_the_masker_never_saw_count_both_kinds():
     selfies, portraits = plain(255, 255, 255, masks=PERSONS), plain(255, 255, masks=OTHERS)
     portraits[1] = -1
-    measured = metrics()["mask_iou_held"](evidence(selfies=selfies, portraits=portraits))
-    assert measured.value == pytest.approx(4 / 5)
-    assert measured.about == {"selfies": 1.0, "portraits": 0.5}
+    found = measure_held(evidence(selfies=selfies, portraits=portraits))
+    assert (found.value, found.n) == (pytest.approx(4 / 5), 5)
+    assert found.about == {"selfies": 1.0, "portraits": 0.5}
+    assert found.low < found.value < found.high
+
+
+# Faces
+
+
+def test_faces_are_held_against_those_of_their_own_selfies():
+    selfies, painted = plain(10, 10, 10), plain(10, 10, 10)
+    selfies[0, :, 12, 14] = selfies[1, :, 12, 14] = 1
+    painted[0, :, 12, 14] = 1
+    painted[1, :, 12, 17] = 1  # three pixels to the right: 7 of 13 columns shared; eyes are 4 apart
+    given = {"selfies": selfies, "painted": painted}
+    assert measured("face_box_iou", **given).each == pytest.approx([1, 7 / 13, np.nan], nan_ok=True)
+    assert measured("face_landmark_error", **given).each == pytest.approx([0, 100 * 3 / 4, np.nan], nan_ok=True)
+    assert measured("face_found", **given).n == 2
+
+
+def test_a_face_that_is_lost_counts_against_the_rate_and_the_box_and_has_no_landmarks():
+    selfies, painted = plain(10, 10, 10), plain(10, 10, 10)
+    selfies[:, :, 12, 14] = 1
+    painted[0, :, 12, 14] = painted[1, :, 12, 14] = 1
+    given = {"selfies": selfies, "painted": painted}
+    assert value("face_found", **given) == pytest.approx(2 / 3)
+    assert value("face_box_iou", **given) == pytest.approx(2 / 3)
+    assert measured("face_landmark_error", **given).n == 2
+
+
+def test_a_rate_of_all_or_none_is_not_certain():
+    low, high = wilson(1.0, 34)
+    assert (low, high) == (pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))  # 34 / (34 + 1.96^2)
+    low, high = wilson(0.5, 100)
+    assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)
+    assert measured("face_found").low == pytest.approx(3 / (3 + 1.959964**2))
+
+
+# Sharpness and cost
+
+
+def test_sharpness_is_the_laplacian_inside_the_person():
+    images = plain(100)
+    images[0, :, :, ::2] += 20 / 127.5  # stripes: the Laplacian is 2 * 20 everywhere
+    masks = torch.ones(1, 1, SIDE, SIDE)
+    masks[..., :10, :] = 0
+    images[:, :, :9] = -1
+    assert sharpness(images, masks) == pytest.approx([40], abs=0.5)
+    assert sharpness(plain(100), masks) == pytest.approx([0], abs=1e-6)
+
+
+def test_lines_are_the_share_of_edges_inside_the_person():
+    images = plain(20)
+    images[..., 16:] = 1
+    whole = torch.ones(1, 1, SIDE, SIDE)
+    (found,) = lines(images, whole)
+    inner = SIDE - 2  # OpenCV's erosion does not count the frame as edge; one column of edges
+    assert found == pytest.approx(1 / SIDE, abs=1 / SIDE / inner)
+    elsewhere = boxes((0, SIDE, 0, 12), height=SIDE, width=SIDE)
+    assert lines(images, elsewhere) == [0]
+
+
+def test_portraits_are_as_sharp_as_themselves():
+    same = {"painted": evidence().portraits, "masks": OTHERS, "selfies": evidence().portraits, "ids": ["a", "b"]}
+    assert value("sharpness", **same) == pytest.approx(1)
+    assert value("lines", **same) == pytest.approx(1)
+
+
+def test_cost_is_what_was_counted():
+    assert value("cost_gflop") == 1.5
+    assert value("cost_megabytes") == 2.25
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    ("colour", "name"),
+    [
+        ((80, 5, 10), "very light"),  # atan(30 / 10) = 71.6 degrees
+        ((70, 5, 20), "light"),  # 45
+        ((65, 5, 20), "intermediate"),  # 36.9
+        ((60, 5, 20), "tan"),  # 26.6
+        ((50, 5, 20), "brown"),  # 0
+        ((30, 5, 20), "dark"),  # -45
+    ],
+)
+def test_tone_is_the_typology_angle(colour, name):
+    assert tone(np.array(colour, float)) == name
+
+
+def test_pose_is_where_the_nose_points():
+    points = np.array([[10, 10], [20, 10], [15, 14], [15, 20], [5, 12], [25, 12]], np.float32)
+
+    def at(x):
+        moved = np.concatenate([points[:2], [[x, 14]], points[3:]]).astype(np.float32)
+        return Face(0.9, (0.0, 0.0, 30.0, 30.0), moved)
+
+    assert [pose(face) for face in (at(15), at(16.4), at(17), at(13), None)] == [
+        "front", "front", "to the right", "to the left", "no face found",
+    ]  # fmt: skip
+
+
+def test_light_is_dim_even_bright_or_from_a_side():
+    face = np.zeros((SIDE, SIDE), bool)
+    face[8:24, 8:24] = True
+
+    def picture(left, right):
+        row = np.where(np.arange(SIDE) < SIDE // 2, left, right).astype(np.uint8)
+        return np.tile(row[None, :, None], (SIDE, 1, 3))
+
+    lit = [light(picture(*levels), face) for levels in ((30, 30), (110, 110), (220, 220), (80, 160), (160, 80))]
+    assert lit == ["dim", "even", "bright", "from a side", "from a side"]
+
+
+def test_every_selfie_has_its_groups_in_order():
+    selfies = plain(20, 235, 120)
+    found = groups(evidence(selfies=selfies))
+    assert found["light"] == ["dim", "bright", "even"]
+    assert {name: len(values) for name, values in found.items()} == {"tone": 3, "light": 3, "pose": 3}
 
 
 # What the networks are shown
 
 
-def test_features_are_those_of_resized_images_in_their_order_however_many():
+def test_features_are_those_of_resized_images():
     shown = []
 
     def pooled(images):
@@ -370,8 +723,7 @@ def test_features_are_those_of_resized_images_in_their_order_however_many():
 
     images = plain(*range(0, 180, 10))
     found = pooled_features(pooled, 64)(images)
-    assert shown == [(16, 3, 64, 64), (2, 3, 64, 64)]
-    assert found.dtype == np.float64
+    assert shown == [(18, 3, 64, 64)]
     assert found == pytest.approx(mean_colours(images), abs=1e-6)
 
 

@@ -16,7 +16,7 @@ from portraitist.export import ExportError, export
 pytestmark = pytest.mark.filterwarnings("ignore:# The axis name. batch will not be used:UserWarning")
 ABOUT = {
     "crop": {"size_px": 32, "eye_line": 0.44},
-    "mask": {"refine": "none"},
+    "mask": {"model": "selfie"},
     "method": "masked_cartoongan",
     "seed": 7,
 }

@@ -79,7 +79,7 @@ def test_values_never_change(root):
         ("clean.max_megapixels", 0, "clean.max_megapixels: .*greater than 0, found 0"),
         ("crop.min_score", 1.5, "crop.min_score: .*less than or equal to 1, found 1.5"),
         ("crop.eye_to_mouth", 0.5, "crop.eye_to_mouth: .*less than 0.5, found 0.5"),
-        ("mask.refine", "magic", "mask.refine: .*'grabcut' or 'none', found 'magic'"),
+        ("mask.model", "magic", "mask.model: .*'refined', 'selfie' or .*, found 'magic'"),
         ("split.train", 0.96, "split: .*train 0.96 and validation 0.05 leave nothing for the test"),
         ("augment.backgrounds", [], "augment.backgrounds: .*at least 1 item"),
         ("augment.backgrounds", ["solid", "beach"], "augment.backgrounds.1: .*, found 'beach'"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from drawn import smooth
 
-from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, decode, encode, in_rows, jpeg, over, sheet
+from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, decode, encode, in_rows, jpeg, over, sheet, tile
 
 
 def test_what_is_encoded_comes_back_to_the_bit():
@@ -71,3 +71,16 @@ def test_a_jpeg_looks_like_its_picture():
     data = jpeg(picture)
     assert data[:2] == b"\xff\xd8"
     assert abs(decode(data).astype(int) - picture).mean() < 6
+
+
+def test_a_tile_shows_the_whole_picture_whatever_its_shape_and_its_text_at_the_foot():
+    wide = np.full((10, 40, 3), (200, 20, 20), np.uint8)
+    plain, told = tile(wide, size_px=96), tile(wide, "no_face", 96)
+    assert plain.shape == told.shape == (96, 96, 3)
+    red = (plain == (200, 20, 20)).all(axis=-1)
+    assert red.sum() == 96 * 24
+    assert red[36:60].all()
+    assert np.array_equal(plain[:80], told[:80])
+    foot = told[80:].reshape(-1, 3)
+    assert (foot == 255).all(axis=-1).mean() > 0.5
+    assert (foot < 100).all(axis=-1).sum() > 20

@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
-    "crop": {"size_px": 32, "shard_size": 8},
-    "mask": {"shard_size": 8},
-    "augment": {"per_person": 2, "shard_size": 8},
+    "crop": {"size_px": 32, "workers": 1, "shard_size": 8},
+    "mask": {"workers": 2, "shard_size": 8},
+    "augment": {"per_person": 2, "rooms": 4, "shard_size": 8},
     "generator": {"width": 4, "blocks": 1},
     "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
     "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1},
     "train": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
-    "evaluate": {"bootstrap": 10, "sheet_rows": 2},
+    "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
 }
 METHODS = ("cartoongan", "masked_cartoongan")
 pytestmark = pytest.mark.slow
@@ -66,6 +66,10 @@ class Clone:
     def commit(self, message: str) -> None:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
+
+    def of_experiment(self, name: str, path: str) -> str:
+        (ref,) = self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
+        return self.git("show", f"{ref}:{path}")
 
     def outs(self) -> dict[str, list[tuple[str, str]]]:
         lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
@@ -186,3 +190,28 @@ def test_the_readmes_commands_say_what_it_shows(clone: Clone) -> None:
     assert wrong.returncode != 0
     message = commands[3][1].strip().splitlines()[0]
     assert message in wrong.stderr + wrong.stdout
+
+
+def marked(clone: Clone, mark: str) -> None:
+    """Change the clone's own code: from now on the comparison's table ends with the mark."""
+    code = clone.folder / "pipeline" / "compare.py"
+    code.write_text(re.sub(r'text \+ ".*?\\n"', f'text + "{mark}\\\\n"', code.read_text()))
+    assert f'text + "{mark}' in code.read_text()
+
+
+def test_a_queued_experiment_runs_the_queued_code(clone: Clone) -> None:
+    marked(clone, "queued")
+    clone.done("dvc", "exp", "run", "--queue", "--name", "waiting", "-S", "export.max_error=0.002")
+    marked(clone, "edited since")
+    clone.done("dvc", "exp", "run", "--run-all")
+    assert clone.of_experiment("waiting", "metrics/compare.md").endswith("queued\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")
+
+
+def test_an_experiment_elsewhere_runs_the_code_at_hand(clone: Clone) -> None:
+    marked(clone, "at hand")
+    clone.done("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "export.max_error=0.003")
+    assert clone.of_experiment("elsewhere", "metrics/compare.md").endswith("at hand\n")
+    assert (clone.folder / "metrics" / "compare.md").read_text().endswith("|\n")
+    clone.git("checkout", "--quiet", ".")

@@ -154,6 +154,7 @@ def test_in_a_browser_marks_are_made_by_key_kept_and_saved(data: Path, tmp_path:
     assert page.inner_text("#count") == "2 marked"
     assert page.evaluate("[...document.images].every(img => img.complete && img.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.wait_for_timeout(1000)  # the browser stores what a page keeps a moment later
     page.reload()
     assert page.inner_text("#count") == "2 marked"
     with page.expect_download() as download:

@@ -91,10 +91,10 @@ def test_who_sleeps_or_spins_is_stopped():
 
 
 def test_processor_time_is_counted_for_each_task_anew():
-    with sandbox(1, cpu_s=1) as children:
-        worked = list(children.map(asked(*["work"] * 4, s=0.9)))
+    with sandbox(1, cpu_s=2) as children:
+        worked = list(children.map(asked(*["work"] * 5, s=0.9)))
         spun = list(children.map(asked("spin", "", "spin")))
-    assert len({answer.about["pid"] for answer in worked}) == 1  # 3.6 s in all, and none of them too much
+    assert len({answer.about["pid"] for answer in worked}) == 1  # 4.5 s in all, and none of them too much
     assert [answer.about.get("died") for answer in spun] == [
         "it took more processor time than allowed",
         None,

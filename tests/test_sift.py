@@ -184,9 +184,10 @@ def test_an_exact_mask_is_turned_and_scaled_with_its_picture(orientation: int):
         assert (answer.about["width"], answer.about["height"]) == ((200, 120) if orientation < 5 else (120, 200))
 
 
-def test_an_exact_mask_of_another_shape_is_an_error():
-    with pytest.raises(ValueError, match="an exact mask of 64 x 80 for a picture of 80 x 64"):
-        told(photo(), **{"truth.png": encoded(np.zeros((80, 64), np.uint8), "PNG")})
+def test_an_exact_mask_of_another_shape_is_refused_with_its_picture():
+    about = told(photo(), **{"truth.png": encoded(np.zeros((80, 64), np.uint8), "PNG")}).about
+    assert about["verdict"] == "unreadable"
+    assert about["reason"] == "an exact mask of 64 x 80 for a picture of 80 x 64"
 
 
 def test_measures_stand_in_the_row_and_thresholds_decide_by_them():

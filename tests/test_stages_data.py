@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -10,16 +11,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from drawn import encoded, selfie
+from drawn import encoded, selfie, smooth
 from PIL import Image
+from toys import checkpoint
 
 from portraitist import manifest
+from portraitist.avatar import Portraitist
 from portraitist.mask import overlap
-from portraitist.pictures import decode
+from portraitist.pictures import decode, encode
 from portraitist.shards import Shards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +50,7 @@ def checkout(at: Path, pretrained: Path, own: Path, **limits: int) -> Path:
     (at / "profiles").mkdir(parents=True)
     (at / "data" / "raw").mkdir(parents=True)
     (at / "metrics").mkdir()
+    (at / "data" / "local" / "backgrounds").mkdir(parents=True)
     (at / "models").mkdir()
     (at / "models" / "pretrained").symlink_to(pretrained)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -177,6 +182,23 @@ def test_mask_counts_who_is_person(made: Path):
     assert set(Shards(made / "data/mask")) == set(Shards(made / "data/crop"))
 
 
+def test_paint_crops_and_masks_a_users_selfie_to_the_bytes_that_the_stages_wrote(
+    made: Path, own: Path, pretrained: Path, tmp_path: Path
+):
+    portraitist = Portraitist.open(checkpoint(tmp_path / "model.pt"), pretrained)
+    crops, masks = Shards(made / "data/crop"), Shards(made / "data/mask")
+    compared = 0
+    for path in sorted((own / "selfies").rglob("*.jpg")):
+        name = manifest.picture_id(path.read_bytes())
+        if name in set(masks):
+            avatar = portraitist.paint(path)
+            stage_made = {ending: data for ending, data in crops.members(name).items() if ending != "truth.png"}
+            assert avatar.crop.square.members() == stage_made
+            assert encode(avatar.mask) == masks.read(name, "png")
+            compared += 1
+    assert compared >= 4
+
+
 def test_split_names_each_picture_once_and_finds_no_leak(made: Path):
     frame = manifest.read(made / "data/split.csv")
     assert sorted(frame["id"]) == sorted(Shards(made / "data/mask"))
@@ -217,6 +239,112 @@ def test_a_second_run_elsewhere_gives_equal_bytes(made: Path, own: Path, pretrai
         assert there == {path: digest for path, digest in digests(made).items() if path in there}
     assert there == digests(made)
     assert len(there) > 25
+
+
+def params(at: Path, **sections: dict[str, Any]) -> None:
+    """Set values of params.yaml, and of the profile where they stand there."""
+    for path in (at / "params.yaml", *(at / "profiles").iterdir()):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, values in sections.items():
+            content[name] |= {key: value for key, value in values.items() if key in content[name]}
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def test_worker_processes_change_no_byte(made: Path, pretrained: Path, tmp_path: Path):
+    at = checkout(tmp_path / "two", pretrained, selfies=tmp_path, portraits=tmp_path)
+    params(at, crop={"workers": 2}, mask={"workers": 2})
+    shutil.copytree(ROOT / "pipeline", at / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (at / "data" / "clean").symlink_to(made / "data" / "clean")
+    commands = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name in ("crop", "mask"):
+        words = [sys.executable, *commands[name]["cmd"].split()[1:]]
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join([str(at), str(ROOT / "src")])}
+        subprocess.run(words, cwd=at, check=True, capture_output=True, env=paths)
+    there = {path: digest for path, digest in digests(at).items() if not path.startswith("data/clean")}
+    assert len(there) >= 10
+    assert there.items() <= digests(made).items()
+
+
+def test_each_large_face_goes_its_own_way_and_stays_with_its_picture(pretrained: Path, sample: Path, tmp_path: Path):
+    for kind in ("selfies", "portraits"):
+        (tmp_path / kind).mkdir()
+    pair = np.full((256, 512, 3), 90, np.uint8)
+    pair[:, :256], pair[:, 256:] = selfie(sample, 10), selfie(sample, 8)
+    (tmp_path / "selfies" / "pair.png").write_bytes(encoded(pair, "PNG"))
+    shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
+    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
+    at = checkout(tmp_path / "each", pretrained, **folders, folder=9)
+    params(at, crop={"faces": "each"})
+    for name in DATA[:-1]:
+        stage(at, name)
+    assert report(at, "crop") == {"selfies": {"kept": 2}, "portraits": {"kept": 1}}
+    frame = manifest.kept(at / "data/crop/manifest.csv").set_index("id")
+    faces = frame[frame["kind"] == "selfies"]
+    (picture,) = set(faces["picture"])
+    assert picture in faces.index
+    assert len(faces) == 2
+    squares = Shards(at / "data/crop")
+    assert len({squares.read(one, "png") for one in faces.index}) == 2
+    split = manifest.read(at / "data/split.csv").set_index("id")
+    assert set(split.loc[faces.index, "group"]) == {picture}
+    assert split.loc[faces.index, "part"].nunique() == 1
+
+
+def odd(sample: Path) -> dict[str, bytes]:
+    """Pictures of which none is a plain selfie."""
+    face, other = selfie(sample, 10), selfie(sample, 8)
+    cat = np.full((256, 256, 3), 200, np.uint8)
+    cv2.ellipse(cat, (128, 150), (70, 60), 0, 0, 360, (120, 90, 60), -1)
+    for x in (80, 176):
+        cv2.fillPoly(cat, [np.array([(x - 26, 110), (x + 26, 110), (x, 50)])], (120, 90, 60))
+        cv2.circle(cat, (x + (20 if x < 128 else -20), 140), 9, (250, 230, 90), -1)
+    cv2.circle(cat, (128, 168), 7, (30, 20, 20), -1)
+    alpha = np.full((256, 256), 255, np.uint8)
+    alpha[:40], alpha[:, :30] = 0, 0
+    rows = [np.concatenate([selfie(sample, left), selfie(sample, right)], axis=1) for left, right in ((10, 8), (2, 0))]
+    collage, crowd = np.concatenate(rows), np.tile(other, (3, 3, 1))
+    return {
+        "no_face": encoded(smooth(5, 200, 240), "PNG"),
+        "half": encoded(np.ascontiguousarray(face[:, : 256 * 2 // 5]), "PNG"),
+        "cat": encoded(cat, "PNG"),
+        "collage": encoded(collage, "PNG"),
+        "40_px": encoded(Image.fromarray(face).resize((40, 40)), "PNG"),
+        "70_px_crowd": encoded(Image.fromarray(crowd).resize((70, 70)), "PNG"),
+        "grey": encoded(Image.fromarray(other).convert("L"), "PNG"),
+        "rgba": encoded(Image.fromarray(np.dstack([selfie(sample, 4), alpha])), "PNG"),
+    }
+
+
+def test_every_odd_picture_gets_a_verdict_and_none_is_dropped(pretrained: Path, sample: Path, tmp_path: Path):
+    for kind in ("selfies", "portraits"):
+        (tmp_path / kind).mkdir()
+    pictures = odd(sample)
+    for name, data in pictures.items():
+        (tmp_path / "selfies" / f"{name}.png").write_bytes(data)
+    shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
+    folders = {kind: tmp_path / kind for kind in ("selfies", "portraits")}
+    at = checkout(tmp_path / "odd", pretrained, **folders, folder=99)
+    for name in DATA[:5]:
+        stage(at, name)
+    frames = [manifest.read(at / f"data/{name}/manifest.csv").set_index("id") for name in ("clean", "crop", "mask")]
+    names = {manifest.picture_id(data): name for name, data in pictures.items()}
+    assert set(names) <= set(frames[0].index)
+    last = {}  # of each picture the verdict that it ended with
+    for frame in frames:
+        for one in set(names) & set(frame.index):
+            last[names[one]] = frame.loc[one, "verdict"]
+            assert (frame.loc[one, "reason"] != "") == (last[names[one]] not in ("kept", "duplicate"))
+    assert last == {
+        "no_face": "no_face",
+        "half": "no_face",
+        "cat": "no_face",
+        "collage": "kept",
+        "40_px": "too_small",
+        "70_px_crowd": "face_too_small",
+        "grey": "kept",
+        "rgba": "kept",
+    }
+    assert frames[2].loc[manifest.picture_id(pictures["rgba"]), "from"] == "alpha"
 
 
 def test_a_source_with_limit_0_is_left_out_even_if_its_folders_are_missing(tmp_path: Path, pretrained: Path):

@@ -29,9 +29,13 @@ FRAME = CropParams(
     size_px=32,
     eye_line=0.44,
     eye_to_mouth=0.2,
+    closest_eye_to_mouth=0.32,
     min_score=0.5,
     max_upscale=2.0,
     min_inside=0.5,
+    faces="largest",
+    large=0.5,
+    workers=1,
     shard_size=10,
 )
 

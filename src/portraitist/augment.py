@@ -1,23 +1,32 @@
 """Persons on many backgrounds: recipes, drawn once and rendered on the fly; equal recipes give equal pixels.
 
 A recipe is a row: which person, which kind of background, and the seed that draws it. `own` keeps the background that
-the person was found on.
+the person was found on; `blur` blurs it; `room` is one of a library: the user's pictures, those that show no face, and
+those of the trained-on with the person taken out.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from portraitist.params import AugmentParams
-from portraitist.pictures import Picture, Plane, over
+from portraitist.pictures import Picture, Plane, SquarePicture, decode, over
+from portraitist.shards import Shards
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version of itself
 import albumentations as A
 
 OWN = "own"
+ROOM = "room"
+ROOMS = "rooms"  # the library: a folder of shards beside the recipes
+BLURRED = {"blur": (4, 10), ROOM: (16, 80)}  # the side as so many sigmas, between
+FILLED = 1 / 12  # of the side: sigma of what fills a person's place
+FAINT = 1e-3  # where less than this share of the blur is background, the background's mean colour stands
 # Eight backgrounds far apart in colour and light, for the test composites: what one selfie is set on to see whether
 # the painted skin follows. Names are columns of the metric.
 TEST_BACKGROUNDS: dict[str, tuple[int, int, int]] = {
@@ -32,11 +41,11 @@ TEST_BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 }
 
 
-def background(kind: str, seed: int, size_px: int, own: Picture | None = None) -> Picture:
-    """A background of one kind, drawn by its seed: solid, gradient, noise, checks, or `own` blurred.
+def background(kind: str, seed: int, size_px: int, seen: Picture | None = None) -> Picture:
+    """A background of one kind, drawn by its seed: solid, gradient, noise, checks; blur and room of what is `seen`.
 
     Raises:
-        ValueError: There is no such kind, or `blur` without a picture to blur.
+        ValueError: There is no such kind, or nothing seen to blur.
     """
     rng = np.random.default_rng(seed)
     one, two = rng.uniform(0, 255, (2, 3))
@@ -53,11 +62,11 @@ def background(kind: str, seed: int, size_px: int, own: Picture | None = None) -
     elif kind == "checks":
         count = rng.integers(2, 9)
         drawn = np.where(((rows * count).astype(int) + (columns * count).astype(int))[..., None] % 2, one, two)
-    elif kind == "blur" and own is not None:
-        sigma = size_px / rng.uniform(4, 10)
-        drawn = cv2.GaussianBlur(own, (0, 0), sigma)[:, :: rng.choice([-1, 1])]
+    elif kind in BLURRED and seen is not None:
+        sigma = size_px / rng.uniform(*BLURRED[kind])
+        drawn = cv2.GaussianBlur(seen, (0, 0), sigma)[:, :: rng.choice([-1, 1])]
     else:
-        raise ValueError(f"no background of kind {kind!r}" + (" without a picture" if kind == "blur" else ""))
+        raise ValueError(f"no background of kind {kind!r}" + (" without a picture" if kind in BLURRED else ""))
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 
@@ -76,26 +85,79 @@ def compose(picture: Picture, mask: Plane, back: Picture | tuple[int, int, int],
     return over(light, spill.round().astype(np.uint8), put)
 
 
-def recipes(ids: list[str], params: AugmentParams) -> Iterator[dict[str, Any]]:
-    """For each person its own background and per_person - 1 others; independent of who else is in the set."""
+def emptied(picture: Picture, mask: Plane) -> Picture:
+    """The picture without the person: in its place the colours around it, blurred (normalised convolution)."""
+    side = picture.shape[0]
+    person = cv2.dilate(mask, np.ones((2 * (side // 24) + 1,) * 2, np.uint8))
+    share = 1 - person[..., None].astype(np.float32) / 255
+    mean = (picture * share).sum(axis=(0, 1)) / max(float(share.sum()), 1.0)
+    blurred, weight = (cv2.GaussianBlur(part, (0, 0), FILLED * side) for part in (picture * share, share))
+    around = (blurred + FAINT * mean) / (weight[..., None] + FAINT)
+    return over(around.clip(0, 255).astype(np.uint8), person, picture)
+
+
+def room(picture: Picture, size_px: int) -> SquarePicture:
+    """The middle of a picture as a square background."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return cv2.resize(
+        np.ascontiguousarray(picture[top : top + side, left : left + side]),
+        (size_px, size_px),
+        interpolation=cv2.INTER_AREA if side > size_px else cv2.INTER_CUBIC,
+    )
+
+
+class Rooms:
+    """The library of backgrounds, opened when the first is asked for: a seed's picture."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, seed: int) -> Picture:
+        """The same for the same seed and library."""
+        return decode(self.shards.read(self.ids[seed % len(self.ids)], "png"))
+
+    @cached_property
+    def shards(self) -> Shards:
+        """Where they lie."""
+        return Shards(self.folder)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Their names, sorted."""
+        return sorted(self.shards)
+
+
+def recipes(ids: list[str], params: AugmentParams, rooms: int) -> Iterator[dict[str, Any]]:
+    """For each person its own background and per_person - 1 others; independent of who else is in the set.
+
+    Of kind `room` there is none while the library holds no room.
+    """
+    kinds: list[str] = [kind for kind in params.backgrounds if rooms or kind != ROOM] or [OWN]
     for picture in ids:
         yield {"id": picture, "background": OWN, "seed": 0}
         rng = np.random.default_rng([params.seed, int(picture[:16], 16)])
         for _ in range(params.per_person - 1):
-            kind = params.backgrounds[int(rng.integers(len(params.backgrounds)))]
+            kind = kinds[int(rng.integers(len(kinds)))]
             yield {"id": picture, "background": kind, "seed": int(rng.integers(2**31))}
 
 
-def render(picture: Picture, mask: Plane, kind: str, seed: int, light_wrap: float) -> Picture:
-    """A recipe's pixels: the person on the background that it says."""
+def render(
+    picture: Picture, mask: Plane, kind: str, seed: int, light_wrap: float, room_of: Callable[[int], Picture]
+) -> Picture:
+    """A recipe's pixels: the person on the background that it says; `room_of` a seed is a picture of the library."""
     if kind == OWN:
         return picture
-    own = picture if kind == "blur" else None
-    return compose(picture, mask, background(kind, seed, picture.shape[0], own), light_wrap)
+    seen = {"blur": lambda: picture, ROOM: lambda: room_of(seed)}.get(kind, lambda: None)()
+    return compose(picture, mask, background(kind, seed, picture.shape[0], seen), light_wrap)
 
 
 class Variation:
-    """Flips, turns, zooms, and changes of light, the same for picture and mask; drawn by a seed for each call."""
+    """Flips, turns, zooms, shifts, and changes of light, the same for picture and mask; drawn by a seed for each call.
+
+    Shifts and zooms also bring persons to the square's edges, so that no edge is one that was never learned.
+    """
 
     def __init__(self, params: AugmentParams) -> None:
         zoom = (1 - params.zoom, 1 + params.zoom)
@@ -103,7 +165,15 @@ class Variation:
         self.changes = A.Compose(
             [
                 A.HorizontalFlip(p=params.flip),
-                A.Affine(rotate=turn, scale=zoom, border_mode=cv2.BORDER_REPLICATE, p=1),
+                A.Affine(
+                    rotate=turn,
+                    scale=zoom,
+                    translate_percent=(-params.shift, params.shift),
+                    keep_ratio=True,
+                    border_mode=cv2.BORDER_REPLICATE,
+                    mask_interpolation=cv2.INTER_LINEAR,  # its soft edge stays soft
+                    p=1,
+                ),
                 A.ColorJitter(
                     brightness=(1 - params.brightness, 1 + params.brightness),
                     contrast=(1 - params.brightness, 1 + params.brightness),

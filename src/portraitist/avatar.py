@@ -65,7 +65,7 @@ class Portraitist:
             raise CheckpointError(f"{model}: holds {about['method']}, which does not paint")
         parts = Path(pretrained) if pretrained else model.parent / "pretrained"
         crop, mask = CropParams(**about["crop"]), MaskParams(**about["mask"])
-        return cls(learner, FaceDetector(parts), Segmenter(parts), crop, mask)
+        return cls(learner, FaceDetector(parts), Segmenter(parts, mask.model), crop, mask)
 
     def paint(self, selfie: Path | str | bytes) -> Avatar:
         """The largest face of a selfie, painted.

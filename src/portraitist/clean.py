@@ -210,12 +210,13 @@ def followed(truth: bytes, orientation: int, cleaned: Cleaned) -> Plane:
     """An exact mask turned and scaled as its picture was.
 
     Raises:
-        ValueError: It has not the picture's shape: it belongs to another.
+        RefusedError: It has not the picture's shape: one of them is another's.
     """
     turned = _turned(Image.fromarray(decode(truth)), orientation)
     height, width = cleaned.picture.shape[:2]
     if abs(turned.width * height - turned.height * width) > max(turned.size):  # a pixel is lost to rounding
-        raise ValueError(f"an exact mask of {turned.width} x {turned.height} for a picture of {width} x {height}")
+        found = f"an exact mask of {turned.width} x {turned.height} for a picture of {width} x {height}"
+        raise RefusedError(Verdict.UNREADABLE, found)
     return np.array(turned if turned.size == (width, height) else turned.resize((width, height), BOX))
 
 

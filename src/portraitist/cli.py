@@ -156,6 +156,36 @@ def _dvc(*words: str) -> None:
         _stop(f"`dvc {' '.join(words)}` did not do; run it before anything else", 1)
 
 
+@app.command()
+def judge(
+    painted: Annotated[list[Path], typer.Argument(help="What methods painted: data/paint/<method>, two or more.")],
+    selfies: Annotated[Path, typer.Option(help="The selfies they painted.")] = Path("data/crop"),
+    answers: Annotated[Path, typer.Option(help="The CSV that answers are added to.")] = Path("metrics/judge.csv"),
+    count: Annotated[int, typer.Option(min=1, help="How many questions.")] = 50,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 0,
+) -> None:
+    """Show two avatars of one face, blind, on a page of this machine, and keep what you prefer."""
+    import random  # noqa: PLC0415
+
+    from portraitist.judge import Judge  # noqa: PLC0415
+    from portraitist.shards import INDEX, Shards  # noqa: PLC0415
+
+    for folder in [*painted, selfies]:
+        if not (folder / INDEX).exists():
+            _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+    try:
+        shown = {folder.name: Shards(folder) for folder in painted}
+        server = Judge(shown, Shards(selfies), answers, count, random.Random(), port)
+    except (ValueError, OSError) as error:
+        _stop(str(error), 2)
+    with server:
+        print(f"{len(server.open)} questions at {server.address} (Ctrl-C ends)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(f"\n{server.at} answered; `dvc repro` counts them in metrics/report.html")
+
+
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 

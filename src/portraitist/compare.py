@@ -1,4 +1,4 @@
-"""Methods beside each other: their numbers as one table, their avatars as one sheet."""
+"""Methods beside each other: numbers as one table, differences with their intervals, groups, avatars as one sheet."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from portraitist.bootstrap import difference, interval
 from portraitist.pictures import Picture
 
+Found = dict[str, dict[str, Any]]  # metric: what evaluate said of it
 
-def table(measured: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+FEW = 30  # faces below which a group's mean is flagged
+RESAMPLINGS = 1000  # behind a group's interval
+
+
+def table(measured: dict[str, Found]) -> pd.DataFrame:
     """A row for each metric and method: value, low, high, n, and `shown`, all three in words."""
     rows = [
         {"metric": metric, "method": method, **{key: found[key] for key in ("value", "low", "high", "n")}}
@@ -18,19 +24,101 @@ def table(measured: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
         for metric, found in metrics.items()
     ]
     frame = pd.DataFrame(rows)
-    frame["shown"] = [f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in frame.itertuples()]
+    frame["shown"] = [_shown(row.value, row.low, row.high) for row in frame.itertuples()]
     return frame
+
+
+def _shown(value: float, low: float, high: float) -> str:
+    return f"{value:.3g}" if low == value == high else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def wide(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """The table as people read it: a row a metric, a column a method."""
+    of = frame[frame["method"].isin(methods)]
+    return of.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
+
+
+def summary(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """{metric: {method: value}}: what `dvc metrics diff` reads as a row for each metric.method."""
+    return {
+        str(metric): dict(zip(rows["method"], rows["value"], strict=True)) for metric, rows in frame.groupby("metric")
+    }
+
+
+def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """{metric_low: {method: bound}, metric_high: ...}, in a file of its own: else a diff has thrice the rows."""
+    ends = {}
+    for metric, rows in frame.groupby("metric"):
+        for end in ("low", "high"):
+            ends[f"{metric}_{end}"] = dict(zip(rows["method"], rows[end], strict=True))
+    return ends
+
+
+def differences(ours: str, measured: dict[str, Found], draws: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Ours minus each other method, on the same faces: a row for each metric and method, with interval and chance.
+
+    `nearer` names the method that is nearer the metric's goal, where zero lies outside the interval.
+
+    Raises:
+        ValueError: Two methods were measured on different numbers of draws; they do not pair.
+    """
+    rows = []
+    for other in measured:
+        if other == ours:
+            continue
+        if len(draws[other]) != len(draws[ours]):
+            raise ValueError(f"{ours} has {len(draws[ours])} draws, {other} {len(draws[other])}; they do not pair")
+        for metric in map(str, draws[ours]):
+            if metric not in draws[other]:
+                continue
+            one, two = measured[ours][metric], measured[other][metric]
+            value, low, high, chance = difference(
+                one["value"],
+                draws[ours][metric].to_numpy(float),
+                two["value"],
+                draws[other][metric].to_numpy(float),
+                min(one["n"], two["n"], one["about"].get("n_portraits", one["n"])),
+            )
+            nearer = ""
+            if not low <= 0 <= high:
+                nearer = min((ours, one), (other, two), key=lambda pair: abs(pair[1]["value"] - pair[1]["goal"]))[0]
+            rows.append({"metric": metric, "against": other, "difference": _shown(value, low, high)})
+            rows[-1] |= {"chance": f"{chance:.2g}", "nearer": nearer}
+    return pd.DataFrame(rows, columns=["metric", "against", "difference", "chance", "nearer"])
+
+
+def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Each per-face metric's mean by group: a row for each group, metric and method; few faces are flagged."""
+    rows = []
+    for by in [str(column) for column in groups if column != "id"]:
+        for name, ids in groups.groupby(by, dropna=True)["id"]:
+            for method, values in faces.items():
+                some = values[values["id"].isin(ids)]
+                for metric in [column for column in values if column != "id"]:
+                    row = {"by": by, "group": name, "metric": metric, "method": method}
+                    rows.append(row | _mean(some[metric].dropna().to_numpy(float)))
+    columns = ["by", "group", "metric", "method", "n", "value", "low", "high", "few"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    told: dict[str, Any] = {"n": len(values), "few": "few" if len(values) < FEW else ""}
+    if len(values) < 2:
+        return told | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
+    low, high = interval(float(values.mean()), values[drawn].mean(axis=1), len(values))
+    return told | {"value": values.mean(), "low": low, "high": high}
 
 
 def contact_sheet(models: list[Path]) -> Picture:
     """Input, portraits, each method's avatars, and the mask that was learned, as it sees the last method's."""
     names = ["input", "portraits"]
-    strips = [_strip(models[-1] / f"{name}.png", name) for name in names]
-    strips += [_strip(model / "painted.png", model.name) for model in models]
-    strips.append(_strip(models[-1] / "learned mask.png", "learned mask"))
+    strips = [_strip(models[-1] / f"{name}.png") for name in names]
+    strips += [_strip(model / "painted.png") for model in models]
+    strips.append(_strip(models[-1] / "learned mask.png"))
     return np.concatenate(strips, axis=1)
 
 
-def _strip(path: Path, label: str) -> Picture:
+def _strip(path: Path) -> Picture:
     with Image.open(path) as picture:
         return np.array(picture.convert("RGB"))

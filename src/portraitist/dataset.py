@@ -1,6 +1,6 @@
 """Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from portraitist import manifest
-from portraitist.augment import Variation, render
+from portraitist.augment import ROOMS, Rooms, Variation, render
 from portraitist.images import Batch, Images, Masks, to_images, to_masks
 from portraitist.manifest import Kind
 from portraitist.params import AugmentParams
@@ -29,7 +30,7 @@ class Folders:
     crops: Path
     masks: Path
     split: Path
-    recipes: Path
+    recipes: Path  # beside it lie the rooms that they name
 
 
 class People:
@@ -42,6 +43,7 @@ class People:
         for person, kind_of, seed in manifest.read(folders.recipes).itertuples(index=False, name=None):
             if person in self.recipes:
                 self.recipes[person].append((kind_of, seed))
+        self.rooms = Rooms(folders.recipes.parent / ROOMS)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +58,7 @@ class People:
         picture, mask = self.plain(index)
         recipes = self.recipes[self.ids[index]]
         kind, seed = recipes[int(rng.integers(len(recipes)))]
-        return render(picture, mask, kind, seed, light_wrap), mask
+        return render(picture, mask, kind, seed, light_wrap, self.rooms), mask
 
 
 def smoothed_edges(picture: Picture) -> Picture:
@@ -112,9 +114,10 @@ def _rounds(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
 
 
-def batches(steps: Steps, workers: int) -> Iterator[Batch]:
-    """The steps of the epoch, in order, prepared ahead by so many worker processes."""
-    return iter(DataLoader(steps, batch_size=None, num_workers=workers, shuffle=False, generator=torch.Generator()))
+def batches(steps: Steps, workers: int, first: int = 0) -> Iterator[Batch]:
+    """The steps of the epoch, in order, from the first on, prepared ahead by so many worker processes."""
+    order = range(first, len(steps))
+    return iter(DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, generator=torch.Generator()))
 
 
 def images_of(shards: Shards, ids: list[str], ending: str = "png") -> Images:
@@ -127,12 +130,25 @@ def masks_of(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
     return to_masks([decode(shards.read(picture, ending)) for picture in ids])
 
 
-def best_masks(folders: Folders, ids: list[str]) -> Masks:
+class Asked:
+    """Images or masks of many pictures, decoded when a part of them is asked for: memory holds that part only."""
+
+    def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
+        self.ids, self.read = ids, read
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        return self.read(self.ids[part])
+
+
+def best_masks(folders: Folders, ids: list[str]) -> Asked:
     """The exact masks if every picture's is known, else the pipeline's own."""
-    crops = Shards(folders.crops)
+    crops, own = Shards(folders.crops), Shards(folders.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):
-        return masks_of(crops, ids, "truth.png")
-    return masks_of(Shards(folders.masks), ids)
+        return Asked(ids, lambda some: masks_of(crops, some, "truth.png"))
+    return Asked(ids, lambda some: masks_of(own, some))
 
 
 def ids_of(folders: Folders, kind: Kind, part: str) -> list[str]:

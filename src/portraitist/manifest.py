@@ -13,7 +13,7 @@ import pandas as pd
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
-TEXT = ("id", "group", "same_as", "dhash")  # columns that could be taken for numbers
+TEXT = ("id", "picture", "group", "same_as", "dhash")  # columns that could be taken for numbers
 
 
 class Verdict(str, Enum):
@@ -57,6 +57,11 @@ class Verdict(str, Enum):
 def picture_id(data: bytes) -> str:
     """A picture's name all the way: 16 hex digits of the SHA-256 of its bytes as they were found."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def face_id(picture: str, number: int) -> str:
+    """The name of a picture's face, 0 is the largest: the first has the picture's, each other one of its own."""
+    return picture_id(f"{picture}/{number}".encode()) if number else picture
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:

@@ -1,43 +1,117 @@
 """Who is person and who is background: the alpha if a picture has one, else what a segmentation model says.
 
-The model is MediaPipe's selfie segmentation (Apache-2.0), run by OpenCV on the face's own square;
-of what it finds the part under the face stays.
+The model is MediaPipe's selfie segmentation (Apache-2.0), and a small U-Net that corrects it on paintings, dress and
+edges (data/refiner); or the U²-Net that `rembg` offers, which is downloaded. OpenCV runs all of them on the face's own
+square; of what they find the part under the face stays.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float32
 
 from portraitist.clean import RefusedError
 from portraitist.crop import Square, open_tflite
 from portraitist.manifest import Verdict
-from portraitist.params import CropParams, MaskParams
-from portraitist.pictures import Picture, Plane
+from portraitist.params import CropParams, MaskModel, MaskParams
+from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane
 
-MODEL = "selfie_segmentation.tflite"
-MODEL_SIDE = 256
-MODEL_OUTPUT = "activation_10"
-GRABCUT_ROUNDS = 3
-SURE_BACKGROUND, SURE_PERSON = 13, 242  # of 255: GrabCut may move what lies between, and the rim of both
-RIM = 0.03  # of the side: how far GrabCut may move the edge
+SELFIE = "selfie_segmentation.tflite"
+SELFIE_SIDE = 256
+SELFIE_OUTPUT = "activation_10"
+REFINER = "person_refiner.onnx"
+REFINED_SIDE = 256
+DOUBT = 0.1  # chances within so much of 0 and 1 are taken for them: a person is opaque, and only its edge is soft
+DOWNLOADED = "u2net_human_seg"
+DOWNLOADED_SIDE = 320
+MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, as U²-Net expects them
+Seen = Float32[np.ndarray, "1 16 half half"]
 
 
 class Segmenter:
     """Soft person masks of pictures; `pretrained` is the folder that stage `weights` leaves."""
 
-    def __init__(self, pretrained: Path) -> None:
-        self.net = open_tflite(pretrained / MODEL)
+    def __init__(self, pretrained: Path, model: MaskModel = "refined") -> None:
+        looks: dict[str, Callable[[Path], Callable[[Picture], SquarePlane]]]
+        looks = {"refined": _Refined, "selfie": _Selfie, DOWNLOADED: _Downloaded}
+        self.look = looks[model](pretrained)
 
     def __call__(self, picture: Picture) -> Plane:
         """The chance, of 255, that each pixel is a person."""
         height, width = picture.shape[:2]
-        smooth = cv2.INTER_AREA if max(height, width) > MODEL_SIDE else cv2.INTER_CUBIC
-        square = cv2.resize(picture, (MODEL_SIDE, MODEL_SIDE), interpolation=smooth)
-        self.net.setInput(np.ascontiguousarray((square.astype(np.float32) / 255).transpose(2, 0, 1)[None]))
-        chance = self.net.forward([MODEL_OUTPUT])[0].reshape(MODEL_SIDE, MODEL_SIDE)
-        chance = cv2.resize(chance, (width, height), interpolation=cv2.INTER_LINEAR)
-        return (chance.clip(0, 1) * 255).round().astype(np.uint8)
+        return cv2.resize(self.look(picture), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+class _Selfie:
+    """MediaPipe's model."""
+
+    def __init__(self, pretrained: Path) -> None:
+        self.net = open_tflite(pretrained / SELFIE)
+
+    def __call__(self, picture: Picture) -> SquarePlane:
+        square = _sized(picture, SELFIE_SIDE).astype(np.float32) / 255
+        self.net.setInput(np.ascontiguousarray(square.transpose(2, 0, 1)[None]))
+        return _bytes(self.net.forward([SELFIE_OUTPUT])[0].reshape(SELFIE_SIDE, SELFIE_SIDE))
+
+
+class _Refined:
+    """The same, corrected by a network that sees the picture too."""
+
+    def __init__(self, pretrained: Path) -> None:
+        self.selfie, self.net = _Selfie(pretrained), open_onnx(pretrained / REFINER)
+
+    def __call__(self, picture: Picture) -> SquarePlane:
+        self.net.setInput(folded(_sized(picture, REFINED_SIDE), self.selfie(picture)))
+        logits = self.net.forward().reshape(2, 2, REFINED_SIDE // 2, REFINED_SIDE // 2)
+        chance = 1 / (1 + np.exp(-logits.transpose(2, 0, 3, 1).reshape(REFINED_SIDE, REFINED_SIDE)))
+        return _bytes((chance - DOUBT) / (1 - 2 * DOUBT))
+
+
+class _Downloaded:
+    """U²-Net, trained on people (Qin et al. 2020); it answers in a range of its own."""
+
+    def __init__(self, pretrained: Path) -> None:
+        self.net = open_onnx(pretrained / f"{DOWNLOADED}.onnx")
+        # the best of its seven answers is the first; they are numbered, and OpenCV's engines list them in any order
+        self.answers = list(self.net.getUnconnectedOutLayersNames())
+        self.best = self.answers.index(min(self.answers, key=lambda name: (len(name), name)))
+
+    def __call__(self, picture: Picture) -> SquarePlane:
+        square = _sized(picture, DOWNLOADED_SIDE).astype(np.float64)
+        scaled = (square / max(float(square.max()), 1e-6) - MEAN) / SPREAD
+        self.net.setInput(np.ascontiguousarray(scaled.astype(np.float32).transpose(2, 0, 1)[None]))
+        chance = self.net.forward(self.answers)[self.best].reshape(DOWNLOADED_SIDE, DOWNLOADED_SIDE)
+        return _bytes((chance - chance.min()) / max(float(np.ptp(chance)), 1e-6))
+
+
+def _sized(picture: Picture, side: int) -> SquarePicture:
+    smooth = cv2.INTER_AREA if max(picture.shape) > side else cv2.INTER_CUBIC
+    return cv2.resize(picture, (side, side), interpolation=smooth)
+
+
+def _bytes(chance: np.ndarray) -> SquarePlane:
+    return (chance.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def folded(picture: SquarePicture, mask: SquarePlane) -> Seen:
+    """Picture and mask as the refiner takes them: in [-1, 1], each channel's 2 x 2 pixels as four channels."""
+    half = mask.shape[0] // 2
+    channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
+    fold = channels.transpose(0, 2, 4, 1, 3).reshape(1, 16, half, half)
+    return np.ascontiguousarray(fold).astype(np.float32) / 127.5 - 1
+
+
+def open_onnx(path: Path) -> "cv2.dnn.Net":
+    """An ONNX model in OpenCV.
+
+    Raises:
+        FileNotFoundError: There is no such file; stage `weights` brings it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: `dvc repro weights` brings it, as mask.model says")
+    return cv2.dnn.readNetFromONNX(str(path))
 
 
 def person_mask(square: Square, segmenter: Segmenter, params: MaskParams, frame: CropParams) -> Plane:
@@ -46,7 +120,7 @@ def person_mask(square: Square, segmenter: Segmenter, params: MaskParams, frame:
     Raises:
         RefusedError: Next to nothing, or next to everything, is person.
     """
-    mask = segment(square, segmenter, params, frame) if square.alpha is None else square.alpha
+    mask = segment(square, segmenter, frame) if square.alpha is None else square.alpha
     share = float(mask.mean()) / 255
     if share < params.min_person:
         raise RefusedError(Verdict.NO_PERSON, f"{share:.0%} of the crop is person, {params.min_person:.0%} needed")
@@ -55,12 +129,9 @@ def person_mask(square: Square, segmenter: Segmenter, params: MaskParams, frame:
     return mask
 
 
-def segment(square: Square, segmenter: Segmenter, params: MaskParams, frame: CropParams) -> Plane:
+def segment(square: Square, segmenter: Segmenter, frame: CropParams) -> Plane:
     """The person that the segmenter sees under the face, whatever its share; nothing beyond the picture's border."""
-    mask = under_face(segmenter(square.picture), frame)
-    if params.refine == "grabcut":
-        mask = grabcut(square.picture, mask)
-    return np.minimum(mask, square.inside)
+    return np.minimum(under_face(segmenter(square.picture), frame), square.inside)
 
 
 def under_face(mask: Plane, frame: CropParams) -> Plane:
@@ -75,21 +146,6 @@ def under_face(mask: Plane, frame: CropParams) -> Plane:
         return np.zeros_like(mask)
     own = cv2.dilate(np.isin(parts, names).astype(np.uint8), np.ones((5, 5), np.uint8))  # its soft edge belongs to it
     return mask * own
-
-
-def grabcut(picture: Picture, mask: Plane) -> Plane:
-    """The mask with its edge moved to where the colours part (Rother et al. 2004), and softened by a pixel."""
-    rim = max(1, round(mask.shape[0] * RIM))
-    kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
-    labels = np.where(mask > 127, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[cv2.erode((mask > SURE_PERSON).astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    labels[cv2.erode((mask < SURE_BACKGROUND).astype(np.uint8), kernel) > 0] = cv2.GC_BGD
-    if not ((labels == cv2.GC_FGD).any() and (labels == cv2.GC_BGD).any()):
-        return mask
-    cv2.setRNGSeed(0)  # its colour clusters are drawn
-    cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
-    hard = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
-    return cv2.GaussianBlur(hard, (3, 3), 0)
 
 
 def overlap(mask: Plane, truth: Plane) -> float:

@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MaskModel = Literal["refined", "selfie", "u2net_human_seg"]
 S = TypeVar("S", bound="Section")
 
 
@@ -111,18 +112,23 @@ class CropParams(Section):
     size_px: Annotated[int, Field(ge=32, multiple_of=16)]
     eye_line: Share  # height of the eyes in the crop, from its top
     eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # as a share of the crop
+    closest_eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # the same, where the picture ends around the face
     min_score: Share
     max_upscale: Annotated[float, Field(gt=0)]  # a smaller face is refused
     min_inside: Share  # of the crop that lies in the picture
+    faces: Literal["largest", "each"]  # of a picture that shows several
+    large: Share  # of the largest one's side: with `each`, smaller ones are bystanders
+    workers: Count  # processes; no result depends on it
     shard_size: Count
 
 
 class MaskParams(Section):
     """How the person is told from the background."""
 
-    refine: Literal["grabcut", "none"]
+    model: MaskModel  # the last one is downloaded
     min_person: Share  # of the crop; less is refused
     max_person: Share
+    workers: Count  # processes; no result depends on it
     shard_size: Count
 
 
@@ -132,7 +138,7 @@ class SplitParams(Section):
     salt: str
     train: Share
     validation: Share
-    group_within_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: closer is one group
+    near_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: pictures as close may not be on two sides
 
     @model_validator(mode="after")
     def _leaves_a_test(self) -> "SplitParams":
@@ -145,12 +151,15 @@ class AugmentParams(Section):
     """Which persons stand on which backgrounds."""
 
     seed: Seed
-    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur"]], Field(min_length=1)]
+    backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur", "room"]], Field(min_length=1)]
+    folder: Path  # pictures of your own that rooms are taken from
+    rooms: Annotated[int, Field(ge=0)]  # the library's size
     per_person: Annotated[int, Field(ge=1)]  # recipes a person, the own background among them
     light_wrap: Share  # of the background's light that reaches over the person's edge
     flip: Share
     turn_degrees: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=0.5)]
+    shift: Annotated[float, Field(ge=0, lt=0.5)]  # as a share of the side
     brightness: Share
     hue: Annotated[float, Field(ge=0, le=0.5)]
     shard_size: Count
@@ -203,7 +212,8 @@ class EvaluateParams(Section):
     """How the avatars are measured."""
 
     seed: Seed
-    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what the feature network sees
+    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what EfficientNet-Lite0 sees
+    inception: bool  # FID and KID too: Inception-v3's weights, 96 MB, are fetched once
     bootstrap: Count  # resamplings behind each interval
     sheet_rows: Count
 

@@ -37,6 +37,20 @@ def over(picture: Picture, alpha: Plane, back: Picture | tuple[int, int, int]) -
     return (picture * share + np.asarray(back, np.float32) * (1 - share)).round().astype(np.uint8)
 
 
+def tile(picture: Tile, text: str = "", size_px: int = 96) -> Sheet:
+    """The whole picture in a square of size_px, for a sheet; the text stands at its foot."""
+    whole = Image.fromarray(picture).convert("RGB")
+    scale = size_px / max(whole.size)
+    small = whole.resize([max(1, round(side * scale)) for side in whole.size], Image.Resampling.BOX)
+    canvas = Image.new("RGB", (size_px, size_px), "black")
+    canvas.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
+    if text:
+        pen = ImageDraw.Draw(canvas)
+        pen.rectangle((0, size_px - SHEET_LABEL_PX, size_px, size_px), fill="white")
+        pen.text((2, size_px - SHEET_LABEL_PX + 2), text, fill="black")
+    return np.array(canvas)
+
+
 def sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), size_px: int = 96) -> Sheet:
     """A contact sheet: each row of pictures in a line, each picture size_px wide; labels name the columns.
 

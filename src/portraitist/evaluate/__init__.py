@@ -1,26 +1,54 @@
 """Numbers on what a method painted: one metric a file, found by its name, each with its interval and its counts.
 
-A metric sees pictures and features, never who painted.
+A metric sees pictures and features, never who painted. Pictures are read part by part: memory does not grow with them.
 """
 
+import hashlib
 import importlib
+import itertools
 import pkgutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from portraitist.bootstrap import TooFewError, interval
+from portraitist.crop import Face
 from portraitist.images import Images, Masks
 from portraitist.params import CropParams
+from portraitist.pictures import Picture
+
+AT_ONCE = 16  # pictures in memory, whatever the size of a set
 
 Features = Float[np.ndarray, "_ length"]  # of one set of pictures; another set may hold more
-Portraits = Float[Tensor, "portraits 3 height width"]
-PortraitMasks = Float[Tensor, "portraits 1 height width"]
+Drawn = Int[np.ndarray, "times _"]
+Values = Float[np.ndarray, "_"]  # one a face; NaN where a face has none
+Kind = Literal["painted", "selfies", "portraits", "studied"]
+Seen = Literal["person on grey", "whole picture"]
+
+
+@runtime_checkable
+class Stack(Protocol):
+    """Images or masks that are read when a part of them is asked for; a tensor is one too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A feature network, its pooled features, and what must stand beside every number that comes from it."""
+
+    features: Callable[[Images], Features]
+    about: dict[str, str]  # network, resize, version
 
 
 @dataclass(frozen=True)
@@ -28,70 +56,160 @@ class Evidence:
     """What was painted, and what it is held against.
 
     Masks are the exact ones where they are known, else the pipeline's. `turned[b]` are all selfies painted on test
-    background b. `frame` says where in a crop the face lies.
+    background b. `portraits` were never trained on, `studied` were. `frame` says where in a crop the face lies;
+    `find` gives the face in a picture, if there is one.
     """
 
-    selfies: Images
-    masks: Masks
-    painted: Images
-    turned: list[Images]
-    portraits: Portraits
-    portrait_masks: PortraitMasks
+    ids: list[str]
+    selfies: Stack
+    masks: Stack
+    painted: Stack
+    turned: list[Stack]
+    portraits: Stack
+    portrait_masks: Stack
+    studied: Stack
+    studied_masks: Stack
     masker: Callable[[Images], Masks]  # the U-Net of stage 2
+    find: Callable[[Picture], Face | None]
     frame: CropParams
-    features: Callable[[Images], Features]
-    features_name: str
+    networks: Mapping[str, Network]
+    cost: Mapping[str, float]  # of one avatar
     bootstrap: int
     seed: int
+    kept: dict[Any, Any] = field(default_factory=dict)  # what several metrics need is made once
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first call with this key."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def features(self, network: str, kind: Kind, seen: Seen) -> Features:
+        """A network's features of one set of pictures."""
+        masks = {"painted": "masks", "selfies": "masks", "portraits": "portrait_masks", "studied": "studied_masks"}[
+            kind
+        ]
+        see = self.networks[network].features
+
+        def of(images: Images, people: Masks) -> Features:
+            return see(foreground(images, people) if seen == "person on grey" else images)
+
+        return self.once(
+            (network, kind, seen), lambda: by_parts(of, getattr(self, kind), getattr(self, masks)).astype(np.float64)
+        )
+
+    def draws(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Drawn:
+        """Which of so many pictures each resampling holds: the same for every metric and method, so that they pair."""
+        rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
+        return rng.integers(count, size=(self.bootstrap, count))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number, the interval that holds it 95 times in 100 were other pictures drawn, and how it was come by."""
+    """A number, the interval that holds it 95 times in 100 were other pictures drawn, and how it was come by.
+
+    `each` are the faces' own values, if it is a mean of such; `draws` what the resampled sets gave.
+    """
 
     value: float
     low: float
     high: float
     n: int
     about: dict[str, Any]
+    each: Values | None = None
+    draws: Values | None = None
 
     def rounded(self) -> dict[str, Any]:
         """As JSON: six significant digits, so that equal runs give equal bytes."""
-        return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in asdict(self).items()}
+        numbers = {name: float(f"{getattr(self, name):.6g}") for name in ("value", "low", "high")}
+        return numbers | {"n": self.n, "about": self.about}
 
 
-def metrics() -> dict[str, Callable[[Evidence], Measure]]:
-    """Every metric by name: the files beside this one that do not begin with an underscore."""
-    found = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return {name: importlib.import_module(f"{__name__}.{name}").measure for name in found}
+@dataclass(frozen=True)
+class Metric:
+    """One file: what it says it measures, the value that would be perfect, the network it needs, and how it is done."""
+
+    says: str
+    goal: float
+    network: str | None
+    measure: Callable[[Evidence], Measure]
 
 
-def mean_with_interval(values: Features | np.ndarray, evidence: Evidence, **about: Any) -> Measure:
-    """The mean of one value a face, and its percentile bootstrap interval over faces (Efron 1979)."""
-    rng = np.random.default_rng(evidence.seed)
-    drawn = rng.integers(len(values), size=(evidence.bootstrap, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-    return Measure(float(values.mean()), float(low), float(high), len(values), about)
+def metrics(networks: Collection[str]) -> dict[str, Metric]:
+    """Every metric that these networks allow, by name: the files beside this one without an underscore before."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    found = {}
+    for name in names:
+        module = importlib.import_module(f"{__name__}.{name}")
+        network = getattr(module, "NETWORK", None)
+        if network is None or network in networks:
+            says = str(module.__doc__).partition("\n\n")[0].replace("\n", " ").strip()
+            found[name] = Metric(says, module.GOAL, network, module.measure)
+    return found
 
 
-def set_distance(distance: Callable[[Features, Features], float], evidence: Evidence) -> Measure:
-    """A distance of the painted foregrounds from the portraits', and its bootstrap interval over both sets.
+def code() -> str:
+    """Twelve digits of the SHA-256 of all code in this folder: which code a number came from, commit or no commit."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
 
-    Resampled sets hold pictures twice, which lengthens a distance; the interval is shifted back by the mean of that.
+
+def versions(*modules: str) -> str:
+    """The versions of libraries that are loaded, without what they were built for."""
+    return ", ".join(f"{name} {str(sys.modules[name].__version__).partition('+')[0]}" for name in modules)
+
+
+def by_parts(function: Callable[..., np.ndarray], *stacks: Stack) -> np.ndarray:
+    """What a function says of every picture, so many in memory at once; it gets as many of each stack."""
+    starts = range(0, len(stacks[0]), AT_ONCE)
+    return np.concatenate([function(*(stack[start : start + AT_ONCE] for stack in stacks)) for start in starts])
+
+
+def mean_over_faces(values: Values, evidence: Evidence, **about: Any) -> Measure:
+    """The mean of one value a face, of those that have one, and its interval over faces.
+
+    Raises:
+        TooFewError: Fewer than two faces have a value.
     """
-    painted = evidence.features(foreground(evidence.painted, evidence.masks))
-    portraits = evidence.features(foreground(evidence.portraits, evidence.portrait_masks))
-    value, rng = distance(painted, portraits), np.random.default_rng(evidence.seed)
-    drawn = [
-        distance(
-            painted[rng.integers(len(painted), size=len(painted))],
-            portraits[rng.integers(len(portraits), size=len(portraits))],
-        )
-        for _ in range(evidence.bootstrap)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn) + value
-    about = {"network": evidence.features_name, "n_portraits": len(portraits), "seen": "person on grey"}
-    return Measure(value, float(low), float(high), len(painted), about)
+    has = np.isfinite(values)
+    if has.sum() < 2:
+        raise TooFewError(f"{has.sum()} of {len(values)} faces have a value; a mean with an interval needs two")
+    drawn = evidence.draws(len(values))
+    counts = has[drawn].sum(axis=1)
+    sums = np.where(has, values, 0)[drawn].sum(axis=1)
+    value = float(values[has].mean())
+    draws = np.where(counts > 0, sums / np.maximum(counts, 1), value)
+    return Measure(value, *interval(value, draws, int(has.sum())), int(has.sum()), about, values, draws)
+
+
+def distance_of_sets(
+    distance: Callable[[Features, Features], float],
+    network: str,
+    seen: Seen,
+    evidence: Evidence,
+    at_most: int | None = None,
+    **about: Any,
+) -> Measure:
+    """A distance of what was painted from the portraits, and its interval over the pictures of both.
+
+    Of the draws only so many are made `at_most`; the others are NaN, so that all metrics' draws stay in step.
+    """
+    painted = evidence.features(network, "painted", seen)
+    portraits = evidence.features(network, "portraits", seen)
+    value = distance(painted, portraits)
+    pairs = zip(evidence.draws(len(painted)), evidence.draws(len(portraits), "portraits"), strict=True)
+    draws = np.full(evidence.bootstrap, np.nan)
+    for time, (some, others) in enumerate(itertools.islice(pairs, at_most)):
+        draws[time] = distance(painted[some], portraits[others])
+    about = evidence.networks[network].about | {"n_portraits": len(portraits), "seen": seen} | about
+    return Measure(value, *interval(value, draws, min(len(painted), len(portraits))), len(painted), about, draws=draws)
+
+
+def exact(value: float, **about: Any) -> Measure:
+    """A number that no picture changes."""
+    return Measure(value, value, value, 1, about)
 
 
 def pooled_features(pooled: Callable[[Images], Tensor], side_px: int) -> Callable[[Images], Features]:
@@ -99,11 +217,7 @@ def pooled_features(pooled: Callable[[Images], Tensor], side_px: int) -> Callabl
 
     @torch.no_grad()
     def features(images: Images) -> Features:
-        parts = [
-            pooled(F.interpolate(part, size=side_px, mode="bicubic", antialias=True, align_corners=False))
-            for part in images.split(16)
-        ]
-        return torch.cat(parts).double().numpy()
+        return pooled(F.interpolate(images, size=side_px, mode="bicubic", antialias=True, align_corners=False)).numpy()
 
     return features
 
@@ -113,7 +227,7 @@ def masks_by(net: nn.Module) -> Callable[[Images], Masks]:
 
     @torch.no_grad()
     def masks(images: Images) -> Masks:
-        return torch.cat([net.eval()(part) for part in images.split(16)])
+        return torch.cat([net.eval()(part) for part in images.split(AT_ONCE)])
 
     return masks
 

@@ -8,7 +8,6 @@ from portraitist.images import Images, Masks, to_pictures
 from portraitist.params import CropParams
 from portraitist.pictures import Picture
 
-Lab = Float[np.ndarray, "3"]
 SkinMask = Bool[np.ndarray, "height width"]
 
 NEAREST = 0.5  # of the face region: the half whose colour is nearest its median is skin; eyes, glasses, beard are not
@@ -47,12 +46,12 @@ def colours(images: Images, where: list[SkinMask]) -> Float[np.ndarray, "batch 3
     )
 
 
-def background_colour(images: Images, masks: Masks) -> Lab:
-    """The mean colour in CIELAB of all that is surely not person."""
+def background_colours(images: Images, masks: Masks) -> Float[np.ndarray, "batch 3"]:
+    """Each image's mean colour in CIELAB over all that is surely not person; NaN where nothing is."""
     outside = (masks[:, 0] < 0.01).cpu().numpy()
-    means = [
-        lab(picture)[place].mean(axis=0)
-        for picture, place in zip(to_pictures(images), outside, strict=True)
-        if place.any()
-    ]
-    return np.mean(means, axis=0)
+    return np.stack(
+        [
+            lab(picture)[place].mean(axis=0) if place.any() else np.full(3, np.nan)
+            for picture, place in zip(to_pictures(images), outside, strict=True)
+        ]
+    )

@@ -1,12 +1,20 @@
 """Mean absolute change outside the person's mask, of 255: 0 where the background stays as the selfie has it."""
 
-from portraitist.evaluate import Evidence, Measure, mean_with_interval
-from portraitist.images import HALF_RANGE
+import numpy as np
+
+from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.images import HALF_RANGE, Images, Masks
+
+GOAL = 0.0
+
+
+def changed(selfies: Images, masks: Masks, painted: Images) -> np.ndarray:
+    """Each face's change; soft edges count by their share."""
+    outside = 1 - masks
+    change = ((painted.clamp(-1, 1) - selfies).abs() * HALF_RANGE).mean(dim=1, keepdim=True)
+    return ((change * outside).sum((1, 2, 3)) / outside.sum((1, 2, 3)).clamp(min=1)).double().numpy()
 
 
 def measure(evidence: Evidence) -> Measure:
-    """The mean over faces; soft edges count by their share."""
-    outside = 1 - evidence.masks
-    change = ((evidence.painted.clamp(-1, 1) - evidence.selfies).abs() * HALF_RANGE).mean(dim=1, keepdim=True)
-    each = (change * outside).sum((1, 2, 3)) / outside.sum((1, 2, 3)).clamp(min=1)
-    return mean_with_interval(each.double().numpy(), evidence)
+    """The mean over faces."""
+    return mean_over_faces(by_parts(changed, evidence.selfies, evidence.masks, evidence.painted), evidence)

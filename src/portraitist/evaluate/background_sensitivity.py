@@ -6,13 +6,20 @@ For each face the mean distance (Delta E, CIE 1976) of its eight skin colours fr
 import numpy as np
 
 from portraitist.augment import TEST_BACKGROUNDS
-from portraitist.evaluate import Evidence, Measure, mean_with_interval
+from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
 from portraitist.evaluate._skin import colours, skins
+from portraitist.images import Images, Masks
+
+GOAL = 0.0
 
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over faces; where the skin is, the plain selfie says."""
-    where = skins(evidence.selfies, evidence.masks, evidence.frame)
-    each = np.stack([colours(painted, where) for painted in evidence.turned])  # background, face, L a b
-    spread = np.linalg.norm(each - each.mean(axis=0), axis=-1).mean(axis=0)
-    return mean_with_interval(spread, evidence, backgrounds=list(TEST_BACKGROUNDS))
+
+    def spread(selfies: Images, masks: Masks, *turned: Images) -> np.ndarray:
+        where = skins(selfies, masks, evidence.frame)
+        each = np.stack([colours(painted, where) for painted in turned])  # background, face, L a b
+        return np.linalg.norm(each - each.mean(axis=0), axis=-1).mean(axis=0)
+
+    values = by_parts(spread, evidence.selfies, evidence.masks, *evidence.turned)
+    return mean_over_faces(values, evidence, backgrounds=list(TEST_BACKGROUNDS))

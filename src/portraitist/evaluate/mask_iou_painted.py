@@ -1,9 +1,18 @@
 """How well the masker still finds the person in what was painted: intersection over union with the selfie's mask."""
 
-from portraitist.evaluate import Evidence, Measure, mean_with_interval
+import numpy as np
+
+from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
 from portraitist.evaluate._overlap import overlaps
+from portraitist.images import Images, Masks
+
+GOAL = 1.0
 
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over faces."""
-    return mean_with_interval(overlaps(evidence.masker(evidence.painted), evidence.masks), evidence)
+
+    def found(painted: Images, masks: Masks) -> np.ndarray:
+        return overlaps(evidence.masker(painted), masks)
+
+    return mean_over_faces(by_parts(found, evidence.painted, evidence.masks), evidence)

@@ -6,13 +6,14 @@ A method knows its networks, its update order and its weights; no device, no fil
 import copy
 import importlib
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import Scalar
@@ -138,15 +139,25 @@ class Averaged(nn.Module):
         super().__init__()
         self.network = frozen(copy.deepcopy(network))
         self.decay = decay
-        self.seen = 0
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # steps that were followed
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
         """Move the mean toward the network as it is now."""
         self.seen += 1
-        share = 1 - min(self.decay, self.seen / (self.seen + 10))
+        seen = int(self.seen)
+        share = 1 - min(self.decay, seen / (seen + 10))
         for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(now, share)
+
+
+@contextmanager
+def still(module: nn.Module) -> Iterator[None]:
+    """Inside, gradients flow through the module; none is reckoned for its own weights, which would be thrown away."""
+    module.requires_grad_(False)
+    yield
+    module.requires_grad_(True)
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import adversarial, content
-from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -48,9 +48,10 @@ class Method(Painter):
         d_edge = adversarial(self.discriminator(batch.smoothed), real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
-        g_fool = adversarial(self.discriminator(painted), real=True)
-        g_content = self.content_weight * content(self.features(painted), self.features(batch.selfies))
-        moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        with still(self.discriminator):
+            g_fool = adversarial(self.discriminator(painted), real=True)
+            g_content = self.content_weight * content(self.features(painted), self.features(batch.selfies))
+            moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
 

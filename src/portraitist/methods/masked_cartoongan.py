@@ -14,11 +14,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
 from portraitist.losses import adversarial, content
-from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed
+from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
 from portraitist.nets.cartoongan import Generator, Norm, PatchDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -65,24 +64,22 @@ class Method(Painter):
         painted = self.generator(seen)
         fake_masks = self.masks(painted, batch.selfie_masks)
         fake = over_grey(painted, fake_masks)
+        real_masks = self.masks(batch.portraits, batch.portrait_masks)
+        real, edge = over_grey(batch.portraits, real_masks), over_grey(batch.smoothed, real_masks)
 
-        d_real = adversarial(self.judged(batch.portraits, batch.portrait_masks), real=True)
+        d_real = adversarial(self.discriminator(real, real_masks), real=True)
         d_fake = adversarial(self.discriminator(fake.detach(), fake_masks.detach()), real=False)
-        d_edge = adversarial(self.judged(batch.smoothed, batch.portrait_masks), real=False)
+        d_edge = adversarial(self.discriminator(edge, real_masks), real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
-        g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
-        g_content = self.content_weight * content(
-            self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
-        )
-        moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+        with still(self.discriminator):
+            g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
+            g_content = self.content_weight * content(
+                self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
+            )
+            moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
-
-    def judged(self, portraits: Images, given: Masks) -> Tensor:
-        """What the discriminator says of portraits without their background."""
-        masks = self.masks(portraits, given)
-        return self.discriminator(over_grey(portraits, masks), masks)
 
     def seen(self, selfies: Images, masks: Masks) -> Images:
         """What the generator is given."""

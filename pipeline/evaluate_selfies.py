@@ -1,0 +1,43 @@
+"""Stage evaluate_selfies: the metrics of selfies as they are, the masker's, and groups: what no method changes."""
+
+import sys
+from pathlib import Path
+
+from portraitist import evaluation, manifest
+from portraitist.dataset import Folders
+from portraitist.evaluation import Nets
+from portraitist.nets.identity import IdentityError
+from portraitist.params import CropParams, EvaluateParams, load_or_exit
+from portraitist.weights import WeightsError
+
+NAME = "selfies"
+KNOWN = ["source", "glasses"]  # columns of stage clean's manifest that are groups, where it has them
+
+
+def main(
+    params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, clean: Path, dest: Path
+) -> None:
+    """Measure the selfies, unchanged, as if a method had painted them; and keep what is one for all methods."""
+    try:
+        evidence = evaluation.gather(params, frame, evaluation.not_painted(folders, turned), folders, nets)
+    except WeightsError as error:
+        sys.exit(f"evaluate_selfies: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
+    except IdentityError as error:
+        sys.exit(f"evaluate_selfies: {error}")
+    evaluation.keep(evaluation.measured(evidence), evidence, NAME, params.sheet_rows, dest)
+    pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
+    pictures = pictures[["picture", *(column for column in KNOWN if column in pictures)]]
+    faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
+    evaluation.keep_once(evidence, faces.drop(columns="picture"), dest)
+
+
+if __name__ == "__main__":
+    folders, (turned, *paths) = Folders(*map(Path, sys.argv[1:5])), map(Path, sys.argv[5:])
+    main(
+        load_or_exit(EvaluateParams, "evaluate"),
+        load_or_exit(CropParams, "crop"),
+        folders,
+        turned,
+        Nets(*paths[:3]),
+        *paths[3:],
+    )

@@ -1,0 +1,14 @@
+"""How well the face's box in the avatar lies on the selfie's: intersection over union, 0 where no face is found."""
+
+import numpy as np
+
+from portraitist.evaluate import Evidence, Measure, mean_over_faces
+from portraitist.evaluate._faces import DETECTOR, pairs, shared
+
+GOAL = 1.0
+
+
+def measure(evidence: Evidence) -> Measure:
+    """The mean over selfies in which a face was found."""
+    values = [np.nan if not selfie else shared(selfie, avatar) if avatar else 0.0 for selfie, avatar in pairs(evidence)]
+    return mean_over_faces(np.array(values), evidence, detector=DETECTOR)

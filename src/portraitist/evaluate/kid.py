@@ -1,0 +1,15 @@
+"""KID: kernel distance of the avatars from the portraits on Inception-v3 as published, of all pictures at once.
+
+Unbiased: right on average however few the pictures, so it may fall below 0.
+"""
+
+from portraitist.evaluate import Evidence, Measure
+from portraitist.evaluate._kernel import measured
+
+GOAL = 0.0
+NETWORK = "inception"
+
+
+def measure(evidence: Evidence) -> Measure:
+    """The distance of the two sets."""
+    return measured(NETWORK, "whole picture", evidence)

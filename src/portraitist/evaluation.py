@@ -1,0 +1,204 @@
+"""A method's evidence gathered, every metric taken, and what the comparison needs of it kept as files."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from portraitist.augment import TEST_BACKGROUNDS
+from portraitist.bootstrap import TooFewError
+from portraitist.checkpoint import open_learner
+from portraitist.crop import Face, FaceDetector
+from portraitist.dataset import Asked, Folders, best_masks, ids_of, images_of
+from portraitist.evaluate import Evidence, Measure, Network, _held, code, masks_by, metrics, pooled_features, versions
+from portraitist.evaluate._groups import groups
+from portraitist.images import to_pictures, to_planes
+from portraitist.nets import features as lite0
+from portraitist.nets.identity import Identity, chosen
+from portraitist.params import CropParams, EvaluateParams
+from portraitist.pictures import Picture, encode, jpeg, sheet
+from portraitist.shards import Shards
+from portraitist.weights import INCEPTION, fetched
+
+COST = "cost.json"  # beside what was painted
+SHOWN = 10  # the best and the worst faces by each metric
+STRIP_PX, TILE_PX = 128, 72
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Where the painted test selfies are: as they are, and on the test backgrounds; and what one of them costs."""
+
+    plain: Shards
+    turned: Shards
+    cost: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Where the networks are: the masker of stage 2, the folder that stage weights leaves, the user's face network."""
+
+    masker: Path
+    pretrained: Path
+    identity: Path  # a folder, often empty
+
+
+def networks(params: EvaluateParams, frame: CropParams, nets: Nets) -> dict[str, Network]:
+    """The feature networks that the params ask for, by the names that the metrics call them.
+
+    Raises:
+        WeightsError: Inception-v3's weights cannot be had.
+        IdentityError: The face network is none, or one of several.
+    """
+    net = lite0.Lite0(nets.pretrained / "efficientnet_lite0.pth")
+    resize = f"{params.features_px} px, bicubic, antialiased"
+    about = {"network": lite0.NAME, "resize": resize, "version": versions("torch", "timm")}
+    found = {"lite0": Network(pooled_features(net.pooled, params.features_px), about)}
+    if params.inception:
+        from portraitist.nets import inception  # noqa: PLC0415  the one thing here that needs torch-fidelity
+
+        seen = inception.Inception(fetched(INCEPTION, Path(torch.hub.get_dir()) / "checkpoints"))
+        about = {
+            "network": inception.NAME,
+            "resize": inception.RESIZE,
+            "version": versions("torch", "torch_fidelity"),
+        }
+        found["inception"] = Network(lambda images: seen.pooled(images).numpy(), about)
+    if path := chosen(nets.identity):
+        face = Identity(path, frame)
+        about = {"network": face.name, "resize": "112 px, as ArcFace", "version": versions("onnxruntime")}
+        found["identity"] = Network(face.pooled, about)
+    return found
+
+
+def painted_by(paint: Path) -> Painted:
+    """What stage paint left of one method."""
+    return Painted(Shards(paint), Shards(paint), json.loads((paint / COST).read_text(encoding="utf-8")))
+
+
+def not_painted(folders: Folders, turned: Path) -> Painted:
+    """The selfies as they are, and on the test backgrounds: what every metric says of having done nothing."""
+    return Painted(Shards(folders.crops), Shards(turned), {"gflop": 0.0, "megabytes": 0.0})
+
+
+def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: Folders, nets: Nets) -> Evidence:
+    """The test selfies, what was painted of them, and the portraits; nothing is decoded yet.
+
+    Raises:
+        WeightsError, IdentityError: As `networks`.
+    """
+    crops = Shards(folders.crops)
+    tested, hung = ids_of(folders, "selfies", "test"), ids_of(folders, "portraits", "test")
+    studied = ids_of(folders, "portraits", "train")
+    detector = FaceDetector(nets.pretrained)
+
+    def find(picture: Picture) -> Face | None:
+        faces = detector.find(picture, frame.min_score)
+        return faces[0] if faces else None
+
+    def read(shards: Shards, ids: list[str], ending: str = "png") -> Asked:
+        return Asked(ids, lambda some: images_of(shards, some, ending))
+
+    return Evidence(
+        ids=tested,
+        selfies=read(crops, tested),
+        masks=best_masks(folders, tested),
+        painted=read(paint.plain, tested),
+        turned=[read(paint.turned, tested, f"{name}.png") for name in TEST_BACKGROUNDS],
+        portraits=read(crops, hung),
+        portrait_masks=best_masks(folders, hung),
+        studied=read(crops, studied),
+        studied_masks=best_masks(folders, studied),
+        masker=masks_by(open_learner(nets.masker)[0].get_submodule("masker")),
+        find=find,
+        frame=frame,
+        networks=networks(params, frame, nets),
+        cost=paint.cost,
+        bootstrap=params.bootstrap,
+        seed=params.seed,
+    )
+
+
+def measured(evidence: Evidence) -> dict[str, Measure]:
+    """Every metric that the evidence's networks allow. One that has too few faces is left out, and said so."""
+    found = {}
+    for name, metric in metrics(evidence.networks).items():
+        try:
+            found[name] = metric.measure(evidence)
+        except TooFewError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return found
+
+
+def keep(found: dict[str, Measure], evidence: Evidence, name: str, sheet_rows: int, dest: Path) -> None:
+    """Into the folder dest: metrics.json, faces.csv, draws.csv, strips for the sheet, and the best and worst faces."""
+    dest.mkdir(parents=True)
+    known = metrics(evidence.networks)
+    told = {
+        metric: _told(measure, known[metric].goal, known[metric].says, evidence) for metric, measure in found.items()
+    }
+    _json(told, dest / "metrics.json")
+    each = {metric: measure.each for metric, measure in found.items() if measure.each is not None}
+    draws = {metric: measure.draws for metric, measure in found.items() if measure.draws is not None}
+    _csv(pd.DataFrame({"id": evidence.ids} | each), dest / "faces.csv")
+    _csv(pd.DataFrame(draws), dest / "draws.csv")
+    strips(evidence, name, sheet_rows, dest)
+    for metric, values in each.items():
+        _extremes(values, known[metric].goal, evidence, dest / f"{metric}.jpg")
+
+
+def keep_once(evidence: Evidence, named: pd.DataFrame, dest: Path) -> None:
+    """What is one for all methods: the masker on pictures it never saw, and the groups of the test selfies.
+
+    `named` holds what is known of pictures, by id; its columns become groups.
+    """
+    held = _held.measure(evidence)
+    says = str(_held.__doc__).partition("\n\n")[0]
+    _json({"mask_iou_held": _told(held, _held.GOAL, says, evidence)}, dest / "masker.json")
+    frame = pd.DataFrame({"id": evidence.ids} | groups(evidence)).merge(named, on="id", how="left")
+    _csv(frame, dest / "groups.csv")
+
+
+def _told(measure: Measure, goal: float, says: str, evidence: Evidence) -> dict[str, Any]:
+    about = {"code": code(), "seed": evidence.seed, "bootstrap": evidence.bootstrap}
+    told = measure.rounded() | {"goal": goal, "says": says}
+    return told | {"about": told["about"] | about}
+
+
+def _json(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def strips(evidence: Evidence, name: str, rows: int, dest: Path) -> None:
+    """One column each of the contact sheet, as PNG."""
+    few = slice(0, rows)
+    columns = {
+        "input": to_pictures(evidence.selfies[few]),
+        "portraits": to_pictures(evidence.portraits[few]),
+        "painted": to_pictures(evidence.painted[few]),
+        "learned mask": to_planes(evidence.masker(evidence.painted[few])),
+    }
+    for column, pictures in columns.items():
+        label = name if column == "painted" else column
+        (dest / f"{column}.png").write_bytes(encode(sheet([[picture] for picture in pictures], [label], STRIP_PX)))
+
+
+def _extremes(values: np.ndarray, goal: float, evidence: Evidence, path: Path) -> None:
+    """The faces nearest the goal, then those farthest from it: selfie above avatar, the value above both."""
+    order = [int(face) for face in np.argsort(np.abs(values - goal), kind="stable") if np.isfinite(values[face])]
+    parts = []
+    for best in (order[:SHOWN], order[::-1][:SHOWN]):
+        rows = [
+            [to_pictures(stack[face : face + 1])[0] for face in best] for stack in (evidence.selfies, evidence.painted)
+        ]
+        parts.append(sheet(rows, [f"{values[face]:.3g}" for face in best], TILE_PX))
+    path.write_bytes(jpeg(np.concatenate(parts)))

@@ -1,0 +1,26 @@
+"""Inception-v3 as FID and KID were published with: TensorFlow's graph of 2015, by torch-fidelity, its resize too."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from portraitist.images import Images, to_pictures
+
+NAME = "Inception-v3 of 2015-12-05, last pooling"
+RESIZE = "299 px, TensorFlow 1's bilinear"
+
+
+class Inception:
+    """The 2048 features of the last pooling. `weights` is unpickled: give it a file whose SHA-256 was checked."""
+
+    def __init__(self, weights: Path) -> None:
+        self.net = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
+
+    @torch.no_grad()
+    def pooled(self, images: Images) -> Float[Tensor, "batch 2048"]:
+        """The features of images, seen as the bytes that files of them would hold."""
+        pictures = torch.stack([torch.from_numpy(picture) for picture in to_pictures(images)])
+        return self.net(pictures.permute(0, 3, 1, 2))[0]

@@ -1,0 +1,273 @@
+"""The report: one HTML file with all its figures inside. It runs no script and asks nothing of any server."""
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from portraitist.compare import FEW, Found
+from portraitist.dag import drawn, needs
+
+HUES = (212, 24, 150, 280, 340, 60, 190)  # of the methods, in their order
+PLOT = (150, 14)  # width, and height a method, px
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d1d1f; --paper: #fff; --soft: #f3f3f5; --line: #d5d5da; --faint: #6b6b73 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ececf0; --paper: #17171a; --soft: #222227; --line: #3a3a42; --faint: #a0a0aa }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif }
+h1 { font-size: 1.7rem; line-height: 1.2 } h2 { margin-top: 2.5rem; font-size: 1.25rem }
+.wide { overflow-x: auto; margin: 1rem 0 } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff }
+.wide > img.full { max-width: none }
+td:not(:first-child) { white-space: nowrap }
+table { border-collapse: collapse; font-size: .875rem } th, td { padding: .35rem .6rem; text-align: left;
+  border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums }
+thead th { background: var(--soft); white-space: nowrap } td small, p small, .faint { color: var(--faint) }
+th[scope=row] { font-weight: 600 } th[scope=row] small { display: block; font-weight: 400; min-width: 13rem }
+details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; padding: .4rem .8rem }
+summary { cursor: pointer; font-weight: 600 } pre { overflow-x: auto; background: var(--soft); padding: .8rem;
+  border-radius: 6px; font-size: .8rem } .flag { color: #b3261e; font-weight: 600 }
+@media (prefers-color-scheme: dark) { .flag { color: #ff8a80 } }
+.key { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .35em }
+svg.dag { width: 100%; max-width: 44rem; height: auto } .dag path { fill: none; stroke: var(--line); stroke-width: 1.5 }
+.dag rect { fill: var(--soft); stroke: var(--line) } .dag text { fill: var(--ink); font: 12px system-ui, sans-serif;
+  text-anchor: middle } .plot line { stroke-width: 2 } .plot .goal { stroke: var(--line); stroke-dasharray: 3 3 }
+@media (max-width: 40rem) {
+  th[scope=row] { max-width: 10rem; overflow-wrap: anywhere } th[scope=row] small { min-width: 8rem }
+}
+nav a { margin-right: 1rem; white-space: nowrap } a { color: inherit }
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the run was told, and what its stages reported: params.yaml, the profile, dvc.yaml, metrics/<stage>.json."""
+
+    params: Path
+    profile: Path
+    dvc: Path
+    reports: list[Path]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the comparison found."""
+
+    ours: str
+    measured: dict[str, Found]
+    masker: Found
+    shown: pd.DataFrame
+    differences: pd.DataFrame
+    coverage: pd.DataFrame
+    preferred: pd.DataFrame
+
+
+def markdown(results: Results) -> str:
+    """The table and the differences as compare.md, for git and for README."""
+    held = results.masker["mask_iou_held"]
+    rows = results.differences.set_index(["metric", "against"])
+    return (
+        f"{results.shown.to_markdown()}\n\n"
+        f"{results.ours} minus each other, on the same faces:\n\n{rows.reset_index().to_markdown(index=False)}\n\n"
+        f"The masker, one for all methods, on {held['n']} pictures it never saw: "
+        f"intersection over union {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}].\n"
+    )
+
+
+def report(told: Told, results: Results, models: list[Path], sheet: bytes) -> str:
+    """The whole page; `models` are the folders that evaluate left, `sheet` the contact sheet."""
+    sections = {
+        "Avatars": f'<img alt="Contact sheet" src="{_uri(sheet, "jpeg")}">',
+        "Numbers": _numbers(results),
+        "Differences": _differences(results),
+        "Human eyes": _eyes(results.preferred),
+        "Groups": _groups(results.coverage),
+        "Best and worst faces": _extremes(results, models),
+        "Learned masks": _masks(results, models),
+        "Trained on": _trained(told),
+        "Stages": f'<div class="wide">{drawn(needs(told.dvc, told.params))}</div>',
+        "Again": _again(told, results),
+    }
+    names = {title: title.lower().replace(" ", "-") for title in sections}
+    links = "".join(f'<a href="#{name}">{title}</a> ' for title, name in names.items())
+    body = "".join(f'<section id="{names[title]}"><h2>{title}</h2>{part}</section>' for title, part in sections.items())
+    count = max(found["n"] for found in results.measured[results.ours].values())
+    others = ", ".join(escape(method) for method in results.measured if method != results.ours)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Portraitist: {escape(results.ours)} beside {others}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{escape(results.ours)} beside {others}</h1>
+<p>Measured on {count} test faces that no method was trained on. Every interval holds its number 95 times in 100,
+were other faces drawn. <b>selfies</b> are the test selfies as they are: what a metric says of having done nothing.</p>
+<nav>{links}</nav>
+{body}
+</body>
+</html>
+"""
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Cells are HTML; the first of a row names it."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _hue(place: int) -> str:
+    return f"hsl({HUES[place % len(HUES)]} 60% 50%)"
+
+
+def _numbers(results: Results) -> str:
+    methods = list(results.measured)
+    heads = ["metric", "goal"] + [
+        f'<span class="key" style="background:{_hue(at)}"></span>{escape(method)}' for at, method in enumerate(methods)
+    ]
+    rows = []
+    for metric, found in results.measured[results.ours].items():
+        of = [results.measured[method][metric] for method in methods if metric in results.measured[method]]
+        about = "; ".join(f"{key}: {value}" for key, value in found["about"].items())
+        name = f'{escape(metric)}<small title="{escape(about)}">{escape(found["says"])}</small>'
+        shown = [escape(str(results.shown.loc[metric, method])) for method in methods]
+        rows.append([name, f"{found['goal']:g}", *shown, _plot(of, found["goal"])])
+    held = results.masker["mask_iou_held"]
+    return (
+        _table([*heads, "dashed: the goal"], rows)
+        + f"<p>The masker, one for all methods: {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}]. "
+        + f"<small>{escape(held['says'])}</small></p>"
+    )
+
+
+def _plot(found: list[dict[str, Any]], goal: float) -> str:
+    """One line a method from low to high, a dot at the value, and the goal dashed."""
+    ends = [one[key] for one in found for key in ("low", "high")] + [goal]
+    low, span = min(ends), max(max(ends) - min(ends), 1e-12)
+    at = lambda value: 5 + (PLOT[0] - 10) * (value - low) / span  # noqa: E731
+    parts = [f'<line class="goal" x1="{at(goal):.1f}" x2="{at(goal):.1f}" y1="0" y2="{PLOT[1] * len(found)}"/>']
+    for place, one in enumerate(found):
+        y, hue = PLOT[1] * (place + 0.5), _hue(place)
+        parts.append(f'<line x1="{at(one["low"]):.1f}" x2="{at(one["high"]):.1f}" y1="{y}" y2="{y}" stroke="{hue}"/>')
+        parts.append(f'<circle cx="{at(one["value"]):.1f}" cy="{y}" r="3.5" fill="{hue}"/>')
+    return f'<svg class="plot" width="{PLOT[0]}" height="{PLOT[1] * len(found)}">{"".join(parts)}</svg>'
+
+
+def _differences(results: Results) -> str:
+    rows = [[escape(str(cell)) for cell in row] for row in results.differences.itertuples(index=False)]
+    many = len(results.differences)
+    return (
+        f"<p>{escape(results.ours)} minus each other method, on the same faces and portraits. <i>chance</i>: how often "
+        f"so large a difference would come up were there none. {many} differences are {many} chances to be fooled: "
+        f"about {many / 20:.0f} would look real by luck.</p>" + _table(results.differences.columns, rows)
+    )
+
+
+def _eyes(preferred: pd.DataFrame) -> str:
+    if preferred.empty:
+        return "<p>Nobody has been asked yet: <code>portraitist judge</code> asks, <code>dvc repro</code> counts.</p>"
+    rows = [
+        [
+            f"{escape(str(row.method))} to {escape(str(row.against))}",
+            f"{row.preferred:.0%} [{row.low:.0%}, {row.high:.0%}]",
+            f"{row.answers}",
+            f"{row.faces}",
+        ]
+        for row in preferred.itertuples()
+    ]
+    return "<p>How often people prefer one (Bradley and Terry), two avatars of one face shown blind.</p>" + _table(
+        ["preferred", "chance", "answers", "faces"], rows
+    )
+
+
+def _groups(coverage: pd.DataFrame) -> str:
+    parts = [
+        f"<p>As far as the pictures tell. Tone is the typology angle of the selfie's skin, light and camera included; "
+        f'nobody\'s origin is guessed. <span class="flag">few</span> marks groups of fewer than {FEW} faces: a mean '
+        "of these says little.</p>"
+    ]
+    for by, rows in coverage.groupby("by", sort=False):
+        methods = list(dict.fromkeys(rows["method"]))
+        lines = []
+        for (metric, group), some in rows.groupby(["metric", "group"], sort=False):
+            few = ' <span class="flag">few</span>' if some["few"].any() else ""
+            of = {row.method: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in some.itertuples()}
+            lines.append([escape(str(metric)), escape(str(group)), f"{some['n'].max()}{few}"])
+            lines[-1] += [of.get(method, "") for method in methods]
+        lines.sort(key=lambda line: line[0])
+        table = _table(["metric", str(by), "n", *map(escape, methods)], lines)
+        parts.append(f"<details><summary>By {escape(str(by))}</summary>{table}</details>")
+    return "".join(parts)
+
+
+def _extremes(results: Results, models: list[Path]) -> str:
+    parts = ["<p>Of each metric the ten faces nearest its goal, then the ten farthest: selfie above, avatar below.</p>"]
+    for metric in results.measured[results.ours]:
+        shown = [model for model in models if (model / f"{metric}.jpg").exists() and model.name != "selfies"]
+        images = "".join(
+            f'<p>{escape(model.name)}</p><div class="wide"><img class="full" alt="Best, worst of {escape(model.name)} '
+            f'by {escape(metric)}" src="{_uri((model / f"{metric}.jpg").read_bytes(), "jpeg")}"></div>'
+            for model in shown
+        )
+        if images:
+            parts.append(f"<details><summary>{escape(metric)}</summary>{images}</details>")
+    return "".join(parts)
+
+
+def _masks(results: Results, models: list[Path]) -> str:
+    parts = ["<p>Who the masker takes for a person in what each method painted.</p>"]
+    for model in models:
+        strips = "".join(
+            f'<img alt="{name} of {escape(model.name)}" src="{_uri((model / f"{name}.png").read_bytes(), "png")}">'
+            for name in ("painted", "learned mask")
+        )
+        parts.append(f"<details><summary>{escape(model.name)}</summary>{strips}</details>")
+    return "".join(parts)
+
+
+def _trained(told: Told) -> str:
+    parts = []
+    for path in told.reports:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"<h3>{escape(path.stem)}</h3><pre>{escape(json.dumps(content, indent=1))}</pre>")
+    chosen = yaml.safe_load(told.params.read_text(encoding="utf-8"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (told.params, told.profile)}
+    files = "".join(
+        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>" for name, text in texts.items()
+    )
+    return (
+        f"<p>Profile {escape(str(chosen['profile']))}, seed {escape(str(chosen['seed']))}.</p>{files}{''.join(parts)}"
+    )
+
+
+def _again(told: Told, results: Results) -> str:
+    chosen = yaml.safe_load(told.params.read_text(encoding="utf-8"))
+    profile, seed = escape(str(chosen["profile"])), escape(str(chosen["seed"]))
+    code = {found["about"]["code"] for metrics in results.measured.values() for found in metrics.values()}
+    return (
+        "<p>From the commit whose dvc.lock made this report (<code>git log -1 dvc.lock</code>):</p>"
+        f"<pre>make repro\ndvc exp run -S profile={profile} -S seed={seed}\n"
+        "dvc metrics diff --targets metrics/summary.json --no-path</pre>"
+        f"<p>Metrics' code {escape(', '.join(sorted(code)))}: the first digits of the SHA-256 of evaluate/. "
+        "Network, resize and versions stand in each metric's JSON, and here under the pointer on its description.</p>"
+    )

@@ -1,0 +1,99 @@
+"""The benchmarks' own arithmetic; their figures are in the docs."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_evaluate import OTHERS, PERSONS, SIDE, evidence, lightness, plain
+from toys import FRAME, drawn
+
+from benchmarks.counterfactual import apart
+from benchmarks.intervals import coverage
+from benchmarks.monotone import DAMAGES, MEASURED, STEPS, curves
+from benchmarks.monotone import drawn as plot
+from benchmarks.seeds import main as seeds
+from benchmarks.seeds import spread
+from portraitist.evaluation import measured
+
+
+def test_skin_that_two_trainings_paint_alike_is_not_apart():
+    selfies = drawn(3, 3, SIDE, SIDE, seed=1)
+    one, other = plain(60, 100, 100), plain(60, 100, 160)
+    found = apart(selfies, PERSONS, one, other, FRAME)
+    assert found[:2].tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert found[2] == pytest.approx(lightness(160) - lightness(100), abs=0.4)
+
+
+def test_halves_of_one_set_are_seldom_different():
+    count = 24
+    given = evidence(
+        ids=[str(face) for face in range(count)],
+        selfies=drawn(count, 3, SIDE, SIDE, seed=1),
+        masks=PERSONS.repeat(8, 1, 1, 1),
+        painted=drawn(count, 3, SIDE, SIDE, seed=2),
+        portraits=drawn(16, 3, SIDE, SIDE, seed=3),
+        portrait_masks=OTHERS.repeat(8, 1, 1, 1),
+        bootstrap=100,
+    )
+    found = {name: measure for name, measure in measured(given).items() if name in ("lines", "sharpness", "kid")}
+    held = coverage(given, found, 30)
+    assert set(held) == set(found)
+    assert all(count >= 25 for count in held.values())
+    told_apart = {name: measure for name, measure in found.items() if measure.each is not None}
+    for measure in told_apart.values():
+        measure.draws[:] = 0  # the halves' own draws count, not the whole's
+    assert coverage(given, told_apart, 30) == {name: held[name] for name in told_apart}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_none_at_step_0_and_grows(damage):
+    images, masks = drawn(2, 3, SIDE, SIDE, seed=1), OTHERS
+    change = [float((DAMAGES[damage](images, masks, step) - images).abs().mean()) for step in STEPS]
+    assert change[0] == pytest.approx(0, abs=1e-6)
+    assert (np.diff(change) > 0).all()
+    assert torch.equal(DAMAGES[damage](images, masks, 1.0), DAMAGES[damage](images, masks, 1.0))
+
+
+def test_each_curve_is_drawn():
+    images = drawn(8, 3, SIDE, SIDE, seed=1)
+    masks = PERSONS.repeat(3, 1, 1, 1)[:8]
+    found = curves(images, masks, evidence(turned=[images[:4]] * 8))
+    assert {damage: set(of) for damage, of in found.items()} == {damage: set(MEASURED) for damage in DAMAGES}
+    assert all(len(values) == len(STEPS) for of in found.values() for values in of.values())
+    colours = np.array(plot(found)).reshape(-1, 3)
+    assert (colours == (0x2A, 0x7D, 0xE1)).all(axis=1).sum() > 32 * 50
+
+
+EXPERIMENTS = """Experiment,rev,bleed.ours,bleed.theirs,seed,train.epochs,data/crop
+,workspace,0.5,1,1,20,aa
+main,abc,0.5,1,1,20,aa
+two,abd,0.7,,2,20,ab
+three,abe,0.9,3,3,20,aa
+failed,abf,,,4,20,aa
+"""
+NUMBERS = ["bleed.ours", "bleed.theirs"]
+
+
+def test_the_spread_over_seeds_counts_each_seed_once():
+    frame = spread(pd.read_csv(io.StringIO(EXPERIMENTS)), NUMBERS).set_index("number")
+    assert list(frame.index) == NUMBERS
+    ours = frame.loc["bleed.ours"]
+    assert (ours["seeds"], ours["mean"], ours["sd"]) == (3, pytest.approx(0.7), pytest.approx(0.2))
+    assert ours["high"] - ours["mean"] == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-5)
+    assert frame.loc["bleed.theirs", "seeds"] == 2
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused():
+    with pytest.raises(ValueError, match=r"differ in train\.epochs too"):
+        spread(pd.read_csv(io.StringIO(EXPERIMENTS.replace("2,20", "2,40"))), NUMBERS)
+
+
+def test_one_seed_has_no_spread(tmp_path, capsys):
+    (tmp_path / "summary.json").write_text('{"bleed": {"ours": 1, "theirs": 2}}')
+    one = "\n".join(EXPERIMENTS.splitlines()[:2]) + "\n"
+    with pytest.raises(SystemExit, match="1 seeds with numbers; a spread needs two"):
+        seeds(io.StringIO(one), tmp_path / "summary.json")
+    seeds(io.StringIO(EXPERIMENTS), tmp_path / "summary.json")
+    assert "bleed.ours" in capsys.readouterr().out

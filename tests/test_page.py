@@ -1,0 +1,171 @@
+"""The report, as a file and in a browser: it asks nothing of a server, strangers' words stay words, it fits a phone."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import tab
+from reach import ROOT
+from test_compare import MEASURED, draws, found
+
+from portraitist.compare import coverage, differences, table, wide
+from portraitist.dag import drawn, needs
+from portraitist.page import Results, Told, markdown, report
+from portraitist.pictures import encode, jpeg
+from portraitist.win_rates import win_rates
+
+SLY = '<script>alert(1)</script><img src="http://127.0.0.1:9/x.png" onerror=alert(1)>'
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    at = tmp_path_factory.mktemp("report")
+    about = {"code": "0123456789ab", "network": SLY}
+    measured = {
+        method: {metric: one | {"about": about} for metric, one in metrics.items()}
+        for method, metrics in MEASURED.items()
+    }
+    measured["ours"]["iou"] = measured["ours"]["iou"] | {"says": SLY}
+    masker = {"mask_iou_held": found(0.8, 0.7, 0.9)}
+    ids = [f"{number:02d}" for number in range(40)]
+    groups = pd.DataFrame({"id": ids, "tone": [SLY] * 33 + ["dark"] * 7})
+    faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in measured}
+    frame = table(measured | {"masker": masker})
+    results = Results(
+        "ours",
+        measured,
+        masker,
+        wide(frame, [*measured]),
+        differences("ours", measured, {"ours": draws(), "theirs": draws(0.1)}),
+        coverage(groups, faces),
+        win_rates(pd.DataFrame([("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4,
+                               columns=["id", "left", "right", "preferred"])),
+    )  # fmt: skip
+    models = []
+    for method in measured:
+        models.append(at / method)
+        models[-1].mkdir()
+        (models[-1] / "iou.jpg").write_bytes(jpeg(PICTURE))
+        for name in ("painted", "learned mask"):
+            (models[-1] / f"{name}.png").write_bytes(encode(PICTURE))
+    (at / "clean.json").write_text('{"selfies": {"kept": 63}, "<b>": 1}')
+    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [at / "clean.json"])
+    path = at / "report.html"
+    path.write_text(report(told, results, models, jpeg(PICTURE)), encoding="utf-8")
+    return path, results
+
+
+class Seen(HTMLParser):
+    """All tags of a page, and all addresses in them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.open = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_it_shows_and_no_script(made):
+    text = made[0].read_text(encoding="utf-8")
+    seen = Seen(text)
+    assert seen.open == []
+    assert "script" not in seen.tags
+    assert not {"link", "iframe", "object", "form"} & seen.tags
+    assert all(address.startswith(("data:image/", "#")) for address in seen.addresses)
+    assert sum(address.startswith("data:image/") for address in seen.addresses) == 1 + 2 + 2 * 2
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+
+
+def test_strangers_words_stay_words(made):
+    text = made[0].read_text(encoding="utf-8")
+    assert SLY not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3  # what it says, its network, a group's name
+    assert "&lt;b&gt;" in text
+
+
+def test_every_link_leads_somewhere(made):
+    text = made[0].read_text(encoding="utf-8")
+    for name in re.findall(r'href="#([^"]+)"', text):
+        assert f'id="{name}"' in text
+    assert len(re.findall(r'href="#', text)) == 10
+
+
+def test_the_page_says_what_was_found(made):
+    text = made[0].read_text(encoding="utf-8")
+    assert "0.9 [0.85, 0.95]" in text
+    assert "0.8 [0.7, 0.9]" in text  # the masker's
+    assert '<span class="flag">few</span>' in text
+    assert "ours to theirs" in text
+    assert "0123456789ab" in text
+    assert "train_generator" in text
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_it_offline_at_laptop_and_phone_width(made, width, height, scheme):
+    asked, said = [], []
+    with tab(width, height, color_scheme=scheme) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append("a dialog"), dialog.dismiss()))
+        page.goto(made[0].as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+        page.wait_for_timeout(200)
+        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide things scroll in their own box
+        colours = page.evaluate(
+            "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        )
+    ink, paper = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
+    assert (ink < paper) == (scheme == "light")
+    assert abs(ink - paper) > 450
+    assert [url for url in asked if not url.startswith("data:")] == [made[0].as_uri()]
+    assert said == []
+
+
+def test_the_table_for_git_has_the_methods_first_and_the_masker_last(made):
+    lines = markdown(made[1]).splitlines()
+    assert {"ours", "theirs"} <= set(re.findall(r"\w+", lines[0]))
+    assert "0.8 [0.7, 0.9]" in lines[-1]
+    assert "on the same faces" in "".join(lines)
+
+
+def test_nobody_asked_yet_is_said_with_what_to_do(made, tmp_path):
+    _, results = made
+    empty = replace(results, preferred=results.preferred.iloc[:0])
+    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [])
+    assert "<code>portraitist judge</code>" in report(told, empty, [], jpeg(PICTURE))
+
+
+# The stages
+
+
+def test_the_stages_are_those_of_dvc_and_need_what_they_read():
+    graph = needs(ROOT / "dvc.yaml", ROOT / "params.yaml")
+    assert graph["weights"] == set()
+    assert graph["crop"] == {"clean", "weights"}
+    assert {"train_generator", "train_mask", "augment"} <= graph["train"]
+    assert "evaluate" in graph["compare"]
+    assert "collect" in graph["clean"]
+
+
+def test_each_stage_is_drawn_below_all_it_needs():
+    graph = {"b": {"a"}, "a": set(), "c": {"a", "b"}, "<d>": {"a"}}
+    picture = drawn(graph)
+    tops = {name: float(y) for y, name in re.findall(r'<text x="[\d.]+" y="([\d.]+)">([^<]+)</text>', picture)}
+    assert tops["a"] < tops["b"] == tops["&lt;d&gt;"] < tops["c"]
+    assert picture.count("<path") == 4
