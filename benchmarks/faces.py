@@ -250,7 +250,7 @@ def together(folder: Path, frame: CropParams) -> None:
 
 
 ALONE = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 import cv2
 from portraitist.clean import read
@@ -258,7 +258,7 @@ from portraitist.crop import Crop, FaceDetector, crop_faces
 from portraitist.mask import Segmenter, segment
 from portraitist.params import CropParams
 cv2.setNumThreads(1)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024  # Linux
 pretrained, model, frame, folder = sys.argv[1:]
 params, before = CropParams.model_validate_json(frame), peak()
 detector, net, spent = FaceDetector(Path(pretrained)), Segmenter(Path(pretrained), model), []

@@ -65,7 +65,7 @@ def near(sample: Path, kind: str, number: int, pretrained: Path, model: MaskMode
 def test_masks_of_the_pack_come_near_its_exact_ones(pretrained: Path, sample: Path):
     found = [near(sample, kind, number, pretrained, "refined") for kind in TESTED for number in TESTED[kind]]
     assert np.mean(found) >= 0.95
-    assert min(found) >= 0.85
+    assert min(found) >= 0.9
 
 
 def test_the_segmenter_answers_in_the_pictures_own_size(pretrained: Path, sample: Path):
@@ -149,7 +149,7 @@ def test_the_refiner_unfolds_what_it_folded(pretrained: Path):
             pass
 
         def forward(self) -> np.ndarray:
-            return 20 * fold[:, 4:8]
+            return 200 * fold[:, 4:8]  # so sure that no threshold matters
 
     look.net = Says()
     found = look(smooth(1, 256, 256))
