@@ -13,9 +13,12 @@ from benchmarks.counterfactual import apart
 from benchmarks.intervals import coverage
 from benchmarks.monotone import DAMAGES, MEASURED, STEPS, curves
 from benchmarks.monotone import drawn as plot
+from benchmarks.parts import coarse, coarse_and_fine, light_and_colour
 from benchmarks.seeds import main as seeds
 from benchmarks.seeds import spread
+from portraitist.evaluate._skin import lab
 from portraitist.evaluation import measured
+from portraitist.images import to_images, to_pictures
 
 
 def test_skin_that_two_trainings_paint_alike_is_not_apart():
@@ -24,6 +27,19 @@ def test_skin_that_two_trainings_paint_alike_is_not_apart():
     found = apart(selfies, PERSONS, one, other, FRAME)
     assert found[:2].tolist() == pytest.approx([0, 0], abs=1e-6)
     assert found[2] == pytest.approx(lightness(160) - lightness(100), abs=0.4)
+
+
+def test_of_two_pictures_one_gives_the_light_and_the_other_the_colour():
+    warm, cold = (np.full((SIDE, SIDE, 3), colour, np.uint8) for colour in ((150, 120, 100), (90, 110, 130)))
+    (mixed,) = to_pictures(light_and_colour(to_images([warm]), to_images([cold])))
+    found, light, colour = (lab(picture)[0, 0] for picture in (mixed, warm, cold))
+    assert found == pytest.approx([light[0], *colour[1:]], abs=0.6)
+
+
+def test_of_two_pictures_one_gives_the_coarse_and_the_other_the_fine():
+    fine, flat = drawn(1, 3, SIDE, SIDE, seed=1) / 8, plain(60)
+    assert torch.allclose(coarse_and_fine(fine, fine), fine, atol=1e-6)
+    assert torch.allclose(coarse_and_fine(flat, fine), flat + fine - coarse(fine), atol=1 / 255)
 
 
 def test_halves_of_one_set_are_seldom_different():

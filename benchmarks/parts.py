@@ -1,0 +1,75 @@
+"""Which part of what was painted makes its distance from the portraits: light or colour, the coarse or the fine.
+
+    python -m benchmarks.parts data/paint/cartoongan data/paint/masked_cartoongan
+
+From a checkout where `dvc repro` has run. Each line is the foreground kernel distance (EfficientNet-Lite0) of pictures
+that take one part from the painting and the rest from the selfie; the first is the selfies' own.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from portraitist.dataset import Folders, best_masks, ids_of, images_of
+from portraitist.evaluate import foreground, pooled_features
+from portraitist.evaluate._kernel import kernel
+from portraitist.images import Images, to_images, to_pictures
+from portraitist.nets.features import Lite0
+from portraitist.params import EvaluateParams, load
+from portraitist.shards import Shards
+
+COARSE_PX = 2.0  # deviation of the Gaussian that parts the coarse from the fine
+
+
+def light_and_colour(light: Images, colour: Images) -> Images:
+    """The lightness of one, the colours of the other (CIELAB)."""
+    mixed = []
+    for one, other in zip(to_pictures(light), to_pictures(colour), strict=True):
+        first, second = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (one, other))
+        rgb = cv2.cvtColor(np.dstack([first[..., :1], second[..., 1:]]), cv2.COLOR_LAB2RGB)
+        mixed.append((rgb.clip(0, 1) * 255).round().astype(np.uint8))
+    return to_images(mixed)
+
+
+def coarse(images: Images) -> Images:
+    """The images without what is finer than COARSE_PX."""
+    return to_images([cv2.GaussianBlur(picture, (0, 0), COARSE_PX) for picture in to_pictures(images)])
+
+
+def coarse_and_fine(base: Images, detail: Images) -> Images:
+    """The coarse of one, the fine of the other."""
+    return (coarse(base) + detail - coarse(detail)).clamp(-1, 1)
+
+
+def main(painted: list[Path]) -> None:
+    """A table of all parts of all methods."""
+    torch.set_num_threads(1)
+    folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+    crops, tested, hung = (
+        Shards(folders.crops),
+        ids_of(folders, "selfies", "test"),
+        ids_of(folders, "portraits", "test"),
+    )
+    selfies, masks = images_of(crops, tested), best_masks(folders, tested)[:]
+    pooled = Lite0(Path("models/pretrained/efficientnet_lite0.pth")).pooled
+    features = pooled_features(pooled, load(EvaluateParams, "evaluate").features_px)
+    portraits = features(foreground(images_of(crops, hung), best_masks(folders, hung)[:]))
+
+    def told(name: str, images: Images) -> None:
+        print(f"{name:52} {kernel(features(foreground(images, masks)), portraits):.4f}", flush=True)
+
+    told("selfies", selfies)
+    for folder in painted:
+        ours = images_of(Shards(folder), tested)
+        told(folder.name, ours)
+        told(f"{folder.name}: its light, the selfie's colour", light_and_colour(ours, selfies))
+        told(f"{folder.name}: the selfie's light, its colour", light_and_colour(selfies, ours))
+        told(f"{folder.name}: its coarse, the selfie's fine", coarse_and_fine(ours, selfies))
+        told(f"{folder.name}: the selfie's coarse, its fine", coarse_and_fine(selfies, ours))
+
+
+if __name__ == "__main__":
+    main(list(map(Path, sys.argv[1:])))
