@@ -42,6 +42,7 @@ def test_of_two_pictures_one_gives_the_coarse_and_the_other_the_fine():
     assert torch.allclose(coarse_and_fine(flat, fine), flat + fine - coarse(fine), atol=1 / 255)
 
 
+@pytest.mark.slow
 def test_halves_of_one_set_are_seldom_different():
     count = 24
     given = evidence(

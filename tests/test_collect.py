@@ -327,6 +327,7 @@ def started(there: FakeWeb, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_fetches_nothing_twice_and_ends_as_an_undisturbed_one(
     there: FakeWeb, tmp_path: Path
 ):

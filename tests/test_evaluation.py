@@ -43,6 +43,7 @@ def state(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_inception_sees_the_bytes_of_pictures_as_torch_fidelity_does(state):
     images = drawn(2, 3, 40, 40, seed=3) * 1.2  # some of it must be clipped
     theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(state))
@@ -55,6 +56,7 @@ def test_inception_sees_the_bytes_of_pictures_as_torch_fidelity_does(state):
     assert not found.requires_grad
 
 
+@pytest.mark.slow
 def test_inceptions_metrics_are_there_where_its_weights_are(state, pretrained, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     data = state.read_bytes()

@@ -13,7 +13,10 @@ from toys import ROOT, begun, boxes, drawn
 from portraitist.export import ExportError, export
 
 # torch says so of two inputs that share their batch
-pytestmark = pytest.mark.filterwarnings("ignore:# The axis name. batch will not be used:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:# The axis name. batch will not be used:UserWarning"),
+]
 ABOUT = {
     "crop": {"size_px": 32, "eye_line": 0.44},
     "mask": {"model": "selfie"},

@@ -19,6 +19,8 @@ from portraitist.manifest import picture_id
 from portraitist.pictures import decode
 from portraitist.shards import Shards, is_index
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = {"selfies": (0, 2, 4, 8, 10, 16), "portraits": (1, 3, 5, 7, 9, 11)}
 
 

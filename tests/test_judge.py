@@ -133,6 +133,7 @@ def test_a_stranger_gets_nothing(painted, tmp_path):
     assert not (tmp_path / "judge.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_person_judges_ten_pairs_by_keyboard_and_mouse_in_a_browser(painted, tmp_path):
     asked = []
     with served(painted, tmp_path / "judge.csv", count=11) as server, tab(1280, 800) as page:
@@ -163,6 +164,7 @@ def test_a_person_judges_ten_pairs_by_keyboard_and_mouse_in_a_browser(painted, t
         assert len(server.open) == 2  # the one that could not be told, and the one not asked
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_phone(painted, tmp_path):
     with served(painted, tmp_path / "judge.csv") as server, tab(390, 844) as page:
         page.goto(server.address)
@@ -234,6 +236,7 @@ def test_strengths_are_where_the_likelihood_is_greatest():
     assert all(one > other for one, other in pairwise(strength))
 
 
+@pytest.mark.slow
 def test_win_rates_know_how_sure_they_are():
     few = win_rates(given(*((str(face), "a", "b", "a" if face % 4 else "b") for face in range(12))))
     many = win_rates(given(*((str(face), "b", "a", "a" if face % 4 else "b") for face in range(240))))

@@ -113,6 +113,7 @@ def test_the_page_says_what_was_found(made):
     assert "train_generator" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_offline_at_laptop_and_phone_width(made, width, height, scheme):

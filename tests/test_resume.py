@@ -42,6 +42,7 @@ def trained(name, steps, resume=None):
     return learner.state_dict(), log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_wherever_a_training_was_killed_it_ends_with_the_same_bits(name, tmp_path, monkeypatch):
     undisturbed, log = trained(name, Few(STEPS))

@@ -138,6 +138,7 @@ def browser():
         running.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1366, 390])
 def test_in_a_browser_marks_are_made_by_key_kept_and_saved(data: Path, tmp_path: Path, browser, width: int):
     (path,) = review.write_pages(data, tmp_path / "out")

@@ -90,6 +90,7 @@ def test_who_sleeps_or_spins_is_stopped():
     assert [answer.about.get("died") for answer in answers] == ["stopped after 1.5 s", None, "stopped after 1.5 s"]
 
 
+@pytest.mark.slow
 def test_processor_time_is_counted_for_each_task_anew():
     with sandbox(1, cpu_s=2) as children:
         worked = list(children.map(asked(*["work"] * 5, s=0.9)))

@@ -346,6 +346,7 @@ def run(raw: Path, at: Path) -> dict[str, bytes]:
     return {path.relative_to(at).as_posix(): path.read_bytes() for path in sorted(at.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_each_bad_file_costs_its_row_and_the_stage_ends_well_with_any_number_of_children(
     attacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -26,6 +26,8 @@ from portraitist.mask import overlap
 from portraitist.pictures import decode, encode
 from portraitist.shards import Shards
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 SELFIES = (0, 2, 4, 8, 10, 16)
 PORTRAITS = (1, 3, 5, 7, 9, 11)

@@ -22,6 +22,8 @@ from portraitist.params import EvaluateParams
 from portraitist.pictures import encode
 from portraitist.shards import ShardWriter
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = EvaluateParams(seed=1, features_px=32, inception=False, bootstrap=20, sheet_rows=2)
 SIDE = FRAME.size_px
