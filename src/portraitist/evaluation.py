@@ -92,6 +92,7 @@ def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: F
     Raises:
         WeightsError, IdentityError: As `networks`.
     """
+    torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
     crops = Shards(folders.crops)
     tested, hung = ids_of(folders, "selfies", "test"), ids_of(folders, "portraits", "test")
     studied = ids_of(folders, "portraits", "train")
