@@ -56,8 +56,8 @@ def run(name: str, dest: Path) -> None:
     from portraitist.blocklist import Blocklist, BlocklistError  # noqa: PLC0415
     from portraitist.fetch import Web  # noqa: PLC0415
     from portraitist.guard import NobodyError  # noqa: PLC0415
+    from portraitist.locked import BusyError  # noqa: PLC0415
     from portraitist.sources import SourceError  # noqa: PLC0415
-    from portraitist.spool import BusyError  # noqa: PLC0415
 
     try:
         with Web(fetching, Blocklist.read(BLOCKLIST)) as web:

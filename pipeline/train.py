@@ -6,7 +6,7 @@ from typing import Any
 
 from portraitist.checkpoint import part_of
 from portraitist.dataset import Folders
-from portraitist.methods import DivergedError, Given, checked
+from portraitist.methods import Given, checked
 from portraitist.nets.features import Lite0
 from portraitist.params import (
     AugmentParams,
@@ -18,8 +18,7 @@ from portraitist.params import (
     load_or_exit,
     method_or_exit,
 )
-from portraitist.resume import BusyError
-from portraitist.train import Task, learn
+from portraitist.train import Task, learn_or_exit
 
 
 def main(
@@ -34,11 +33,13 @@ def main(
     masker: Path,
     dest: Path,
     log: Path,
+    shown: Path,
 ) -> None:
-    """Train, save with all that painting needs, log."""
+    """Train, save with all that painting needs, log, show."""
     given = Given(Lite0(features), part_of(generator, "generator"), part_of(masker, "masker"))
     parts = (features, generator, masker)
-    learn(Task(name, settings, params, augment, diverse=False, folders=folders, parts=parts), given, about, dest, log)
+    task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=parts)
+    learn_or_exit(task, given, about, dest, log, shown)
 
 
 if __name__ == "__main__":
@@ -49,14 +50,14 @@ if __name__ == "__main__":
     settings = {**shape.model_dump(), **shared, **method_or_exit(name)}
     try:
         checked(name, settings)
-        main(
-            name,
-            params,
-            settings,
-            load_or_exit(AugmentParams, "augment"),
-            {key: section.model_dump() for key, section in about.items()},
-            Folders(*paths[:4]),
-            *paths[4:],
-        )
-    except (BusyError, DivergedError, ParamsError) as error:
+    except ParamsError as error:
         sys.exit(f"train {name}: {error}")
+    main(
+        name,
+        params,
+        settings,
+        load_or_exit(AugmentParams, "augment"),
+        {key: section.model_dump() for key, section in about.items()},
+        Folders(*paths[:4]),
+        *paths[4:],
+    )

@@ -7,7 +7,7 @@ from portraitist.dataset import Folders
 from portraitist.methods import Given
 from portraitist.nets.features import Lite0
 from portraitist.params import AugmentParams, GeneratorParams, TrainGeneratorParams, load_or_exit
-from portraitist.train import Task, learn
+from portraitist.train import Task, learn_or_exit
 
 METHOD = "perceptual"
 
@@ -24,7 +24,7 @@ def main(
     """Train, save, log."""
     settings = {**shape.model_dump(), "learning_rate": params.learning_rate}
     task = Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=(features,))
-    learn(task, Given(Lite0(features)), {}, dest, log)
+    learn_or_exit(task, Given(Lite0(features)), {}, dest, log)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from portraitist.dataset import Folders
 from portraitist.methods import Given
 from portraitist.params import AugmentParams, TrainMaskParams, load_or_exit
-from portraitist.train import Task, learn
+from portraitist.train import Task, learn_or_exit
 
 METHOD = "unet_mask"
 
@@ -14,7 +14,9 @@ METHOD = "unet_mask"
 def main(params: TrainMaskParams, augment: AugmentParams, folders: Folders, dest: Path, log: Path) -> None:
     """Train, save, log."""
     settings = {"width": params.width, "learning_rate": params.learning_rate}
-    learn(Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()), Given(), {}, dest, log)
+    learn_or_exit(
+        Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()), Given(), {}, dest, log
+    )
 
 
 if __name__ == "__main__":

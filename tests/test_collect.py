@@ -25,11 +25,12 @@ from portraitist.blocklist import Blocklist
 from portraitist.collect import Collected, collect
 from portraitist.fetch import Web
 from portraitist.guard import NobodyError
+from portraitist.locked import BusyError
 from portraitist.params import CollectParams, SearchParams
 from portraitist.report import write_collected
 from portraitist.shards import Shards
 from portraitist.sources import Candidate, SourceError
-from portraitist.spool import BusyError, Spool
+from portraitist.spool import Spool
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = [encoded(smooth(number), "PNG") for number in range(12)]
@@ -228,7 +229,7 @@ def test_a_fault_that_may_pass_is_tried_again_by_the_next_run_and_another_is_not
 def test_two_runs_do_not_share_a_spool(there: FakeWeb, tmp_path: Path):
     with (
         Spool(there.web(), tmp_path / "spool"),
-        pytest.raises(BusyError, match="another run is using"),
+        pytest.raises(BusyError, match="another run is at the same work"),
         Spool(there.web(), tmp_path / "spool"),
     ):
         pass

@@ -10,7 +10,7 @@ import torch
 from drawn import STILL, changed, smooth
 
 from portraitist import manifest
-from portraitist.dataset import Folders, People, Steps, batches, best_masks, ids_of, images_of, smoothed_edges
+from portraitist.dataset import Folders, People, Steps, batches, best_masks, few, ids_of, images_of, smoothed_edges
 from portraitist.images import Batch, Images, to_pictures
 from portraitist.pictures import encode
 from portraitist.shards import Shards, ShardWriter
@@ -99,6 +99,31 @@ def test_no_two_pictures_of_two_epochs_are_varied_alike(folders: Folders):
         for step in range(len(steps)):
             steps[step]
     assert len(set(seeds)) == len(seeds) == 2 * 5 * 2
+
+
+def test_processes_share_every_batch_of_one(folders: Folders, monkeypatch: pytest.MonkeyPatch):
+    whole = steps_of(folders, MOVING, batch=4)
+    whole.start(2)
+    expected, shares = whole[0], []
+    monkeypatch.setattr("portraitist.ranks.count", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr("portraitist.ranks.rank", lambda rank=rank: rank)
+        part = steps_of(folders, MOVING, batch=4)
+        part.start(2)
+        assert len(part) == len(whole)
+        shares.append(part[0])
+    for field in dataclasses.fields(Batch):
+        assert torch.equal(torch.cat([getattr(part, field.name) for part in shares]), getattr(expected, field.name))
+
+
+def test_a_few_selfies_are_those_of_the_validation_part_or_where_there_are_none_of_the_train_part(folders: Folders):
+    images, masks = few(folders, 3)
+    held = named("selfies", "validation", 0)
+    assert greys(images) == [grey_of(held)]
+    assert np.array_equal(masks[0, 0].numpy() * 255, mask_of(held))
+    frame = manifest.read(folders.split)
+    manifest.write(frame[frame["part"] != "validation"].to_dict("records"), folders.split, ["id", "kind", "part"])
+    assert greys(few(folders, 2)[0]) == [grey_of(named("selfies", "train", number)) for number in range(2)]
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # newer Pythons warn of fork beside threads

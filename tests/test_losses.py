@@ -62,6 +62,13 @@ def test_content_refuses_another_number_of_layers():
         content([torch.zeros(1, 3, 4, 4)], [torch.zeros(1, 3, 4, 4)] * 2)
 
 
+def test_content_under_masks_counts_every_picture_alike_however_large_its_person_is():
+    features = torch.stack([torch.ones(2, 4, 6), torch.full((2, 4, 6), 3.0)])
+    masks = torch.zeros(2, 1, 4, 6)
+    masks[0, :, :, :] = masks[1, :, 1:3, 2:4] = 1
+    assert content([features], [torch.zeros_like(features)], masks).item() == pytest.approx(2)
+
+
 def test_mask_loss_refuses_masks_that_would_broadcast():
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against masks \(1, 1, 4, 4\)"):
         unwrap(mask)(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # as a user runs it, without the hook

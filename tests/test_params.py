@@ -47,7 +47,7 @@ def complaint(root, section=CleanParams, name="clean"):
     return str(error.value)
 
 
-@pytest.mark.parametrize("profile", ["sample", "local", "full"])
+@pytest.mark.parametrize("profile", ["sample", "local", "cpu", "full"])
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_profile_gives_every_section(root, profile, name):
     spoil(root, "profile", profile)
@@ -100,7 +100,7 @@ def test_values_never_change(root):
         ("seed", -1, "seed: .*greater than or equal to 0, found -1"),
         ("cleaning.min_side_px", 64, "params.yaml: unknown section 'cleaning'; allowed are .*clean, "),
         ("clean", 3, "params: clean should be a section, found 3"),
-        ("profile", "huge", "params.yaml: profile is 'huge'; there are full, local, sample"),
+        ("profile", "huge", "params.yaml: profile is 'huge'; there are cpu, full, local, sample"),
         ("clean.shard_size", 100, "clean.shard_size stands in params.yaml and in the profile; one must go"),
     ],
 )

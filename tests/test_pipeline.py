@@ -16,6 +16,7 @@ from portraitist.params import SOURCES
 from portraitist.shards import Shards
 
 ROOT = Path(__file__).resolve().parents[1]
+PLAIN = {"precision": "float32", "compile": False}
 TINY = {
     "collect": {name: {"limit": 20 if name == "sample" else 0, "shard_size": 8} for name in SOURCES},
     "clean": {"shard_size": 8},
@@ -23,9 +24,9 @@ TINY = {
     "mask": {"workers": 2, "shard_size": 8},
     "augment": {"per_person": 2, "rooms": 4, "shard_size": 8},
     "generator": {"width": 4, "blocks": 1},
-    "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
-    "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1},
-    "train": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1},
+    "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1, **PLAIN},
+    "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1, **PLAIN},
+    "train": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1, **PLAIN},
     "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
 }
 METHODS = ("cartoongan", "masked_cartoongan")

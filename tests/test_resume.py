@@ -8,7 +8,8 @@ import pytest
 import torch
 from toys import ROOT, Few, given, schedule, settings
 
-from portraitist.resume import BusyError, Resume, fingerprint
+from portraitist.locked import BusyError
+from portraitist.resume import Resume, fingerprint
 from portraitist.train import train
 
 METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]

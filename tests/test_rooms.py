@@ -12,8 +12,8 @@ from portraitist.params import SECTIONS
 SRC = ROOT / "src" / "portraitist"
 ROOMS = [
     {"pictures", "sandbox"},
-    {"images"},
-    {"params", "bootstrap"},
+    {"images", "ranks"},
+    {"params", "bootstrap", "locked"},
     {"manifest", "blocklist"},
     {"shards", "parallel"},
     {"guard", "robots"},
@@ -30,7 +30,7 @@ ROOMS = [
     {"dataset"},
     {"losses", "nets"},
     {"methods"},
-    {"checkpoint"},
+    {"checkpoint", "watch"},
     {"train"},
     {"avatar", "export", "cost", "evaluate"},
     {"evaluation"},

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toys import Few, batch, begun, given, schedule, settings
 
-from portraitist.methods import DivergedError
-from portraitist.train import seeded, train, write_log
+from portraitist.methods import DivergedError, build, still
+from portraitist.train import chance, seeded, train, write_log
 
 METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]
 
@@ -93,3 +93,42 @@ def test_what_earlier_stages_made_is_not_trained_on(name):
     taken = [net for net in (parts.masker, parts.features) if any(net is child for child in learner.children())]
     assert not any(net.training for net in taken)
     assert all(learner.get_submodule(name).training for name in learner.kept if name != "mean")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_bfloat16_networks_reckon_coarsely_and_weights_stay_exact(name):
+    exact, exact_log = trained(name, epochs=1)
+    coarse, log = trained(name, epochs=1, precision="bfloat16")
+    again, _ = trained(name, epochs=1, precision="bfloat16")
+    assert {weights.dtype for weights in coarse.parameters()} == {torch.float32}
+    assert not equal(exact, coarse)
+    assert equal(coarse, again)
+    assert log[0] == pytest.approx(exact_log[0], rel=0.05)
+
+
+@pytest.mark.slow  # the compiler takes its time
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["perceptual", "unet_mask"])
+def test_compiled_networks_learn_the_same(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    _, log = trained(name, epochs=1)
+    learner, compiled_log = trained(name, epochs=1, compile=True)
+    assert list(tmp_path.rglob("*.so"))
+    assert compiled_log[0] == pytest.approx(log[0], rel=1e-3)
+    fresh = build(name, settings(name))
+    fresh.restore(learner.result())
+
+
+def test_a_network_that_was_held_still_moves_again_even_after_an_error():
+    net = torch.nn.Linear(2, 1)
+    with pytest.raises(ZeroDivisionError), still(net):
+        assert not net.weight.requires_grad
+        _ = 1 / 0
+    assert net.weight.requires_grad
+
+
+def test_every_step_draws_by_its_own_place_and_each_process_otherwise(monkeypatch):
+    first = {(epoch, step): chance(3, epoch, step) for epoch in range(3) for step in range(3)}
+    assert len(set(first.values())) == 9
+    monkeypatch.setattr("portraitist.ranks.rank", lambda: 1)
+    assert not {chance(3, *place) for place in first} & set(first.values())

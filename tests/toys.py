@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from portraitist import ranks
 from portraitist.checkpoint import save
 from portraitist.dataset import Steps
 from portraitist.images import Batch, Images, Masks
@@ -46,8 +47,9 @@ def settings(name: str, **changed: Any) -> dict[str, Any]:
     return {key: value for key, value in (SMALL | PARAMS["methods"].get(name, {}) | changed).items() if key in allowed}
 
 
-def schedule(**changed: int) -> TrainParams:
+def schedule(**changed: Any) -> TrainParams:
     scale = {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
+    scale |= {"precision": "float32", "compile": False}
     return TrainParams(**(PARAMS["train"] | scale | changed))
 
 
@@ -116,7 +118,7 @@ class Few(Steps):
     """Batches that no folder is needed for."""
 
     def __init__(self, count: int = 3) -> None:
-        self.count = count
+        self.count, self.batch, self.share = count, 2, ranks.share(2)
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -126,7 +128,9 @@ class Few(Steps):
         return self.count
 
     def __getitem__(self, step: int) -> Batch:
-        return batch(100 * self.epoch + step)
+        whole, first = batch(100 * self.epoch + step), ranks.rank() * self.share
+        mine = slice(first, first + self.share)
+        return Batch(*(getattr(whole, name)[mine] for name in Batch.__dataclass_fields__))
 
 
 @contextmanager

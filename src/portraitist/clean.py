@@ -233,8 +233,3 @@ def slopes(grey: Image.Image) -> UInt8[np.ndarray, "8 9"]:
 def hash_of(shades: UInt8[np.ndarray, "8 9"]) -> int:
     """The difference hash of these shades."""
     return int.from_bytes(np.packbits(shades[:, 1:] > shades[:, :-1]).tobytes(), "big")
-
-
-def distance_bits(one: int, other: int) -> int:
-    """In how many of their 64 bits two hashes differ."""
-    return (one ^ other).bit_count()

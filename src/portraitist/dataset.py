@@ -1,4 +1,4 @@
-"""Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of workers."""
+"""Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from portraitist import manifest
+from portraitist import manifest, ranks
 from portraitist.augment import ROOMS, Rooms, Variation, render
 from portraitist.images import Batch, Images, Masks, to_images, to_masks
 from portraitist.manifest import Kind
@@ -71,13 +71,17 @@ def smoothed_edges(picture: Picture) -> Picture:
 class Steps(Dataset[Batch]):
     """One epoch: every selfie once, on one of its backgrounds, each step beside as many portraits.
 
-    With `diverse` the portraits stand on their backgrounds too (for the masker); without, on their own.
+    With `diverse` the portraits stand on their backgrounds too (for the masker); without, on their own. Of several
+    processes each gets its share of every step.
+
+    Raises:
+        RanksError: The batch cannot be shared out evenly.
     """
 
     def __init__(self, folders: Folders, augment: AugmentParams, *, batch: int, seed: int, diverse: bool) -> None:
         self.selfies, self.portraits = People(folders, "selfies", "train"), People(folders, "portraits", "train")
         self.vary, self.light_wrap = Variation(augment), augment.light_wrap
-        self.batch, self.seed, self.diverse = batch, seed, diverse
+        self.batch, self.share, self.seed, self.diverse = batch, ranks.share(batch), seed, diverse
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -92,10 +96,10 @@ class Steps(Dataset[Batch]):
         return max(1, len(self.selfies) // self.batch)
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, self.epoch, step])
-        now = slice(step * self.batch, (step + 1) * self.batch)
-        selfies = [self._varied(self.selfies, int(index), rng, diverse=True) for index in self.selfie_order[now]]
-        portraits = [self._varied(self.portraits, int(index), rng, self.diverse) for index in self.portrait_order[now]]
+        first = step * self.batch + ranks.rank() * self.share
+        places = range(first, first + self.share)
+        selfies = [self._varied(self.selfies, 1, int(self.selfie_order[at]), at, diverse=True) for at in places]
+        portraits = [self._varied(self.portraits, 2, int(self.portrait_order[at]), at, self.diverse) for at in places]
         return Batch(
             to_images([picture for picture, _ in selfies]),
             to_masks([mask for _, mask in selfies]),
@@ -104,7 +108,8 @@ class Steps(Dataset[Batch]):
             to_images([smoothed_edges(picture) for picture, _ in portraits]),
         )
 
-    def _varied(self, people: People, index: int, rng: np.random.Generator, diverse: bool) -> tuple[Picture, Plane]:
+    def _varied(self, people: People, kind: int, index: int, place: int, diverse: bool) -> tuple[Picture, Plane]:
+        rng = np.random.default_rng([self.seed, self.epoch, kind, place])
         picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.plain(index)
         return self.vary(picture, mask, int(rng.integers(2**31)))
 
@@ -128,6 +133,17 @@ def images_of(shards: Shards, ids: list[str], ending: str = "png") -> Images:
 def masks_of(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
     """One member of each picture, as masks."""
     return to_masks([decode(shards.read(picture, ending)) for picture in ids])
+
+
+def few(folders: Folders, count: int) -> tuple[Images, Masks]:
+    """The first selfies of the validation part and their masks; of the train part, where the split left none there."""
+    for part in ("validation", "train"):
+        try:
+            ids = ids_of(folders, "selfies", part)[:count]
+        except ValueError:
+            continue
+        return images_of(Shards(folders.crops), ids), masks_of(Shards(folders.masks), ids)
+    raise AssertionError("Steps has found selfies to train on")
 
 
 class Asked:

@@ -13,7 +13,7 @@ Scalar = Float[Tensor, ""]
 def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = None) -> Scalar:
     """Mean absolute distance of features, averaged over the layers: CartoonGAN's content loss (Chen et al., CVPR 2018).
 
-    With masks, of any size, the mean is over the person only; where there is no person it is 0.
+    With masks, of any size, each picture's mean is over the person only; where there is no person it is 0.
 
     Raises:
         ValueError: The shapes differ; broadcasting here would hide a bug.
@@ -27,7 +27,7 @@ def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = 
             found.append(distance.mean())
         else:
             share = F.adaptive_avg_pool2d(masks, (distance.shape[2], distance.shape[3]))
-            found.append((distance * share).sum() / share.sum().clamp(min=1))
+            found.append(((distance * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=1)).mean())
     return torch.stack(found).mean()
 
 

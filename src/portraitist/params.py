@@ -172,40 +172,37 @@ class GeneratorParams(Section):
     blocks: Count
 
 
-class TrainGeneratorParams(Section):
+class ScheduleParams(Section):
+    """How long a training runs, and on what."""
+
+    seed: Seed
+    epochs: Count
+    batch: Count  # of all processes together
+    loader_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no result depends on it
+    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
+    precision: Literal["float32", "bfloat16"]  # of what networks reckon with; weights are float32 always
+    compile: bool  # networks by torch.compile, which asks for a C++ compiler
+
+
+class TrainGeneratorParams(ScheduleParams):
     """Stage 1: the generator learns to give back what it sees."""
 
-    seed: Seed
-    epochs: Count
-    batch: Count
     learning_rate: Rate
-    loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
-class TrainMaskParams(Section):
+class TrainMaskParams(ScheduleParams):
     """Stage 2: the U-Net learns to tell the person from the background."""
 
-    seed: Seed
-    epochs: Count
-    batch: Count
     width: Annotated[int, Field(ge=4)]
     learning_rate: Rate
-    loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
-class TrainParams(Section):
+class TrainParams(ScheduleParams):
     """Stage 3 and every method's own training: what all methods share, so that they can be compared."""
 
-    seed: Seed
-    epochs: Count
-    batch: Count
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean
-    loader_workers: Annotated[int, Field(ge=0)]
-    threads: Count  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
 
 
 class EvaluateParams(Section):

@@ -4,7 +4,6 @@ DVC removes the outputs of a stage before it runs, and one that keeps them (`per
 other params; so the state lies in .checkpoints/<stage>-<fingerprint of all that the result depends on>/.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,17 +12,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import torch
 
+from portraitist.locked import Locked
+
 FOLDER = ".checkpoints"
 STATE = "state.pt"
-LOCK = "lock"
-
-
-class BusyError(RuntimeError):
-    """Another run is at the same work."""
 
 
 def fingerprint(told: Any, files: Iterable[Path]) -> str:
@@ -47,7 +43,7 @@ def code() -> list[Path]:
     return sorted(Path(__file__).parent.rglob("*.py"))
 
 
-class Resume:
+class Resume(Locked):
     """The state of one piece of work; `with` takes it for this process, and clears it away when the work is done.
 
     An error inside leaves the state for the next run. Experiments in scratch folders (`dvc exp run --temp`) share the
@@ -55,32 +51,18 @@ class Resume:
     """
 
     def __init__(self, stage: str, fingerprint: str, every_s: float = 60.0) -> None:
-        self.folder = Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}"
+        super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")
         self.every_s = every_s
-        self.lock: IO[bytes] | None = None
         self.kept_at = time.monotonic()
 
     def __enter__(self) -> "Resume":
-        """Take the state.
-
-        Raises:
-            BusyError: Another process has it.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / LOCK).open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise BusyError(f"another run is at the same work, in {self.folder}; wait for it or end it") from None
-        self.lock = lock
+        super().__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is None:
             shutil.rmtree(self.folder)
-        assert self.lock is not None
-        self.lock.close()
+        super().__exit__(kind, error, at)
 
     def last(self) -> dict[str, Any] | None:
         """The state that was kept last, read without running anything in it; none at the beginning."""

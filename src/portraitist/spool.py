@@ -4,7 +4,6 @@ An answer is kept under the hash of its address, its bytes first and what is kno
 moved to its place. Faults that may pass (a host that is busy or away) are not kept: the next run tries again.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -13,40 +12,27 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from portraitist.fetch import Answer, Fetched, Web
 from portraitist.guard import FetchError
+from portraitist.locked import Locked
 from portraitist.manifest import Verdict
 
 PASSING = {Verdict.THROTTLED, Verdict.NETWORK_ERROR, Verdict.TOO_SLOW, Verdict.CUT_OFF}
 OK = 200
 
 
-class BusyError(RuntimeError):
-    """Another run is collecting the same."""
-
-
-class Spool:
+class Spool(Locked):
     """A folder of answers between a source and the web. `with` locks it; `done` removes it."""
 
     def __init__(self, web: Web, folder: Path) -> None:
+        super().__init__(folder)
         self.web = web
-        self.folder = folder
 
     def __enter__(self) -> "Spool":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.lock.close()
-            raise BusyError(f"another run is using {self.folder}; wait for its end, or end it") from None
+        super().__enter__()
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.lock.close()
 
     def done(self) -> None:
         """All is in the shards: what was kept for a next try can go."""

@@ -2,25 +2,33 @@
 
 import csv
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from portraitist import ranks
 from portraitist.checkpoint import save
-from portraitist.dataset import Folders, Steps, batches
-from portraitist.methods import Given, Learner, Terms, build, mean_terms
-from portraitist.params import AugmentParams
+from portraitist.dataset import Folders, Steps, batches, few
+from portraitist.locked import BusyError
+from portraitist.methods import DivergedError, Given, Learner, Terms, build, mean_terms
+from portraitist.params import AugmentParams, ParamsError, ScheduleParams
+from portraitist.ranks import RanksError
 from portraitist.resume import Resume, code, fingerprint
+from portraitist.watch import Live, Samples
+
+SAMPLES = 4  # selfies that are painted while a method learns
 
 
 def device() -> torch.device:
-    """The GPU if there is one."""
+    """The GPU if there is one; of several, torchrun's processes take one each."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -32,29 +40,13 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-@runtime_checkable
-class Schedule(Protocol):
-    """What the loop has to know of a stage's params."""
-
-    @property
-    def epochs(self) -> int: ...  # noqa: D102
-    @property
-    def batch(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def loader_workers(self) -> int: ...  # noqa: D102
-    @property
-    def threads(self) -> int: ...  # noqa: D102
-
-
 @dataclass(frozen=True)
 class Task:
     """One training of the pipeline: who learns, what it is told, how long, and from which files."""
 
     learner: str
     settings: dict[str, Any]
-    schedule: Schedule
+    schedule: ScheduleParams
     augment: AugmentParams
     diverse: bool  # portraits too stand on many backgrounds
     folders: Folders
@@ -62,25 +54,35 @@ class Task:
 
     def fingerprint(self) -> str:
         """Of all that the result depends on: params, data, earlier models, code."""
-        schedule, augment = vars(self.schedule), self.augment.model_dump()
+        schedule, augment = self.schedule.model_dump(), self.augment.model_dump()
         told = [self.learner, self.settings, schedule, augment, self.diverse]
         read = [self.folders.crops, self.folders.masks, self.folders.split, self.folders.recipes]
         return fingerprint(told, [*code(), *read, *self.parts])
 
 
-def learn(task: Task, given: Given, about: dict[str, Any], dest: Path, log: Path) -> None:
-    """Train, or go on where a killed run was; save the model with what is said about it; write the log.
+def learn_or_exit(
+    task: Task, given: Given, about: dict[str, Any], dest: Path, log: Path, shown: Path | None = None
+) -> None:
+    """Train, or go on where a killed run was; save the model with what is said about it, its log, what it painted.
 
-    Raises:
-        BusyError: Another process is at the same training.
-        ParamsError, DivergedError: As `train`.
+    What cannot be done, or is another run's, is one line and exit code 1. Of several processes, rank 0 alone writes.
     """
     schedule = task.schedule
-    steps = Steps(task.folders, task.augment, batch=schedule.batch, seed=schedule.seed, diverse=task.diverse)
-    with Resume(dest.stem, task.fingerprint()) as resume:
-        learner, terms = train(task.learner, task.settings, steps, given, schedule, resume)
-        save(dest, task.learner, task.settings, learner, about | {"epochs": schedule.epochs, "seed": schedule.seed})
-        write_log(terms, log)
+    try:
+        with ranks.joined():
+            steps = Steps(task.folders, task.augment, batch=schedule.batch, seed=schedule.seed, diverse=task.diverse)
+            samples = Samples(*few(task.folders, SAMPLES), schedule.epochs)
+            live = log.with_suffix(".live.csv")
+            with Resume(dest.stem, task.fingerprint()) if ranks.rank() == 0 else nullcontext() as resume:
+                learner, terms = train(task.learner, task.settings, steps, given, schedule, resume, samples, live)
+                if resume:
+                    about |= {"epochs": schedule.epochs, "seed": schedule.seed}
+                    save(dest, task.learner, task.settings, learner, about)
+                    write_log(terms, log)
+                    if shown:
+                        samples.write(shown)
+    except (BusyError, DivergedError, ParamsError, RanksError) as error:
+        sys.exit(f"{dest.stem}: {error}")
 
 
 def train(
@@ -88,16 +90,20 @@ def train(
     params: dict[str, Any],
     steps: Steps,
     given: Given,
-    schedule: Schedule,
+    schedule: ScheduleParams,
     resume: Resume | None = None,
+    samples: Samples | None = None,
+    live: Path | None = None,
 ) -> tuple[Learner, list[Terms]]:
     """The learner `name` after the schedule's epochs, and each epoch's mean terms. On a CPU, equal seeds, equal bits.
 
     With `resume` it goes on from the state that was kept last, and ends with the bits of a run that was never killed.
+    Meanwhile it paints `samples`, and writes a row a step to `live`.
 
     Raises:
         ParamsError: As `build`.
         DivergedError: As `descend`.
+        RanksError: A process is lost.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -110,20 +116,39 @@ def train(
         learner.to(where)
         log: list[Terms] = []
         rows: list[Terms] = []  # of the epoch's steps
-        if resume and (state := resume.last()):
+        if state := ranks.told(resume.last() if resume else None):
             log, rows = state["log"], state["rows"]
             _restore(learner, given, state)
+            if samples:
+                samples.columns = state["samples"]
+        if schedule.compile:
+            for net in learner.children():
+                net.compile()
+        rowwise = Live(live, len(log) * len(steps) + len(rows)) if live and ranks.rank() == 0 else None
+        reckoning = torch.autocast(where.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
         for epoch in range(len(log), schedule.epochs):
             steps.start(epoch)
             coming = batches(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
             for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=None, leave=False):
-                rows.append(learner.step(batch.to(where)))
+                torch.manual_seed(chance(schedule.seed, epoch, len(rows)))
+                with reckoning:
+                    rows.append(learner.step(batch.to(where)))
+                if rowwise:
+                    rowwise.add(epoch + 1, rows[-1], steps.batch)
                 if resume and resume.due():
-                    resume.keep(_state(learner, given) | {"log": log, "rows": rows})
+                    shown = samples.columns if samples else {}
+                    resume.keep(_state(learner, given) | {"log": log, "rows": rows, "samples": shown})
             log.append(mean_terms(rows))
             rows = []
+            if samples:
+                samples.paint(learner, epoch + 1)
     return learner.to("cpu"), log
+
+
+def chance(seed: int, epoch: int, step: int) -> int:
+    """A seed of this step's own draws, so that no state of chance is ever kept; each process draws otherwise."""
+    return int(np.random.SeedSequence([seed, epoch, step, ranks.rank()]).generate_state(1, np.uint64)[0])
 
 
 def _own(learner: Learner, given: Given) -> dict[str, nn.Module]:
@@ -137,12 +162,10 @@ def _optimizers(learner: Learner) -> dict[str, torch.optim.Optimizer]:
 
 
 def _state(learner: Learner, given: Given) -> dict[str, Any]:
-    """All that the next step depends on beside its batch: networks, optimizers, torch's own chance."""
+    """All that the next step depends on beside its batch and its own chance: networks and optimizers."""
     return {
         "networks": {name: net.state_dict() for name, net in _own(learner, given).items()},
         "optimizers": {name: each.state_dict() for name, each in _optimizers(learner).items()},
-        "chance": torch.get_rng_state(),
-        "chance_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
@@ -151,9 +174,6 @@ def _restore(learner: Learner, given: Given, state: dict[str, Any]) -> None:
         net.load_state_dict(state["networks"][name])
     for name, each in _optimizers(learner).items():
         each.load_state_dict(state["optimizers"][name])
-    torch.set_rng_state(state["chance"])
-    if state["chance_cuda"]:
-        torch.cuda.set_rng_state_all(state["chance_cuda"])
 
 
 def write_log(log: list[Terms], path: Path) -> None:

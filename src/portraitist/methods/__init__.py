@@ -5,6 +5,7 @@ A method knows its networks, its update order and its weights; no device, no fil
 
 import copy
 import importlib
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from portraitist import ranks
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import Scalar
 from portraitist.params import ParamsError, Section, method_names, told
@@ -103,19 +105,25 @@ def adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:
 
 
 def descend(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Terms:
-    """One step down the sum of the terms; the terms, as numbers.
+    """One step down the sum of the terms, each its mean over all processes; the terms, as numbers.
 
     Raises:
         DivergedError: A term is not finite.
+        RanksError: A process is lost.
     """
-    values = {name: float(term.detach()) for name, term in terms.items()}
-    for name, value in values.items():
-        if not torch.isfinite(torch.tensor(value)):
+    summed = torch.stack(list(terms.values()))
+    for name, value in zip(terms, summed.tolist(), strict=True):
+        if not math.isfinite(value):
             raise DivergedError(f"{name} is {value}; lower the learning rate or this term's weight")
     optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    summed.sum().backward()
+    found = summed.detach().clone()
+    gradients = [
+        weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
+    ]
+    ranks.average([*gradients, found])
     optimizer.step()
-    return values
+    return dict(zip(terms, found.tolist(), strict=True))
 
 
 def needed(part: nn.Module | None, what: str) -> nn.Module:
@@ -156,8 +164,10 @@ class Averaged(nn.Module):
 def still(module: nn.Module) -> Iterator[None]:
     """Inside, gradients flow through the module; none is reckoned for its own weights, which would be thrown away."""
     module.requires_grad_(False)
-    yield
-    module.requires_grad_(True)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
 
 
 def frozen(module: nn.Module) -> nn.Module:
