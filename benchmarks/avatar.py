@@ -1,6 +1,6 @@
-"""Seconds and memory for one avatar, from a selfie's bytes to the picture.
+"""Seconds and memory for one avatar, from a selfie's bytes to the finished file's.
 
-    python -m benchmarks.avatar models/masked_cartoongan.pt data/sample/selfies
+    python -m benchmarks.avatar [MODEL] [SELFIES]
 
 Seconds depend on the machine, so they are no metric of the pipeline; operations and weights are (cost_gflop,
 cost_megabytes).
@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from portraitist.avatar import Portraitist, RefusedError
+from portraitist.avatar import MODEL, Portraitist, RefusedError
+from portraitist.look import Look, dressed, encoded
 
 ROUNDS = 30
 
@@ -22,16 +22,15 @@ ROUNDS = 30
 def main() -> None:
     """Median and 95th percentile of CPU seconds an avatar, and the process's peak memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("selfies", type=Path)
+    parser.add_argument("model", type=Path, nargs="?", default=MODEL)
+    parser.add_argument("selfies", type=Path, nargs="?", default=Path("data/sample/selfies"))
     told = parser.parse_args()
-    torch.set_num_threads(1)
-    portraitist, seconds = Portraitist.open(told.model), []
+    portraitist, seconds = Portraitist.open(told.model, threads=1), []
     selfies = [path.read_bytes() for path in sorted(told.selfies.glob("*.jpg"))[: ROUNDS + 1]]
     for selfie in selfies:
         start = time.process_time()
         try:
-            portraitist.paint(selfie)
+            encoded(dressed(portraitist.paint(selfie), Look()), "PNG")
         except RefusedError:
             continue
         seconds.append(time.process_time() - start)

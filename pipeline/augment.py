@@ -11,11 +11,11 @@ from portraitist import manifest
 from portraitist.augment import ROOMS, TEST_BACKGROUNDS, Rooms, compose, emptied, recipes, render, room
 from portraitist.clean import RefusedError, read
 from portraitist.crop import Square
-from portraitist.manifest import Verdict
 from portraitist.mask import Segmenter, segment
 from portraitist.params import AugmentParams, CropParams, MaskParams, load_or_exit
 from portraitist.pictures import Picture, Sheet, decode, encode, jpeg, sheet, tile
 from portraitist.shards import Shards, ShardWriter
+from portraitist.verdict import Verdict
 
 SHOWN = 12
 

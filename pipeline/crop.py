@@ -10,12 +10,12 @@ from tqdm import tqdm
 from portraitist import manifest
 from portraitist.clean import Cleaned, RefusedError
 from portraitist.crop import Crop, FaceDetector, crop_faces, drawn
-from portraitist.manifest import Verdict
 from portraitist.parallel import ordered
 from portraitist.params import CropParams, load_or_exit
 from portraitist.pictures import Sheet, decode, encode, tile
 from portraitist.report import Shown, write_report
 from portraitist.shards import Shards, ShardWriter
+from portraitist.verdict import Verdict
 
 COLUMNS = ["id", "picture", "kind", "verdict", "reason", "score", "transform"]
 Row = dict[str, Any]

@@ -1,23 +1,52 @@
-"""Stage export: models/<method>.pt -> models/portraitist.onnx, held against torch."""
+"""Stage export: models/<method>.pt -> models/portraitist, all that the product needs, held against torch."""
 
 import json
 import sys
 from pathlib import Path
 
-from portraitist.checkpoint import open_learner
+from portraitist import manifest
+from portraitist.card import card
+from portraitist.checkpoint import CheckpointError
 from portraitist.export import ExportError, export
-from portraitist.methods import Painter
+from portraitist.paint import open_painter
 from portraitist.params import ExportParams, load_or_exit
+from portraitist.pictures import decode
+from portraitist.shards import Shards
+
+CHECKED = 16  # selfies that were trained on, painted by both
 
 
-def main(params: ExportParams, folder: Path, dest: Path, report: Path) -> None:
-    """Export the chosen method's painter, or say in one line why not."""
-    painter, about = open_learner(folder / f"{params.method}.pt")
-    if not isinstance(painter, Painter):
-        sys.exit(f"export: {params.method} does not paint")
+def main(
+    params: ExportParams,
+    models: Path,
+    pretrained: Path,
+    crops: Path,
+    masks: Path,
+    split: Path,
+    clean: Path,
+    summary: Path,
+    dest: Path,
+    report: Path,
+) -> None:
+    """Export the chosen method's painter with its card, or say in one line why not."""
+    people, known = manifest.read(split), manifest.read(clean / "manifest.csv").set_index("id")
+    trained = people[people["part"] == "train"].sort_values("id")
+    ids = list(trained.loc[trained["kind"] == "selfies", "id"])[:CHECKED]
+    sources = [(known["source"].get(row["id"], "unknown"), row["kind"]) for row in manifest.rows(trained)]
+    pictures, given = Shards(crops), Shards(masks)
     try:
-        measured = export(painter, about, dest, params.max_error)
-    except ExportError as error:
+        painter, about = open_painter(models / f"{params.method}.pt")
+        measured = export(
+            painter,
+            about,
+            pretrained,
+            params,
+            [decode(pictures.read(one, "png")) for one in ids],
+            [decode(given.read(one, "png")) for one in ids],
+            card(about, json.loads(summary.read_text(encoding="utf-8")), sources),
+            dest,
+        )
+    except (CheckpointError, ExportError) as error:
         sys.exit(f"export: {error}")
     report.write_text(json.dumps({"method": params.method, **measured}, indent=2) + "\n", encoding="utf-8")
 

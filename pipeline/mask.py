@@ -10,13 +10,13 @@ from tqdm import tqdm
 from portraitist import manifest
 from portraitist.clean import RefusedError
 from portraitist.crop import Square
-from portraitist.manifest import Verdict
 from portraitist.mask import Segmenter, overlap, person_mask
 from portraitist.parallel import ordered
 from portraitist.params import CropParams, MaskParams, load_or_exit
 from portraitist.pictures import Sheet, decode, encode, over, tile
 from portraitist.report import Shown, write_report
 from portraitist.shards import Shards, ShardWriter
+from portraitist.verdict import Verdict
 
 COLUMNS = ["id", "kind", "verdict", "reason", "from", "truth_iou"]
 GREEN = (90, 200, 120)

@@ -1,4 +1,4 @@
-"""Stage paint: the test selfies, plain and on test backgrounds -> data/paint/<method>, by the product's function."""
+"""Stage paint: the test selfies, plain and on test backgrounds -> data/paint/<method>, by a method."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from portraitist import manifest
 from portraitist.augment import TEST_BACKGROUNDS
-from portraitist.avatar import Portraitist
 from portraitist.cost import cost
+from portraitist.paint import open_painter, paint_squares
 from portraitist.params import CropParams, load_or_exit
 from portraitist.pictures import decode, encode
 from portraitist.shards import Shards, ShardWriter
@@ -18,7 +18,6 @@ from portraitist.shards import Shards, ShardWriter
 def main(
     params: CropParams,
     model: Path,
-    pretrained: Path,
     crops: Path,
     masks: Path,
     split: Path,
@@ -26,7 +25,7 @@ def main(
     dest: Path,
 ) -> None:
     """Paint each test selfie nine times: as it is, and on every background."""
-    portraitist = Portraitist.open(model, pretrained)
+    painter, made_for = open_painter(model)
     pictures, given, backgrounds = Shards(crops), Shards(masks), Shards(turned)
     people = manifest.read(split)
     tested = sorted(people.loc[(people["kind"] == "selfies") & (people["part"] == "test"), "id"])
@@ -37,9 +36,9 @@ def main(
             mask = [decode(given.read(picture, "png"))]
             mask += [decode(backgrounds.read(picture, f"{name}.mask.png")) for name in TEST_BACKGROUNDS]
             endings = ["png", *(f"{name}.png" for name in TEST_BACKGROUNDS)]
-            painted = map(encode, portraitist.paint_squares(seen, mask))
+            painted = map(encode, paint_squares(painter, seen, mask))
             shards.add(picture, dict(zip(endings, painted, strict=True)))
-    about = cost(portraitist.painter, portraitist.crop_params.size_px)
+    about = cost(painter, made_for["crop"]["size_px"])
     (dest / "cost.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 

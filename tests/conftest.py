@@ -36,6 +36,14 @@ def pretrained() -> Path:
 
 
 @pytest.fixture(scope="session")
+def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stage export leaves, of a model that has learned nothing."""
+    from toys import exported  # noqa: PLC0415  torch is for tests that need it
+
+    return exported(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
+
+
+@pytest.fixture(scope="session")
 def sample() -> Path:
     """The synthetic pack."""
     return ROOT / "data" / "sample"

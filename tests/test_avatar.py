@@ -1,13 +1,20 @@
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import onnx
 import pytest
+from PIL import Image
 from toys import ROOT, checkpoint
 
-from portraitist.avatar import AT_ONCE, CheckpointError, Portraitist, RefusedError
+from portraitist.avatar import ModelError, Portraitist, RefusedError, read_selfie
 from portraitist.clean import read
 from portraitist.crop import FaceDetector, crop_face
 from portraitist.mask import Segmenter, person_mask
 from portraitist.params import CropParams, MaskParams, load
-from portraitist.pictures import encode, over
+from portraitist.pictures import encode
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +23,23 @@ def selfie(sample):
 
 
 @pytest.fixture(scope="module")
-def portraitist(pretrained, tmp_path_factory):
-    return Portraitist.open(checkpoint(tmp_path_factory.mktemp("models") / "model.pt"), pretrained)
+def portraitist(model):
+    return Portraitist.open(model)
 
 
 @pytest.fixture(scope="module")
 def avatar(portraitist, selfie):
     return portraitist.paint(selfie)
+
+
+@pytest.fixture(scope="module")
+def two(sample):
+    """A photo of two persons, the larger one at the right."""
+    left, right = (Image.open(sample / "selfies" / f"{number:04d}.jpg") for number in (0, 6))
+    photo = Image.new("RGB", (480, 256), (120, 140, 130))
+    photo.paste(left.resize((176, 176)), (20, 60))
+    photo.paste(right, (224, 0))
+    return photo
 
 
 def test_a_selfie_goes_through_the_very_crop_and_mask_of_the_stages(avatar, selfie, pretrained):
@@ -32,52 +49,91 @@ def test_a_selfie_goes_through_the_very_crop_and_mask_of_the_stages(avatar, self
     assert encode(avatar.mask) == encode(person_mask(crop.square, Segmenter(pretrained, masking.model), masking, frame))
 
 
-def test_what_is_painted_is_what_stage_paint_paints_of_the_same_square(avatar, portraitist):
-    (painted,) = portraitist.paint_squares([avatar.crop.square.picture], [avatar.mask])
-    assert np.array_equal(avatar.picture, painted)
-    assert np.abs(painted.astype(int) - avatar.crop.square.picture)[avatar.mask == 255].mean() > 5
-
-
 def test_it_is_painted_with_its_own_mask(avatar, portraitist):
-    (other,) = portraitist.paint_squares([avatar.crop.square.picture], [255 - avatar.mask])
+    square = avatar.crop.square.picture
+    (own,) = portraitist.paint_squares([square], [avatar.mask])
+    (other,) = portraitist.paint_squares([square], [255 - avatar.mask])
+    assert np.array_equal(avatar.picture, own)
     assert not np.array_equal(avatar.picture, other)
+    assert np.abs(own.astype(int) - square)[avatar.mask == 255].mean() > 5
+    assert np.array_equal(own[avatar.mask == 0], square[avatar.mask == 0])
 
 
-def test_a_path_and_its_bytes_are_the_same_selfie(avatar, portraitist, selfie):
-    assert np.array_equal(portraitist.paint(selfie.read_bytes()).picture, avatar.picture)
-    assert np.array_equal(portraitist.paint(str(selfie)).picture, avatar.picture)
+def test_a_selfie_may_be_a_path_its_bytes_a_picture_or_its_pixels(avatar, portraitist, selfie):
+    with Image.open(selfie) as opened:
+        picture = opened.convert("RGB")
+    for source in (str(selfie), selfie.read_bytes(), picture, np.array(picture)):
+        assert np.array_equal(portraitist.paint(source).picture, avatar.picture)
 
 
-def test_transparent_is_the_painted_picture_with_the_mask_as_alpha(avatar):
-    pixels = np.array(avatar.transparent())
-    assert pixels.shape == (*avatar.mask.shape, 4)
-    assert np.array_equal(pixels[..., 3], avatar.mask)
-    assert np.array_equal(pixels[..., :3], avatar.picture)
-    assert {0, 255} <= set(avatar.mask.ravel().tolist())
+def test_landmarks_stand_in_the_selfie_and_the_transform_takes_them_to_the_avatar(avatar):
+    frame = load(CropParams, "crop", ROOT)
+    there = avatar.landmarks @ avatar.transform[:, :2].T + avatar.transform[:, 2]
+    eyes = (there[0] + there[1]) / 2
+    assert eyes == pytest.approx([frame.size_px / 2, frame.eye_line * frame.size_px], abs=0.01)
+    assert there[0, 0] < eyes[0] < there[1, 0]
 
 
-def test_before_a_colour_the_person_stands_on_that_colour(avatar):
-    pixels = np.array(avatar.before((10, 200, 30)))
-    assert (pixels[avatar.mask == 0] == (10, 200, 30)).all()
-    assert np.array_equal(pixels[avatar.mask == 255], avatar.picture[avatar.mask == 255])
-    assert np.array_equal(pixels, over(avatar.picture, avatar.mask, (10, 200, 30)))
+def test_several_faces_are_several_avatars_the_largest_first(portraitist, two):
+    made = portraitist.paint_all(two)
+    assert [round(one.landmarks[2, 0]) > 224 for one in made] == [True, False]
+    assert np.array_equal(portraitist.paint(two).picture, made[0].picture)
+    assert len(portraitist.paint_all(two, faces="largest")) == 1
 
 
-def test_as_painted_keeps_the_selfies_own_background(avatar):
-    pixels = np.array(avatar.as_painted())
-    assert np.array_equal(pixels, avatar.picture)
-    assert np.array_equal(pixels[avatar.mask == 0], avatar.crop.square.picture[avatar.mask == 0])
+def test_threads_that_share_one_see_their_own_selfies_only(portraitist, sample):
+    selfies = sorted((sample / "selfies").iterdir())[:6]
+    alone = [portraitist.paint(path).picture for path in selfies]
+    ready = threading.Barrier(3)
+
+    def paint(order):
+        ready.wait()
+        return {place: portraitist.paint(selfies[place]).picture for place in order}
+
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(paint, ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 0, 4, 1, 5, 3])):
+            for place, picture in found.items():
+                assert np.array_equal(picture, alone[place])
 
 
-def test_more_squares_than_go_at_once_are_painted_all_and_in_their_order(portraitist):
-    rng = np.random.default_rng(1)
-    squares = [rng.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(AT_ONCE + 2)]
-    masks = [rng.integers(0, 2, (16, 16), np.uint8) * 255 for _ in squares]
-    painted = portraitist.paint_squares(squares, masks)
-    assert len(painted) == AT_ONCE + 2
-    for place in (0, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1):
-        (alone,) = portraitist.paint_squares(squares[place : place + 1], masks[place : place + 1])
-        assert np.abs(painted[place].astype(int) - alone).max() <= 1
+def test_the_persons_own_colours_hold_nothing_of_the_background(portraitist, sample):
+    with Image.open(sample / "selfies" / "0006.jpg") as opened:
+        selfie = np.array(opened.convert("RGB"))
+    avatar = portraitist.paint(selfie)
+    edge = (avatar.mask > 25) & (avatar.mask < 230)
+    inner = avatar.mask == 255
+    light = lambda picture, where: float(picture[where].mean())  # noqa: E731
+    assert edge.sum() > 50
+    assert light(avatar.crop.square.picture, avatar.mask == 0) > light(avatar.picture, inner) + 40  # a light background
+    assert abs(light(avatar.person, edge) - light(avatar.person, inner)) < 0.6 * abs(
+        light(avatar.picture, edge) - light(avatar.picture, inner)
+    )
+
+
+def test_a_phones_heic_is_read_and_turned(avatar, portraitist, selfie):
+    with Image.open(selfie) as opened:
+        lying, exif = opened.convert("RGB").transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    lying.save(buffer, "HEIF", quality=95, exif=exif.tobytes())  # bytes, or the writer does not turn
+    assert b"ftypheic" in buffer.getvalue()[:32]
+    found = portraitist.paint(buffer.getvalue())
+    assert found.landmarks == pytest.approx(avatar.landmarks, abs=2)
+
+
+def test_a_twelve_megapixel_jpeg_is_decoded_at_half_its_size():
+    picture = np.random.default_rng(1).integers(0, 256, (63, 84, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).resize((4032, 3024)).save(buffer, "JPEG", quality=60)
+    assert read_selfie(buffer.getvalue()).picture.shape == (1512, 2016, 3)
+
+
+def test_a_face_that_fills_the_picture_is_painted(portraitist, avatar, selfie):
+    with Image.open(selfie) as opened:
+        left, top = avatar.landmarks[:, 0].min() - 6, avatar.landmarks[:, 1].min() - 12
+        right, low = avatar.landmarks[:, 0].max() + 6, avatar.landmarks[:, 1].max() + 24
+        near = opened.convert("RGB").crop((round(left), round(top), round(right), round(low))).resize((300, 300))
+    assert (portraitist.paint(near).mask > 127).mean() > 0.3
 
 
 def test_a_picture_without_a_face_is_refused_with_what_was_found(portraitist):
@@ -85,20 +141,29 @@ def test_a_picture_without_a_face_is_refused_with_what_was_found(portraitist):
         portraitist.paint(encode(np.full((64, 80, 3), 90, np.uint8)))
 
 
-def test_bytes_that_are_no_picture_are_refused(portraitist):
-    with pytest.raises(RefusedError, match="not a picture"):
-        portraitist.paint(b"hello")
+@pytest.mark.parametrize(("data", "told"), [(b"hello", "not a picture"), (b"", "not a picture")])
+def test_bytes_that_are_no_picture_are_refused(portraitist, data, told):
+    with pytest.raises(RefusedError, match=told):
+        portraitist.paint(data)
 
 
-@pytest.mark.parametrize("name", ["unet_mask", "perceptual"])
-def test_a_model_that_does_not_paint_is_refused(name, pretrained, tmp_path):
-    with pytest.raises(CheckpointError, match=rf"mask\.pt: holds {name}, which does not paint"):
-        Portraitist.open(checkpoint(tmp_path / "mask.pt", name), pretrained)
+def test_a_file_opens_as_its_folder_does_and_shows_its_card(model, avatar, selfie):
+    for name in ("portraitist.onnx", "portraitist.fp16.onnx", "portraitist.int8.onnx"):
+        opened = Portraitist.open(str(model / name), threads=1)
+        assert opened.card == "A card."
+        assert np.abs(opened.paint(selfie).picture.astype(int) - avatar.picture).max() <= 4
+    assert opened.crop_params == load(CropParams, "crop", ROOT)
 
 
-def test_pretrained_parts_lie_beside_the_model_or_are_missed_by_name(pretrained, tmp_path):
-    path = checkpoint(tmp_path / "model.pt")
-    with pytest.raises(FileNotFoundError, match=r"pretrained.*\.tflite is missing: `dvc repro weights` brings it"):
-        Portraitist.open(path)
-    (tmp_path / "pretrained").symlink_to(pretrained)
-    assert Portraitist.open(str(path)).crop_params == load(CropParams, "crop", ROOT)
+def test_what_is_no_model_is_refused_by_name(model, tmp_path):
+    with pytest.raises(ModelError, match=r"portraitist\.onnx: no such file; `make repro` makes it"):
+        Portraitist.open(tmp_path / "portraitist.onnx")
+    with pytest.raises(ModelError, match=r"model\.pt: not a model that stage export left"):
+        Portraitist.open(checkpoint(tmp_path / "model.pt"))
+    with pytest.raises(ModelError, match="device 'tpu' is not there; this onnxruntime has cpu"):
+        Portraitist.open(model, device="tpu")
+    old = onnx.load(model / "portraitist.onnx")
+    next(entry for entry in old.metadata_props if entry.key == "format").value = json.dumps(1)
+    onnx.save(old, tmp_path / "old.onnx")
+    with pytest.raises(ModelError, match=r"old\.onnx: format 1; this version reads 2"):
+        Portraitist.open(tmp_path / "old.onnx")

@@ -9,7 +9,7 @@ from drawn import CLEAN, changed, encoded, smooth
 from PIL import GifImagePlugin, Image, ImageCms
 
 from portraitist.clean import Cleaned, RefusedError, clean, dhash, read
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 ORIENTATION, GPS, MAKE = 0x0112, 0x8825, 0x010F
 STORED = {  # EXIF 2.3, tag Orientation: how an upright picture lies in a file of that orientation

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from toys import ROOT, checkpoint
+from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist.cli import app
@@ -12,14 +12,6 @@ from portraitist.params import CropParams, load
 from portraitist.shards import Shards, ShardWriter
 
 SIDE = load(CropParams, "crop", ROOT).size_px
-
-
-@pytest.fixture(scope="module")
-def models(pretrained, tmp_path_factory):
-    """A folder as the pipeline leaves it: a model, and the pretrained parts beside it."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "pretrained").symlink_to(pretrained)
-    return checkpoint(folder / "model.pt").parent
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +27,8 @@ def run(*words):
     return result.exit_code, result.stdout, result.stderr
 
 
-def paint(models, *words):
-    return run("paint", *words, "--model", models / "model.pt")
+def paint(model, *words):
+    return run("paint", *words, "--model", model)
 
 
 def pixels(path):
@@ -45,10 +37,10 @@ def pixels(path):
 
 
 @pytest.fixture(scope="module")
-def painted(models, selfies, tmp_path_factory):
+def painted(model, selfies, tmp_path_factory):
     """One selfie, painted with nothing said but where to."""
     path = tmp_path_factory.mktemp("one") / "avatar.png"
-    assert paint(models, selfies[0], "-o", path) == (0, f"{path}\n", "")
+    assert paint(model, selfies[0], "-o", path) == (0, f"{path}\n", "")
     return path
 
 
@@ -61,8 +53,8 @@ def test_an_avatar_is_a_transparent_png_of_the_models_size_and_nothing_else_is_l
     assert [path.name for path in painted.parent.iterdir()] == ["avatar.png"]
 
 
-def test_several_selfies_go_into_a_folder_by_their_names(models, selfies, painted, tmp_path):
-    code, said, _ = paint(models, *selfies, "-o", tmp_path / "new")
+def test_several_selfies_go_into_a_folder_by_their_names(model, selfies, painted, tmp_path):
+    code, said, _ = paint(model, *selfies, "-o", tmp_path / "new")
     places = [tmp_path / "new" / f"{path.stem}.png" for path in selfies]
     assert code == 0
     assert said.split() == [str(place) for place in places]
@@ -70,13 +62,13 @@ def test_several_selfies_go_into_a_folder_by_their_names(models, selfies, painte
     assert not np.array_equal(pixels(places[1]), pixels(painted))
 
 
-def test_one_selfie_goes_into_a_folder_that_is_there(models, selfies, tmp_path):
-    assert paint(models, selfies[0], "-o", tmp_path)[0] == 0
+def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
+    assert paint(model, selfies[0], "-o", tmp_path)[0] == 0
     assert (tmp_path / f"{selfies[0].stem}.png").exists()
 
 
-def test_a_colour_stands_behind_the_person(models, selfies, painted, tmp_path):
-    assert paint(models, selfies[0], "-o", tmp_path / "a.png", "--background", "#0aC81e")[0] == 0
+def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):
+    assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", "#0aC81e")[0] == 0
     behind = pixels(painted)[..., 3] == 0
     found = pixels(tmp_path / "a.png")
     assert found.shape == (SIDE, SIDE, 3)
@@ -84,40 +76,41 @@ def test_a_colour_stands_behind_the_person(models, selfies, painted, tmp_path):
     assert not (found[~behind] == (10, 200, 30)).all(axis=-1).any()
 
 
-def test_keep_keeps_the_background_of_the_selfie(models, selfies, painted, tmp_path):
-    assert paint(models, selfies[0], "-o", tmp_path / "a.png", "--background", "keep")[0] == 0
-    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(painted)[..., :3])
+def test_keep_keeps_the_background_of_the_selfie(model, selfies, painted, tmp_path):
+    assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", "keep")[0] == 0
+    clear = pixels(painted)[..., 3] == 0
+    assert len(np.unique(pixels(tmp_path / "a.png")[clear], axis=0)) > 20
 
 
 @pytest.mark.parametrize("background", ["#12345", "red", "#gggggg", "#1234567", ""])
-def test_a_background_that_is_none_is_refused_with_what_is_allowed(models, selfies, tmp_path, background):
-    code, _, complaint = paint(models, selfies[0], "-o", tmp_path / "a.png", "--background", background)
+def test_a_background_that_is_none_is_refused_with_what_is_allowed(model, selfies, tmp_path, background):
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
     assert code == 2
-    assert complaint == f"portraitist: --background is {background!r}; allowed are transparent, keep, and #rrggbb\n"
+    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, #rrggbb")
     assert not (tmp_path / "a.png").exists()
 
 
-def test_a_size_is_the_side_in_pixels(models, selfies, tmp_path):
-    assert paint(models, selfies[0], "-o", tmp_path / "a.png", "--size", 40)[0] == 0
+def test_a_size_is_the_side_in_pixels(model, selfies, tmp_path):
+    assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--size", 40)[0] == 0
     assert pixels(tmp_path / "a.png").shape == (40, 40, 4)
-    assert paint(models, selfies[0], "-o", tmp_path / "b.png", "--size", 15)[0] == 2
+    assert paint(model, selfies[0], "-o", tmp_path / "b.png", "--size", 15)[0] == 2
 
 
-def test_a_file_that_exists_is_kept_unless_force_is_said(models, selfies, tmp_path):
+def test_a_file_that_exists_is_kept_unless_force_is_said(model, selfies, tmp_path):
     place = tmp_path / "a.png"
     place.write_bytes(b"mine")
-    code, _, complaint = paint(models, selfies[0], "-o", place)
+    code, _, complaint = paint(model, selfies[0], "-o", place)
     assert (code, complaint) == (2, f"portraitist: {place} exists; --force writes over it\n")
     assert place.read_bytes() == b"mine"
-    assert paint(models, selfies[0], "-o", place, "--force")[0] == 0
+    assert paint(model, selfies[0], "-o", place, "--force")[0] == 0
     assert pixels(place).shape == (SIDE, SIDE, 4)
 
 
-def test_one_bad_file_is_named_and_the_others_are_painted(models, selfies, tmp_path):
+def test_one_bad_file_is_named_and_the_others_are_painted(model, selfies, tmp_path):
     bad, empty = tmp_path / "bad.jpg", tmp_path / "grey.png"
     bad.write_text("no picture", encoding="utf-8")
     Image.new("RGB", (80, 64), (90, 90, 90)).save(empty)
-    code, said, complaint = paint(models, bad, selfies[0], empty, tmp_path / "none.jpg", "-o", tmp_path / "out")
+    code, said, complaint = paint(model, bad, selfies[0], empty, tmp_path / "none.jpg", "-o", tmp_path / "out")
     lines = complaint.splitlines()
     assert code == 1
     assert said == f"{tmp_path / 'out' / selfies[0].stem}.png\n"
@@ -125,43 +118,96 @@ def test_one_bad_file_is_named_and_the_others_are_painted(models, selfies, tmp_p
     assert re.fullmatch(rf"portraitist: {bad}: not a picture.*", lines[0])
     assert lines[1] == f"portraitist: {empty}: no face found in the 80 x 64 picture"
     assert lines[2] == f"portraitist: {tmp_path / 'none.jpg'}: No such file or directory"
-    assert lines[3:] == ["portraitist: 3 of 4 selfies could not be painted"]
+    assert lines[3:] == ["portraitist: 3 of 4 selfies could not be painted, or not whole"]
 
 
-def test_two_selfies_of_one_name_are_refused_before_one_is_lost(models, selfies, tmp_path):
+def test_two_selfies_of_one_name_are_refused_before_one_is_lost(model, selfies, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         shutil.copy(selfies[0], tmp_path / folder / "me.jpg")
-    code, _, complaint = paint(models, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
+    code, _, complaint = paint(model, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
     assert (code, complaint) == (2, "portraitist: two selfies have the same name; paint them one by one\n")
 
 
-def test_a_model_that_is_missing_is_named_with_what_makes_it(tmp_path, selfies):
-    code, _, complaint = paint(tmp_path, selfies[0], "-o", tmp_path / "a.png")
+def test_a_model_that_is_missing_or_none_is_named(tmp_path, selfies):
+    code, _, complaint = paint(tmp_path / "x.onnx", selfies[0], "-o", tmp_path / "a.png")
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert complaint.startswith(f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro` makes it")
+    code, _, complaint = paint(selfies[0], selfies[0], "-o", tmp_path / "a.png")
+    assert (code, complaint) == (2, f"portraitist: {selfies[0]}: not a model that stage export left\n")
+
+
+def test_a_folder_and_a_glob_stand_for_the_pictures_in_them(model, selfies, tmp_path):
+    here = tmp_path / "in [1]"
+    here.mkdir()
+    for place, selfie in enumerate(selfies):
+        shutil.copy(selfie, here / f"{place}.jpg")
+    (here / "notes.txt").write_text("mine", encoding="utf-8")
+    assert paint(model, here, "-o", tmp_path / "a")[0] == 0
+    assert paint(model, tmp_path / "in*" / "*.jpg", "-o", tmp_path / "b")[0] == 0
+    for name in "ab":
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["0.png", "1.png"]
+    code, _, complaint = paint(model, tmp_path / "a" / "*.heic", "-o", tmp_path / "c")
     assert code == 2
-    assert complaint == f"portraitist: {tmp_path / 'model.pt'}: no such file; `dvc repro` makes it\n"
+    assert re.search(r"\*\.heic: no pictures there; read are \.jpg", complaint)
 
 
-def test_pretrained_parts_that_are_missing_are_named(tmp_path, selfies):
-    code, _, complaint = paint(checkpoint(tmp_path / "model.pt").parent, selfies[0], "-o", tmp_path / "a.png")
-    assert code == 2
-    assert re.fullmatch(r"portraitist: \S+\.tflite is missing: `dvc repro weights` brings it\n", complaint)
+@pytest.fixture(scope="module")
+def two(sample, tmp_path_factory):
+    path = tmp_path_factory.mktemp("two") / "us.png"
+    photo = Image.new("RGB", (512, 256), (120, 140, 130))
+    for place, number in enumerate((0, 6)):
+        with Image.open(sample / "selfies" / f"{number:04d}.jpg") as opened:
+            photo.paste(opened.resize((256 - 60 * (1 - place),) * 2), (256 * place, 0))
+    photo.save(path)
+    return path
 
 
-def test_a_model_that_does_not_paint_is_refused(tmp_path, selfies):
-    code, _, complaint = paint(checkpoint(tmp_path / "model.pt", "unet_mask").parent, selfies[0], "-o", tmp_path / "a")
-    assert code == 2
-    assert complaint.endswith("holds unet_mask, which does not paint\n")
+def test_of_several_faces_the_largest_has_the_name_and_the_others_are_numbered(model, two, tmp_path):
+    assert paint(model, two, "-o", tmp_path / "a" / "us.png")[1].split() == [
+        str(tmp_path / "a" / "us.png"),
+        str(tmp_path / "a" / "us-2.png"),
+    ]
+    assert paint(model, two, "-o", tmp_path / "b" / "us.png", "--face", "largest")[0] == 0
+    assert np.array_equal(pixels(tmp_path / "a" / "us.png"), pixels(tmp_path / "b" / "us.png"))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["us.png"]
+    assert paint(model, two, "-o", tmp_path / "c.png", "--face", "mine")[0] == 2
 
 
-def test_paths_may_hold_spaces_and_any_letters(models, selfies, painted, tmp_path):
+def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):
+    (tmp_path / "us-2.png").write_bytes(b"mine")
+    code, said, complaint = paint(model, two, "-o", tmp_path / "us.png")
+    assert (code, said) == (1, f"{tmp_path / 'us.png'}\n")
+    assert f"{tmp_path / 'us-2.png'} exists; --force writes over it" in complaint
+    assert (tmp_path / "us-2.png").read_bytes() == b"mine"
+
+
+def test_pasted_back_the_photo_keeps_its_size_and_both_are_painted(model, two, tmp_path):
+    assert paint(model, two, "-o", tmp_path / "us.jpg", "--paste-back")[0] == 0
+    made = pixels(tmp_path / "us.jpg").astype(int)
+    assert made.shape == pixels(two).shape
+    changed = np.abs(made - pixels(two)).max(axis=2)
+    assert (changed[60:120, 60:120] > 12).mean() > 0.2
+    assert (changed[60:160, 340:420] > 12).mean() > 0.2
+
+
+def test_the_endings_that_are_written_are_named(model, selfies, tmp_path):
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.bmp")
+    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.bmp'}: allowed endings are .png .webp .jpg .jpeg\n")
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.jpg")
+    assert code == 1
+    assert "JPEG holds nothing transparent" in complaint
+    assert paint(model, selfies[0], "-o", tmp_path / "a.webp")[0] == 0
+
+
+def test_paths_may_hold_spaces_and_any_letters(model, selfies, painted, tmp_path):
     selfie, place = tmp_path / "mein Gesicht, grün 自拍.jpg", tmp_path / "Bilder für später" / "я сам.png"
     shutil.copy(selfies[0], selfie)
-    assert paint(models, selfie, "-o", place) == (0, f"{place}\n", "")
+    assert paint(model, selfie, "-o", place) == (0, f"{place}\n", "")
     assert np.array_equal(pixels(place), pixels(painted))
 
 
-def test_the_avatar_tells_nothing_that_the_selfie_told_of_its_maker(models, selfies, tmp_path):
+def test_the_avatar_tells_nothing_that_the_selfie_told_of_its_maker(model, selfies, tmp_path):
     told, exif = PngImagePlugin.PngInfo(), Image.Exif()
     told.add_text("Author", "SECRET-NAME")
     exif[0x010F] = "SECRET-CAMERA"
@@ -170,7 +216,7 @@ def test_the_avatar_tells_nothing_that_the_selfie_told_of_its_maker(models, self
     assert b"SECRET" in (tmp_path / "me.png").read_bytes()
     for background in ("transparent", "keep", "#ffffff"):
         place = tmp_path / f"{background.strip('#')}.png"
-        assert paint(models, tmp_path / "me.png", "-o", place, "--background", background)[0] == 0
+        assert paint(model, tmp_path / "me.png", "-o", place, "--background", background)[0] == 0
         assert b"SECRET" not in place.read_bytes()
         with Image.open(place) as avatar:
             assert avatar.info == {}

@@ -21,8 +21,8 @@ from portraitist.crop import (
     drawn,
     warped,
 )
-from portraitist.manifest import Verdict
 from portraitist.pictures import Picture
+from portraitist.verdict import Verdict
 
 EYES = (0.5 * 96, 0.44 * 96)  # CROP's
 

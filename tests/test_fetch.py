@@ -19,7 +19,7 @@ from fakeweb import FETCH, FakeWeb, Says, fake_web
 from portraitist import guard
 from portraitist.fetch import IDLE, Web, decoded, sniffed
 from portraitist.guard import FetchError, NobodyError, is_public
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 JPEG = encoded(smooth(1, 90, 120), "JPEG")
 FORMS = {"jpeg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}

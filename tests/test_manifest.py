@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from portraitist import manifest
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 
 def test_an_id_is_the_start_of_the_sha256_of_the_bytes():

@@ -10,10 +10,10 @@ from PIL import Image
 
 from portraitist.clean import Cleaned, RefusedError
 from portraitist.crop import FaceDetector, Square, crop_face
-from portraitist.manifest import Verdict
 from portraitist.mask import DOWNLOADED, Segmenter, folded, overlap, person_mask, segment, under_face
 from portraitist.params import MaskModel
 from portraitist.pictures import Picture, Plane, decode
+from portraitist.verdict import Verdict
 
 FACE = (slice(40, 60), slice(38, 58))  # around where CROP sets the face
 

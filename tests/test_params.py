@@ -89,7 +89,7 @@ def test_values_never_change(root):
         ("evaluate.features_px", 100, "evaluate.features_px: .*multiple of 32, found 100"),
         ("export.method", "magic", "export.method: .*no such method; there are cartoongan, .*found 'magic'"),
         ("methods.magic", {}, "methods.magic: no such method; there are cartoongan, masked_cartoongan, "),
-        ("export.max_error", -1, "export.max_error: .*greater than 0, found -1"),
+        ("export.max_error.int8", -1, "export.max_error.int8: .*greater than or equal to 0, found -1"),
         ("collect.sample.selfie", "x", "collect.sample.selfie: Extra inputs are not permitted, found 'x'"),
         ("collect.gallery", {}, "collect.gallery: no such source; there are baidu, bing, celeba, "),
         ("collect.baidu.queries", [], "collect.baidu.queries: .*at least 1 item"),

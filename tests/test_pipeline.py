@@ -206,7 +206,7 @@ def marked(clone: Clone, mark: str) -> str:
 
 def test_a_queued_experiment_runs_the_queued_code(clone: Clone) -> None:
     marked(clone, "queued")
-    clone.done("dvc", "exp", "run", "--queue", "--name", "waiting", "-S", "export.max_error=0.002")
+    clone.done("dvc", "exp", "run", "--queue", "--name", "waiting", "-S", "export.max_error.fp16=5")
     before = marked(clone, "edited since")
     clone.done("dvc", "exp", "run", "--run-all")
     assert clone.of_experiment("waiting", "metrics/compare.md").endswith("queued\n")
@@ -216,7 +216,7 @@ def test_a_queued_experiment_runs_the_queued_code(clone: Clone) -> None:
 
 def test_an_experiment_elsewhere_runs_the_code_at_hand(clone: Clone) -> None:
     before = marked(clone, "at hand")
-    clone.done("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "export.max_error=0.003")
+    clone.done("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "export.max_error.fp16=6")
     assert clone.of_experiment("elsewhere", "metrics/compare.md").endswith("at hand\n")
     assert (clone.folder / "metrics" / "compare.md").read_text() == before
     clone.git("checkout", "--quiet", ".")

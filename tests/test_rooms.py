@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 
 import pytest
@@ -14,6 +15,7 @@ ROOMS = [
     {"pictures", "sandbox"},
     {"images", "ranks"},
     {"params", "bootstrap", "locked"},
+    {"verdict"},
     {"manifest", "blocklist"},
     {"shards", "parallel"},
     {"guard", "robots"},
@@ -32,11 +34,15 @@ ROOMS = [
     {"methods"},
     {"checkpoint", "watch"},
     {"train"},
-    {"avatar", "export", "cost", "evaluate"},
-    {"evaluation"},
+    {"paint"},
+    {"avatar", "card", "cost", "evaluate"},
+    {"evaluation", "export", "look"},
+    {"video"},
+    {"batch"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+PRODUCT = ("avatar", "batch", "look", "video")
 CORE_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
 STAGES = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
@@ -61,15 +67,6 @@ def top_names(path):
 def rooms_used(path):
     files = [file_of(name) for name in imported(path)]
     return {room_of(file) for file in files if file.is_relative_to(SRC) and file != SRC / "__init__.py"}
-
-
-def by_name(product):
-    """The files that a product's modules reach; what opens a checkpoint opens methods by their name."""
-    files = reached(SRC / f"{product}.py")
-    if SRC / "methods" / "__init__.py" in files:
-        for method in (SRC / "methods").glob("*.py"):
-            files |= reached(method)
-    return files
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
@@ -99,7 +96,7 @@ def test_a_stage_is_a_clerk_without_pixels_and_tensors(path):
         ("nets", {"losses"}),
         ("losses", {"nets"}),
         ("evaluate", {"methods", "train", "checkpoint", "avatar"}),
-        ("avatar", {"export", "evaluate"}),
+        ("avatar", {"export", "evaluate", "images", "methods", "manifest"}),
     ],
 )
 def test_what_a_room_may_never_ask(room, unknown):
@@ -108,20 +105,37 @@ def test_what_a_room_may_never_ask(room, unknown):
     assert not set().union(*(rooms_used(path) for path in files)) & unknown
 
 
-@pytest.mark.parametrize("product", ["avatar", "cli"])
+@pytest.mark.parametrize("product", PRODUCT)
 def test_the_product_needs_nothing_of_training(product):
-    files = by_name(product)
-    assert SRC / "methods" / "masked_cartoongan.py" in files
-    assert not {room_of(path) for path in files if path != SRC / "__init__.py"} & {"dataset", "train", "augment"}
+    files = reached(SRC / f"{product}.py")
+    assert SRC / "crop.py" in files
+    rooms = {room_of(path) for path in files if path != SRC / "__init__.py"}
+    assert not rooms & {"dataset", "train", "augment", "methods", "images"}
 
 
-@pytest.mark.parametrize("product", ["avatar", "cli"])
-def test_the_product_runs_on_the_core_install(product):
-    listed = re.search(r"\ndependencies = \[(.*?)\n\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.S)
-    core = {CORE_NAMES.get(name, name) for name in re.findall(r'"([\w-]+)', listed[1])}
-    used = set().union(*map(top_names, by_name(product))) - set(sys.stdlib_module_names) - {"portraitist"}
-    assert "torch" in used
-    assert used <= core
+@pytest.mark.parametrize("product", PRODUCT)
+def test_the_product_runs_on_the_extra_app(product):
+    listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = "".join(re.findall(r"\n(?:dependencies|app) = \[(.*?)\n\]", listed, re.S))
+    there = {CORE_NAMES.get(name, name.replace("-", "_")) for name in re.findall(r'"([\w-]+)', wanted)}
+    used = set().union(*map(top_names, reached(SRC / f"{product}.py"))) - set(sys.stdlib_module_names) - {"portraitist"}
+    assert "onnxruntime" in used
+    assert not there & {"torch", "pandas", "timm", "onnx"}
+    assert used <= there
+
+
+def test_painting_loads_nothing_that_the_pipeline_alone_needs(model, sample, tmp_path):
+    selfie = str(sample / "selfies" / "0006.jpg")
+    words = ["paint", selfie, "-o", str(tmp_path / "a.png"), "--model", str(model)]
+    code = f"""if True:
+        import sys
+        sys.argv[1:] = {words!r}
+        from portraitist.cli import app
+        app(standalone_mode=False)
+        print(*sorted(set(sys.modules) & {{"torch", "timm", "pandas", "onnx", "dvc", "albumentations"}}))
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [str(tmp_path / "a.png"), ""]
 
 
 def test_one_word_names_a_stage_its_section_and_its_file():

@@ -18,7 +18,6 @@ import pytest
 import yaml
 from drawn import encoded, selfie, smooth
 from PIL import Image
-from toys import checkpoint
 
 from portraitist import manifest
 from portraitist.avatar import Portraitist
@@ -184,10 +183,8 @@ def test_mask_counts_who_is_person(made: Path):
     assert set(Shards(made / "data/mask")) == set(Shards(made / "data/crop"))
 
 
-def test_paint_crops_and_masks_a_users_selfie_to_the_bytes_that_the_stages_wrote(
-    made: Path, own: Path, pretrained: Path, tmp_path: Path
-):
-    portraitist = Portraitist.open(checkpoint(tmp_path / "model.pt"), pretrained)
+def test_paint_crops_and_masks_a_users_selfie_to_the_bytes_that_the_stages_wrote(made: Path, own: Path, model: Path):
+    portraitist = Portraitist.open(model)
     crops, masks = Shards(made / "data/crop"), Shards(made / "data/mask")
     compared = 0
     for path in sorted((own / "selfies").rglob("*.jpg")):

@@ -1,11 +1,13 @@
 """Small things that the tests of learning share: pictures without symmetry, networks that know one thing, settings."""
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -13,11 +15,12 @@ from torch import Tensor, nn
 from portraitist import ranks
 from portraitist.checkpoint import save
 from portraitist.dataset import Steps
+from portraitist.export import export
 from portraitist.images import Batch, Images, Masks
 from portraitist.methods import Given, build
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.unet import UNet
-from portraitist.params import CropParams, MaskParams, TrainParams, load, method_names
+from portraitist.params import CropParams, ExportParams, MaskParams, TrainParams, load, method_names
 from portraitist.train import seeded
 
 torch.set_num_threads(1)  # toys are too small to share out
@@ -142,9 +145,27 @@ def seen_by(net: nn.Module) -> Iterator[list[Tensor]]:
     hook.remove()
 
 
+ABOUT = {
+    "crop": load(CropParams, "crop", ROOT).model_dump(),
+    "mask": load(MaskParams, "mask", ROOT).model_dump(),
+}
+
+
 def checkpoint(path: Path, name: str = "masked_cartoongan", seed: int = 5) -> Path:
     """A model that has learned nothing yet, for crops as params.yaml has them."""
-    about = {"crop": load(CropParams, "crop", ROOT).model_dump(), "mask": load(MaskParams, "mask", ROOT).model_dump()}
     with seeded(seed):
-        save(path, name, settings(name), build(name, settings(name)), about)
+        save(path, name, settings(name), build(name, settings(name)), ABOUT)
     return path
+
+
+def exported(dest: Path, pretrained: Path, name: str = "masked_cartoongan", seed: int = 5) -> Path:
+    """The same, as stage export leaves it."""
+    side = ABOUT["crop"]["size_px"]
+    with seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learner = build(name, settings(name)).eval()
+        pictures = [np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)]
+        masks = [np.full((side, side), 255, np.uint8)]
+        params = load(ExportParams, "export", ROOT)
+        export(learner, ABOUT | {"method": name}, pretrained, params, pictures, masks, "A card.", dest)
+    return dest

@@ -1,88 +1,215 @@
-"""The product: a selfie's bytes to an avatar, by the very functions that made the training data."""
+"""The product: selfies to avatars by an exported model, with onnxruntime, OpenCV and Pillow; no torch comes in here.
 
+Faces and masks are found by the very functions that made the training data.
+"""
+
+import base64
+import json
+import shutil
+import tempfile
+import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
+import onnxruntime
+import pillow_heif
 from PIL import Image
 
-from portraitist.checkpoint import CheckpointError, open_learner
-from portraitist.clean import RefusedError, read
-from portraitist.crop import Crop, FaceDetector, crop_face
-from portraitist.images import to_images, to_masks, to_pictures
+from portraitist.clean import FORMATS, Cleaned, RefusedError, read, upright
+from portraitist.crop import Crop, Face, FaceDetector, Points, Transform, crop, crop_faces
 from portraitist.mask import Segmenter, person_mask
-from portraitist.methods import Painter
-from portraitist.params import CropParams, MaskParams
-from portraitist.pictures import Picture, Plane, over
+from portraitist.params import CropParams, MaskModel, MaskParams
+from portraitist.pictures import Picture, Plane, bled
 
-__all__ = ["Avatar", "CheckpointError", "Portraitist", "RefusedError"]
+__all__ = ["Avatar", "ModelError", "Portraitist", "RefusedError", "Source"]
 
-AT_ONCE = 16  # pictures painted in one go
+Source = Path | str | bytes | Image.Image | np.ndarray  # a file, its bytes, a picture, or its RGB pixels
+
+MODEL = Path("models/portraitist")  # where stage export leaves it
+FILE = "portraitist.onnx"
+FORMAT = "2"  # export.py writes it
+OPENED = (*FORMATS, "HEIF", "AVIF")
+RIM = 0.012  # of the side
+MAX_SIDE_PX = 2016  # half of what phones take, which JPEG decodes to at once; a whole photo is read for pasting back
+WHOLE_SIDE_PX = 8192
+DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+
+pillow_heif.register_heif_opener()
+
+
+class ModelError(ValueError):
+    """A file is no model that stage export left, or the device to run it on is not there."""
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A painted face: the picture, its person mask, and the crop that it was painted from."""
+    """A painted face: the picture as painted, its person mask (255 is the person), and the crop it was painted from."""
 
     picture: Picture
     mask: Plane
     crop: Crop
 
-    def transparent(self) -> Image.Image:
-        """RGBA: the person alone."""
-        return Image.fromarray(np.dstack([self.picture, self.mask]))
+    @cached_property
+    def person(self) -> Picture:
+        """The painted person's own colours, under the soft edge too: there `picture` holds some of the background.
 
-    def before(self, colour: tuple[int, int, int]) -> Image.Image:
-        """RGB: the person before one colour."""
-        return Image.fromarray(over(self.picture, self.mask, colour))
+        The outermost of the person counts as edge, for a method that sees grey behind the person paints a rim of it.
+        """
+        rim = 2 * max(1, round(RIM * self.mask.shape[0])) + 1
+        return bled(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
 
-    def as_painted(self) -> Image.Image:
-        """RGB: with the background that the method left or painted."""
-        return Image.fromarray(self.picture)
+    @property
+    def landmarks(self) -> Points:
+        """Right eye, left eye, nose, mouth, right ear, left ear; in pixels of the selfie as it was read, upright."""
+        return self.crop.face.points
+
+    @property
+    def transform(self) -> Transform:
+        """The similarity from the selfie's pixels to the avatar's."""
+        return self.crop.transform
 
 
 class Portraitist:
-    """A trained model, with the detector and the segmenter that its training pictures went through."""
+    """An exported model, ready to paint. Any number of threads may use one at the same time."""
 
     def __init__(
-        self, painter: Painter, detector: FaceDetector, segmenter: Segmenter, crop: CropParams, mask: MaskParams
+        self, session: onnxruntime.InferenceSession, parts: dict[str, bytes], crop: CropParams, mask: MaskParams
     ) -> None:
-        self.painter, self.detector, self.segmenter = painter, detector, segmenter
-        self.crop_params, self.mask_params = crop, mask
+        self.session, self.crop_params, self.mask_params = session, crop, mask
+        folder = Path(tempfile.mkdtemp(prefix="portraitist-"))  # OpenCV opens such models by path only
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        for name, data in parts.items():
+            (folder / name).write_bytes(data)
+        self._eyes = _Eyes(folder, mask.model)
 
     @classmethod
-    def open(cls, model: Path | str, pretrained: Path | str | None = None) -> "Portraitist":
-        """The model in a checkpoint; `pretrained` is the folder of stage weights, by default beside the checkpoint.
+    def open(cls, model: Path | str = MODEL, device: str = "cpu", threads: int = 0) -> "Portraitist":
+        """The model in a file, or in a folder that holds portraitist.onnx.
+
+        Args:
+            model: What stage export left.
+            device: One of cpu, cuda, coreml; other than cpu need another build of onnxruntime.
+            threads: For painting one picture; 0 is one for each core.
 
         Raises:
-            CheckpointError: The file is missing, or no model that paints.
-            FileNotFoundError: The pretrained parts are not where they should be.
+            ModelError: There is no such file, it is no exported model, or the device is not there.
         """
-        model = Path(model)
-        learner, about = open_learner(model)
-        if not isinstance(learner, Painter):
-            raise CheckpointError(f"{model}: holds {about['method']}, which does not paint")
-        parts = Path(pretrained) if pretrained else model.parent / "pretrained"
-        crop, mask = CropParams(**about["crop"]), MaskParams(**about["mask"])
-        return cls(learner, FaceDetector(parts), Segmenter(parts, mask.model), crop, mask)
+        path = Path(model)
+        path = path / FILE if path.is_dir() else path
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file; `make repro` makes it, `--model` names another")
+        session = _session(path, device, threads)
+        told = session.get_modelmeta().custom_metadata_map
+        if told.get("format") != FORMAT:
+            raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
+        parts = {name: base64.b64decode(text) for name, text in json.loads(told["parts"]).items()}
+        crop, mask = (json.loads(told[name]) for name in ("crop", "mask"))
+        return cls(session, parts, CropParams(**crop), MaskParams(**mask))
 
-    def paint(self, selfie: Path | str | bytes) -> Avatar:
+    @property
+    def card(self) -> str:
+        """What the model is, of which data, how good, and its licence: Markdown."""
+        return self.session.get_modelmeta().custom_metadata_map["card"]
+
+    def paint(self, selfie: Source) -> Avatar:
         """The largest face of a selfie, painted.
 
         Raises:
-            RefusedError: The file is no picture, or shows no face that can be used; the message says what was found.
+            RefusedError: It is no picture, or shows no face that can be used; the message says what was found.
             OSError: The file cannot be read.
         """
-        data = selfie if isinstance(selfie, bytes) else Path(selfie).read_bytes()
-        crop = crop_face(read(data), self.detector, self.crop_params)
-        mask = person_mask(crop.square, self.segmenter, self.mask_params, self.crop_params)
-        return Avatar(self.paint_squares([crop.square.picture], [mask])[0], mask, crop)
+        (avatar,) = self.paint_all(selfie, faces="largest")
+        if isinstance(avatar, RefusedError):
+            raise avatar
+        return avatar
+
+    def paint_all(
+        self, selfie: Source, faces: str = "each", max_side_px: int = MAX_SIDE_PX
+    ) -> list[Avatar | RefusedError]:
+        """Each large face of a selfie, the largest first, painted, or why not.
+
+        Raises:
+            RefusedError: It is no picture.
+            OSError: The file cannot be read.
+        """
+        cleaned = read_selfie(selfie, max_side_px)
+        return self.paint_crops(self.crops(cleaned, faces))
+
+    def crops(self, cleaned: Cleaned, faces: str = "each") -> list[Crop | RefusedError]:
+        """The faces of a picture, found and cut; no face is one refusal."""
+        return crop_faces(cleaned, self._eyes.detector, self.crop_params.model_copy(update={"faces": faces}))
+
+    def crop(self, cleaned: Cleaned, face: Face) -> Crop:
+        """A face that is known, cut.
+
+        Raises:
+            RefusedError: As `portraitist.crop.crop`.
+        """
+        return crop(cleaned, face, self.crop_params)
+
+    def mask(self, crop: Crop) -> Plane:
+        """The person of a crop. One that fills it is a close selfie here, and no fault.
+
+        Raises:
+            RefusedError: Next to nothing of it is a person.
+        """
+        near = self.mask_params.model_copy(update={"max_person": 1.0})
+        return person_mask(crop.square, self._eyes.segmenter, near, self.crop_params)
+
+    def paint_crops(self, crops: Sequence[Crop | RefusedError]) -> list[Avatar | RefusedError]:
+        """Crops masked and painted; what was refused before stays where it is."""
+        done: list[Avatar | RefusedError] = []
+        for made in crops:
+            try:
+                if isinstance(made, RefusedError):
+                    raise made
+                mask = self.mask(made)
+                done.append(Avatar(self.paint_squares([made.square.picture], [mask])[0], mask, made))
+            except RefusedError as error:
+                done.append(error)
+        return done
 
     def paint_squares(self, pictures: Sequence[Picture], masks: Sequence[Plane]) -> list[Picture]:
-        """Crops with their masks, painted: what `paint` does after finding and masking the face."""
-        painted: list[Picture] = []
-        for start in range(0, len(pictures), AT_ONCE):
-            now = slice(start, start + AT_ONCE)
-            painted += to_pictures(self.painter.paint(to_images(list(pictures[now])), to_masks(list(masks[now]))))
-        return painted
+        """Squares with their masks, painted: what is left to do once faces are found and masked."""
+        given = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
+        return list(self.session.run(["painted"], given)[0])
+
+
+def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
+    """A selfie upright in sRGB, scaled down to max_side_px if it is larger.
+
+    Raises:
+        RefusedError: It is no picture, or one that is broken, animated, too small or too large.
+        OSError: The file cannot be read.
+    """
+    if isinstance(selfie, np.ndarray):
+        selfie = Image.fromarray(selfie)
+    if isinstance(selfie, Image.Image):
+        return upright(selfie.copy(), max_side_px)[0]
+    data = selfie if isinstance(selfie, bytes) else Path(selfie).read_bytes()
+    return read(data, max_side_px=max_side_px, formats=OPENED)
+
+
+class _Eyes(threading.local):
+    """Detector and segmenter, for each thread its own: OpenCV's networks keep what they saw last."""
+
+    def __init__(self, parts: Path, model: MaskModel) -> None:
+        self.detector, self.segmenter = FaceDetector(parts), Segmenter(parts, model)
+
+
+def _session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    there = [name for name, provider in DEVICES.items() if provider in onnxruntime.get_available_providers()]
+    if device not in there:
+        raise ModelError(f"device {device!r} is not there; this onnxruntime has {', '.join(there)}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; they come as exceptions too
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[DEVICES[device]])
+    except Exception as error:  # onnxruntime raises kinds of its own that have no common parent
+        raise ModelError(f"{path}: not a model that stage export left") from error

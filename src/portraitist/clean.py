@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
-from portraitist.manifest import Verdict
 from portraitist.params import CleanParams
 from portraitist.pictures import Picture, Plane, decode, encode
+from portraitist.verdict import Verdict
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too: what phones call one with a depth picture
 ORIENTATION = 0x0112
@@ -69,18 +69,19 @@ def read(
     min_side_px: int = 16,
     max_side_px: int = 4096,
     max_megabytes: float = 64.0,
+    formats: tuple[str, ...] = FORMATS,
 ) -> Cleaned:
     """The picture in a file's bytes, scaled down to max_side_px if it is larger.
 
     Raises:
         RefusedError: The bytes are no picture, or one that is broken, animated, too small or too large.
     """
-    picture = opened(data, max_megabytes)
+    picture = opened(data, max_megabytes, formats)
     within(picture, max_megapixels, min_side_px)
     return upright(picture, max_side_px)[0]
 
 
-def opened(data: bytes, max_megabytes: float) -> Image.Image:
+def opened(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """The picture, of which no more than the header was read.
 
     Raises:
@@ -93,11 +94,11 @@ def opened(data: bytes, max_megabytes: float) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            picture = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise RefusedError(Verdict.TOO_LARGE, str(error)) from error
     except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes, SyntaxError among them
-        allowed = ", ".join(FORMATS)
+        allowed = ", ".join(formats)
         raise RefusedError(Verdict.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
     return picture
 
@@ -127,7 +128,10 @@ def upright(picture: Image.Image, max_side_px: int) -> tuple[Cleaned, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _still(picture)
-            picture.draft(None, (max_side_px, max_side_px))  # JPEG only: decodes no finer than needed
+            share = max_side_px / max(picture.size)
+            picture.draft(
+                None, (round(picture.width * share), round(picture.height * share))
+            )  # JPEG: no finer than needed
             before = _orientation(picture) if picture.format == "TIFF" else 1  # it turns itself when it is decoded
             picture.load()
             after = _orientation(picture)

@@ -1,17 +1,17 @@
 """Words to avatar.py and back; and to what looks at pictures and forgets them."""
 
-import re
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from PIL import Image
+from tqdm import tqdm
 
 app = typer.Typer(help="A selfie becomes a hand-painted avatar.", no_args_is_help=True, add_completion=False)
-MODEL = Path("models/masked_cartoongan.pt")
+MODEL = Path("models/portraitist")
 
 
 def main() -> None:
@@ -26,53 +26,52 @@ def _root() -> None:
 
 @app.command()
 def paint(
-    selfies: Annotated[list[Path], typer.Argument(help="Pictures that show a face.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The avatar; a folder, if there are several selfies.")],
-    model: Annotated[Path, typer.Option(help="A checkpoint of the pipeline's; its folder holds pretrained/.")] = MODEL,
-    background: Annotated[str, typer.Option(help="transparent, keep, or a colour: #rrggbb.")] = "transparent",
-    size: Annotated[int | None, typer.Option(min=16, max=4096, help="Side in pixels; by default the model's.")] = None,
+    selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The avatar, or a folder for avatars.")],
+    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
+    background: Annotated[str, typer.Option(help="transparent, keep, #rrggbb, or a picture's file.")] = "transparent",
+    shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
+    size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
+    face: Annotated[str, typer.Option(help="all, or largest. The others' files are numbered.")] = "all",
+    paste_back: Annotated[bool, typer.Option("--paste-back", help="The painted persons in the whole photo.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
 ) -> None:
-    """Paint the largest face of each selfie."""
-    if background not in ("transparent", "keep") and not re.fullmatch(r"#[0-9a-fA-F]{6}", background):
-        _stop(f"--background is {background!r}; allowed are transparent, keep, and #rrggbb", 2)
-    places = [out] if len(selfies) == 1 and not out.is_dir() else [out / f"{path.stem}.png" for path in selfies]
-    if len(set(places)) < len(places):
-        _stop("two selfies have the same name; paint them one by one", 2)
-    there = [place for place in places if place.exists()]
-    if there and not force:
-        _stop(f"{there[0]} exists; --force writes over it", 2)
-
-    from portraitist.avatar import CheckpointError, Portraitist, RefusedError  # noqa: PLC0415  torch takes seconds
+    """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
+    if face not in ("all", "largest"):
+        _stop(f"--face is {face!r}; allowed are all and largest", 2)
+    product = _product()
+    from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
+    from portraitist.look import Look, LookError  # noqa: PLC0415
 
     try:
-        portraitist = Portraitist.open(model)
-    except (CheckpointError, FileNotFoundError) as error:
-        _stop(str(error), 2)
+        job = Job(Look.of(background, shape, size), "each" if face == "all" else face, paste_back, force)
+        found = find(selfies)
+        goals = places(found, out, force)
+        workers = min(os.cpu_count() or 1, len(found))
+        portraitist = product.Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
+    except (BatchError, LookError, product.ModelError, product.RefusedError, OSError) as error:
+        _stop(_reason(error), 2)
     failed = 0
-    for selfie, place in zip(selfies, places, strict=True):
-        try:
-            avatar = portraitist.paint(selfie)
-        except (RefusedError, OSError) as error:
-            print(f"portraitist: {selfie}: {_reason(error)}", file=sys.stderr)
-            failed += 1
-            continue
-        if background == "transparent":
-            picture = avatar.transparent()
-        elif background == "keep":
-            picture = avatar.as_painted()
-        else:
-            colour = bytes.fromhex(background[1:])
-            picture = avatar.before((colour[0], colour[1], colour[2]))
-        if size:
-            picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.partial")
-        picture.save(partial, "PNG")
-        partial.replace(place)
-        print(place)
+    with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
+        for outcome in paint_batch(portraitist, found, goals, job, workers):
+            for place in outcome.written:
+                tqdm.write(str(place), sys.stdout)
+            for fault in outcome.faults:
+                tqdm.write(f"portraitist: {outcome.selfie}: {fault}", sys.stderr)
+            failed += bool(outcome.faults)
+            bar.update()
     if failed:
-        _stop(f"{failed} of {len(selfies)} selfies could not be painted", 1)
+        _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
+
+
+def _product() -> Any:
+    """The module that paints; what it needs beyond the core comes with the extra `app`."""
+    try:
+        from portraitist import avatar  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _stop(f"{error.name} is missing: pip install 'portraitist[app]'", 2)
+    return avatar
 
 
 @app.command()

@@ -16,10 +16,11 @@ from typing import Any
 from portraitist.blocklist import Blocklist
 from portraitist.fetch import Fetched
 from portraitist.guard import FetchError
-from portraitist.manifest import KINDS, Verdict, picture_id
+from portraitist.manifest import KINDS, picture_id
 from portraitist.params import CollectParams
 from portraitist.sources import Candidate, SourceError
 from portraitist.spool import Spool
+from portraitist.verdict import Verdict
 
 AHEAD = 4  # times the connections: so many candidates may wait for the slowest before them
 NOT_FINAL = {  # faults of an address that another address of the same picture may not have; an opt-out is for all

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from portraitist.clean import Cleaned, RefusedError
-from portraitist.manifest import Verdict
 from portraitist.params import CropParams
 from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane, decode, encode, over
+from portraitist.verdict import Verdict
 
 Points = Float32[np.ndarray, "count 2"]  # x and y, in pixels
 Transform = Float32[np.ndarray, "2 3"]  # a similarity of x and y
@@ -94,6 +94,8 @@ FULL_RANGE = _Model(
     "face_full_range.tflite", 192, ((4, 1),), ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
 )
 SHORT_RANGE = _Model("face_short_range.tflite", 128, ((8, 2), (16, 6)), ("regressors", "classificators"))
+
+FILES = (FULL_RANGE.file, SHORT_RANGE.file)  # of the folder that stage `weights` leaves
 
 
 def open_tflite(path: Path) -> "cv2.dnn.Net":

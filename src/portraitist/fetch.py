@@ -24,8 +24,8 @@ from urllib.parse import SplitResult, quote, urlencode, urljoin
 from portraitist import robots
 from portraitist.blocklist import Blocklist
 from portraitist.guard import Connection, FetchError, NobodyError, Resolve, checked
-from portraitist.manifest import Verdict
 from portraitist.params import FetchParams
+from portraitist.verdict import Verdict
 
 AGENT = "portraitist"
 MAX_HOPS = 4

@@ -19,8 +19,8 @@ import yaml
 from portraitist import blocklist, manifest
 from portraitist.blocklist import Blocklist
 from portraitist.clean import RefusedError, dhash, read
-from portraitist.manifest import Verdict
 from portraitist.shards import INDEX, Shards, ShardWriter, is_index
+from portraitist.verdict import Verdict
 
 BLOCKLIST = Path("data") / "blocklist.txt"
 COPY_BITS = 2  # a copy that was stored again or made smaller differs in no more bits

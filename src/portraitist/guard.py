@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 PORTS = {"http": 80, "https": 443}
 CONNECT_S = 10.0  # to one address

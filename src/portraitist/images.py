@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +15,7 @@ from portraitist.pictures import Picture, Plane
 
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
+Bytes = UInt8[Tensor, "batch height width 3"]  # pictures in one tensor
 
 GREY = 0.0  # the middle of [-1, 1]: what stands where a background was
 HALF_RANGE = 127.5  # steps of 255 in one unit of an image
@@ -38,9 +39,19 @@ class Batch:
         return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
 
+def from_bytes(pictures: Bytes) -> Images:
+    """Images in [-1, 1]."""
+    return pictures.permute(0, 3, 1, 2).float() / HALF_RANGE - 1
+
+
+def as_bytes(images: Images) -> Bytes:
+    """Pictures in one tensor; what lies outside [-1, 1] is clipped."""
+    return ((images.clamp(-1, 1) + 1) * HALF_RANGE).round().byte().permute(0, 2, 3, 1)
+
+
 def to_images(pictures: list[Picture]) -> Images:
     """Pictures of one size as one tensor in [-1, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / HALF_RANGE - 1
+    return from_bytes(torch.from_numpy(np.stack(pictures)))
 
 
 def to_masks(planes: list[Plane]) -> Masks:
@@ -50,8 +61,7 @@ def to_masks(planes: list[Plane]) -> Masks:
 
 def to_pictures(images: Images) -> list[Picture]:
     """Images as pictures; what lies outside [-1, 1] is clipped."""
-    bytes_ = ((images.detach().clamp(-1, 1) + 1) * HALF_RANGE).round().byte()
-    return list(bytes_.permute(0, 2, 3, 1).cpu().numpy())
+    return list(as_bytes(images.detach()).cpu().numpy())
 
 
 def to_planes(masks: Masks) -> list[Plane]:

@@ -14,9 +14,9 @@ from jaxtyping import Float32
 
 from portraitist.clean import RefusedError
 from portraitist.crop import Square, open_tflite
-from portraitist.manifest import Verdict
 from portraitist.params import CropParams, MaskModel, MaskParams
 from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane
+from portraitist.verdict import Verdict
 
 SELFIE = "selfie_segmentation.tflite"
 SELFIE_SIDE = 256
@@ -29,6 +29,11 @@ NOBODY, SOMEBODY = 0.1, 0.7
 DOWNLOADED = "u2net_human_seg"
 DOWNLOADED_SIDE = 320
 MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, as U²-Net expects them
+FILES: dict[MaskModel, tuple[str, ...]] = {  # of the folder that stage `weights` leaves, by what needs them
+    "refined": (SELFIE, REFINER),
+    "selfie": (SELFIE,),
+    "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
+}
 Seen = Float32[np.ndarray, "1 16 half half"]
 
 

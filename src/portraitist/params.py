@@ -215,11 +215,20 @@ class EvaluateParams(Section):
     sheet_rows: Count
 
 
+class EachPrecision(Section):
+    """A bound for the weights as they are, as halves, and in eight bits; in steps of 255."""
+
+    fp32: Weight
+    fp16: Weight
+    int8: Weight
+
+
 class ExportParams(Section):
-    """Which model leaves the house, and how exactly it must agree with torch."""
+    """Which model leaves the house, and how exactly what it paints must agree with torch."""
 
     method: str
-    max_error: Annotated[float, Field(gt=0)]  # of images in [-1, 1]
+    max_error: EachPrecision
+    mean_error: EachPrecision
 
     @field_validator("method")
     @classmethod

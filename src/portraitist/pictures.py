@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
@@ -14,6 +15,7 @@ SquarePlane = UInt8[np.ndarray, "side side"]
 Tile = UInt8[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _"]  # of any size, whatever the others'
 Sheet = UInt8[np.ndarray, "_ _ 3"]
 
+BLED = (0.02, 0.05, 0.15, 0.5)  # of the longer side: how far around a mean is taken, the nearest that finds something
 SHEET_GAP_PX = 4
 SHEET_LABEL_PX = 16
 
@@ -35,6 +37,25 @@ def over(picture: Picture, alpha: Plane, back: Picture | tuple[int, int, int]) -
     """The picture laid over another picture or one colour, by alpha."""
     share = alpha[..., None].astype(np.float32) / 255
     return (picture * share + np.asarray(back, np.float32) * (1 - share)).round().astype(np.uint8)
+
+
+def bled(picture: Picture, own: Plane) -> Picture:
+    """The picture where own is 255; elsewhere the mean colour of the nearest of that, near or, failing that, far.
+
+    So colours of a person reach under its soft edge, where the picture holds some of what was behind.
+    """
+    image, sure = picture.astype(np.float32), (own == 255).astype(np.float32)
+    if not sure.any():
+        return picture
+    done = image * sure[..., None]
+    known = sure
+    for part in BLED:
+        side = 2 * max(1, round(part * max(own.shape))) + 1
+        weight = cv2.blur(sure, (side, side))
+        found = (known == 0) & (weight > 1e-4)
+        done[found] = (cv2.blur(image * sure[..., None], (side, side)) / np.maximum(weight, 1e-4)[..., None])[found]
+        known = np.maximum(known, found)
+    return done.clip(0, 255).round().astype(np.uint8)
 
 
 def tile(picture: Tile, text: str = "", size_px: int = 96) -> Sheet:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from portraitist import manifest
-from portraitist.manifest import KINDS, Verdict
+from portraitist.manifest import KINDS
 from portraitist.pictures import Sheet, in_rows, jpeg, sheet
+from portraitist.verdict import Verdict
 
 SHOWN = 96  # tiles of kept pictures, and as many of refused ones
 COLUMNS = 12

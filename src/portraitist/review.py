@@ -18,9 +18,10 @@ from PIL import Image
 
 from portraitist import manifest
 from portraitist.clean import Cleaned
-from portraitist.manifest import KINDS, Verdict
+from portraitist.manifest import KINDS
 from portraitist.pictures import over
 from portraitist.shards import Shards
+from portraitist.verdict import Verdict
 
 PER_PAGE = 400
 SIDE_PX = 192

@@ -16,10 +16,11 @@ from PIL import Image
 from portraitist.blocklist import Blocklist
 from portraitist.clean import BOX, Cleaned, RefusedError, followed, opened, upright, within
 from portraitist.dedupe import Look, Seen, looks
-from portraitist.manifest import Kind, Verdict
+from portraitist.manifest import Kind
 from portraitist.params import CleanParams
 from portraitist.pictures import encode
 from portraitist.sandbox import Message
+from portraitist.verdict import Verdict
 
 ADDRESSES = ("url", "final_url", "page_url")  # columns of a source's manifest, as far as it has them
 MEASURED_PX = 256  # the width at which pictures are measured, so that large and small ones compare

@@ -17,7 +17,7 @@ from typing import Any
 from portraitist.fetch import Answer, Fetched, Web
 from portraitist.guard import FetchError
 from portraitist.locked import Locked
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 PASSING = {Verdict.THROTTLED, Verdict.NETWORK_ERROR, Verdict.TOO_SLOW, Verdict.CUT_OFF}
 OK = 200

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 from portraitist.fetch import Answer
 from portraitist.guard import FetchError
-from portraitist.manifest import KINDS, Kind, Verdict
+from portraitist.manifest import KINDS, Kind
 from portraitist.spool import Spool
+from portraitist.verdict import Verdict
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 MAX_WORDS = 300

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from portraitist.manifest import Verdict
+from portraitist.verdict import Verdict
 
 PAGES = {
     "cc0": "https://creativecommons.org/publicdomain/zero/1.0/",

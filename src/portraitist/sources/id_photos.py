@@ -7,10 +7,10 @@ file,subject_id,consent,date,scope,minor
 import csv
 from collections.abc import Iterator
 
-from portraitist.manifest import Verdict
 from portraitist.params import CollectParams
 from portraitist.sources import Candidate, SourceError, pictures_in
 from portraitist.spool import Spool
+from portraitist.verdict import Verdict
 
 COLUMNS = ["file", "subject_id", "consent", "date", "scope", "minor"]
 

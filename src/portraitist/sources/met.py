@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from portraitist.manifest import Verdict
 from portraitist.params import SearchParams
 from portraitist.sources import Candidate, asked_json, field, items, link, words
 from portraitist.sources._licences import PAGES
 from portraitist.sources._saved import from_saved, has_saved
 from portraitist.spool import Spool
+from portraitist.verdict import Verdict
 
 HOST = "collectionapi.metmuseum.org"
 API = f"https://{HOST}/public/collection/v1"

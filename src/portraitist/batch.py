@@ -1,0 +1,130 @@
+"""Selfies on disk to avatars on disk: which files are meant, where each goes, many at once, none overwritten."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from portraitist.avatar import WHOLE_SIDE_PX, Avatar, Portraitist, RefusedError, read_selfie
+from portraitist.look import FORMATS, Look, LookError, dressed, encoded, pasted
+from portraitist.video import ENDINGS as FILMS
+from portraitist.video import paint_film
+
+STILLS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+
+
+class BatchError(ValueError):
+    """What was asked for cannot be done as a whole; nothing was painted."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How all selfies of a batch are painted."""
+
+    look: Look
+    faces: str = "each"
+    paste_back: bool = False
+    force: bool = False
+
+
+@dataclass
+class Outcome:
+    """What became of one selfie: the files written, and what could not be painted."""
+
+    selfie: Path
+    written: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def find(words: Sequence[Path]) -> list[Path]:
+    """The files that are meant by files, folders (the pictures in them) and globs.
+
+    Raises:
+        BatchError: A folder or a glob holds no picture.
+    """
+    found: list[Path] = []
+    for word in words:
+        if word.is_dir():
+            here = [path for path in sorted(word.iterdir()) if path.suffix.lower() in (*STILLS, *FILMS)]
+        elif glob.has_magic(str(word)) and not word.exists():
+            here = [Path(name) for name in sorted(glob.glob(str(word), recursive=True)) if Path(name).is_file()]  # noqa: PTH207  Path.glob wants a root
+        else:
+            here = [word]
+        if not here:
+            raise BatchError(f"{word}: no pictures there; read are {' '.join((*STILLS, *FILMS))}")
+        found += here
+    return found
+
+
+def places(selfies: Sequence[Path], out: Path, force: bool) -> list[Path]:
+    """Where each one's avatar goes: to out itself, or into it as a folder, by the selfie's name.
+
+    Raises:
+        BatchError: Two would share a name, a file is there already, or its ending is none that is written.
+    """
+    alone = len(selfies) == 1 and not out.is_dir() and bool(out.suffix)
+    kinds = [(".gif", ".mp4", ".webp") if path.suffix.lower() in FILMS else tuple(FORMATS) for path in selfies]
+    if alone and out.suffix.lower() not in kinds[0]:
+        raise BatchError(f"{out}: allowed endings are {' '.join(kinds[0])}")
+    names = [f"{path.stem}{path.suffix.lower() if path.suffix.lower() in FILMS else '.png'}" for path in selfies]
+    goals = [out] if alone else [out / name.replace(".mov", ".mp4").replace(".webm", ".mp4") for name in names]
+    if len(set(goals)) < len(goals):
+        raise BatchError("two selfies have the same name; paint them one by one")
+    there = [place for place in goals if place.exists()]
+    if there and not force:
+        raise BatchError(f"{there[0]} exists; --force writes over it")
+    return goals
+
+
+def paint_batch(
+    portraitist: Portraitist, selfies: Sequence[Path], goals: Sequence[Path], job: Job, workers: int
+) -> Iterator[Outcome]:
+    """Paint them all, so many at a time; the outcomes in their order."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(lambda selfie, place: _paint(portraitist, selfie, place, job), selfies, goals)
+
+
+def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job) -> Outcome:
+    outcome = Outcome(selfie)
+    try:
+        if selfie.suffix.lower() in FILMS:
+            _keep(place, job.force)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            paint_film(portraitist, selfie, place, job.look)
+            outcome.written.append(place)
+            return outcome
+        files = _files(portraitist, selfie, place, job, outcome)
+        for path, data in files.items():
+            _keep(path, job.force)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_bytes(data)
+            partial.replace(path)
+            outcome.written.append(path)
+    except (RefusedError, LookError, BatchError, OSError) as error:
+        outcome.faults.append(str(getattr(error, "strerror", None) or error))
+    return outcome
+
+
+def _files(portraitist: Portraitist, selfie: Path, place: Path, job: Job, outcome: Outcome) -> dict[Path, bytes]:
+    """The finished files of a still picture; the largest face has the place itself, the others are numbered."""
+    cleaned = read_selfie(selfie, WHOLE_SIDE_PX) if job.paste_back else read_selfie(selfie)
+    made = portraitist.paint_crops(portraitist.crops(cleaned, job.faces))
+    avatars = {number: one for number, one in enumerate(made, 1) if isinstance(one, Avatar)}
+    faults = {number: one for number, one in enumerate(made, 1) if isinstance(one, RefusedError)}
+    if not avatars:
+        raise faults[1]
+    outcome.faults += [f"face {number}: {error}" for number, error in faults.items()]
+    form = FORMATS[place.suffix.lower()]
+    if job.paste_back:
+        return {place: encoded(pasted(cleaned.picture, list(avatars.values())), form)}
+    return {
+        place if number == 1 else place.with_stem(f"{place.stem}-{number}"): encoded(dressed(one, job.look), form)
+        for number, one in avatars.items()
+    }
+
+
+def _keep(place: Path, force: bool) -> None:
+    if place.exists() and not force:
+        raise BatchError(f"{place} exists; --force writes over it")

@@ -1,0 +1,150 @@
+"""What an avatar looks like in the end: background, shape, size; or the painted person back in the whole photo."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from portraitist.avatar import Avatar, read_selfie
+from portraitist.clean import Cleaned
+from portraitist.crop import warped
+from portraitist.pictures import Picture, Plane, over
+
+Shape = Literal["square", "circle"]
+Background = Literal["transparent", "keep"] | tuple[int, int, int] | Image.Image
+FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+HOW: dict[str, dict[str, Any]] = {"PNG": {"compress_level": 4}, "WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
+SMALLEST_PX, LARGEST_PX = 16, 4096
+SMOOTH = 4  # a circle is drawn so many times larger, for a smooth rim
+FEATHER = 0.08  # of the square's side: where a person is cut by it, the painting fades into the photo
+
+
+class LookError(ValueError):
+    """Words that name no look; the message says what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an avatar is finished; size_px is the side, by default the model's."""
+
+    background: Background = "transparent"
+    shape: Shape = "square"
+    size_px: int | None = None
+
+    @classmethod
+    def of(cls, background: str | Image.Image, shape: str, size_px: int | None) -> "Look":
+        """From words; a background may be transparent, keep, #rrggbb or the path of a picture.
+
+        Raises:
+            LookError: One of them says nothing that is allowed.
+        """
+        if shape not in get_args(Shape):
+            raise LookError(f"shape is {shape!r}; allowed are {' and '.join(get_args(Shape))}")
+        if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
+            raise LookError(f"size is {size_px}; allowed are {SMALLEST_PX} to {LARGEST_PX} pixels")
+        behind = background if isinstance(background, Image.Image) else _background(background)
+        return cls(behind, "circle" if shape == "circle" else "square", size_px)
+
+
+def _background(words: str) -> Background:
+    if words == "transparent":
+        return "transparent"
+    if words == "keep":
+        return "keep"
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", words):
+        red, green, blue = bytes.fromhex(words[1:])
+        return red, green, blue
+    if words and Path(words).is_file():
+        return picture_behind(read_selfie(words))
+    raise LookError(f"background is {words!r}; allowed are transparent, keep, #rrggbb, and a picture's file")
+
+
+def picture_behind(cleaned: Cleaned) -> Image.Image:
+    """A picture to set behind a person."""
+    return Image.fromarray(cleaned.picture)
+
+
+def dressed(avatar: Avatar, look: Look) -> Image.Image:
+    """The finished avatar: RGBA where something is transparent, else RGB."""
+    side = avatar.mask.shape[0]
+    size = look.size_px or side
+    if look.background == "keep":
+        done = _sized(Image.fromarray(avatar.picture), size)
+    else:
+        person = _sized(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
+        done = person if look.background == "transparent" else _before(person, look.background)
+    if look.shape == "circle":
+        done = done.convert("RGBA")
+        done.putalpha(Image.fromarray(np.minimum(np.array(done.getchannel("A")), _disc(size))))
+    return done
+
+
+def _sized(picture: Image.Image, size: int) -> Image.Image:
+    return picture if picture.width == size else picture.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _before(person: Image.Image, background: Background) -> Image.Image:
+    if isinstance(background, Image.Image):
+        behind = ImageOps.fit(background.convert("RGB"), person.size, Image.Resampling.LANCZOS)
+    else:
+        behind = Image.new("RGB", person.size, background)
+    pixels = np.array(person)
+    return Image.fromarray(over(pixels[..., :3], pixels[..., 3], np.array(behind)))
+
+
+def _disc(size: int) -> Plane:
+    large = Image.new("L", (size * SMOOTH, size * SMOOTH))
+    ImageDraw.Draw(large).ellipse((0, 0, size * SMOOTH - 1, size * SMOOTH - 1), fill=255)
+    return np.array(large.resize((size, size), Image.Resampling.BOX))
+
+
+def pasted(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
+    """The photo with each painted person back in its place, by the transform that cut it."""
+    done = photo
+    for avatar in reversed(avatars):  # the largest on top
+        height, width = photo.shape[:2]
+        alpha = (avatar.mask * _ramp(avatar.crop.square.inside)).round().astype(np.uint8)
+        front, share = (_back(plane, avatar, (width, height)) for plane in (avatar.person, alpha))
+        done = over(front, share, done)
+    return Image.fromarray(done)
+
+
+def _back(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndarray:
+    """A square's plane in the photo's frame."""
+    border = cv2.BORDER_REPLICATE if plane.ndim == 3 else cv2.BORDER_CONSTANT
+    there = cv2.invertAffineTransform(avatar.transform)
+    if float(np.hypot(*there[:, 0])) < 1:  # the face is larger in the square than in the photo: reduced by area
+        there_px = int(max(size))
+        return warped(plane, there, there_px, border)[: size[1], : size[0]]
+    return cv2.warpAffine(plane, there, size, flags=cv2.INTER_CUBIC, borderMode=border)
+
+
+def _ramp(inside: Plane) -> np.ndarray:
+    """From 0 at those sides of the square that lie within the photo to 1; a person cut by the photo is not faded."""
+    side = inside.shape[0]
+    steps = np.minimum((np.arange(side, dtype=np.float32) + 0.5) / (FEATHER * side), 1)
+    ramp = np.ones((side, side), np.float32)
+    for edge, rows in ((inside[0], steps[:, None]), (inside[-1], steps[::-1, None])):
+        ramp *= rows if edge.min() else 1
+    for edge, columns in ((inside[:, 0], steps[None]), (inside[:, -1], steps[None, ::-1])):
+        ramp *= columns if edge.min() else 1
+    return ramp
+
+
+def encoded(picture: Image.Image, form: str) -> bytes:
+    """A file's bytes; nothing of camera, place or maker is in them.
+
+    Raises:
+        LookError: JPEG has no transparency.
+    """
+    if form == "JPEG" and picture.mode == "RGBA":
+        raise LookError("JPEG holds nothing transparent; give a background, or write .png or .webp")
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **HOW[form])
+    return buffer.getvalue()

@@ -1,0 +1,33 @@
+"""Squares painted by a method in torch: what stage `paint` does, and what an exported model is held against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from portraitist.checkpoint import CheckpointError, open_learner
+from portraitist.images import to_images, to_masks, to_pictures
+from portraitist.methods import Painter
+from portraitist.pictures import Picture, Plane
+
+AT_ONCE = 16  # pictures painted in one go
+
+
+def open_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
+    """A method's checkpoint, ready to paint, and what was said about it.
+
+    Raises:
+        CheckpointError: As `open_learner`, or what was trained does not paint.
+    """
+    learner, about = open_learner(path)
+    if not isinstance(learner, Painter):
+        raise CheckpointError(f"{path}: holds {about['method']}, which does not paint")
+    return learner, about
+
+
+def paint_squares(painter: Painter, pictures: Sequence[Picture], masks: Sequence[Plane]) -> list[Picture]:
+    """Crops with their masks, painted."""
+    painted: list[Picture] = []
+    for start in range(0, len(pictures), AT_ONCE):
+        now = slice(start, start + AT_ONCE)
+        painted += to_pictures(painter.paint(to_images(list(pictures[now])), to_masks(list(masks[now]))))
+    return painted

@@ -1,0 +1,194 @@
+"""A clip or a GIF to a painted one, frame by frame: crop and mask follow the face without trembling."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageSequence
+
+from portraitist.avatar import MAX_SIDE_PX, Avatar, Portraitist, RefusedError, read_selfie
+from portraitist.clean import Cleaned
+from portraitist.crop import NOSE, Crop, Face, Points
+from portraitist.look import Look, dressed
+from portraitist.pictures import Picture, Plane
+from portraitist.verdict import Verdict
+
+ENDINGS = (".mp4", ".mov", ".webm", ".gif")
+SLOWEST_HZ = 0.7  # one-euro filter (Casiez, Roussel, Vogel, CHI 2012): cut-off of a face that stands still,
+QUICKER = 4.0  # and how much it rises with speed, in Hz for each length from the eyes to the mouth a second
+SPEED_HZ = 1.0  # cut-off of the speed itself
+MASK_KEPT = 0.5  # of the last frame's mask
+LOST_S = 0.5  # so long a face may hide, and its last place is painted
+LONGEST_S = 120.0
+Frames = Iterator[Picture]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A clip's frames as they come, and how many there are a second."""
+
+    per_second: float
+    frames: Frames
+
+
+class Steady:
+    """One-euro filter: still points do not tremble, and quick ones are not late."""
+
+    def __init__(self, per_second: float) -> None:
+        self.step_s = 1 / per_second
+        self.value: Points | None = None
+        self.speed: Points | None = None
+
+    def __call__(self, points: Points, length: float) -> Points:
+        """The points, smoothed; length is what speed is measured in."""
+        if self.value is None or self.speed is None:
+            self.value, self.speed = points, np.zeros_like(points)
+            return points
+        speed = (points - self.value) / self.step_s / length
+        self.speed = self.speed + self._share(SPEED_HZ) * (speed - self.speed)
+        fast = float(np.linalg.norm(self.speed, axis=1).mean())
+        self.value = (self.value + self._share(SLOWEST_HZ + QUICKER * fast) * (points - self.value)).astype(np.float32)
+        return self.value
+
+    def _share(self, cutoff_hz: float) -> float:
+        return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * self.step_s))
+
+
+class Follower:
+    """One face through all frames: found anew in each, smoothed, cut, masked and painted."""
+
+    def __init__(self, portraitist: Portraitist, per_second: float) -> None:
+        self.portraitist, self.patience = portraitist, max(1, round(LOST_S * per_second))
+        self.steady, self.lost = Steady(per_second), 0
+        self.face: Face | None = None
+        self.mask: Plane | None = None
+
+    def __call__(self, frame: Picture) -> Avatar:
+        """The avatar of one frame.
+
+        Raises:
+            RefusedError: The face was never seen, or not for LOST_S seconds.
+        """
+        cleaned = Cleaned(frame, None)
+        crop = self.portraitist.crop(cleaned, self._follow(cleaned))
+        mask = self.portraitist.mask(crop)
+        if self.mask is not None:
+            mask = np.rint(MASK_KEPT * self.mask.astype(np.float32) + (1 - MASK_KEPT) * mask).astype(np.uint8)
+        self.mask = mask
+        return Avatar(self.portraitist.paint_squares([crop.square.picture], [mask])[0], mask, crop)
+
+    def _follow(self, cleaned: Cleaned) -> Face:
+        made = self.portraitist.crops(cleaned)
+        seen = [one.face for one in made if isinstance(one, Crop)]
+        if not seen:
+            self.lost += 1
+            if self.face is None or self.lost > self.patience:
+                raise made[0] if isinstance(made[0], RefusedError) else RuntimeError
+            return self.face
+        last, self.lost = self.face, 0
+        found = seen[0] if last is None else min(seen, key=lambda one: _apart(one, last))
+        if last is not None and _apart(found, last) > last.side_px:  # a cut: another shot, another face
+            self.steady, self.mask = Steady(1 / self.steady.step_s), None
+        self.face = replace(found, points=self.steady(found.points, found.side_px / 2))
+        return self.face
+
+
+def _apart(one: Face, other: Face) -> float:
+    return float(np.linalg.norm(one.points[NOSE] - other.points[NOSE]))
+
+
+def paint_film(portraitist: Portraitist, clip: Path, place: Path, look: Look) -> None:
+    """Paint a clip into a file that ends in .mp4, .gif or .webp; it gets its name when it is whole. Sound is left out.
+
+    Raises:
+        RefusedError: It is no clip, is too long, or shows no face; the message says from which second on.
+        OSError: It cannot be read or written.
+    """
+    film = opened(clip)
+    painted = _painted(Follower(portraitist, film.per_second), film, look)
+    first = next(painted, None)
+    if first is None:
+        raise RefusedError(Verdict.UNREADABLE, "a clip without a frame")
+    partial = place.with_name(f".partial.{place.name}")
+    try:
+        _write(first, painted, partial, film.per_second)
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _painted(follow: Follower, film: Film, look: Look) -> Iterator[Image.Image]:
+    for number, frame in enumerate(film.frames):
+        at_s = number / film.per_second
+        if at_s > LONGEST_S:
+            raise RefusedError(Verdict.TOO_LARGE, f"longer than {LONGEST_S:g} s; cut it first")
+        try:
+            yield dressed(follow(frame), look)
+        except RefusedError as error:
+            raise RefusedError(error.verdict, f"at {at_s:.1f} s: {error}") from error
+
+
+def opened(clip: Path) -> Film:
+    """A clip, to be read frame by frame.
+
+    Raises:
+        RefusedError: It is none that opens.
+        OSError: There is no such file.
+    """
+    with clip.open("rb") as file:
+        if not file.read(1):
+            raise RefusedError(Verdict.NOT_A_PICTURE, "an empty file")
+    if clip.suffix.lower() == ".gif":
+        try:
+            with Image.open(clip, formats=["GIF"]) as gif:
+                pause_ms = float(gif.info.get("duration") or 100)
+        except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes
+            raise RefusedError(Verdict.NOT_A_PICTURE, "not a clip that opens as GIF") from error
+        return Film(1000 / max(pause_ms, 20), _gif_frames(clip))
+    capture = cv2.VideoCapture(str(clip))
+    if not capture.isOpened():
+        raise RefusedError(Verdict.NOT_A_PICTURE, "not a clip that opens as MP4, MOV or WebM")
+    per_second = capture.get(cv2.CAP_PROP_FPS)
+    return Film(per_second if 1 <= per_second <= 240 else 25.0, _captured(capture))
+
+
+def _gif_frames(clip: Path) -> Frames:
+    with Image.open(clip, formats=["GIF"]) as gif:
+        for frame in ImageSequence.Iterator(gif):
+            yield read_selfie(frame.convert("RGB")).picture
+
+
+def _captured(capture: "cv2.VideoCapture") -> Frames:
+    """OpenCV turns frames upright by itself."""
+    try:
+        while True:
+            there, frame = capture.read()
+            if not there:
+                return
+            scale = min(1.0, MAX_SIDE_PX / max(frame.shape))
+            if scale < 1:
+                frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
+
+
+def _write(first: Image.Image, rest: Iterator[Image.Image], place: Path, per_second: float) -> None:
+    """Frame by frame: a long clip needs no more memory than a short one."""
+    if place.suffix.lower() == ".mp4":
+        size = first.size
+        writer = cv2.VideoWriter(str(place), cv2.VideoWriter.fourcc(*"mp4v"), per_second, size)
+        if not writer.isOpened():
+            raise OSError(f"{place.name}: this OpenCV writes no MP4")
+        for picture in chain([first], rest):
+            opaque = Image.new("RGB", size, "white")
+            opaque.paste(picture, (0, 0), picture if picture.mode == "RGBA" else None)
+            writer.write(cv2.cvtColor(np.array(opaque), cv2.COLOR_RGB2BGR))
+        writer.release()
+        return
+    form = {".gif": "GIF", ".webp": "WEBP"}[place.suffix.lower()]
+    how = {"disposal": 2} if form == "GIF" else {"quality": 90}
+    first.save(place, form, save_all=True, append_images=rest, duration=round(1000 / per_second), loop=0, **how)
