@@ -69,11 +69,11 @@ def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
 
 def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", "#0aC81e")[0] == 0
-    behind = pixels(painted)[..., 3] == 0
+    cover = pixels(painted)[..., 3]
     found = pixels(tmp_path / "a.png")
     assert found.shape == (SIDE, SIDE, 3)
-    assert (found[behind] == (10, 200, 30)).all()
-    assert not (found[~behind] == (10, 200, 30)).all(axis=-1).any()
+    assert (found[cover == 0] == (10, 200, 30)).all()
+    assert not (found[cover > 16] == (10, 200, 30)).all(axis=-1).any()  # less may round to the colour itself
 
 
 def test_keep_keeps_the_background_of_the_selfie(model, selfies, painted, tmp_path):
