@@ -13,7 +13,7 @@ import pandas as pd
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
-TEXT = ("id", "picture", "group", "same_as", "dhash")  # columns that could be taken for numbers
+TEXT = ("id", "picture", "group", "pair", "same_as", "dhash")  # columns that could be taken for numbers
 
 
 class Verdict(str, Enum):
