@@ -8,6 +8,7 @@ import pandas as pd
 
 from portraitist import compare, page
 from portraitist.judgements import answers
+from portraitist.params import methods_or_exit
 from portraitist.pictures import jpeg
 from portraitist.win_rates import win_rates
 
@@ -42,6 +43,6 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) ->
 
 if __name__ == "__main__":
     ours, *paths = sys.argv[1:]
-    dest, judged, params, profile, dvc, *rest = map(Path, paths)
-    reports = [path for path in rest if path.suffix == ".json"]
-    main(ours, dest, judged, page.Told(params, profile, dvc, reports), *(path for path in rest if not path.suffix))
+    dest, models, judged, params, profile, dvc, *reports = map(Path, paths)
+    methods = ["selfies", *methods_or_exit()]  # not whatever lies in the folder: a method may have been taken out
+    main(ours, dest, judged, page.Told(params, profile, dvc, reports), *(models / method for method in methods))

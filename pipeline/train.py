@@ -6,8 +6,9 @@ from typing import Any
 
 from portraitist.checkpoint import part_of
 from portraitist.dataset import Folders
-from portraitist.methods import Given, checked
+from portraitist.methods import Given, settings_of
 from portraitist.nets.features import Lite0
+from portraitist.pairs import NoPairsError, pairs_of
 from portraitist.params import (
     AugmentParams,
     CropParams,
@@ -35,29 +36,30 @@ def main(
     log: Path,
     shown: Path,
 ) -> None:
-    """Train, save with all that painting needs, log, show."""
-    given = Given(Lite0(features), part_of(generator, "generator"), part_of(masker, "masker"))
-    parts = (features, generator, masker)
-    task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=parts)
+    """Train, save with all that painting needs, log, show. A folder in place of a model: the method does without it."""
+    made = {"generator": generator, "masker": masker}
+    parts = {name: path for name, path in made.items() if path.suffix}
+    given = Given(Lite0(features), **{name: part_of(path, name) for name, path in parts.items()})
+    pairs = pairs_of(settings["pairs"], folders) if "pairs" in settings else None
+    read = (features, *parts.values())
+    task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=read, pairs=pairs)
     learn_or_exit(task, given, about, dest, log, shown)
 
 
 if __name__ == "__main__":
     name, paths = sys.argv[1], list(map(Path, sys.argv[2:]))
     params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
-    shared = params.model_dump(include={"learning_rate", "content_weight", "average"})
-    about = {"crop": load_or_exit(CropParams, "crop"), "mask": load_or_exit(MaskParams, "mask")}
-    settings = {**shape.model_dump(), **shared, **method_or_exit(name)}
+    frame, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
+    offered = {**shape.model_dump(), **params.model_dump(), "side_px": frame.size_px}
     try:
-        checked(name, settings)
-    except ParamsError as error:
+        main(
+            name,
+            params,
+            settings_of(name, offered, method_or_exit(name)),
+            load_or_exit(AugmentParams, "augment"),
+            {"crop": frame.model_dump(), "mask": mask.model_dump()},
+            Folders(*paths[:4]),
+            *paths[4:],
+        )
+    except (NoPairsError, ParamsError) as error:
         sys.exit(f"train {name}: {error}")
-    main(
-        name,
-        params,
-        settings,
-        load_or_exit(AugmentParams, "augment"),
-        {key: section.model_dump() for key, section in about.items()},
-        Folders(*paths[:4]),
-        *paths[4:],
-    )

@@ -27,6 +27,7 @@ METHODS = "src/portraitist/methods"
 SOURCES = "src/portraitist/sources"
 EVALUATE = "src/portraitist/evaluate"
 DATA = ("data", "models", "metrics", "logs")
+MADE = {"generator": "models/generator.pt", "masker": "models/mask.pt"}
 
 
 def filled(value: Any, known: dict[str, Any]) -> Any:
@@ -105,6 +106,8 @@ def needed_code(stage):
     if any(path == ROOT / EVALUATE / "__init__.py" for path in files):
         for metric in (ROOT / EVALUATE).glob("*.py"):
             files |= reached(metric)
+    if stage["cmd"].startswith("python -m pipeline.export"):  # whichever method is exported: all networks
+        files |= set((ROOT / "src" / "portraitist" / "nets").glob("*.py"))
     models = {path for path in [*stage["deps"], *dict(outs(stage))] if path.endswith(".pt")}
     for method in {method_in(model) for model in models}:
         files |= reached(ROOT / METHODS / f"{method}.py")
@@ -249,18 +252,28 @@ def test_the_mission_s_counts_stand_in_the_full_profile():
     assert sum(limits.values()) == 311
 
 
-@pytest.mark.parametrize("method", VARS["masker_of"])
-def test_a_method_of_stage_3_is_a_file_a_section_and_a_row_of_the_comparison(method):
-    assert (ROOT / METHODS / f"{method}.py").is_file()
-    assert method in PARAMS["methods"]
-    assert f"metrics/models/{method}" in STAGES["compare"]["deps"]
-    assert f"metrics/models/{method}" in STAGES["compare"]["cmd"].split()
-    assert any(f"logs/train/{method}.csv" in str(plot) for plot in DVC["plots"])
+def test_every_method_is_a_file_a_section_and_a_line():
+    files = {path.stem for path in (ROOT / METHODS).glob("[!_]*.py")} - {"perceptual", "unet_mask"}
+    assert files == set(PARAMS["methods"]) == set(VARS["painters"])
+    assert PARAMS["export"]["method"] in files
 
 
-def test_every_method_with_a_section_is_trained_and_the_one_that_is_exported_too():
-    assert set(PARAMS["methods"]) == set(VARS["masker_of"])
-    assert PARAMS["export"]["method"] in VARS["masker_of"]
+@pytest.mark.parametrize("method", VARS["painters"])
+def test_touching_a_methods_file_reruns_that_method_only(method):
+    file = f"{METHODS}/{method}.py"
+    like = {key for key, line in VARS["painters"].items() if line["like"] == method}
+    own = {f"{stage}@{key}" for stage in ("train", "paint") for key in {method} | like}
+    exported = {"export"} if method == PARAMS["export"]["method"] else set()
+    assert {name for name, stage in STAGES.items() if file in stage["deps"]} == own | exported
+
+
+@pytest.mark.parametrize("method", VARS["painters"])
+def test_a_method_depends_on_stages_1_and_2_only_if_it_asks_for_what_they_made(method):
+    file = (ROOT / METHODS / f"{method}.py").read_text(encoding="utf-8")
+    asks = {made for part, made in MADE.items() if re.search(rf"needed\(given\.{part}\b", file)}
+    deps = STAGES[f"train@{method}"]["deps"]
+    assert set(deps) & set(MADE.values()) == asks
+    assert set(deps) >= {"models/pretrained", *asks}
 
 
 def keys(content, above=""):

@@ -88,7 +88,7 @@ def test_values_never_change(root):
         ("train.content_weight", float("inf"), "train.content_weight: .*finite number, found inf"),
         ("evaluate.features_px", 100, "evaluate.features_px: .*multiple of 32, found 100"),
         ("export.method", "magic", "export.method: .*no such method; there are cartoongan, .*found 'magic'"),
-        ("methods.magic", {}, "methods.magic: no such method; there are cartoongan, masked_cartoongan, "),
+        ("methods.magic", {}, "methods.magic: no such method; there are cartoongan, cyclegan, "),
         ("export.max_error.int8", -1, "export.max_error.int8: .*greater than or equal to 0, found -1"),
         ("collect.sample.selfie", "x", "collect.sample.selfie: Extra inputs are not permitted, found 'x'"),
         ("collect.gallery", {}, "collect.gallery: no such source; there are baidu, bing, celeba, "),

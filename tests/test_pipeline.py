@@ -26,7 +26,7 @@ TINY = {
     "generator": {"width": 4, "blocks": 1},
     "train_generator": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1, **PLAIN},
     "train_mask": {"epochs": 1, "batch": 2, "width": 4, "loader_workers": 0, "threads": 1, **PLAIN},
-    "train": {"epochs": 1, "batch": 2, "loader_workers": 0, "threads": 1, **PLAIN},
+    "train": {"epochs": 1, "batch": 2, "painting_steps": 1, "loader_workers": 0, "threads": 1, **PLAIN},
     "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
 }
 METHODS = ("cartoongan", "masked_cartoongan")

@@ -6,13 +6,13 @@ import time
 
 import pytest
 import torch
-from toys import ROOT, Few, given, schedule, settings
+from toys import PAINTERS, ROOT, Few, given, schedule, settings
 
 from portraitist.locked import BusyError
 from portraitist.resume import Resume, fingerprint
 from portraitist.train import train
 
-METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]
+METHODS = ["perceptual", "unet_mask", *PAINTERS]
 EPOCHS, STEPS = 3, 3
 
 

@@ -30,6 +30,7 @@ ROOMS = [
     {"sift", "mask", "review", "forget"},
     {"split", "augment"},
     {"dataset"},
+    {"pairs"},
     {"losses", "nets"},
     {"methods"},
     {"checkpoint", "watch"},

@@ -2,12 +2,14 @@ from math import log
 
 import pytest
 import torch
-from toys import Few, batch, begun, given, schedule, settings
+from toys import PAINTERS, Few, batch, begun, given, schedule, settings
 
 from portraitist.methods import DivergedError, build, still
+from portraitist.params import method_names
 from portraitist.train import chance, seeded, train, write_log
 
-METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]
+TRAINED = [name for name in method_names() if not name.startswith("nst_")]
+METHODS = ["perceptual", "unet_mask", *PAINTERS]
 
 
 def trained(name, **changed):
@@ -28,7 +30,7 @@ def test_training_twice_gives_equal_bits_whatever_was_drawn_before(name):
     assert first_log == second_log
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_another_seed_gives_another_model(name):
     assert not equal(trained(name, epochs=1, seed=3)[0], trained(name, epochs=1, seed=4)[0])
 
@@ -92,10 +94,10 @@ def test_what_earlier_stages_made_is_not_trained_on(name):
     assert all(torch.equal(before[key], value) for key, value in parts.masker.state_dict().items())
     taken = [net for net in (parts.masker, parts.features) if any(net is child for child in learner.children())]
     assert not any(net.training for net in taken)
-    assert all(learner.get_submodule(name).training for name in learner.kept if name != "mean")
+    assert all(learner.get_submodule(name).training for name in learner.kept if name not in ("mean", "features"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_in_bfloat16_networks_reckon_coarsely_and_weights_stay_exact(name):
     exact, exact_log = trained(name, epochs=1)
     coarse, log = trained(name, epochs=1, precision="bfloat16")
@@ -103,7 +105,7 @@ def test_in_bfloat16_networks_reckon_coarsely_and_weights_stay_exact(name):
     assert {weights.dtype for weights in coarse.parameters()} == {torch.float32}
     assert not equal(exact, coarse)
     assert equal(coarse, again)
-    assert log[0] == pytest.approx(exact_log[0], rel=0.05)
+    assert log[0] == pytest.approx(exact_log[0], rel=0.05, abs=0.02)
 
 
 @pytest.mark.slow  # the compiler takes its time

@@ -19,6 +19,7 @@ from portraitist.export import export
 from portraitist.images import Batch, Images, Masks
 from portraitist.methods import Given, build
 from portraitist.nets.cartoongan import Generator
+from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
 from portraitist.params import CropParams, ExportParams, MaskParams, TrainParams, load, method_names
 from portraitist.train import seeded
@@ -28,7 +29,8 @@ torch.set_num_threads(1)  # toys are too small to share out
 ROOT = Path(__file__).resolve().parents[1]
 PAINTERS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-SMALL = PARAMS["train"] | {"width": 4, "blocks": 1, "learning_rate": 0.01, "content_weight": 0.5}
+SMALL = PARAMS["train"] | {"side_px": 16, "width": 4, "blocks": 1, "content_weight": 0.5, "painting_steps": 20}
+RATE = {"learning_rate": 0.01}
 FRAME = CropParams(
     size_px=32,
     eye_line=0.44,
@@ -47,11 +49,12 @@ FRAME = CropParams(
 def settings(name: str, **changed: Any) -> dict[str, Any]:
     """What a method is told: the smallest shape, and its own section of params.yaml."""
     allowed = importlib.import_module(f"portraitist.methods.{name}").Params.model_fields
-    return {key: value for key, value in (SMALL | PARAMS["methods"].get(name, {}) | changed).items() if key in allowed}
+    told = SMALL | PARAMS["methods"].get(name, {}) | RATE | changed
+    return {key: value for key, value in told.items() if key in allowed}
 
 
 def schedule(**changed: Any) -> TrainParams:
-    scale = {"seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
+    scale = {"painting_steps": 1, "seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
     scale |= {"precision": "float32", "compile": False}
     return TrainParams(**(PARAMS["train"] | scale | changed))
 
@@ -80,15 +83,15 @@ def batch(seed: int = 0) -> Batch:
     )
 
 
-class Bands(nn.Module):
-    """Features that can be reckoned by hand: the image, and its means over 4 x 4."""
+class Bands(Stem):
+    """Features that can be reckoned by hand: the image, and its means over 4 x 4; its other weights are unused."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
+        self.last = nn.ParameterDict({"scale": nn.Parameter(torch.ones(()))})
 
     def forward(self, images: Images) -> list[Tensor]:
-        return [self.scale * images, nn.functional.avg_pool2d(images, 4)]
+        return [self.last["scale"] * images, nn.functional.avg_pool2d(images, 4)]
 
 
 class Says(nn.Module):
@@ -106,7 +109,8 @@ def given(masker: nn.Module | None = None, **shape: int) -> Given:
     """What earlier stages would have made, drawn."""
     with seeded(11):
         generator = Generator(**({"width": 4, "blocks": 1} | shape))
-        return Given(Bands(), generator, (masker or UNet(4)).eval())
+        masker = (masker or UNet(4)).eval()
+        return Given(Bands(), generator, masker)
 
 
 def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: Any) -> Any:

@@ -11,7 +11,7 @@ BOX, GAP = (132, 28), (20, 34)  # width and height, px
 
 
 def needs(dvc: Path, params: Path) -> dict[str, set[str]]:
-    """Each stage, and those whose outs it reads; stages of one `foreach` are one."""
+    """Each stage, and those whose outs it reads, one by one or as the folder they lie in; a `foreach` is one stage."""
     content = yaml.safe_load(dvc.read_text(encoding="utf-8"))
     known = yaml.safe_load(params.read_text(encoding="utf-8"))
     for given in content.get("vars", []):
@@ -27,7 +27,10 @@ def needs(dvc: Path, params: Path) -> dict[str, set[str]]:
             for kind in ("outs", "plots", "metrics"):
                 for out in body.get(kind, []):
                     made_by[_filled(out if isinstance(out, str) else next(iter(out)), here)] = name
-    return {name: {made_by[dep] for dep in deps if dep in made_by} - {name} for name, deps in reads.items()}
+    return {
+        name: {made_by[out] for out in made_by for dep in deps if out == dep or out.startswith(f"{dep}/")} - {name}
+        for name, deps in reads.items()
+    }
 
 
 def _at(known: dict[str, Any], name: str) -> Any:

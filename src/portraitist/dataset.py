@@ -1,6 +1,6 @@
 """Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +72,28 @@ class Steps(Dataset[Batch]):
     """One epoch: every selfie once, on one of its backgrounds, each step beside as many portraits.
 
     With `diverse` the portraits stand on their backgrounds too (for the masker); without, on their own. Of several
-    processes each gets its share of every step.
+    processes each gets its share of every step. With `pairs` each selfie that has one comes with its own portrait, both
+    turned and lit alike.
 
     Raises:
         RanksError: The batch cannot be shared out evenly.
     """
 
-    def __init__(self, folders: Folders, augment: AugmentParams, *, batch: int, seed: int, diverse: bool) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        augment: AugmentParams,
+        *,
+        batch: int,
+        seed: int,
+        diverse: bool,
+        pairs: Mapping[str, str] | None = None,
+    ) -> None:
         self.selfies, self.portraits = People(folders, "selfies", "train"), People(folders, "portraits", "train")
         self.vary, self.light_wrap = Variation(augment), augment.light_wrap
         self.batch, self.share, self.seed, self.diverse = batch, ranks.share(batch), seed, diverse
+        places = [{name: place for place, name in enumerate(people.ids)} for people in (self.selfies, self.portraits)]
+        self.pairs = [(places[0][one], places[1][other]) for one, other in (pairs or {}).items()]
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -89,11 +101,14 @@ class Steps(Dataset[Batch]):
         self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
         wanted = len(self) * self.batch
+        if self.pairs:
+            self.selfie_order, self.portrait_order = np.array(self.pairs)[_rounds(len(self.pairs), wanted, rng)].T
+            return
         self.selfie_order = _rounds(len(self.selfies), wanted, rng)
         self.portrait_order = _rounds(len(self.portraits), wanted, rng)
 
     def __len__(self) -> int:
-        return max(1, len(self.selfies) // self.batch)
+        return max(1, len(self.pairs or self.selfies) // self.batch)
 
     def __getitem__(self, step: int) -> Batch:
         first = step * self.batch + ranks.rank() * self.share
@@ -111,6 +126,8 @@ class Steps(Dataset[Batch]):
     def _varied(self, people: People, kind: int, index: int, place: int, diverse: bool) -> tuple[Picture, Plane]:
         rng = np.random.default_rng([self.seed, self.epoch, kind, place])
         picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.plain(index)
+        if self.pairs:  # both are varied by one number
+            rng = np.random.default_rng([self.seed, self.epoch, 0, place])
         return self.vary(picture, mask, int(rng.integers(2**31)))
 
 

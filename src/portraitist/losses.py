@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from portraitist.images import Masks
+from portraitist.images import Images, Masks
 
 Scalar = Float[Tensor, ""]
 
@@ -34,6 +34,45 @@ def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = 
 def adversarial(judgement: Tensor, *, real: bool) -> Scalar:
     """Binary cross-entropy of a discriminator's logits against all real, or all painted (Goodfellow et al. 2014)."""
     return F.binary_cross_entropy_with_logits(judgement, torch.full_like(judgement, float(real)))
+
+
+def least_squares(judgement: Tensor, *, real: bool) -> Scalar:
+    """Mean square of how far a discriminator's judgement is from 1 for real, 0 for painted (LSGAN, Mao et al. 2017)."""
+    return F.mse_loss(judgement, torch.full_like(judgement, float(real)))
+
+
+def mean_distance(images: Images, wanted: Images) -> Scalar:
+    """Mean absolute distance of images, pixel by pixel.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if images.shape != wanted.shape:
+        raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
+    return F.l1_loss(images, wanted)
+
+
+def gram_distance(features: Tensor, masks: Masks, target: Tensor, target_masks: Masks) -> Float[Tensor, " batch"]:
+    """Of each picture, how far its features' correlations are from the target's: 1 is as far as none at all is.
+
+    The style loss of Gatys et al. (CVPR 2016, eq. 4), by the target's own size in place of the layer's, so that layers
+    of any network count alike. The correlations are taken where the masks are, which may be of any size.
+    """
+    ours, theirs = _gram(features, masks), _gram(target, target_masks)
+    return (ours - theirs).square().sum((1, 2)) / theirs.square().sum((1, 2)).clamp(min=1e-8)
+
+
+def _gram(features: Tensor, masks: Masks) -> Float[Tensor, "batch channels channels"]:
+    share = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
+    flat = features.flatten(2)
+    # one by one: of a batched product of one picture, torch 2.14 gives batch norm a gradient that it reads wrongly
+    products = [one @ other.T for one, other in zip(flat * share, flat, strict=True)]
+    return torch.stack(products) / share.sum(2, keepdim=True).clamp(min=1)
+
+
+def relative_distance(features: Tensor, target: Tensor) -> Float[Tensor, " batch"]:
+    """Of each picture, the features' squared distance from the target's, by the latter's own size (as Gatys, eq. 1)."""
+    return (features - target).square().sum((1, 2, 3)) / target.square().sum((1, 2, 3)).clamp(min=1e-8)
 
 
 def mask(logits: Masks, target: Masks) -> Scalar:

@@ -14,7 +14,7 @@ from portraitist.verdict import Verdict
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
-TEXT = ("id", "picture", "group", "same_as", "dhash")  # columns that could be taken for numbers
+TEXT = ("id", "picture", "group", "pair", "same_as", "dhash")  # columns that could be taken for numbers
 
 
 def picture_id(data: bytes) -> str:

@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+PairKind = Literal["review", "folder", "nearest"]
 MaskModel = Literal["refined", "selfie", "u2net_human_seg"]
 S = TypeVar("S", bound="Section")
 
@@ -203,6 +204,7 @@ class TrainParams(ScheduleParams):
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean
+    painting_steps: Count  # of a method that trains nothing and optimises each picture
 
 
 class EvaluateParams(Section):
@@ -316,6 +318,15 @@ def _source_shape(name: str) -> type[CollectParams]:
     if name not in SOURCES:
         raise ParamsError(f"params.yaml: collect.{name}: no such source; there are {', '.join(sorted(SOURCES))}")
     return SOURCES[name]
+
+
+def methods_or_exit(root: Path = Path()) -> dict[str, dict[str, Any]]:
+    """Every method's own section, in the order of params.yaml: which there are, and how they are told apart."""
+    try:
+        params = _files(root)[0]
+        return {name: _part(params, f"methods.{name}") for name in _part(params, "methods")}
+    except ParamsError as error:
+        sys.exit(f"portraitist: {error}")
 
 
 def method_or_exit(name: str, root: Path = Path()) -> dict[str, Any]:

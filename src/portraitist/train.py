@@ -51,11 +51,12 @@ class Task:
     diverse: bool  # portraits too stand on many backgrounds
     folders: Folders
     parts: tuple[Path, ...]  # the files that `given` was read from
+    pairs: dict[str, str] | None = None  # each selfie's own portrait, for those who learn from pairs
 
     def fingerprint(self) -> str:
         """Of all that the result depends on: params, data, earlier models, code."""
         schedule, augment = self.schedule.model_dump(), self.augment.model_dump()
-        told = [self.learner, self.settings, schedule, augment, self.diverse]
+        told = [self.learner, self.settings, schedule, augment, self.diverse, self.pairs]
         read = [self.folders.crops, self.folders.masks, self.folders.split, self.folders.recipes]
         return fingerprint(told, [*code(), *read, *self.parts])
 
@@ -70,7 +71,8 @@ def learn_or_exit(
     schedule = task.schedule
     try:
         with ranks.joined():
-            steps = Steps(task.folders, task.augment, batch=schedule.batch, seed=schedule.seed, diverse=task.diverse)
+            order = {"batch": schedule.batch, "seed": schedule.seed}
+            steps = Steps(task.folders, task.augment, **order, diverse=task.diverse, pairs=task.pairs)
             samples = Samples(*few(task.folders, SAMPLES), schedule.epochs)
             live = log.with_suffix(".live.csv")
             with Resume(dest.stem, task.fingerprint()) if ranks.rank() == 0 else nullcontext() as resume:
@@ -128,6 +130,8 @@ def train(
         reckoning = torch.autocast(where.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
         for epoch in range(len(log), schedule.epochs):
             steps.start(epoch)
+            learner.epoch(epoch, schedule.epochs)
+            learner.epoch(epoch, schedule.epochs)
             coming = batches(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
             for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=None, leave=False):

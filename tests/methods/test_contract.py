@@ -1,10 +1,12 @@
 """What every method promises, whatever it is: this file finds them by their files, as the stages do."""
 
 import importlib
+from itertools import pairwise
 
 import pytest
 import torch
-from toys import PAINTERS, batch, begun, boxes, drawn, seen_by, settings
+from torch.optim import Optimizer
+from toys import PAINTERS, Bands, batch, begun, boxes, drawn, seen_by, settings
 
 from portraitist.losses import Scalar
 from portraitist.methods import Averaged, DivergedError, Given, Painter, build, descend
@@ -12,6 +14,30 @@ from portraitist.params import ParamsError, method_names
 
 ALL = method_names()
 ADVERSARIAL = [name for name in ALL if hasattr(build(name, settings(name)), "discriminator")]
+AVERAGED = [name for name in ALL if hasattr(build(name, settings(name)), "mean")]
+
+
+def stepped(name):
+    """A learner after its first step: one that trains nothing has then seen what it needs."""
+    learner = begun(name)
+    learner.step(batch())
+    return learner
+
+
+def cannot_begin_with(name, given):
+    """What a method says that it needs beside what it is given; nothing, if it can begin."""
+    try:
+        build(name, settings(name)).begin(given)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+NEEDY = [name for name in ALL if cannot_begin_with(name, Given())]
+TRAINED = [
+    name for name in ALL if any(isinstance(own, Optimizer) for own in vars(build(name, settings(name))).values())
+]
+AT_STAGE_1 = [name for name in PAINTERS if "a generator" in cannot_begin_with(name, Given(Bands()))]
 
 
 def weights(module):
@@ -37,7 +63,7 @@ def recorded(monkeypatch, name, look=lambda: None):
 
 def test_the_methods_are_the_files():
     assert {"perceptual", "unet_mask", *PAINTERS} == set(ALL)
-    assert {"cartoongan", "masked_cartoongan"} <= set(PAINTERS)
+    assert set(AT_STAGE_1) == {"cartoongan", "masked_cartoongan"}
     assert all(isinstance(build(name, settings(name)), Painter) for name in PAINTERS)
 
 
@@ -62,22 +88,22 @@ def test_params_that_are_missing_are_refused_with_their_key(name):
 @pytest.mark.parametrize("name", PAINTERS)
 def test_what_is_painted_has_the_selfies_shape_and_range_and_no_gradient(name):
     selfies, masks = drawn(3, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31), (0, 16, 0, 32))
-    painted = begun(name).paint(selfies, masks)
+    painted = stepped(name).paint(selfies, masks)
     assert painted.shape == selfies.shape
     assert painted.abs().max() <= 1
     assert not painted.requires_grad
-    assert (painted - selfies).abs().mean() > 0.1
+    assert (painted - selfies).abs().mean() > 0.05
 
 
 @pytest.mark.parametrize("name", PAINTERS)
 def test_what_is_painted_does_not_depend_on_who_is_painted_beside(name):
     selfies, masks = drawn(2, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31))
-    painter = begun(name)
+    painter = stepped(name)
     alone = painter.paint(selfies[:1], masks[:1])
     assert torch.allclose(painter.paint(selfies, masks)[:1], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_terms_of_a_step_are_those_that_were_descended(name, monkeypatch):
     learner = begun(name)
     updates = recorded(monkeypatch, name)
@@ -109,7 +135,7 @@ def test_a_term_that_is_no_number_is_named_and_moves_nothing(value):
     assert weight.item() == 2
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TRAINED)
 def test_equal_seeds_give_equal_weights_and_another_seed_gives_others(name):
     one, same, other = begun(name, seed=5), begun(name, seed=5), begun(name, seed=6)
     for learner in (one, same, other):
@@ -132,13 +158,13 @@ def test_what_is_kept_is_all_that_is_needed_to_go_on(name):
         assert torch.equal(learned.paint(*asked), fresh.paint(*asked))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if "width" in settings(name)])
 def test_weights_of_another_width_are_refused(name):
     with pytest.raises(RuntimeError, match="size mismatch"):
         build(name, settings(name, width=8)).restore(begun(name).result())
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_step_changes_what_is_kept(name):
     learner = begun(name)
     before = weights(learner)
@@ -149,29 +175,30 @@ def test_a_step_changes_what_is_kept(name):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_each_update_moves_one_network_only(name, monkeypatch):
     learner = begun(name)
-    before = weights(learner)
-    updates = recorded(monkeypatch, name, lambda: {part.split(".")[0] for part in changed(before, learner)})
+    states = [weights(learner)]
+    recorded(monkeypatch, name, lambda: states.append(weights(learner)))
     learner.step(batch())
-    assert [moved for _, moved in updates] == [{"discriminator"}, {"discriminator", "generator"}]
-    after_first = weights(learner.discriminator)
-
-    updates.clear()
-    monkeypatch.undo()
-    recorded_second = recorded(monkeypatch, name, lambda: weights(learner.discriminator))
     learner.step(batch(7))
-    (_, judged), (_, painted) = recorded_second
-    assert any(not torch.equal(judged[part], after_first[part]) for part in judged)
-    assert all(torch.equal(judged[part], painted[part]) for part in judged)
+    moved = [
+        {part.split(".")[0] for part in then if not torch.equal(then[part], now[part])} - {"mean"}
+        for then, now in pairwise(states)
+    ]
+    judges = {part for part, _ in learner.named_children() if part.startswith("discriminator")}
+    painters = {part for part, _ in learner.named_children() if part.startswith(("generator", "projector"))}
+    assert moved in ([judges, painters] * 2, [painters, judges] * 2)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypatch):
     learner = begun(name)
-    updates = recorded(monkeypatch, name, lambda: [p.grad is not None for p in learner.generator.parameters()])
+    grads = lambda: [None if p.grad is None else p.grad.clone() for p in learner.generator.parameters()]  # noqa: E731
+    seen = [grads()]
+    updates = recorded(monkeypatch, name, lambda: seen.append(grads()))
     learner.step(batch())
-    (_, after_judging), (_, after_painting) = updates
-    assert not any(after_judging)
-    assert all(after_painting)
+    for (logged, _), grads_there in zip(updates, pairwise(seen), strict=True):
+        pairs = zip(*grads_there, strict=True)
+        same = [then is now or (then is not None and torch.equal(then, now)) for then, now in pairs]
+        assert all(same) if all(term.startswith("d_") for term in logged) else not any(same)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -204,7 +231,7 @@ def test_a_running_mean_forgets_the_beginning_and_then_follows_by_its_decay():
     assert mean.network.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
 
 
-@pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.parametrize("name", AVERAGED)
 def test_what_paints_is_the_running_mean_of_the_generator(name):
     learner = begun(name, average=0.9)
     started = weights(learner.mean.network)
@@ -218,15 +245,15 @@ def test_what_paints_is_the_running_mean_of_the_generator(name):
     assert (len(asked), len(painted)) == (0, 1)
 
 
-@pytest.mark.parametrize("name", PAINTERS)
-def test_a_painter_begins_at_the_generator_of_stage_1(name):
+@pytest.mark.parametrize("name", AT_STAGE_1)
+def test_a_painter_that_asks_for_it_begins_at_the_generator_of_stage_1(name):
     learner = begun(name)
     drawn_anew = weights(build(name, settings(name)).generator)
     assert changed(drawn_anew, learner.generator)
     assert not changed(weights(begun(name, seed=6).generator), learner.generator)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "unet_mask"])
+@pytest.mark.parametrize("name", NEEDY)
 def test_what_a_method_cannot_begin_without_is_named(name):
     with pytest.raises(ValueError, match="this method needs a features, and was given none"):
         build(name, settings(name)).begin(Given())

@@ -41,6 +41,12 @@ class Learner(nn.Module):
     def begin(self, given: Given) -> None:
         """Take what earlier stages made. A learner that needs nothing ignores it."""
 
+    def epoch(self, index: int, total: int) -> None:
+        """Told before each epoch, 0 is the first, and before one that is gone on with: rates that fall, phases.
+
+        What it sets has to follow from both numbers alone; what is remembered stands in a network's state.
+        """
+
     @abstractmethod
     def step(self, batch: Batch) -> Terms:
         """One update from one batch; the terms are those that were summed."""
@@ -79,6 +85,20 @@ def build(name: str, params: dict[str, Any]) -> Learner:
     """
     section = checked(name, params)
     return _module(name).Method(section)
+
+
+def settings_of(name: str, offered: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What a method is told: its own section, and what it asks for of that which all are offered.
+
+    Raises:
+        ParamsError: As `checked`.
+    """
+    if name not in method_names():
+        raise ParamsError(f"no method {name!r}; there are {', '.join(method_names())}")
+    asked = _module(name).Params.model_fields
+    settings = {key: value for key, value in offered.items() if key in asked} | own
+    checked(name, settings)
+    return settings
 
 
 def checked(name: str, params: dict[str, Any]) -> Section:
@@ -158,6 +178,48 @@ class Averaged(nn.Module):
         share = 1 - min(self.decay, seen / (seen + 10))
         for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(now, share)
+
+
+class Pool(nn.Module):
+    """Paintings of some steps ago: every second one that is asked for comes from there (Shrivastava et al. 2017)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As many; while the pool is filling, the same."""
+        shown = []
+        for image in images:
+            if len(self.images) < self.size:
+                self.images.append(image)
+            elif torch.rand(()) < 0.5:
+                place = int(torch.randint(self.size, ()))
+                shown.append(self.images[place].to(image.device))
+                self.images[place] = image
+                continue
+            shown.append(image)
+        return torch.stack(shown)
+
+    def get_extra_state(self) -> Tensor:
+        """Its images, so that a training goes on with them."""
+        return torch.stack(self.images) if self.images else torch.zeros(0)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take back what `get_extra_state` gave."""
+        self.images = list(state)
+
+
+def falling(index: int, total: int) -> float:
+    """The share of the learning rate in an epoch: all in the first half, then down to nothing in a line."""
+    return min(1.0, (total - index) / (total - total // 2))
+
+
+def pace(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """From now on the optimizer goes at this rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
 
 
 @contextmanager

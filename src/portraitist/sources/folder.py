@@ -2,19 +2,29 @@
 
 from collections.abc import Iterator
 
+from portraitist.manifest import KINDS
 from portraitist.params import CollectParams
 from portraitist.sources import Candidate, of_each_kind
 from portraitist.spool import Spool
+
+PAIRS = "pairs"
 
 
 def candidates(params: CollectParams, ask: Spool) -> Iterator[Candidate]:
     """The pictures below both folders. A folder inside them names a group (a person, an artist): it is never split.
 
+    Those of one name in `selfies/pairs` and `portraits/pairs` are a photo and the painting that was made of it.
+
     Raises:
         SourceError: A folder is missing or holds no picture.
     """
-    for kind, folder, path in of_each_kind(params.path):
+    found = list(of_each_kind(params.path))
+    names = [
+        {path.stem for of, folder, path in found if of == kind and path.parent == folder / PAIRS} for kind in KINDS
+    ]
+    for kind, folder, path in found:
         inner = path.parent.relative_to(folder).as_posix()
-        group = "" if inner == "." else f"{kind}/{inner}"
+        group = "" if inner in (".", PAIRS) else f"{kind}/{inner}"
         name = path.relative_to(folder).as_posix()
-        yield Candidate(kind, name, path.read_bytes, licence="the user's own", group=group)
+        pair = path.stem if inner == PAIRS and path.stem in names[0] & names[1] else ""
+        yield Candidate(kind, name, path.read_bytes, licence="the user's own", group=group, pair=pair)
