@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from test_evaluate import OTHERS, PERSONS, SIDE, evidence, lightness, plain
-from toys import FRAME, drawn
+from toys import FRAME, batch, begun, drawn
 
 from benchmarks.counterfactual import apart
 from benchmarks.intervals import coverage
@@ -16,6 +16,7 @@ from benchmarks.monotone import drawn as plot
 from benchmarks.parts import coarse, coarse_and_fine, light_and_colour
 from benchmarks.seeds import main as seeds
 from benchmarks.seeds import spread
+from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.evaluate._skin import lab
 from portraitist.evaluation import measured
 from portraitist.images import to_images, to_pictures
@@ -114,3 +115,15 @@ def test_one_seed_has_no_spread(tmp_path, capsys):
         seeds(io.StringIO(one), tmp_path / "summary.json")
     seeds(io.StringIO(EXPERIMENTS), tmp_path / "summary.json")
     assert "bleed.ours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["cartoongan", "masked_cartoongan"])
+def test_the_textbook_s_step_learns_the_same_with_more_operations(name):
+    torch.set_default_dtype(torch.float64)
+    textbook, ours = begun(name), begun(name)
+    TEXTBOOK[name](textbook, batch())
+    ours.step(batch())
+    for key, weights in ours.state_dict().items():
+        assert torch.allclose(weights, textbook.state_dict()[key], rtol=1e-6, atol=1e-6), key
+    torch.set_default_dtype(torch.float32)
+    assert gflop(lambda: begun(name).step(batch())) < 0.7 * gflop(lambda: TEXTBOOK[name](begun(name), batch()))

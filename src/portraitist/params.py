@@ -273,7 +273,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateParams,
     "export": ExportParams,
 }
-WHOLE_FILE = {"profile", "seed", "collect", "methods", *SECTIONS}
+WHOLE_FILE = {"profile", "seed", "launch", "collect", "methods", *SECTIONS}
 
 
 def load(section: type[S], name: str, root: Path = Path()) -> S:
@@ -331,7 +331,7 @@ def _files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     unknown = sorted(set(params) - WHOLE_FILE)
     if unknown:
         raise ParamsError(f"params.yaml: unknown section {unknown[0]!r}; allowed are {', '.join(sorted(WHOLE_FILE))}")
-    for key in ("profile", "seed", "collect", "methods"):
+    for key in ("profile", "seed", "launch", "collect", "methods"):
         if key not in params:
             raise ParamsError(f"params.yaml: {key!r} is missing")
     profiles = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
