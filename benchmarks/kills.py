@@ -30,12 +30,12 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 SHARED = ["data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv"]
-FEATURES = "models/pretrained/efficientnet_lite0.pth"
+PRETRAINED = "models/pretrained"
 STAGES = {
-    "generator": ["pipeline.train_generator", *SHARED, FEATURES, "models/generator.pt", "logs/train_generator.csv"],
+    "generator": ["pipeline.train_generator", *SHARED, PRETRAINED, "models/generator.pt", "logs/train_generator.csv"],
     "mask": ["pipeline.train_mask", *SHARED, "models/mask.pt", "logs/train_mask.csv"],
     "masked_cartoongan": [
-        *("pipeline.train", "masked_cartoongan", *SHARED, FEATURES, "models/generator.pt", "models/mask.pt"),
+        *("pipeline.train", "masked_cartoongan", *SHARED, PRETRAINED, "models/generator.pt", "models/mask.pt"),
         *("models/masked_cartoongan.pt", "logs/train/masked_cartoongan.csv", "logs/train/masked_cartoongan.jpg"),
     ],
 }

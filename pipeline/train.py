@@ -7,9 +7,10 @@ from typing import Any
 from portraitist.checkpoint import part_of
 from portraitist.dataset import Folders
 from portraitist.methods import Given, checked
-from portraitist.nets.features import Lite0
+from portraitist.nets.features import content_features, weights_of
 from portraitist.params import (
     AugmentParams,
+    ContentParams,
     CropParams,
     GeneratorParams,
     MaskParams,
@@ -25,10 +26,11 @@ def main(
     name: str,
     params: TrainParams,
     settings: dict[str, Any],
+    content: ContentParams,
     augment: AugmentParams,
     about: dict[str, Any],
     folders: Folders,
-    features: Path,
+    pretrained: Path,
     generator: Path,
     masker: Path,
     dest: Path,
@@ -36,8 +38,9 @@ def main(
     shown: Path,
 ) -> None:
     """Train, save with all that painting needs, log, show."""
-    given = Given(Lite0(features), part_of(generator, "generator"), part_of(masker, "masker"))
-    parts = (features, generator, masker)
+    features = content_features(content.network, pretrained)
+    given = Given(features, part_of(generator, "generator"), part_of(masker, "masker"))
+    parts = (weights_of(content.network, pretrained), generator, masker)
     task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=parts)
     learn_or_exit(task, given, about, dest, log, shown)
 
@@ -56,6 +59,7 @@ if __name__ == "__main__":
         name,
         params,
         settings,
+        load_or_exit(ContentParams, "content"),
         load_or_exit(AugmentParams, "augment"),
         {key: section.model_dump() for key, section in about.items()},
         Folders(*paths[:4]),

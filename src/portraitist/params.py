@@ -184,6 +184,12 @@ class ScheduleParams(Section):
     compile: bool  # networks by torch.compile, which asks for a C++ compiler
 
 
+class ContentParams(Section):
+    """What the content loss of stages 1 and 3 compares."""
+
+    network: Literal["lite0", "vgg19"]  # the last one is downloaded
+
+
 class TrainGeneratorParams(ScheduleParams):
     """Stage 1: the generator learns to give back what it sees."""
 
@@ -267,6 +273,7 @@ SECTIONS: dict[str, type[Section]] = {
     "split": SplitParams,
     "augment": AugmentParams,
     "generator": GeneratorParams,
+    "content": ContentParams,
     "train_generator": TrainGeneratorParams,
     "train_mask": TrainMaskParams,
     "train": TrainParams,
