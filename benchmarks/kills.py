@@ -39,27 +39,32 @@ STAGES = {
         *("models/masked_cartoongan.pt", "logs/train/masked_cartoongan.csv", "logs/train/masked_cartoongan.jpg"),
     ],
 }
-EPOCHS = {"train_generator": 1, "train_mask": 2, "train": 2}
+FEW = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train": {"epochs": 2}}
 
 
-def prepare(made: Path, here: Path) -> None:
-    """The pipeline's data, the params of this code, and fewer epochs."""
+def prepare(made: Path, here: Path, changed: dict[str, dict[str, int]]) -> None:
+    """The pipeline's data, the params of this code, and what is changed of the profile."""
     (here / "models").mkdir(parents=True)
-    (here / "data").symlink_to(made / "data")
-    (here / "models" / "pretrained").symlink_to(made / "models" / "pretrained")
+    (here / "data").symlink_to(made.resolve() / "data")
+    (here / "models" / "pretrained").symlink_to(made.resolve() / "models" / "pretrained")
     shutil.copy(ROOT / "params.yaml", here)
     shutil.copytree(ROOT / "profiles", here / "profiles")
     profile = here / "profiles" / f"{yaml.safe_load((here / 'params.yaml').read_text())['profile']}.yaml"
     told = yaml.safe_load(profile.read_text())
-    for section, epochs in EPOCHS.items():
-        told[section]["epochs"] = epochs
+    for section, values in changed.items():
+        told[section] |= values
     profile.write_text(yaml.safe_dump(told))
+
+
+def run(here: Path, *command: str) -> subprocess.Popen[bytes]:
+    """Python with the project's code."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    return subprocess.Popen([sys.executable, *command], cwd=here, env=os.environ | {"PYTHONPATH": path})
 
 
 def start(here: Path, name: str) -> subprocess.Popen[bytes]:
     """The stage's command; it goes on where it was."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    return subprocess.Popen([sys.executable, "-c", RUN, *STAGES[name]], cwd=here, env=os.environ | {"PYTHONPATH": path})
+    return run(here, "-c", RUN, *STAGES[name])
 
 
 def calm(here: Path, name: str) -> float:
@@ -96,8 +101,8 @@ def main() -> None:
     chance = random.Random(told.seed)
     with tempfile.TemporaryDirectory() as scratch:
         peace, war = Path(scratch) / "peace", Path(scratch) / "war"
-        prepare(told.made.resolve(), peace)
-        prepare(told.made.resolve(), war)
+        prepare(told.made, peace, FEW)
+        prepare(told.made, war, FEW)
         for place, name in enumerate(STAGES):
             seconds = calm(peace, name)
             kills = (told.kills + place) // len(STAGES)
