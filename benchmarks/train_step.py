@@ -6,6 +6,7 @@ The textbook's discriminator update paints the selfies once more and goes back t
 thrown away); its generator update reckons gradients of the discriminator, thrown away too. So do the public PyTorch
 ports of CartoonGAN. Both steps have the same networks, losses and optimizers, in turns, at CartoonGAN's full width,
 on noise: nothing depends on what is seen. Then what one picture costs the generator of the sample, and CartoonGAN's.
+With --variants, instead, what other ways to reckon our own step cost beside it.
 """
 
 import argparse
@@ -149,6 +150,31 @@ def table(title: str, textbook: Callable[[], object], ours: Callable[[], object]
     print(f"| {many:.0f} | {few:.0f} | {few / many:.2f} |", flush=True)
 
 
+def channels_last(learner: Any, batch: Batch) -> Callable[[], object]:
+    """Weights and images with their channels beside each other."""
+    learner.to(memory_format=torch.channels_last)
+    parts = (getattr(batch, name) for name in Batch.__dataclass_fields__)
+    return partial(learner.step, Batch(*(part.contiguous(memory_format=torch.channels_last) for part in parts)))
+
+
+def fused(learner: Any, batch: Batch) -> Callable[[], object]:
+    """Adam in one kernel."""
+    for which in ("generator", "discriminator"):
+        weights = getattr(learner, which).parameters()
+        setattr(learner, f"{which}_adam", torch.optim.Adam(weights, lr=0.001, betas=(0.5, 0.999), fused=True))
+    return partial(learner.step, batch)
+
+
+def bfloat16(learner: Any, batch: Batch) -> Callable[[], object]:
+    """As `precision: bfloat16` has it."""
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            learner.step(batch)
+
+    return step
+
+
 def main() -> None:
     """A line for each method's step, and one for what a picture costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,11 +182,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--side", type=int, default=SIDE_PX, help="of a picture, in px")
+    parser.add_argument("--variants", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     batch = noise(asked.side)
-    print("| what | CPU s | ours | ratio | GFLOP | ours | ratio |\n|:--|--:|--:|--:|--:|--:|--:|")
+    first, second = ("ours", "variant") if asked.variants else ("textbook", "ours")
+    print(f"| what | {first}, CPU s | {second} | ratio | {first}, GFLOP | {second} | ratio |")
+    print("|:--|--:|--:|--:|--:|--:|--:|")
+    if asked.variants:
+        for variant in (channels_last, fused, bfloat16):
+            ours, other = (begun("masked_cartoongan", asked.features, asked.width, 8, asked.side) for _ in range(2))
+            table(variant.__name__, partial(ours.step, batch), variant(other, batch), asked.rounds)
+        return
     for name, step in TEXTBOOK.items():
         learner = begun(name, asked.features, asked.width, BLOCKS.get(name, 8), asked.side)
         table(f"step of {name}", partial(step, learner, batch), partial(learner.step, batch), asked.rounds)
