@@ -32,7 +32,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 
 $(VENV)/pretrained/NOTICE: src/portraitist/weights.py data/refiner/person_refiner.onnx | $(VENV)/ready
 	rm -rf $(VENV)/pretrained
-	python -m pipeline.weights data/refiner/person_refiner.onnx refined $(VENV)/pretrained
+	python -m pipeline.weights data/refiner/person_refiner.onnx refined lite0 $(VENV)/pretrained
 
 clean:
 	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

@@ -7,10 +7,11 @@ from typing import Any
 from portraitist.checkpoint import part_of
 from portraitist.dataset import Folders
 from portraitist.methods import Given, settings_of
-from portraitist.nets.features import Lite0
+from portraitist.nets.features import content_features, weights_of
 from portraitist.pairs import NoPairsError, pairs_of
 from portraitist.params import (
     AugmentParams,
+    ContentParams,
     CropParams,
     GeneratorParams,
     MaskParams,
@@ -26,10 +27,11 @@ def main(
     name: str,
     params: TrainParams,
     settings: dict[str, Any],
+    content: ContentParams,
     augment: AugmentParams,
     about: dict[str, Any],
     folders: Folders,
-    features: Path,
+    pretrained: Path,
     generator: Path,
     masker: Path,
     dest: Path,
@@ -39,9 +41,10 @@ def main(
     """Train, save with all that painting needs, log, show. A folder in place of a model: the method does without it."""
     made = {"generator": generator, "masker": masker}
     parts = {name: path for name, path in made.items() if path.suffix}
-    given = Given(Lite0(features), **{name: part_of(path, name) for name, path in parts.items()})
+    features = content_features(content.network, pretrained)
+    given = Given(features, **{name: part_of(path, name) for name, path in parts.items()})
     pairs = pairs_of(settings["pairs"], folders) if "pairs" in settings else None
-    read = (features, *parts.values())
+    read = (weights_of(content.network, pretrained), *parts.values())
     task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=read, pairs=pairs)
     learn_or_exit(task, given, about, dest, log, shown)
 
@@ -56,6 +59,7 @@ if __name__ == "__main__":
             name,
             params,
             settings_of(name, offered, method_or_exit(name)),
+            load_or_exit(ContentParams, "content"),
             load_or_exit(AugmentParams, "augment"),
             {"crop": frame.model_dump(), "mask": mask.model_dump()},
             Folders(*paths[:4]),

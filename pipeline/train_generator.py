@@ -5,8 +5,8 @@ from pathlib import Path
 
 from portraitist.dataset import Folders
 from portraitist.methods import Given
-from portraitist.nets.features import Lite0
-from portraitist.params import AugmentParams, GeneratorParams, TrainGeneratorParams, load_or_exit
+from portraitist.nets.features import content_features, weights_of
+from portraitist.params import AugmentParams, ContentParams, GeneratorParams, TrainGeneratorParams, load_or_exit
 from portraitist.train import Task, learn_or_exit
 
 METHOD = "perceptual"
@@ -15,16 +15,18 @@ METHOD = "perceptual"
 def main(
     params: TrainGeneratorParams,
     shape: GeneratorParams,
+    content: ContentParams,
     augment: AugmentParams,
     folders: Folders,
-    features: Path,
+    pretrained: Path,
     dest: Path,
     log: Path,
 ) -> None:
     """Train, save, log."""
     settings = {**shape.model_dump(), "learning_rate": params.learning_rate}
-    task = Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=(features,))
-    learn_or_exit(task, Given(Lite0(features)), {}, dest, log)
+    parts = (weights_of(content.network, pretrained),)
+    task = Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=parts)
+    learn_or_exit(task, Given(content_features(content.network, pretrained)), {}, dest, log)
 
 
 if __name__ == "__main__":
@@ -32,6 +34,7 @@ if __name__ == "__main__":
     main(
         load_or_exit(TrainGeneratorParams, "train_generator"),
         load_or_exit(GeneratorParams, "generator"),
+        load_or_exit(ContentParams, "content"),
         load_or_exit(AugmentParams, "augment"),
         Folders(*paths[:4]),
         *paths[4:],

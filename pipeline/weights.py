@@ -6,14 +6,13 @@ from pathlib import Path
 from portraitist.weights import DOWNLOADS, PARTS, WeightsError, bring
 
 
-def main(refiner: Path, segmenter: str, dest: Path) -> None:
-    """Bring the pretrained parts, and the segmenter of mask.model if it is a download; or say in one line why not."""
-    downloads = (DOWNLOADS[segmenter],) if segmenter in DOWNLOADS else ()
+def main(refiner: Path, segmenter: str, content: str, dest: Path) -> None:
+    """Bring the pretrained parts, and the two that params ask for if they are downloads; or say in one line why not."""
     try:
-        bring(dest, PARTS, (refiner,), downloads)
+        bring(dest, PARTS, (refiner,), tuple(DOWNLOADS[name] for name in (segmenter, content) if name in DOWNLOADS))
     except WeightsError as error:
         sys.exit(f"weights: {error}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))

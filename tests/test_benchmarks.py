@@ -7,15 +7,19 @@ import pandas as pd
 import pytest
 import torch
 from test_evaluate import OTHERS, PERSONS, SIDE, evidence, lightness, plain
-from toys import FRAME, drawn
+from toys import FRAME, batch, begun, drawn
 
 from benchmarks.counterfactual import apart
 from benchmarks.intervals import coverage
 from benchmarks.monotone import DAMAGES, MEASURED, STEPS, curves
 from benchmarks.monotone import drawn as plot
 from benchmarks.parts import coarse, coarse_and_fine, light_and_colour
+from benchmarks.ranks import COLOURS
+from benchmarks.ranks import apart as curves_apart
+from benchmarks.ranks import drawn as overlaid
 from benchmarks.seeds import main as seeds
 from benchmarks.seeds import spread
+from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.evaluate._skin import lab
 from portraitist.evaluation import measured
 from portraitist.images import to_images, to_pictures
@@ -114,3 +118,23 @@ def test_one_seed_has_no_spread(tmp_path, capsys):
         seeds(io.StringIO(one), tmp_path / "summary.json")
     seeds(io.StringIO(EXPERIMENTS), tmp_path / "summary.json")
     assert "bleed.ours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["cartoongan", "masked_cartoongan"])
+def test_the_textbook_s_step_learns_the_same_with_more_operations(name):
+    torch.set_default_dtype(torch.float64)
+    textbook, ours = begun(name), begun(name)
+    TEXTBOOK[name](textbook, batch())
+    ours.step(batch())
+    for key, weights in ours.state_dict().items():
+        assert torch.allclose(weights, textbook.state_dict()[key], rtol=1e-6, atol=1e-6), key
+    torch.set_default_dtype(torch.float32)
+    assert gflop(lambda: begun(name).step(batch())) < 0.7 * gflop(lambda: TEXTBOOK[name](begun(name), batch()))
+
+
+def test_curves_are_apart_by_shares_of_their_mean_and_both_are_drawn():
+    one = pd.DataFrame({"g_fool": [1.0, 2.0, 2.0, 3.0]})
+    two = pd.DataFrame({"g_fool": [1.5, 2.0, 2.0, 1.0]})
+    assert curves_apart(one, two).loc["g_fool"].tolist() == pytest.approx([0.25, 2.5 / 4 / 2, 1.0])
+    seen = np.unique(np.array(overlaid({"mask": {"one": one, "two": two}})).reshape(-1, 3), axis=0).tolist()
+    assert all([int(colour[at : at + 2], 16) for at in (1, 3, 5)] in seen for colour in COLOURS.values())

@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torchvision
 from toys import boxes, drawn
 
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator, PersonNorm
-from portraitist.nets.features import Lite0
+from portraitist.nets.features import CONV4_4, Lite0, Vgg19, content_features
 from portraitist.nets.unet import UNet
 from portraitist.train import seeded
 
@@ -111,3 +112,50 @@ def test_lite0_knows_a_file_that_holds_something_else(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth does not hold EfficientNet-Lite0"):
         Lite0(tmp_path / "other.pth")
+
+
+@pytest.fixture(scope="module")
+def vgg19_file(tmp_path_factory):
+    """A file such as torchvision's, with drawn weights; its classifier, which is most of it, is left small."""
+    folder = tmp_path_factory.mktemp("vgg")
+    with seeded(1):
+        layers = torchvision.models.vgg19().features.state_dict()
+    given = {f"features.{name}": weights for name, weights in layers.items()} | {"classifier.0.bias": torch.zeros(3)}
+    torch.save(given, folder / "vgg19-dcbb9e9d.pth")
+    return folder / "vgg19-dcbb9e9d.pth"
+
+
+def test_vgg19_ends_at_conv4_4_before_its_relu(vgg19_file):
+    net = content_features("vgg19", vgg19_file.parent)
+    (found,) = net(drawn(1, 3, 32, 48, seed=1))
+    assert found.shape == (1, 512, 4, 6)
+    assert found.min() < 0
+    convolutions = [layer for layer in net.net if isinstance(layer, torch.nn.Conv2d)]
+    assert len(convolutions) == 2 + 2 + 4 + 4
+    assert net.net[-1] is convolutions[-1]
+
+
+def test_vgg19_sees_images_as_it_was_trained_on_them(vgg19_file):
+    net = Vgg19(vgg19_file)
+    images, seen = drawn(1, 3, 32, 32, seed=2), []
+    net.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found = net(images)
+    mean, spread = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    assert torch.allclose(seen[0] * spread + mean, (images + 1) / 2, atol=1e-6)
+    whole = torchvision.models.vgg19().features[:CONV4_4]
+    given = torch.load(vgg19_file)
+    whole.load_state_dict({name: given[f"features.{name}"] for name in whole.state_dict()})
+    assert torch.equal(found[0], whole(seen[0]))
+
+
+def test_vgg19_is_frozen_and_lets_the_images_gradient_through(vgg19_file):
+    net, images = Vgg19(vgg19_file), drawn(1, 3, 32, 32, seed=1).requires_grad_()
+    net(images)[0].square().mean().backward()
+    assert images.grad.abs().max() > 0
+    assert not any(weights.requires_grad for weights in net.parameters())
+
+
+def test_vgg19_knows_a_file_that_holds_something_else(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth does not hold VGG19's 24 tensors"):
+        Vgg19(tmp_path / "other.pth")

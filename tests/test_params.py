@@ -133,7 +133,7 @@ def test_a_key_that_is_missing_is_named(root):
     assert complaint(root) == "crop.eye_line: Field required"
 
 
-@pytest.mark.parametrize("key", ["profile", "seed", "collect", "methods"])
+@pytest.mark.parametrize("key", ["profile", "seed", "launch", "collect", "methods"])
 def test_what_no_stage_can_do_without_is_named(root, key):
     content = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     del content[key]

@@ -93,7 +93,8 @@ LONG = (
     START
     + """
     try:
-        resume = Resume("train", "long", every_s=0) if ranks.rank() == 0 else None
+        Resume.every_s = 0
+        resume = Resume("train", "long") if ranks.rank() == 0 else None
         if resume:
             resume.__enter__()
         train("cartoongan", settings("cartoongan"), Few(40), given(), schedule(epochs=200), resume)

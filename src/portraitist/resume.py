@@ -50,9 +50,10 @@ class Resume(Locked):
     states of the repository that they come from.
     """
 
-    def __init__(self, stage: str, fingerprint: str, every_s: float = 60.0) -> None:
+    every_s = 60.0  # that much of the work a kill costs at most
+
+    def __init__(self, stage: str, fingerprint: str) -> None:
         super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")
-        self.every_s = every_s
         self.kept_at = time.monotonic()
 
     def __enter__(self) -> "Resume":

