@@ -65,6 +65,38 @@ def paint(
         _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
 
 
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
+    host: Annotated[str, typer.Option(help="The address to listen at; other machines reach 0.0.0.0.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
+    megabytes: Annotated[float, typer.Option(min=0.1, max=100, help="Of one picture, at most.")] = 20.0,
+    waiting: Annotated[int, typer.Option(min=0, max=1000, help="How many may wait in line.")] = 20,
+    per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
+) -> None:
+    """A page that paints: for your own browser, or for others'. No picture is kept."""
+    product = _product()
+    import socket  # noqa: PLC0415
+
+    import uvicorn  # noqa: PLC0415
+
+    from portraitist import web  # noqa: PLC0415
+
+    workers = os.cpu_count() or 1
+    own = host in ("127.0.0.1", "localhost", "::1")
+    try:
+        portraitist = product.Portraitist.open(model, device, threads=1)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (product.ModelError, OSError) as error:
+        _stop(_reason(error), 2)
+    limits = web.Limits(megabytes, waiting, per_minute)
+    made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
+    print(f"http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
+    config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
 def _product() -> Any:
     """The module that paints; what it needs beyond the core comes with the extra `app`."""
     try:
