@@ -38,7 +38,7 @@ ROOMS = [
     {"avatar", "card", "cost", "evaluate"},
     {"evaluation", "export", "look"},
     {"line", "video"},
-    {"web"},
+    {"static_page", "web"},
     {"batch"},
     {"cli"},
 ]

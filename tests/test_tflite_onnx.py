@@ -27,7 +27,7 @@ def test_a_converted_model_says_what_opencv_says(pretrained, sample, file, side,
     net.setInput(np.ascontiguousarray(seen.transpose(0, 3, 1, 2)))
     for one, other in zip(found, net.forward(list(outputs)), strict=True):
         assert np.ptp(other) > 0.01
-        assert np.abs(one.reshape(-1) - other.reshape(-1)).max() <= 1e-5 * max(1, np.abs(other).max())
+        assert np.abs(one.reshape(-1) - other.reshape(-1)).max() <= 1e-4 * max(1, np.abs(other).max())
 
 
 def test_an_operator_that_is_not_known_is_named(pretrained, monkeypatch):

@@ -97,6 +97,30 @@ def serve(
     uvicorn.Server(config).run(sockets=[listening])
 
 
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the page.")],
+    web: Annotated[bool, typer.Option("--web", help="A page that paints on the visitor's own device.")] = False,
+    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
+    runtime: Annotated[Path | None, typer.Option(help="onnxruntime-web's .tgz, in place of asking npm.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a page that exists.")] = False,
+) -> None:
+    """Write a static page that needs no server of ours: any web server may hand it out."""
+    if not web:
+        _stop("say --web: stage export makes the other forms (`dvc repro export`)", 2)
+    if out.exists() and not force:
+        _stop(f"{out} exists; --force writes over it", 2)
+    try:
+        from portraitist import static_page  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _stop(f"{error.name} is missing: pip install 'portraitist[pipeline]'", 2)
+    try:
+        megabytes = static_page.write_page(model, out, runtime)
+    except (static_page.StaticError, OSError) as error:
+        _stop(_reason(error), 2)
+    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: python -m http.server -d {out}")
+
+
 def _product() -> Any:
     """The module that paints; what it needs beyond the core comes with the extra `app`."""
     try:
