@@ -23,7 +23,7 @@ ROOMS = [
     {"spool"},
     {"report", "sources", "resume"},
     {"collect"},
-    {"weights", "compare", "judgements", "win_rates", "dag"},
+    {"weights", "tflite_onnx", "compare", "judgements", "win_rates", "dag"},
     {"page", "judge"},
     {"clean"},
     {"dedupe", "crop"},
@@ -38,13 +38,14 @@ ROOMS = [
     {"paint"},
     {"avatar", "card", "cost", "evaluate"},
     {"evaluation", "export", "look"},
-    {"video"},
+    {"line", "video"},
+    {"static_page", "web"},
     {"batch"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
-PRODUCT = ("avatar", "batch", "look", "video")
-CORE_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+PRODUCT = ("avatar", "batch", "look", "video", "web")
+CORE_NAMES = {"python-multipart": "multipart", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
 STAGES = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
 

@@ -65,6 +65,62 @@ def paint(
         _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
 
 
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
+    host: Annotated[str, typer.Option(help="The address to listen at; other machines reach 0.0.0.0.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
+    megabytes: Annotated[float, typer.Option(min=0.1, max=100, help="Of one picture, at most.")] = 20.0,
+    waiting: Annotated[int, typer.Option(min=0, max=1000, help="How many may wait in line.")] = 20,
+    per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
+) -> None:
+    """A page that paints: for your own browser, or for others'. No picture is kept."""
+    product = _product()
+    import socket  # noqa: PLC0415
+
+    import uvicorn  # noqa: PLC0415
+
+    from portraitist import web  # noqa: PLC0415
+
+    workers = os.cpu_count() or 1
+    own = host in ("127.0.0.1", "localhost", "::1")
+    try:
+        portraitist = product.Portraitist.open(model, device, threads=1)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (product.ModelError, OSError) as error:
+        _stop(_reason(error), 2)
+    limits = web.Limits(megabytes, waiting, per_minute)
+    made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
+    print(f"http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
+    config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the page.")],
+    web: Annotated[bool, typer.Option("--web", help="A page that paints on the visitor's own device.")] = False,
+    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
+    runtime: Annotated[Path | None, typer.Option(help="onnxruntime-web's .tgz, in place of asking npm.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a page that exists.")] = False,
+) -> None:
+    """Write a static page that needs no server of ours: any web server may hand it out."""
+    if not web:
+        _stop("say --web: stage export makes the other forms (`dvc repro export`)", 2)
+    if out.exists() and not force:
+        _stop(f"{out} exists; --force writes over it", 2)
+    try:
+        from portraitist import static_page  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _stop(f"{error.name} is missing: pip install 'portraitist[pipeline]'", 2)
+    try:
+        megabytes = static_page.write_page(model, out, runtime)
+    except (static_page.StaticError, OSError) as error:
+        _stop(_reason(error), 2)
+    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: python -m http.server -d {out}")
+
+
 def _product() -> Any:
     """The module that paints; what it needs beyond the core comes with the extra `app`."""
     try:
