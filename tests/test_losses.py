@@ -5,7 +5,7 @@ import pytest
 import torch
 from toys import drawn
 
-from portraitist.losses import adversarial, content, mask
+from portraitist.losses import adversarial, content, hinge, mask, rejection
 
 
 def test_an_undecided_judge_costs_ln_2_either_way():
@@ -18,6 +18,23 @@ def test_calling_it_real_is_cheap_for_the_real_and_dear_for_the_painted():
     sure = torch.full((1, 1, 2, 3), 2.0)
     assert adversarial(sure, real=True).item() == pytest.approx(log(1 + exp(-2)))
     assert adversarial(sure, real=False).item() == pytest.approx(log(1 + exp(2)))
+
+
+def test_hinge_asks_for_1_of_the_real_and_minus_1_of_the_painted_and_no_more():
+    whole, judgement = torch.ones(1, 1, 2, 4), torch.tensor([3.0, 0.5]).reshape(1, 1, 1, 2)
+    assert hinge([judgement], whole, real=True).item() == pytest.approx((0 + 0.5) / 2)
+    assert hinge([judgement], whole, real=False).item() == pytest.approx((4 + 1.5) / 2)
+    assert hinge([-judgement, judgement], whole, real=True).item() == pytest.approx((4 + 1.5 + 0 + 0.5) / 4)
+    assert rejection([judgement], whole).item() == pytest.approx(-(3 + 0.5) / 2)
+
+
+def test_hinge_and_rejection_hear_of_persons_only_and_of_every_picture_alike():
+    judgement = torch.tensor([[3.0, 0.5, -2.0, 9.0], [0.0, 0.0, -7.0, 9.0]]).reshape(2, 1, 2, 2)
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, :, :2] = masks[1, :, 2:, :2] = 1  # the upper half; the lower left quarter
+    assert rejection([judgement], masks).item() == pytest.approx((-(3 + 0.5) / 2 + 7) / 2)
+    assert hinge([judgement], masks, real=True).item() == pytest.approx((0.5 / 2 + 8) / 2)
+    assert rejection([judgement], torch.zeros(2, 1, 4, 4)).item() == 0
 
 
 def test_mask_loss_is_the_cross_entropy_of_soft_masks():

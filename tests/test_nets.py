@@ -1,14 +1,13 @@
 import pytest
 import torch
 import torchvision
-from toys import boxes, drawn
+from toys import Bands, drawn
 
-from portraitist.nets.cartoongan import Generator, PatchDiscriminator, PersonNorm
+from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.nets.features import CONV4_4, Lite0, Vgg19, content_features
+from portraitist.nets.projected import ProjectedDiscriminator
 from portraitist.nets.unet import UNet
 from portraitist.train import seeded
-
-REACH = 18  # pixels that a logit sees to each side: half of a receptive field of 37
 
 
 def millions(net):
@@ -17,57 +16,40 @@ def millions(net):
 
 def test_at_the_papers_width_the_networks_are_as_large_as_the_papers():
     with torch.device("meta"):
-        assert 11.12 < millions(Generator(64, 8)) < 11.13
-        assert round(millions(PatchDiscriminator(32, "instance")), 2) == 1.13
+        assert 11.12 < millions(Generator(64, 8, skips=False)) < 11.13
+        assert round(millions(PatchDiscriminator(32)), 2) == 1.13
 
 
-def test_a_painted_image_is_as_large_as_what_came_in():
-    painted = Generator(4, 1)(drawn(2, 3, 16, 32, seed=1))
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_painted_image_is_as_large_as_what_came_in(skips):
+    painted = Generator(4, 1, skips=skips)(drawn(2, 3, 16, 32, seed=1))
     assert painted.shape == (2, 3, 16, 32)
     assert painted.abs().max() <= 1
 
 
-@pytest.mark.parametrize("norm", ["instance", "person", "none"])
-def test_a_judgement_has_a_logit_for_each_4_by_4(norm):
-    judgement = PatchDiscriminator(2, norm)(drawn(2, 3, 16, 32, seed=1), torch.ones(2, 1, 16, 32))
-    assert judgement.shape == (2, 1, 4, 8)
+@pytest.mark.parametrize("skips", [True, False])
+def test_with_skips_detail_reaches_the_painting_past_the_way_down(skips):
+    generator, images = Generator(4, 1, skips=skips), drawn(1, 3, 16, 32, seed=1)
+    for way_down in (generator.at_whole, generator.at_half, generator.at_quarter):
+        way_down.register_forward_hook(lambda _module, _images, features: torch.zeros_like(features))
+    blank = generator(torch.zeros_like(images))
+    assert torch.equal(generator(images), blank) != skips
 
 
-def change_of_logits(norm, masks):
-    """How far each column of logits moves when the left corner's 4 x 4 pixels change."""
-    with seeded(1):
-        judge = PatchDiscriminator(2, norm)
-    images = drawn(1, 3, 16, 96, seed=2)
-    other = images.clone()
-    other[..., :4, :4] *= -1
-    with torch.no_grad():
-        return (judge(images, masks) - judge(other, masks)).abs().amax((0, 1, 2))
+def test_a_judgement_has_a_logit_for_each_4_by_4():
+    assert PatchDiscriminator(2)(drawn(2, 3, 16, 32, seed=1)).shape == (2, 1, 4, 8)
 
 
-@pytest.mark.parametrize("norm", ["person", "none"])
-def test_a_corner_without_person_moves_no_logit_beyond_its_reach(norm):
-    moved = change_of_logits(norm, boxes((2, 15, 40, 90), width=96))
-    first_beyond = (3 + REACH) // 4 + 1
-    assert moved[first_beyond - 1] > 0
-    assert moved[first_beyond:].max() == 0
-
-
-def test_with_instance_norm_a_corner_moves_every_logit():
-    assert change_of_logits("instance", boxes((2, 15, 40, 90), width=96)).min() > 0
-
-
-def test_person_norm_takes_mean_and_variance_of_the_person_alone():
-    features, masks = 3 * drawn(2, 5, 8, 12, seed=1) + 1, boxes((1, 7, 2, 5), (3, 8, 4, 11), height=8, width=12)
-    normed = PersonNorm(5)(features, masks)
-    for one, mask in zip(normed, masks[:, 0] > 0, strict=True):
-        assert one[:, mask].mean(1).tolist() == pytest.approx([0] * 5, abs=1e-5)
-        assert one[:, mask].var(1, unbiased=False).tolist() == pytest.approx([1] * 5, abs=1e-3)
-    beyond = torch.where(masks > 0, features, features + 50)
-    assert torch.equal(PersonNorm(5)(beyond, masks) * masks, normed * masks)
-
-
-def test_person_norm_knows_no_person_in_an_empty_mask_and_stays_finite():
-    assert PersonNorm(5)(drawn(1, 5, 8, 12, seed=1), torch.zeros(1, 1, 32, 48)).isfinite().all()
+def test_a_projected_judgement_is_a_map_for_each_layer_of_frozen_features():
+    features = Bands()
+    judge = ProjectedDiscriminator(features, drawn(1, 3, 8, 8, seed=1))
+    images = drawn(2, 3, 16, 32, seed=2).requires_grad_()
+    judgements = judge(images)
+    assert [tuple(each.shape) for each in judgements] == [(2, 1, 16, 32), (2, 1, 4, 8)]
+    sum(each.sum() for each in judgements).backward()
+    assert images.grad.abs().max() > 0
+    assert not {id(weight) for weight in features.parameters()} & {id(weight) for weight in judge.parameters()}
+    assert all(weight.grad.abs().max() > 0 for weight in judge.parameters())
 
 
 def test_unet_masks_are_as_large_as_the_image_and_between_zero_and_one():

@@ -29,7 +29,7 @@ torch.set_num_threads(1)  # toys are too small to share out
 ROOT = Path(__file__).resolve().parents[1]
 PAINTERS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-SMALL = PARAMS["train"] | {"side_px": 16, "width": 4, "blocks": 1, "content_weight": 0.5, "painting_steps": 20}
+SMALL = PARAMS["train"] | {"side_px": 16, "width": 4, "blocks": 1, "skips": True, "content_weight": 0.5, "painting_steps": 20}
 RATE = {"learning_rate": 0.01}
 FRAME = CropParams(
     size_px=32,
@@ -105,10 +105,10 @@ class Says(nn.Module):
         return self.masks
 
 
-def given(masker: nn.Module | None = None, **shape: int) -> Given:
+def given(masker: nn.Module | None = None, **shape: Any) -> Given:
     """What earlier stages would have made, drawn."""
     with seeded(11):
-        generator = Generator(**({"width": 4, "blocks": 1} | shape))
+        generator = Generator(**({"width": 4, "blocks": 1, "skips": True} | shape))
         masker = (masker or UNet(4)).eval()
         return Given(Bands(), generator, masker)
 

@@ -23,17 +23,32 @@ def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = 
     found = []
     for pair in zip(features, target, strict=True):
         distance = F.l1_loss(*pair, reduction="none").mean(1, keepdim=True)
-        if masks is None:
-            found.append(distance.mean())
-        else:
-            share = F.adaptive_avg_pool2d(masks, (distance.shape[2], distance.shape[3]))
-            found.append(((distance * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=1)).mean())
+        found.append(distance.mean() if masks is None else _over_person(distance, masks))
     return torch.stack(found).mean()
 
 
 def adversarial(judgement: Tensor, *, real: bool) -> Scalar:
     """Binary cross-entropy of a discriminator's logits against all real, or all painted (Goodfellow et al. 2014)."""
     return F.binary_cross_entropy_with_logits(judgement, torch.full_like(judgement, float(real)))
+
+
+def hinge(judgements: list[Tensor], masks: Masks, *, real: bool) -> Scalar:
+    """How far judgements of persons are below 1 for real, above -1 for painted (Lim and Ye 2017): over maps and pictures.
+
+    Of a picture, the mean is over the person only, by masks of any size; where there is no person it is 0.
+    """
+    sign = 1 if real else -1
+    return torch.stack([_over_person(F.relu(1 - sign * each), masks) for each in judgements]).mean()
+
+
+def rejection(judgements: list[Tensor], masks: Masks) -> Scalar:
+    """What the hinge loss gives the generator: minus the judgement of persons, averaged as `hinge` does."""
+    return torch.stack([_over_person(-each, masks) for each in judgements]).mean()
+
+
+def _over_person(values: Tensor, masks: Masks) -> Scalar:
+    share = F.adaptive_avg_pool2d(masks, (values.shape[2], values.shape[3]))
+    return ((values * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
 def least_squares(judgement: Tensor, *, real: bool) -> Scalar:

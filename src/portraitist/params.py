@@ -171,6 +171,7 @@ class GeneratorParams(Section):
 
     width: Annotated[int, Field(ge=4, multiple_of=2)]
     blocks: Count
+    skips: bool  # from the way down to the way up; the paper has none
 
 
 class ScheduleParams(Section):

@@ -40,6 +40,13 @@ def test_the_discriminator_never_sees_a_background(mask):
         assert (images * masks).abs().mean((1, 2, 3)).min() > 0.05, name
 
 
+def test_without_a_mask_it_sees_whole_pictures():
+    pictures = batch()
+    seen = shown(begun("masked_cartoongan", Says(ONE), mask="whole", grey_input=False), pictures)
+    assert torch.equal(seen["real"], pictures.portraits)
+    assert torch.equal(seen["edge"], pictures.smoothed)
+
+
 def test_the_learned_mask_alone_hides_the_background_too():
     learned = boxes((3, 10, 7, 19), (1, 15, 20, 31))
     seen = shown(begun("masked_cartoongan", Says(learned), mask="learned", grey_input=False), batch())
@@ -97,7 +104,7 @@ def test_without_grey_it_does_by_the_norms_statistics():
 
 def paints_only(generator, colour):
     """Whatever it sees; its last weights can still learn."""
-    last = generator.layers[-2]
+    last = generator.last
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.tensor([math.atanh(value) for value in colour]))
@@ -128,10 +135,11 @@ def test_a_red_face_falls_out_of_the_mask_and_the_generator_learns_of_it(mask):
 def test_the_masker_is_asked_once_about_what_was_painted_and_about_the_portraits_sharp_and_smoothed_alike():
     pictures = batch()
     painter = begun("masked_cartoongan", NotRed(), mask="product")
-    with seen_by(painter.masker) as asked, seen_by(painter.features) as painted:
+    painted = painter.generator(painter.seen(pictures.selfies, pictures.selfie_masks))
+    with seen_by(painter.masker) as asked:
         painter.step(pictures)
     assert len(asked) == 2
-    for wanted in (painted[0], pictures.portraits):
+    for wanted in (painted, pictures.portraits):
         assert any(torch.equal(images, wanted) for images in asked)
 
 

@@ -14,6 +14,7 @@ class Params(Section):
 
     width: Count
     blocks: Count
+    skips: bool
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean, which is what paints
@@ -27,8 +28,8 @@ class Method(Painter):
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.content_weight = params.content_weight
-        self.generator = Generator(params.width, params.blocks)
-        self.discriminator = PatchDiscriminator(max(1, params.width // 2), norm="instance")
+        self.generator = Generator(params.width, params.blocks, skips=params.skips)
+        self.discriminator = PatchDiscriminator(max(1, params.width // 2))
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)

@@ -8,6 +8,9 @@ Two leaks had to be closed. A soft mask lets a fringe of the portraits' backgrou
 given masks are eroded. And instance norm mixes the background into the face's statistics: the generator is given the
 person on neutral grey, and the selfie's own background is set behind what it painted. The content loss is over the
 person, too: the grey around would only dilute it.
+
+A few hundred portraits are too few for a discriminator that begins at nothing: ours judges features of a pretrained
+network. docs/experiments.md has what else was tried.
 """
 
 from typing import Annotated, Literal
@@ -16,10 +19,14 @@ import torch
 from pydantic import Field
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
-from portraitist.losses import adversarial, content
+from portraitist.losses import content, hinge, rejection
 from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
-from portraitist.nets.cartoongan import Generator, Norm, PatchDiscriminator
+from portraitist.nets.cartoongan import Generator
+from portraitist.nets.projected import ProjectedDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
+
+BETAS = (0.0, 0.99)  # of the discriminator's Adam, as Sauer et al.
+PROBE_PX = 64
 
 
 class Params(Section):
@@ -27,12 +34,12 @@ class Params(Section):
 
     width: Count
     blocks: Count
+    skips: bool
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean, which is what paints
-    mask: Literal["product", "given", "learned"]
+    mask: Literal["product", "given", "learned", "whole"]  # whole: none, the discriminator sees the background
     erode_px: Annotated[int, Field(ge=0, le=8)]
-    discriminator_norm: Norm
     grey_input: bool
 
 
@@ -45,11 +52,10 @@ class Method(Painter):
         super().__init__()
         self.content_weight = params.content_weight
         self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
-        self.generator = Generator(params.width, params.blocks)
-        self.discriminator = PatchDiscriminator(max(1, params.width // 2), params.discriminator_norm)
+        self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
-        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+        self.learning_rate = params.learning_rate
 
     def begin(self, given: Given) -> None:
         """Take the features, stage 1's generator, and the masker, which stays as it is."""
@@ -57,23 +63,25 @@ class Method(Painter):
         self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
         self.mean = Averaged(self.generator, self.mean.decay)
         self.masker = frozen(needed(given.masker, "masker"))
+        self.discriminator = ProjectedDiscriminator(self.features, torch.zeros(1, 3, PROBE_PX, PROBE_PX))
+        self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), self.learning_rate, betas=BETAS)
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator."""
         seen = self.seen(batch.selfies, batch.selfie_masks)
         painted = self.generator(seen)
-        fake_masks = self.masks(painted, batch.selfie_masks)
-        fake = over_grey(painted, fake_masks)
+        fake = over_grey(painted, self.masks(painted, batch.selfie_masks))
         real_masks = self.masks(batch.portraits, batch.portrait_masks)
         real, edge = over_grey(batch.portraits, real_masks), over_grey(batch.smoothed, real_masks)
+        here, there = self.inner(batch.selfie_masks), self.inner(batch.portrait_masks)
 
-        d_real = adversarial(self.discriminator(real, real_masks), real=True)
-        d_fake = adversarial(self.discriminator(fake.detach(), fake_masks.detach()), real=False)
-        d_edge = adversarial(self.discriminator(edge, real_masks), real=False)
+        d_real = hinge(self.discriminator(real), there, real=True)
+        d_fake = hinge(self.discriminator(fake.detach()), here, real=False)
+        d_edge = hinge(self.discriminator(edge), there, real=False)
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
         with still(self.discriminator):
-            g_fool = adversarial(self.discriminator(fake, fake_masks), real=True)
+            g_fool = rejection(self.discriminator(fake), here)
             g_content = self.content_weight * content(
                 self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
             )
@@ -92,8 +100,12 @@ class Method(Painter):
         """
         if self.mask == "learned":
             return self.masker(images)
-        inner = eroded(given, self.erode_px)
-        return inner if self.mask == "given" else inner * self.masker(images)
+        inner = self.inner(given)
+        return inner * self.masker(images) if self.mask == "product" else inner
+
+    def inner(self, given: Masks) -> Masks:
+        """Where the discriminator judges: the whole person but its edge. Only what is left of it, and a loss would pay."""
+        return torch.ones_like(given) if self.mask == "whole" else eroded(given, self.erode_px)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:

@@ -15,6 +15,7 @@ class Params(Section):
 
     width: Count
     blocks: Count
+    skips: bool
     learning_rate: Rate
 
 
@@ -25,7 +26,7 @@ class Method(Learner):
 
     def __init__(self, params: Params) -> None:
         super().__init__()
-        self.generator = Generator(params.width, params.blocks)
+        self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.generator_adam = adam(self.generator, params.learning_rate)
 
     def begin(self, given: Given) -> None:

@@ -1,20 +1,16 @@
 """CartoonGAN's two networks (Chen, Lai, Liu, CVPR 2018, figure 2), their width a parameter: 64 and 32 in the paper.
 
-Two deviations, named where they are: resize-convolution instead of transposed (no checkerboard), and the
-discriminator's norm is a choice, for statistics over a masked picture would tell it the mask's area.
+Two deviations, named where they are: resize-convolution instead of transposed (no checkerboard), and the generator's
+skips, if it shall have them.
 """
-
-from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.images import Images, Masks
+from portraitist.images import Images
 
-Norm = Literal["instance", "person", "none"]
 Judgement = Float[Tensor, "batch 1 rows columns"]
 
 
@@ -47,75 +43,62 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """Images to painted images of the same size, a multiple of four."""
+    """Images to painted images of the same size, a multiple of four.
 
-    def __init__(self, width: int, blocks: int) -> None:
+    With `skips` the way up is given what the way down has seen at the same size (U-Net; Ronneberger et al. 2015), the
+    image itself at last: detail is handed on, and need not be learned anew.
+    """
+
+    def __init__(self, width: int, blocks: int, *, skips: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.skips = skips
+        more = (2 * width, width, 3) if skips else (0, 0, 0)
+        side = 3 if skips else 7
+        self.at_whole = nn.Sequential(
             nn.Conv2d(3, width, 7, 1, 3, padding_mode="reflect"),
             nn.InstanceNorm2d(width, affine=True),
             nn.ReLU(),
-            _block(width, 2 * width, 2),
-            _block(2 * width, 4 * width, 2),
-            *(Residual(4 * width) for _ in range(blocks)),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            _block(4 * width, 2 * width),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            _block(2 * width, width),
-            nn.Conv2d(width, 3, 7, 1, 3, padding_mode="reflect"),
-            nn.Tanh(),
         )
+        self.at_half = _block(width, 2 * width, 2)
+        self.at_quarter = nn.Sequential(_block(2 * width, 4 * width, 2), *(Residual(4 * width) for _ in range(blocks)))
+        self.up_half = _block(4 * width + more[0], 2 * width)
+        self.up_whole = _block(2 * width + more[1], width)
+        self.last = nn.Conv2d(width + more[2], 3, side, 1, side // 2, padding_mode="reflect")
 
     def forward(self, images: Images) -> Images:
         """Painted images, in [-1, 1]."""
-        return self.layers(images)
+        whole = self.at_whole(images)
+        half = self.at_half(whole)
+        quarter = self.at_quarter(half)
+        up = self.up_half(self._beside(F.interpolate(quarter, scale_factor=2, mode="nearest"), half))
+        up = self.up_whole(self._beside(F.interpolate(up, scale_factor=2, mode="nearest"), whole))
+        return torch.tanh(self.last(self._beside(up, images)))
 
-
-class PersonNorm(nn.Module):
-    """Instance norm whose mean and variance are taken over the person only.
-
-    Over the whole picture they would tell the mask's area, and make a face's values depend on the grey around it.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
-        self.shift = nn.Parameter(torch.zeros(1, width, 1, 1))
-
-    def forward(self, features: Tensor, masks: Masks) -> Tensor:
-        """Features of the same shape; masks of any size, averaged down to theirs."""
-        share = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3]))
-        count = share.sum((2, 3), keepdim=True).clamp(min=1)
-        mean = (features * share).sum((2, 3), keepdim=True) / count
-        variance = ((features - mean).square() * share).sum((2, 3), keepdim=True) / count
-        return (features - mean) * torch.rsqrt(variance + 1e-5) * self.scale + self.shift
+    def _beside(self, up: Tensor, down: Tensor) -> Tensor:
+        return torch.cat([up, down], 1) if self.skips else up
 
 
 class PatchDiscriminator(nn.Module):
     """Images to a map of logits, one for each patch: positive says painted by a person."""
 
-    def __init__(self, width: int, norm: Norm) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        make: dict[Norm, Callable[[int], nn.Module]] = {
-            "instance": lambda width: nn.InstanceNorm2d(width, affine=True),
-            "person": PersonNorm,
-            "none": lambda width: nn.Identity(),
-        }
         sizes = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]  # in and out by width; stride
         self.convolutions = nn.ModuleList(
             nn.Conv2d(inside * (width if place else 1), outside * width, 3, stride, 1)
             for place, (inside, outside, stride) in enumerate(sizes)
         )
-        self.norms = nn.ModuleDict({str(place): make[norm](sizes[place][1] * width) for place in (2, 4, 5)})
+        self.norms = nn.ModuleDict(
+            {str(place): nn.InstanceNorm2d(sizes[place][1] * width, affine=True) for place in (2, 4, 5)}
+        )
         self.last = nn.Conv2d(8 * width, 1, 3, 1, 1)
 
-    def forward(self, images: Images, masks: Masks | None = None) -> Judgement:
-        """A quarter of the images' height and width; the masks say where the person is, for norm "person" alone."""
+    def forward(self, images: Images) -> Judgement:
+        """A quarter of the images' height and width."""
         current: Tensor = images
         for place, convolution in enumerate(self.convolutions):
             current = convolution(current)
             if str(place) in self.norms:
-                norm = self.norms[str(place)]
-                current = norm(current, masks) if isinstance(norm, PersonNorm) else norm(current)
+                current = self.norms[str(place)](current)
             current = F.leaky_relu(current, 0.2)
         return self.last(current)
