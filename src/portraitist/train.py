@@ -78,8 +78,8 @@ def learn_or_exit(
             with Resume(dest.stem, task.fingerprint()) if ranks.rank() == 0 else nullcontext() as resume:
                 learner, terms = train(task.learner, task.settings, steps, given, schedule, resume, samples, live)
                 if resume:
-                    about |= {"epochs": schedule.epochs, "seed": schedule.seed}
-                    save(dest, task.learner, task.settings, learner, about)
+                    told = about | {"epochs": schedule.epochs, "seed": schedule.seed}
+                    save(dest, task.learner, task.settings, learner, told)
                     write_log(terms, log)
                     if shown:
                         samples.write(shown)
@@ -134,7 +134,8 @@ def train(
             learner.epoch(epoch, schedule.epochs)
             coming = batches(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
-            for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=None, leave=False):
+            unseen = None if ranks.rank() == 0 else True  # none: on a terminal only
+            for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=unseen, leave=False):
                 torch.manual_seed(chance(schedule.seed, epoch, len(rows)))
                 with reckoning:
                     rows.append(learner.step(batch.to(where)))
