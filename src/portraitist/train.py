@@ -131,7 +131,6 @@ def train(
         for epoch in range(len(log), schedule.epochs):
             steps.start(epoch)
             learner.epoch(epoch, schedule.epochs)
-            learner.epoch(epoch, schedule.epochs)
             coming = batches(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
             unseen = None if ranks.rank() == 0 else True  # none: on a terminal only
@@ -146,7 +145,7 @@ def train(
                     resume.keep(_state(learner, given) | {"log": log, "rows": rows, "samples": shown})
             log.append(mean_terms(rows))
             rows = []
-            if samples:
+            if samples and (log[-1] or epoch + 1 == schedule.epochs):  # what learns nothing paints the same all along
                 samples.paint(learner, epoch + 1)
     return learner.to("cpu"), log
 
