@@ -16,7 +16,7 @@ from portraitist import ranks
 from portraitist.ranks import RanksError
 from portraitist.train import train
 
-METHODS = ["perceptual", "unet_mask", "cartoongan", "masked_cartoongan"]
+METHODS = ["perceptual", "unet_mask", "cyclegan", "cartoongan", "masked_cartoongan"]
 pytestmark = pytest.mark.slow
 START = """
 import os, sys

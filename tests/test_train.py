@@ -2,11 +2,16 @@ from math import log
 
 import pytest
 import torch
+from drawn import STILL
+from PIL import Image
+from test_dataset import folders  # noqa: F401
 from toys import PAINTERS, Few, batch, begun, given, schedule, settings
 
+from portraitist.checkpoint import open_learner
 from portraitist.methods import DivergedError, build, still
 from portraitist.params import method_names
-from portraitist.train import chance, seeded, train, write_log
+from portraitist.resume import Resume
+from portraitist.train import Task, chance, learn_or_exit, seeded, train, write_log
 
 TRAINED = [name for name in method_names() if not name.startswith("nst_")]
 METHODS = ["perceptual", "unet_mask", *PAINTERS]
@@ -134,3 +139,27 @@ def test_every_step_draws_by_its_own_place_and_each_process_otherwise(monkeypatc
     assert len(set(first.values())) == 9
     monkeypatch.setattr("portraitist.ranks.rank", lambda: 1)
     assert not {chance(3, *place) for place in first} & set(first.values())
+
+
+@pytest.fixture
+def task(folders, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return Task("cartoongan", settings("cartoongan"), schedule(), STILL, diverse=False, folders=folders, parts=())
+
+
+def test_a_training_leaves_a_model_its_log_and_what_it_painted(task, tmp_path):
+    dest, log, shown = (tmp_path / name for name in ("cartoongan.pt", "logs/cartoongan.csv", "logs/cartoongan.jpg"))
+    learn_or_exit(task, given(), {"crop": {"size_px": 32}}, dest, log, shown)
+    assert open_learner(dest)[1] == {"crop": {"size_px": 32}, "epochs": 2, "seed": 3, "method": "cartoongan"}
+    assert len(log.read_text().splitlines()) == 1 + 2
+    assert len(log.with_suffix(".live.csv").read_text().splitlines()) == 1 + 2 * 2
+    with Image.open(shown) as picture:
+        assert picture.width > 3 * 32
+    assert list((tmp_path / ".checkpoints").iterdir()) == []
+
+
+def test_what_another_run_is_at_is_told_in_one_line_and_left_alone(task, tmp_path):
+    told = r"cartoongan: another run is at the same work, in .*cartoongan-[0-9a-f]{16}; wait for it or end it"
+    with Resume("cartoongan", task.fingerprint()), pytest.raises(SystemExit, match=told):
+        learn_or_exit(task, given(), {}, tmp_path / "cartoongan.pt", tmp_path / "log.csv")
+    assert not (tmp_path / "cartoongan.pt").exists()

@@ -80,6 +80,13 @@ def test_what_does_not_paint_is_not_shown():
     assert list(samples.columns) == [0]
 
 
+def test_what_learns_nothing_paints_once():
+    for name, shown in (("nst_with_background", [0, 3]), ("cartoongan", [0, 1, 2, 3])):
+        samples = Samples(batch().selfies, batch().selfie_masks, 3)
+        train(name, settings(name), Few(1), given(), schedule(epochs=3), samples=samples)
+        assert list(samples.columns) == shown
+
+
 def test_the_samples_of_a_killed_run_are_those_of_an_undisturbed_one(tmp_path, monkeypatch):
     def painted(steps, resume=None):
         samples = Samples(batch().selfies, batch().selfie_masks, 2)

@@ -78,8 +78,8 @@ def learn_or_exit(
             with Resume(dest.stem, task.fingerprint()) if ranks.rank() == 0 else nullcontext() as resume:
                 learner, terms = train(task.learner, task.settings, steps, given, schedule, resume, samples, live)
                 if resume:
-                    about |= {"epochs": schedule.epochs, "seed": schedule.seed}
-                    save(dest, task.learner, task.settings, learner, about)
+                    told = about | {"epochs": schedule.epochs, "seed": schedule.seed}
+                    save(dest, task.learner, task.settings, learner, told)
                     write_log(terms, log)
                     if shown:
                         samples.write(shown)
@@ -131,10 +131,10 @@ def train(
         for epoch in range(len(log), schedule.epochs):
             steps.start(epoch)
             learner.epoch(epoch, schedule.epochs)
-            learner.epoch(epoch, schedule.epochs)
             coming = batches(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
-            for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=None, leave=False):
+            unseen = None if ranks.rank() == 0 else True  # none: on a terminal only
+            for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=unseen, leave=False):
                 torch.manual_seed(chance(schedule.seed, epoch, len(rows)))
                 with reckoning:
                     rows.append(learner.step(batch.to(where)))
@@ -145,7 +145,7 @@ def train(
                     resume.keep(_state(learner, given) | {"log": log, "rows": rows, "samples": shown})
             log.append(mean_terms(rows))
             rows = []
-            if samples:
+            if samples and (log[-1] or epoch + 1 == schedule.epochs):  # what learns nothing paints the same all along
                 samples.paint(learner, epoch + 1)
     return learner.to("cpu"), log
 
