@@ -1,5 +1,7 @@
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -251,3 +253,13 @@ def test_with_no_word_at_all_help_is_shown():
     code, said, complaint = run()
     assert code in (0, 2)
     assert "paint" in said + complaint
+
+
+def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(tmp_path):
+    code = "import sys; sys.modules['onnxruntime'] = None; from portraitist.cli import main; main()"
+    words = ["paint", "me.jpg", "-o", str(tmp_path / "a.png")]
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "portraitist: onnxruntime is missing: pip install 'portraitist[app]' to paint, [pipeline] for the rest\n"
+    )

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
@@ -29,17 +30,18 @@ def test_turns_come_in_the_order_of_arrival_and_everyone_knows_the_place():
 
 
 def test_one_more_than_may_wait_is_told_where_it_would_have_stood():
-    async def work():
-        line = Line(served=1, waiting=20)
-        for ticket in range(21):
-            line.join(str(ticket))
-        with pytest.raises(FullError, match="20 pictures wait already, yours would be number 21 in line"):
-            line.join("late")
-        line.leave("0")
-        assert not line.join("late").done()
-        assert line.place("late") == 20
-
-    in_loop(work)
+    line = Line(served=1, waiting=20)
+    with ExitStack() as stack:
+        for _ in range(21):
+            stack.enter_context(line.entered())
+        with (
+            pytest.raises(FullError, match="20 pictures wait already, yours would be number 21 in line"),
+            line.entered(),
+        ):
+            pass
+    assert line.inside == 0
+    with line.entered():
+        assert line.inside == 1
 
 
 def test_a_ticket_stands_in_the_line_once():

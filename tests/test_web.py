@@ -312,11 +312,12 @@ def test_too_many_a_minute_are_told_when_to_come_again(portraitist):
         assert "2 pictures a minute are painted; wait" in json.loads(body)["error"]
 
 
-def test_an_upload_that_drips_is_ended(portraitist):
-    with serving(portraitist, upload_s=0.5) as port, socket.create_connection(("127.0.0.1", port), 20) as line:
+def test_an_upload_that_drips_keeps_nobody_waiting_and_is_ended(portraitist, selfie):
+    with serving(portraitist, upload_s=3.0) as port, socket.create_connection(("127.0.0.1", port), 20) as line:
         kind = form(selfie=b"x")[1]
         line.sendall(f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n".encode())
         line.sendall(b"Content-Length: 1000\r\n\r\n------edge\r\n")
+        assert post(port, "/avatar", selfie=selfie)[0] == 200  # the only worker is free
         assert b" 408 " in line.recv(1000).splitlines()[0]
 
 

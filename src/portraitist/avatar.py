@@ -94,7 +94,7 @@ class Portraitist:
         Args:
             model: What stage export left.
             device: One of cpu, cuda, coreml; other than cpu need another build of onnxruntime.
-            threads: For painting one picture; 0 is one for each core.
+            threads: For painting one picture; 0 is one for each core. OpenCV's are the whole process's.
 
         Raises:
             ModelError: There is no such file, it is no exported model, or the device is not there.
@@ -104,6 +104,7 @@ class Portraitist:
         if not path.is_file():
             raise ModelError(f"{path}: no such file; `make repro` makes it, `--model` names another")
         session = _session(path, device, threads)
+        cv2.setNumThreads(threads or -1)
         told = session.get_modelmeta().custom_metadata_map
         if told.get("format") != FORMAT:
             raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")

@@ -48,7 +48,8 @@ def find(words: Sequence[Path]) -> list[Path]:
         if word.is_dir():
             here = [path for path in sorted(word.iterdir()) if path.suffix.lower() in (*STILLS, *FILMS)]
         elif glob.has_magic(str(word)) and not word.exists():
-            here = [Path(name) for name in sorted(glob.glob(str(word), recursive=True)) if Path(name).is_file()]  # noqa: PTH207  Path.glob wants a root
+            root = Path(word.anchor)
+            here = sorted(path for path in root.glob(str(word.relative_to(root))) if path.is_file())
         else:
             here = [word]
         if not here:
@@ -98,9 +99,7 @@ def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job) -> Out
         for path, data in files.items():
             _keep(path, job.force)
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_bytes(data)
-            partial.replace(path)
+            _write(data, path)
             outcome.written.append(path)
     except (RefusedError, LookError, BatchError, OSError) as error:
         outcome.faults.append(str(getattr(error, "strerror", None) or error))
@@ -123,6 +122,16 @@ def _files(portraitist: Portraitist, selfie: Path, place: Path, job: Job, outcom
         place if number == 1 else place.with_stem(f"{place.stem}-{number}"): encoded(dressed(one, job.look), form)
         for number, one in avatars.items()
     }
+
+
+def _write(data: bytes, place: Path) -> None:
+    """The file gets its name when it is whole."""
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _keep(place: Path, force: bool) -> None:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -15,8 +15,15 @@ MODEL = Path("models/portraitist")
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script. What a command needs beyond the core comes with an extra."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("portraitist"):
+            raise
+        sys.exit(
+            f"portraitist: {error.name} is missing: pip install 'portraitist[app]' to paint, [pipeline] for the rest"
+        )
 
 
 @app.callback()
@@ -40,7 +47,7 @@ def paint(
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
     if face not in ("all", "largest"):
         _stop(f"--face is {face!r}; allowed are all and largest", 2)
-    product = _product()
+    from portraitist.avatar import ModelError, Portraitist, RefusedError  # noqa: PLC0415  what is here loads slowly
     from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
     from portraitist.look import Look, LookError  # noqa: PLC0415
 
@@ -49,8 +56,8 @@ def paint(
         found = find(selfies)
         goals = places(found, out, force)
         workers = min(os.cpu_count() or 1, len(found))
-        portraitist = product.Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
-    except (BatchError, LookError, product.ModelError, product.RefusedError, OSError) as error:
+        portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
+    except (BatchError, LookError, ModelError, RefusedError, OSError) as error:
         _stop(_reason(error), 2)
     failed = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
@@ -76,19 +83,19 @@ def serve(
     per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
 ) -> None:
     """A page that paints: for your own browser, or for others'. No picture is kept."""
-    product = _product()
     import socket  # noqa: PLC0415
 
     import uvicorn  # noqa: PLC0415
 
     from portraitist import web  # noqa: PLC0415
+    from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415
 
     workers = os.cpu_count() or 1
     own = host in ("127.0.0.1", "localhost", "::1")
     try:
-        portraitist = product.Portraitist.open(model, device, threads=1)
+        portraitist = Portraitist.open(model, device, threads=1)
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (product.ModelError, OSError) as error:
+    except (ModelError, OSError) as error:
         _stop(_reason(error), 2)
     limits = web.Limits(megabytes, waiting, per_minute)
     made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
@@ -110,24 +117,13 @@ def export(
         _stop("say --web: stage export makes the other forms (`dvc repro export`)", 2)
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
-    try:
-        from portraitist import static_page  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _stop(f"{error.name} is missing: pip install 'portraitist[pipeline]'", 2)
+    from portraitist import static_page  # noqa: PLC0415
+
     try:
         megabytes = static_page.write_page(model, out, runtime)
     except (static_page.StaticError, OSError) as error:
         _stop(_reason(error), 2)
     print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: python -m http.server -d {out}")
-
-
-def _product() -> Any:
-    """The module that paints; what it needs beyond the core comes with the extra `app`."""
-    try:
-        from portraitist import avatar  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _stop(f"{error.name} is missing: pip install 'portraitist[app]'", 2)
-    return avatar
 
 
 @app.command()

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class FullError(RuntimeError):
@@ -18,14 +19,29 @@ class Line:
     """So many are served at a time, so many more may wait. Belongs to one event loop."""
 
     def __init__(self, served: int, waiting: int) -> None:
-        self.free, self.waiting = served, waiting
+        self.served, self.waiting = served, waiting
+        self.inside, self.free = 0, served
         self.turns: dict[str, asyncio.Future[None]] = {}  # by ticket, the first in line first
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Inside, from the first byte of an upload to the last of the answer: so much is in memory at most.
+
+        Raises:
+            FullError: Too many are.
+        """
+        if self.inside >= self.served + self.waiting:
+            raise FullError(self.inside - self.served + 1)
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
 
     def join(self, ticket: str) -> asyncio.Future[None]:
         """A turn, which is done when it is this one's.
 
         Raises:
-            FullError: Too many wait.
             ValueError: The ticket stands in the line already.
         """
         if ticket in self.turns:
@@ -34,8 +50,6 @@ class Line:
         if self.free:
             self.free -= 1
             turn.set_result(None)
-        elif len(self.turns) >= self.waiting:
-            raise FullError(len(self.turns) + 1)
         else:
             self.turns[ticket] = turn
         return turn

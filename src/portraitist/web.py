@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 from starlette.applications import Starlette
@@ -48,7 +48,7 @@ MOST_FACES = 12  # of one picture
 FIELD = 200  # characters of a word in a form
 FORM = 2000  # bytes of a form beside its pictures
 LOOK_S = 1.0  # how often it is seen whether whoever waits is still there
-Made = TypeVar("Made")
+Work = Callable[[dict[str, Any]], Response]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Desk:
         """Where in the line a ticket stands."""
         return JSONResponse({"place": self.line.place(request.path_params["ticket"])})
 
-    async def _served(self, request: Request, work: Callable[[dict[str, Any]], Response]) -> Response:
+    async def _served(self, request: Request, work: Work) -> Response:
         wait_s = self.rate.wait_s(request.client.host if request.client else "")
         if wait_s:
             raise _busy(429, f"{self.limits.per_minute} pictures a minute are painted; wait {wait_s} s", wait_s)
@@ -89,13 +89,17 @@ class _Desk:
             raise HTTPException(413, f"more than {self.limits.megabytes:g} megabytes")
         ticket = request.headers.get("x-ticket", "")[:64] or secrets.token_urlsafe(12)
         try:
-            turn = self.line.join(ticket)
+            with self.line.entered():
+                return await self._in_turn(request, ticket, await self._form(request), work)
         except FullError as error:
             raise _busy(503, f"{error}: try again in a few seconds", 5) from error
+
+    async def _in_turn(self, request: Request, ticket: str, said: dict[str, Any], work: Work) -> Response:
+        try:
+            turn = self.line.join(ticket)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         try:
-            said = await self._form(request)
             while not (await asyncio.wait([turn], timeout=LOOK_S))[0]:
                 if await request.is_disconnected():
                     raise ClientDisconnect
