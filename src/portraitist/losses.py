@@ -52,6 +52,24 @@ def mean_distance(images: Images, wanted: Images) -> Scalar:
     return F.l1_loss(images, wanted)
 
 
+def weighted_squares(judgement: Tensor, weights: Masks, *, real: bool) -> Scalar:
+    """As `least_squares`, each patch by its weight; the weights, of any size, are averaged down to the judgement's."""
+    share = F.adaptive_avg_pool2d(weights, (judgement.shape[2], judgement.shape[3]))
+    return ((judgement - float(real)).square() * share).sum() / share.sum()
+
+
+def weighted_distance(images: Images, wanted: Images, weights: Masks) -> Scalar:
+    """As `mean_distance`, each pixel by its weight."""
+    if images.shape != wanted.shape:
+        raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
+    return ((images - wanted).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
+
+
+def total_variation(images: Images) -> Scalar:
+    """Mean absolute difference of neighbours, beside and below (Rudin et al. 1992, anisotropic)."""
+    return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
+
+
 def gram_distance(features: Tensor, masks: Masks, target: Tensor, target_masks: Masks) -> Float[Tensor, " batch"]:
     """Of each picture, how far its features' correlations are from the target's: 1 is as far as none at all is.
 

@@ -26,7 +26,7 @@ class Params(Section):
     style: Literal["nearest", "random"]  # the portrait whose outline is most like the selfie's; or one for all, by seed
     portraits: Count  # so many are kept to choose from
     optimiser: Literal["adam", "lbfgs"]
-    learning_rate: Rate
+    learning_rate: Rate  # of Adam; L-BFGS searches for its own
     painting_steps: Count
     style_weight: Weight
 
@@ -107,6 +107,8 @@ class Method(Painter):
                 kept = relative_distance(seen[CONTENT_LAYER], content[CONTENT_LAYER])
                 total = (kept + self.params.style_weight * torch.stack(styles).mean(dim=0)).sum()
                 total.backward()
+                assert pixels.grad is not None
+                pixels.grad = pixels.grad.contiguous()  # L-BFGS reads no other
                 return float(total.detach())
 
             for _ in range(1 if self.params.optimiser == "lbfgs" else self.params.painting_steps):
