@@ -24,6 +24,7 @@ def test_at_the_authors_widths_the_networks_are_as_large_as_the_authors():
             count(UNetGenerator(64, 8)) == 54_414_531
         )  # torch's 54.414 M: batch norm's scale and shift are instance norm's
         assert count(PatchGan(64, 256, channels=6, affine=True)) == 2_768_705
+        assert count(AttentiveGenerator(32, 9)) == 2_850_563 + 154_049  # the painter and the attention
 
 
 @pytest.mark.parametrize("net", [ResnetGenerator(4, 1), UNetGenerator(4, 4), AttentiveGenerator(4, 1)])
