@@ -12,6 +12,7 @@ from portraitist.losses import (
     least_squares,
     mask,
     mean_distance,
+    patch_contrast,
     relative_distance,
     total_variation,
     weighted_distance,
@@ -107,6 +108,17 @@ def test_distances_of_images_are_means_and_weights_weigh():
     for distance in (unwrap(mean_distance), lambda *pair: unwrap(weighted_distance)(*pair, weights)):
         with pytest.raises(ValueError, match=r"images \(1, 3, 2, 2\) against \(1, 3, 1, 2\)"):
             distance(one, other[:, :, :1])
+
+
+def test_the_contrast_is_the_cross_entropy_of_each_points_own_target():
+    points = torch.eye(3)[None]
+    assert patch_contrast(points, points, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))
+    assert patch_contrast(points, points.roll(1, 1), 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)) + 2)
+    assert patch_contrast(points, 0 * points, 0.5).item() == pytest.approx(log(3))
+    two = torch.cat([points, points.roll(1, 1)])  # another picture's points are no rivals
+    assert patch_contrast(two, two, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))
+    with pytest.raises(ValueError, match=r"points \(1, 3, 3\) against \(1, 2, 3\)"):
+        patch_contrast(points, points[:, :2], 0.5)
 
 
 def test_total_variation_is_the_mean_step_beside_and_below():

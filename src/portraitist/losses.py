@@ -65,6 +65,19 @@ def weighted_distance(images: Images, wanted: Images, weights: Masks) -> Scalar:
     return ((images - wanted).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
 
 
+def patch_contrast(points: Tensor, target: Tensor, temperature: float) -> Scalar:
+    """Cross-entropy of finding each point's own target among its picture's (PatchNCE, Park et al., ECCV 2020, eq. 3).
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if points.shape != target.shape:
+        raise ValueError(f"points {tuple(points.shape)} against {tuple(target.shape)}")
+    alike = points @ target.transpose(1, 2) / temperature
+    own = torch.arange(points.shape[1], device=points.device).expand(points.shape[:2])
+    return F.cross_entropy(alike.flatten(0, 1), own.flatten())
+
+
 def total_variation(images: Images) -> Scalar:
     """Mean absolute difference of neighbours, beside and below (Rudin et al. 1992, anisotropic)."""
     return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()

@@ -9,6 +9,8 @@ from toys import Few, batch, begun, boxes, drawn, given, schedule, seen_by, sett
 from portraitist.losses import gram_distance
 from portraitist.methods import Pool, build, falling, pace
 from portraitist.methods.nst_with_background import Album
+from portraitist.nets.cut import Projector, encoded
+from portraitist.nets.cyclegan import ResnetGenerator
 from portraitist.train import train
 
 BOTH_WAYS = ["cyclegan", "attention_gan", "attentive_adversarial"]
@@ -18,7 +20,7 @@ def rates(learner):
     return {group["lr"] for each in (learner.generator_adam, learner.discriminator_adam) for group in each.param_groups}
 
 
-@pytest.mark.parametrize("name", [*BOTH_WAYS, "pix2pix"])
+@pytest.mark.parametrize("name", [*BOTH_WAYS, "pix2pix", "cut"])
 def test_the_rate_is_whole_for_half_the_epochs_and_then_falls_in_a_line(name):
     learner, found = begun(name, learning_rate=0.01), []
     for index in range(8):
@@ -109,6 +111,32 @@ def test_pix2pixs_discriminator_sees_each_painting_beside_its_selfie():
     assert all(torch.equal(images[:, :3], pictures.selfies) for images in seen)
     assert torch.equal(seen[0][:, 3:], pictures.portraits)
     assert torch.equal(seen[1], seen[2])
+
+
+def test_cut_looks_at_pixels_both_halvings_and_two_blocks_at_drawn_places():
+    generator = ResnetGenerator(4, 6)
+    features = encoded(generator, drawn(2, 3, 64, 32, seed=1))
+    assert [tuple(layer.shape[1:]) for layer in features] == [
+        (3, 64, 32), (8, 32, 16), (16, 16, 8), (16, 16, 8), (16, 16, 8)
+    ]  # fmt: skip
+    assert torch.equal(features[4], generator.layers[:14](drawn(2, 3, 64, 32, seed=1)))  # the fifth block's
+    projector = Projector(4, 6)
+    places = projector.places(features)
+    assert [len(where) for where in places] == [256, 256, 128, 128, 128]
+    assert all(len(set(where.tolist())) == len(where) for where in places)
+    for points in projector(features, places):
+        assert torch.allclose(points.norm(dim=2), torch.ones(points.shape[:2]), atol=1e-5)
+
+
+def test_the_projector_is_as_large_as_the_authors():
+    assert sum(parameter.numel() for parameter in Projector(64, 9).parameters()) == 560_384
+
+
+def test_a_painting_that_is_its_selfie_has_the_least_contrast():
+    learner = begun("cut")
+    selfies = drawn(2, 3, 16, 32, seed=3)
+    same, other = (learner.contrast(images, selfies).item() for images in (selfies, selfies.flip(3)))
+    assert same < other - 0.5
 
 
 # Attention
