@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from portraitist.images import Batch, over_grey
-from portraitist.losses import adversarial, content
+from portraitist.losses import adversarial, content, hinge, rejection
 from portraitist.methods import Given, build, method_names
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.features import Lite0
@@ -58,20 +58,20 @@ def cartoongan(learner: Any, batch: Batch) -> None:
 def masked_cartoongan(learner: Any, batch: Batch) -> None:
     """Ours, written likewise."""
     judge, seen = learner.discriminator, learner.seen(batch.selfies, batch.selfie_masks)
+    here, there = learner.inner(batch.selfie_masks), learner.inner(batch.portrait_masks)
 
-    def judged(images: Tensor, masks: Tensor, real: bool) -> Tensor:
-        return adversarial(judge(over_grey(images, masks), masks), real=real)
+    def fake(painted: Tensor) -> Any:
+        return judge(over_grey(painted, learner.masks(painted, batch.selfie_masks)))
 
-    painted, real_masks = learner.generator(seen), learner.masks(batch.portraits, batch.portrait_masks)
-    d_loss = judged(batch.portraits, real_masks, True) + judged(batch.smoothed, real_masks, False)
-    fake_masks = learner.masks(painted, batch.selfie_masks)
-    descend(learner.discriminator_adam, d_loss + judged(painted, fake_masks, False))
+    real_masks = learner.masks(batch.portraits, batch.portrait_masks)
+    d_loss = hinge(judge(over_grey(batch.portraits, real_masks)), there, real=True)
+    d_loss = d_loss + hinge(judge(over_grey(batch.smoothed, real_masks)), there, real=False)
+    descend(learner.discriminator_adam, d_loss + hinge(fake(learner.generator(seen)), here, real=False))
 
     painted = learner.generator(seen)
-    g_fool = judged(painted, learner.masks(painted, batch.selfie_masks), True)
     masks = batch.selfie_masks if learner.grey_input else None
     g_content = learner.content_weight * content(learner.features(painted), learner.features(seen), masks)
-    descend(learner.generator_adam, g_fool + g_content)
+    descend(learner.generator_adam, rejection(fake(painted), here) + g_content)
     learner.mean.follow(learner.generator)
 
 
@@ -100,7 +100,7 @@ TEXTBOOK: dict[str, Callable[[Any, Batch], None]] = {
 def told(name: str, width: int, blocks: int, side_px: int) -> dict[str, Any]:
     """What a method is told, by params.yaml and these sizes."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    shape = {"width": width, "blocks": blocks, "side_px": side_px}
+    shape = {"width": width, "blocks": blocks, "skips": False, "side_px": side_px}
     offered = params["train"] | shape | params["methods"][name]
     asked = importlib.import_module(f"portraitist.methods.{name}").Params.model_fields
     return {key: value for key, value in offered.items() if key in asked}
@@ -110,7 +110,7 @@ def begun(name: str, weights: Path, width: int, blocks: int, side_px: int) -> An
     """A learner of this size, ready for its first step."""
     torch.manual_seed(1)
     learner = build(name, told(name, width, blocks, side_px))
-    learner.begin(Given(Lite0(weights), Generator(width, blocks), UNet(UNET).eval()))
+    learner.begin(Given(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
     return learner
 
 
@@ -199,7 +199,7 @@ def main() -> None:
         learner = begun(name, asked.features, asked.width, BLOCKS.get(name, 8), asked.side)
         table(f"step of {name}", partial(step, learner, batch), partial(learner.step, batch), asked.rounds)
     with torch.no_grad():
-        large, small = Generator(asked.width, 8), Generator(*SMALL)
+        large, small = Generator(asked.width, 8, skips=False), Generator(*SMALL, skips=True)
         table("one picture", partial(large, batch.selfies), partial(small, batch.selfies), asked.rounds)
 
 

@@ -13,12 +13,14 @@ from portraitist.pictures import jpeg
 from portraitist.win_rates import win_rates
 
 
-def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) -> None:
-    """The summary for DVC, the tables as CSV and Markdown, the sheet, the report."""
-    measured = {model.name: json.loads((model / "metrics.json").read_text(encoding="utf-8")) for model in models}
-    draws = {model.name: pd.read_csv(model / "draws.csv") for model in models}
-    faces = {model.name: pd.read_csv(model / "faces.csv", dtype={"id": str}) for model in models}
-    (once,) = [model for model in models if (model / "masker.json").exists()]
+def main(ours: str, dest: Path, judged: Path, told: page.Told, models: dict[str, Path]) -> None:
+    """The summary for DVC, the tables as CSV and Markdown, the sheet, the report; `models` are folders by titles."""
+    measured = {
+        name: json.loads((model / "metrics.json").read_text(encoding="utf-8")) for name, model in models.items()
+    }
+    draws = {name: pd.read_csv(model / "draws.csv") for name, model in models.items()}
+    faces = {name: pd.read_csv(model / "faces.csv", dtype={"id": str}) for name, model in models.items()}
+    (once,) = [model for model in models.values() if (model / "masker.json").exists()]
     masker = json.loads((once / "masker.json").read_text(encoding="utf-8"))
     frame = compare.table(measured | {"masker": masker})
     results = page.Results(
@@ -30,19 +32,23 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, *models: Path) ->
         compare.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
         win_rates(answers(judged)),
     )
-    sheet, text = jpeg(compare.contact_sheet([model for model in models if model != once])), page.markdown(results)
+    sheet, text = (
+        jpeg(compare.contact_sheet([model for model in models.values() if model != once])),
+        page.markdown(results),
+    )
     for name, content in {"summary": compare.summary(frame), "intervals": compare.intervals(frame)}.items():
         (dest / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     frame.to_csv(dest / "compare.csv", index=False, lineterminator="\n")
     results.coverage.to_csv(dest / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
     (dest / "compare.md").write_text(text, encoding="utf-8")
     (dest / "sheet.jpg").write_bytes(sheet)
-    (dest / "report.html").write_text(page.report(told, results, list(models), sheet), encoding="utf-8")
+    (dest / "report.html").write_text(page.report(told, results, models, sheet), encoding="utf-8")
     print(text)
 
 
 if __name__ == "__main__":
     ours, *paths = sys.argv[1:]
     dest, models, judged, params, profile, dvc, *reports = map(Path, paths)
-    methods = ["selfies", *methods_or_exit()]  # not whatever lies in the folder: a method may have been taken out
-    main(ours, dest, judged, page.Told(params, profile, dvc, reports), *(models / method for method in methods))
+    known = {"selfies": "selfies", **compare.titles(methods_or_exit())}  # a method that was taken out may lie there yet
+    folders = {title: models / name for name, title in known.items()}
+    main(known[ours], dest, judged, page.Told(params, profile, dvc, reports), folders)

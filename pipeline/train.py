@@ -53,7 +53,7 @@ if __name__ == "__main__":
     name, paths = sys.argv[1], list(map(Path, sys.argv[2:]))
     params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
     frame, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
-    offered = {**shape.model_dump(), **params.model_dump(), "side_px": frame.size_px}
+    offered = {**shape.model_dump(), **params.model_dump(), **frame.model_dump()}
     try:
         main(
             name,

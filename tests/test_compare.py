@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from portraitist.compare import FEW, contact_sheet, coverage, differences, intervals, summary, table, wide
+from portraitist.compare import FEW, contact_sheet, coverage, differences, intervals, summary, table, titles, wide
 from portraitist.pictures import encode
 
 
@@ -83,6 +83,12 @@ def test_every_group_is_counted_and_the_few_are_flagged():
     assert (glasses["n"], glasses["value"]) == (1, 39)
     assert np.isnan(glasses["low"])
     assert 32 >= FEW > 8
+
+
+def test_a_method_that_learned_from_pseudo_pairs_is_named_so_in_every_table():
+    sections = {"cyclegan": {"pool": 50}, "pix2pix": {"pairs": "nearest"}}
+    assert titles(sections) == {"cyclegan": "cyclegan", "pix2pix": "pix2pix (pseudo-pairs)"}
+    assert titles({"pix2pix": {"pairs": "review"}}) == {"pix2pix": "pix2pix (pairs of reviews)"}
 
 
 def test_the_sheet_has_a_column_for_each_method_between_what_all_share(tmp_path):

@@ -5,7 +5,21 @@ import pytest
 import torch
 from toys import drawn
 
-from portraitist.losses import adversarial, content, hinge, mask, rejection
+from portraitist.losses import (
+    adversarial,
+    content,
+    gram_distance,
+    hinge,
+    least_squares,
+    mask,
+    mean_distance,
+    patch_contrast,
+    rejection,
+    relative_distance,
+    total_variation,
+    weighted_distance,
+    weighted_squares,
+)
 
 
 def test_an_undecided_judge_costs_ln_2_either_way():
@@ -89,3 +103,82 @@ def test_content_under_masks_counts_every_picture_alike_however_large_its_person
 def test_mask_loss_refuses_masks_that_would_broadcast():
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against masks \(1, 1, 4, 4\)"):
         unwrap(mask)(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # as a user runs it, without the hook
+
+
+def test_least_squares_is_the_mean_square_from_one_or_from_zero():
+    judgement = torch.tensor([[[[0.5, 2.0]]]])
+    assert least_squares(judgement, real=True).item() == pytest.approx((0.25 + 1) / 2)
+    assert least_squares(judgement, real=False).item() == pytest.approx((0.25 + 4) / 2)
+
+
+def test_weighted_squares_count_a_patch_by_its_weight():
+    judgement = torch.tensor([[[[0.5, 2.0]]]])
+    weights = torch.tensor([[[[3.0, 3.0, 1.0, 1.0], [3.0, 3.0, 1.0, 1.0]]]])
+    assert weighted_squares(judgement, weights, real=True).item() == pytest.approx((3 * 0.25 + 1) / 4)
+    assert weighted_squares(judgement, weights, real=False).item() == pytest.approx((3 * 0.25 + 4) / 4)
+
+
+def test_distances_of_images_are_means_and_weights_weigh():
+    one, other = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    other[0, :, 0, 0], other[0, :, 1, 1] = 0.6, -0.2
+    weights = torch.tensor([[[[2.0, 1.0], [1.0, 0.0]]]])
+    assert mean_distance(one, other).item() == pytest.approx(0.8 / 4)
+    assert weighted_distance(one, other, weights).item() == pytest.approx(2 * 0.6 / 4)
+    for distance in (unwrap(mean_distance), lambda *pair: unwrap(weighted_distance)(*pair, weights)):
+        with pytest.raises(ValueError, match=r"images \(1, 3, 2, 2\) against \(1, 3, 1, 2\)"):
+            distance(one, other[:, :, :1])
+
+
+def test_the_contrast_is_the_cross_entropy_of_each_points_own_target():
+    points = torch.eye(3)[None]
+    assert patch_contrast(points, points, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))
+    assert patch_contrast(points, points.roll(1, 1), 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)) + 2)
+    assert patch_contrast(points, 0 * points, 0.5).item() == pytest.approx(log(3))
+    two = torch.cat([points, points.roll(1, 1)])  # another picture's points are no rivals
+    assert patch_contrast(two, two, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))
+    with pytest.raises(ValueError, match=r"points \(1, 3, 3\) against \(1, 2, 3\)"):
+        patch_contrast(points, points[:, :2], 0.5)
+
+
+def test_total_variation_is_the_mean_step_beside_and_below():
+    image = torch.zeros(1, 3, 3, 4)
+    image[..., 2:] = 0.9
+    image[:, :, 1:] += 0.1
+    assert total_variation(image).item() == pytest.approx(0.9 / 3 + 0.1 / 2)
+
+
+def test_the_gram_distance_is_none_for_what_is_shuffled_and_one_for_what_is_black():
+    features = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
+    ones = torch.ones(2, 1, 8, 12)
+    shuffled = features.flatten(2)[..., torch.randperm(24, generator=torch.Generator().manual_seed(2))].view_as(
+        features
+    )
+    assert gram_distance(shuffled, ones, features, ones).tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert gram_distance(0 * features, ones, features, ones).tolist() == pytest.approx([1, 1])
+    assert gram_distance(2**0.5 * features, ones, features, ones).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_the_gram_distance_knows_only_what_is_in_the_masks():
+    features = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
+    masks = torch.zeros(2, 1, 4, 6)
+    masks[:, :, 1:3, 2:5] = 1
+    beyond = torch.where(masks > 0, features, 7.0)
+    moved = torch.where(masks.roll(1, 3) > 0, features.roll(1, 3), -5.0)
+    found = gram_distance(beyond, masks, moved, masks.roll(1, 3))
+    assert found.tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_the_gradient_of_a_gram_distance_through_a_norm_is_that_of_its_difference_for_one_picture_too():
+    norm = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU6()).double().eval()
+    draw = torch.Generator().manual_seed(1)
+    image, target = (torch.rand(1, 3, 12, 12, generator=draw).double() for _ in range(2))
+    ones = torch.ones(1, 1, 12, 12).double()
+    assert torch.autograd.gradcheck(
+        lambda seen: gram_distance(norm(seen), ones, norm(target), ones), image.requires_grad_()
+    )
+
+
+def test_the_relative_distance_is_one_from_nothing():
+    features = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
+    assert relative_distance(0 * features, features).tolist() == pytest.approx([1, 1])
+    assert relative_distance(1.5 * features, features).tolist() == pytest.approx([0.25, 0.25])

@@ -45,13 +45,13 @@ def made(tmp_path_factory):
         win_rates(pd.DataFrame([("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4,
                                columns=["id", "left", "right", "preferred"])),
     )  # fmt: skip
-    models = []
+    models = {}
     for method in measured:
-        models.append(at / method)
-        models[-1].mkdir()
-        (models[-1] / "iou.jpg").write_bytes(jpeg(PICTURE))
+        models[method] = at / method
+        models[method].mkdir()
+        (models[method] / "iou.jpg").write_bytes(jpeg(PICTURE))
         for name in ("painted", "learned mask"):
-            (models[-1] / f"{name}.png").write_bytes(encode(PICTURE))
+            (models[method] / f"{name}.png").write_bytes(encode(PICTURE))
     (at / "clean.json").write_text('{"selfies": {"kept": 63}, "<b>": 1}')
     told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [at / "clean.json"])
     path = at / "report.html"
@@ -149,7 +149,7 @@ def test_nobody_asked_yet_is_said_with_what_to_do(made, tmp_path):
     _, results = made
     empty = replace(results, preferred=results.preferred.iloc[:0])
     told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [])
-    assert "<code>portraitist judge</code>" in report(told, empty, [], jpeg(PICTURE))
+    assert "<code>portraitist judge</code>" in report(told, empty, {}, jpeg(PICTURE))
 
 
 # The stages

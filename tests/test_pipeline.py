@@ -29,7 +29,33 @@ TINY = {
     "train": {"epochs": 1, "batch": 2, "painting_steps": 1, "loader_workers": 0, "threads": 1, **PLAIN},
     "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
 }
-METHODS = ("cartoongan", "masked_cartoongan")
+METHODS = tuple(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["methods"])
+OURS = "masked_cartoongan"
+TOY = """
+import torch
+from portraitist.images import Batch, Images, Masks
+from portraitist.methods import Painter, Terms
+from portraitist.params import Section, Share
+
+class Params(Section):
+    red: Share
+
+class Method(Painter):
+    kept = ("tint",)
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.tint = torch.nn.Conv2d(3, 3, 1)
+        torch.nn.init.zeros_(self.tint.weight)
+        self.tint.bias.data = torch.tensor([params.red, -1.0, -1.0])
+
+    def step(self, batch: Batch) -> Terms:
+        return {}
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        return self.tint(selfies)
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -112,6 +138,56 @@ def test_two_clones_make_the_same_bytes(clone: Clone, tmp_path: Path) -> None:
     assert other.outs() == clone.outs()
 
 
+def test_a_new_method_is_one_file_one_section_and_one_line(clone: Clone, tmp_path: Path) -> None:
+    other = Clone.__new__(Clone)
+    other.folder = tmp_path / "there"
+    shutil.copytree(clone.folder, other.folder, symlinks=True)
+    (other.folder / "src" / "portraitist" / "methods" / "toy.py").write_text(TOY)
+    for name, before, more in (
+        ("params.yaml", "methods: ", "\n  toy: {red: 0.5}"),
+        ("dvc.yaml", "  - painters: ", "\n      toy: *alone"),
+    ):
+        path = other.folder / name
+        line = re.search(f"^{before}.*$", path.read_text(), re.MULTILINE)[0]
+        path.write_text(path.read_text().replace(line, line + more))
+    other.git("add", "--all")
+    counted = dict(re.findall(r"^(\d+)\t0\t(.*)$", other.git("diff", "--cached", "--numstat"), re.MULTILINE))
+    assert set(counted.values()) == {"params.yaml", "dvc.yaml", "src/portraitist/methods/toy.py"}
+    assert [
+        lines
+        for lines, name in re.findall(r"^(\d+)\t0\t(.*yaml)$", other.git("diff", "--cached", "--numstat"), re.MULTILINE)
+    ] == ["1", "1"]
+
+    ran = re.findall(r"Running stage '(.*?)'", other.done("dvc", "repro", "compare"))
+    assert ran == ["train@toy", "paint@toy", "evaluate@toy", "compare"]
+    rows = (other.folder / "metrics" / "compare.md").read_text().splitlines()
+    assert re.findall(r"[\w() -]+", rows[0])[2].strip() == "toy"  # in the order of params.yaml
+    with (
+        Image.open(other.folder / "metrics" / "sheet.jpg") as wide,
+        Image.open(clone.folder / "metrics" / "sheet.jpg") as sheet,
+    ):
+        assert wide.width > sheet.width
+
+
+def test_one_command_trains_one_method_alone_and_touching_its_file_reruns_it_alone(clone: Clone) -> None:
+    path = clone.folder / "src" / "portraitist" / "methods" / "cyclegan.py"
+    path.write_text(path.read_text() + "# touched\n")
+    said = clone.done("dvc", "repro", "train@cyclegan")
+    assert re.findall(r"Running stage '(.*?)'", said) == ["train@cyclegan"]
+    ran = re.findall(r"Running stage '(.*?)'", clone.done("dvc", "repro"))
+    assert set(ran) <= {"paint@cyclegan", "evaluate@cyclegan", "compare"}
+    clone.git("checkout", "--quiet", ".")
+    clone.done("dvc", "checkout")
+
+
+def test_without_pairs_pix2pix_ends_at_once_and_says_what_is_allowed(clone: Clone) -> None:
+    said = clone.run("dvc", "exp", "run", "--temp", "-S", "methods.pix2pix.pairs=review", "train@pix2pix")
+    assert said.returncode != 0
+    assert (
+        "train pix2pix: pairs: review, and data/split.csv holds no pair of source taobao" in said.stdout + said.stderr
+    )
+
+
 def holding(folder: Path, data: bytes) -> set[str]:
     """The first folder of each file that holds these bytes, plain as a shard does; git's own and the shipped aside."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
@@ -182,11 +258,10 @@ def test_the_readmes_commands_say_what_it_shows(clone: Clone) -> None:
 
     again = set(re.findall(r"Running stage '(.*?)'", change.stdout))
     assert change.returncode == 0
-    each = {f"{stage}@{name}" for stage in ("train", "paint", "evaluate") for name in METHODS}
-    assert again == each | {"compare", "export"}
+    assert again == {f"{stage}@{OURS}" for stage in ("train", "paint", "evaluate")} | {"compare", "export"}
 
     rows = re.findall(r"^(?:metrics/summary.json +)?(\w+\.\w+)", diff.stdout, re.MULTILINE)
-    assert "background_repainted.cartoongan" in rows
+    assert f"background_repainted.{OURS}" in rows
 
     assert wrong.returncode != 0
     message = commands[3][1].strip().splitlines()[0]

@@ -62,6 +62,18 @@ def test_a_folder_inside_names_the_group_and_a_loose_picture_has_none(own: Path,
     assert groups == ["selfies/anna", "selfies/anna/trip", "", "", "portraits/klimt"]
 
 
+def test_pictures_of_one_name_in_both_folders_pairs_are_a_pair_and_no_group(own: Path, tmp_path: Path):
+    laid(own, **dict.fromkeys(("selfies/pairs/anna.jpg", "portraits/pairs/anna.png", "selfies/pairs/berta.jpg"), b"x"))
+    candidates = found("folder", at(own), tmp_path)
+    pairs = [one for one in candidates if one.name.startswith("pairs/")]
+    assert {(one.kind, one.name, one.pair, one.group) for one in pairs} == {
+        ("selfies", "pairs/anna.jpg", "anna", ""),
+        ("portraits", "pairs/anna.png", "anna", ""),
+        ("selfies", "pairs/berta.jpg", "", ""),
+    }
+    assert {one.pair for one in candidates if one not in pairs} == {""}
+
+
 def test_the_users_own_pictures_carry_no_truth(own: Path, tmp_path: Path):
     assert {one.truth for one in found("folder", at(own), tmp_path)} == {None}
 

@@ -85,8 +85,8 @@ def at(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Path:
     told = Told(
         ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [at / "metrics" / "clean.json"]
     )
-    models = [at / "models" / name for name in ("selfies", *METHODS)]
-    compare("dark", at / "metrics", at / "judge.csv", told, *models)
+    models = {name: at / "models" / name for name in ("selfies", *METHODS)}
+    compare("dark", at / "metrics", at / "judge.csv", told, models)
     return at
 
 

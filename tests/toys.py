@@ -29,7 +29,11 @@ torch.set_num_threads(1)  # toys are too small to share out
 ROOT = Path(__file__).resolve().parents[1]
 PAINTERS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-SMALL = PARAMS["train"] | {"side_px": 16, "width": 4, "blocks": 1, "skips": True, "content_weight": 0.5, "painting_steps": 20}
+SMALL = (
+    PARAMS["crop"]
+    | PARAMS["train"]
+    | {"size_px": 16, "width": 4, "blocks": 1, "skips": True, "content_weight": 0.5, "painting_steps": 20}
+)
 RATE = {"learning_rate": 0.01}
 FRAME = CropParams(
     size_px=32,

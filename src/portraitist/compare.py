@@ -16,6 +16,15 @@ FEW = 30  # faces below which a group's mean is flagged
 RESAMPLINGS = 1000  # behind a group's interval
 
 
+def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Each method by the name it has in tables: one that learned from pairs says of which kind they were."""
+    kinds = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
+    return {
+        name: f"{name} ({kinds[section['pairs']]})" if "pairs" in section else name
+        for name, section in sections.items()
+    }
+
+
 def table(measured: dict[str, Found]) -> pd.DataFrame:
     """A row for each metric and method: value, low, high, n, and `shown`, all three in words."""
     rows = [

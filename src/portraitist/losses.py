@@ -33,9 +33,9 @@ def adversarial(judgement: Tensor, *, real: bool) -> Scalar:
 
 
 def hinge(judgements: list[Tensor], masks: Masks, *, real: bool) -> Scalar:
-    """How far judgements of persons are below 1 for real, above -1 for painted (Lim and Ye 2017): over maps and pictures.
+    """How far judgements are below 1 for real, above -1 for painted (Lim and Ye 2017): mean over maps and pictures.
 
-    Of a picture, the mean is over the person only, by masks of any size; where there is no person it is 0.
+    Of each picture's map it is the mean over the person only, by masks of any size; where there is no person it is 0.
     """
     sign = 1 if real else -1
     return torch.stack([_over_person(F.relu(1 - sign * each), masks) for each in judgements]).mean()
@@ -65,6 +65,37 @@ def mean_distance(images: Images, wanted: Images) -> Scalar:
     if images.shape != wanted.shape:
         raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
     return F.l1_loss(images, wanted)
+
+
+def weighted_squares(judgement: Tensor, weights: Masks, *, real: bool) -> Scalar:
+    """As `least_squares`, each patch by its weight; the weights, of any size, are averaged down to the judgement's."""
+    share = F.adaptive_avg_pool2d(weights, (judgement.shape[2], judgement.shape[3]))
+    return ((judgement - float(real)).square() * share).sum() / share.sum()
+
+
+def weighted_distance(images: Images, wanted: Images, weights: Masks) -> Scalar:
+    """As `mean_distance`, each pixel by its weight."""
+    if images.shape != wanted.shape:
+        raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
+    return ((images - wanted).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
+
+
+def patch_contrast(points: Tensor, target: Tensor, temperature: float) -> Scalar:
+    """Cross-entropy of finding each point's own target among its picture's (PatchNCE, Park et al., ECCV 2020, eq. 3).
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if points.shape != target.shape:
+        raise ValueError(f"points {tuple(points.shape)} against {tuple(target.shape)}")
+    alike = points @ target.transpose(1, 2) / temperature
+    own = torch.arange(points.shape[1], device=points.device).expand(points.shape[:2])
+    return F.cross_entropy(alike.flatten(0, 1), own.flatten())
+
+
+def total_variation(images: Images) -> Scalar:
+    """Mean absolute difference of neighbours, beside and below (Rudin et al. 1992, anisotropic)."""
+    return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
 
 
 def gram_distance(features: Tensor, masks: Masks, target: Tensor, target_masks: Masks) -> Float[Tensor, " batch"]:

@@ -83,8 +83,8 @@ def markdown(results: Results) -> str:
     )
 
 
-def report(told: Told, results: Results, models: list[Path], sheet: bytes) -> str:
-    """The whole page; `models` are the folders that evaluate left, `sheet` the contact sheet."""
+def report(told: Told, results: Results, models: dict[str, Path], sheet: bytes) -> str:
+    """The whole page; `models` are the folders that evaluate left, by their titles, `sheet` the contact sheet."""
     sections = {
         "Avatars": f'<img alt="Contact sheet" src="{_uri(sheet, "jpeg")}">',
         "Numbers": _numbers(results),
@@ -220,28 +220,32 @@ def _groups(coverage: pd.DataFrame) -> str:
     return "".join(parts)
 
 
-def _extremes(results: Results, models: list[Path]) -> str:
+def _extremes(results: Results, models: dict[str, Path]) -> str:
     parts = ["<p>Of each metric the ten faces nearest its goal, then the ten farthest: selfie above, avatar below.</p>"]
     for metric in results.measured[results.ours]:
-        shown = [model for model in models if (model / f"{metric}.jpg").exists() and model.name != "selfies"]
+        shown = {
+            name: model / f"{metric}.jpg"
+            for name, model in models.items()
+            if (model / f"{metric}.jpg").exists() and name != "selfies"
+        }
         images = "".join(
-            f'<p>{escape(model.name)}</p><div class="wide"><img class="full" alt="Best, worst of {escape(model.name)} '
-            f'by {escape(metric)}" src="{_uri((model / f"{metric}.jpg").read_bytes(), "jpeg")}"></div>'
-            for model in shown
+            f'<p>{escape(name)}</p><div class="wide"><img class="full" alt="Best, worst of {escape(name)} '
+            f'by {escape(metric)}" src="{_uri(picture.read_bytes(), "jpeg")}"></div>'
+            for name, picture in shown.items()
         )
         if images:
             parts.append(f"<details><summary>{escape(metric)}</summary>{images}</details>")
     return "".join(parts)
 
 
-def _masks(results: Results, models: list[Path]) -> str:
+def _masks(results: Results, models: dict[str, Path]) -> str:
     parts = ["<p>Who the masker takes for a person in what each method painted.</p>"]
-    for model in models:
+    for title, model in models.items():
         strips = "".join(
-            f'<img alt="{name} of {escape(model.name)}" src="{_uri((model / f"{name}.png").read_bytes(), "png")}">'
+            f'<img alt="{name} of {escape(title)}" src="{_uri((model / f"{name}.png").read_bytes(), "png")}">'
             for name in ("painted", "learned mask")
         )
-        parts.append(f"<details><summary>{escape(model.name)}</summary>{strips}</details>")
+        parts.append(f"<details><summary>{escape(title)}</summary>{strips}</details>")
     return "".join(parts)
 
 

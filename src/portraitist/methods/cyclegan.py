@@ -13,7 +13,7 @@ from portraitist.params import Count, Rate, Section, Weight
 class Params(Section):
     """Both pairs of networks' shape, and the weights of the losses."""
 
-    side_px: Count
+    size_px: Count
     width: Count
     blocks: Count
     learning_rate: Rate
@@ -32,7 +32,7 @@ class Method(Painter):
         super().__init__()
         self.params = params
         self.generator, self.generator_back = (ResnetGenerator(params.width, params.blocks) for _ in range(2))
-        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.side_px) for _ in range(2))
+        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.size_px) for _ in range(2))
         self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)

@@ -104,7 +104,7 @@ class Method(Painter):
         return inner * self.masker(images) if self.mask == "product" else inner
 
     def inner(self, given: Masks) -> Masks:
-        """Where the discriminator judges: the whole person but its edge. Only what is left of it, and a loss would pay."""
+        """Where the discriminator judges: on the whole person but its edge, even where the learned mask has lost it."""
         return torch.ones_like(given) if self.mask == "whole" else eroded(given, self.erode_px)
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from portraitist.images import Batch, Images, Masks
 from portraitist.losses import gram_distance, relative_distance
 from portraitist.methods import Given, Painter, Terms, needed
 from portraitist.nets.stem import Stem
-from portraitist.params import Count, Rate, Section, Weight
+from portraitist.params import Count, ParamsError, Rate, Section, Weight
 
 OUTLINE = (16, 16)  # masks are compared so coarsely
 CONTENT_LAYER = -1  # of the features, the coarsest
@@ -26,7 +26,7 @@ class Params(Section):
     style: Literal["nearest", "random"]  # the portrait whose outline is most like the selfie's; or one for all, by seed
     portraits: Count  # so many are kept to choose from
     optimiser: Literal["adam", "lbfgs"]
-    learning_rate: Rate
+    learning_rate: Rate  # of Adam; L-BFGS searches for its own
     painting_steps: Count
     style_weight: Weight
 
@@ -73,8 +73,16 @@ class Method(Painter):
         self.features = Stem()
 
     def begin(self, given: Given) -> None:
-        """Take the features' weights."""
-        self.features.copy_from(needed(given.features, "features"))
+        """Take the features' weights.
+
+        Raises:
+            ParamsError: They are another network's.
+        """
+        features = needed(given.features, "features")
+        try:
+            self.features.copy_from(features)
+        except ValueError as error:
+            raise ParamsError(f"content.network: style transfer reads lite0 only: {error}") from None
 
     def step(self, batch: Batch) -> Terms:
         """Nothing is learned: the first portraits that come by are kept."""
@@ -107,6 +115,8 @@ class Method(Painter):
                 kept = relative_distance(seen[CONTENT_LAYER], content[CONTENT_LAYER])
                 total = (kept + self.params.style_weight * torch.stack(styles).mean(dim=0)).sum()
                 total.backward()
+                assert pixels.grad is not None
+                pixels.grad = pixels.grad.contiguous()  # L-BFGS reads no other
                 return float(total.detach())
 
             for _ in range(1 if self.params.optimiser == "lbfgs" else self.params.painting_steps):

@@ -14,7 +14,7 @@ class Params(Section):
     """Where pairs come from, the networks' shape, and what the distance to the pair's portrait weighs."""
 
     pairs: PairKind
-    side_px: Count
+    size_px: Count
     width: Count
     learning_rate: Rate
     average: Rate  # decay of the generator's running mean, which is what paints
@@ -29,8 +29,8 @@ class Method(Painter):
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.params = params
-        self.generator = UNetGenerator(params.width, levels_of(params.side_px))
-        self.discriminator = PatchGan(params.width, params.side_px, channels=6, affine=True)
+        self.generator = UNetGenerator(params.width, levels_of(params.size_px))
+        self.discriminator = PatchGan(params.width, params.size_px, channels=6, affine=True)
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)

@@ -1,0 +1,130 @@
+"""Attentive adversarial network for selfies (Li et al., "scGAN", ICME 2019, arXiv 1904.12615).
+
+No code is public. Its abstract says: unpaired and cycle-like; an adversarial network that attends to the face; three
+losses, total variation, an attentive cycle loss for delicate areas such as eyes, and a perceptual loss. All else is
+assumed here, and marked so: networks and least squares are CycleGAN's; the face is where the person's mask is; delicate
+are eyes and mouth, found by the crop's own alignment; and every weight in params.yaml but the cycle's, CycleGAN's too.
+"""
+
+import torch
+from torch import nn
+
+from portraitist.images import Batch, Images, Masks
+from portraitist.losses import content, total_variation, weighted_distance, weighted_squares
+from portraitist.methods import (
+    Averaged,
+    Given,
+    Painter,
+    Pool,
+    Terms,
+    adam,
+    descend,
+    falling,
+    frozen,
+    needed,
+    pace,
+    still,
+)
+from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
+from portraitist.params import Count, Rate, Section, Share, Weight
+
+SPREAD = 0.4  # of a delicate area, as a share of the way from eyes to mouth [assumed]
+
+
+class Params(Section):
+    """The networks' shape, the weights of the losses, and where in a crop eyes and mouth are."""
+
+    size_px: Count
+    eye_line: Share
+    eye_to_mouth: Share
+    width: Count
+    blocks: Count
+    learning_rate: Rate
+    average: Rate  # decay of the generator's running mean, which is what paints
+    attention: Weight  # of the face, beside the rest, before the discriminators [assumed]
+    delicate: Weight  # of eyes and mouth, beside the rest, in the cycle [assumed]
+    cycle: Weight
+    perceptual: Weight
+    variation: Weight
+    pool: Count
+
+
+class Method(Painter):
+    """Two generators and two discriminators, as CycleGAN; what is a face, and delicate in it, counts more."""
+
+    kept = ("mean",)
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.params = params
+        self.generator, self.generator_back = (ResnetGenerator(params.width, params.blocks) for _ in range(2))
+        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.size_px) for _ in range(2))
+        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
+        self.mean = Averaged(self.generator, params.average)
+        self.generator_adam = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)
+        self.discriminator_adam = adam(
+            nn.ModuleList([self.discriminator, self.discriminator_back]), params.learning_rate
+        )
+
+    def begin(self, given: Given) -> None:
+        """Take the features."""
+        self.features = frozen(needed(given.features, "features"))
+
+    def epoch(self, index: int, total: int) -> None:
+        """The rate falls to nothing in the second half."""
+        for optimizer in (self.generator_adam, self.discriminator_adam):
+            pace(optimizer, self.params.learning_rate * falling(index, total))
+
+    def step(self, batch: Batch) -> Terms:
+        """Generators, then discriminators, which are shown paintings of some steps ago, too."""
+        selfies, portraits, params = batch.selfies, batch.portraits, self.params
+        faces, faces_back = (1 + params.attention * masks for masks in (batch.selfie_masks, batch.portrait_masks))
+        delicate = 1 + params.delicate * self.delicate(selfies)
+        painted, photographed = self.generator(selfies), self.generator_back(portraits)
+
+        with still(self.discriminator), still(self.discriminator_back):
+            g_fool = weighted_squares(self.discriminator(painted), faces, real=True)
+            g_fool_back = weighted_squares(self.discriminator_back(photographed), faces_back, real=True)
+            g_variation = params.variation * total_variation(painted)
+            g_perceptual = params.perceptual * content(self.features(painted), self.features(selfies))
+            g_cycle = params.cycle * weighted_distance(self.generator_back(painted), selfies, delicate)
+            g_cycle_back = params.cycle * weighted_distance(self.generator(photographed), portraits, delicate)
+            moved = descend(
+                self.generator_adam,
+                g_fool=g_fool,
+                g_fool_back=g_fool_back,
+                g_variation=g_variation,
+                g_perceptual=g_perceptual,
+                g_cycle=g_cycle,
+                g_cycle_back=g_cycle_back,
+            )
+        self.mean.follow(self.generator)
+
+        shown = self.pool(torch.cat([painted.detach(), faces], dim=1)).split((3, 1), dim=1)
+        shown_back = self.pool_back(torch.cat([photographed.detach(), faces_back], dim=1)).split((3, 1), dim=1)
+        d_real = weighted_squares(self.discriminator(portraits), faces_back, real=True) / 2
+        d_fake = weighted_squares(self.discriminator(shown[0]), shown[1], real=False) / 2
+        d_real_back = weighted_squares(self.discriminator_back(selfies), faces, real=True) / 2
+        d_fake_back = weighted_squares(self.discriminator_back(shown_back[0]), shown_back[1], real=False) / 2
+        judged = descend(
+            self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
+        )
+        return judged | moved
+
+    def delicate(self, images: Images) -> Masks:
+        """Where both eyes and the mouth of an aligned crop are: three round hills of height 1."""
+        batch, _, height, width = images.shape
+        rows = (torch.arange(height, device=images.device) + 0.5) / height
+        columns = (torch.arange(width, device=images.device) + 0.5) / width
+        line, way = self.params.eye_line, self.params.eye_to_mouth
+        places = [(line, 0.5 - way / 2), (line, 0.5 + way / 2), (line + way, 0.5)]
+        hills = [
+            torch.exp(-((rows[:, None] - row) ** 2 + (columns - column) ** 2) / (2 * (SPREAD * way) ** 2))
+            for row, column in places
+        ]
+        return torch.stack(hills).amax(0).expand(batch, 1, height, width)
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The whole picture; masks are not asked."""
+        return self.mean.network(selfies)

@@ -1,0 +1,77 @@
+"""CUT (Park et al., "Contrastive learning for unpaired image-to-image translation", ECCV 2020), as in their code (BSD).
+
+One way only: each place of a painting has to be told from the selfie's other places by what was there.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from portraitist.images import Batch, Images, Masks
+from portraitist.losses import Scalar, least_squares, patch_contrast
+from portraitist.methods import Averaged, Painter, Terms, adam, descend, falling, pace, still
+from portraitist.nets.cut import Projector, encoded
+from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
+from portraitist.params import Count, Rate, Section, Weight
+
+
+class Params(Section):
+    """The networks' shape, and how much what was there counts."""
+
+    size_px: Count
+    width: Count
+    blocks: Count
+    learning_rate: Rate
+    average: Rate  # decay of the generator's running mean, which is what paints
+    contrast: Weight
+    temperature: Rate
+
+
+class Method(Painter):
+    """A generator, its projector, and a discriminator."""
+
+    kept = ("mean",)
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.params = params
+        self.generator = ResnetGenerator(params.width, params.blocks)
+        self.projector = Projector(params.width, params.blocks)
+        self.discriminator = PatchGan(params.width, params.size_px)
+        self.mean = Averaged(self.generator, params.average)
+        self.generator_adam = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
+        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+
+    def epoch(self, index: int, total: int) -> None:
+        """The rate falls to nothing in the second half."""
+        for optimizer in (self.generator_adam, self.discriminator_adam):
+            pace(optimizer, self.params.learning_rate * falling(index, total))
+
+    def step(self, batch: Batch) -> Terms:
+        """Discriminator, then generator and projector."""
+        painted, kept = self.generator(batch.selfies), self.generator(batch.portraits)
+
+        d_real = least_squares(self.discriminator(batch.portraits), real=True) / 2
+        d_fake = least_squares(self.discriminator(painted.detach()), real=False) / 2
+        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake)
+
+        with still(self.discriminator):
+            g_fool = least_squares(self.discriminator(painted), real=True)
+            g_contrast = self.params.contrast / 2 * self.contrast(painted, batch.selfies)
+            g_identity = self.params.contrast / 2 * self.contrast(kept, batch.portraits)
+            moved = descend(self.generator_adam, g_fool=g_fool, g_identity=g_identity, g_contrast=g_contrast)
+        self.mean.follow(self.generator)
+        return judged | moved
+
+    def contrast(self, images: Images, source: Images) -> Scalar:
+        """How badly the places of images are told by the source's features, over all layers."""
+        theirs, ours = encoded(self.generator, source), encoded(self.generator, images)
+        places = self.projector.places(theirs)
+        points: list[list[Tensor]] = [self.projector(features, places) for features in (ours, theirs)]
+        temperature = self.params.temperature
+        found = [patch_contrast(one, other.detach(), temperature) for one, other in zip(*points, strict=True)]
+        return torch.stack(found).mean()
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The whole picture; masks are not asked."""
+        return self.mean.network(selfies)
