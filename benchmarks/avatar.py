@@ -37,7 +37,7 @@ def make(folder: Path) -> dict[str, Any]:
     told = {"learning_rate": 0.001, "content_weight": 1.0, "average": 0.9, "mask": "given", "erode_px": 1}
     squares = [np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)]
     for width, blocks in SHAPES.values():
-        shape = {"width": width, "blocks": blocks, "discriminator_norm": "person", "grey_input": True}
+        shape = {"width": width, "blocks": blocks, "skips": width < 64, "grey_input": True}
         painter = build("masked_cartoongan", told | shape)
         assert isinstance(painter, Painter)
         dest, masks = folder / f"{width}", [square[..., 0] for square in squares]
