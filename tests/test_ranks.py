@@ -75,10 +75,11 @@ def test_two_processes_learn_what_one_does(name: str, two: Path, double: None):
     alone, log = train(name, settings(name), Few(), given(), schedule())
     for row, expected in zip(first["log"], log, strict=True):
         assert row == pytest.approx(expected, rel=1e-9)
-    for key, weights in alone.state_dict().items():
-        assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
     assert first["log"] == second["log"]
-    assert all(map(torch.equal, first["weights"].values(), second["weights"].values()))
+    for key, weights in alone.state_dict().items():
+        if not key.endswith("_extra_state"):  # a pool of images is each process's own
+            assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
+            assert torch.equal(first["weights"][key], second["weights"][key]), key
 
 
 def test_a_batch_that_cannot_be_shared_out_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
