@@ -65,8 +65,9 @@ def masked_cartoongan(learner: Any, batch: Batch) -> None:
 
     real_masks = learner.masks(batch.portraits, batch.portrait_masks)
     d_loss = hinge(judge(over_grey(batch.portraits, real_masks)), there, real=True)
+    d_loss = d_loss + hinge(fake(learner.generator(seen)), here, real=False)
     d_loss = d_loss + hinge(judge(over_grey(batch.smoothed, real_masks)), there, real=False)
-    descend(learner.discriminator_adam, d_loss + hinge(fake(learner.generator(seen)), here, real=False))
+    descend(learner.discriminator_adam, d_loss)
 
     painted = learner.generator(seen)
     masks = batch.selfie_masks if learner.grey_input else None
