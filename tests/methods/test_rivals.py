@@ -137,6 +137,8 @@ def test_a_painting_that_is_its_selfie_has_the_least_contrast():
     selfies = drawn(2, 3, 16, 32, seed=3)
     same, other = (learner.contrast(images, selfies).item() for images in (selfies, selfies.flip(3)))
     assert same < other - 0.5
+    warm = begun("cut", temperature=0.9).contrast(selfies, selfies).item()
+    assert same < warm - 0.5
 
 
 # Attention
@@ -177,6 +179,18 @@ def test_after_the_switch_the_hard_foreground_is_judged_without_norm_and_attenti
     assert normed == []
     assert not all(map(torch.equal, before[0], learner.generator.painter.parameters()))
     assert all(map(torch.equal, before[1], learner.generator.attention.parameters()))
+
+
+@pytest.mark.parametrize(("index", "learns"), [(2, True), (3, False)])
+def test_attention_learns_until_the_switch_and_the_painter_always(index, learns):
+    learner = switched(index)
+    before = [[value.clone() for value in part.parameters()] for part in learner.generator.children()]
+    learner.step(batch())
+    same = [
+        all(map(torch.equal, then, part.parameters()))
+        for then, part in zip(before, learner.generator.children(), strict=True)
+    ]
+    assert same == [False, not learns]
 
 
 def test_the_painter_is_given_the_whole_picture_whatever_the_attention():
