@@ -121,7 +121,7 @@ def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: 
     """A learner, ready for its first step."""
     with seeded(seed):
         learner = build(name, settings(name, **changed))
-    learner.begin(given(masker))
+        learner.begin(given(masker))
     return learner
 
 
