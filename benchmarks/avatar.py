@@ -21,7 +21,11 @@ import numpy as np
 from PIL import Image
 
 SIDE_PX = 256
-SHAPES = {"16 x 4, the sample's": (16, 4), "32 x 4": (32, 4), "64 x 8, CartoonGAN's": (64, 8)}  # width x blocks
+SHAPES = {
+    "16 x 4, the sample's": (16, 4),
+    "32 x 6, profile cpu's": (32, 6),
+    "64 x 8, CartoonGAN's": (64, 8),
+}  # width x blocks
 PHONE = (3024, 4032)
 WARM, ROUNDS, BATCH = 3, 15, 200
 
