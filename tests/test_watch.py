@@ -37,14 +37,12 @@ def test_images_per_second_are_those_of_all_processes(tmp_path, monkeypatch):
 
 
 def test_the_memory_is_the_most_that_this_process_has_taken():
-    program = (
-        "from portraitist.watch import memory_mb as taken; a = taken(); held = b'1' * 300_000_000; print(a, taken())"
-    )
+    program = "from portraitist.watch import memory_mb as now; print(now()); held = b'1' * 2_000_000_000; print(now())"
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}  # a process of its own: this one may have held more before
     said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
     before, after = map(float, said.split())
-    assert 50 < before < 20_000
-    assert 300 < after - before < 700
+    assert 50 < before
+    assert 2000 < after < before + 2100
 
 
 def test_a_run_that_goes_on_writes_each_step_once(tmp_path, monkeypatch):
