@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +12,7 @@ import pytest
 from PIL import Image
 from toys import ROOT, checkpoint
 
+import portraitist as portraitist_package
 from portraitist.avatar import ModelError, Portraitist, RefusedError, read_selfie
 from portraitist.clean import read
 from portraitist.crop import FaceDetector, crop_face
@@ -167,3 +171,14 @@ def test_what_is_no_model_is_refused_by_name(model, tmp_path):
     onnx.save(old, tmp_path / "old.onnx")
     with pytest.raises(ModelError, match=r"old\.onnx: format 1; this version reads 2"):
         Portraitist.open(tmp_path / "old.onnx")
+
+
+def test_the_package_hands_on_the_products_names_and_loads_nothing_until_they_are_asked_for():
+    program = (
+        "import sys, portraitist; assert 'portraitist.avatar' not in sys.modules; import portraitist.params;"
+        "from portraitist import Avatar, Portraitist, avatar;"
+        "assert (Avatar, Portraitist) == (avatar.Avatar, avatar.Portraitist)"
+    )
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'Painter'; it has Avatar, Portraitist"):
+        portraitist_package.__getattr__("Painter")

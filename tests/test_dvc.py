@@ -81,8 +81,12 @@ def listed_code(stage):
 
 
 def that_do(files):
-    """The files by their paths, without those that only say what a package is: listing one of these or not is one."""
-    bodies = {path: ast.parse(path.read_text(encoding="utf-8")).body for path in files}
+    """The files by their paths, without those that only say what a package is: listing one of these or not is one.
+
+    Without the package's own door, too: it hands on names, and no stage asks it for any.
+    """
+    door = ROOT / "src" / "portraitist" / "__init__.py"
+    bodies = {path: ast.parse(path.read_text(encoding="utf-8")).body for path in files if path != door}
     return {
         path.relative_to(ROOT).as_posix()
         for path, body in bodies.items()

@@ -1,0 +1,2 @@
+from portraitist.avatar import Avatar as Avatar
+from portraitist.avatar import Portraitist as Portraitist
