@@ -295,3 +295,14 @@ def test_style_transfer_keeps_the_first_portraits_and_trains_nothing():
     assert len(learner.album.pictures) == 3
     assert torch.equal(learner.album.pictures[:2, :3], batch(0).portraits)
     assert log == [{}, {}]
+
+
+@pytest.mark.parametrize(("index", "total", "fools"), [(0, 3, False), (1, 3, True), (0, 1, True)])
+def test_cartoongans_generator_hears_of_content_alone_in_its_first_epoch(index, total, fools):
+    learner = begun("cartoongan", content_weight=0.0)
+    learner.epoch(index, total)
+    before = {name: part.clone() for name, part in learner.named_parameters()}
+    learner.step(batch())
+    moved = {name.split(".")[0] for name, part in learner.named_parameters() if not torch.equal(part, before[name])}
+    assert "discriminator" in moved
+    assert ("generator" in moved) == fools

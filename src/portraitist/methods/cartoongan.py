@@ -14,31 +14,36 @@ class Params(Section):
 
     width: Count
     blocks: Count
-    skips: bool
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean, which is what paints
 
 
 class Method(Painter):
-    """The generator of stage 1 against a discriminator that also learns that blurred edges are not painted."""
+    """A generator against a discriminator that also learns that blurred edges are not painted.
+
+    The first epoch is the paper's initialisation phase (3.3): the generator hears of the selfie's content only.
+    """
 
     kept = ("mean",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.content_weight = params.content_weight
-        self.generator = Generator(params.width, params.blocks, skips=params.skips)
+        self.generator = Generator(params.width, params.blocks, skips=False)
         self.discriminator = PatchDiscriminator(max(1, params.width // 2))
         self.mean = Averaged(self.generator, params.average)
+        self.fooling = 1.0
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
     def begin(self, given: Given) -> None:
-        """Take the features, and stage 1's generator."""
+        """Take the features."""
         self.features = frozen(needed(given.features, "features"))
-        self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
-        self.mean = Averaged(self.generator, self.mean.decay)
+
+    def epoch(self, index: int, total: int) -> None:
+        """No fooling in the first one, unless it is the only one."""
+        self.fooling = float(index > 0 or total == 1)
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator."""
@@ -50,7 +55,7 @@ class Method(Painter):
         judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
         with still(self.discriminator):
-            g_fool = adversarial(self.discriminator(painted), real=True)
+            g_fool = self.fooling * adversarial(self.discriminator(painted), real=True)
             g_content = self.content_weight * content(self.features(painted), self.features(batch.selfies))
             moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
