@@ -89,7 +89,7 @@ def test_every_candidate_has_a_row_in_its_order_and_what_is_kept_its_bytes(there
             local(3, group="again"),
             remote(1, there, author="who names it twice"),
         ),
-        there.web(),
+        there.web(deadline_s=60),
         tmp_path,
     )
     assert verdicts(rows) == [
