@@ -101,7 +101,7 @@ TEXTBOOK: dict[str, Callable[[Any, Batch], None]] = {
 def told(name: str, width: int, blocks: int, side_px: int) -> dict[str, Any]:
     """What a method is told, by params.yaml and these sizes."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    shape = {"width": width, "blocks": blocks, "skips": False, "side_px": side_px}
+    shape = {"width": width, "blocks": blocks, "skips": False, "size_px": side_px}
     offered = params["train"] | shape | params["methods"][name]
     asked = importlib.import_module(f"portraitist.methods.{name}").Params.model_fields
     return {key: value for key, value in offered.items() if key in asked}
