@@ -1,6 +1,7 @@
 """The benchmarks' own arithmetic; their figures are in the docs."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import torch
 from test_evaluate import OTHERS, PERSONS, SIDE, evidence, lightness, plain
 from toys import FRAME, batch, begun, drawn
 
-from benchmarks.counterfactual import apart
+from benchmarks import recolour
+from benchmarks.counterfactual import along, apart, between
+from benchmarks.counterfactual import spread as over_pairs
 from benchmarks.intervals import coverage
 from benchmarks.monotone import DAMAGES, MEASURED, STEPS, curves
 from benchmarks.monotone import drawn as plot
@@ -23,15 +26,59 @@ from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.evaluate._skin import lab
 from portraitist.evaluation import measured
 from portraitist.images import to_images, to_pictures
+from portraitist.pictures import decode, encode
+from portraitist.shards import Shards, ShardWriter
 from portraitist.train import seeded
 
 
 def test_skin_that_two_trainings_paint_alike_is_not_apart():
     selfies = drawn(3, 3, SIDE, SIDE, seed=1)
     one, other = plain(60, 100, 100), plain(60, 100, 160)
-    found = apart(selfies, PERSONS, one, other, FRAME)
+    found = apart(between(selfies, PERSONS, one, other, FRAME))
     assert found[:2].tolist() == pytest.approx([0, 0], abs=1e-6)
     assert found[2] == pytest.approx(lightness(160) - lightness(100), abs=0.4)
+
+
+def test_skin_that_goes_from_one_background_to_the_other_goes_along():
+    red, blue = (200, 40, 40), (40, 72, 200)
+    there = (lab(np.array([[colour]], np.uint8))[0, 0] for colour in (red, blue))
+    way = np.subtract(*there)
+    beside = np.cross(way, (1, 0, 0))
+    assert along(np.stack([way, 0.25 * way, -way, beside, 0 * way]), red, blue) == pytest.approx([1, 0.25, -1, 0, 0])
+
+
+def test_the_interval_over_pairs_is_students():
+    assert over_pairs([0.1, 0.2, 0.3]) == "0.2 [-0.0484, 0.448]"
+    assert over_pairs([0.25]) == "0.25"
+
+
+def test_a_colour_is_six_digits_or_refused():
+    assert recolour.colour_of("#c82828") == (200, 40, 40)
+    with pytest.raises(ValueError, match="found 'red'"):
+        recolour.colour_of("red")
+
+
+def test_portraits_alone_are_set_before_the_colour(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for name in ("a", "b")}
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:6, 2:6] = 255
+    for folder, members in (("crop", pictures), ("mask", dict.fromkeys(pictures, mask))):
+        with ShardWriter(Path("data") / folder, 10) as shards:
+            for name, plane in members.items():
+                shards.add(name, {"png": encode(plane)})
+    Path("data/crop/manifest.csv").write_text("id\na\nb\n")
+    Path("data/split.csv").write_text("id,kind,part\na,selfies,train\nb,portraits,train\n")
+
+    recolour.main((200, 40, 41))
+
+    crops = Shards(Path("data/crop"))
+    assert np.array_equal(decode(crops.read("a", "png")), pictures["a"])
+    found = decode(crops.read("b", "png"))
+    assert np.array_equal(found[2:6, 2:6], pictures["b"][2:6, 2:6])
+    assert (found[mask == 0] == (200, 40, 41)).all()
+    assert Path("data/crop/manifest.csv").read_text() == "id\na\nb\n"
 
 
 def test_of_two_pictures_one_gives_the_light_and_the_other_the_colour():

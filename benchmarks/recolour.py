@@ -1,0 +1,64 @@
+"""The training portraits on one background colour: the data of a counterfactual training.
+
+    python -m benchmarks.recolour '#c82828' && dvc repro --single-item train@cartoongan paint@cartoongan
+
+In a clone where `dvc repro augment train_generator train_mask` has run: data/crop is written anew with every portrait's
+background in that colour, by the pipeline's own mask; selfies, masks and split stay as they are. `dvc checkout crop`
+brings back what was there. benchmarks/counterfactual.py says what the colour did to painted skin.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from portraitist import manifest
+from portraitist.pictures import Picture, Plane, decode, encode
+from portraitist.shards import Shards, ShardWriter
+
+CROPS, MASKS, SPLIT = Path("data/crop"), Path("data/mask"), Path("data/split.csv")
+
+
+def colour_of(told: str) -> tuple[int, int, int]:
+    """'#c82828' as three numbers of 0 to 255.
+
+    Raises:
+        ValueError: It is no such colour.
+    """
+    if not re.fullmatch("#[0-9a-fA-F]{6}", told):
+        raise ValueError(f"a colour like #c82828 was expected, found {told!r}")
+    red, green, blue = bytes.fromhex(told[1:])
+    return red, green, blue
+
+
+def before(colour: tuple[int, int, int], picture: Picture, mask: Plane) -> Picture:
+    """The person of a picture, before the colour."""
+    share = mask[..., None] / 255
+    return (picture * share + np.array(colour) * (1 - share)).round().astype(np.uint8)
+
+
+def main(colour: tuple[int, int, int]) -> None:
+    """Write data/crop anew."""
+    split = manifest.read(SPLIT)
+    portraits = set(split.loc[split["kind"] == "portraits", "id"])
+    crops, masks, partial = Shards(CROPS), Shards(MASKS), CROPS.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with ShardWriter(partial, len(crops)) as shards:
+        for picture in crops:
+            members = crops.members(picture)
+            if picture in portraits:
+                seen, mask = decode(members["png"]), decode(masks.read(picture, "png"))
+                members["png"] = encode(before(colour, seen, mask))
+            shards.add(picture, members)
+    shutil.copy(CROPS / "manifest.csv", partial)
+    shutil.rmtree(CROPS)
+    partial.rename(CROPS)
+
+
+if __name__ == "__main__":
+    try:
+        main(colour_of(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"recolour: {error}")
