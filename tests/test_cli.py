@@ -255,11 +255,13 @@ def test_with_no_word_at_all_help_is_shown():
     assert "paint" in said + complaint
 
 
-def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(tmp_path):
-    code = "import sys; sys.modules['onnxruntime'] = None; from portraitist.cli import main; main()"
-    words = ["paint", "me.jpg", "-o", str(tmp_path / "a.png")]
-    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("package", "words"), [("onnxruntime", ["paint", "me.jpg", "-o", "a.png"]), ("tensorboard", ["events"])]
+)
+def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(tmp_path, package, words):
+    code = f"import sys; sys.modules[{package!r}] = None; from portraitist.cli import main; main()"
+    command = [sys.executable, "-c", code, *words]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert ran.stderr == (
-        "portraitist: onnxruntime is missing: pip install 'portraitist[app]' to paint, [pipeline] for the rest\n"
-    )
+    extras = "'portraitist[app]' to paint, [tensorboard] for events, [pipeline] for the rest"
+    assert ran.stderr == f"portraitist: {package} is missing: pip install {extras}\n"

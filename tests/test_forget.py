@@ -217,13 +217,15 @@ def test_it_says_who_still_holds_them(here: Path):
         (split["part"] == "train") & split["id"].isin(set(Shards(here / "data/raw/folder"))), "id"
     ].iloc[0]
     (here / "models" / "mine.pt").write_bytes(b"weights")
-    (here / ".checkpoints").mkdir()
+    for folder in (".checkpoints", "runs"):
+        (here / folder).mkdir()
     config = "[core]\n    remote = store\n['remote \"store\"']\n    url = /there\n"
     (here / "config").write_text(config)
     (here / "data" / ".dvc").mkdir()
     said = run(trained)[1]
     assert "data/split.csv (train), models/mine.pt" in said
-    for word in ("dvc gc --workspace --force", "dvc exp remove", "delete .checkpoints/", "trained with it"):
+    assert all(f"delete {folder}/" in said for folder in (".checkpoints", "runs"))
+    for word in ("dvc gc --workspace --force", "dvc exp remove", "trained with it"):
         assert word in said
     (here / ".dvc").mkdir()
     (here / ".dvc" / "config").write_text(config)

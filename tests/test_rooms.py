@@ -33,7 +33,7 @@ ROOMS = [
     {"pairs"},
     {"losses", "nets"},
     {"methods"},
-    {"checkpoint", "watch"},
+    {"checkpoint", "watch", "events"},
     {"train"},
     {"paint"},
     {"avatar", "card", "cost", "evaluate"},

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 app = typer.Typer(help="A selfie becomes a hand-painted avatar.", no_args_is_help=True, add_completion=False)
 MODEL = Path("models/portraitist")
+FOLLOW_S = 2.0  # between two looks at the logs
 
 
 def main() -> None:
@@ -21,9 +22,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("portraitist"):
             raise
-        sys.exit(
-            f"portraitist: {error.name} is missing: pip install 'portraitist[app]' to paint, [pipeline] for the rest"
-        )
+        package = str(error.name).partition(".")[0]
+        extras = "'portraitist[app]' to paint, [tensorboard] for events, [pipeline] for the rest"
+        sys.exit(f"portraitist: {package} is missing: pip install {extras}")
 
 
 @app.callback()
@@ -235,6 +236,32 @@ def judge(
             server.serve_forever()
         except KeyboardInterrupt:
             print(f"\n{server.at} answered; `dvc repro` counts them in metrics/report.html")
+
+
+@app.command()
+def events(
+    logs: Annotated[Path, typer.Argument(help="The folder of the trainings' logs.")] = Path("logs"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the event files.")] = Path("runs"),
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with trainings that run, until Ctrl-C.")] = False,
+) -> None:
+    """Write the logs of trainings for TensorBoard: `tensorboard --logdir runs` draws them."""
+    import time  # noqa: PLC0415
+
+    from portraitist.events import LIVE, EventsError, Runs  # noqa: PLC0415
+
+    runs = Runs(logs, out)
+    try:
+        count = runs.catch_up()
+        if not (count or follow):
+            _stop(f"{logs} holds no *{LIVE}: a training writes it while it runs", 2)
+        print(f"{count} run{'s' * (count != 1)} in {out}; look at them by: tensorboard --logdir {out}", flush=True)
+        while follow:
+            time.sleep(FOLLOW_S)
+            runs.catch_up()
+    except (EventsError, OSError) as error:
+        _stop(_reason(error), 2)
+    except KeyboardInterrupt:
+        pass
 
 
 def _reason(error: Exception) -> str:

@@ -210,8 +210,8 @@ def remains(root: Path, ids: Iterable[str]) -> list[str]:
         "models that were trained with it hold what they learned of it: `dvc repro` trains them anew; "
         "what was exported or handed out, and avatars and sheets made before, you must take back yourself"
     )
-    if (root / ".checkpoints").exists():
-        told.append("unfinished work: delete .checkpoints/")
+    leftovers = {".checkpoints": "unfinished work", "runs": "what trainings have painted, for TensorBoard"}
+    told += [f"{what}: delete {folder}/" for folder, what in leftovers.items() if (root / folder).exists()]
     told += [f"your own file: delete {path}" for path in _originals(root, set(ids))]
     return told
 
