@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image, PngImagePlugin
 from toys import ROOT
 from typer.testing import CliRunner
 
+from portraitist.batch import places
 from portraitist.cli import app
 from portraitist.params import CropParams, load
 from portraitist.shards import Shards, ShardWriter
@@ -67,6 +69,22 @@ def test_several_selfies_go_into_a_folder_by_their_names(model, selfies, painted
 def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path)[0] == 0
     assert (tmp_path / f"{selfies[0].stem}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a.heic", "a.png"),
+        ("a.mov.jpg", "a.mov.png"),
+        ("my.webm.old.PNG", "my.webm.old.png"),
+        ("a.MOV", "a.mp4"),
+        ("a.b.webm", "a.b.mp4"),
+        ("a.mp4", "a.mp4"),
+        ("a.Gif", "a.gif"),
+    ],
+)
+def test_in_a_folder_the_ending_alone_is_another(tmp_path, name, made):
+    assert places([Path("in") / name], tmp_path, False) == [tmp_path / made]
 
 
 def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):

@@ -11,6 +11,7 @@ from portraitist.look import FORMATS, Look, LookError, dressed, encoded, pasted
 from portraitist.video import ENDINGS as FILMS
 from portraitist.video import paint_film
 
+MADE = dict.fromkeys(FILMS, ".mp4") | {".gif": ".gif"}  # of a clip; a picture becomes a PNG
 STILLS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
 
@@ -68,8 +69,7 @@ def places(selfies: Sequence[Path], out: Path, force: bool) -> list[Path]:
     kinds = [(".gif", ".mp4", ".webp") if path.suffix.lower() in FILMS else tuple(FORMATS) for path in selfies]
     if alone and out.suffix.lower() not in kinds[0]:
         raise BatchError(f"{out}: allowed endings are {' '.join(kinds[0])}")
-    names = [f"{path.stem}{path.suffix.lower() if path.suffix.lower() in FILMS else '.png'}" for path in selfies]
-    goals = [out] if alone else [out / name.replace(".mov", ".mp4").replace(".webm", ".mp4") for name in names]
+    goals = [out] if alone else [out / f"{path.stem}{MADE.get(path.suffix.lower(), '.png')}" for path in selfies]
     if len(set(goals)) < len(goals):
         raise BatchError("two selfies have the same name; paint them one by one")
     there = [place for place in goals if place.exists()]
@@ -89,17 +89,15 @@ def paint_batch(
 def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job) -> Outcome:
     outcome = Outcome(selfie)
     try:
-        if selfie.suffix.lower() in FILMS:
-            _keep(place, job.force)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            paint_film(portraitist, selfie, place, job.look)
-            outcome.written.append(place)
-            return outcome
-        files = _files(portraitist, selfie, place, job, outcome)
+        film = selfie.suffix.lower() in FILMS
+        files = {place: b""} if film else _files(portraitist, selfie, place, job, outcome)
         for path, data in files.items():
             _keep(path, job.force)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(data, path)
+            if film:
+                paint_film(portraitist, selfie, path, job.look)
+            else:
+                _write(data, path)
             outcome.written.append(path)
     except (RefusedError, LookError, BatchError, OSError) as error:
         outcome.faults.append(str(getattr(error, "strerror", None) or error))
