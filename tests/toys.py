@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from drawn import CROP, changed
 from torch import Tensor, nn
 
 from portraitist import ranks
@@ -35,19 +36,7 @@ SMALL = (
     | {"size_px": 16, "width": 4, "blocks": 1, "skips": True, "content_weight": 0.5, "painting_steps": 20}
 )
 RATE = {"learning_rate": 0.01}
-FRAME = CropParams(
-    size_px=32,
-    eye_line=0.44,
-    eye_to_mouth=0.2,
-    closest_eye_to_mouth=0.32,
-    min_score=0.5,
-    max_upscale=2.0,
-    min_inside=0.5,
-    faces="largest",
-    large=0.5,
-    workers=1,
-    shard_size=10,
-)
+FRAME = changed(CROP, size_px=32, shard_size=10)
 
 
 def settings(name: str, **changed: Any) -> dict[str, Any]:
