@@ -14,9 +14,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
 
 from benchmarks.recolour import colour_of
+from benchmarks.seeds import margin
 from portraitist.dataset import Asked, Folders, best_masks, ids_of, images_of
 from portraitist.evaluate import Stack, Values, by_parts
 from portraitist.evaluate._skin import colours, lab, skins
@@ -52,7 +52,7 @@ def spread(values: list[float]) -> str:
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:.3g}"
-    half = float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = margin(float(np.std(values, ddof=1)), len(values))
     return f"{mean:.3g} [{mean - half:.3g}, {mean + half:.3g}]"
 
 
@@ -71,10 +71,10 @@ def main() -> None:
     def asked(shards: Shards) -> Asked:
         return Asked(tested, lambda ids: images_of(shards, ids))
 
-    found = []
+    selfies, masks, found = asked(crops), best_masks(folders, tested), []
     for first, second in zip(told.one, told.other, strict=True):
         painted = [asked(Shards(path)) for path in (first, second)]
-        difference = between(asked(crops), best_masks(folders, tested), *painted, frame)
+        difference = between(selfies, masks, *painted, frame)
         found.append((float(apart(difference).mean()), float(along(difference, *told.colours).mean())))
         print(f"{first} {second}: apart {found[-1][0]:.3g}, along {found[-1][1]:.3g}")
     far, directed = (list(values) for values in zip(*found, strict=True))

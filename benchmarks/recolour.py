@@ -7,15 +7,12 @@ background in that colour, by the pipeline's own mask; selfies, masks and split 
 brings back what was there. benchmarks/counterfactual.py says what the colour did to painted skin.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from portraitist import manifest
-from portraitist.pictures import Picture, Plane, decode, encode
+from portraitist import look, manifest
+from portraitist.pictures import decode, encode, over
 from portraitist.shards import Shards, ShardWriter
 
 CROPS, MASKS, SPLIT = Path("data/crop"), Path("data/mask"), Path("data/split.csv")
@@ -27,16 +24,9 @@ def colour_of(told: str) -> tuple[int, int, int]:
     Raises:
         ValueError: It is no such colour.
     """
-    if not re.fullmatch("#[0-9a-fA-F]{6}", told):
-        raise ValueError(f"a colour like #c82828 was expected, found {told!r}")
-    red, green, blue = bytes.fromhex(told[1:])
-    return red, green, blue
-
-
-def before(colour: tuple[int, int, int], picture: Picture, mask: Plane) -> Picture:
-    """The person of a picture, before the colour."""
-    share = mask[..., None] / 255
-    return (picture * share + np.array(colour) * (1 - share)).round().astype(np.uint8)
+    if colour := look.colour_of(told):
+        return colour
+    raise ValueError(f"a colour like #c82828 was expected, found {told!r}")
 
 
 def main(colour: tuple[int, int, int]) -> None:
@@ -50,7 +40,7 @@ def main(colour: tuple[int, int, int]) -> None:
             members = crops.members(picture)
             if picture in portraits:
                 seen, mask = decode(members["png"]), decode(masks.read(picture, "png"))
-                members["png"] = encode(before(colour, seen, mask))
+                members["png"] = encode(over(seen, mask, colour))
             shards.add(picture, members)
     shutil.copy(CROPS / "manifest.csv", partial)
     shutil.rmtree(CROPS)

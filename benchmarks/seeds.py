@@ -19,6 +19,11 @@ from portraitist.params import WHOLE_FILE
 SEED = "seed"
 
 
+def margin(deviation: float, count: int) -> float:
+    """How far the 95 % interval of a mean of so many values reaches to each side (Student's t)."""
+    return float(stdtrit(count - 1, 0.975)) * deviation / count**0.5
+
+
 def spread(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
     """A row for each number ("metric.method"): mean over seeds, deviation, 95 % interval of the mean (Student's t).
 
@@ -42,7 +47,7 @@ def spread(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
         values = pd.to_numeric(runs[number]).dropna()
         if len(values) > 1:
             mean, deviation = float(values.mean()), float(values.std())
-            half = float(stdtrit(len(values) - 1, 0.975)) * deviation / len(values) ** 0.5
+            half = margin(deviation, len(values))
             row = {"number": number, "seeds": len(values), "mean": mean, "sd": deviation}
             rows.append(row | {"low": mean - half, "high": mean + half})
     return pd.DataFrame(rows)

@@ -1,7 +1,8 @@
 """Selfies on disk to avatars on disk: which files are meant, where each goes, many at once, none overwritten."""
 
+import functools
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,15 +90,16 @@ def paint_batch(
 def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job) -> Outcome:
     outcome = Outcome(selfie)
     try:
-        film = selfie.suffix.lower() in FILMS
-        files = {place: b""} if film else _files(portraitist, selfie, place, job, outcome)
-        for path, data in files.items():
+        makers: dict[Path, Callable[[Path], object]]
+        if selfie.suffix.lower() in FILMS:
+            makers = {place: lambda path: paint_film(portraitist, selfie, path, job.look)}
+        else:
+            files = _files(portraitist, selfie, place, job, outcome)
+            makers = {path: functools.partial(_write, data) for path, data in files.items()}
+        for path, make in makers.items():
             _keep(path, job.force)
             path.parent.mkdir(parents=True, exist_ok=True)
-            if film:
-                paint_film(portraitist, selfie, path, job.look)
-            else:
-                _write(data, path)
+            make(path)
             outcome.written.append(path)
     except (RefusedError, LookError, BatchError, OSError) as error:
         outcome.faults.append(str(getattr(error, "strerror", None) or error))

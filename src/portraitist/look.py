@@ -57,12 +57,19 @@ def _background(words: str) -> Background:
         return "transparent"
     if words == "keep":
         return "keep"
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", words):
-        red, green, blue = bytes.fromhex(words[1:])
-        return red, green, blue
+    if colour := colour_of(words):
+        return colour
     if words and Path(words).is_file():
         return picture_behind(read_selfie(words))
     raise LookError(f"background is {words!r}; allowed are transparent, keep, #rrggbb, and a picture's file")
+
+
+def colour_of(words: str) -> tuple[int, int, int] | None:
+    """#rrggbb as three numbers of 0 to 255; nothing where it is no such colour."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", words):
+        return None
+    red, green, blue = bytes.fromhex(words[1:])
+    return red, green, blue
 
 
 def picture_behind(cleaned: Cleaned) -> Image.Image:
