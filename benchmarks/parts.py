@@ -7,11 +7,13 @@ that take one part from the painting and the rest from the selfie; the first is 
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from portraitist.dataset import Folders, best_masks, ids_of, images_of
 from portraitist.evaluate import foreground, pooled_features
@@ -44,26 +46,34 @@ def coarse_and_fine(base: Images, detail: Images) -> Images:
     return (coarse(base) + detail - coarse(detail)).clamp(-1, 1)
 
 
+class HeldOut:
+    """The test selfies, and how far pictures of their persons are from the test portraits'."""
+
+    def __init__(self, pooled: Callable[[Images], Tensor]) -> None:
+        torch.set_num_threads(1)
+        folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+        hung, crops = ids_of(folders, "portraits", "test"), Shards(folders.crops)
+        self.ids = ids_of(folders, "selfies", "test")
+        self.selfies, self.masks = images_of(crops, self.ids), best_masks(folders, self.ids)[:]
+        self.features = pooled_features(pooled, load(EvaluateParams, "evaluate").features_px)
+        self.portraits = self.features(foreground(images_of(crops, hung), best_masks(folders, hung)[:]))
+
+    def painted(self, folder: Path) -> Images:
+        """What stage paint has left of them."""
+        return images_of(Shards(folder), self.ids)
+
+    def told(self, name: str, images: Images) -> None:
+        """A line with the distance."""
+        print(f"{name:52} {kernel(self.features(foreground(images, self.masks)), self.portraits):.4f}", flush=True)
+
+
 def main(painted: list[Path]) -> None:
     """A table of all parts of all methods."""
-    torch.set_num_threads(1)
-    folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
-    crops, tested, hung = (
-        Shards(folders.crops),
-        ids_of(folders, "selfies", "test"),
-        ids_of(folders, "portraits", "test"),
-    )
-    selfies, masks = images_of(crops, tested), best_masks(folders, tested)[:]
-    pooled = Lite0(Path("models/pretrained/efficientnet_lite0.pth")).pooled
-    features = pooled_features(pooled, load(EvaluateParams, "evaluate").features_px)
-    portraits = features(foreground(images_of(crops, hung), best_masks(folders, hung)[:]))
-
-    def told(name: str, images: Images) -> None:
-        print(f"{name:52} {kernel(features(foreground(images, masks)), portraits):.4f}", flush=True)
-
+    held = HeldOut(Lite0(Path("models/pretrained/efficientnet_lite0.pth")).pooled)
+    selfies, told = held.selfies, held.told
     told("selfies", selfies)
     for folder in painted:
-        ours = images_of(Shards(folder), tested)
+        ours = held.painted(folder)
         told(folder.name, ours)
         told(f"{folder.name}: its light, the selfie's colour", light_and_colour(ours, selfies))
         told(f"{folder.name}: the selfie's light, its colour", light_and_colour(selfies, ours))

@@ -16,13 +16,14 @@ from benchmarks.counterfactual import spread as over_pairs
 from benchmarks.intervals import coverage
 from benchmarks.monotone import DAMAGES, MEASURED, STEPS, curves
 from benchmarks.monotone import drawn as plot
-from benchmarks.parts import coarse, coarse_and_fine, light_and_colour
+from benchmarks.parts import HeldOut, coarse, coarse_and_fine, light_and_colour
 from benchmarks.ranks import COLOURS
 from benchmarks.ranks import apart as curves_apart
 from benchmarks.ranks import drawn as overlaid
 from benchmarks.seeds import main as seeds
 from benchmarks.seeds import spread
 from benchmarks.train_step import TEXTBOOK, gflop
+from portraitist.evaluate._kernel import kernel
 from portraitist.evaluate._skin import lab
 from portraitist.evaluation import measured
 from portraitist.images import to_images, to_pictures
@@ -95,6 +96,33 @@ def test_of_two_pictures_one_gives_the_coarse_and_the_other_the_fine():
 
 
 @pytest.mark.slow
+def test_what_lies_behind_a_person_is_no_distance(tmp_path, monkeypatch, capsys):
+    for each in ("params.yaml", "profiles"):
+        (tmp_path / each).symlink_to(Path(each).absolute())
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for name in "abcd"}
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:6, 2:6] = 255
+    behind = {name: np.where(mask[..., None] > 0, picture, 255 - picture) for name, picture in pictures.items()}
+    for folder, members in (("crop", pictures), ("mask", dict.fromkeys(pictures, mask)), ("paint/other", behind)):
+        with ShardWriter(Path("data") / folder, 10) as shards:
+            for name, plane in members.items():
+                shards.add(name, {"png": encode(plane)})
+    Path("data/split.csv").write_text(
+        "id,kind,part\na,selfies,test\nb,selfies,test\nc,portraits,test\nd,portraits,test\n"
+    )
+
+    held = HeldOut(lambda images: images.mean((2, 3)))
+    held.told("selfies", held.selfies)
+    held.told("others", held.painted(Path("data/paint/other")))
+
+    told = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert told["selfies"] == told["others"]
+    seen = [held.features(to_images([pictures[name] for name in pair]) * held.masks) for pair in ("ab", "cd")]
+    assert float(told["selfies"]) == pytest.approx(kernel(*seen), abs=1e-4)
+
+
 def test_halves_of_one_set_are_seldom_different():
     count = 24
     given = evidence(

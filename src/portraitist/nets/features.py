@@ -5,6 +5,7 @@ VGG19 (Simonyan and Zisserman 2015), CartoonGAN's own, is a download; its input 
 """
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -20,18 +21,26 @@ IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  #
 LAYERS = (1, 2)  # of timm's five: 24 channels at a quarter of the size, 40 at an eighth
 
 
+def lite(number: int, weights: Path) -> Any:
+    """EfficientNet-Lite of a number from 0 to 4, frozen.
+
+    Raises:
+        ValueError: The file holds the weights of another network.
+    """
+    net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
+    given, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
+    if [tuple(t.shape) for t in given.values()] != [tuple(t.shape) for t in own.values()]:
+        raise ValueError(f"{weights} does not hold EfficientNet-Lite{number}'s {len(own)} tensors")
+    net.load_state_dict(dict(zip(own, given.values(), strict=True)))  # same layers, other names
+    return net.eval().requires_grad_(False)
+
+
 class Lite0(nn.Module):
     """EfficientNet-Lite0, frozen; `weights` is the file that stage `weights` leaves."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        self.net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        given = torch.load(weights, map_location="cpu", weights_only=True)
-        own = self.net.state_dict()
-        if [tuple(t.shape) for t in given.values()] != [tuple(t.shape) for t in own.values()]:
-            raise ValueError(f"{weights} does not hold EfficientNet-Lite0's {len(own)} tensors")
-        self.net.load_state_dict(dict(zip(own, given.values(), strict=True)))  # same layers, other names
-        self.net.eval().requires_grad_(False)
+        self.net = lite(0, weights)
 
     def train(self, mode: bool = True) -> "Lite0":
         """Stays in evaluation mode, always."""
