@@ -3,57 +3,46 @@
 A CycleGAN that learns where to paint, and whose discriminators after a while see nothing else.
 """
 
-import torch
-from torch import nn
-
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import least_squares, mean_distance
-from portraitist.methods import Averaged, Painter, Pool, Terms, adam, descend, falling, pace, still
+from portraitist.methods import Pool, Terms, _gan, descend, still
 from portraitist.nets.attention import AttentiveGenerator
 from portraitist.nets.cyclegan import PatchGan
-from portraitist.params import Count, Rate, Section, Share, Weight
+from portraitist.params import Count, Share, Weight
 
 
-class Params(Section):
+class Params(_gan.Params):
     """Both pairs of networks' shape, the weight of the cycle, and when the attention is final."""
 
-    size_px: Count
-    width: Count  # of the discriminators; the generators' is half of it, as the authors' 64 and 32
     blocks: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
     cycle: Weight
     pool: Count
     switch: Share  # of the epochs, after which the discriminators see the foreground alone and attention stays
     threshold: Share  # of the attention, for foreground
 
 
-class Method(Painter):
+class Method(_gan.BothWays):
     """Generators and discriminators of both ways, as CycleGAN; each generator has an attention network."""
 
-    kept = ("mean",)
+    params: Params
+    generator: AttentiveGenerator
+    generator_back: AttentiveGenerator
 
     def __init__(self, params: Params) -> None:
-        super().__init__()
-        self.params = params
-        half = max(1, params.width // 2)
-        self.generator, self.generator_back = (AttentiveGenerator(half, params.blocks) for _ in range(2))
-        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.size_px) for _ in range(2))
-        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
-        self.mean = Averaged(self.generator, params.average)
-        self.generator_adam = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)
-        self.discriminator_adam = adam(
-            nn.ModuleList([self.discriminator, self.discriminator_back]), params.learning_rate
+        super().__init__(
+            params,
+            lambda: AttentiveGenerator(max(1, params.width // 2), params.blocks),  # as the authors' 32 beside 64
+            lambda: PatchGan(params.width, params.size_px),
         )
+        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
         self.switched = False
 
     def epoch(self, index: int, total: int) -> None:
         """The rate falls to nothing in the second half; after the switch attention no longer learns."""
+        super().epoch(index, total)
         self.switched = index >= self.params.switch * total
         for generator in (self.generator, self.generator_back):
             generator.attention.requires_grad_(not self.switched)
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
 
     def step(self, batch: Batch) -> Terms:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
@@ -87,8 +76,3 @@ class Method(Painter):
     def seen(self, images: Images, masks: Masks) -> Images:
         """What the discriminators see: all, and after the switch what the attention is on; no gradient goes there."""
         return images * (masks >= self.params.threshold).float() if self.switched else images
-
-    @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The selfie, painted where the attention is; masks are not asked."""
-        return self.mean.network(selfies)

@@ -7,40 +7,22 @@ are eyes and mouth, found by the crop's own alignment; and every weight in param
 """
 
 import torch
-from torch import nn
 
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import content, total_variation, weighted_distance, weighted_squares
-from portraitist.methods import (
-    Averaged,
-    Given,
-    Painter,
-    Pool,
-    Terms,
-    adam,
-    descend,
-    falling,
-    frozen,
-    needed,
-    pace,
-    still,
-)
+from portraitist.methods import Given, Pool, Terms, _gan, descend, frozen, needed, still
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
-from portraitist.params import Count, Rate, Section, Share, Weight
+from portraitist.params import Count, Share, Weight
 
 SPREAD = 0.4  # of a delicate area, as a share of the way from eyes to mouth [assumed]
 
 
-class Params(Section):
+class Params(_gan.Params):
     """The networks' shape, the weights of the losses, and where in a crop eyes and mouth are."""
 
-    size_px: Count
     eye_line: Share
     eye_to_mouth: Share
-    width: Count
     blocks: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
     attention: Weight  # of the face, beside the rest, before the discriminators [assumed]
     delicate: Weight  # of eyes and mouth, beside the rest, in the cycle [assumed]
     cycle: Weight
@@ -49,31 +31,22 @@ class Params(Section):
     pool: Count
 
 
-class Method(Painter):
+class Method(_gan.BothWays):
     """Two generators and two discriminators, as CycleGAN; what is a face, and delicate in it, counts more."""
 
-    kept = ("mean",)
+    params: Params
 
     def __init__(self, params: Params) -> None:
-        super().__init__()
-        self.params = params
-        self.generator, self.generator_back = (ResnetGenerator(params.width, params.blocks) for _ in range(2))
-        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.size_px) for _ in range(2))
-        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
-        self.mean = Averaged(self.generator, params.average)
-        self.generator_adam = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)
-        self.discriminator_adam = adam(
-            nn.ModuleList([self.discriminator, self.discriminator_back]), params.learning_rate
+        super().__init__(
+            params,
+            lambda: ResnetGenerator(params.width, params.blocks),
+            lambda: PatchGan(params.width, params.size_px),
         )
+        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
 
     def begin(self, given: Given) -> None:
         """Take the features."""
         self.features = frozen(needed(given.features, "features"))
-
-    def epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
 
     def step(self, batch: Batch) -> Terms:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
@@ -123,8 +96,3 @@ class Method(Painter):
             for row, column in places
         ]
         return torch.stack(hills).amax(0).expand(batch, 1, height, width)
-
-    @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture; masks are not asked."""
-        return self.mean.network(selfies)

@@ -6,30 +6,26 @@ One way only: each place of a painting has to be told from the selfie's other pl
 import torch
 from torch import Tensor, nn
 
-from portraitist.images import Batch, Images, Masks
+from portraitist.images import Batch, Images
 from portraitist.losses import Scalar, least_squares, patch_contrast
-from portraitist.methods import Averaged, Painter, Terms, adam, descend, falling, pace, still
+from portraitist.methods import Averaged, Terms, _gan, adam, descend, still
 from portraitist.nets.cut import Projector, encoded
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
-from portraitist.params import Count, Rate, Section, Weight
+from portraitist.params import Count, Rate, Weight
 
 
-class Params(Section):
+class Params(_gan.Params):
     """The networks' shape, and how much what was there counts."""
 
-    size_px: Count
-    width: Count
     blocks: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
     contrast: Weight
     temperature: Rate
 
 
-class Method(Painter):
+class Method(_gan.Gan):
     """A generator, its projector, and a discriminator."""
 
-    kept = ("mean",)
+    params: Params
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -40,11 +36,6 @@ class Method(Painter):
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
-
-    def epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator and projector."""
@@ -70,8 +61,3 @@ class Method(Painter):
         temperature = self.params.temperature
         found = [patch_contrast(one, other.detach(), temperature) for one, other in zip(*points, strict=True)]
         return torch.stack(found).mean()
-
-    @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture; masks are not asked."""
-        return self.mean.network(selfies)

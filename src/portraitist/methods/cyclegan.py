@@ -1,49 +1,33 @@
 """CycleGAN (Zhu et al., ICCV 2017), as in junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2): there and back is the same."""
 
-import torch
-from torch import nn
-
-from portraitist.images import Batch, Images, Masks
+from portraitist.images import Batch
 from portraitist.losses import least_squares, mean_distance
-from portraitist.methods import Averaged, Painter, Pool, Terms, adam, descend, falling, pace, still
+from portraitist.methods import Pool, Terms, _gan, descend, still
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
-from portraitist.params import Count, Rate, Section, Weight
+from portraitist.params import Count, Weight
 
 
-class Params(Section):
+class Params(_gan.Params):
     """Both pairs of networks' shape, and the weights of the losses."""
 
-    size_px: Count
-    width: Count
     blocks: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
     cycle: Weight
     identity: Weight  # as a share of the former
     pool: Count
 
 
-class Method(Painter):
+class Method(_gan.BothWays):
     """Two generators and two discriminators, for the way to portraits and for the way back."""
 
-    kept = ("mean",)
+    params: Params
 
     def __init__(self, params: Params) -> None:
-        super().__init__()
-        self.params = params
-        self.generator, self.generator_back = (ResnetGenerator(params.width, params.blocks) for _ in range(2))
-        self.discriminator, self.discriminator_back = (PatchGan(params.width, params.size_px) for _ in range(2))
-        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
-        self.mean = Averaged(self.generator, params.average)
-        self.generator_adam = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)
-        self.discriminator_adam = adam(
-            nn.ModuleList([self.discriminator, self.discriminator_back]), params.learning_rate
+        super().__init__(
+            params,
+            lambda: ResnetGenerator(params.width, params.blocks),
+            lambda: PatchGan(params.width, params.size_px),
         )
-
-    def epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
+        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
 
     def step(self, batch: Batch) -> Terms:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
@@ -78,8 +62,3 @@ class Method(Painter):
             self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
         )
         return judged | moved
-
-    @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture; masks are not asked."""
-        return self.mean.network(selfies)

@@ -2,29 +2,25 @@
 
 import torch
 
-from portraitist.images import Batch, Images, Masks
+from portraitist.images import Batch
 from portraitist.losses import adversarial, mean_distance
-from portraitist.methods import Averaged, Painter, Terms, adam, descend, falling, pace, still
+from portraitist.methods import Averaged, Terms, _gan, adam, descend, still
 from portraitist.nets.cyclegan import PatchGan
 from portraitist.nets.pix2pix import UNetGenerator, levels_of
-from portraitist.params import Count, PairKind, Rate, Section, Weight
+from portraitist.params import PairKind, Weight
 
 
-class Params(Section):
+class Params(_gan.Params):
     """Where pairs come from, the networks' shape, and what the distance to the pair's portrait weighs."""
 
     pairs: PairKind
-    size_px: Count
-    width: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
     distance: Weight
 
 
-class Method(Painter):
+class Method(_gan.Gan):
     """A U-Net against a discriminator that sees the selfie beside the painting."""
 
-    kept = ("mean",)
+    params: Params
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -34,11 +30,6 @@ class Method(Painter):
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
-
-    def epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator; each selfie's portrait is its own."""
@@ -55,8 +46,3 @@ class Method(Painter):
             moved = descend(self.generator_adam, g_fool=g_fool, g_distance=g_distance)
         self.mean.follow(self.generator)
         return judged | moved
-
-    @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture, without dropout; masks are not asked."""
-        return self.mean.network(selfies)

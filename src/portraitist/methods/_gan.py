@@ -1,0 +1,56 @@
+"""What most of the compared GANs are beside their own step: the mean paints, the rate falls, some go both ways."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from portraitist.images import Images, Masks
+from portraitist.methods import Averaged, Painter, adam, falling, pace
+from portraitist.params import Count, Rate, Section
+
+
+class Params(Section):
+    """The networks' shape, and how fast they learn."""
+
+    size_px: Count
+    width: Count
+    learning_rate: Rate
+    average: Rate  # decay of the generator's running mean, which is what paints
+
+
+class Gan(Painter):
+    """One that paints the whole picture by the running mean of `generator`; its subclass makes all that is named."""
+
+    kept = ("mean",)
+    params: Params
+    mean: Averaged
+    generator_adam: torch.optim.Adam
+    discriminator_adam: torch.optim.Adam
+
+    def epoch(self, index: int, total: int) -> None:
+        """The rate falls to nothing in the second half."""
+        for optimizer in (self.generator_adam, self.discriminator_adam):
+            pace(optimizer, self.params.learning_rate * falling(index, total))
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """The whole picture; masks are not asked."""
+        return self.mean.network(selfies)
+
+
+class BothWays(Gan):
+    """A generator and a discriminator for the way to portraits, and for the way back."""
+
+    def __init__(
+        self, params: Params, generator: Callable[[], nn.Module], discriminator: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.params = params
+        self.generator, self.generator_back = generator(), generator()
+        self.discriminator, self.discriminator_back = discriminator(), discriminator()
+        self.mean = Averaged(self.generator, params.average)
+        painters = nn.ModuleList([self.generator, self.generator_back])
+        judges = nn.ModuleList([self.discriminator, self.discriminator_back])
+        self.generator_adam = adam(painters, params.learning_rate)
+        self.discriminator_adam = adam(judges, params.learning_rate)
