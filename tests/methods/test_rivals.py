@@ -1,6 +1,7 @@
 """What is particular to each compared method: what its authors did, and the known mistakes of public ports."""
 
 from dataclasses import replace
+from math import exp, log1p
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def rates(learner):
     return {group["lr"] for each in (learner.generator_adam, learner.discriminator_adam) for group in each.param_groups}
 
 
-@pytest.mark.parametrize("name", [*BOTH_WAYS, "pix2pix", "cut"])
+@pytest.mark.parametrize("name", [*BOTH_WAYS, "pix2pix", "cut", "ugatit"])
 def test_the_rate_is_whole_for_half_the_epochs_and_then_falls_in_a_line(name):
     learner, found = begun(name, learning_rate=0.01), []
     for index in range(8):
@@ -223,6 +224,66 @@ def test_what_is_delicate_counts_more_in_the_cycle():
         learner.generator_adam = torch.optim.SGD([learner.scale], lr=1e-9)
         near[name] = learner.step(pictures)["g_cycle"] / count.item()
     assert near["eyes"] > 3 * near["elsewhere"]
+
+
+# U-GAT-IT
+
+
+def test_ugatits_terms_are_what_they_say():
+    learner, pictures = begun("ugatit"), batch()
+    selfies, portraits = pictures.selfies, pictures.portraits
+    learner.scale, learner.sure = (torch.nn.Parameter(torch.tensor(value)) for value in (0.5, 1.0))
+
+    def judged(share, of_selfies, of_portraits):
+        def found(images):
+            logits = torch.full((2, 2), of_selfies if images is selfies else of_portraits)
+            return images * learner.scale * share, logits + 0 * learner.scale
+
+        return found
+
+    def says(real):
+        shapes = [(2, 1, 3, 4), (2, 2), (2, 1, 7, 8), (2, 2)]
+        return lambda images: [
+            learner.sure * torch.full(shape, 0.75 if images is real else 0.375) + 0 * images.mean() for shape in shapes
+        ]
+
+    learner.generator.judged, learner.generator_back.judged = judged(1, 2.0, -1.0), judged(0.5, -3.0, 0.5)
+    learner.discriminator.forward, learner.discriminator_back.forward = says(portraits), says(selfies)
+    learner.generator_adam = torch.optim.SGD([learner.scale], lr=1e-9)
+    learner.discriminator_adam = torch.optim.SGD([learner.sure], lr=1e-9)
+    size, size_back = (images.abs().mean().item() for images in (selfies, portraits))
+    assert learner.step(pictures) == pytest.approx(
+        {
+            **dict.fromkeys(("d_real", "d_real_back"), 4 * 0.25**2),
+            **dict.fromkeys(("d_fake", "d_fake_back"), 4 * 0.375**2),
+            **dict.fromkeys(("g_fool", "g_fool_back"), 4 * 0.625**2),
+            "g_cycle": 50 * (1 - 0.125) * size,
+            "g_cycle_back": 50 * (1 - 0.125) * size_back,
+            "g_identity": 10 * 0.5 * size_back,
+            "g_identity_back": 10 * 0.75 * size,
+            "g_attention": 1000 * (log1p(exp(-2)) + log1p(exp(-1))),
+            "g_attention_back": 1000 * (log1p(exp(-0.5)) + log1p(exp(-3))),
+        },
+        rel=1e-4,
+    )
+
+
+def test_ugatits_shares_stay_shares_however_fast_they_learn():
+    learner = begun("ugatit", learning_rate=0.5)
+    learner.step(batch())
+    for net in (learner.generator, learner.generator_back, learner.mean.network):
+        shares = [part for name, part in net.named_parameters() if name.endswith((".rho", ".share"))]
+        assert (
+            len(shares) == 2 + 2 * 3
+        )  # two of doubling, and of each of a block's two norms one and its two statistics'
+        assert all(((part >= 0) & (part <= 1)).all() for part in shares)
+    assert {0.0, 1.0} <= {value for part in learner.generator.parameters() for value in part.flatten().tolist()}
+
+
+def test_ugatits_weights_decay():
+    learner = begun("ugatit", decay=0.25)
+    groups = [group for each in (learner.generator_adam, learner.discriminator_adam) for group in each.param_groups]
+    assert {(group["weight_decay"], group["betas"]) for group in groups} == {(0.25, (0.5, 0.999))}
 
 
 # Style transfer

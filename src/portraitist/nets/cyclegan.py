@@ -32,13 +32,13 @@ def initialised(net: nn.Module) -> nn.Module:
 class ResnetBlock(nn.Module):
     """Two convolutions added to what came in."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, bias: bool = True) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
+            nn.Conv2d(width, width, 3, 1, 1, bias=bias, padding_mode="reflect"),
             nn.InstanceNorm2d(width),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
+            nn.Conv2d(width, width, 3, 1, 1, bias=bias, padding_mode="reflect"),
             nn.InstanceNorm2d(width),
         )
 
