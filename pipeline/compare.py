@@ -32,10 +32,8 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, models: dict[str,
         compare.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
         win_rates(answers(judged)),
     )
-    sheet, text = (
-        jpeg(compare.contact_sheet([model for model in models.values() if model != once])),
-        page.markdown(results),
-    )
+    painters = {name: model for name, model in models.items() if model != once}
+    sheet, text = jpeg(compare.contact_sheet(painters)), page.markdown(results)
     for name, content in {"summary": compare.summary(frame), "intervals": compare.intervals(frame)}.items():
         (dest / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     frame.to_csv(dest / "compare.csv", index=False, lineterminator="\n")

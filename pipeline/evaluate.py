@@ -19,7 +19,7 @@ def main(params: EvaluateParams, frame: CropParams, paint: Path, folders: Folder
         sys.exit(f"evaluate: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
     except IdentityError as error:
         sys.exit(f"evaluate: {error}")
-    evaluation.keep(evaluation.measured(evidence), evidence, paint.name, params.sheet_rows, dest)
+    evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from portraitist.nets.identity import IdentityError
 from portraitist.params import CropParams, EvaluateParams, load_or_exit
 from portraitist.weights import WeightsError
 
-NAME = "selfies"
 KNOWN = ["source", "glasses"]  # columns of stage clean's manifest that are groups, where it has them
 
 
@@ -24,7 +23,7 @@ def main(
         sys.exit(f"evaluate_selfies: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
     except IdentityError as error:
         sys.exit(f"evaluate_selfies: {error}")
-    evaluation.keep(evaluation.measured(evidence), evidence, NAME, params.sheet_rows, dest)
+    evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
     pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
     pictures = pictures[["picture", *(column for column in KNOWN if column in pictures)]]
     faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from portraitist.compare import FEW, contact_sheet, coverage, differences, intervals, summary, table, titles, wide
-from portraitist.pictures import encode
+from portraitist.pictures import SHEET_LABEL_PX, encode, sheet
 
 
 def found(value, low, high, goal=0.0, n=20, **about):
@@ -95,6 +95,10 @@ def test_the_sheet_has_a_column_for_each_method_between_what_all_share(tmp_path)
     for shade, name in ((90, "theirs"), (150, "ours")):
         (tmp_path / name).mkdir()
         for column, level in (("input", 10), ("portraits", 40), ("painted", shade), ("learned mask", shade + 50)):
-            (tmp_path / name / f"{column}.png").write_bytes(encode(np.full((8, 6, 3), level, np.uint8)))
-    sheet = contact_sheet([tmp_path / "theirs", tmp_path / "ours"])
-    assert sheet[4, 3::6, 0].tolist() == [10, 40, 90, 150, 200]
+            (tmp_path / name / f"{column}.png").write_bytes(encode(np.full((8, 130, 3), level, np.uint8)))
+    told = contact_sheet({"theirs (pseudo-pairs)": tmp_path / "theirs", "ours": tmp_path / "ours"})
+    assert told[SHEET_LABEL_PX + 4, 65::130, 0].tolist() == [10, 40, 90, 150, 200]
+    blank = [[np.zeros((1, 1, 3), np.uint8)]]
+    names = ["input", "portraits", "theirs (pseudo-pairs)", "ours", "learned mask"]
+    wanted = [sheet(blank, [name], 122)[:SHEET_LABEL_PX] for name in names]
+    assert np.array_equal(told[:SHEET_LABEL_PX], np.concatenate(wanted, axis=1))

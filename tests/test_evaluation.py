@@ -100,7 +100,7 @@ def kept(tmp_path_factory):
         masks=(drawn(count, 1, 32, 32, seed=5) > -0.8).float(),
         painted=drawn(count, 3, 32, 32, seed=2),
     )
-    keep(measured(given), given, "ours", 2, dest)
+    keep(measured(given), given, 2, dest)
     named = pd.DataFrame({"id": given.ids[::-1], "source": ["b"] * 6 + ["a"] * 6})
     keep_once(given, named, dest)
     return given, dest

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from portraitist.bootstrap import difference, interval
-from portraitist.pictures import Picture
+from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, Picture
 
 Found = dict[str, dict[str, Any]]  # metric: what evaluate said of it
 
@@ -17,7 +17,7 @@ RESAMPLINGS = 1000  # behind a group's interval
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Each method by the name it has in tables: one that learned from pairs says of which kind they were."""
+    """Each method by its name in tables and on the sheet: one that learned from pairs says of which kind they were."""
     kinds = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
     return {
         name: f"{name} ({kinds[section['pairs']]})" if "pairs" in section else name
@@ -119,15 +119,18 @@ def _mean(values: np.ndarray) -> dict[str, Any]:
     return told | {"value": values.mean(), "low": low, "high": high}
 
 
-def contact_sheet(models: list[Path]) -> Picture:
-    """Input, portraits, each method's avatars, and the mask that was learned, as it sees the last method's."""
-    names = ["input", "portraits"]
-    strips = [_strip(models[-1] / f"{name}.png") for name in names]
-    strips += [_strip(model / "painted.png") for model in models]
-    strips.append(_strip(models[-1] / "learned mask.png"))
-    return np.concatenate(strips, axis=1)
+def contact_sheet(models: dict[str, Path]) -> Picture:
+    """Input, portraits, each method's avatars by its title, and the mask that was learned, of the last method's."""
+    *_, last = models.values()
+    painted = {title: model / "painted.png" for title, model in models.items()}
+    columns = {name: last / f"{name}.png" for name in ("input", "portraits")} | painted
+    columns["learned mask"] = last / "learned mask.png"
+    return np.concatenate([_titled(title, path) for title, path in columns.items()], axis=1)
 
 
-def _strip(path: Path) -> Picture:
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))
+def _titled(title: str, path: Path) -> Picture:
+    with Image.open(path) as strip:
+        canvas = Image.new("RGB", (strip.width, SHEET_LABEL_PX + strip.height), "white")
+        canvas.paste(strip.convert("RGB"), (0, SHEET_LABEL_PX))
+    ImageDraw.Draw(canvas).text((SHEET_GAP_PX, 3), title, fill="black")
+    return np.array(canvas)

@@ -136,7 +136,7 @@ def measured(evidence: Evidence) -> dict[str, Measure]:
     return found
 
 
-def keep(found: dict[str, Measure], evidence: Evidence, name: str, sheet_rows: int, dest: Path) -> None:
+def keep(found: dict[str, Measure], evidence: Evidence, sheet_rows: int, dest: Path) -> None:
     """Into the folder dest: metrics.json, faces.csv, draws.csv, strips for the sheet, and the best and worst faces."""
     dest.mkdir(parents=True)
     known = metrics(evidence.networks)
@@ -148,7 +148,7 @@ def keep(found: dict[str, Measure], evidence: Evidence, name: str, sheet_rows: i
     draws = {metric: measure.draws for metric, measure in found.items() if measure.draws is not None}
     _csv(pd.DataFrame({"id": evidence.ids} | each), dest / "faces.csv")
     _csv(pd.DataFrame(draws), dest / "draws.csv")
-    strips(evidence, name, sheet_rows, dest)
+    strips(evidence, sheet_rows, dest)
     for metric, values in each.items():
         _extremes(values, known[metric].goal, evidence, dest / f"{metric}.jpg")
 
@@ -179,8 +179,8 @@ def _csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 
-def strips(evidence: Evidence, name: str, rows: int, dest: Path) -> None:
-    """One column each of the contact sheet, as PNG."""
+def strips(evidence: Evidence, rows: int, dest: Path) -> None:
+    """One column each of the contact sheet, as PNG; what it is called the comparison knows."""
     few = slice(0, rows)
     columns = {
         "input": to_pictures(evidence.selfies[few]),
@@ -189,8 +189,7 @@ def strips(evidence: Evidence, name: str, rows: int, dest: Path) -> None:
         "learned mask": to_planes(evidence.masker(evidence.painted[few])),
     }
     for column, pictures in columns.items():
-        label = name if column == "painted" else column
-        (dest / f"{column}.png").write_bytes(encode(sheet([[picture] for picture in pictures], [label], STRIP_PX)))
+        (dest / f"{column}.png").write_bytes(encode(sheet([[picture] for picture in pictures], size_px=STRIP_PX)))
 
 
 def _extremes(values: np.ndarray, goal: float, evidence: Evidence, path: Path) -> None:
