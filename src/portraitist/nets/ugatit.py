@@ -91,7 +91,7 @@ def _normed(features: Tensor, over: tuple[int, ...]) -> Tensor:
 
 
 class Norm(nn.Module):
-    """Of each channel a share, `rho`, by its own mean and deviation, the rest by those of all channels."""
+    """Of each channel a share, `rho`, by instance norm, the rest by layer norm."""
 
     def __init__(self, width: int, rho: float) -> None:
         super().__init__()
