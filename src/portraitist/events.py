@@ -12,7 +12,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-LIVE = ".live.csv"  # what a training writes while it runs
+from portraitist.watch import LIVE
+
 OURS = ".portraitist"  # how the names of these event files end; others in the same folder are let be
 
 

@@ -22,7 +22,7 @@ from portraitist.methods import DivergedError, Given, Learner, Terms, build, mea
 from portraitist.params import AugmentParams, ParamsError, ScheduleParams
 from portraitist.ranks import RanksError
 from portraitist.resume import Resume, code, fingerprint
-from portraitist.watch import Live, Samples
+from portraitist.watch import LIVE, Live, Samples
 
 SAMPLES = 4  # selfies that are painted while a method learns
 
@@ -74,7 +74,7 @@ def learn_or_exit(
             order = {"batch": schedule.batch, "seed": schedule.seed}
             steps = Steps(task.folders, task.augment, **order, diverse=task.diverse, pairs=task.pairs)
             samples = Samples(*few(task.folders, SAMPLES), schedule.epochs)
-            live = log.with_suffix(".live.csv")
+            live = log.with_suffix(LIVE)
             with Resume(dest.stem, task.fingerprint()) if ranks.rank() == 0 else nullcontext() as resume:
                 learner, terms = train(task.learner, task.settings, steps, given, schedule, resume, samples, live)
                 if resume:
@@ -109,6 +109,7 @@ def train(
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none of it is read
     torch.set_num_threads(schedule.threads)
     torch.set_flush_denormal(True)  # a GAN's moments fade into numbers that a CPU is slow at
     where = device()

@@ -12,6 +12,7 @@ from portraitist.images import Images, Masks, to_pictures
 from portraitist.methods import Learner, Painter, Terms
 from portraitist.pictures import jpeg, sheet
 
+LIVE = ".live.csv"  # how the name of a log ends that is written while a training runs
 WIDEST_PX = 128
 PAINTED = 8  # times that the selfies are painted, the last one when the training ends
 
