@@ -172,7 +172,6 @@ class GeneratorParams(Section):
     width: Annotated[int, Field(ge=4, multiple_of=2)]
     blocks: Count
     skips: bool  # from the way down to the way up; the paper has none
-    norm: Literal["instance", "none"]
 
 
 class ScheduleParams(Section):
@@ -190,7 +189,7 @@ class ScheduleParams(Section):
 class ContentParams(Section):
     """What the content loss of stages 1 and 3 compares."""
 
-    network: Literal["lite0", "vgg19", "faces"]  # the last one is downloaded
+    network: Literal["lite0", "vgg19"]  # the last one is downloaded
 
 
 class TrainGeneratorParams(ScheduleParams):

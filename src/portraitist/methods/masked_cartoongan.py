@@ -17,13 +17,11 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
 from portraitist.losses import content, hinge, rejection
 from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
-from portraitist.nets.cartoongan import Generator, PatchDiscriminator
+from portraitist.nets.cartoongan import Generator
 from portraitist.nets.projected import ProjectedDiscriminator
 from portraitist.params import Count, Rate, Section, Weight
 
@@ -40,40 +38,9 @@ class Params(Section):
     learning_rate: Rate
     content_weight: Weight
     average: Rate  # decay of the generator's running mean, which is what paints
-    mask: Literal["product", "given", "learned", "whole", "mixed"]  # whole: none, the discriminator sees the background
+    mask: Literal["product", "given", "learned", "whole"]  # whole: none, the discriminator sees the background
     erode_px: Annotated[int, Field(ge=0, le=8)]
     grey_input: bool
-    norm: Literal["instance", "none"]
-    judge: Literal["projected", "patch"]
-    spectral: bool
-    r1: Weight
-    diffaug: bool
-    noise: Weight  # deviation of instance noise at the beginning; it falls to nothing in a line (Sonderby et al. 2017)
-
-
-class Patches(PatchDiscriminator):
-    """CartoonGAN's discriminator, its map in a list as the projected one's are."""
-
-    def forward(self, images: Images) -> list[Tensor]:  # type: ignore[override]
-        """The one map."""
-        return [super().forward(images)]
-
-
-def augmented(images: Images, masks: Masks) -> tuple[Images, Masks]:
-    """Differentiable augmentation (Zhao et al. 2020): colour, translation by up to an eighth, a cutout of a half."""
-    count, side = len(images), images.shape[-1]
-    draw = torch.rand(3, count, 1, 1, 1)
-    images = images + draw[0] - 0.5
-    images = images.mean(1, keepdim=True).lerp(images, 2 * draw[1])
-    images = images.mean((1, 2, 3), keepdim=True).lerp(images, draw[2] + 0.5)
-    both, reach = torch.cat([images, masks], 1), side // 8
-    down, right = (int(torch.randint(-reach, reach + 1, ())) for _ in range(2))
-    both = F.pad(both, (reach,) * 4)[..., reach + down : reach + down + side, reach + right : reach + right + side]
-    top, left = (int(torch.randint(-side // 4, side - side // 4 + 1, ())) for _ in range(2))
-    seen = torch.ones_like(both[:, :1])
-    seen[..., max(0, top) : top + side // 2, max(0, left) : left + side // 2] = 0
-    both = both * seen
-    return both[:, :3], both[:, 3:]
 
 
 class Method(Painter):
@@ -85,8 +52,7 @@ class Method(Painter):
         super().__init__()
         self.content_weight = params.content_weight
         self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
-        self.params, self.noise = params, params.noise
-        self.generator = Generator(params.width, params.blocks, skips=params.skips, norm=params.norm)
+        self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.learning_rate = params.learning_rate
@@ -97,54 +63,25 @@ class Method(Painter):
         self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
         self.mean = Averaged(self.generator, self.mean.decay)
         self.masker = frozen(needed(given.masker, "masker"))
-        if self.params.judge == "patch":
-            self.discriminator: nn.Module = Patches(max(1, self.params.width // 2))
-        else:
-            known = getattr(self.features, "lite0", self.features)
-            probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
-            self.discriminator = ProjectedDiscriminator(known, probe, spectral=self.params.spectral)
+        self.discriminator = ProjectedDiscriminator(self.features, torch.zeros(1, 3, PROBE_PX, PROBE_PX))
         self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), self.learning_rate, betas=BETAS)
-
-    def epoch(self, index: int, total: int) -> None:
-        """Instance noise falls."""
-        self.noise = self.params.noise * (1 - index / total)
-
-    def judged(self, images: Images, where: Masks, *, real: bool) -> Tensor:
-        """The hinge loss of pictures, as the discriminator is shown them."""
-        images, where = self.shown(images, where)
-        return hinge(self.discriminator(images), where, real=real)
-
-    def shown(self, images: Images, where: Masks) -> tuple[Images, Masks]:
-        """Pictures and where they are judged, with noise and differentiable augmentation."""
-        if self.params.diffaug:
-            images, where = augmented(images, where)
-        return images + self.noise * torch.randn_like(images) if self.noise else images, where
-
-    def r1(self, real: Images, where: Masks) -> Tensor:
-        """Half the squared gradient of the judgement of real pictures (Mescheder et al. 2018)."""
-        shown = real.detach().requires_grad_()
-        judgement = -rejection(self.discriminator(shown), where)
-        (gradient,) = torch.autograd.grad(judgement, shown, create_graph=True)
-        return self.params.r1 / 2 * gradient.square().sum((1, 2, 3)).mean()
 
     def step(self, batch: Batch) -> Terms:
         """Discriminator, then generator."""
         seen = self.seen(batch.selfies, batch.selfie_masks)
         painted = self.generator(seen)
         fake = over_grey(painted, self.masks(painted, batch.selfie_masks))
-        real_masks = self.masks(batch.portraits, batch.portrait_masks, painted=False)
+        real_masks = self.masks(batch.portraits, batch.portrait_masks)
         real, edge = over_grey(batch.portraits, real_masks), over_grey(batch.smoothed, real_masks)
         here, there = self.inner(batch.selfie_masks), self.inner(batch.portrait_masks)
 
-        d_real = self.judged(real, there, real=True)
-        d_fake = self.judged(fake.detach(), here, real=False)
-        d_edge = self.judged(edge, there, real=False)
-        steady = {"d_r1": self.r1(real, there)} if self.params.r1 else {}
-        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge, **steady)
+        d_real = hinge(self.discriminator(real), there, real=True)
+        d_fake = hinge(self.discriminator(fake.detach()), here, real=False)
+        d_edge = hinge(self.discriminator(edge), there, real=False)
+        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
         with still(self.discriminator):
-            shown, where = self.shown(fake, here)
-            g_fool = rejection(self.discriminator(shown), where)
+            g_fool = rejection(self.discriminator(fake), here)
             g_content = self.content_weight * content(
                 self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
             )
@@ -156,7 +93,7 @@ class Method(Painter):
         """What the generator is given."""
         return over_grey(selfies, masks) if self.grey_input else selfies
 
-    def masks(self, images: Images, given: Masks, *, painted: bool = True) -> Masks:
+    def masks(self, images: Images, given: Masks) -> Masks:
         """What the discriminator sees of painted pictures and portraits: both alike, or the mask tells which is which.
 
         The gradient flows through the learned mask to what was painted.
@@ -164,8 +101,7 @@ class Method(Painter):
         if self.mask == "learned":
             return self.masker(images)
         inner = self.inner(given)
-        product = self.mask == "product" or (self.mask == "mixed" and painted)
-        return inner * self.masker(images) if product else inner
+        return inner * self.masker(images) if self.mask == "product" else inner
 
     def inner(self, given: Masks) -> Masks:
         """Where the discriminator judges: on the whole person but its edge, even where the learned mask has lost it."""

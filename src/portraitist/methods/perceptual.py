@@ -3,8 +3,6 @@
 Not a way to paint, but where those that paint begin: at the selfie, not at noise.
 """
 
-from typing import Literal
-
 from portraitist.images import Batch
 from portraitist.losses import content
 from portraitist.methods import Given, Learner, Terms, adam, descend, frozen, needed
@@ -18,7 +16,6 @@ class Params(Section):
     width: Count
     blocks: Count
     skips: bool
-    norm: Literal["instance", "none"]
     learning_rate: Rate
 
 
@@ -29,7 +26,7 @@ class Method(Learner):
 
     def __init__(self, params: Params) -> None:
         super().__init__()
-        self.generator = Generator(params.width, params.blocks, skips=params.skips, norm=params.norm)
+        self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.generator_adam = adam(self.generator, params.learning_rate)
 
     def begin(self, given: Given) -> None:

@@ -4,8 +4,6 @@ Two deviations, named where they are: resize-convolution instead of transposed (
 skips, if it shall have them.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,19 +14,12 @@ from portraitist.images import Images
 Judgement = Float[Tensor, "batch 1 rows columns"]
 
 
-Norm = Literal["instance", "none"]
-
-
-def _norm(norm: Norm, width: int) -> nn.Module:
-    return nn.InstanceNorm2d(width, affine=True) if norm == "instance" else nn.Identity()
-
-
-def _block(inside: int, outside: int, stride: int = 1, norm: Norm = "instance") -> nn.Sequential:
+def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
     """Two convolutions, the first of which may halve the size; norm and ReLU after the second."""
     return nn.Sequential(
         nn.Conv2d(inside, outside, 3, stride, 1),
         nn.Conv2d(outside, outside, 3, 1, 1),
-        _norm(norm, outside),
+        nn.InstanceNorm2d(outside, affine=True),
         nn.ReLU(),
     )
 
@@ -36,14 +27,14 @@ def _block(inside: int, outside: int, stride: int = 1, norm: Norm = "instance") 
 class Residual(nn.Module):
     """Two convolutions added to what came in."""
 
-    def __init__(self, width: int, norm: Norm) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
-            _norm(norm, width),
+            nn.InstanceNorm2d(width, affine=True),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
-            _norm(norm, width),
+            nn.InstanceNorm2d(width, affine=True),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -58,21 +49,20 @@ class Generator(nn.Module):
     image itself at last: detail is handed on, and need not be learned anew.
     """
 
-    def __init__(self, width: int, blocks: int, *, skips: bool, norm: Norm = "instance") -> None:
+    def __init__(self, width: int, blocks: int, *, skips: bool) -> None:
         super().__init__()
         self.skips = skips
         more = (2 * width, width, 3) if skips else (0, 0, 0)
         side = 3 if skips else 7
         self.at_whole = nn.Sequential(
             nn.Conv2d(3, width, 7, 1, 3, padding_mode="reflect"),
-            _norm(norm, width),
+            nn.InstanceNorm2d(width, affine=True),
             nn.ReLU(),
         )
-        self.at_half = _block(width, 2 * width, 2, norm)
-        residuals = (Residual(4 * width, norm) for _ in range(blocks))
-        self.at_quarter = nn.Sequential(_block(2 * width, 4 * width, 2, norm), *residuals)
-        self.up_half = _block(4 * width + more[0], 2 * width, norm=norm)
-        self.up_whole = _block(2 * width + more[1], width, norm=norm)
+        self.at_half = _block(width, 2 * width, 2)
+        self.at_quarter = nn.Sequential(_block(2 * width, 4 * width, 2), *(Residual(4 * width) for _ in range(blocks)))
+        self.up_half = _block(4 * width + more[0], 2 * width)
+        self.up_whole = _block(2 * width + more[1], width)
         self.last = nn.Conv2d(width + more[2], 3, side, 1, side // 2, padding_mode="reflect")
 
     def forward(self, images: Images) -> Images:

