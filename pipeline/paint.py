@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from portraitist import manifest
@@ -26,7 +25,6 @@ def main(
     dest: Path,
 ) -> None:
     """Paint each test selfie nine times: as it is, and on every background."""
-    torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
     painter, made_for = open_painter(model)
     pictures, given, backgrounds = Shards(crops), Shards(masks), Shards(turned)
     people = manifest.read(split)

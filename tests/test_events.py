@@ -9,6 +9,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from test_cli import run
 from toys import ROOT
 
+from portraitist import events, watch
 from portraitist.events import EventsError, Runs
 from portraitist.pictures import jpeg
 from portraitist.watch import Live
@@ -148,6 +149,10 @@ def test_followed_a_training_may_begin_and_go_on_until_ctrl_c(log, tmp_path, mon
     monkeypatch.setattr("time.sleep", meanwhile)
     assert run("events", tmp_path / "logs", "-o", tmp_path / "runs", "--follow")[0] == 0
     assert scalars(shown(tmp_path / "runs" / "train" / "cartoongan"), "g_fool") == [(0, 1.5), (1, 2.5)]
+
+
+def test_what_it_reads_is_what_a_training_writes():
+    assert events.LIVE == watch.LIVE
 
 
 def test_watching_loads_no_torch(tmp_path):

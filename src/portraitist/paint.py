@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from portraitist.checkpoint import CheckpointError, open_learner
 from portraitist.images import to_images, to_masks, to_pictures
 from portraitist.methods import Painter
@@ -13,11 +15,12 @@ AT_ONCE = 16  # pictures painted in one go
 
 
 def open_painter(path: Path) -> tuple[Painter, dict[str, Any]]:
-    """A method's checkpoint, ready to paint, and what was said about it.
+    """A method's checkpoint, ready to paint, and what was said about it. From now on torch reckons with one thread.
 
     Raises:
         CheckpointError: As `open_learner`, or what was trained does not paint.
     """
+    torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
     learner, about = open_learner(path)
     if not isinstance(learner, Painter):
         raise CheckpointError(f"{path}: holds {about['method']}, which does not paint")
