@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 from toys import FRAME, checkpoint
 
 from pipeline.compare import main as compare
@@ -143,8 +145,12 @@ def test_the_plots_template_reads_the_table_that_compare_writes(at: Path) -> Non
     assert set(used) == {"value", "low", "high"}
 
 
-def test_equal_runs_give_equal_bytes(at: Path, pretrained: Path) -> None:
+def test_equal_runs_give_equal_bytes_with_one_thread_however_many_there_were(at: Path, pretrained: Path) -> None:
+    torch.set_num_threads(2)
+    threadpool_limits(2)
     folders = Folders(at / "crop", at / "mask", at / "split.csv", at / "none.csv")
     evaluate(PARAMS, FRAME, at / "dark", folders, Nets(at / "mask.pt", pretrained, at / "identity"), at / "again")
     first = {path.name: path.read_bytes() for path in (at / "models" / "dark").iterdir()}
     assert {path.name: path.read_bytes() for path in (at / "again").iterdir()} == first
+    assert torch.get_num_threads() == 1
+    assert {library["num_threads"] for library in threadpool_info()} == {1}

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
 
 from portraitist.bootstrap import difference, interval
-from portraitist.pictures import SHEET_GAP_PX, SHEET_LABEL_PX, Picture
+from portraitist.pictures import Picture, decode, labelled
 
 Found = dict[str, dict[str, Any]]  # metric: what evaluate said of it
 
@@ -125,12 +124,5 @@ def contact_sheet(models: dict[str, Path]) -> Picture:
     painted = {title: model / "painted.png" for title, model in models.items()}
     columns = {name: last / f"{name}.png" for name in ("input", "portraits")} | painted
     columns["learned mask"] = last / "learned mask.png"
-    return np.concatenate([_titled(title, path) for title, path in columns.items()], axis=1)
-
-
-def _titled(title: str, path: Path) -> Picture:
-    with Image.open(path) as strip:
-        canvas = Image.new("RGB", (strip.width, SHEET_LABEL_PX + strip.height), "white")
-        canvas.paste(strip.convert("RGB"), (0, SHEET_LABEL_PX))
-    ImageDraw.Draw(canvas).text((SHEET_GAP_PX, 3), title, fill="black")
-    return np.array(canvas)
+    strips = [decode(path.read_bytes()) for path in columns.values()]
+    return labelled(np.concatenate(strips, axis=1), list(columns), strips[0].shape[1])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from portraitist.augment import TEST_BACKGROUNDS
 from portraitist.bootstrap import TooFewError
@@ -93,6 +94,7 @@ def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: F
         WeightsError, IdentityError: As `networks`.
     """
     torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
+    threadpool_limits(1)  # NumPy's and SciPy's, which besides spin where another program works
     crops = Shards(folders.crops)
     tested, hung = ids_of(folders, "selfies", "test"), ids_of(folders, "portraits", "test")
     studied = ids_of(folders, "portraits", "train")

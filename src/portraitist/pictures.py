@@ -83,16 +83,22 @@ def sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), size_px: i
     columns = max(len(row) for row in rows)
     if labels and len(labels) < columns:
         raise ValueError(f"{len(labels)} labels for {columns} columns")
-    top = SHEET_LABEL_PX if labels else 0
     pitch = size_px + SHEET_GAP_PX
-    canvas = Image.new("RGB", (columns * pitch + SHEET_GAP_PX, len(rows) * pitch + SHEET_GAP_PX + top), "white")
-    pen = ImageDraw.Draw(canvas)
-    for column, label in enumerate(labels):
-        pen.text((SHEET_GAP_PX + column * pitch, 3), label, fill="black")
+    canvas = Image.new("RGB", (columns * pitch + SHEET_GAP_PX, len(rows) * pitch + SHEET_GAP_PX), "white")
     for line, row in enumerate(rows):
         for column, picture in enumerate(row):
             tile = Image.fromarray(picture).convert("RGB").resize((size_px, size_px), Image.Resampling.LANCZOS)
-            canvas.paste(tile, (SHEET_GAP_PX + column * pitch, SHEET_GAP_PX + top + line * pitch))
+            canvas.paste(tile, (SHEET_GAP_PX + column * pitch, SHEET_GAP_PX + line * pitch))
+    return labelled(np.array(canvas), labels, pitch) if labels else np.array(canvas)
+
+
+def labelled(columns: Sheet, labels: Sequence[str], pitch_px: int) -> Sheet:
+    """The sheet under a line of labels, one every pitch_px."""
+    canvas = Image.new("RGB", (columns.shape[1], columns.shape[0] + SHEET_LABEL_PX), "white")
+    canvas.paste(Image.fromarray(columns), (0, SHEET_LABEL_PX))
+    pen = ImageDraw.Draw(canvas)
+    for column, label in enumerate(labels):
+        pen.text((SHEET_GAP_PX + column * pitch_px, 3), label, fill="black")
     return np.array(canvas)
 
 
