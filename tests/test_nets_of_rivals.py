@@ -22,9 +22,7 @@ def test_at_the_authors_widths_the_networks_are_as_large_as_the_authors():
     with torch.device("meta"):
         assert count(ResnetGenerator(64, 9)) == 11_378_179
         assert count(PatchGan(64, 256)) == 2_764_737
-        assert (
-            count(UNetGenerator(64, 8)) == 54_414_531
-        )  # torch's 54.414 M: batch norm's scale and shift are instance norm's
+        assert count(UNetGenerator(64, 8)) == 54_413_955  # torch's: batch norm's scale and shift are instance norm's
         assert count(PatchGan(64, 256, channels=6, affine=True)) == 2_768_705
         assert count(AttentiveGenerator(32, 9)) == 2_850_563 + 154_049  # the painter and the attention
 
@@ -95,6 +93,9 @@ def test_weights_are_drawn_as_the_authors_draw_them():
             weights = torch.cat([part.weight.flatten() for part in net.modules() if hasattr(part, "kernel_size")])
             assert weights.std().item() == pytest.approx(DEVIATION, rel=0.03)
             assert weights.mean().item() == pytest.approx(0, abs=0.001)
+        scales = torch.cat([norm.weight for norm in UNetGenerator(64, 6).up_norms[1:]])
+        assert scales.mean().item() == pytest.approx(1, abs=0.003)
+        assert scales.std().item() == pytest.approx(DEVIATION, rel=0.06)
 
 
 @pytest.mark.parametrize(("side_px", "levels"), [(256, 8), (512, 8), (96, 5), (80, 4), (64, 6), (7, 0)])
@@ -110,6 +111,7 @@ def test_at_256_px_the_u_net_comes_down_to_one_pixel_and_drops_out_three_levels(
     assert torch.equal(net.eval()(images), net(images))
     assert set(sizes) == {(1, 1)}
     assert net.dropped == [False] * 4 + [True] * 3 + [False]
+    assert UNetGenerator(1, 6).dropped == [False] * 4 + [True] + [False]  # only where eight times the width stays it
 
 
 def test_attention_is_a_mask_and_what_it_is_not_on_stays():

@@ -133,6 +133,16 @@ def test_the_projector_is_as_large_as_the_authors():
     assert sum(parameter.numel() for parameter in Projector(64, 9).parameters()) == 560_384
 
 
+def test_cuts_networks_begin_at_next_to_nothing_and_cyclegans_at_noise():
+    selfies = batch().selfies
+    with torch.no_grad():
+        cut, cyclegan = (begun(name).generator(selfies).std().item() for name in ("cut", "cyclegan"))
+    assert cut < 0.05
+    assert cyclegan > 0.1
+    heads = [part.weight for part in begun("cut").projector.modules() if isinstance(part, torch.nn.Linear)]
+    assert heads[-1].std().item() == pytest.approx(0.02 * (2 / 512) ** 0.5, rel=0.02)  # gain * sqrt(2 / (in + out))
+
+
 def test_a_painting_that_is_its_selfie_has_the_least_contrast():
     learner = begun("cut")
     selfies = drawn(2, 3, 16, 32, seed=3)
@@ -180,6 +190,21 @@ def test_after_the_switch_the_hard_foreground_is_judged_without_norm_and_attenti
     assert normed == []
     assert not all(map(torch.equal, before[0], learner.generator.painter.parameters()))
     assert all(map(torch.equal, before[1], learner.generator.attention.parameters()))
+
+
+def test_after_the_switch_paintings_of_before_are_seen_by_their_own_attention_only():
+    learner, pictures = switched(2), batch()
+    learner.step(pictures)  # into the pools, and whole
+    assert len(learner.pool.images) == len(pictures.selfies)
+    learner.epoch(3, 10)
+    for pool in (learner.pool, learner.pool_back):
+        pool.size = len(pool.images)  # full
+        for kept in pool.images:
+            kept[3] = 0.05  # below the threshold everywhere
+    torch.manual_seed(0)  # some are drawn from there
+    with seen_by(learner.discriminator) as seen:
+        learner.step(pictures)
+    assert any(not image.any() for image in seen[2])
 
 
 @pytest.mark.parametrize(("index", "learns"), [(2, True), (3, False)])

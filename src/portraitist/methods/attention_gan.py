@@ -3,6 +3,8 @@
 A CycleGAN that learns where to paint, and whose discriminators after a while see nothing else.
 """
 
+import torch
+
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import least_squares, mean_distance
 from portraitist.methods import Pool, Terms, _gan, descend, still
@@ -51,6 +53,8 @@ class Method(_gan.BothWays):
         photographed, where_back = self.generator_back.attentively(portraits)
         fake, fake_back = self.seen(painted, where), self.seen(photographed, where_back)
         real, real_back = self.seen(portraits, where_back), self.seen(selfies, where)
+        shown = self.pool(torch.cat([painted, where], dim=1).detach()).split((3, 1), dim=1)
+        shown_back = self.pool_back(torch.cat([photographed, where_back], dim=1).detach()).split((3, 1), dim=1)
         norm = not self.switched  # its statistics would tell the mask's area
 
         with still(self.discriminator), still(self.discriminator_back):
@@ -63,11 +67,10 @@ class Method(_gan.BothWays):
             )
         self.mean.follow(self.generator)
 
-        shown, shown_back = self.pool(fake.detach()), self.pool_back(fake_back.detach())
         d_real = least_squares(self.discriminator(real.detach(), norm=norm), real=True) / 2
-        d_fake = least_squares(self.discriminator(shown, norm=norm), real=False) / 2
+        d_fake = least_squares(self.discriminator(self.seen(*shown), norm=norm), real=False) / 2
         d_real_back = least_squares(self.discriminator_back(real_back.detach(), norm=norm), real=True) / 2
-        d_fake_back = least_squares(self.discriminator_back(shown_back, norm=norm), real=False) / 2
+        d_fake_back = least_squares(self.discriminator_back(self.seen(*shown_back), norm=norm), real=False) / 2
         judged = descend(
             self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
         )

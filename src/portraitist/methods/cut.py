@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from portraitist.images import Batch, Images
 from portraitist.losses import Scalar, least_squares, patch_contrast
 from portraitist.methods import Averaged, Terms, _gan, adam, descend, still
-from portraitist.nets.cut import Projector, encoded
-from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
+from portraitist.nets.cut import XAVIER, Projector, encoded
+from portraitist.nets.cyclegan import PatchGan, ResnetGenerator, initialised
 from portraitist.params import Count, Rate, Weight
 
 
@@ -30,9 +30,9 @@ class Method(_gan.Gan):
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.params = params
-        self.generator = ResnetGenerator(params.width, params.blocks)
+        self.generator = initialised(ResnetGenerator(params.width, params.blocks), XAVIER)
         self.projector = Projector(params.width, params.blocks)
-        self.discriminator = PatchGan(params.width, params.size_px)
+        self.discriminator = initialised(PatchGan(params.width, params.size_px), XAVIER)
         self.mean = Averaged(self.generator, params.average)
         self.generator_adam = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)

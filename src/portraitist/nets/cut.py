@@ -1,14 +1,19 @@
 """CUT's projector (Park et al., ECCV 2020; code BSD): a generator's own features as points to be told apart."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from portraitist.images import Images
-from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, initialised
+from portraitist.nets.cyclegan import DEVIATION, ResnetBlock, ResnetGenerator, initialised
 
 DIMENSIONS = 256
 PATCHES = 256
+XAVIER = partial(
+    nn.init.xavier_normal_, gain=DEVIATION
+)  # how all its networks' weights are drawn: it paints grey first
 BLOCKS = (0, 4)  # the residual blocks that are looked at, the last one where there are fewer
 
 
@@ -37,7 +42,7 @@ class Projector(nn.Module):
             nn.Sequential(nn.Linear(inside, DIMENSIONS), nn.ReLU(), nn.Linear(DIMENSIONS, DIMENSIONS))
             for inside in channels
         )
-        initialised(self)
+        initialised(self, XAVIER)
 
     def places(self, features: list[Tensor]) -> list[Tensor]:
         """Where each layer is looked at: at most 256 places, drawn."""

@@ -5,27 +5,33 @@ of 70 px there, and of as large a share of a smaller picture.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import cast
+from typing import TypeVar, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from portraitist.images import Images
 
+Net = TypeVar("Net", bound=nn.Module)
 Judgement = Float[Tensor, "batch 1 rows columns"]
 DEVIATION = 0.02  # of the weights at the beginning
+NORMAL = partial(nn.init.normal_, std=DEVIATION)
 MOST_LAYERS = 3
 SIDE_PX = 32  # of a picture, for a discriminator of no layer between its first and its last two
 
 
-def initialised(net: nn.Module) -> nn.Module:
-    """The network, its weights drawn anew as the authors do: normal, of deviation .02; no bias."""
+def initialised(net: Net, draw: Callable[[Tensor], Tensor] = NORMAL) -> Net:
+    """The network, its weights drawn anew as the authors do; no bias, the scales of norms near 1."""
     for part in net.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(part.weight, 0, DEVIATION)
+            draw(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.InstanceNorm2d) and part.affine:
+            nn.init.normal_(part.weight, 1, DEVIATION)
     return net
 
 

@@ -14,8 +14,7 @@ from portraitist.nets.cyclegan import initialised
 
 MOST_LEVELS = 8
 WIDEST = 8  # times the width
-DROPOUT = 0.5
-DROPPED = 3  # levels above the innermost whose way up is dropped out
+DROPOUT = 0.5  # on the way up, at the widest levels but the innermost
 
 
 def levels_of(side_px: int) -> int:
@@ -30,8 +29,7 @@ class UNetGenerator(nn.Module):
         super().__init__()
         widths = [3, *(width * min(WIDEST, 2**level) for level in range(levels))]
         self.down = nn.ModuleList(
-            nn.Conv2d(inside, outside, 4, 2, 1, bias=level in (0, levels - 1))
-            for level, (inside, outside) in enumerate(pairwise(widths))
+            nn.Conv2d(inside, outside, 4, 2, 1, bias=False) for inside, outside in pairwise(widths)
         )
         self.down_norms = nn.ModuleList(
             nn.InstanceNorm2d(outside, affine=True) if 0 < level < levels - 1 else nn.Identity()
@@ -45,7 +43,7 @@ class UNetGenerator(nn.Module):
             nn.InstanceNorm2d(outside, affine=True) if level else nn.Identity()
             for level, outside in enumerate(widths[:-1])
         )
-        self.dropped = [levels - 1 - DROPPED <= level < levels - 1 and level > 2 for level in range(levels)]
+        self.dropped = [level < levels - 1 and widths[level] == WIDEST * width for level in range(levels)]
         initialised(self)
 
     def forward(self, images: Images) -> Images:
