@@ -4,7 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from portraitist.compare import FEW, contact_sheet, coverage, differences, intervals, summary, table, titles, wide
+from portraitist.compare import (
+    FEW,
+    contact_sheet,
+    coverage,
+    differences,
+    gains,
+    intervals,
+    summary,
+    table,
+    titles,
+    wide,
+)
 from portraitist.pictures import SHEET_LABEL_PX, encode, sheet
 
 
@@ -16,6 +27,8 @@ MEASURED = {
     "ours": {"iou": found(0.9, 0.85, 0.95, goal=1.0), "bleed": found(-0.1, -0.2, 0.1), "fid": found(3, 2, 4)},
     "theirs": {"iou": found(0.7, 0.6, 0.8, goal=1.0), "bleed": found(0.5, 0.3, 0.7)},
 }
+
+NONE = {name: pd.DataFrame({"id": ["a", "b"]}) for name in MEASURED}  # no face has a value of its own
 
 
 def draws(shift=0.0, times=200):
@@ -48,27 +61,59 @@ def test_a_number_without_an_interval_is_shown_without():
 
 
 def test_a_difference_names_who_is_nearer_the_goal_and_only_if_zero_is_outside():
-    frame = differences("ours", MEASURED, {"ours": draws(), "theirs": draws(0.1)})
+    frame = differences("ours", MEASURED, {"ours": draws(), "theirs": draws(0.1)}, NONE)
     assert list(frame["metric"]) == ["iou", "bleed"]  # fid was measured of one only
     assert set(frame["against"]) == {"theirs"}
     assert list(frame["nearer"]) == ["ours", "ours"]
     near = {"ours": MEASURED["ours"], "theirs": {"iou": found(0.905, 0.85, 0.95, goal=1.0)}}
     rng = np.random.default_rng(2)
     apart = {name: pd.DataFrame({"iou": rng.normal(0.9, 0.02, 200)}) for name in near}
-    unsure = differences("ours", near, apart)
+    unsure = differences("ours", near, apart, NONE)
     assert list(unsure["nearer"]) == [""]
     assert float(unsure["chance"][0]) > 0.3
 
 
 def test_the_nearer_one_may_be_the_other():
     swapped = {"ours": MEASURED["theirs"], "theirs": MEASURED["ours"]}
-    frame = differences("ours", swapped, {"ours": draws(), "theirs": draws(0.1)})
+    frame = differences("ours", swapped, {"ours": draws(), "theirs": draws(0.1)}, NONE)
     assert list(frame["nearer"]) == ["theirs", "theirs"]
 
 
 def test_draws_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="ours has 200 draws, theirs 100"):
-        differences("ours", MEASURED, {"ours": draws(), "theirs": draws(times=100)})
+        differences("ours", MEASURED, {"ours": draws(), "theirs": draws(times=100)}, NONE)
+
+
+def test_a_difference_is_of_the_faces_that_both_have():
+    ids = [f"{number:02d}" for number in range(20)]
+    hard = np.arange(20.0)  # the last ones are the hardest, and the other method has lost them
+    lost = np.where(hard < 12, hard + 2, np.nan)
+    faces = {
+        "ours": pd.DataFrame({"id": ids, "iou": hard}),
+        "theirs": pd.DataFrame({"id": ids[::-1], "iou": lost[::-1]}),
+    }
+    measured = {"ours": {"iou": found(9.5, 8, 11)}, "theirs": {"iou": found(7.5, 6, 9, n=12)}}
+    (row,) = differences("ours", measured, {name: draws()[["iou"]] for name in measured}, faces).to_dict("records")
+    assert row["difference"] == "-2"
+    faces["theirs"]["iou"] = np.nan
+    assert differences("ours", measured, {name: draws()[["iou"]] for name in measured}, faces).empty
+
+
+def test_a_gain_is_against_having_done_nothing():
+    measured = {"selfies": MEASURED["theirs"], **MEASURED}
+    shifted = {"selfies": draws(0.1), "ours": draws(), "theirs": draws(0.1)}
+    frame = gains("selfies", measured, shifted, NONE | {"selfies": NONE["ours"]})
+    assert list(frame.columns) == ["ours", "theirs"]
+    assert list(frame.index) == ["bleed", "iou"]
+    assert frame.loc["iou", "ours"] == "0.2 nearer"
+    assert frame.loc["iou", "theirs"] == "0"
+    worse = gains(
+        "selfies",
+        {"selfies": MEASURED["ours"], "theirs": MEASURED["theirs"]},
+        shifted,
+        NONE | {"selfies": NONE["ours"]},
+    )
+    assert worse.loc["iou", "theirs"] == "-0.2 farther"
 
 
 def test_every_group_is_counted_and_the_few_are_flagged():

@@ -19,6 +19,7 @@ from portraitist.evaluate import (
     code,
     foreground,
     masks_by,
+    mean_beside_portraits,
     mean_over_faces,
     metrics,
     pooled_features,
@@ -296,6 +297,27 @@ def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
     assert measured.value == pytest.approx(values.mean())
     assert measured.low < measured.value < measured.high
     assert measured.high - measured.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_the_interval_of_what_is_held_against_portraits_is_over_both():
+    rng = np.random.default_rng(5)
+    faces, portraits = rng.normal(1, 0.5, 100), rng.normal(3, 2, 400)
+    given = evidence(bootstrap=2000, ids=[str(face) for face in range(100)])
+    found = mean_beside_portraits(lambda chosen: faces + portraits[chosen].mean(), 400, given, usual=3)
+    assert found.value == pytest.approx(faces.mean() + portraits.mean())
+    spread = (faces.var() / 100 + portraits.var() / 400) ** 0.5
+    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    assert found.about == {"n_portraits": 400, "usual": 3}
+    assert found.each == pytest.approx(faces + portraits.mean())
+
+
+@pytest.mark.parametrize("name", ["background_bleed", "sharpness", "lines", "memorised_lite0"])
+def test_other_portraits_would_give_another_number_and_the_interval_knows(name):
+    near = 0.8 * drawn(4, 3, SIDE, SIDE, seed=4)[:1] + 0.2 * drawn(1, 3, SIDE, SIDE, seed=9)  # to one trained on
+    same = near.expand(4, -1, -1, -1)
+    found = measured(name, ids=list("abcd"), selfies=same, painted=same, masks=torch.ones(4, 1, SIDE, SIDE))
+    assert found.each.std() < 1e-12
+    assert found.low < found.value < found.high
 
 
 def test_where_all_faces_agree_the_interval_has_no_width():

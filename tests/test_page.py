@@ -11,7 +11,7 @@ from browser import tab
 from reach import ROOT
 from test_compare import MEASURED, draws, found
 
-from portraitist.compare import coverage, differences, table, wide
+from portraitist.compare import coverage, differences, gains, table, wide
 from portraitist.dag import drawn, needs
 from portraitist.page import Results, Told, markdown, report
 from portraitist.pictures import encode, jpeg
@@ -40,7 +40,8 @@ def made(tmp_path_factory):
         measured,
         masker,
         wide(frame, [*measured]),
-        differences("ours", measured, {"ours": draws(), "theirs": draws(0.1)}),
+        differences("ours", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
+        gains("theirs", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
         coverage(groups, faces),
         win_rates(pd.DataFrame([("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4,
                                columns=["id", "left", "right", "preferred"])),

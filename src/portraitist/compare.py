@@ -12,7 +12,7 @@ from portraitist.pictures import Picture, decode, labelled
 Found = dict[str, dict[str, Any]]  # metric: what evaluate said of it
 
 FEW = 30  # faces below which a group's mean is flagged
-RESAMPLINGS = 1000  # behind a group's interval
+RESAMPLINGS = 1000  # behind the interval of some of the faces
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -62,37 +62,67 @@ def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
     return ends
 
 
-def differences(ours: str, measured: dict[str, Found], draws: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Ours minus each other method, on the same faces: a row for each metric and method, with interval and chance.
+def differences(
+    one: str, measured: dict[str, Found], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """One method minus each other, on the same faces: a row for each metric and method, with interval and chance.
 
-    `nearer` names the method that is nearer the metric's goal, where zero lies outside the interval.
+    `draws` are the resampled values by metric, `faces` the faces' own values by id and metric: a face that has none of
+    one of the two counts in neither. `nearer` names the method that is nearer the metric's goal, where the interval
+    leaves out zero.
 
     Raises:
         ValueError: Two methods were measured on different numbers of draws; they do not pair.
     """
     rows = []
     for other in measured:
-        if other == ours:
+        if other == one:
             continue
-        if len(draws[other]) != len(draws[ours]):
-            raise ValueError(f"{ours} has {len(draws[ours])} draws, {other} {len(draws[other])}; they do not pair")
-        for metric in map(str, draws[ours]):
+        if len(draws[other]) != len(draws[one]):
+            raise ValueError(f"{one} has {len(draws[one])} draws, {other} {len(draws[other])}; they do not pair")
+        for metric in map(str, draws[one]):
             if metric not in draws[other]:
                 continue
-            one, two = measured[ours][metric], measured[other][metric]
-            value, low, high, chance = difference(
-                one["value"],
-                draws[ours][metric].to_numpy(float),
-                two["value"],
-                draws[other][metric].to_numpy(float),
-                min(one["n"], two["n"], one["about"].get("n_portraits", one["n"])),
-            )
+            first, second = measured[one][metric], measured[other][metric]
+            own = [faces[name].set_index("id")[metric] for name in (one, other) if metric in faces[name]]
+            apart = own[0] - own[1] if own else pd.Series(dtype=float)
+            if apart.hasnans:
+                some = apart.dropna().to_numpy(float)
+                if len(some) < 2:
+                    continue
+                drawn = some[_drawn(len(some))].mean(axis=1)
+                value, low, high, chance = difference(some.mean(), drawn, 0.0, np.zeros_like(drawn), len(some))
+            else:
+                value, low, high, chance = difference(
+                    first["value"],
+                    draws[one][metric].to_numpy(float),
+                    second["value"],
+                    draws[other][metric].to_numpy(float),
+                    min(first["n"], second["n"], first["about"].get("n_portraits", first["n"])),
+                )
             nearer = ""
             if not low <= 0 <= high:
-                nearer = min((ours, one), (other, two), key=lambda pair: abs(pair[1]["value"] - pair[1]["goal"]))[0]
+                pairs = ((one, first), (other, second))
+                nearer = min(pairs, key=lambda pair: abs(pair[1]["value"] - pair[1]["goal"]))[0]
             rows.append({"metric": metric, "against": other, "difference": _shown(value, low, high)})
             rows[-1] |= {"chance": f"{chance:.2g}", "nearer": nearer}
     return pd.DataFrame(rows, columns=["metric", "against", "difference", "chance", "nearer"])
+
+
+def gains(
+    nothing: str, measured: dict[str, Found], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Each method minus having done nothing, as `differences`: a row a metric, a column a method.
+
+    A difference whose interval leaves out zero says whether the method is nearer the goal than nothing, or farther.
+    """
+    columns = {}
+    for name in (name for name in measured if name != nothing):
+        pair = {key: measured[key] for key in (name, nothing)}
+        rows = differences(name, pair, draws, faces).set_index("metric")
+        words = {"": "", name: " nearer", nothing: " farther"}
+        columns[name] = rows["difference"] + rows["nearer"].map(words)
+    return pd.DataFrame(columns).sort_index().fillna("")
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -113,9 +143,12 @@ def _mean(values: np.ndarray) -> dict[str, Any]:
     told: dict[str, Any] = {"n": len(values), "few": "few" if len(values) < FEW else ""}
     if len(values) < 2:
         return told | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
-    low, high = interval(float(values.mean()), values[drawn].mean(axis=1), len(values))
+    low, high = interval(float(values.mean()), values[_drawn(len(values))].mean(axis=1), len(values))
     return told | {"value": values.mean(), "low": low, "high": high}
+
+
+def _drawn(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(count, size=(RESAMPLINGS, count))
 
 
 def contact_sheet(models: dict[str, Path]) -> Picture:

@@ -14,7 +14,7 @@ import yaml
 from portraitist.compare import FEW, Found
 from portraitist.dag import drawn, needs
 
-HUES = (212, 24, 150, 280, 340, 60, 190)  # of the methods, in their order
+HUE, APART = 212, 137.5  # degrees; by the golden angle no two methods look alike
 PLOT = (150, 14)  # width, and height a method, px
 
 STYLE = """
@@ -67,6 +67,7 @@ class Results:
     masker: Found
     shown: pd.DataFrame
     differences: pd.DataFrame
+    gains: pd.DataFrame
     coverage: pd.DataFrame
     preferred: pd.DataFrame
 
@@ -78,6 +79,8 @@ def markdown(results: Results) -> str:
     return (
         f"{results.shown.to_markdown()}\n\n"
         f"{results.ours} minus each other, on the same faces:\n\n{rows.reset_index().to_markdown(index=False)}\n\n"
+        "Each method minus the selfies as they are, on the same faces; nearer the goal, or farther, where the interval "
+        f"leaves out 0:\n\n{results.gains.to_markdown()}\n\n"
         f"The masker, one for all methods, on {held['n']} pictures it never saw: "
         f"intersection over union {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}].\n"
     )
@@ -137,7 +140,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _hue(place: int) -> str:
-    return f"hsl({HUES[place % len(HUES)]} 60% 50%)"
+    return f"hsl({(HUE + APART * place) % 360:.0f} 60% 50%)"
 
 
 def _numbers(results: Results) -> str:
@@ -175,11 +178,18 @@ def _plot(found: list[dict[str, Any]], goal: float) -> str:
 
 def _differences(results: Results) -> str:
     rows = [[escape(str(cell)) for cell in row] for row in results.differences.itertuples(index=False)]
+    gained = [
+        [escape(str(metric)), *map(escape, row)]
+        for metric, row in zip(results.gains.index, results.gains.to_numpy(), strict=True)
+    ]
     many = len(results.differences)
     return (
         f"<p>{escape(results.ours)} minus each other method, on the same faces and portraits. <i>chance</i>: how often "
         f"so large a difference would come up were there none. {many} differences are {many} chances to be fooled: "
-        f"about {many / 20:.0f} would look real by luck.</p>" + _table(results.differences.columns, rows)
+        f"about {many / 20:.0f} would look real by luck.</p>"
+        + _table(results.differences.columns, rows)
+        + "<p>Each method minus the selfies as they are: a method that is no nearer has not been shown to paint.</p>"
+        + _table(["metric", *map(escape, map(str, results.gains))], gained)
     )
 
 

@@ -9,7 +9,7 @@ import itertools
 import pkgutil
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -29,6 +29,7 @@ AT_ONCE = 16  # pictures in memory, whatever the size of a set
 
 Features = Float[np.ndarray, "_ length"]  # of one set of pictures; another set may hold more
 Drawn = Int[np.ndarray, "times _"]
+Chosen = Int[np.ndarray, "_"]
 Values = Float[np.ndarray, "_"]  # one a face; NaN where a face has none
 Kind = Literal["painted", "selfies", "portraits", "studied"]
 Seen = Literal["person on grey", "whole picture"]
@@ -182,6 +183,23 @@ def mean_over_faces(values: Values, evidence: Evidence, **about: Any) -> Measure
     value = float(values[has].mean())
     draws = np.where(counts > 0, sums / np.maximum(counts, 1), value)
     return Measure(value, *interval(value, draws, int(has.sum())), int(has.sum()), about, values, draws)
+
+
+def mean_beside_portraits(
+    values: Callable[[Chosen], Values], portraits: int, evidence: Evidence, /, **about: Any
+) -> Measure:
+    """The mean over faces of a value that is held against the portraits; its interval is over the pictures of both.
+
+    `values` gives every face's value were the chosen portraits all there are.
+
+    Raises:
+        TooFewError: Fewer than two faces have a value, or there are fewer than two portraits.
+    """
+    measure = mean_over_faces(values(np.arange(portraits)), evidence, n_portraits=portraits, **about)
+    pairs = zip(evidence.draws(len(evidence.ids)), evidence.draws(portraits, "portraits"), strict=True)
+    draws = np.array([np.nanmean(values(others)[some]) for some, others in pairs])
+    low, high = interval(measure.value, draws, min(measure.n, portraits))
+    return replace(measure, low=low, high=high, draws=draws)
 
 
 def distance_of_sets(

@@ -6,7 +6,7 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
 from portraitist.evaluate._skin import background_colours, colours, skins
 from portraitist.images import Images, Masks
 
@@ -22,9 +22,16 @@ def measure(evidence: Evidence) -> Measure:
     def painted_skin(selfies: Images, masks: Masks, painted: Images) -> np.ndarray:
         return colours(painted, skins(selfies, masks, evidence.frame))
 
-    own = by_parts(own_skin, evidence.portraits, evidence.portrait_masks).mean(axis=0)
+    own = by_parts(own_skin, evidence.portraits, evidence.portrait_masks)
     behind = by_parts(background_colours, evidence.portraits, evidence.portrait_masks)
-    toward = np.nanmean(behind, axis=0) - own
     painted = by_parts(painted_skin, evidence.selfies, evidence.masks, evidence.painted)
-    shares = (painted - own) @ toward / (toward @ toward)
-    return mean_over_faces(shares, evidence, background_to_skin=float(f"{np.linalg.norm(toward):.4g}"))
+
+    def toward(chosen: Chosen) -> np.ndarray:
+        return np.nanmean(behind[chosen], axis=0) - own[chosen].mean(axis=0)
+
+    def shares(chosen: Chosen) -> Values:
+        way = toward(chosen)
+        return (painted - own[chosen].mean(axis=0)) @ way / (way @ way)
+
+    length = np.linalg.norm(toward(np.arange(len(own))))
+    return mean_beside_portraits(shares, len(own), evidence, background_to_skin=float(f"{length:.4g}"))

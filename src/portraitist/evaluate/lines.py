@@ -3,7 +3,7 @@
 The share of the person's pixels on edges (Canny, thresholds 100 and 200), over the portraits' mean of the same.
 """
 
-from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
 from portraitist.evaluate._edges import lines
 
 GOAL = 1.0
@@ -11,6 +11,11 @@ GOAL = 1.0
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over faces."""
-    usual = float(by_parts(lines, evidence.portraits, evidence.portrait_masks).mean())
-    values = by_parts(lines, evidence.painted, evidence.masks) / max(usual, 1e-12)
-    return mean_over_faces(values, evidence, portraits=float(f"{usual:.4g}"))
+    portraits = by_parts(lines, evidence.portraits, evidence.portrait_masks)
+    painted = by_parts(lines, evidence.painted, evidence.masks)
+
+    def beside(chosen: Chosen) -> Values:
+        return painted / max(float(portraits[chosen].mean()), 1e-12)
+
+    usual = float(f"{portraits.mean():.4g}")
+    return mean_beside_portraits(beside, len(portraits), evidence, portraits=usual)

@@ -6,7 +6,7 @@ distances are one minus the cosine of EfficientNet-Lite0's features of persons o
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
+from portraitist.evaluate import Chosen, Evidence, Measure, Values, mean_beside_portraits
 from portraitist.evaluate._cosine import nearest
 
 GOAL = 0.0
@@ -18,7 +18,11 @@ def measure(evidence: Evidence) -> Measure:
     painted, portraits, studied = (
         evidence.features(NETWORK, kind, "person on grey") for kind in ("painted", "portraits", "studied")
     )
-    usual = float(np.median(nearest(portraits, studied)))
-    values = (1 - nearest(painted, studied) / max(usual, 1e-12)).clip(0)
-    about = {"n_studied": len(studied), "usual": float(f"{usual:.4g}")}
-    return mean_over_faces(values, evidence, **about, **evidence.networks[NETWORK].about)
+    apart, usual = nearest(painted, studied), nearest(portraits, studied)
+
+    def copied(chosen: Chosen) -> Values:
+        return (1 - apart / max(float(np.median(usual[chosen])), 1e-12)).clip(0)
+
+    about = {"n_studied": len(studied), "usual": float(f"{np.median(usual):.4g}")}
+    network = evidence.networks[NETWORK].about
+    return mean_beside_portraits(copied, len(portraits), evidence, **about, **network)
