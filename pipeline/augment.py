@@ -29,11 +29,6 @@ class Made:
     masks: Path
     split: Path
 
-    def people(self, kind: str, part: str) -> list[str]:
-        """The faces of one kind on one side, sorted."""
-        people = manifest.read(self.split)
-        return sorted(people.loc[(people["kind"] == kind) & (people["part"] == part), "id"])
-
 
 def library(params: AugmentParams, made: Made, size_px: int) -> Iterator[tuple[str, Picture]]:
     """Backgrounds by their pictures' names: the user's, then those without a face, then the trained-on's, emptied."""
@@ -50,7 +45,7 @@ def library(params: AugmentParams, made: Made, size_px: int) -> Iterator[tuple[s
     faceless = (faces["kind"] == "selfies") & (faces["verdict"] == Verdict.NO_FACE.value)
     for picture in sorted(faces.loc[faceless, "picture"]):
         yield picture, room(decode(clean.read(picture, "png")), size_px)
-    for face in made.people("selfies", "train"):
+    for face in manifest.people(made.split, "selfies", "train"):
         yield face, emptied(decode(crops.read(face, "png")), decode(masks.read(face, "png")))
 
 
@@ -74,7 +69,7 @@ def main(
     pictures, given, segmenter = Shards(made.crops), Shards(made.masks), Segmenter(pretrained, masking.model)
     rows: list[list[Sheet]] = []
     with ShardWriter(dest, params.shard_size) as shards:
-        for picture in tqdm(made.people("selfies", "test"), "augment", disable=None):
+        for picture in tqdm(manifest.people(made.split, "selfies", "test"), "augment", disable=None):
             square, mask = Square.of(pictures.members(picture)), decode(given.read(picture, "png"))
             members: dict[str, bytes] = {}
             row = []
@@ -86,7 +81,9 @@ def main(
             shards.add(picture, members)
             rows = [*rows, row][:SHOWN]
     rooms, room_of = furnish(params, made, frame.size_px, dest / ROOMS), Rooms(dest / ROOMS)
-    trained = sorted(made.people("selfies", "train") + made.people("portraits", "train"))
+    trained = sorted(
+        manifest.people(made.split, "selfies", "train") + manifest.people(made.split, "portraits", "train")
+    )
     drawn = manifest.write(recipes(trained, params, rooms), dest / "recipes.csv", ["id", "background", "seed"])
     for face in trained[:SHOWN]:
         seen = decode(pictures.read(face, "png")), decode(given.read(face, "png"))

@@ -29,10 +29,10 @@ def main(
     report: Path,
 ) -> None:
     """Export the chosen method's painter with its card, or say in one line why not."""
-    people, known = manifest.read(split), manifest.read(clean / "manifest.csv").set_index("id")
-    trained = people[people["part"] == "train"].sort_values("id")
-    ids = list(trained.loc[trained["kind"] == "selfies", "id"])[:CHECKED]
-    sources = [(known["source"].get(row["id"], "unknown"), row["kind"]) for row in manifest.rows(trained)]
+    source = manifest.read(clean / "manifest.csv").set_index("id")["source"]
+    trained = {kind: manifest.people(split, kind, "train") for kind in manifest.KINDS}
+    ids = trained["selfies"][:CHECKED]
+    sources = [(source.get(one, "unknown"), kind) for kind, those in trained.items() for one in those]
     pictures, given = Shards(crops), Shards(masks)
     try:
         painter, about = open_painter(models / f"{params.method}.pt")

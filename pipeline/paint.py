@@ -27,8 +27,7 @@ def main(
     """Paint each test selfie nine times: as it is, and on every background."""
     painter, made_for = open_painter(model)
     pictures, given, backgrounds = Shards(crops), Shards(masks), Shards(turned)
-    people = manifest.read(split)
-    tested = sorted(people.loc[(people["kind"] == "selfies") & (people["part"] == "test"), "id"])
+    tested = manifest.people(split, "selfies", "test")
     with ShardWriter(dest, params.shard_size) as shards:
         for picture in tqdm(tested, f"paint {model.stem}", disable=None):
             seen = [decode(pictures.read(picture, "png"))]

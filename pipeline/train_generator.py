@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from portraitist.dataset import Folders
-from portraitist.methods import Given
+from portraitist.methods import Given, all_checked_or_exit
 from portraitist.nets.features import content_features, weights_of
 from portraitist.params import AugmentParams, ContentParams, GeneratorParams, TrainGeneratorParams, load_or_exit
 from portraitist.train import Task, learn_or_exit
@@ -31,6 +31,7 @@ def main(
 
 if __name__ == "__main__":
     paths = list(map(Path, sys.argv[1:]))
+    all_checked_or_exit()  # before the hours that stages 1 and 2 may take
     main(
         load_or_exit(TrainGeneratorParams, "train_generator"),
         load_or_exit(GeneratorParams, "generator"),

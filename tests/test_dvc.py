@@ -10,7 +10,7 @@ import pytest
 import yaml
 from reach import ROOT, reached
 
-from portraitist.params import SECTIONS, CollectParams
+from portraitist.params import IN_PROFILE, SECTIONS, CollectParams
 from portraitist.params import SOURCES as SHAPES
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -241,6 +241,11 @@ def test_every_source_is_a_file_a_section_and_a_dep_of_those_that_read_them_all(
         assert {dep for dep in STAGES[reader]["deps"] if dep.startswith("data/raw/")} == {
             f"data/raw/{one}" for one in files
         }
+
+
+def test_a_profile_may_hold_what_some_stage_lists_of_it():
+    listed = set().union(*(sections_listed(stage)[1] for stage in STAGES.values()))
+    assert {section.partition(".")[0] for section in listed} == IN_PROFILE
 
 
 def test_what_was_collected_is_never_pushed():

@@ -89,7 +89,7 @@ def test_content_refuses_features_that_would_broadcast(target):
 
 
 def test_content_refuses_another_number_of_layers():
-    with pytest.raises(ValueError, match="against"):
+    with pytest.raises(ValueError, match="longer"):
         content([torch.zeros(1, 3, 4, 4)], [torch.zeros(1, 3, 4, 4)] * 2)
 
 
@@ -101,7 +101,7 @@ def test_content_under_masks_counts_every_picture_alike_however_large_its_person
 
 
 def test_mask_loss_refuses_masks_that_would_broadcast():
-    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against masks \(1, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) against \(1, 1, 4, 4\)"):
         unwrap(mask)(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # as a user runs it, without the hook
 
 
@@ -125,7 +125,7 @@ def test_distances_of_images_are_means_and_weights_weigh():
     assert mean_distance(one, other).item() == pytest.approx(0.8 / 4)
     assert weighted_distance(one, other, weights).item() == pytest.approx(2 * 0.6 / 4)
     for distance in (unwrap(mean_distance), lambda *pair: unwrap(weighted_distance)(*pair, weights)):
-        with pytest.raises(ValueError, match=r"images \(1, 3, 2, 2\) against \(1, 3, 1, 2\)"):
+        with pytest.raises(ValueError, match=r"\(1, 3, 2, 2\) against \(1, 3, 1, 2\)"):
             distance(one, other[:, :, :1])
 
 
@@ -136,7 +136,7 @@ def test_the_contrast_is_the_cross_entropy_of_each_points_own_target():
     assert patch_contrast(points, 0 * points, 0.5).item() == pytest.approx(log(3))
     two = torch.cat([points, points.roll(1, 1)])  # another picture's points are no rivals
     assert patch_contrast(two, two, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))
-    with pytest.raises(ValueError, match=r"points \(1, 3, 3\) against \(1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 3\) against \(1, 2, 3\)"):
         patch_contrast(points, points[:, :2], 0.5)
 
 
@@ -182,3 +182,5 @@ def test_the_relative_distance_is_one_from_nothing():
     features = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
     assert relative_distance(0 * features, features).tolist() == pytest.approx([1, 1])
     assert relative_distance(1.5 * features, features).tolist() == pytest.approx([0.25, 0.25])
+    with pytest.raises(ValueError, match="against"):
+        relative_distance(features, features[:1])

@@ -119,6 +119,12 @@ def test_what_cannot_be_is_told_in_one_line_whatever_section_is_asked_for(root, 
         ("generator.width", 5, "generator.width: .*multiple of 2, found 5"),
         ("train.epochs", 0, "train.epochs: .*greater than or equal to 1, found 0"),
         ("trane.epochs", 1, "profiles/sample.yaml: unknown section 'trane'"),
+        (
+            "seed",
+            7,
+            "profiles/sample.yaml: unknown section 'seed'; allowed are augment, clean, collect, crop, evaluate",
+        ),
+        ("content.network", "vgg19", "profiles/sample.yaml: unknown section 'content'"),
     ],
 )
 def test_the_profile_is_read_as_strictly(root, name, value, told):
@@ -178,6 +184,13 @@ def test_a_methods_own_section_is_found_by_its_name(root):
             "params.yaml",
             ["train", "masked_cartoongan"],
             r"train masked_cartoongan: methods\.masked_cartoongan\.erode_px: .*, found 9",
+        ),
+        (
+            "methods.pix2pix.distance",
+            -100,
+            "params.yaml",
+            ["train_generator"],
+            r"portraitist: methods\.pix2pix\.distance: .*, found -100",
         ),
     ],
 )

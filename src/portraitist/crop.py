@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from portraitist.clean import Cleaned, RefusedError
 from portraitist.params import CropParams
-from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane, decode, encode, over
+from portraitist.pictures import HALF_RANGE, Picture, Plane, SquarePicture, SquarePlane, decode, encode, over
 from portraitist.verdict import Verdict
 
 Points = Float32[np.ndarray, "count 2"]  # x and y, in pixels
@@ -157,7 +157,7 @@ class FaceDetector:
     def _look(self, picture: Picture, which: int, min_score: float) -> list[Face]:
         model, net = self.models[which]
         boxed, scale, left, top = _letterboxed(picture, model.side)
-        blob = (boxed.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]
+        blob = (boxed.astype(np.float32) / HALF_RANGE - 1).transpose(2, 0, 1)[None]
         net.setInput(np.ascontiguousarray(blob))
         regressed, scores = net.forward(list(model.outputs))
         score = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -80, 80)))

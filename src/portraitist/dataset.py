@@ -190,8 +190,7 @@ def ids_of(folders: Folders, kind: Kind, part: str) -> list[str]:
     Raises:
         ValueError: There is none.
     """
-    split = manifest.read(folders.split)
-    ids = sorted(split.loc[(split["kind"] == kind) & (split["part"] == part), "id"])
+    ids = manifest.people(folders.split, kind, part)
     if not ids:
         raise ValueError(f"{folders.split} holds no {kind} in part {part}; more pictures, or other shares in `split`")
     return ids

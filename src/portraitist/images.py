@@ -1,6 +1,6 @@
 """What an image is: a tensor with three channels of RGB in [-1, 1]; a mask: one channel in [0, 1], 1 is the person.
 
-The only home of 127.5, and the only place where pictures become images and images become pictures.
+The only place where pictures become images and images become pictures.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from portraitist.pictures import Picture, Plane
+from portraitist.pictures import HALF_RANGE, Picture, Plane
 
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 Bytes = UInt8[Tensor, "batch height width 3"]  # pictures in one tensor
-
-GREY = 0.0  # the middle of [-1, 1]: what stands where a background was
-HALF_RANGE = 127.5  # steps of 255 in one unit of an image
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ def over(front: Images, masks: Masks, back: Images) -> Images:
 
 
 def over_grey(images: Images, masks: Masks) -> Images:
-    """The person on neutral grey: the background is gone, and so is its gradient."""
-    return images * masks if GREY == 0 else images * masks + GREY * (1 - masks)
+    """The person on neutral grey, which is 0: the background is gone, and so is its gradient."""
+    return images * masks
 
 
 def eroded(masks: Masks, by_px: int) -> Masks:

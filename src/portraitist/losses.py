@@ -1,4 +1,7 @@
-"""Tensors in, one unweighted number out. No network."""
+"""Tensors in, one unweighted number out. No network.
+
+Two tensors that are held beside each other have one shape, else it is a ValueError: broadcasting would hide a bug.
+"""
 
 import torch
 from jaxtyping import Float
@@ -14,14 +17,10 @@ def content(features: list[Tensor], target: list[Tensor], masks: Masks | None = 
     """Mean absolute distance of features, averaged over the layers: CartoonGAN's content loss (Chen et al., CVPR 2018).
 
     With masks, of any size, each picture's mean is over the person only; where there is no person it is 0.
-
-    Raises:
-        ValueError: The shapes differ; broadcasting here would hide a bug.
     """
-    if [layer.shape for layer in features] != [layer.shape for layer in target]:
-        raise ValueError(f"features {[tuple(f.shape) for f in features]} against {[tuple(t.shape) for t in target]}")
     found = []
     for pair in zip(features, target, strict=True):
+        _alike(*pair)
         distance = F.l1_loss(*pair, reduction="none").mean(1, keepdim=True)
         found.append(distance.mean() if masks is None else _over_person(distance, masks))
     return torch.stack(found).mean()
@@ -57,13 +56,8 @@ def least_squares(judgement: Tensor, *, real: bool) -> Scalar:
 
 
 def mean_distance(images: Images, wanted: Images) -> Scalar:
-    """Mean absolute distance of images, pixel by pixel.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    if images.shape != wanted.shape:
-        raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
+    """Mean absolute distance of images, pixel by pixel."""
+    _alike(images, wanted)
     return F.l1_loss(images, wanted)
 
 
@@ -75,19 +69,13 @@ def weighted_squares(judgement: Tensor, weights: Masks, *, real: bool) -> Scalar
 
 def weighted_distance(images: Images, wanted: Images, weights: Masks) -> Scalar:
     """As `mean_distance`, each pixel by its weight."""
-    if images.shape != wanted.shape:
-        raise ValueError(f"images {tuple(images.shape)} against {tuple(wanted.shape)}")
+    _alike(images, wanted)
     return ((images - wanted).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
 
 
 def patch_contrast(points: Tensor, target: Tensor, temperature: float) -> Scalar:
-    """Cross-entropy of finding each point's own target among its picture's (PatchNCE, Park et al., ECCV 2020, eq. 3).
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    if points.shape != target.shape:
-        raise ValueError(f"points {tuple(points.shape)} against {tuple(target.shape)}")
+    """Cross-entropy of finding each point's target among its picture's (PatchNCE, Park et al., ECCV 2020, eq. 3)."""
+    _alike(points, target)
     alike = points @ target.transpose(1, 2) / temperature
     own = torch.arange(points.shape[1], device=points.device).expand(points.shape[:2])
     return F.cross_entropy(alike.flatten(0, 1), own.flatten())
@@ -118,15 +106,16 @@ def _gram(features: Tensor, masks: Masks) -> Float[Tensor, "batch channels chann
 
 def relative_distance(features: Tensor, target: Tensor) -> Float[Tensor, " batch"]:
     """Of each picture, the features' squared distance from the target's, by the latter's own size (as Gatys, eq. 1)."""
+    _alike(features, target)
     return (features - target).square().sum((1, 2, 3)) / target.square().sum((1, 2, 3)).clamp(min=1e-8)
 
 
 def mask(logits: Masks, target: Masks) -> Scalar:
-    """Binary cross-entropy of a masker's logits against masks in [0, 1].
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    if logits.shape != target.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} against masks {tuple(target.shape)}")
+    """Binary cross-entropy of a masker's logits against masks in [0, 1]."""
+    _alike(logits, target)
     return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def _alike(one: Tensor, other: Tensor) -> None:
+    if one.shape != other.shape:
+        raise ValueError(f"{tuple(one.shape)} against {tuple(other.shape)}")

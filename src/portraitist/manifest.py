@@ -57,6 +57,12 @@ def kept(path: Path) -> pd.DataFrame:
     return frame[frame["verdict"] == Verdict.KEPT.value].sort_values("id").reset_index(drop=True)
 
 
+def people(split: Path, kind: Kind, part: str) -> list[str]:
+    """The faces of one kind in one part of the split, sorted."""
+    frame = read(split)
+    return sorted(frame.loc[(frame["kind"] == kind) & (frame["part"] == part), "id"])
+
+
 def sources_in(raw: Path) -> list[Path]:
     """The folders that stage collect left in one, by name."""
     return sorted(path.parent for path in raw.glob("*/manifest.csv"))

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from portraitist.clean import RefusedError
 from portraitist.crop import Square, open_tflite
 from portraitist.params import CropParams, MaskModel, MaskParams
-from portraitist.pictures import Picture, Plane, SquarePicture, SquarePlane
+from portraitist.pictures import HALF_RANGE, Picture, Plane, SquarePicture, SquarePlane
 from portraitist.verdict import Verdict
 
 SELFIE = "selfie_segmentation.tflite"
@@ -108,7 +108,7 @@ def folded(picture: SquarePicture, mask: SquarePlane) -> Seen:
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
     fold = channels.transpose(0, 2, 4, 1, 3).reshape(1, 16, half, half)
-    return np.ascontiguousarray(fold).astype(np.float32) / 127.5 - 1
+    return np.ascontiguousarray(fold).astype(np.float32) / HALF_RANGE - 1
 
 
 def open_onnx(path: Path) -> "cv2.dnn.Net":

@@ -284,6 +284,7 @@ SECTIONS: dict[str, type[Section]] = {
     "export": ExportParams,
 }
 WHOLE_FILE = {"profile", "seed", "launch", "collect", "methods", *SECTIONS}
+IN_PROFILE = {"collect", *SECTIONS} - {"fetch", "split", "content", "export"}  # what dvc.yaml tracks of it
 
 
 def load(section: type[S], name: str, root: Path = Path()) -> S:
@@ -357,9 +358,10 @@ def _files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if params["profile"] not in profiles:
         raise ParamsError(f"params.yaml: profile is {params['profile']!r}; there are {', '.join(profiles)}")
     profile = _read(root / "profiles" / f"{params['profile']}.yaml")
-    unknown = sorted(set(profile) - WHOLE_FILE)
+    unknown = sorted(set(profile) - IN_PROFILE)
     if unknown:
-        raise ParamsError(f"profiles/{params['profile']}.yaml: unknown section {unknown[0]!r}")
+        allowed = ", ".join(sorted(IN_PROFILE))
+        raise ParamsError(f"profiles/{params['profile']}.yaml: unknown section {unknown[0]!r}; allowed are {allowed}")
     return params, profile
 
 

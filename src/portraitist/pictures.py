@@ -16,6 +16,7 @@ Tile = UInt8[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _"]  # of any size, wha
 Sheet = UInt8[np.ndarray, "_ _ 3"]
 
 BLED = (0.02, 0.05, 0.15, 0.5)  # of the longer side: how far around a mean is taken, the nearest that finds something
+HALF_RANGE = 127.5  # of 255: networks see pictures in [-1, 1]
 SHEET_GAP_PX = 4
 SHEET_LABEL_PX = 16
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
-from portraitist.images import HALF_RANGE, Images, Masks
+from portraitist.images import Images, Masks
+from portraitist.pictures import HALF_RANGE
 
 GOAL = 0.0
 

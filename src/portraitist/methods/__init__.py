@@ -6,10 +6,12 @@ A method knows its networks, its update order and its weights; no device, no fil
 import copy
 import importlib
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +21,17 @@ from torch import Tensor, nn
 from portraitist import ranks
 from portraitist.images import Batch, Images, Masks
 from portraitist.losses import Scalar
-from portraitist.params import ParamsError, Section, method_names, told
+from portraitist.params import (
+    CropParams,
+    GeneratorParams,
+    ParamsError,
+    Section,
+    TrainParams,
+    load,
+    method_names,
+    methods_or_exit,
+    told,
+)
 
 Terms = dict[str, float]
 
@@ -99,6 +111,17 @@ def settings_of(name: str, offered: dict[str, Any], own: dict[str, Any]) -> dict
     settings = {key: value for key, value in offered.items() if key in asked} | own
     checked(name, settings)
     return settings
+
+
+def all_checked_or_exit(root: Path = Path()) -> None:
+    """A method's wrong value ends the first training, not the last: one line and exit code 1."""
+    sections: dict[str, type[Section]] = {"generator": GeneratorParams, "train": TrainParams, "crop": CropParams}
+    try:
+        offered = {key: value for name, shape in sections.items() for key, value in load(shape, name, root)}
+        for name, own in methods_or_exit(root).items():
+            settings_of(name, offered, own)
+    except ParamsError as error:
+        sys.exit(f"portraitist: {error}")
 
 
 def checked(name: str, params: dict[str, Any]) -> Section:

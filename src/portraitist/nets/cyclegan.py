@@ -79,7 +79,7 @@ class PatchGan(nn.Module):
     def __init__(self, width: int, side_px: int, channels: int = 3, *, affine: bool = False) -> None:
         super().__init__()
         count = min(MOST_LAYERS, max(1, round(math.log2(side_px / SIDE_PX))))
-        widths = [width * 2 ** min(place, 3) for place in range(count + 1)]
+        widths = [width * 2**place for place in range(count + 1)]
         self.first = nn.Conv2d(channels, width, 4, 2, 1)
         self.between = nn.ModuleList(
             nn.Conv2d(inside, outside, 4, 2 if outside != widths[-1] else 1, 1, bias=not affine)
