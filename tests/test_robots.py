@@ -63,6 +63,13 @@ def test_what_says_nothing_forbids_nothing(text: str):
     assert Rules.of(text, "us").allow("/x")
 
 
+@pytest.mark.parametrize(
+    ("told", "delay_s"), [("3", 3), ("0.5", 0.5), ("soon", 0), (".", 0), ("²", 0), ("-1", 0), ("", 0)]
+)
+def test_a_delay_that_is_no_number_is_none(told: str, delay_s: float):
+    assert Rules.of(f"User-agent: *\nCrawl-delay: {told}", "us").delay_s == delay_s
+
+
 def test_groups_that_name_one_agent_are_one():
     text = "User-agent: us\nDisallow: /a\n\nUser-agent: them\nDisallow: /b\n\nUser-agent: us\nDisallow: /c"
     assert [Rules.of(text, "us").allow(path) for path in ("/a", "/b", "/c")] == [False, True, False]

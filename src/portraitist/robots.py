@@ -36,7 +36,7 @@ class Rules:
             for name in named:
                 if key in ("allow", "disallow") and value:
                     patterns[name].append((_quoted(value), key == "allow"))
-                if key == "crawl-delay" and value.replace(".", "", 1).isdigit():
+                if key == "crawl-delay" and value.replace(".", "", 1).isdecimal():
                     delays[name] = float(value)
         group = agent.lower() if agent.lower() in patterns else "*"
         return cls(tuple(patterns.get(group, ())), delays.get(group, 0.0))
