@@ -193,7 +193,7 @@ class Web:
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
                 if not any_status and answer.status != 200:
-                    raise FetchError(Verdict.HTTP_ERROR, f"status {answer.status}")
+                    raise FetchError(Verdict.HTTP_ERROR, f"status {answer.status}", status=answer.status)
                 if answer.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
                     told = answer.headers["Content-Encoding"]
                     raise FetchError(Verdict.ENCODED, f"the answer is in {told!r}, though it was asked for as it is")
