@@ -10,8 +10,6 @@ from portraitist.nets.identity import IdentityError
 from portraitist.params import CropParams, EvaluateParams, load_or_exit
 from portraitist.weights import WeightsError
 
-KNOWN = ["source", "glasses"]  # columns of stage clean's manifest that are groups, where it has them
-
 
 def main(
     params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, clean: Path, dest: Path
@@ -25,9 +23,8 @@ def main(
         sys.exit(f"evaluate_selfies: {error}")
     evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
     pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
-    pictures = pictures[["picture", *(column for column in KNOWN if column in pictures)]]
     faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
-    evaluation.keep_once(evidence, faces.drop(columns="picture"), dest)
+    evaluation.keep_once(evidence, faces[["id", "source"]], dest)
 
 
 if __name__ == "__main__":
