@@ -6,21 +6,16 @@ from pathlib import Path
 from portraitist import evaluation, manifest
 from portraitist.dataset import Folders
 from portraitist.evaluation import Nets
-from portraitist.nets.identity import IdentityError
 from portraitist.params import CropParams, EvaluateParams, load_or_exit
-from portraitist.weights import WeightsError
 
 
 def main(
     params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, clean: Path, dest: Path
 ) -> None:
     """Measure the selfies, unchanged, as if a method had painted them; and keep what is one for all methods."""
-    try:
-        evidence = evaluation.gather(params, frame, evaluation.not_painted(folders, turned), folders, nets)
-    except WeightsError as error:
-        sys.exit(f"evaluate_selfies: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
-    except IdentityError as error:
-        sys.exit(f"evaluate_selfies: {error}")
+    evidence = evaluation.gather_or_exit(
+        "evaluate_selfies", params, frame, evaluation.not_painted(folders, turned), folders, nets
+    )
     evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
     pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
     faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
