@@ -6,19 +6,12 @@ from pathlib import Path
 from portraitist import evaluation
 from portraitist.dataset import Folders
 from portraitist.evaluation import Nets
-from portraitist.nets.identity import IdentityError
 from portraitist.params import CropParams, EvaluateParams, load_or_exit
-from portraitist.weights import WeightsError
 
 
 def main(params: EvaluateParams, frame: CropParams, paint: Path, folders: Folders, nets: Nets, dest: Path) -> None:
     """Measure what one method painted, and keep what the comparison shows of it."""
-    try:
-        evidence = evaluation.gather(params, frame, evaluation.painted_by(paint), folders, nets)
-    except WeightsError as error:
-        sys.exit(f"evaluate: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
-    except IdentityError as error:
-        sys.exit(f"evaluate: {error}")
+    evidence = evaluation.gather_or_exit("evaluate", params, frame, evaluation.painted_by(paint), folders, nets)
     evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
 
 

@@ -6,28 +6,20 @@ from pathlib import Path
 from portraitist import evaluation, manifest
 from portraitist.dataset import Folders
 from portraitist.evaluation import Nets
-from portraitist.nets.identity import IdentityError
 from portraitist.params import CropParams, EvaluateParams, load_or_exit
-from portraitist.weights import WeightsError
-
-KNOWN = ["source", "glasses"]  # columns of stage clean's manifest that are groups, where it has them
 
 
 def main(
     params: EvaluateParams, frame: CropParams, folders: Folders, turned: Path, nets: Nets, clean: Path, dest: Path
 ) -> None:
     """Measure the selfies, unchanged, as if a method had painted them; and keep what is one for all methods."""
-    try:
-        evidence = evaluation.gather(params, frame, evaluation.not_painted(folders, turned), folders, nets)
-    except WeightsError as error:
-        sys.exit(f"evaluate_selfies: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
-    except IdentityError as error:
-        sys.exit(f"evaluate_selfies: {error}")
+    evidence = evaluation.gather_or_exit(
+        "evaluate_selfies", params, frame, evaluation.not_painted(folders, turned), folders, nets
+    )
     evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
     pictures = manifest.kept(clean / "manifest.csv").rename(columns={"id": "picture"})
-    pictures = pictures[["picture", *(column for column in KNOWN if column in pictures)]]
     faces = manifest.kept(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
-    evaluation.keep_once(evidence, faces.drop(columns="picture"), dest)
+    evaluation.keep_once(evidence, faces[["id", "source"]], dest)
 
 
 if __name__ == "__main__":

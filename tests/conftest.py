@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from toys import exported  # noqa: PLC0415  torch is for tests that need it
 
     return exported(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """In float64 two orders of summing agree to many digits; in float32 Adam makes much of what is nearly nothing."""
+    import torch  # noqa: PLC0415  as above
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from toys import ROOT, checkpoint
 import portraitist as portraitist_package
 from portraitist.avatar import ModelError, Portraitist, RefusedError, read_selfie
 from portraitist.clean import read
-from portraitist.crop import FaceDetector, crop_face
+from portraitist.crop import FaceDetector, crop_faces
 from portraitist.mask import Segmenter, person_mask
 from portraitist.params import CropParams, MaskParams, load
 from portraitist.pictures import encode
@@ -48,7 +48,7 @@ def two(sample):
 
 def test_a_selfie_goes_through_the_very_crop_and_mask_of_the_stages(avatar, selfie, pretrained):
     frame, masking = load(CropParams, "crop", ROOT), load(MaskParams, "mask", ROOT)
-    crop = crop_face(read(selfie.read_bytes()), FaceDetector(pretrained), frame)
+    crop = crop_faces(read(selfie.read_bytes()), FaceDetector(pretrained), frame)[0]
     assert avatar.crop.square.members() == crop.square.members()
     assert encode(avatar.mask) == encode(person_mask(crop.square, Segmenter(pretrained, masking.model), masking, frame))
 

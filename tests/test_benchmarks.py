@@ -197,8 +197,7 @@ def test_one_seed_has_no_spread(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["cartoongan", "masked_cartoongan"])
-def test_the_textbook_s_step_learns_the_same_with_more_operations(name):
-    torch.set_default_dtype(torch.float64)
+def test_the_textbook_s_step_learns_the_same_with_more_operations(name, double):
     with seeded(1):
         textbook = begun(name)
     with seeded(1):
@@ -207,7 +206,6 @@ def test_the_textbook_s_step_learns_the_same_with_more_operations(name):
     ours.step(batch())
     for key, weights in ours.state_dict().items():
         assert torch.allclose(weights, textbook.state_dict()[key], rtol=1e-6, atol=1e-6), key
-    torch.set_default_dtype(torch.float32)
     assert gflop(lambda: begun(name).step(batch())) < gflop(lambda: TEXTBOOK[name](begun(name), batch()))
 
 

@@ -220,10 +220,12 @@ def test_after_a_refusal_nothing_more_is_asked_for(there: FakeWeb, tmp_path: Pat
 
 def test_a_fault_that_may_pass_is_tried_again_by_the_next_run_and_another_is_not(there: FakeWeb, tmp_path: Path):
     cut = Says(PICTURES[0][:-30])
+    faults = [cut, *(Says("", status) for status in (500, 502, 504, 404, 410))]
     for _ in range(2):
-        rows = collected(gives(remote(0, there, cut), remote(1, there, Says("", 404)), local(2)), there.web(), tmp_path)
-    assert verdicts(rows) == [("0", "cut_off"), ("1", "http_error"), ("2", "kept")]
-    assert Counter(there.asked()) == {"/0": 2, "/1": 1}
+        candidates = [remote(number, there, fault) for number, fault in enumerate(faults)]
+        rows = collected(gives(*candidates, local(6)), there.web(), tmp_path)
+    assert [verdict for _, verdict in verdicts(rows)] == ["cut_off", *["http_error"] * 5, "kept"]
+    assert Counter(there.asked()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
 
 
 def test_two_runs_do_not_share_a_spool(there: FakeWeb, tmp_path: Path):

@@ -118,15 +118,15 @@ def test_a_gain_is_against_having_done_nothing():
 
 def test_every_group_is_counted_and_the_few_are_flagged():
     ids = [f"{number:02d}" for number in range(40)]
-    groups = pd.DataFrame({"id": ids, "tone": ["light"] * 32 + ["dark"] * 8, "glasses": [np.nan] * 39 + ["yes"]})
+    groups = pd.DataFrame({"id": ids, "tone": ["light"] * 32 + ["dark"] * 8, "source": [np.nan] * 39 + ["drawn"]})
     values = pd.DataFrame({"id": ids[::-1], "bleed": np.arange(40.0)[::-1]})  # another order: ids join them
     frame = coverage(groups, {"ours": values}).set_index(["by", "group"])
-    light, dark, glasses = (frame.loc[key] for key in (("tone", "light"), ("tone", "dark"), ("glasses", "yes")))
+    light, dark, drawn = (frame.loc[key] for key in (("tone", "light"), ("tone", "dark"), ("source", "drawn")))
     assert (light["n"], light["value"], light["few"]) == (32, 15.5, "")
     assert (dark["n"], dark["value"], dark["few"]) == (8, 35.5, "few")
     assert dark["low"] < 35.5 < dark["high"]
-    assert (glasses["n"], glasses["value"]) == (1, 39)
-    assert np.isnan(glasses["low"])
+    assert (drawn["n"], drawn["value"]) == (1, 39)
+    assert np.isnan(drawn["low"])
     assert 32 >= FEW > 8
 
 

@@ -16,7 +16,6 @@ from portraitist.crop import (
     Square,
     alignment,
     crop,
-    crop_face,
     crop_faces,
     drawn,
     warped,
@@ -195,7 +194,8 @@ def test_a_selfies_eyes_land_on_the_eye_line_however_the_head_is_turned(
     upright = selfie(sample, 10)
     turn = cv2.getRotationMatrix2D((128, 128), degrees, 1)
     turned = cv2.warpAffine(upright, turn, (256, 256), borderMode=cv2.BORDER_REPLICATE)
-    made = crop_face(Cleaned(turned, None), detector, CROP)
+    made = crop_faces(Cleaned(turned, None), detector, CROP)[0]
+    assert isinstance(made, Crop)
     assert np.degrees(np.arctan2(made.transform[0, 1], made.transform[0, 0])) == pytest.approx(-degrees, abs=5)
     eyes = detector.find(upright)[0].points[[RIGHT_EYE, LEFT_EYE]]  # where they are, known from the upright picture
     right, left = landed(landed(eyes, turn), made.transform)
@@ -246,7 +246,6 @@ def test_each_large_face_of_a_picture_is_a_square_and_a_bystander_is_none(detect
         (alone,) = crop_faces(cleaned, detector, CROP)
         assert isinstance(alone, Crop)
         assert alone.square.members() == made[0].square.members()
-        assert crop_face(cleaned, detector, each).square.members() == made[0].square.members()
 
 
 def test_a_face_that_is_refused_takes_no_other_with_it(detector: FaceDetector, sample: Path):
@@ -280,7 +279,8 @@ def test_the_second_look_mends_what_the_first_saw_askew(detector: FaceDetector, 
 
 def test_what_was_found_is_drawn_where_it_is(detector: FaceDetector, sample: Path):
     cleaned = Cleaned(selfie(sample, 10), None)
-    made = crop_face(cleaned, detector, CROP)
+    made = crop_faces(cleaned, detector, CROP)[0]
+    assert isinstance(made, Crop)
     seen = drawn(cleaned, made)
     x, y = made.face.points[MOUTH].round().astype(int)
     assert tuple(seen[y, x]) == (250, 230, 60)
@@ -291,17 +291,17 @@ def test_what_was_found_is_drawn_where_it_is(detector: FaceDetector, sample: Pat
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_where_there_is_no_face_none_is_found(seed: int, detector: FaceDetector):
     noise = np.random.default_rng(seed).integers(0, 256, (128, 160, 3), dtype=np.uint8)
-    with pytest.raises(RefusedError, match="no face found in the 160 x 128 picture") as refused:
-        crop_face(Cleaned(noise, None), detector, CROP)
-    assert refused.value.verdict is Verdict.NO_FACE
+    (refused,) = crop_faces(Cleaned(noise, None), detector, CROP)
+    assert isinstance(refused, RefusedError)
+    assert (refused.verdict, str(refused)) == (Verdict.NO_FACE, "no face found in the 160 x 128 picture")
 
 
 def test_a_face_that_the_alpha_hides_is_none(detector: FaceDetector, sample: Path):
     alpha = np.zeros((256, 256), np.uint8)
     alpha[200:, :] = 255
-    with pytest.raises(RefusedError) as refused:
-        crop_face(Cleaned(selfie(sample, 10), alpha), detector, CROP)
-    assert refused.value.verdict is Verdict.NO_FACE
+    (refused,) = crop_faces(Cleaned(selfie(sample, 10), alpha), detector, CROP)
+    assert isinstance(refused, RefusedError)
+    assert refused.verdict is Verdict.NO_FACE
 
 
 def test_a_missing_model_says_what_brings_it(tmp_path: Path):

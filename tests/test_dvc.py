@@ -255,7 +255,7 @@ def test_what_was_collected_is_never_pushed():
             assert out == {f"data/raw/{name.partition('@')[2]}": {"push": False}}
 
 
-def test_the_mission_s_counts_stand_in_the_full_profile():
+def test_the_counts_of_the_recipe_stand_in_the_full_profile():
     limits = {name: told["limit"] for name, told in read_profile("full")["collect"].items() if told["limit"]}
     assert (limits.pop("celeba"), limits.pop("id_photos")) == (350, 340)
     assert sum(limits.values()) == 311

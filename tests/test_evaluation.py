@@ -15,12 +15,25 @@ from toys import FRAME, drawn
 
 from portraitist import evaluation
 from portraitist.bootstrap import interval
+from portraitist.dataset import Folders
 from portraitist.evaluate import AT_ONCE
-from portraitist.evaluation import SHOWN, TILE_PX, Nets, keep, keep_once, measured, networks
+from portraitist.evaluation import (
+    SHOWN,
+    TILE_PX,
+    Nets,
+    gather_or_exit,
+    keep,
+    keep_once,
+    measured,
+    networks,
+    not_painted,
+)
 from portraitist.images import to_pictures
 from portraitist.nets.features import Lite0
+from portraitist.nets.identity import IdentityError
 from portraitist.nets.inception import Inception
 from portraitist.params import EvaluateParams
+from portraitist.shards import ShardWriter
 from portraitist.weights import WeightsError
 
 PARAMS = EvaluateParams(seed=1, features_px=64, inception=False, bootstrap=10, sheet_rows=2)
@@ -78,6 +91,26 @@ def test_without_inceptions_weights_the_message_says_what_to_do(pretrained, tmp_
     monkeypatch.setattr(evaluation, "INCEPTION", nowhere)
     with pytest.raises(WeightsError, match="may also be put at"):
         networks(PARAMS.model_copy(update={"inception": True}), FRAME, Nets(tmp_path, pretrained, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WeightsError("no net"), r"^evaluate: no net; or `evaluate\.inception: false` in the profile leaves"),
+        (IdentityError("two nets"), "^evaluate: two nets$"),
+    ],
+)
+def test_a_stage_whose_networks_cannot_be_had_ends_with_one_line(tmp_path, monkeypatch, error, told):
+    def gather(*_):
+        raise error
+
+    monkeypatch.setattr(evaluation, "gather", gather)
+    shards = tmp_path / "shards"
+    with ShardWriter(shards, 1):
+        pass  # none is enough here
+    folders = Folders(shards, shards, shards, shards)
+    with pytest.raises(SystemExit, match=told):
+        gather_or_exit("evaluate", PARAMS, FRAME, not_painted(folders, shards), folders, Nets(shards, shards, shards))
 
 
 def test_lite0_alone_is_enough(pretrained, tmp_path):

@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from portraitist.clean import Cleaned, RefusedError
-from portraitist.crop import FaceDetector, Square, crop_face
+from portraitist.crop import Crop, FaceDetector, Square, crop_faces
 from portraitist.mask import DOWNLOADED, Segmenter, folded, overlap, person_mask, segment, under_face
 from portraitist.params import MaskModel
 from portraitist.pictures import Picture, Plane, decode
@@ -62,7 +62,8 @@ def test_masks_of_the_pack_come_near_its_exact_ones(pretrained: Path, sample: Pa
     for kind, numbers in TESTED.items():
         for number in numbers:
             picture, truth = of_pack(sample, kind, number)
-            made = crop_face(Cleaned(picture, None), detector, CROP)
+            made = crop_faces(Cleaned(picture, None), detector, CROP)[0]
+            assert isinstance(made, Crop)
             found.append(overlap(person_mask(made.square, segmenter, MASK, CROP), made.along(truth)))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.9

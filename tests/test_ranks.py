@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,14 +60,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     running = start(TRAINS, dest, *METHODS)
     assert running.wait(300) == 0, (dest / "stderr").read_text()
     return dest
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    """In float64 two orders of summing agree to many digits; in float32 Adam makes much of what is nearly nothing."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("name", METHODS)

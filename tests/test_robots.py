@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from portraitist import robots
 from portraitist.robots import ALL_FORBIDDEN, NONE, Rules
 
 TEXT = """
@@ -62,6 +63,13 @@ def test_what_says_nothing_forbids_nothing(text: str):
     assert Rules.of(text, "us").allow("/x")
 
 
+@pytest.mark.parametrize(
+    ("told", "delay_s"), [("3", 3), ("0.5", 0.5), ("soon", 0), (".", 0), ("²", 0), ("-1", 0), ("", 0)]
+)
+def test_a_delay_that_is_no_number_is_none(told: str, delay_s: float):
+    assert Rules.of(f"User-agent: *\nCrawl-delay: {told}", "us").delay_s == delay_s
+
+
 def test_groups_that_name_one_agent_are_one():
     text = "User-agent: us\nDisallow: /a\n\nUser-agent: them\nDisallow: /b\n\nUser-agent: us\nDisallow: /c"
     assert [Rules.of(text, "us").allow(path) for path in ("/a", "/b", "/c")] == [False, True, False]
@@ -80,3 +88,17 @@ def test_a_pattern_that_is_meant_to_take_for_ever_does_not():
     began = time.process_time()
     assert Rules.of(f"User-agent: *\nDisallow: /{'*a' * 2000}$", "us").allow("/" + "a" * 1999 + "b")
     assert time.process_time() - began < 1
+
+
+def test_a_rule_is_read_for_us_and_for_all_however_many_are_named(monkeypatch: pytest.MonkeyPatch):
+    read, quoted = [], robots._quoted
+
+    def counted(path: str) -> str:
+        read.append(path)
+        return quoted(path)
+
+    monkeypatch.setattr(robots, "_quoted", counted)
+    heads = [*(f"User-agent: bot{number}" for number in range(100)), "User-agent: us", *["User-agent: *"] * 100]
+    rules = Rules.of("\n".join([*heads, *["Disallow: /a"] * 100]), "us")
+    assert rules.patterns == (("/a", False),) * 100
+    assert len(read) == 200

@@ -159,8 +159,9 @@ def test_only_who_agreed_and_is_of_age_is_taken_and_the_others_have_a_row(tmp_pa
 @pytest.mark.parametrize(
     ("rows", "columns", "told"),
     [
-        ([], ["file", "consent"], "the columns file,subject_id,.* were expected"),
-        ([["a.jpg", "p1", "yes"]], CONSENT, "line 2: every row needs"),
+        ([], ["file", "consent"], "the columns are 'file,consent'; file,subject_id,.* are needed"),
+        ([], [*CONSENT, "minor"], "the columns are .*, each once"),
+        ([["a.jpg", "p1", "yes"]], CONSENT, "line 2: 6 cells were expected"),
         ([["a.jpg", "", "yes", "2026", "x", "no"]], CONSENT, "line 2: every row needs"),
         ([["a.jpg", "p1", "yes", "2026", "x", "no"]] * 2, CONSENT, "line 3: a.jpg stands twice"),
         ([["b.jpg", "p1", "yes", "2026", "x", "no"]], CONSENT, "consent.csv names b.jpg, which is not in"),
@@ -172,6 +173,19 @@ def test_a_list_of_consents_that_is_not_whole_is_an_error(
     laid(tmp_path, **{"a.jpg": b"x"})
     with pytest.raises(SourceError, match=told):
         found("id_photos", consented(tmp_path, rows, columns), tmp_path)
+
+
+def test_a_list_of_consents_that_is_badly_quoted_is_an_error(tmp_path: Path):
+    laid(tmp_path, **{"a.jpg": b"x", "consent.csv": f'{",".join(CONSENT)}\na.jpg,"p1"x,yes\n'.encode()})
+    with pytest.raises(SourceError, match=r"consent\.csv, line 2: ',' expected after"):
+        found("id_photos", at(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-8-sig", "gbk"])
+def test_a_list_of_consents_is_read_in_the_charset_that_it_was_saved_in(tmp_path: Path, charset: str):
+    rows = f"{','.join(CONSENT)}\r\na.jpg,p1,yes,2026-05-04,训练,no\r\n"
+    laid(tmp_path, **{"a.jpg": b"x", "consent.csv": rows.encode(charset)})
+    assert [one.consent for one in found("id_photos", at(tmp_path), tmp_path)] == ["2026-05-04: 训练"]
 
 
 def test_without_a_list_of_consents_nothing_is_taken(tmp_path: Path):
@@ -194,17 +208,29 @@ def test_a_list_of_addresses_says_what_is_known_of_each(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("url\nhttp://a.example\n", "columns are url; url and kind are needed"),
-        ("url,kind,colour\nx,selfies,red\n", "columns are url,kind,colour"),
+        ("url\nhttp://a.example\n", "columns are 'url'; url,kind are needed, name,.* may be there"),
+        ("url,kind,colour\nx,selfies,red\n", "columns are 'url,kind,colour'"),
         ("url,kind\nhttp://a.example/x,y.jpg,selfies\n", "line 2: 2 cells were expected"),
         ("url,kind\nhttp://a.example,cats\n", "line 2: an url, and a kind of selfies, portraits"),
-        ('url,kind\n"http://a.example,selfies\n', "unexpected end of data"),
+        ('url,kind\n"http://a.example,selfies\n', "line 2: unexpected end of data"),
+        ('url,"kind"s\n', r"list\.csv, line 1: ',' expected after"),
     ],
 )
 def test_a_malformed_list_of_addresses_is_an_error_that_names_the_line(tmp_path: Path, text: str, told: str):
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=told):
         found("urls", at(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("author", "charset", "told"),
+    [("画家", "utf-8-sig", "画家"), ("画家", "gbk", "画家"), ("José", "latin-1", "Jos\ufffd")],
+)
+def test_a_list_of_addresses_is_read_in_the_charset_that_it_was_saved_in(
+    tmp_path: Path, author: str, charset: str, told: str
+):
+    (tmp_path / "list.csv").write_bytes(f"url,kind,author\nhttp://a.example/1,selfies,{author}\n".encode(charset))
+    assert [(one.url, one.author) for one in found("urls", at(tmp_path), tmp_path)] == [("http://a.example/1", told)]
 
 
 def test_no_list_of_addresses_is_an_error(tmp_path: Path):

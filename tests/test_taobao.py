@@ -234,6 +234,15 @@ def test_a_collage_that_was_fetched_is_cut_too(there: FakeWeb, tmp_path: Path, m
     assert list(times["id"]) == list(frame["id"])[:1]
 
 
+def test_a_list_is_read_in_the_charset_that_it_was_saved_in(
+    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "list.txt").write_bytes(f"{CDN}/1.jpg,买家\n".encode("gbk"))
+    there.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(picture(1))
+    assert list(collected(there, tmp_path, monkeypatch)["url"]) == [f"{CDN}/1.jpg"]
+
+
 def test_pictures_that_were_saved_are_taken_and_a_folder_is_a_group(
     there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -57,7 +57,7 @@ def collect(
     kinds = [params.kind] if hasattr(params, "kind") else KINDS  # one that searches keeps what it finds as one kind
     kept: Counter[str] = Counter()
     met: Counter[str] = Counter()
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for candidate, brought in _brought(source.candidates(params, spool), kinds, kept, params.limit, spool, blocklist):
         for one in _judged(name, source, params, candidate, brought, seen, blocklist):
             met[one.row["verdict"]] += 1
@@ -152,7 +152,7 @@ def _judged(
     params: CollectParams,
     candidate: Candidate,
     future: Future[Brought],
-    seen: dict[str, str],
+    seen: set[str],
     blocklist: Blocklist,
 ) -> Iterator[Collected]:
     """The rows of a candidate: one, and one more for each picture that it is split into."""
@@ -174,7 +174,7 @@ def _judged(
         verdict, reason = (Verdict.BLOCKLISTED, blocked) if blocked else (Verdict.DUPLICATE, "")
         yield Collected(about | {"verdict": verdict.value, "reason": reason}, when=brought.when)
         return
-    seen[picture] = name
+    seen.add(picture)
     pieces = source.parts(candidate, data, params) if hasattr(source, "parts") and not candidate.pair else []
     if pieces:
         yield Collected(about | {"verdict": Verdict.SPLIT.value, "pair": picture}, when=brought.when)

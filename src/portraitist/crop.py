@@ -341,18 +341,6 @@ def _or_refused(cleaned: Cleaned, face: Face, params: CropParams) -> Crop | Refu
         return error
 
 
-def crop_face(cleaned: Cleaned, detector: FaceDetector, params: CropParams) -> Crop:
-    """The largest face of a picture as a square.
-
-    Raises:
-        RefusedError: No face is found, or as `crop`.
-    """
-    made = crop_faces(cleaned, detector, params)[0]
-    if isinstance(made, RefusedError):
-        raise made
-    return made
-
-
 def drawn(cleaned: Cleaned, crop: Crop) -> Picture:
     """The picture with what was found in it: the square in red, the face's box in green, its points in yellow."""
     seen = cleaned.picture.copy() if cleaned.alpha is None else over(cleaned.picture, cleaned.alpha, GREY)

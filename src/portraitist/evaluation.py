@@ -20,11 +20,11 @@ from portraitist.evaluate import Evidence, Measure, Network, _held, code, masks_
 from portraitist.evaluate._groups import groups
 from portraitist.images import to_pictures, to_planes
 from portraitist.nets import features as lite0
-from portraitist.nets.identity import Identity, chosen
+from portraitist.nets.identity import Identity, IdentityError, chosen
 from portraitist.params import CropParams, EvaluateParams
 from portraitist.pictures import Picture, encode, jpeg, sheet
 from portraitist.shards import Shards
-from portraitist.weights import INCEPTION, fetched
+from portraitist.weights import INCEPTION, WeightsError, fetched
 
 COST = "cost.json"  # beside what was painted
 SHOWN = 10  # the best and the worst faces by each metric
@@ -125,6 +125,18 @@ def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: F
         bootstrap=params.bootstrap,
         seed=params.seed,
     )
+
+
+def gather_or_exit(
+    stage: str, params: EvaluateParams, frame: CropParams, paint: Painted, folders: Folders, nets: Nets
+) -> Evidence:
+    """As `gather`, for a stage: a network that cannot be had is one line and exit code 1, not a traceback."""
+    try:
+        return gather(params, frame, paint, folders, nets)
+    except WeightsError as error:
+        sys.exit(f"{stage}: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
+    except IdentityError as error:
+        sys.exit(f"{stage}: {error}")
 
 
 def measured(evidence: Evidence) -> dict[str, Measure]:

@@ -1,4 +1,7 @@
-"""The one guarded, polite download: every byte that comes from the web comes through here.
+"""The one guarded, polite download: every picture that a source finds in the web, and all it asks to find it.
+
+What the project itself needs comes from where it is published, by other ways, and is checked by its hash: see `weights`
+and `static_page`. CelebA comes by torchvision's downloader, if params ask for it.
 
 Guarded: see `guard`; redirects are followed by hand, each through the same gate; an answer has a cap in bytes and in
 seconds, comes as it is (no compression, so no bomb), and a picture begins and ends as one. Polite: one request per host
@@ -193,7 +196,7 @@ class Web:
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
                 if not any_status and answer.status != 200:
-                    raise FetchError(Verdict.HTTP_ERROR, f"status {answer.status}")
+                    raise FetchError(Verdict.HTTP_ERROR, f"status {answer.status}", status=answer.status)
                 if answer.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
                     told = answer.headers["Content-Encoding"]
                     raise FetchError(Verdict.ENCODED, f"the answer is in {told!r}, though it was asked for as it is")

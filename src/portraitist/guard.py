@@ -27,12 +27,18 @@ Resolve = Callable[..., list[tuple[Any, ...]]]  # as socket.getaddrinfo
 
 
 class FetchError(RuntimeError):
-    """An address that gave no picture, and of which kind the fault is; the message says what was found."""
+    """An address that gave no picture, and of which kind the fault is; the message says what was found.
 
-    def __init__(self, verdict: Verdict, message: str, retry_after_s: float | None = None) -> None:
+    `status` is the answer's, if it is that that was the fault.
+    """
+
+    def __init__(
+        self, verdict: Verdict, message: str, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.verdict = verdict
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class NobodyError(RuntimeError):

@@ -17,8 +17,9 @@ class Rules:
     @classmethod
     def of(cls, text: str, agent: str) -> "Rules":
         """The rules that a robots.txt has for this agent; for all if it does not name it."""
-        groups: dict[str, Rules] = {}
-        named: list[str] = []
+        patterns: dict[str, list[tuple[str, bool]]] = {}  # of us and of all; a file may name thousands of others
+        delays: dict[str, float] = {}
+        named: set[str] = set()
         in_head = False
         for line in text.splitlines():
             key, colon, value = line.partition("#")[0].partition(":")
@@ -26,21 +27,19 @@ class Rules:
             if not colon:
                 continue
             if key == "user-agent":
-                named = [*(named if in_head else []), value.lower()]
+                named = (named if in_head else set()) | ({value.lower()} & {agent.lower(), "*"})
                 in_head = True
-                groups.setdefault(value.lower(), cls())
+                for name in named:
+                    patterns.setdefault(name, [])
                 continue
             in_head = False if key in ("allow", "disallow", "crawl-delay") else in_head
             for name in named:
-                groups[name] = groups[name]._with(key, value)
-        return groups.get(agent.lower(), groups.get("*", cls()))
-
-    def _with(self, key: str, value: str) -> "Rules":
-        if key in ("allow", "disallow") and value:
-            return Rules((*self.patterns, (_quoted(value), key == "allow")), self.delay_s)
-        if key == "crawl-delay" and value.replace(".", "", 1).isdigit():
-            return Rules(self.patterns, float(value))
-        return self
+                if key in ("allow", "disallow") and value:
+                    patterns[name].append((_quoted(value), key == "allow"))
+                if key == "crawl-delay" and value.replace(".", "", 1).isdecimal():
+                    delays[name] = float(value)
+        group = agent.lower() if agent.lower() in patterns else "*"
+        return cls(tuple(patterns.get(group, ())), delays.get(group, 0.0))
 
     def allow(self, path: str) -> bool:
         """Whether this path, with its query, may be asked for."""

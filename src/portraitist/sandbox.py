@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -20,11 +21,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
-
-try:
-    import resource
-except ImportError:  # Windows: patience is the only limit there
-    resource = None  # type: ignore[assignment]
 
 AHEAD = 4  # tasks begun for each worker before the first of their answers was taken
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each child has one core, and reserves no more
@@ -135,7 +131,7 @@ class Child:
 
 
 def _told(code: int) -> str:
-    if -code == getattr(signal, "SIGXCPU", None):
+    if -code == signal.SIGXCPU:
         return "it took more processor time than allowed"
     return f"its reader was ended by {signal.Signals(-code).name}" if code < 0 else f"its reader ended with code {code}"
 
@@ -198,18 +194,16 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    if resource:
-        _limit(resource.RLIMIT_AS, int(memory_mb) * 2**20)
-        _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, int(memory_mb) * 2**20)
+    _limit(resource.RLIMIT_CORE, 0)
     Message({}, {}).write(answers)
     while True:
         try:
             message = Message.read(asked)
         except EOFError:
             return
-        if resource:
-            spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-            _limit(resource.RLIMIT_CPU, int(spent) + 1 + int(cpu_s))
+        spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        _limit(resource.RLIMIT_CPU, int(spent) + 1 + int(cpu_s))
         function(message).write(answers)
 
 

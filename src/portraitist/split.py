@@ -45,14 +45,9 @@ def near_pairs(hashes: Sequence[int], within_bits: int) -> Pairs:
         for group in np.split(order, ends):
             for place in range(len(group) - 1):
                 others = group[place + 1 :]
-                near = others[_differing(values[group[place]] ^ values[others]) <= within_bits]
+                near = others[np.bitwise_count(values[group[place]] ^ values[others]) <= within_bits]
                 found.append(np.stack([np.full_like(near, group[place]), near], axis=1))
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-
-
-def _differing(bits: np.ndarray) -> np.ndarray:
-    """How many bits are set in each of the 64-bit numbers."""
-    return np.unpackbits(bits.view(np.uint8).reshape(len(bits), -1), axis=1).sum(axis=1)
 
 
 def parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:

@@ -1,7 +1,7 @@
 """What was fetched for a source so far: a run that is killed goes on where it was, and fetches nothing twice.
 
 An answer is kept under the hash of its address, its bytes first and what is known of it last, each written aside and
-moved to its place. Faults that may pass (a host that is busy or away) are not kept: the next run tries again.
+moved to its place. Faults that may pass (a host that is busy, broken or away) are not kept: the next run tries again.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from portraitist.verdict import Verdict
 
 PASSING = {Verdict.THROTTLED, Verdict.NETWORK_ERROR, Verdict.TOO_SLOW, Verdict.CUT_OFF}
 OK = 200
+BROKEN = 500  # this status and those above are the host's own trouble; those below say something of the address
 
 
 class Spool(Locked):
@@ -52,7 +53,7 @@ class Spool(Locked):
             try:
                 known = {"fetched": asdict(self.web.picture(url, path)), "when": when}
             except FetchError as error:
-                if error.verdict in PASSING:
+                if error.verdict in PASSING or (error.status or 0) >= BROKEN:
                     raise
                 known = {"verdict": error.verdict.value, "message": str(error)}
             self._keep(url, known)

@@ -1,9 +1,14 @@
-"""Answers that the user saved from his own browser: pages, JSON, and HAR files, of which only the answers are read."""
+"""What the user put there: lists of his own, and answers that he saved from his browser.
+
+Such answers are pages, JSON, and HAR files, of which only the answers are read.
+"""
 
 import base64
 import binascii
+import csv
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +16,7 @@ from urllib.parse import urlsplit
 
 from portraitist.fetch import decoded
 from portraitist.params import SearchParams
-from portraitist.sources import Candidate, SourceError, field, items, json_of
+from portraitist.sources import Candidate, SourceError, field, items, json_of, plain
 
 P = TypeVar("P", bound=SearchParams)
 TEXTS = {".html", ".htm", ".json", ".jsonp", ".js"}
@@ -30,6 +35,31 @@ class Saved:
     def text(self) -> str:
         """The answer as text."""
         return decoded(self.data)
+
+
+def text_of(path: Path) -> str:
+    """A file's text, whichever charset an editor or a spreadsheet saved it in, as `fetch.decoded` takes it."""
+    return decoded(path.read_bytes()).removeprefix("\ufeff")
+
+
+def rows_of(path: Path, needed: Collection[str], more: Collection[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a .csv, each with the line that it ends in.
+
+    Raises:
+        SourceError: A needed column is missing, one is neither needed nor one more, or a line is malformed.
+    """
+    table = csv.DictReader(io.StringIO(text_of(path), newline=""), strict=True)
+    try:
+        columns = table.fieldnames or []
+        if not set(needed) <= set(columns) <= {*needed, *more} or len(set(columns)) < len(columns):
+            told = f"{','.join(needed)} are needed" + (f", {','.join(more)} may be there" if more else "")
+            raise SourceError(f"{path}: the columns are {plain(','.join(columns))!r}; {told}, each once")
+        for row in table:
+            if None in row or None in row.values():
+                raise SourceError(f"{path}, line {table.line_num}: {len(columns)} cells were expected")
+            yield table.line_num, row
+    except csv.Error as error:
+        raise SourceError(f"{path}, line {table.reader.line_num}: {error}") from None  # the table's own lags behind
 
 
 def saved(folder: Path) -> Iterator[Saved]:

@@ -4,11 +4,11 @@ file,subject_id,consent,date,scope,minor
 0001.jpg,p17,yes,2026-05-04,training of avatar models,no
 """
 
-import csv
 from collections.abc import Iterator
 
 from portraitist.params import CollectParams
 from portraitist.sources import Candidate, SourceError, pictures_in
+from portraitist.sources._saved import rows_of
 from portraitist.spool import Spool
 from portraitist.verdict import Verdict
 
@@ -45,17 +45,13 @@ def _consents(params: CollectParams) -> dict[str, dict[str, str]]:
     path = params.path / "consent.csv"
     if not path.is_file():
         raise SourceError(f"{path} is missing; it says who agreed: {','.join(COLUMNS)}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file, strict=True)
-        if table.fieldnames != COLUMNS:
-            raise SourceError(f"{path}: the columns {','.join(COLUMNS)} were expected, found {table.fieldnames}")
-        rows = {}
-        for row in table:
-            if None in row or None in row.values() or not all(row[name].strip() for name in COLUMNS[:4]):
-                raise SourceError(f"{path}, line {table.line_num}: every row needs {', '.join(COLUMNS)}")
-            if row["file"] in rows:
-                raise SourceError(f"{path}, line {table.line_num}: {row['file']} stands twice")
-            rows[row["file"]] = {name: value.strip() for name, value in row.items()}
+    rows = {}
+    for line, row in rows_of(path, COLUMNS):
+        if not all(row[name].strip() for name in COLUMNS[:4]):
+            raise SourceError(f"{path}, line {line}: every row needs {', '.join(COLUMNS[:4])}")
+        if row["file"] in rows:
+            raise SourceError(f"{path}, line {line}: {row['file']} stands twice")
+        rows[row["file"]] = {name: value.strip() for name, value in row.items()}
     return rows
 
 

@@ -24,7 +24,7 @@ from portraitist.manifest import Kind, picture_id
 from portraitist.params import TaobaoParams
 from portraitist.sources import ENDINGS, Candidate, SourceError, field, items, json_of, link, words
 from portraitist.sources._collage import cut
-from portraitist.sources._saved import Saved, saved
+from portraitist.sources._saved import Saved, saved, text_of
 from portraitist.spool import Spool
 
 ANSWERS = ("rate.taobao.com", "rate.tmall.com", "h5api.m.taobao.com", "h5api.m.tmall.com")
@@ -134,7 +134,7 @@ def _original(url: str) -> str:
 
 def _listed(folder: Path) -> Iterator[Candidate]:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".txt", ".csv")):
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(text_of(path).splitlines(), 1):
             given = line.split(",")[0].strip().strip('"')
             url = link(given)
             if not given or (number == 1 and given.lower() == "url"):
