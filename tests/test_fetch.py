@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import socket
 import ssl
 import threading
@@ -414,6 +415,15 @@ def test_a_host_that_wants_to_be_asked_less_often_is(there: FakeWeb, tmp_path: P
     for number in range(3):
         web.picture("http://a.example/x.jpg", tmp_path / f"{number}")
     assert time.monotonic() - began >= 0.6
+
+
+@pytest.mark.parametrize("delay", ["86400", "9" * 400])
+def test_a_host_that_wants_to_be_asked_once_a_day_is_not_asked(there: FakeWeb, tmp_path: Path, delay: str):
+    there.pages["a.example"] = Says(JPEG)
+    there.pages["a.example/robots.txt"] = Says(f"User-agent: *\nCrawl-delay: {delay}\n")
+    error = refused(there.web(), "http://a.example/x.jpg", tmp_path / "picture")
+    assert error.verdict == Verdict.ROBOTS_DENIED
+    assert re.search(r"robots\.txt of a\.example asks for (86400|inf) s between two requests, more than 60", str(error))
 
 
 def test_a_blocked_address_is_not_asked_even_behind_a_redirect(there: FakeWeb, tmp_path: Path):

@@ -34,7 +34,7 @@ AGENT = "portraitist"
 MAX_HOPS = 4
 MAX_TEXT_BYTES = 5 << 20
 MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, 2.5 asks for at least as much
-PATIENCE_S = 60.0  # a Retry-After that is longer is told, not waited for
+PATIENCE_S = 60.0  # a Retry-After or Crawl-delay that is longer is told, not waited for
 TRIES = 3
 IDLE = 128  # connections that wait for another request, of all hosts
 CHUNK = 64 << 10
@@ -217,6 +217,9 @@ class Web:
         rules = self._rules(parts) if crawled and self.params.respect_robots else robots.NONE
         if not rules.allow(parts.path + (f"?{parts.query}" if parts.query else "")):
             raise FetchError(Verdict.ROBOTS_DENIED, f"robots.txt of {parts.netloc} keeps programs out of {parts.path}")
+        if rules.delay_s > PATIENCE_S:
+            told = f"robots.txt of {parts.netloc} asks for {rules.delay_s:g} s between two requests"
+            raise FetchError(Verdict.ROBOTS_DENIED, f"{told}, more than {PATIENCE_S:g}")
         self._wait(parts, rules.delay_s)
         return parts
 
