@@ -229,7 +229,7 @@ def judge(
         shown = {folder.name: Shards(folder) for folder in painted}
         server = Judge(shown, Shards(selfies), answers, count, random.Random(), port)
     except (ValueError, OSError) as error:
-        _stop(str(error), 2)
+        _stop(_reason(error), 2)
     with server:
         print(f"{len(server.open)} questions at {server.address} (Ctrl-C ends)", flush=True)
         try:
@@ -265,7 +265,9 @@ def events(
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    """In one line; of the system's errors the file, if they are of one, and no number."""
+    said, file = (getattr(error, name, None) for name in ("strerror", "filename"))
+    return f"{file}: {said}" if said and file else str(said or error)
 
 
 def _stop(message: str, code: int) -> NoReturn:
