@@ -102,11 +102,11 @@ def test_keep_keeps_the_background_of_the_selfie(model, selfies, painted, tmp_pa
     assert len(np.unique(pixels(tmp_path / "a.png")[clear], axis=0)) > 20
 
 
-@pytest.mark.parametrize("background", ["#12345", "red", "#gggggg", "#1234567", ""])
+@pytest.mark.parametrize("background", ["#12345", "rot", "#gggggg", "#1234567", ""])
 def test_a_background_that_is_none_is_refused_with_what_is_allowed(model, selfies, tmp_path, background):
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
     assert code == 2
-    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, #rrggbb")
+    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, a colour")
     assert not (tmp_path / "a.png").exists()
 
 
@@ -215,8 +215,11 @@ def test_the_endings_that_are_written_are_named(model, selfies, tmp_path):
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.bmp")
     assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.bmp'}: allowed endings are .png .webp .jpg .jpeg\n")
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.jpg")
-    assert code == 1
-    assert "JPEG holds nothing transparent" in complaint
+    assert code == 2
+    assert complaint.startswith("portraitist: JPEG holds nothing transparent; give a background")
+    round_one = ("--background", "ivory", "--shape", "circle")
+    assert "a circle's corners are" in paint(model, selfies[0], "-o", tmp_path / "a.jpg", *round_one)[2]
+    assert paint(model, selfies[0], "-o", tmp_path / "a.jpg", "--background", "ivory")[0] == 0
     assert paint(model, selfies[0], "-o", tmp_path / "a.webp")[0] == 0
 
 

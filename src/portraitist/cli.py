@@ -37,7 +37,7 @@ def paint(
     selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="The avatar, or a folder for avatars.")],
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
-    background: Annotated[str, typer.Option(help="transparent, keep, #rrggbb, or a picture's file.")] = "transparent",
+    background: Annotated[str, typer.Option(help="transparent, keep, a colour, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
     size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
     face: Annotated[str, typer.Option(help="all, or largest. The others' files are numbered.")] = "all",
@@ -48,17 +48,19 @@ def paint(
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
     if face not in ("all", "largest"):
         _stop(f"--face is {face!r}; allowed are all and largest", 2)
-    from portraitist.avatar import ModelError, Portraitist, RefusedError  # noqa: PLC0415  what is here loads slowly
+    from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415  what is here loads slowly
     from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
-    from portraitist.look import Look, LookError  # noqa: PLC0415
+    from portraitist.look import FORMATS, Look, LookError  # noqa: PLC0415
 
     try:
         job = Job(Look.of(background, shape, size), "each" if face == "all" else face, paste_back, force)
         found = find(selfies)
         goals = places(found, out, force)
+        for goal in goals if not paste_back else []:
+            job.look.check(FORMATS.get(goal.suffix.lower(), "a clip"))
         workers = min(os.cpu_count() or 1, len(found))
         portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
-    except (BatchError, LookError, ModelError, RefusedError, OSError) as error:
+    except (BatchError, LookError, ModelError, OSError) as error:
         _stop(_reason(error), 2)
     failed = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
