@@ -261,6 +261,18 @@ def test_peek_unpacks_the_first_pictures_of_a_folder_of_shards(tmp_path):
     assert (tmp_path / "out" / "b.png").read_bytes() == Shards(tmp_path / "crop").read("b", "png")
 
 
+def test_peek_leaves_no_pictures_among_those_of_another_peek(tmp_path):
+    with ShardWriter(tmp_path / "crop", 2) as shards:
+        for name in "ab":
+            shards.add(name, {"png": b"picture"})
+    (tmp_path / "out").mkdir()
+    assert run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 1)[0] == 0
+    code, said, complaint = run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
+    assert (code, said) == (2, "")
+    assert complaint.startswith(f"portraitist: {tmp_path / 'out'} is not empty")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
 def test_peek_into_another_folder_says_what_is_missing(tmp_path):
     assert run("peek", tmp_path, "-o", tmp_path / "out") == (
         2,

@@ -126,7 +126,8 @@ def export(
         megabytes = static_page.write_page(model, out, runtime)
     except (static_page.StaticError, OSError) as error:
         _stop(_reason(error), 2)
-    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: python -m http.server -d {out}")
+    look = f"python -m http.server --bind 127.0.0.1 -d {out}"
+    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: {look}")
 
 
 @app.command()
@@ -140,6 +141,8 @@ def peek(
 
     if not (folder / INDEX).exists():
         _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        _stop(f"{out} is not empty: what another peek left would lie among these pictures", 2)
     shards = Shards(folder)
     out.mkdir(parents=True, exist_ok=True)
     for picture in sorted(shards)[:count]:
@@ -161,7 +164,8 @@ def review(
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
     pages = write_pages(Path("data"), out)
-    print(f"{len(pages)} pages; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
+    count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
+    print(f"{count}; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
 
 
 @app.command()
@@ -255,7 +259,8 @@ def events(
     try:
         count = runs.catch_up()
         if not (count or follow):
-            _stop(f"{logs} holds no *{LIVE}: a training writes it while it runs", 2)
+            what = f"holds no *{LIVE}" if logs.is_dir() else "is no folder"
+            _stop(f"{logs} {what}: a training writes its log while it runs", 2)
         print(f"{count} run{'s' * (count != 1)} in {out}; look at them by: tensorboard --logdir {out}", flush=True)
         while follow:
             time.sleep(FOLLOW_S)
