@@ -180,7 +180,8 @@ def _numbers(results: Results) -> str:
         rows.append([name, f"{found['goal']:g}", *shown, plot])
     held = results.masker["mask_iou_held"]
     return (
-        _table(["metric", "goal", *_heads(results, methods), "dashed: the goal"], rows)
+        "<p>A click on a metric opens what it says.</p>"
+        + _table(["metric", "goal", *_heads(results, methods), "dashed: the goal"], rows)
         + f"<p>The masker, one for all methods: {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}]. "
         + f"<small>{escape(held['says'])}</small></p>"
     )
