@@ -19,7 +19,7 @@ CROPS, MASKS, SPLIT = Path("data/crop"), Path("data/mask"), Path("data/split.csv
 
 
 def colour_of(told: str) -> tuple[int, int, int]:
-    """'#c82828' as three numbers of 0 to 255.
+    """'#c82828', or any colour as CSS has them, as three numbers of 0 to 255.
 
     Raises:
         ValueError: It is no such colour.

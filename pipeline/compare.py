@@ -48,6 +48,9 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, models: dict[str,
 if __name__ == "__main__":
     ours, *paths = sys.argv[1:]
     dest, models, judged, params, profile, dvc, *reports = map(Path, paths)
-    known = {"selfies": "selfies", **compare.titles(methods_or_exit())}  # a method that was taken out may lie there yet
+    sections = methods_or_exit()
+    if ours not in sections:
+        sys.exit(f"portraitist: params.yaml: export.method is {ours!r}; methods has {', '.join(sections)}")
+    known = {"selfies": "selfies", **compare.titles(sections)}  # a method that was taken out may lie there yet
     folders = {title: models / name for name, title in known.items()}
     main(known[ours], dest, judged, page.Told(params, profile, dvc, reports), folders)

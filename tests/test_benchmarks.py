@@ -53,10 +53,10 @@ def test_the_interval_over_pairs_is_students():
     assert over_pairs([0.25]) == "0.25"
 
 
-def test_a_colour_is_six_digits_or_refused():
+def test_a_colour_is_one_or_refused():
     assert recolour.colour_of("#c82828") == (200, 40, 40)
-    with pytest.raises(ValueError, match="found 'red'"):
-        recolour.colour_of("red")
+    with pytest.raises(ValueError, match="found 'rot'"):
+        recolour.colour_of("rot")
 
 
 def test_portraits_alone_are_set_before_the_colour(tmp_path, monkeypatch):

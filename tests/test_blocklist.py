@@ -83,6 +83,13 @@ def test_comments_and_empty_lines_say_nothing_and_a_missing_file_is_an_empty_lis
     assert Blocklist.read(tmp_path / "none.txt") == Blocklist()
 
 
+def test_what_is_no_text_is_named(tmp_path: Path):
+    path = tmp_path / "marks.txt"
+    path.write_text(f"sha256:{DIGEST}\n", encoding="utf-16")
+    with pytest.raises(BlocklistError, match=r"marks\.txt: not a text in UTF-8"):
+        Blocklist.read(path)
+
+
 def test_the_list_that_is_shipped_blocks_nothing():
     path = ROOT / "data" / "blocklist.txt"
     assert path.exists()

@@ -102,11 +102,11 @@ def test_keep_keeps_the_background_of_the_selfie(model, selfies, painted, tmp_pa
     assert len(np.unique(pixels(tmp_path / "a.png")[clear], axis=0)) > 20
 
 
-@pytest.mark.parametrize("background", ["#12345", "red", "#gggggg", "#1234567", ""])
+@pytest.mark.parametrize("background", ["#12345", "rot", "#gggggg", "#1234567", ""])
 def test_a_background_that_is_none_is_refused_with_what_is_allowed(model, selfies, tmp_path, background):
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
     assert code == 2
-    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, #rrggbb")
+    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, a colour")
     assert not (tmp_path / "a.png").exists()
 
 
@@ -215,8 +215,11 @@ def test_the_endings_that_are_written_are_named(model, selfies, tmp_path):
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.bmp")
     assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.bmp'}: allowed endings are .png .webp .jpg .jpeg\n")
     code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.jpg")
-    assert code == 1
-    assert "JPEG holds nothing transparent" in complaint
+    assert code == 2
+    assert complaint.startswith("portraitist: JPEG holds nothing transparent; give a background")
+    round_one = ("--background", "ivory", "--shape", "circle")
+    assert "a circle's corners are" in paint(model, selfies[0], "-o", tmp_path / "a.jpg", *round_one)[2]
+    assert paint(model, selfies[0], "-o", tmp_path / "a.jpg", "--background", "ivory")[0] == 0
     assert paint(model, selfies[0], "-o", tmp_path / "a.webp")[0] == 0
 
 
@@ -256,6 +259,18 @@ def test_peek_unpacks_the_first_pictures_of_a_folder_of_shards(tmp_path):
         "b.png",
     ]
     assert (tmp_path / "out" / "b.png").read_bytes() == Shards(tmp_path / "crop").read("b", "png")
+
+
+def test_peek_leaves_no_pictures_among_those_of_another_peek(tmp_path):
+    with ShardWriter(tmp_path / "crop", 2) as shards:
+        for name in "ab":
+            shards.add(name, {"png": b"picture"})
+    (tmp_path / "out").mkdir()
+    assert run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 1)[0] == 0
+    code, said, complaint = run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
+    assert (code, said) == (2, "")
+    assert complaint.startswith(f"portraitist: {tmp_path / 'out'} is not empty")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_peek_into_another_folder_says_what_is_missing(tmp_path):

@@ -134,7 +134,9 @@ def test_the_command_says_how_to_look(log, tmp_path):
 def test_where_nothing_was_trained_it_says_so(tmp_path):
     code, said, complaint = run("events", tmp_path, "-o", tmp_path / "runs")
     assert (code, said) == (2, "")
-    assert complaint == f"portraitist: {tmp_path} holds no *.live.csv: a training writes it while it runs\n"
+    assert complaint == f"portraitist: {tmp_path} holds no *.live.csv: a training writes its log while it runs\n"
+    complaint = run("events", tmp_path / "none", "-o", tmp_path / "runs")[2]
+    assert complaint == f"portraitist: {tmp_path / 'none'} is no folder: a training writes its log while it runs\n"
 
 
 def test_followed_a_training_may_begin_and_go_on_until_ctrl_c(log, tmp_path, monkeypatch):

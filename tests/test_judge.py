@@ -130,7 +130,20 @@ def test_a_stranger_gets_nothing(painted, tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             post(server, "x" * 2000)
         assert server.server_address[0] == "127.0.0.1"
-    assert not (tmp_path / "judge.csv").exists()
+    assert answers(tmp_path / "judge.csv").empty
+
+
+def test_an_answer_that_cannot_be_kept_is_said_and_the_question_stays_open(painted, tmp_path):
+    with served(painted, tmp_path / "judge.csv") as server:
+        secret = secret_on(get(server.address)[0].decode())
+        (tmp_path / "judge.csv").unlink()
+        (tmp_path / "judge.csv").mkdir()
+        with pytest.raises(urllib.error.HTTPError, match="500") as error:
+            post(server, f"secret={secret}&choice=left")
+        assert error.value.read() == b"Not kept: Is a directory. Go back and answer again."
+        (tmp_path / "judge.csv").rmdir()
+        assert "Question 2 of 12" in post(server, f"secret={secret}&choice=left")
+    assert len(answers(tmp_path / "judge.csv")) == 1
 
 
 @pytest.mark.slow
@@ -183,6 +196,24 @@ def test_the_command_says_where_the_page_is_and_refuses_what_is_no_folder_of_sha
     assert (ran.exit_code, "holds no shards" in ran.output) == (2, True)
 
 
+def test_answers_that_cannot_be_kept_or_are_none_end_the_command_in_one_line(painted, tmp_path, monkeypatch):
+    monkeypatch.setattr(Judge, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    (tmp_path / "text.yaml").write_text("a:\n  b: 1\n  c: 1, 2, 3\n")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    words = ["judge", *(str(painted / name) for name in ("ours", "theirs")), "--selfies", str(painted / "selfies")]
+    for path, told in (
+        (tmp_path / "none" / "x.csv", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "text.yaml", "not a CSV of answers: Error tokenizing data"),
+        (tmp_path / "bytes.csv", "not a CSV of answers: 'utf-8' codec"),
+    ):
+        before = path.read_bytes() if path.is_file() else None
+        ran = CliRunner().invoke(app, [*words, "--answers", str(path)])
+        assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+        assert ran.stderr.startswith(f"portraitist: {path}: {told}")
+        assert (path.read_bytes() if path.is_file() else None) == before
+
+
 # What is kept, and counted
 
 
@@ -210,6 +241,12 @@ def test_what_was_recorded_is_read_again(tmp_path):
         ["00123", "ours", "theirs", "theirs"],
         ["1e3", "theirs", "ours", "theirs"],
     ]
+
+
+def test_an_answer_after_a_line_without_an_end_is_a_line_of_its_own(tmp_path):
+    (tmp_path / "judge.csv").write_text("id,left,right,preferred\n1,a,b,a")
+    record(tmp_path / "judge.csv", "2", "a", "b", "b")
+    assert list(answers(tmp_path / "judge.csv")["id"]) == ["1", "2"]
 
 
 def test_the_shipped_file_holds_no_answer():

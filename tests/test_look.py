@@ -104,7 +104,11 @@ def test_a_face_that_was_enlarged_is_set_back_small():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("red", "square", None), r"background is 'red'; allowed are transparent, keep, #rrggbb, and a picture's file"),
+        (
+            ("ret", "square", None),
+            r"background is 'ret'; allowed are .*, a colour \(#f4efe6, ivory\), and a picture's file",
+        ),
+        (("#12345678", "square", None), "background is '#12345678'"),
         (("#12345", "square", None), "background is '#12345'"),
         (("", "square", None), "background is ''"),
         (("keep", "oval", None), "shape is 'oval'; allowed are square and circle"),
@@ -120,6 +124,8 @@ def test_words_that_name_no_look_are_refused_with_what_is_allowed(words, told):
 def test_words_name_a_look(tmp_path):
     Image.new("RGB", (30, 30), (1, 2, 3)).save(tmp_path / "sea.png")
     assert Look.of("#0aC81e", "circle", 99) == Look((10, 200, 30), "circle", 99)
+    assert Look.of("#0cf", "square", None) == Look((0, 204, 255))
+    assert Look.of("Ivory", "square", None) == Look((255, 255, 240))
     assert Look.of("keep", "square", None) == Look("keep")
     assert Look.of(str(tmp_path / "sea.png"), "square", None).background.getpixel((0, 0)) == (1, 2, 3)
 
@@ -134,8 +140,27 @@ def test_a_file_opens_as_what_it_is_and_holds_no_metadata(form):
 
 
 def test_jpeg_refuses_what_is_transparent():
-    with pytest.raises(LookError, match=r"JPEG holds nothing transparent; give a background, or write \.png or \.webp"):
+    with pytest.raises(LookError, match=r"JPEG holds nothing transparent; write \.png or \.webp"):
         encoded(dressed(avatar(), Look()), "JPEG")
+
+
+@pytest.mark.parametrize("shape", ["square", "circle"])
+@pytest.mark.parametrize("background", ["transparent", "keep", (9, 8, 7)])
+def test_a_look_is_known_beforehand_to_be_none_for_jpeg(background, shape):
+    look = Look(background, shape)
+    look.check("PNG")
+    if dressed(avatar(), look).mode == "RGB":
+        look.check("JPEG")
+    else:
+        told = "a circle's corners are" if shape == "circle" else "give a background"
+        with pytest.raises(LookError, match=told):
+            look.check("JPEG")
+
+
+def test_a_background_that_is_no_picture_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(LookError, match=rf"background {tmp_path}/text\.jpg: not a picture that opens as one of JPEG"):
+        Look.of(str(tmp_path / "text.jpg"), "square", None)
 
 
 def test_pasting_a_real_selfies_avatar_back_changes_the_person_and_little_else(model, sample):

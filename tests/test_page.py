@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     about = {"code": "0123456789ab", "network": SLY}
     measured = {
         method: {metric: one | {"about": about} for metric, one in metrics.items()}
-        for method, metrics in MEASURED.items()
+        for method, metrics in reversed(MEASURED.items())
     }
     measured["ours"]["iou"] = measured["ours"]["iou"] | {"says": SLY}
     masker = {"mask_iou_held": found(0.8, 0.7, 0.9)}
@@ -106,12 +106,81 @@ def test_every_link_leads_somewhere(made):
 
 def test_the_page_says_what_was_found(made):
     text = made[0].read_text(encoding="utf-8")
-    assert "0.9 [0.85, 0.95]" in text
+    assert "0.9<small>[0.85, 0.95]</small>" in text
     assert "0.8 [0.7, 0.9]" in text  # the masker's
     assert '<span class="flag">few</span>' in text
     assert "ours to theirs" in text
     assert "0123456789ab" in text
     assert "train_generator" in text
+
+
+def table_of(made, section, place=0):
+    """Heads and rows of one of a section's tables as text, each cell's lines apart."""
+    part = made[0].read_text(encoding="utf-8").split(f'id="{section}"')[1].split("<table>")[1 + place]
+    rows = re.findall(r"<tr>(.*?)</tr>", part.split("</table>")[0])
+    cells = [re.findall(r'<t[hd](?: scope="\w+")?>(.*?)</t[hd]>', row) for row in rows]
+    return [[re.sub("<.*?>", "", re.sub("<(br|small)>", " | ", cell)) for cell in row] for row in cells]
+
+
+def test_ours_stands_beside_the_goal_and_the_others_after_it(made):
+    heads, *rows = table_of(made, "numbers")
+    assert heads == ["metric", "goal", "ours", "theirs", "dashed: the goal"]
+    assert [row[1:4] for row in rows] == [
+        ["1", "0.9 | [0.85, 0.95]", "0.7 | [0.6, 0.8]"],
+        ["0", "-0.1 | [-0.2, 0.1]", "0.5 | [0.3, 0.7]"],
+        ["0", "3 | [2, 4]", ""],
+    ]
+
+
+def with_more(results, like):
+    """The page of more methods, each with the numbers of one that is there."""
+    measured = {name: results.measured[other] for name, other in like.items()}
+    shown = {name: results.shown[other] for name, other in like.items()}
+    more = replace(results, measured=results.measured | measured, shown=results.shown.assign(**shown))
+    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [])
+    return report(told, more, {}, jpeg(PICTURE))
+
+
+def test_a_method_has_one_colour_in_its_head_and_in_every_plot_though_another_has_no_number(made):
+    numbers = with_more(made[1], {"third": "ours"}).split('id="numbers"')[1].split("</table>")[0]
+    ours, theirs, third = re.findall(r'"key" style="background:(.*?)"', numbers)
+    fills = [re.findall(r'fill="(.*?)"', plot) for plot in numbers.split("<svg")[1:]]
+    assert fills == [[ours, theirs, third], [ours, theirs, third], [ours, third]]
+    assert len({ours, theirs, third}) == 3
+
+
+def test_differences_have_a_column_for_each_other_method_and_say_who_is_nearer(made):
+    heads, *rows = table_of(made, "differences")
+    assert heads == ["metric", "theirs"]
+    told = made[1].differences.to_dict("records")
+    assert [row[0] for row in rows] == [one["metric"] for one in told]
+    for (_, cell), one in zip(rows, told, strict=True):
+        assert cell.replace(" | ", " ") == f"{one['difference']} nearer, chance\u00a0{one['chance']}"
+    assert table_of(made, "differences", 1)[0] == ["metric", "ours"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_wide_table_scrolls_in_its_own_box_under_its_heads_and_beside_its_names(made, width, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(with_more(made[1], {f"nst_without_background_{number}": "theirs" for number in range(12)}))
+    with tab(width, 300) as page:
+        page.goto(path.as_uri())
+        seen = "#numbers thead th:nth-child(3), #numbers tbody tr:last-child th"
+        where = f"[...document.querySelectorAll('{seen}')].map(cell => cell.getBoundingClientRect())"
+        first = page.evaluate(where)
+        heights = page.evaluate("[...document.querySelectorAll('#numbers tbody tr')].map(row => row.offsetHeight)")
+        assert max(heights) < 100
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(
+            "(box => { box.scrollLeft = 300; box.scrollTop = 50; return [box.scrollLeft, box.scrollTop] })"
+            "(document.querySelector('#numbers .table'))"
+        ) == [300, 50]
+        head, name = page.evaluate(where)
+    assert (head["y"], name["x"]) == (first[0]["y"], first[1]["x"])
+    assert head["x"] == first[0]["x"] - 300
+    assert name["y"] == first[1]["y"] - 50
+    assert name["width"] < 0.45 * width
 
 
 @pytest.mark.slow

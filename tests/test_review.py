@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from drawn import smooth
 from PIL import Image
+from typer.testing import CliRunner
 
 from portraitist import manifest, review
 from portraitist.blocklist import Blocklist
 from portraitist.clean import Cleaned
+from portraitist.cli import app
 from portraitist.shards import ShardWriter
 
 NASTY = "<script>alert('x')</script>\"onerror=\"alert(1)' & <img src=https://evil.test/a.png>.jpg"
@@ -169,6 +171,13 @@ def test_in_a_browser_marks_are_made_by_key_kept_and_saved(data: Path, tmp_path:
     assert said == []  # a breach of the policy would stand here
     assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {path.as_uri()}
     context.close()
+
+
+def test_the_command_counts_the_pages(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for per_page, told in ((10, "1 page; open review/review-001.html"), (2, "3 pages; open review/review-001.html")):
+        monkeypatch.setattr(review, "PER_PAGE", per_page)
+        assert CliRunner().invoke(app, ["review", "--force"]).output.startswith(told)
 
 
 def test_pages_and_marks_stay_out_of_git():

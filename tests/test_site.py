@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from portraitist import static_page
 from portraitist.avatar import Portraitist
 from portraitist.cli import app
-from portraitist.static_page import RUNTIME, StaticError, write_page
+from portraitist.static_page import RUNTIME, SITE, StaticError, write_page
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
@@ -123,6 +123,15 @@ def opened(page, address):
     return seen, faults
 
 
+def test_opened_from_disk_the_page_says_that_it_must_be_served():
+    with tab(1000, 700) as page:
+        page.goto((SITE / "index.html").as_uri())
+        assert "opened from disk" in page.inner_text("#where")
+        tops = page.evaluate("[...document.querySelectorAll('#drop .button, #camera')].map(one => one.offsetTop)")
+        assert len(tops) == 2
+        assert abs(tops[0] - tops[1]) <= 1  # in one line
+
+
 @pytest.mark.parametrize(
     ("clicks", "words"),
     [
@@ -155,6 +164,7 @@ def test_the_page_fits_a_phone_and_every_control_has_a_name(address, pair):
         opened(page, address)
         upload(page, pair)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert "from disk" not in page.inner_text("#where")
         unnamed = page.evaluate(
             "[...document.querySelectorAll('input, select, button')].filter(one => one.type !== 'hidden' && "
             "!(one.labels?.length || one.ariaLabel || one.textContent.trim())).map(one => one.outerHTML)"

@@ -1,6 +1,8 @@
 """The clerks from evaluate to compare on drawn faces: what each reads, and what is left for people, DVC and git."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,16 @@ def test_the_comparison_leaves_all_that_people_and_dvc_read(at: Path) -> None:
     report = (at / "metrics" / "report.html").read_text()
     assert "dark to light" in report  # the one answer
     assert report.count("data:image/") > 20
+
+
+def test_a_chosen_method_that_there_is_not_ends_the_comparison_in_one_line() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]
+    words = stage["cmd"].replace("${export.method}", "magic").replace("${profile}", "sample").split()
+    ran = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert ran.stderr.startswith(
+        "portraitist: params.yaml: export.method is 'magic'; methods has nst_with_background, "
+    )
 
 
 def test_the_plots_template_reads_the_table_that_compare_writes(at: Path) -> None:

@@ -35,11 +35,16 @@ class Blocklist:
         """The list in a file; a file that is missing is an empty list, if it may be.
 
         Raises:
-            BlocklistError: A line is malformed.
+            BlocklistError: A line is malformed, or the file is no text.
             FileNotFoundError: There is no file, and there must be.
         """
-        missing = missing_ok and not path.exists()
-        return cls.of(() if missing else path.read_text(encoding="utf-8").splitlines(), str(path))
+        if missing_ok and not path.exists():
+            return cls()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BlocklistError(f"{path}: not a text in UTF-8") from error
+        return cls.of(lines, str(path))
 
     @classmethod
     def of(cls, lines: Iterable[str], name: str = "blocklist") -> "Blocklist":

@@ -37,7 +37,7 @@ def paint(
     selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="The avatar, or a folder for avatars.")],
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
-    background: Annotated[str, typer.Option(help="transparent, keep, #rrggbb, or a picture's file.")] = "transparent",
+    background: Annotated[str, typer.Option(help="transparent, keep, a colour, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
     size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
     face: Annotated[str, typer.Option(help="all, or largest. The others' files are numbered.")] = "all",
@@ -48,17 +48,19 @@ def paint(
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
     if face not in ("all", "largest"):
         _stop(f"--face is {face!r}; allowed are all and largest", 2)
-    from portraitist.avatar import ModelError, Portraitist, RefusedError  # noqa: PLC0415  what is here loads slowly
+    from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415  what is here loads slowly
     from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
-    from portraitist.look import Look, LookError  # noqa: PLC0415
+    from portraitist.look import FORMATS, Look, LookError  # noqa: PLC0415
 
     try:
         job = Job(Look.of(background, shape, size), "each" if face == "all" else face, paste_back, force)
         found = find(selfies)
         goals = places(found, out, force)
+        for goal in goals if not paste_back else []:
+            job.look.check(FORMATS.get(goal.suffix.lower(), "a clip"))
         workers = min(os.cpu_count() or 1, len(found))
         portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
-    except (BatchError, LookError, ModelError, RefusedError, OSError) as error:
+    except (BatchError, LookError, ModelError, OSError) as error:
         _stop(_reason(error), 2)
     failed = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
@@ -124,7 +126,8 @@ def export(
         megabytes = static_page.write_page(model, out, runtime)
     except (static_page.StaticError, OSError) as error:
         _stop(_reason(error), 2)
-    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: python -m http.server -d {out}")
+    look = f"python -m http.server --bind 127.0.0.1 -d {out}"
+    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: {look}")
 
 
 @app.command()
@@ -138,6 +141,8 @@ def peek(
 
     if not (folder / INDEX).exists():
         _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        _stop(f"{out} is not empty: what another peek left would lie among these pictures", 2)
     shards = Shards(folder)
     out.mkdir(parents=True, exist_ok=True)
     for picture in sorted(shards)[:count]:
@@ -159,7 +164,8 @@ def review(
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
     pages = write_pages(Path("data"), out)
-    print(f"{len(pages)} pages; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
+    count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
+    print(f"{count}; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
 
 
 @app.command()
@@ -229,7 +235,7 @@ def judge(
         shown = {folder.name: Shards(folder) for folder in painted}
         server = Judge(shown, Shards(selfies), answers, count, random.Random(), port)
     except (ValueError, OSError) as error:
-        _stop(str(error), 2)
+        _stop(_reason(error), 2)
     with server:
         print(f"{len(server.open)} questions at {server.address} (Ctrl-C ends)", flush=True)
         try:
@@ -253,7 +259,8 @@ def events(
     try:
         count = runs.catch_up()
         if not (count or follow):
-            _stop(f"{logs} holds no *{LIVE}: a training writes it while it runs", 2)
+            what = f"holds no *{LIVE}" if logs.is_dir() else "is no folder"
+            _stop(f"{logs} {what}: a training writes its log while it runs", 2)
         print(f"{count} run{'s' * (count != 1)} in {out}; look at them by: tensorboard --logdir {out}", flush=True)
         while follow:
             time.sleep(FOLLOW_S)
@@ -265,7 +272,9 @@ def events(
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    """In one line; of the system's errors the file, if they are of one, and no number."""
+    said, file = (getattr(error, name, None) for name in ("strerror", "filename"))
+    return f"{file}: {said}" if said and file else str(said or error)
 
 
 def _stop(message: str, code: int) -> NoReturn:

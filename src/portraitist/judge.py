@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs
 
-from portraitist.judgements import answers, record
+from portraitist.judgements import answers, begin, record
 from portraitist.shards import Shards
 
 MAX_FORM = 1000  # bytes
@@ -97,6 +97,7 @@ class Judge(ThreadingHTTPServer):
         rows = [] if given is None else given.itertuples(index=False)
         done = {(str(row.id), frozenset((str(row.left), str(row.right)))) for row in rows}
         self.open = questions(painted, done, rng)[:count]
+        begin(csv)  # or the first answer would be the first to learn that none can be kept
         self.painted, self.selfies, self.csv, self.at, self.lock = painted, selfies, csv, 0, Lock()
         super().__init__(("127.0.0.1", port), _Asked)
 
@@ -122,7 +123,11 @@ class Judge(ThreadingHTTPServer):
         return self.painted[getattr(question, which)].read(question.face, "png") if which in ("left", "right") else None
 
     def answer(self, secret: str, choice: str) -> bool:
-        """Take an answer to the question that is next; a second one, or one of another page, is none."""
+        """Take an answer to the question that is next; a second one, or one of another page, is none.
+
+        Raises:
+            OSError: It could not be kept; the question stays open.
+        """
         with self.lock:
             question = self.open[self.at] if self.at < len(self.open) else None
             if question is None or secret != question.secret or choice not in ("left", "right", "neither"):
@@ -160,7 +165,11 @@ class _Asked(BaseHTTPRequestHandler):
             return
         form = parse_qs(self.rfile.read(int(length)).decode("ascii", "replace"))
         secret, choice = (form.get(name, [""])[0] for name in ("secret", "choice"))
-        self.server.answer(secret, choice)  # an old page's answer changes nothing, and sees the next question
+        try:
+            self.server.answer(secret, choice)  # an old page's answer changes nothing, and sees the next question
+        except OSError as error:
+            self._say(500, "text/plain", f"Not kept: {error.strerror}. Go back and answer again.".encode())
+            return
         self.send_response(303)
         self.send_header("Location", "/")
         self.send_header("Content-Length", "0")

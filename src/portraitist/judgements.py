@@ -17,9 +17,12 @@ def answers(path: Path) -> pd.DataFrame:
     """The answers given so far.
 
     Raises:
-        ValueError: The file has other columns, or a preference for neither of the two.
+        ValueError: The file is no CSV, has other columns, or a preference for neither of the two.
     """
-    frame = read(path)
+    try:
+        frame = read(path)
+    except ValueError as error:  # pandas' own kinds, and bytes that are no text
+        raise ValueError(f"{path}: not a CSV of answers: {' '.join(str(error).split())}") from error
     if list(frame.columns) != COLUMNS:
         raise ValueError(f"{path}: columns {', '.join(COLUMNS)} expected, found {', '.join(frame.columns)}")
     wrong = frame[(frame["preferred"] != frame["left"]) & (frame["preferred"] != frame["right"])]
@@ -30,11 +33,25 @@ def answers(path: Path) -> pd.DataFrame:
     return frame
 
 
-def record(path: Path, face: str, left: str, right: str, preferred: str) -> None:
-    """One more answer; the file is begun if it is not there."""
-    begin = not path.exists()
+def begin(path: Path) -> None:
+    """The file is there with its heads, and can be written to.
+
+    Raises:
+        OSError: It cannot.
+    """
     with path.open("a", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        if begin:
-            rows.writerow(COLUMNS)
-        rows.writerow([face, left, right, preferred])
+        if not file.tell():
+            csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+
+
+def record(path: Path, face: str, left: str, right: str, preferred: str) -> None:
+    """One more answer; the file is begun if it is not there.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    begin(path)
+    whole = path.read_bytes().endswith(b"\n")  # an editor may have left the last answer without an end
+    with path.open("a", newline="", encoding="utf-8") as file:
+        file.write("" if whole else "\n")
+        csv.writer(file, lineterminator="\n").writerow([face, left, right, preferred])

@@ -1,7 +1,6 @@
 """What an avatar looks like in the end: background, shape, size; or the painted person back in the whole photo."""
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageColor, ImageDraw, ImageOps
 
-from portraitist.avatar import Avatar, read_selfie
+from portraitist.avatar import Avatar, RefusedError, read_selfie
 from portraitist.clean import Cleaned
 from portraitist.crop import warped
 from portraitist.pictures import Picture, Plane, over
@@ -39,7 +38,7 @@ class Look:
 
     @classmethod
     def of(cls, background: str | Image.Image, shape: str, size_px: int | None) -> "Look":
-        """From words; a background may be transparent, keep, #rrggbb or the path of a picture.
+        """From words; a background may be transparent, keep, a colour as CSS has them, or the path of a picture.
 
         Raises:
             LookError: One of them says nothing that is allowed.
@@ -51,6 +50,17 @@ class Look:
         behind = background if isinstance(background, Image.Image) else _background(background)
         return cls(behind, "circle" if shape == "circle" else "square", size_px)
 
+    def check(self, form: str) -> None:
+        """Passes a look that a file of this form can hold.
+
+        Raises:
+            LookError: It is JPEG, and something would be transparent.
+        """
+        if form == "JPEG" and self.shape == "circle":
+            raise LookError("JPEG holds nothing transparent, and a circle's corners are; write .png or .webp")
+        if form == "JPEG" and self.background == "transparent":
+            raise LookError("JPEG holds nothing transparent; give a background, or write .png or .webp")
+
 
 def _background(words: str) -> Background:
     if words == "transparent":
@@ -60,16 +70,22 @@ def _background(words: str) -> Background:
     if colour := colour_of(words):
         return colour
     if words and Path(words).is_file():
-        return picture_behind(read_selfie(words))
-    raise LookError(f"background is {words!r}; allowed are transparent, keep, #rrggbb, and a picture's file")
+        try:
+            return picture_behind(read_selfie(words))
+        except RefusedError as error:
+            raise LookError(f"background {words}: {error}") from error
+    raise LookError(
+        f"background is {words!r}; allowed are transparent, keep, a colour (#f4efe6, ivory), and a picture's file"
+    )
 
 
 def colour_of(words: str) -> tuple[int, int, int] | None:
-    """#rrggbb as three numbers of 0 to 255; nothing where it is no such colour."""
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", words):
+    """A colour as CSS has them, #rrggbb or a name, as three numbers of 0 to 255; nothing where it is none, or clear."""
+    try:
+        red, green, blue, *clear = ImageColor.getrgb(words)
+    except ValueError:
         return None
-    red, green, blue = bytes.fromhex(words[1:])
-    return red, green, blue
+    return None if clear else (red, green, blue)
 
 
 def picture_behind(cleaned: Cleaned) -> Image.Image:
@@ -151,7 +167,7 @@ def encoded(picture: Image.Image, form: str) -> bytes:
         LookError: JPEG has no transparency.
     """
     if form == "JPEG" and picture.mode == "RGBA":
-        raise LookError("JPEG holds nothing transparent; give a background, or write .png or .webp")
+        raise LookError("JPEG holds nothing transparent; write .png or .webp")
     buffer = io.BytesIO()
     picture.save(buffer, form, **HOW[form])
     return buffer.getvalue()

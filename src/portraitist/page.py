@@ -15,7 +15,7 @@ from portraitist.compare import FEW, Found
 from portraitist.dag import drawn, needs
 
 HUE, APART = 212, 137.5  # degrees; by the golden angle no two methods look alike
-PLOT = (150, 14)  # width, and height a method, px
+PLOT = (110, 5)  # width, and height a method, px
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --paper: #fff; --soft: #f3f3f5; --line: #d5d5da; --faint: #6b6b73 }
@@ -23,27 +23,30 @@ STYLE = """
   :root { --ink: #ececf0; --paper: #17171a; --soft: #222227; --line: #3a3a42; --faint: #a0a0aa }
 }
 * { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 80rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.7rem; line-height: 1.2 } h2 { margin-top: 2.5rem; font-size: 1.25rem }
+h1 { font-size: 1.7rem; line-height: 1.2; overflow-wrap: anywhere } h2 { margin-top: 2.5rem; font-size: 1.25rem }
 .wide { overflow-x: auto; margin: 1rem 0 } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff }
 .wide > img.full { max-width: none }
-td:not(:first-child) { white-space: nowrap }
-table { border-collapse: collapse; font-size: .875rem } th, td { padding: .35rem .6rem; text-align: left;
-  border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums }
-thead th { background: var(--soft); white-space: nowrap } td small, p small, .faint { color: var(--faint) }
-th[scope=row] { font-weight: 600 } th[scope=row] small { display: block; font-weight: 400; min-width: 13rem }
+p { max-width: 60rem } p small, td small { color: var(--faint) }
+.table { overflow: auto; max-height: 90vh; margin: 1rem 0 } td small { display: block }
+table { border-collapse: separate; border-spacing: 0; font-size: .875rem; line-height: 1.35 }
+th, td { padding: .35rem .4rem; text-align: left; vertical-align: top; background: var(--paper);
+  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
+thead th { position: sticky; top: 0; z-index: 1; background: var(--soft); font-size: .8rem }
+th:first-child { position: sticky; left: 0; min-width: 8.5rem; max-width: 15rem; overflow-wrap: anywhere }
+thead th:first-child { z-index: 2 } th[scope=row] { font-weight: 600 }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; padding: .4rem .8rem }
-summary { cursor: pointer; font-weight: 600 } pre { overflow-x: auto; background: var(--soft); padding: .8rem;
-  border-radius: 6px; font-size: .8rem } .flag { color: #b3261e; font-weight: 600 }
+th details { border: 0; margin: 0; padding: 0; font-weight: 400 } summary { cursor: pointer; font-weight: 600 }
+pre { overflow-x: auto; background: var(--soft); padding: .8rem; border-radius: 6px; font-size: .8rem }
+.flag { color: #b3261e; font-weight: 600 }
 @media (prefers-color-scheme: dark) { .flag { color: #ff8a80 } }
-.key { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .35em }
+.key { display: block; width: .7em; height: .7em; border-radius: 50% }
 svg.dag { width: 100%; max-width: 44rem; height: auto } .dag path { fill: none; stroke: var(--line); stroke-width: 1.5 }
 .dag rect { fill: var(--soft); stroke: var(--line) } .dag text { fill: var(--ink); font: 12px system-ui, sans-serif;
-  text-anchor: middle } .plot line { stroke-width: 2 } .plot .goal { stroke: var(--line); stroke-dasharray: 3 3 }
-@media (max-width: 40rem) {
-  th[scope=row] { max-width: 10rem; overflow-wrap: anywhere } th[scope=row] small { min-width: 8rem }
-}
+  text-anchor: middle } .plot line { stroke-width: 1.5 } .plot .goal { stroke: var(--line); stroke-dasharray: 3 3 }
+@media (max-width: 40rem) { th:first-child { max-width: 8.5rem } }
+@media print { .table { max-height: none } }
 nav a { margin-right: 1rem; white-space: nowrap } a { color: inherit }
 """
 
@@ -93,7 +96,7 @@ def report(told: Told, results: Results, models: dict[str, Path], sheet: bytes) 
         "Numbers": _numbers(results),
         "Differences": _differences(results),
         "Human eyes": _eyes(results.preferred),
-        "Groups": _groups(results.coverage),
+        "Groups": _groups(results),
         "Best and worst faces": _extremes(results, models),
         "Learned masks": _masks(results, models),
         "Trained on": _trained(told),
@@ -130,66 +133,96 @@ def _uri(data: bytes, kind: str) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Cells are HTML; the first of a row names it."""
+    """Cells are HTML; the first of a row names it, and stays in sight, as the heads do."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
     for first, *others in rows:
         cells = "".join(f"<td>{cell}</td>" for cell in others)
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="table" tabindex="0"><table>{body}</table></div>'  # focus, so that a keyboard can scroll it
 
 
 def _hue(place: int) -> str:
     return f"hsl({(HUE + APART * place) % 360:.0f} 60% 50%)"
 
 
+def _methods(results: Results) -> list[str]:
+    """Ours first, then the selfies and the others in their order."""
+    return [results.ours, *(method for method in results.measured if method != results.ours)]
+
+
+def _heads(results: Results, methods: Iterable[str]) -> list[str]:
+    """Each method's name under its colour in the plots."""
+    places = {method: place for place, method in enumerate(_methods(results))}
+    return [f'<span class="key" style="background:{_hue(places[one])}"></span>{_name(one)}' for one in methods]
+
+
+def _name(words: object) -> str:
+    """A name that may be broken where it has an underscore."""
+    return escape(str(words)).replace("_", "_<wbr>")
+
+
+def _cell(shown: object) -> str:
+    """A number, and in small type below it what is said of it: its interval, who is nearer."""
+    value, _, said = escape(str(shown)).partition(" ")
+    return f"{value}<small>{said.replace('] ', ']<br>')}</small>" if said else value
+
+
 def _numbers(results: Results) -> str:
-    methods = list(results.measured)
-    heads = ["metric", "goal"] + [
-        f'<span class="key" style="background:{_hue(at)}"></span>{escape(method)}' for at, method in enumerate(methods)
-    ]
+    methods = _methods(results)
     rows = []
     for metric, found in results.measured[results.ours].items():
-        of = [results.measured[method][metric] for method in methods if metric in results.measured[method]]
         about = "; ".join(f"{key}: {value}" for key, value in found["about"].items())
-        name = f'{escape(metric)}<small title="{escape(about)}">{escape(found["says"])}</small>'
-        shown = [escape(str(results.shown.loc[metric, method])) for method in methods]
-        rows.append([name, f"{found['goal']:g}", *shown, _plot(of, found["goal"])])
+        name = f'<details title="{escape(about)}"><summary>{_name(metric)}</summary>{escape(found["says"])}</details>'
+        shown = [_cell(results.shown.loc[metric, method]) for method in methods]
+        plot = _plot([results.measured[method].get(metric) for method in methods], found["goal"])
+        rows.append([name, f"{found['goal']:g}", *shown, plot])
     held = results.masker["mask_iou_held"]
     return (
-        _table([*heads, "dashed: the goal"], rows)
+        "<p>A click on a metric opens what it says.</p>"
+        + _table(["metric", "goal", *_heads(results, methods), "dashed: the goal"], rows)
         + f"<p>The masker, one for all methods: {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}]. "
         + f"<small>{escape(held['says'])}</small></p>"
     )
 
 
-def _plot(found: list[dict[str, Any]], goal: float) -> str:
-    """One line a method from low to high, a dot at the value, and the goal dashed."""
-    ends = [one[key] for one in found for key in ("low", "high")] + [goal]
+def _plot(found: list[dict[str, Any] | None], goal: float) -> str:
+    """One line a method from low to high, a dot at the value, and the goal dashed; who has no number has no line."""
+    ends = [one[key] for one in found if one for key in ("low", "high")] + [goal]
     low, span = min(ends), max(max(ends) - min(ends), 1e-12)
     at = lambda value: 5 + (PLOT[0] - 10) * (value - low) / span  # noqa: E731
     parts = [f'<line class="goal" x1="{at(goal):.1f}" x2="{at(goal):.1f}" y1="0" y2="{PLOT[1] * len(found)}"/>']
     for place, one in enumerate(found):
-        y, hue = PLOT[1] * (place + 0.5), _hue(place)
-        parts.append(f'<line x1="{at(one["low"]):.1f}" x2="{at(one["high"]):.1f}" y1="{y}" y2="{y}" stroke="{hue}"/>')
-        parts.append(f'<circle cx="{at(one["value"]):.1f}" cy="{y}" r="3.5" fill="{hue}"/>')
+        if one:
+            y, hue = PLOT[1] * (place + 0.5), _hue(place)
+            left, right = at(one["low"]), at(one["high"])
+            parts.append(f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}" stroke="{hue}"/>')
+            parts.append(f'<circle cx="{at(one["value"]):.1f}" cy="{y}" r="2.2" fill="{hue}"/>')
     return f'<svg class="plot" width="{PLOT[0]}" height="{PLOT[1] * len(found)}">{"".join(parts)}</svg>'
 
 
 def _differences(results: Results) -> str:
-    rows = [[escape(str(cell)) for cell in row] for row in results.differences.itertuples(index=False)]
-    gained = [
-        [escape(str(metric)), *map(escape, row)]
-        for metric, row in zip(results.gains.index, results.gains.to_numpy(), strict=True)
+    words = {"": "", results.ours: " nearer,"}
+    of = {
+        (row.metric, row.against): f"{row.difference}{words.get(str(row.nearer), ' farther,')} chance\u00a0{row.chance}"
+        for row in results.differences.itertuples()
+    }
+    ours, *others = _methods(results)
+    apart = [
+        [_name(metric), *(_cell(of.get((metric, other), "")) for other in others)]
+        for metric in dict.fromkeys(results.differences["metric"])
     ]
-    many = len(results.differences)
+    painters = [method for method in (ours, *others) if method in results.gains]
+    gained = [[_name(metric), *map(_cell, row)] for metric, *row in results.gains[painters].itertuples()]
     return (
-        f"<p>{escape(results.ours)} minus each other method, on the same faces and portraits. <i>chance</i>: how often "
-        f"so large a difference would come up were there none. {many} differences are {many} chances to be fooled: "
-        f"about {many / 20:.0f} would look real by luck.</p>"
-        + _table(results.differences.columns, rows)
+        f"<p>{escape(ours)} minus each other method, on the same faces and portraits; <i>nearer</i> the goal than the "
+        "other, or <i>farther</i>, where the interval leaves out 0. <i>chance</i>: how often so large a difference "
+        f"would come up were there none. {len(of)} differences are {len(of)} chances to be fooled: "
+        f"about {len(of) / 20:.0f} would look real by luck.</p>"
+        + _table(["metric", *_heads(results, others)], apart)
         + "<p>Each method minus the selfies as they are: a method that is no nearer has not been shown to paint.</p>"
-        + _table(["metric", *map(escape, map(str, results.gains))], gained)
+        + _table(["metric", *_heads(results, painters)], gained)
     )
 
 
@@ -210,22 +243,23 @@ def _eyes(preferred: pd.DataFrame) -> str:
     )
 
 
-def _groups(coverage: pd.DataFrame) -> str:
+def _groups(results: Results) -> str:
     parts = [
         f"<p>As far as the pictures tell. Tone is the typology angle of the selfie's skin, light and camera included; "
         f'nobody\'s origin is guessed. <span class="flag">few</span> marks groups of fewer than {FEW} faces: a mean '
         "of these says little.</p>"
     ]
-    for by, rows in coverage.groupby("by", sort=False):
-        methods = list(dict.fromkeys(rows["method"]))
+    for by, rows in results.coverage.groupby("by", sort=False):
+        methods = [method for method in _methods(results) if method in set(rows["method"])]
         lines = []
         for (metric, group), some in rows.groupby(["metric", "group"], sort=False):
             few = ' <span class="flag">few</span>' if some["few"].any() else ""
-            of = {row.method: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in some.itertuples()}
-            lines.append([escape(str(metric)), escape(str(group)), f"{some['n'].max()}{few}"])
-            lines[-1] += [of.get(method, "") for method in methods]
+            seen = some[some["n"] > 0]
+            of = {row.method: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in seen.itertuples()}
+            lines.append([f"{_name(metric)}, {escape(str(group))}", f"{some['n'].max()}{few}"])
+            lines[-1] += [_cell(of.get(method, "")) for method in methods]
         lines.sort(key=lambda line: line[0])
-        table = _table(["metric", str(by), "n", *map(escape, methods)], lines)
+        table = _table([f"metric, {escape(str(by))}", "n", *_heads(results, methods)], lines)
         parts.append(f"<details><summary>By {escape(str(by))}</summary>{table}</details>")
     return "".join(parts)
 
@@ -283,5 +317,5 @@ def _again(told: Told, results: Results) -> str:
         f"<pre>make repro\ndvc exp run -S profile={profile} -S seed={seed}\n"
         "dvc metrics diff --targets metrics/summary.json --no-path</pre>"
         f"<p>Metrics' code {escape(', '.join(sorted(code)))}: the first digits of the SHA-256 of evaluate/. "
-        "Network, resize and versions stand in each metric's JSON, and here under the pointer on its description.</p>"
+        "Network, resize and versions stand in each metric's JSON, and here under the pointer on its name.</p>"
     )
