@@ -9,10 +9,11 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,9 @@ import pillow_heif
 from PIL import Image
 
 from portraitist.clean import FORMATS, Cleaned, RefusedError, read, upright
+from portraitist.crop import FILES as DETECTORS
 from portraitist.crop import Crop, Face, FaceDetector, Points, Transform, crop, crop_faces
+from portraitist.mask import FILES as SEGMENTERS
 from portraitist.mask import Segmenter, person_mask
 from portraitist.params import CropParams, MaskModel, MaskParams
 from portraitist.pictures import Picture, Plane, bled
@@ -105,17 +108,16 @@ class Portraitist:
             raise ModelError(f"{path}: no such file; `make repro` makes it, `--model` names another")
         session = _session(path, device, threads)
         cv2.setNumThreads(threads or -1)
-        told = session.get_modelmeta().custom_metadata_map
-        if told.get("format") != FORMAT:
-            raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
-        parts = {name: base64.b64decode(text) for name, text in json.loads(told["parts"]).items()}
-        crop, mask = (json.loads(told[name]) for name in ("crop", "mask"))
-        return cls(session, parts, CropParams(**crop), MaskParams(**mask))
+        told = read_metadata(path, session.get_modelmeta().custom_metadata_map)
+        try:
+            return cls(session, told.parts, told.crop, told.mask)
+        except cv2.error as error:
+            raise ModelError(f"{path}: its detector or its segmenter is broken") from error
 
     @property
     def card(self) -> str:
         """What the model is, of which data, how good, and its licence: Markdown."""
-        return self.session.get_modelmeta().custom_metadata_map["card"]
+        return self.session.get_modelmeta().custom_metadata_map.get("card", "")
 
     def paint(self, selfie: Source) -> Avatar:
         """The largest face of a selfie, painted.
@@ -179,6 +181,33 @@ class Portraitist:
         """Squares with their masks, painted: what is left to do once faces are found and masked."""
         given = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
         return list(self.session.run(["painted"], given)[0])
+
+
+class Metadata(NamedTuple):
+    """What a model's file holds beside the generator: detector and segmenter by name, and how to crop and mask."""
+
+    parts: dict[str, bytes]
+    crop: CropParams
+    mask: MaskParams
+
+
+def read_metadata(path: Path, told: Mapping[str, str]) -> Metadata:
+    """What is told in the model at path. Of its parts only those that are needed, by the names that they have here.
+
+    Raises:
+        ModelError: It is of another format, or something is missing or broken.
+    """
+    if told.get("format") != FORMAT:
+        raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
+    try:
+        crop, mask = CropParams(**json.loads(told["crop"])), MaskParams(**json.loads(told["mask"]))
+        held = json.loads(told["parts"])
+        # parts become files, and a stranger's model may name one ../x: no name is taken from it
+        parts = {name: base64.b64decode(held[name], validate=True) for name in (*DETECTORS, *SEGMENTERS[mask.model])}
+    except (KeyError, ValueError, TypeError) as error:
+        why = next(iter(str(error).splitlines()), "")
+        raise ModelError(f"{path}: something of its metadata is missing or broken: {why}") from error
+    return Metadata(parts, crop, mask)
 
 
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
