@@ -88,6 +88,44 @@ def test_several_faces_are_several_avatars_the_largest_first(portraitist, two):
     assert len(portraitist.paint_all(two, faces="largest")) == 1
 
 
+def test_which_faces_is_said_in_the_commands_words_and_no_other(model, selfie):
+    program = (  # a process of its own: here, arguments are checked before the function is
+        "from portraitist import Portraitist\n"
+        f"portraitist = Portraitist.open({str(model)!r})\n"
+        f"portraitist.paint_all({str(selfie)!r}, faces='all')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "ValueError: faces is 'all'; allowed are largest and each"
+
+
+def encoded_png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("given", [encoded_png, Image.Image.copy, np.array], ids=["bytes", "picture", "pixels"])
+def test_what_is_too_small_or_too_large_is_refused_however_it_comes(given):
+    for size, told in (((40, 15), "40 x 15 pixels; each side needs 16"), ((7200, 7000), "at most 50 megapixels")):
+        with pytest.raises(RefusedError, match=told):
+            read_selfie(given(Image.new("RGB", size)))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.zeros((64, 80, 3)), "an array of float64, 64 x 80 x 3; height x width x 3 of uint8 is expected"),
+        (np.zeros((64, 80, 3), np.uint16), "an array of uint16"),
+        (np.zeros((64, 80), np.uint8), "an array of uint8, 64 x 80;"),
+        (np.zeros((3, 64, 80), np.uint8), "an array of uint8, 3 x 64 x 80;"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_refused_with_what_is_expected(pixels, told):
+    with pytest.raises(RefusedError, match=told):
+        read_selfie(pixels)
+
+
 def test_threads_that_share_one_see_their_own_selfies_only(portraitist, sample):
     selfies = sorted((sample / "selfies").iterdir())[:6]
     alone = [portraitist.paint(path).picture for path in selfies]

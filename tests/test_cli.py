@@ -191,7 +191,8 @@ def test_of_several_faces_the_largest_has_the_name_and_the_others_are_numbered(m
     assert paint(model, two, "-o", tmp_path / "b" / "us.png", "--face", "largest")[0] == 0
     assert np.array_equal(pixels(tmp_path / "a" / "us.png"), pixels(tmp_path / "b" / "us.png"))
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["us.png"]
-    assert paint(model, two, "-o", tmp_path / "c.png", "--face", "mine")[0] == 2
+    code, _, complaint = paint(model, two, "-o", tmp_path / "c.png", "--face", "all")
+    assert (code, complaint) == (2, "portraitist: --face is 'all'; allowed are each and largest\n")
 
 
 def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):

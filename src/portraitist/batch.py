@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from portraitist.avatar import WHOLE_SIDE_PX, Avatar, Portraitist, RefusedError, read_selfie
+from portraitist.avatar import WHOLE_SIDE_PX, Avatar, Faces, Portraitist, RefusedError, read_selfie
 from portraitist.look import FORMATS, Look, LookError, dressed, encoded, pasted
 from portraitist.video import ENDINGS as FILMS
 from portraitist.video import paint_film
@@ -25,7 +25,7 @@ class Job:
     """How all selfies of a batch are painted."""
 
     look: Look
-    faces: str = "each"
+    faces: Faces = "each"
     paste_back: bool = False
     force: bool = False
 

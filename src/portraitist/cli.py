@@ -40,20 +40,20 @@ def paint(
     background: Annotated[str, typer.Option(help="transparent, keep, #rrggbb, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
     size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
-    face: Annotated[str, typer.Option(help="all, or largest. The others' files are numbered.")] = "all",
+    face: Annotated[str, typer.Option(help="each, or largest. The others' files are numbered.")] = "each",
     paste_back: Annotated[bool, typer.Option("--paste-back", help="The painted persons in the whole photo.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
 ) -> None:
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
-    if face not in ("all", "largest"):
-        _stop(f"--face is {face!r}; allowed are all and largest", 2)
+    if face not in ("each", "largest"):
+        _stop(f"--face is {face!r}; allowed are each and largest", 2)
     from portraitist.avatar import ModelError, Portraitist, RefusedError  # noqa: PLC0415  what is here loads slowly
     from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
     from portraitist.look import Look, LookError  # noqa: PLC0415
 
     try:
-        job = Job(Look.of(background, shape, size), "each" if face == "all" else face, paste_back, force)
+        job = Job(Look.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
         found = find(selfies)
         goals = places(found, out, force)
         workers = min(os.cpu_count() or 1, len(found))
