@@ -79,7 +79,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; other machines reach 0.0.0.0.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
     device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
-    megabytes: Annotated[float, typer.Option(min=0.1, max=100, help="Of one picture, at most.")] = 20.0,
+    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Of one picture, at most.")] = 20.0,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="How many may wait in line.")] = 20,
     per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
 ) -> None:
@@ -100,7 +100,8 @@ def serve(
         _stop(_reason(error), 2)
     limits = web.Limits(megabytes, waiting, per_minute)
     made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
-    print(f"http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
     config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
     uvicorn.Server(config).run(sockets=[listening])
 
