@@ -203,6 +203,21 @@ def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
 
 
+def test_a_second_face_takes_no_name_that_another_selfie_of_the_run_has(model, selfies, two, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(two, tmp_path / "in" / "us.png")
+    shutil.copy(selfies[1], tmp_path / "in" / "us-2.jpg")
+    made = {}
+    for force in ([], ["--force"]):
+        code, said, complaint = paint(model, tmp_path / "in", "-o", tmp_path / "out", *force)
+        assert (code, complaint) == (0, "")
+        assert sorted(said.split()) == [str(tmp_path / "out" / f"{name}.png") for name in ("us-2", "us-3", "us")]
+        made[bool(force)] = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert made[False] == made[True]
+    paint(model, selfies[1], "-o", tmp_path / "alone.png")
+    assert made[False]["us-2.png"] == (tmp_path / "alone.png").read_bytes()
+
+
 def test_pasted_back_the_photo_keeps_its_size_and_both_are_painted(model, two, tmp_path):
     assert paint(model, two, "-o", tmp_path / "us.jpg", "--paste-back")[0] == 0
     made = pixels(tmp_path / "us.jpg").astype(int)
