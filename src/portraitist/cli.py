@@ -166,7 +166,8 @@ def review(
 @app.command()
 def forget(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Ids, files, addresses, groups, or lines as in the blocklist.")
+        list[str] | None,
+        typer.Argument(help="Ids of pictures or faces, files, addresses, groups, or lines as in the blocklist."),
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
     because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
@@ -185,6 +186,8 @@ def forget(
         fresh = oblivion.block(here, forgotten, because)
     except (BlocklistError, oblivion.UnknownError, OSError) as error:
         _stop(_reason(error), 2)
+    for note in forgotten.notes:
+        print(note)
     count, lines = len(forgotten.ids), len(fresh)
     print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
     held = oblivion.holders(here, forgotten.ids)
