@@ -319,10 +319,10 @@ def test_what_is_too_large_or_another_is_refused_and_nothing_is_left(model, runt
 
 
 def test_the_command_writes_the_page_once(model, runtime, tmp_path):
-    words = ["export", "--web", "-o", tmp_path / "page", "--model", model, "--runtime", runtime]
+    words = ["export", "-o", tmp_path / "page", "--model", model, "--runtime", runtime]
     run = lambda *more: CliRunner().invoke(app, [str(word) for word in [*words, *more]])  # noqa: E731
     first = run()
     assert first.exit_code == 0, first.stderr
     assert (tmp_path / "page" / "index.html").exists()
     assert run().stderr == f"portraitist: {tmp_path / 'page'} exists; --force writes over it\n"
-    assert run("--force").exit_code == 0
+    assert run("--force", "--web").exit_code == 0  # as it had to be said once

@@ -109,14 +109,12 @@ def serve(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the page.")],
-    web: Annotated[bool, typer.Option("--web", help="A page that paints on the visitor's own device.")] = False,
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
     runtime: Annotated[Path | None, typer.Option(help="onnxruntime-web's .tgz, in place of asking npm.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a page that exists.")] = False,
+    _web: Annotated[bool, typer.Option("--web", hidden=True)] = False,  # once had to be said; the page is all there is
 ) -> None:
-    """Write a static page that needs no server of ours: any web server may hand it out."""
-    if not web:
-        _stop("say --web: stage export makes the other forms (`dvc repro export`)", 2)
+    """Write a static page that paints on the visitor's own device: any web server may hand it out."""
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
     from portraitist import static_page  # noqa: PLC0415
