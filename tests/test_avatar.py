@@ -1,8 +1,10 @@
+import base64
 import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +15,7 @@ from PIL import Image
 from toys import ROOT, checkpoint
 
 import portraitist as portraitist_package
+from portraitist import crop, mask
 from portraitist.avatar import ModelError, Portraitist, RefusedError, read_selfie
 from portraitist.clean import read
 from portraitist.crop import FaceDetector, crop_faces
@@ -48,9 +51,9 @@ def two(sample):
 
 def test_a_selfie_goes_through_the_very_crop_and_mask_of_the_stages(avatar, selfie, pretrained):
     frame, masking = load(CropParams, "crop", ROOT), load(MaskParams, "mask", ROOT)
-    crop = crop_faces(read(selfie.read_bytes()), FaceDetector(pretrained), frame)[0]
-    assert avatar.crop.square.members() == crop.square.members()
-    assert encode(avatar.mask) == encode(person_mask(crop.square, Segmenter(pretrained, masking.model), masking, frame))
+    made = crop_faces(read(selfie.read_bytes()), FaceDetector(pretrained), frame)[0]
+    assert avatar.crop.square.members() == made.square.members()
+    assert encode(avatar.mask) == encode(person_mask(made.square, Segmenter(pretrained, masking.model), masking, frame))
 
 
 def test_it_is_painted_with_its_own_mask(avatar, portraitist):
@@ -83,6 +86,44 @@ def test_several_faces_are_several_avatars_the_largest_first(portraitist, two):
     assert [round(one.landmarks[2, 0]) > 224 for one in made] == [True, False]
     assert np.array_equal(portraitist.paint(two).picture, made[0].picture)
     assert len(portraitist.paint_all(two, faces="largest")) == 1
+
+
+def test_which_faces_is_said_in_the_commands_words_and_no_other(model, selfie):
+    program = (  # a process of its own: here, arguments are checked before the function is
+        "from portraitist import Portraitist\n"
+        f"portraitist = Portraitist.open({str(model)!r})\n"
+        f"portraitist.paint_all({str(selfie)!r}, faces='all')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "ValueError: faces is 'all'; allowed are largest and each"
+
+
+def encoded_png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("given", [encoded_png, Image.Image.copy, np.array], ids=["bytes", "picture", "pixels"])
+def test_what_is_too_small_or_too_large_is_refused_however_it_comes(given):
+    for size, told in (((40, 15), "40 x 15 pixels; each side needs 16"), ((7200, 7000), "at most 50 megapixels")):
+        with pytest.raises(RefusedError, match=told):
+            read_selfie(given(Image.new("RGB", size)))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.zeros((64, 80, 3)), "an array of float64, 64 x 80 x 3; height x width x 3 of uint8 is expected"),
+        (np.zeros((64, 80, 3), np.uint16), "an array of uint16"),
+        (np.zeros((64, 80), np.uint8), "an array of uint8, 64 x 80;"),
+        (np.zeros((3, 64, 80), np.uint8), "an array of uint8, 3 x 64 x 80;"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_refused_with_what_is_expected(pixels, told):
+    with pytest.raises(RefusedError, match=told):
+        read_selfie(pixels)
 
 
 def test_threads_that_share_one_see_their_own_selfies_only(portraitist, sample):
@@ -171,6 +212,65 @@ def test_what_is_no_model_is_refused_by_name(model, tmp_path):
     onnx.save(old, tmp_path / "old.onnx")
     with pytest.raises(ModelError, match=r"old\.onnx: format 1; this version reads 2"):
         Portraitist.open(tmp_path / "old.onnx")
+
+
+def retold(model, dest, **told):
+    """The model with some of its metadata told anew; None is not told at all."""
+    other = onnx.load(model / "portraitist.onnx")
+    kept = {entry.key: entry.value for entry in other.metadata_props} | told
+    del other.metadata_props[:]
+    for key, value in kept.items():
+        if value is not None:
+            other.metadata_props.add(key=key, value=value)
+    onnx.save(other, dest)
+    return dest
+
+
+def parts_of(model):
+    told = {entry.key: entry.value for entry in onnx.load(model / "portraitist.onnx").metadata_props}
+    return json.loads(told["parts"])
+
+
+def test_a_strangers_model_writes_no_file_of_its_own_choice(model, tmp_path, monkeypatch, selfie, avatar):
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    evil = base64.b64encode(b"evil").decode("ascii")
+    names = ("../x", "../../x", str(tmp_path / "x"), "x")
+    path = retold(model, tmp_path / "evil.onnx", parts=json.dumps(parts_of(model) | dict.fromkeys(names, evil)))
+    opened = Portraitist.open(path)
+    assert np.array_equal(opened.paint(selfie).picture, avatar.picture)
+    assert {one.name for one in tmp_path.rglob("*") if one.is_file()} == {
+        "evil.onnx",
+        *crop.FILES,
+        *mask.FILES["refined"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"parts": None}, "'parts'"),
+        ({"parts": "{}"}, "'face_full_range.tflite'"),
+        ({"parts": "[]"}, "list indices must be"),
+        ({"parts": json.dumps({crop.FILES[0]: 1})}, "argument should be"),
+        ({"parts": json.dumps({crop.FILES[0]: "?"})}, "base64"),
+        ({"crop": "{"}, "Expecting property name"),
+        ({"crop": json.dumps({"size_px": 64})}, "validation errors for CropParams"),
+        ({"mask": "7"}, "must be a mapping"),
+    ],
+)
+def test_metadata_that_are_missing_or_broken_are_told_in_one_line(model, tmp_path, told, why):
+    with pytest.raises(ModelError, match=r"x\.onnx: something of its metadata is missing or broken: ") as raised:
+        Portraitist.open(retold(model, tmp_path / "x.onnx", **told))
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_detector_that_is_broken_is_told_and_a_card_that_is_missing_is_empty(model, tmp_path):
+    broken = parts_of(model) | {crop.FILES[1]: base64.b64encode(b"broken").decode("ascii")}
+    with pytest.raises(ModelError, match=r"x\.onnx: its detector or its segmenter is broken"):
+        Portraitist.open(retold(model, tmp_path / "x.onnx", parts=json.dumps(broken)))
+    assert Portraitist.open(retold(model, tmp_path / "y.onnx", card=None)).card == ""
 
 
 def test_the_package_hands_on_the_products_names_and_loads_nothing_until_they_are_asked_for():

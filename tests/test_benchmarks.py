@@ -1,6 +1,11 @@
 """The benchmarks' own arithmetic; their figures are in the docs."""
 
+import argparse
+import importlib
 import io
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from test_evaluate import OTHERS, PERSONS, SIDE, evidence, lightness, plain
-from toys import FRAME, batch, begun, drawn
+from toys import FRAME, ROOT, batch, begun, drawn
 
 from benchmarks import recolour
 from benchmarks.counterfactual import along, apart, between
@@ -30,6 +35,30 @@ from portraitist.images import to_images, to_pictures
 from portraitist.pictures import decode, encode
 from portraitist.shards import Shards, ShardWriter
 from portraitist.train import seeded
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOLD = {one for path in DOCS for one in re.findall(r"python -m benchmarks\.(\w+[^`\n&]*)", path.read_text("utf-8"))}
+
+
+class Accepted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("command", [shlex.split(one, comments=True) for one in sorted(TOLD)], ids=" ".join)
+def test_the_docs_commands_are_accepted(command, monkeypatch):
+    module = importlib.import_module(f"benchmarks.{command[0]}")
+    if not hasattr(module, "argparse"):
+        return  # it takes what it is given
+
+    def accepts(parser):
+        read(parser)
+        raise Accepted
+
+    read = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", accepts)
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(Accepted):
+        module.main()
 
 
 def test_skin_that_two_trainings_paint_alike_is_not_apart():

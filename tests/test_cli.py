@@ -191,7 +191,8 @@ def test_of_several_faces_the_largest_has_the_name_and_the_others_are_numbered(m
     assert paint(model, two, "-o", tmp_path / "b" / "us.png", "--face", "largest")[0] == 0
     assert np.array_equal(pixels(tmp_path / "a" / "us.png"), pixels(tmp_path / "b" / "us.png"))
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["us.png"]
-    assert paint(model, two, "-o", tmp_path / "c.png", "--face", "mine")[0] == 2
+    code, _, complaint = paint(model, two, "-o", tmp_path / "c.png", "--face", "all")
+    assert (code, complaint) == (2, "portraitist: --face is 'all'; allowed are each and largest\n")
 
 
 def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):
@@ -200,6 +201,21 @@ def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):
     assert (code, said) == (1, f"{tmp_path / 'us.png'}\n")
     assert f"{tmp_path / 'us-2.png'} exists; --force writes over it" in complaint
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
+
+
+def test_a_second_face_takes_no_name_that_another_selfie_of_the_run_has(model, selfies, two, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(two, tmp_path / "in" / "us.png")
+    shutil.copy(selfies[1], tmp_path / "in" / "us-2.jpg")
+    made = {}
+    for force in ([], ["--force"]):
+        code, said, complaint = paint(model, tmp_path / "in", "-o", tmp_path / "out", *force)
+        assert (code, complaint) == (0, "")
+        assert sorted(said.split()) == [str(tmp_path / "out" / f"{name}.png") for name in ("us-2", "us-3", "us")]
+        made[bool(force)] = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert made[False] == made[True]
+    paint(model, selfies[1], "-o", tmp_path / "alone.png")
+    assert made[False]["us-2.png"] == (tmp_path / "alone.png").read_bytes()
 
 
 def test_pasted_back_the_photo_keeps_its_size_and_both_are_painted(model, two, tmp_path):

@@ -12,7 +12,7 @@ from portraitist.params import SECTIONS
 
 SRC = ROOT / "src" / "portraitist"
 ROOMS = [
-    {"pictures", "sandbox"},
+    {"pictures", "sandbox", "whole"},
     {"images", "ranks"},
     {"params", "bootstrap", "locked"},
     {"verdict"},

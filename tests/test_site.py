@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from browser import tab
 from PIL import Image
+from test_avatar import parts_of, retold
 from test_web import encoded_as, serving
 from toys import ROOT
 from typer.testing import CliRunner
@@ -312,6 +313,15 @@ def test_what_is_too_large_or_another_is_refused_and_nothing_is_left(model, runt
         write_page(model, tmp_path / "page", tmp_path / "x.tgz")
     with pytest.raises(StaticError, match=r"none\.onnx: not a model that stage export left"):
         write_page(tmp_path / "none.onnx", tmp_path / "page", runtime)
+    for told, why in (
+        ({"crop": "{"}, "something of its metadata is missing or broken"),
+        ({"parts": "{}"}, "broken: 'face_"),
+    ):
+        with pytest.raises(StaticError, match=why):
+            write_page(retold(model, tmp_path / "x.onnx", **told), tmp_path / "page", runtime)
+    broken = json.dumps(dict.fromkeys(parts_of(model), "AAAA"))
+    with pytest.raises(StaticError, match=r"x\.onnx: its detector or its segmenter is broken"):
+        write_page(retold(model, tmp_path / "x.onnx", parts=broken), tmp_path / "page", runtime)
     monkeypatch.setattr(static_page, "MOST_MB", 1.0)
     with pytest.raises(StaticError, match=r"MB of models, 1 are allowed; an \.int8\.onnx or a generator of less width"):
         write_page(model, tmp_path / "page", runtime)
@@ -319,7 +329,7 @@ def test_what_is_too_large_or_another_is_refused_and_nothing_is_left(model, runt
 
 
 def test_the_command_writes_the_page_once(model, runtime, tmp_path):
-    words = ["export", "--web", "-o", tmp_path / "page", "--model", model, "--runtime", runtime]
+    words = ["export", "-o", tmp_path / "page", "--model", model, "--runtime", runtime]
     run = lambda *more: CliRunner().invoke(app, [str(word) for word in [*words, *more]])  # noqa: E731
     first = run()
     assert first.exit_code == 0, first.stderr

@@ -1,3 +1,5 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 from portraitist.avatar import Portraitist, RefusedError
 from portraitist.cli import app
 from portraitist.look import Look
+from portraitist.verdict import Verdict
 from portraitist.video import LOST_S, Film, Follower, Steady, opened, paint_film
 
 SIZE = (240, 200)
@@ -125,6 +128,67 @@ def test_a_clip_without_a_face_is_refused_from_that_second_on_and_nothing_is_lef
     with pytest.raises(RefusedError, match=r"at 0\.0 s: no face found"):
         paint_film(portraitist, path, tmp_path / "me.gif", Look())
     assert [one.name for one in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_gif_over_the_bound_is_refused_before_it_is_decoded(portraitist, tmp_path, monkeypatch):
+    large, small = gif_of(20, 20), gif_of(12, 20)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
+    data = bytearray(large)
+    data[6:10] = (8000).to_bytes(2, "little") * 2  # its width and height, as its header tells them
+    (tmp_path / "large.gif").write_bytes(data)
+    (tmp_path / "small.gif").write_bytes(small)
+    for name, told in (("large", "8000 x 8000 pixels; at most 50 megapixels"), ("small", "each side needs 16")):
+        with pytest.raises(RefusedError, match=told):
+            paint_film(portraitist, tmp_path / f"{name}.gif", tmp_path / "me.gif", Look())
+    data[6:10] = (60000).to_bytes(2, "little") * 2  # so large that Pillow itself refuses
+    (tmp_path / "large.gif").write_bytes(data)
+    with pytest.raises(RefusedError, match="exceeds limit") as raised:
+        paint_film(portraitist, tmp_path / "large.gif", tmp_path / "me.gif", Look())
+    assert raised.value.verdict is Verdict.TOO_LARGE
+
+
+def gif_of(width, height):
+    buffer = io.BytesIO()
+    one, other = (Image.new("RGB", (width, height), (shade,) * 3) for shade in (90, 200))
+    one.save(buffer, "GIF", save_all=True, append_images=[other])
+    return buffer.getvalue()
+
+
+def test_a_film_that_is_there_is_kept_unless_force_is_said(portraitist, clip, tmp_path):
+    place = tmp_path / "me.gif"
+    place.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"me\.gif exists"):
+        paint_film(portraitist, clip, place, Look())
+    assert place.read_bytes() == b"mine"
+    paint_film(portraitist, clip, place, Look(), force=True)
+    assert place.read_bytes()[:3] == b"GIF"
+
+
+def test_an_mp4_is_closed_also_where_painting_fails(portraitist, clip, tmp_path, monkeypatch):
+    writers, begun = [], cv2.VideoWriter
+
+    class Writer:
+        fourcc = begun.fourcc
+
+        def __init__(self, *words):
+            self.own, self.open = begun(*words), True
+            writers.append(self)
+
+        def isOpened(self):
+            return self.own.isOpened()
+
+        def write(self, frame):
+            raise OSError("the disk is full")
+
+        def release(self):
+            self.open = False
+            self.own.release()
+
+    monkeypatch.setattr(cv2, "VideoWriter", Writer)
+    with pytest.raises(OSError, match="the disk is full"):
+        paint_film(portraitist, clip, tmp_path / "me.mp4", Look())
+    assert [writer.open for writer in writers] == [False]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["bad.mp4", "bad.gif", "empty.mp4", "empty.gif"])

@@ -10,17 +10,20 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from typer.testing import CliRunner
 
 from portraitist import web
-from portraitist.avatar import Portraitist
+from portraitist.avatar import MAX_MEGABYTES, Portraitist
+from portraitist.cli import app as cli
 from portraitist.look import Look, dressed, encoded
 
 PHOTO = (120, 140, 130)
@@ -29,7 +32,7 @@ PHOTO = (120, 140, 130)
 @contextmanager
 def serving(portraitist, workers=1, **limits):
     """The server's port; it listens on loopback in a thread."""
-    made = web.app(portraitist, workers, web.Limits(**({"per_minute": 10_000} | limits)), ["127.0.0.1"])
+    made = web.app(portraitist, workers, web.Limits(**({"per_minute": 10_000} | limits)), ["127.0.0.1", "[::1]"])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(made, log_level="critical", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -183,6 +186,8 @@ def test_bad_pictures_are_one_sentence_and_the_server_lives_on(portraitist, self
         ({"background": b"no picture"}, 415, "not a picture"),
         ({"shape": "oval"}, 400, "shape is 'oval'; allowed are square and circle"),
         ({"shape": b"oval"}, 400, "only `selfie` and `background` may be files"),
+        ({"size": b"64"}, 400, "only `selfie` and `background` may be files"),
+        ({"note": b"any"}, 400, "only `selfie` and `background` may be files"),
         ({"size": "huge"}, 400, "size is 'huge'"),
         ({"size": "100000"}, 400, "size is 100000; allowed are 16 to 4096"),
         ({"face": "2"}, 400, "face is 2; the picture shows 1"),
@@ -219,6 +224,8 @@ def test_the_page_may_ask_nobody_but_this_server(port):
 def test_a_foreign_name_is_not_answered(port):
     assert ask(port, "GET", "/", Host="evil.example")[0] == 400
     assert ask(port, "GET", "/", Host="127.0.0.1:1")[0] == 200
+    assert ask(port, "GET", "/", Host="[::1]:1")[0] == 200
+    assert ask(port, "GET", "/", Host="[::2]:1")[0] == 400
 
 
 def test_nothing_is_written_to_disk(port, selfie, monkeypatch):
@@ -321,6 +328,21 @@ def test_an_upload_that_drips_keeps_nobody_waiting_and_is_ended(portraitist, sel
         assert b" 408 " in line.recv(1000).splitlines()[0]
 
 
+def test_uploads_of_one_address_that_send_nothing_keep_no_other_out(portraitist, selfie):
+    body, kind = form(selfie=selfie)
+    begun = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with serving(portraitist, workers=1, waiting=3) as port, ExitStack() as lines:
+        silent = [lines.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(4)]
+        for line in silent:
+            line.sendall(begun.encode())
+        until(lambda: ask(port, "GET", "/place/nobody")[0] == 200)  # read after those
+        answer = ask(port, "POST", "/faces", body, kind, **{"X-Forwarded-For": "192.0.2.7"})  # as a proxy here says
+        assert answer[0] == 200
+        for line in silent:  # all of them are served, one after the other
+            line.sendall(body)
+        assert [b" 200 " in line.recv(1000).splitlines()[0] for line in silent] == [True] * 4
+
+
 def test_a_fault_of_our_own_is_told_as_one_and_the_next_is_served(selfie):
     class Broken(Portraitist):
         def __init__(self):
@@ -335,6 +357,28 @@ def test_a_fault_of_our_own_is_told_as_one_and_the_next_is_served(selfie):
                 500,
                 "something here broke; the picture was not kept",
             )
+
+
+def test_the_address_that_is_told_opens_in_a_browser_where_it_is_of_version_six(model):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no address of version six")
+    words = ["serve", "--model", str(model), "--port", "0", "--host", "::1"]
+    code = "import sys; from portraitist.cli import main; sys.argv[1:] = " + repr(words) + "; main()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
+        told = re.match(r"(http://\[::1\]:\d+/) \(Ctrl-C ends\)", server.stdout.readline())
+        try:
+            with urllib.request.urlopen(told[1], timeout=20) as page:
+                assert page.status == 200
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def test_as_many_megabytes_may_be_allowed_as_are_read_at_all():
+    serve = lambda megabytes: CliRunner().invoke(cli, ["serve", "--megabytes", megabytes, "--model", "none.onnx"])  # noqa: E731
+    assert "none.onnx: no such file" in serve(f"{MAX_MEGABYTES}").stderr
+    assert "no such file" not in serve(f"{MAX_MEGABYTES + 1}").stderr
 
 
 def resident_mb(pid):

@@ -9,10 +9,11 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -20,15 +21,19 @@ import onnxruntime
 import pillow_heif
 from PIL import Image
 
-from portraitist.clean import FORMATS, Cleaned, RefusedError, read, upright
+from portraitist.clean import FORMATS, Cleaned, RefusedError, read, upright, within
+from portraitist.crop import FILES as DETECTORS
 from portraitist.crop import Crop, Face, FaceDetector, Points, Transform, crop, crop_faces
+from portraitist.mask import FILES as SEGMENTERS
 from portraitist.mask import Segmenter, person_mask
 from portraitist.params import CropParams, MaskModel, MaskParams
 from portraitist.pictures import Picture, Plane, bled
+from portraitist.verdict import Verdict
 
 __all__ = ["Avatar", "ModelError", "Portraitist", "RefusedError", "Source"]
 
 Source = Path | str | bytes | Image.Image | np.ndarray  # a file, its bytes, a picture, or its RGB pixels
+Faces = Literal["largest", "each"]  # of a selfie that shows several; params.yaml has the same words
 
 MODEL = Path("models/portraitist")  # where stage export leaves it
 FILE = "portraitist.onnx"
@@ -37,6 +42,7 @@ OPENED = (*FORMATS, "HEIF", "AVIF")
 RIM = 0.012  # of the side
 MAX_SIDE_PX = 2016  # half of what phones take, which JPEG decodes to at once; a whole photo is read for pasting back
 WHOLE_SIDE_PX = 8192
+MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of what is read at all
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 
 pillow_heif.register_heif_opener()
@@ -105,17 +111,16 @@ class Portraitist:
             raise ModelError(f"{path}: no such file; `make repro` makes it, `--model` names another")
         session = _session(path, device, threads)
         cv2.setNumThreads(threads or -1)
-        told = session.get_modelmeta().custom_metadata_map
-        if told.get("format") != FORMAT:
-            raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
-        parts = {name: base64.b64decode(text) for name, text in json.loads(told["parts"]).items()}
-        crop, mask = (json.loads(told[name]) for name in ("crop", "mask"))
-        return cls(session, parts, CropParams(**crop), MaskParams(**mask))
+        told = read_metadata(path, session.get_modelmeta().custom_metadata_map)
+        try:
+            return cls(session, told.parts, told.crop, told.mask)
+        except cv2.error as error:
+            raise ModelError(f"{path}: its detector or its segmenter is broken") from error
 
     @property
     def card(self) -> str:
         """What the model is, of which data, how good, and its licence: Markdown."""
-        return self.session.get_modelmeta().custom_metadata_map["card"]
+        return self.session.get_modelmeta().custom_metadata_map.get("card", "")
 
     def paint(self, selfie: Source) -> Avatar:
         """The largest face of a selfie, painted.
@@ -130,19 +135,26 @@ class Portraitist:
         return avatar
 
     def paint_all(
-        self, selfie: Source, faces: str = "each", max_side_px: int = MAX_SIDE_PX
+        self, selfie: Source, faces: Faces = "each", max_side_px: int = MAX_SIDE_PX
     ) -> list[Avatar | RefusedError]:
-        """Each large face of a selfie, the largest first, painted, or why not.
+        """Each large face of a selfie, the largest first, or the largest alone; painted, or why not.
 
         Raises:
             RefusedError: It is no picture.
+            ValueError: `faces` is another word.
             OSError: The file cannot be read.
         """
         cleaned = read_selfie(selfie, max_side_px)
         return self.paint_crops(self.crops(cleaned, faces))
 
-    def crops(self, cleaned: Cleaned, faces: str = "each") -> list[Crop | RefusedError]:
-        """The faces of a picture, found and cut; no face is one refusal."""
+    def crops(self, cleaned: Cleaned, faces: Faces = "each") -> list[Crop | RefusedError]:
+        """The faces of a picture, found and cut; no face is one refusal.
+
+        Raises:
+            ValueError: `faces` is another word.
+        """
+        if faces not in get_args(Faces):
+            raise ValueError(f"faces is {faces!r}; allowed are {' and '.join(get_args(Faces))}")
         return crop_faces(cleaned, self._eyes.detector, self.crop_params.model_copy(update={"faces": faces}))
 
     def crop(self, cleaned: Cleaned, face: Face) -> Crop:
@@ -181,6 +193,33 @@ class Portraitist:
         return list(self.session.run(["painted"], given)[0])
 
 
+class Metadata(NamedTuple):
+    """What a model's file holds beside the generator: detector and segmenter by name, and how to crop and mask."""
+
+    parts: dict[str, bytes]
+    crop: CropParams
+    mask: MaskParams
+
+
+def read_metadata(path: Path, told: Mapping[str, str]) -> Metadata:
+    """What is told in the model at path. Of its parts only those that are needed, by the names that they have here.
+
+    Raises:
+        ModelError: It is of another format, or something is missing or broken.
+    """
+    if told.get("format") != FORMAT:
+        raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
+    try:
+        crop, mask = CropParams(**json.loads(told["crop"])), MaskParams(**json.loads(told["mask"]))
+        held = json.loads(told["parts"])
+        # parts become files, and a stranger's model may name one ../x: no name is taken from it
+        parts = {name: base64.b64decode(held[name], validate=True) for name in (*DETECTORS, *SEGMENTERS[mask.model])}
+    except (KeyError, ValueError, TypeError) as error:
+        why = next(iter(str(error).splitlines()), "")
+        raise ModelError(f"{path}: something of its metadata is missing or broken: {why}") from error
+    return Metadata(parts, crop, mask)
+
+
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
     """A selfie upright in sRGB, scaled down to max_side_px if it is larger.
 
@@ -189,11 +228,19 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
         OSError: The file cannot be read.
     """
     if isinstance(selfie, np.ndarray):
-        selfie = Image.fromarray(selfie)
+        selfie = _of_pixels(selfie)
     if isinstance(selfie, Image.Image):
+        within(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
         return upright(selfie.copy(), max_side_px)[0]
     data = selfie if isinstance(selfie, bytes) else Path(selfie).read_bytes()
-    return read(data, max_side_px=max_side_px, formats=OPENED)
+    return read(data, MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, OPENED)
+
+
+def _of_pixels(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        found = f"an array of {pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
+        raise RefusedError(Verdict.NOT_A_PICTURE, f"{found}; height x width x 3 of uint8 is expected: RGB, 0 to 255")
+    return Image.fromarray(pixels)
 
 
 class _Eyes(threading.local):

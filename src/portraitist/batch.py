@@ -2,15 +2,17 @@
 
 import functools
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 
-from portraitist.avatar import WHOLE_SIDE_PX, Avatar, Portraitist, RefusedError, read_selfie
+from portraitist.avatar import WHOLE_SIDE_PX, Avatar, Faces, Portraitist, RefusedError, read_selfie
 from portraitist.look import FORMATS, Look, LookError, dressed, encoded, pasted
 from portraitist.video import ENDINGS as FILMS
 from portraitist.video import paint_film
+from portraitist.whole import whole
 
 MADE = dict.fromkeys(FILMS, ".mp4") | {".gif": ".gif"}  # of a clip; a picture becomes a PNG
 STILLS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -25,7 +27,7 @@ class Job:
     """How all selfies of a batch are painted."""
 
     look: Look
-    faces: str = "each"
+    faces: Faces = "each"
     paste_back: bool = False
     force: bool = False
 
@@ -84,30 +86,34 @@ def paint_batch(
 ) -> Iterator[Outcome]:
     """Paint them all, so many at a time; the outcomes in their order."""
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(lambda selfie, place: _paint(portraitist, selfie, place, job), selfies, goals)
+        yield from pool.map(lambda selfie, place: _paint(portraitist, selfie, place, job, goals), selfies, goals)
 
 
-def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job) -> Outcome:
+def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job, goals: Collection[Path]) -> Outcome:
     outcome = Outcome(selfie)
     try:
         makers: dict[Path, Callable[[Path], object]]
         if selfie.suffix.lower() in FILMS:
-            makers = {place: lambda path: paint_film(portraitist, selfie, path, job.look)}
+            makers = {place: lambda path: paint_film(portraitist, selfie, path, job.look, job.force)}
         else:
-            files = _files(portraitist, selfie, place, job, outcome)
-            makers = {path: functools.partial(_write, data) for path, data in files.items()}
+            files = _files(portraitist, selfie, place, job, goals, outcome)
+            makers = {path: functools.partial(_write, data, job.force) for path, data in files.items()}
         for path, make in makers.items():
-            _keep(path, job.force)
             path.parent.mkdir(parents=True, exist_ok=True)
             make(path)
             outcome.written.append(path)
-    except (RefusedError, LookError, BatchError, OSError) as error:
+    except (RefusedError, LookError, OSError) as error:
         outcome.faults.append(str(getattr(error, "strerror", None) or error))
     return outcome
 
 
-def _files(portraitist: Portraitist, selfie: Path, place: Path, job: Job, outcome: Outcome) -> dict[Path, bytes]:
-    """The finished files of a still picture; the largest face has the place itself, the others are numbered."""
+def _files(
+    portraitist: Portraitist, selfie: Path, place: Path, job: Job, goals: Collection[Path], outcome: Outcome
+) -> dict[Path, bytes]:
+    """The finished files of a still picture; the largest face has the place itself, the others are numbered.
+
+    A number is passed over if another selfie of the batch has that name.
+    """
     cleaned = read_selfie(selfie, WHOLE_SIDE_PX) if job.paste_back else read_selfie(selfie)
     made = portraitist.paint_crops(portraitist.crops(cleaned, job.faces))
     avatars = {number: one for number, one in enumerate(made, 1) if isinstance(one, Avatar)}
@@ -118,22 +124,11 @@ def _files(portraitist: Portraitist, selfie: Path, place: Path, job: Job, outcom
     form = FORMATS[place.suffix.lower()]
     if job.paste_back:
         return {place: encoded(pasted(cleaned.picture, list(avatars.values())), form)}
-    return {
-        place if number == 1 else place.with_stem(f"{place.stem}-{number}"): encoded(dressed(one, job.look), form)
-        for number, one in avatars.items()
-    }
+    numbered = (place.with_stem(f"{place.stem}-{number}") for number in count(2))
+    names = [place, *islice((name for name in numbered if name not in goals), len(made) - 1)]
+    return {names[number - 1]: encoded(dressed(one, job.look), form) for number, one in avatars.items()}
 
 
-def _write(data: bytes, place: Path) -> None:
-    """The file gets its name when it is whole."""
-    partial = place.with_name(f".{place.name}.partial")
-    try:
+def _write(data: bytes, force: bool, place: Path) -> None:
+    with whole(place, force) as partial:
         partial.write_bytes(data)
-        partial.replace(place)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _keep(place: Path, force: bool) -> None:
-    if place.exists() and not force:
-        raise BatchError(f"{place} exists; --force writes over it")

@@ -40,20 +40,20 @@ def paint(
     background: Annotated[str, typer.Option(help="transparent, keep, a colour, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
     size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
-    face: Annotated[str, typer.Option(help="all, or largest. The others' files are numbered.")] = "all",
+    face: Annotated[str, typer.Option(help="each, or largest. The others' files are numbered.")] = "each",
     paste_back: Annotated[bool, typer.Option("--paste-back", help="The painted persons in the whole photo.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
 ) -> None:
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
-    if face not in ("all", "largest"):
-        _stop(f"--face is {face!r}; allowed are all and largest", 2)
+    if face not in ("each", "largest"):
+        _stop(f"--face is {face!r}; allowed are each and largest", 2)
     from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415  what is here loads slowly
     from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
     from portraitist.look import FORMATS, Look, LookError  # noqa: PLC0415
 
     try:
-        job = Job(Look.of(background, shape, size), "each" if face == "all" else face, paste_back, force)
+        job = Job(Look.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
         found = find(selfies)
         goals = places(found, out, force)
         for goal in goals if not paste_back else []:
@@ -81,7 +81,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; other machines reach 0.0.0.0.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
     device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
-    megabytes: Annotated[float, typer.Option(min=0.1, max=100, help="Of one picture, at most.")] = 20.0,
+    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Of one picture, at most.")] = 20.0,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="How many may wait in line.")] = 20,
     per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
 ) -> None:
@@ -102,7 +102,8 @@ def serve(
         _stop(_reason(error), 2)
     limits = web.Limits(megabytes, waiting, per_minute)
     made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
-    print(f"http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
     config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -110,14 +111,11 @@ def serve(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the page.")],
-    web: Annotated[bool, typer.Option("--web", help="A page that paints on the visitor's own device.")] = False,
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
     runtime: Annotated[Path | None, typer.Option(help="onnxruntime-web's .tgz, in place of asking npm.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a page that exists.")] = False,
 ) -> None:
-    """Write a static page that needs no server of ours: any web server may hand it out."""
-    if not web:
-        _stop("say --web: stage export makes the other forms (`dvc repro export`)", 2)
+    """Write a static page that paints on the visitor's own device: any web server may hand it out."""
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
     from portraitist import static_page  # noqa: PLC0415
@@ -171,7 +169,8 @@ def review(
 @app.command()
 def forget(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Ids, files, addresses, groups, or lines as in the blocklist.")
+        list[str] | None,
+        typer.Argument(help="Ids of pictures or faces, files, addresses, groups, or lines as in the blocklist."),
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
     because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
@@ -190,6 +189,8 @@ def forget(
         fresh = oblivion.block(here, forgotten, because)
     except (BlocklistError, oblivion.UnknownError, OSError) as error:
         _stop(_reason(error), 2)
+    for note in forgotten.notes:
+        print(note)
     count, lines = len(forgotten.ids), len(fresh)
     print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
     held = oblivion.holders(here, forgotten.ids)

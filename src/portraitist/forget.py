@@ -34,23 +34,26 @@ class UnknownError(ValueError):
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is to go: the pictures that are here, by id, and what will keep them and their copies out."""
+    """What is to go: the pictures that are here, by id, what will keep them and their copies out, and what to know."""
 
     ids: list[str]
     entries: list[str]
+    notes: list[str]
 
 
 def find(root: Path, words: Iterable[str]) -> Forgotten:
     """The pictures that these words name, each with its copies and its other half, in the checkout at root.
 
-    A word is an entry as in the blocklist, a picture's id, a file, an address, a group, or the name that a source gave.
+    A word is an entry as in the blocklist, the id of a picture or of a face in it, a file, an address, a group, or the
+    name that a source gave.
 
     Raises:
         UnknownError: A word says nothing.
         BlocklistError: A word is a malformed entry.
     """
     found, clean = _collected(root), _cleaned(root)
-    entries = list(dict.fromkeys(entry for word in words for entry in _entries(word, found)))
+    named = list(dict.fromkeys(entry for word in words for entry in _entries(word, found)))
+    entries, notes = _of_faces(named, set(found["id"]), _faces(root))
     blocked = Blocklist.of(entries)
     begun = {one[len("sha256:") :][:16] for one in entries if one.startswith("sha256:")}
     for row in manifest.rows(found):
@@ -60,7 +63,7 @@ def find(root: Path, words: Iterable[str]) -> Forgotten:
         row["id"] for row in manifest.rows(clean) if row["dhash"] and blocked.why(dhashes=[int(row["dhash"], 16)])
     }
     ids = sorted(_with_copies(begun - {""}, found, clean) & set(found["id"]))
-    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])))
+    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])), notes)
 
 
 def _collected(root: Path) -> pd.DataFrame:
@@ -74,6 +77,28 @@ def _collected(root: Path) -> pd.DataFrame:
 def _cleaned(root: Path) -> pd.DataFrame:
     path = root / "data" / "clean" / "manifest.csv"
     return manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "dhash", "same_as"], dtype=str)
+
+
+def _faces(root: Path) -> dict[str, str]:
+    """The picture of each face that has an id of its own."""
+    path = root / "data" / "crop" / "manifest.csv"
+    frame = manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "picture"], dtype=str)
+    return dict(zip(frame["id"], frame["picture"], strict=True))
+
+
+def _of_faces(entries: Iterable[str], pictures: set[str], faces: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The entries, a face's as its picture's; and what is to be said of those that are no picture's that is here."""
+    kept, notes = [], []
+    for one in entries:
+        kind, _, digits = one.partition(":")
+        if kind == "sha256" and digits[:16] not in pictures:
+            if digits in faces:
+                kept.append(f"sha256:{faces[digits]}")
+                notes.append(f"{digits} is a face of picture {faces[digits]}, which goes whole")
+                continue
+            notes.append(f"{digits} is no picture and no face that is here; a picture of these bytes will be kept out")
+        kept.append(one)
+    return kept, notes
 
 
 def _entries(word: str, found: pd.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnx
 
-from portraitist.avatar import FILE, FORMAT
+from portraitist.avatar import FILE, ModelError, read_metadata
 from portraitist.crop import FULL_RANGE, SHORT_RANGE
 from portraitist.mask import REFINER, SELFIE
 from portraitist.tflite_onnx import as_onnx
@@ -75,23 +75,31 @@ def _models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         meta = {entry.key: entry.value for entry in model.metadata_props}
     except Exception as error:  # onnx raises protobuf's, and OSError
         raise StaticError(f"{path}: not a model that stage export left") from error
-    if meta.get("format") != FORMAT:
-        raise StaticError(f"{path}: format {meta.get('format', 'unknown')}; this version reads {FORMAT}")
-    crop, mask = json.loads(meta["crop"]), json.loads(meta["mask"])
-    parts = {name: base64.b64decode(text) for name, text in json.loads(meta["parts"]).items()}
+    try:
+        parts, crop, mask = read_metadata(path, meta)
+    except ModelError as error:
+        raise StaticError(str(error)) from error
     if SELFIE not in parts:
-        raise StaticError(f"{path}: mask.model is {mask['model']}, which no browser runs; refined and selfie are")
+        raise StaticError(f"{path}: mask.model is {mask.model}, which no browser runs; refined and selfie are")
     del model.metadata_props[:]
     models = {"generator": model.SerializeToString(deterministic=True)}
-    for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE):
-        models[Path(name).stem] = as_onnx(parts[name]).SerializeToString(deterministic=True)
+    try:
+        for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE):
+            models[Path(name).stem] = as_onnx(parts[name]).SerializeToString(deterministic=True)
+    except Exception as error:  # broken bytes are met by flatbuffers, numpy and onnx, each with errors of its own
+        raise StaticError(f"{path}: its detector or its segmenter is broken") from error
     if REFINER in parts:
         models[Path(REFINER).stem] = parts[REFINER]
     detectors = [
         {"name": Path(one.file).stem, "side": one.side, "anchors": one.anchors, "outputs": one.outputs}
         for one in (FULL_RANGE, SHORT_RANGE)
     ]
-    return {"crop": crop, "mask": mask, "nets": sorted(models), "detectors": detectors}, models
+    return {
+        "crop": crop.model_dump(),
+        "mask": mask.model_dump(),
+        "nets": sorted(models),
+        "detectors": detectors,
+    }, models
 
 
 def _packed(folder: Path) -> Path:

@@ -9,12 +9,21 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from portraitist.avatar import MAX_SIDE_PX, Avatar, Portraitist, RefusedError, read_selfie
-from portraitist.clean import Cleaned
+from portraitist.avatar import (
+    MAX_MEGAPIXELS,
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    Avatar,
+    Portraitist,
+    RefusedError,
+    read_selfie,
+)
+from portraitist.clean import Cleaned, within
 from portraitist.crop import NOSE, Crop, Face, Points
 from portraitist.look import Look, dressed
 from portraitist.pictures import Picture, Plane
 from portraitist.verdict import Verdict
+from portraitist.whole import whole
 
 ENDINGS = (".mp4", ".mov", ".webm", ".gif")
 SLOWEST_HZ = 0.7  # one-euro filter (Casiez, Roussel, Vogel, CHI 2012): cut-off of a face that stands still,
@@ -83,10 +92,11 @@ class Follower:
     def _follow(self, cleaned: Cleaned) -> Face:
         made = self.portraitist.crops(cleaned)
         seen = [one.face for one in made if isinstance(one, Crop)]
+        faults = [one for one in made if isinstance(one, RefusedError)]
         if not seen:
             self.lost += 1
             if self.face is None or self.lost > self.patience:
-                raise made[0] if isinstance(made[0], RefusedError) else RuntimeError
+                raise faults[0]
             return self.face
         last, self.lost = self.face, 0
         found = seen[0] if last is None else min(seen, key=lambda one: _apart(one, last))
@@ -100,24 +110,21 @@ def _apart(one: Face, other: Face) -> float:
     return float(np.linalg.norm(one.points[NOSE] - other.points[NOSE]))
 
 
-def paint_film(portraitist: Portraitist, clip: Path, place: Path, look: Look) -> None:
+def paint_film(portraitist: Portraitist, clip: Path, place: Path, look: Look, force: bool = False) -> None:
     """Paint a clip into a file that ends in .mp4, .gif or .webp; it gets its name when it is whole. Sound is left out.
 
     Raises:
+        FileExistsError: There is such a file, and force is not said.
         RefusedError: It is no clip, is too long, or shows no face; the message says from which second on.
         OSError: It cannot be read or written.
     """
-    film = opened(clip)
-    painted = _painted(Follower(portraitist, film.per_second), film, look)
-    first = next(painted, None)
-    if first is None:
-        raise RefusedError(Verdict.UNREADABLE, "a clip without a frame")
-    partial = place.with_name(f".partial.{place.name}")
-    try:
+    with whole(place, force) as partial:
+        film = opened(clip)
+        painted = _painted(Follower(portraitist, film.per_second), film, look)
+        first = next(painted, None)
+        if first is None:
+            raise RefusedError(Verdict.UNREADABLE, "a clip without a frame")
         _write(first, painted, partial, film.per_second)
-        partial.replace(place)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _painted(follow: Follower, film: Film, look: Look) -> Iterator[Image.Image]:
@@ -145,6 +152,8 @@ def opened(clip: Path) -> Film:
         try:
             with Image.open(clip, formats=["GIF"]) as gif:
                 pause_ms = float(gif.info.get("duration") or 100)
+        except Image.DecompressionBombError as error:
+            raise RefusedError(Verdict.TOO_LARGE, str(error)) from error
         except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes
             raise RefusedError(Verdict.NOT_A_PICTURE, "not a clip that opens as GIF") from error
         return Film(1000 / max(pause_ms, 20), _gif_frames(clip))
@@ -158,6 +167,7 @@ def opened(clip: Path) -> Film:
 def _gif_frames(clip: Path) -> Frames:
     with Image.open(clip, formats=["GIF"]) as gif:
         for frame in ImageSequence.Iterator(gif):
+            within(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)  # before it is decoded; a later frame may be larger
             yield read_selfie(frame.convert("RGB")).picture
 
 
@@ -183,11 +193,13 @@ def _write(first: Image.Image, rest: Iterator[Image.Image], place: Path, per_sec
         writer = cv2.VideoWriter(str(place), cv2.VideoWriter.fourcc(*"mp4v"), per_second, size)
         if not writer.isOpened():
             raise OSError(f"{place.name}: this OpenCV writes no MP4")
-        for picture in chain([first], rest):
-            opaque = Image.new("RGB", size, "white")
-            opaque.paste(picture, (0, 0), picture if picture.mode == "RGBA" else None)
-            writer.write(cv2.cvtColor(np.array(opaque), cv2.COLOR_RGB2BGR))
-        writer.release()
+        try:
+            for picture in chain([first], rest):
+                opaque = Image.new("RGB", size, "white")
+                opaque.paste(picture, (0, 0), picture if picture.mode == "RGBA" else None)
+                writer.write(cv2.cvtColor(np.array(opaque), cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
         return
     form = {".gif": "GIF", ".webp": "WEBP"}[place.suffix.lower()]
     how = {"disposal": 2} if form == "GIF" else {"quality": 90}

@@ -10,9 +10,11 @@ import io
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from PIL import Image
 from starlette.applications import Starlette
@@ -47,6 +49,7 @@ STATUS = {Verdict.NOT_A_PICTURE: 415, Verdict.UNREADABLE: 415, Verdict.ANIMATED:
 MOST_FACES = 12  # of one picture
 FIELD = 200  # characters of a word in a form
 FORM = 2000  # bytes of a form beside its pictures
+FILES = ("selfie", "background")  # which parts of a form may be files
 LOOK_S = 1.0  # how often it is seen whether whoever waits is still there
 Work = Callable[[dict[str, Any]], Response]
 
@@ -68,6 +71,7 @@ class _Desk:
         self.portraitist, self.limits = portraitist, limits
         self.line, self.rate = Line(workers, limits.waiting), Rate(limits.per_minute)
         self.pool = ThreadPoolExecutor(workers)
+        self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # open ones, by address
 
     async def faces(self, request: Request) -> Response:
         """Every face of `selfie`: as cut, as painted, and the painted person alone."""
@@ -82,17 +86,29 @@ class _Desk:
         return JSONResponse({"place": self.line.place(request.path_params["ticket"])})
 
     async def _served(self, request: Request, work: Work) -> Response:
-        wait_s = self.rate.wait_s(request.client.host if request.client else "")
+        address = request.client.host if request.client else ""
+        wait_s = self.rate.wait_s(address)
         if wait_s:
             raise _busy(429, f"{self.limits.per_minute} pictures a minute are painted; wait {wait_s} s", wait_s)
         if float(request.headers.get("content-length") or 0) > self._most_bytes():
             raise HTTPException(413, f"more than {self.limits.megabytes:g} megabytes")
         ticket = request.headers.get("x-ticket", "")[:64] or secrets.token_urlsafe(12)
         try:
-            with self.line.entered():
-                return await self._in_turn(request, ticket, await self._form(request), work)
+            with ExitStack() as inside:
+                async with self._upload(address):
+                    inside.enter_context(self.line.entered())
+                    said = await self._form(request)
+                return await self._in_turn(request, ticket, said, work)
         except FullError as error:
             raise _busy(503, f"{error}: try again in a few seconds", 5) from error
+
+    def _upload(self, address: str) -> asyncio.Semaphore:
+        """Uploads of one address take half of the places at most, so that it cannot keep others out by sending nothing.
+
+        Its next ones wait; none of their bytes is read meanwhile.
+        """
+        half = max(1, (self.line.served + self.line.waiting) // 2)
+        return self.uploads.setdefault(address, asyncio.Semaphore(half))
 
     async def _in_turn(self, request: Request, ticket: str, said: dict[str, Any], work: Work) -> Response:
         try:
@@ -181,8 +197,8 @@ async def _plain(form: FormData) -> dict[str, Any]:
     for name, value in form.multi_items():
         said[name] = await value.read() if isinstance(value, UploadFile) else value
     await form.close()
-    if not isinstance(said.get("face", ""), str) or not isinstance(said.get("shape", ""), str):
-        raise HTTPException(400, "only `selfie` and `background` may be files")
+    if any(isinstance(value, bytes) and name not in FILES for name, value in said.items()):
+        raise HTTPException(400, f"only {' and '.join(f'`{name}`' for name in FILES)} may be files")
     return said
 
 

@@ -1,0 +1,32 @@
+import pytest
+
+from portraitist.whole import whole
+
+
+def test_a_file_has_its_name_when_it_is_whole_and_nothing_else_is_left(tmp_path):
+    with whole(tmp_path / "a.png", force=False) as partial:
+        partial.write_bytes(b"mine")
+        assert partial.suffix == ".png"
+        assert not (tmp_path / "a.png").exists()
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"mine")]
+    with pytest.raises(ZeroDivisionError), whole(tmp_path / "b.png", force=False) as partial:
+        partial.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_file_that_is_there_or_comes_meanwhile_is_kept_unless_force_is_said(tmp_path, late):
+    place = tmp_path / "a.png"
+    for force in (False, True):
+        place.unlink(missing_ok=True)
+        if not late:
+            place.write_bytes(b"theirs")
+        try:
+            with whole(place, force) as partial:
+                partial.write_bytes(b"mine")
+                place.write_bytes(b"theirs")
+        except FileExistsError as error:
+            assert str(error) == f"{place} exists; --force writes over it"
+        assert place.read_bytes() == (b"mine" if force else b"theirs")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
