@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from toys import ROOT
 from typer.testing import CliRunner
 
+from portraitist import __version__
 from portraitist.batch import places
 from portraitist.cli import app
 from portraitist.params import CropParams, load
@@ -281,6 +283,22 @@ def test_peek_into_another_folder_says_what_is_missing(tmp_path):
         f"portraitist: {tmp_path} holds no shards: index.csv is missing\n",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_version_is_told_and_the_module_is_the_command():
+    command = [sys.executable, "-m", "portraitist", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (run("--version"), ran.stdout) == ((0, f"{__version__}\n", ""), f"{__version__}\n")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_reason_to_end(model, selfies, tmp_path):
+    place = tmp_path / "сам.png"
+    command = [sys.executable, "-m", "portraitist", "paint", selfies[0], "-o", place, "--model", model]
+    ran = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout == f"{place}\n".encode("ascii", "backslashreplace")
+    assert place.exists()
 
 
 def test_with_no_word_at_all_help_is_shown():

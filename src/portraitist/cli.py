@@ -1,5 +1,6 @@
 """Words to avatar.py and back; and to what looks at pictures and forgets them."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ FOLLOW_S = 2.0  # between two looks at the logs
 
 def main() -> None:
     """The console script. What a command needs beyond the core comes with an extra."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         app()
     except ModuleNotFoundError as error:
@@ -27,8 +31,21 @@ def main() -> None:
         sys.exit(f"portraitist: {package} is missing: pip install {extras}")
 
 
+def _version(said: bool) -> bool:
+    if said:
+        from portraitist import __version__  # noqa: PLC0415  it is looked up
+
+        print(__version__)
+        raise typer.Exit
+    return said
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+    ] = False,
+) -> None:
     """A selfie becomes a hand-painted avatar."""
 
 
