@@ -182,7 +182,7 @@ def review(
 def forget(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of pictures or faces, files, addresses, groups, or lines as in the blocklist."),
+        typer.Argument(help="Ids of pictures or faces, files, addresses, groups or their folders, blocklist lines."),
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
     because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
@@ -205,6 +205,9 @@ def forget(
         print(note)
     count, lines = len(forgotten.ids), len(fresh)
     print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
+    for word, near in forgotten.missed.items():
+        told = "names NOTHING that is here; it is blocked for what comes later"
+        print(f"portraitist: {word}: {told}{near and '; '}{near}", file=sys.stderr)
     held = oblivion.holders(here, forgotten.ids)
     lost = oblivion.purge(here, forgotten.ids)
     for source, count in lost.items():
@@ -218,6 +221,8 @@ def forget(
     print("What no stage clears:")
     for line in oblivion.remains(here, forgotten.ids):
         print(f"- {line}")
+    if forgotten.missed:
+        _stop("not all words named a picture; see above", 1)
 
 
 def _dvc(*words: str) -> None:
