@@ -280,7 +280,7 @@ def test_a_word_that_names_nothing_is_an_error_and_changes_nothing(here: Path, w
 
 def test_nothing_to_forget_and_marks_that_are_missing_or_malformed_are_errors(here: Path):
     assert run()[0] == 2
-    assert run("--marks", "none.txt")[2] == "portraitist: No such file or directory\n"
+    assert run("--marks", "none.txt")[2] == "portraitist: none.txt: No such file or directory\n"
     (here / "marks.txt").write_text("sha256:12\n")
     assert "marks.txt, line 1" in run("--marks", "marks.txt")[2]
     with pytest.raises(BlocklistError):

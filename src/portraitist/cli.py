@@ -52,7 +52,9 @@ def _root(
 @app.command()
 def paint(
     selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The avatar, or a folder for avatars.")],
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="PATH", help="The avatar, or a folder for avatars, with / at its end.")
+    ],  # a Path would lose the /
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
     background: Annotated[str, typer.Option(help="transparent, keep, #rrggbb, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
@@ -66,18 +68,19 @@ def paint(
     if face not in ("each", "largest"):
         _stop(f"--face is {face!r}; allowed are each and largest", 2)
     from portraitist.avatar import ModelError, Portraitist, RefusedError  # noqa: PLC0415  what is here loads slowly
-    from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
+    from portraitist.batch import BatchError, Job, find, fitting, paint_batch, places  # noqa: PLC0415
     from portraitist.look import Look, LookError  # noqa: PLC0415
 
     try:
         job = Job(Look.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
         found = find(selfies)
-        goals = places(found, out, force)
+        fitting(found, job)
+        goals = places(found, out, may_exist=force or found != selfies[:1])  # a folder is gone on with
         workers = min(os.cpu_count() or 1, len(found))
         portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
     except (BatchError, LookError, ModelError, RefusedError, OSError) as error:
         _stop(_reason(error), 2)
-    failed = 0
+    failed = before = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
         for outcome in paint_batch(portraitist, found, goals, job, workers):
             for place in outcome.written:
@@ -85,7 +88,13 @@ def paint(
             for fault in outcome.faults:
                 tqdm.write(f"portraitist: {outcome.selfie}: {fault}", sys.stderr)
             failed += bool(outcome.faults)
+            before += outcome.was_there
             bar.update()
+    if before:
+        print(
+            f"portraitist: {before} {'is' if before == 1 else 'are'} there already; --force paints again",
+            file=sys.stderr,
+        )
     if failed:
         _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
 
@@ -289,6 +298,8 @@ def events(
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return str(getattr(error, "strerror", None) or error)
 
 
