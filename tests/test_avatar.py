@@ -69,8 +69,32 @@ def test_it_is_painted_with_its_own_mask(avatar, portraitist):
 def test_a_selfie_may_be_a_path_its_bytes_a_picture_or_its_pixels(avatar, portraitist, selfie):
     with Image.open(selfie) as opened:
         picture = opened.convert("RGB")
-    for source in (str(selfie), selfie.read_bytes(), picture, np.array(picture)):
+    data = selfie.read_bytes()
+    for source in (str(selfie), data, bytearray(data), io.BytesIO(data), picture, np.array(picture)):
         assert np.array_equal(portraitist.paint(source).picture, avatar.picture)
+    with selfie.open("rb") as file:
+        assert np.array_equal(portraitist.paint(file).picture, avatar.picture)
+
+
+def test_what_is_no_selfie_at_all_is_told_with_what_may_be_one():
+    program = "import io; from portraitist.avatar import read_selfie; read_selfie(eval({!r}))"
+    for given, kind in (("[1, 2]", "list"), ("io.StringIO('me.jpg')", "StringIO")):  # types are checked before, here
+        command, environment = (
+            [sys.executable, "-c", program.format(given)],
+            os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        allowed = "a path, a file's bytes, a file open to read bytes, a PIL picture, or RGB pixels"
+        assert done.stderr.splitlines()[-1] == f"TypeError: a selfie is {allowed}; not a {kind}"
+
+
+def test_of_a_file_that_is_too_large_or_has_no_end_no_more_is_read_than_allowed(tmp_path):
+    large = tmp_path / "large.jpg"
+    with large.open("wb") as file:
+        file.truncate(10**12)
+    for path in (large, "/dev/zero"):
+        with pytest.raises(RefusedError, match="more than 64 megabytes; no more are read"):
+            read_selfie(path)
 
 
 def test_landmarks_stand_in_the_selfie_and_the_transform_takes_them_to_the_avatar(avatar):
@@ -118,6 +142,7 @@ def test_what_is_too_small_or_too_large_is_refused_however_it_comes(given):
         (np.zeros((64, 80, 3)), "an array of float64, 64 x 80 x 3; height x width x 3 of uint8 is expected"),
         (np.zeros((64, 80, 3), np.uint16), "an array of uint16"),
         (np.zeros((64, 80), np.uint8), "an array of uint8, 64 x 80;"),
+        (np.zeros((0, 0, 3), np.uint8), "0 x 0 pixels; each side needs 16"),
         (np.zeros((3, 64, 80), np.uint8), "an array of uint8, 3 x 64 x 80;"),
     ],
 )

@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +12,9 @@ from PIL import Image, PngImagePlugin
 from toys import ROOT
 from typer.testing import CliRunner
 
-from portraitist.batch import places
+from portraitist import __version__
+from portraitist.avatar import Portraitist
+from portraitist.batch import find, places
 from portraitist.cli import app
 from portraitist.params import CropParams, load
 from portraitist.shards import Shards, ShardWriter
@@ -84,7 +88,7 @@ def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
     ],
 )
 def test_in_a_folder_the_ending_alone_is_another(tmp_path, name, made):
-    assert places([Path("in") / name], tmp_path, False) == [tmp_path / made]
+    assert places([Path("in") / name], tmp_path, may_exist=False) == [tmp_path / made]
 
 
 def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):
@@ -146,7 +150,102 @@ def test_two_selfies_of_one_name_are_refused_before_one_is_lost(model, selfies, 
         (tmp_path / folder).mkdir()
         shutil.copy(selfies[0], tmp_path / folder / "me.jpg")
     code, _, complaint = paint(model, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
-    assert (code, complaint) == (2, "portraitist: two selfies have the same name; paint them one by one\n")
+    both = f"{tmp_path / 'a' / 'me.jpg'} and {tmp_path / 'b' / 'me.jpg'}"
+    assert (code, complaint) == (2, f"portraitist: {both} have the same name; paint them one by one\n")
+
+
+def test_selfies_that_differ_in_their_endings_only_keep_them_and_one_named_twice_is_one(tmp_path):
+    given = [Path("in") / name for name in ("IMG_1.heic", "IMG_1.JPG", "IMG_1.mov", "IMG_2.jpg")]
+    made = [path.name for path in places(given, tmp_path, may_exist=False)]
+    assert made == ["IMG_1.heic.png", "IMG_1.JPG.png", "IMG_1.mp4", "IMG_2.png"]
+    (tmp_path / "a.jpg").touch()
+    assert find([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [tmp_path / "a.jpg"]
+
+
+def test_a_selfie_is_never_written_over(model, selfies, two, tmp_path):
+    here = tmp_path / "in"
+    here.mkdir()
+    shutil.copy(two, here / "us-2.png")
+    (tmp_path / "link.png").hardlink_to(here / "us-2.png")
+    for place in (here, here / "us-2.png", tmp_path / "link.png"):
+        code, _, complaint = paint(model, here, "-o", place, "--force")
+        assert (code, complaint.count("\n")) == (2, 1)
+        assert re.match(r"portraitist: .*(us-2|link)\.png is one of the selfies, and none is written over", complaint)
+    assert (
+        paint(model, here / "us-2.png", "-o", here / "us.png", "--force")[0] == 0
+    )  # its second face's number is taken
+    assert sorted(path.name for path in here.iterdir()) == ["us-2.png", "us-3.png", "us.png"]
+    assert (here / "us-2.png").read_bytes() == two.read_bytes()
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(selfies[0], own / "a.jpg")
+    assert paint(model, own, "-o", own)[0] == 0
+    code, _, complaint = paint(model, own, "-o", own)  # the avatar would be a selfie
+    assert (code, complaint) == (2, f"portraitist: {own / 'a.png'} is one of the selfies, and none is written over\n")
+
+
+def test_a_folder_is_gone_on_with_where_it_was_left(model, selfies, tmp_path):
+    here, out = tmp_path / "in", tmp_path / "out"
+    here.mkdir()
+    shutil.copy(selfies[0], here / "a.jpg")
+    assert paint(model, here, "-o", out)[0] == 0
+    (out / "a.png").write_bytes(b"mine")
+    assert paint(model, here, "-o", out) == (0, "", "portraitist: 1 is there already; --force paints again\n")
+    shutil.copy(selfies[1], here / "b.jpg")
+    code, said, complaint = paint(model, here, "-o", out)
+    assert (code, said, complaint.count("1 is there already")) == (0, f"{out / 'b.png'}\n", 1)
+    assert (out / "a.png").read_bytes() == b"mine"
+    assert paint(model, here / "a.jpg", "-o", out)[0] == 2
+    assert paint(model, here, "-o", out, "--force")[2] == ""
+    assert (out / "a.png").read_bytes() != b"mine"
+
+
+def test_several_selfies_go_into_no_single_file_and_a_slash_says_folder(model, selfies, tmp_path):
+    code, _, complaint = paint(model, *selfies, "-o", tmp_path / "two.png")
+    assert (code, complaint) == (
+        2,
+        f"portraitist: {tmp_path / 'two.png'} is one file for 2 selfies; a folder ends in /\n",
+    )
+    assert places([Path("a.jpg")], f"{tmp_path}/v1.2/", may_exist=False) == [tmp_path / "v1.2" / "a.png"]
+    assert places([Path("a.jpg"), Path("b.jpg")], tmp_path / "v1.2", may_exist=False)[1] == tmp_path / "v1.2" / "b.png"
+    assert paint(model, selfies[0], "-o", f"{tmp_path}/v1.2/")[0] == 0
+    assert (tmp_path / "v1.2" / f"{selfies[0].stem}.png").exists()
+
+
+def test_words_that_are_no_place_and_no_selfie_are_refused(model, selfies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert paint(model, selfies[0], "-o", "-")[2].startswith("portraitist: -o -: nothing is written to standard output")
+    code, _, complaint = paint(model, "https://example.org/a.jpg", "-o", "a.png")
+    told = "https://example.org/a.jpg: addresses are not read; download the picture first"
+    assert (code, complaint) == (2, f"portraitist: {told}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_output_names_the_output(model, selfies, tmp_path, monkeypatch):
+    (tmp_path / "file.png").write_bytes(b"mine")
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
+    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'file.png'} is no folder\n")
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    portraitist = Portraitist.open(model)
+    monkeypatch.setattr(Portraitist, "open", lambda *_, **__: portraitist)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png")
+    told = f"{selfies[0]}: cannot write {tmp_path / 'a.png'}: No space left on device"
+    assert (code, complaint.splitlines()[0]) == (1, f"portraitist: {told}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.png"]
+
+
+@pytest.mark.parametrize("words", [["--size", 99], ["--shape", "circle"], ["--background", "keep"]])
+def test_an_option_that_pasting_back_leaves_without_effect_is_refused(model, selfies, tmp_path, words):
+    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--paste-back", *words)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert "no --background, --shape or --size goes with it" in complaint
+    (tmp_path / "a.mp4").touch()
+    code, _, complaint = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
+    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip: --paste-back is for pictures\n")
 
 
 def test_a_model_that_is_missing_or_none_is_named(tmp_path, selfies):
@@ -163,6 +262,8 @@ def test_a_folder_and_a_glob_stand_for_the_pictures_in_them(model, selfies, tmp_
     for place, selfie in enumerate(selfies):
         shutil.copy(selfie, here / f"{place}.jpg")
     (here / "notes.txt").write_text("mine", encoding="utf-8")
+    (here / "._0.jpg").write_text("of macOS", encoding="utf-8")
+    (here / "a.jpg").mkdir()
     assert paint(model, here, "-o", tmp_path / "a")[0] == 0
     assert paint(model, tmp_path / "in*" / "*.jpg", "-o", tmp_path / "b")[0] == 0
     for name in "ab":
@@ -170,6 +271,9 @@ def test_a_folder_and_a_glob_stand_for_the_pictures_in_them(model, selfies, tmp_
     code, _, complaint = paint(model, tmp_path / "a" / "*.heic", "-o", tmp_path / "c")
     assert code == 2
     assert re.search(r"\*\.heic: no pictures there; read are \.jpg", complaint)
+    code, _, complaint = paint(model, tmp_path, "-o", tmp_path / "c")
+    assert code == 2
+    assert re.search(r"no pictures there, but in .*/(a|b|in \[1\]): name that folder\n", complaint)
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +400,22 @@ def test_peek_into_another_folder_says_what_is_missing(tmp_path):
         f"portraitist: {tmp_path} holds no shards: index.csv is missing\n",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_version_is_told_and_the_module_is_the_command():
+    command = [sys.executable, "-m", "portraitist", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (run("--version"), ran.stdout) == ((0, f"{__version__}\n", ""), f"{__version__}\n")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_reason_to_end(model, selfies, tmp_path):
+    place = tmp_path / "сам.png"
+    command = [sys.executable, "-m", "portraitist", "paint", selfies[0], "-o", place, "--model", model]
+    ran = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout == f"{place}\n".encode("ascii", "backslashreplace")
+    assert place.exists()
 
 
 def test_with_no_word_at_all_help_is_shown():

@@ -56,7 +56,11 @@ def here(before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["forget", *map(str, words)])
+    return run_cli("forget", *words)
+
+
+def run_cli(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*map(str, words)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
 
@@ -170,12 +174,37 @@ def test_a_group_is_named_by_its_name_and_stays_out(here: Path):
     assert [shards_with(here, one) for one in anna] == [[], []]
 
 
+@pytest.mark.parametrize("above", ["/x/mine", "..", "C:/mine/selfies"])
+def test_a_groups_folder_may_be_named_by_its_path(here: Path, above: str):
+    anna = {named(here, f"anna/{number:04d}.jpg") for number in (8, 16)}
+    found = forget.find(here, [f"{above}/selfies/anna/"])
+    assert (set(found.ids), found.entries[0], found.missed) == (anna, "subject:selfies/anna", {})
+
+
+def test_a_name_that_is_not_the_whole_group_is_told_what_is_near(here: Path):
+    for word in ("anna", "Ana", "/x/photos/anna"):
+        code, _, complaint = run(word)
+        assert (code, complaint.rpartition("; ")[2]) == (2, "groups near it: selfies/anna\n")
+    assert not (here / "data/blocklist.txt").exists()
+
+
+def test_an_entry_that_names_nothing_here_is_told_loudly_and_is_a_fault(here: Path):
+    code, said, complaint = run("subject:anna", "subject:selfies/anna", "https://example.org/anna.jpg")
+    told = "names NOTHING that is here; it is blocked for what comes later"
+    assert (code, said.splitlines()[0]) == (1, "2 pictures here; 7 lines added to data/blocklist.txt")
+    assert complaint.splitlines() == [
+        f"portraitist: subject:anna: {told}; groups near it: selfies/anna",
+        f"portraitist: https://example.org/anna.jpg: {told}",
+        "portraitist: not all words named a picture; see above",
+    ]
+
+
 def test_a_file_is_named_by_where_it_lies_even_if_it_was_never_collected(here: Path, sample: Path):
     code, said, _ = run(sample / "selfies" / "0002.jpg")
     assert (code, "1 picture here" in said) == (0, True)
     never = sample / "selfies" / "0050.jpg"
     code, said, _ = run(never)
-    assert (code, "0 pictures here; 2 lines added" in said) == (0, True)
+    assert (code, "0 pictures here; 2 lines added" in said) == (1, True)
     digest = hashlib.sha256(never.read_bytes()).hexdigest()
     assert Blocklist.read(here / "data/blocklist.txt").why(sha256=digest) == f"sha256:{digest}"
     assert "0 pictures here; 0 lines added" in run(never)[1]
@@ -222,8 +251,11 @@ def test_it_says_who_still_holds_them(here: Path):
     config = "[core]\n    remote = store\n['remote \"store\"']\n    url = /there\n"
     (here / "config").write_text(config)
     (here / "data" / ".dvc").mkdir()
+    (here / "models" / "portraitist").mkdir()
+    assert run_cli("review")[0] == 0
     said = run(trained)[1]
-    assert "data/split.csv (train), models/mine.pt" in said
+    assert "data/split.csv (train), models/mine.pt, models/portraitist\n" in said
+    assert "pages that show it: delete review/" in said
     assert all(f"delete {folder}/" in said for folder in (".checkpoints", "runs"))
     for word in ("dvc gc --workspace --force", "dvc exp remove", "trained with it"):
         assert word in said
@@ -275,7 +307,7 @@ def test_a_face_is_named_by_its_own_id_and_its_picture_goes(here: Path, kind: st
 
 def test_an_id_that_is_not_here_is_blocked_all_the_same_and_that_is_said(here: Path):
     one = picture_id(b"never seen")
-    told, counted = run(one)[1].splitlines()[:2]
-    assert told == f"{one} is no picture and no face that is here; a picture of these bytes will be kept out"
-    assert counted.startswith("0 pictures here; 1 line added")
+    code, said, complaint = run(one)
+    assert (code, said.startswith("0 pictures here; 1 line added")) == (1, True)
+    assert complaint.startswith(f"portraitist: {one}: names NOTHING that is here")
     assert f"sha256:{one}" in (here / "data/blocklist.txt").read_text()

@@ -1,8 +1,12 @@
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from toys import ROOT
 
 from portraitist.avatar import Avatar, Portraitist
 from portraitist.crop import Crop, Face, Square
@@ -119,6 +123,25 @@ def test_a_face_that_was_enlarged_is_set_back_small():
 def test_words_that_name_no_look_are_refused_with_what_is_allowed(words, told):
     with pytest.raises(LookError, match=told):
         Look.of(*words)
+
+
+def test_a_look_that_is_made_in_python_is_held_to_the_same():
+    calls = {
+        "Look('nope')": "background is 'nope'; allowed are transparent, keep, (red, green, blue) of 0 to 255,",
+        "Look((300, 0, 0))": "background is (300, 0, 0); allowed are",
+        "Look((0, 0))": "background is (0, 0); allowed are",
+        "Look(shape='star')": "shape is 'star'; allowed are square and circle",
+        "Look(size_px=5000)": "size is 5000; allowed are 16 to 4096 pixels",
+    }
+    program = (  # a process of its own: here, types are checked before
+        "import sys\nfrom portraitist.look import Look, LookError\n"
+        "for call in sys.argv[1:]:\n    try:\n        eval(call)\n    except LookError as error:\n        print(error)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", program, *calls]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(said) == len(calls)
+    assert all(line.startswith(told) for line, told in zip(said, calls.values(), strict=True))
 
 
 def test_words_name_a_look(tmp_path):

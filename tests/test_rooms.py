@@ -42,6 +42,7 @@ ROOMS = [
     {"static_page", "web"},
     {"batch"},
     {"cli"},
+    {"__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 PRODUCT = ("avatar", "batch", "look", "video", "web")

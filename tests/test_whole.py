@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import pytest
 
 from portraitist.whole import whole
@@ -13,6 +16,25 @@ def test_a_file_has_its_name_when_it_is_whole_and_nothing_else_is_left(tmp_path)
         partial.write_bytes(b"half")
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("steps", [("write_bytes",), ("unlink", "write_bytes"), ("replace",)])
+def test_a_fault_of_writing_names_the_file_that_was_meant_and_one_of_reading_what_was_read(
+    tmp_path, monkeypatch, steps
+):
+    def fails(self, *words, **more):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    place = tmp_path / "a.png"
+    with pytest.raises(OSError, match="Read-only") as raised, whole(place, force=True) as partial:
+        for step in steps:
+            monkeypatch.setattr(Path, step, fails)
+        partial.write_bytes(b"mine")
+    assert raised.value.filename == str(place)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError) as raised, whole(place, force=True):
+        (tmp_path / "selfie.jpg").read_bytes()
+    assert raised.value.filename == str(tmp_path / "selfie.jpg")
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -5,6 +5,7 @@ Faces and masks are found by the very functions that made the training data.
 
 import base64
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import cv2
 import numpy as np
@@ -32,7 +33,17 @@ from portraitist.verdict import Verdict
 
 __all__ = ["Avatar", "ModelError", "Portraitist", "RefusedError", "Source"]
 
-Source = Path | str | bytes | Image.Image | np.ndarray  # a file, its bytes, a picture, or its RGB pixels
+
+@runtime_checkable
+class Opened(Protocol):
+    """A file that is open, to read bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many of them."""
+
+
+File = Path | str | bytes | bytearray | Opened  # its path, its bytes, or the file itself
+Source = File | Image.Image | np.ndarray  # or a picture, or its RGB pixels
 Faces = Literal["largest", "each"]  # of a selfie that shows several; params.yaml has the same words
 
 MODEL = Path("models/portraitist")  # where stage export leaves it
@@ -224,6 +235,7 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
     """A selfie upright in sRGB, scaled down to max_side_px if it is larger.
 
     Raises:
+        TypeError: It is none of the kinds that a selfie may be.
         RefusedError: It is no picture, or one that is broken, animated, too small or too large.
         OSError: The file cannot be read.
     """
@@ -232,8 +244,24 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> Cleaned:
     if isinstance(selfie, Image.Image):
         within(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
         return upright(selfie.copy(), max_side_px)[0]
-    data = selfie if isinstance(selfie, bytes) else Path(selfie).read_bytes()
-    return read(data, MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, OPENED)
+    return read(_bytes(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, OPENED)
+
+
+def _bytes(selfie: File) -> bytes:
+    """What a file holds; of one that has too much, or no end, not even all of it is read."""
+    if isinstance(selfie, (bytes, bytearray)):
+        return bytes(selfie)
+    if isinstance(selfie, (str, os.PathLike)):
+        with Path(selfie).open("rb") as file:
+            return _bytes(file)
+    most = round(MAX_MEGABYTES * 1e6)
+    data = selfie.read(most + 1) if isinstance(selfie, Opened) else None
+    if not isinstance(data, bytes):
+        allowed = "a path, a file's bytes, a file open to read bytes, a PIL picture, or RGB pixels"
+        raise TypeError(f"a selfie is {allowed}; not a {type(selfie).__name__}")
+    if len(data) > most:
+        raise RefusedError(Verdict.TOO_LARGE, f"more than {MAX_MEGABYTES:g} megabytes; no more are read")
+    return data
 
 
 def _of_pixels(pixels: np.ndarray) -> Image.Image:

@@ -1,5 +1,6 @@
 """Words to avatar.py and back; and to what looks at pictures and forgets them."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ FOLLOW_S = 2.0  # between two looks at the logs
 
 def main() -> None:
     """The console script. What a command needs beyond the core comes with an extra."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         app()
     except ModuleNotFoundError as error:
@@ -27,15 +31,30 @@ def main() -> None:
         sys.exit(f"portraitist: {package} is missing: pip install {extras}")
 
 
+def _version(said: bool) -> bool:
+    if said:
+        from portraitist import __version__  # noqa: PLC0415  it is looked up
+
+        print(__version__)
+        raise typer.Exit
+    return said
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+    ] = False,
+) -> None:
     """A selfie becomes a hand-painted avatar."""
 
 
 @app.command()
 def paint(
     selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The avatar, or a folder for avatars.")],
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="PATH", help="The avatar, or a folder for avatars, with / at its end.")
+    ],  # a Path would lose the /
     model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
     background: Annotated[str, typer.Option(help="transparent, keep, a colour, or a picture's file.")] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
@@ -49,20 +68,21 @@ def paint(
     if face not in ("each", "largest"):
         _stop(f"--face is {face!r}; allowed are each and largest", 2)
     from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415  what is here loads slowly
-    from portraitist.batch import BatchError, Job, find, paint_batch, places  # noqa: PLC0415
+    from portraitist.batch import BatchError, Job, find, fitting, paint_batch, places  # noqa: PLC0415
     from portraitist.look import FORMATS, Look, LookError  # noqa: PLC0415
 
     try:
         job = Job(Look.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
         found = find(selfies)
-        goals = places(found, out, force)
+        fitting(found, job)
+        goals = places(found, out, may_exist=force or found != selfies[:1])  # a folder is gone on with
         for goal in goals if not paste_back else []:
             job.look.check(FORMATS.get(goal.suffix.lower(), "a clip"))
         workers = min(os.cpu_count() or 1, len(found))
         portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
     except (BatchError, LookError, ModelError, OSError) as error:
         _stop(_reason(error), 2)
-    failed = 0
+    failed = before = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
         for outcome in paint_batch(portraitist, found, goals, job, workers):
             for place in outcome.written:
@@ -70,7 +90,13 @@ def paint(
             for fault in outcome.faults:
                 tqdm.write(f"portraitist: {outcome.selfie}: {fault}", sys.stderr)
             failed += bool(outcome.faults)
+            before += outcome.was_there
             bar.update()
+    if before:
+        print(
+            f"portraitist: {before} {'is' if before == 1 else 'are'} there already; --force paints again",
+            file=sys.stderr,
+        )
     if failed:
         _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
 
@@ -170,7 +196,7 @@ def review(
 def forget(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of pictures or faces, files, addresses, groups, or lines as in the blocklist."),
+        typer.Argument(help="Ids of pictures or faces, files, addresses, groups or their folders, blocklist lines."),
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
     because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
@@ -193,6 +219,9 @@ def forget(
         print(note)
     count, lines = len(forgotten.ids), len(fresh)
     print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
+    for word, near in forgotten.missed.items():
+        told = "names NOTHING that is here; it is blocked for what comes later"
+        print(f"portraitist: {word}: {told}{near and '; '}{near}", file=sys.stderr)
     held = oblivion.holders(here, forgotten.ids)
     lost = oblivion.purge(here, forgotten.ids)
     for source, count in lost.items():
@@ -206,6 +235,8 @@ def forget(
     print("What no stage clears:")
     for line in oblivion.remains(here, forgotten.ids):
         print(f"- {line}")
+    if forgotten.missed:
+        _stop("not all words named a picture; see above", 1)
 
 
 def _dvc(*words: str) -> None:

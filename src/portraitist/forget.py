@@ -4,14 +4,16 @@ The blocklist keeps it out of every later run. What was collected is rewritten w
 need be collected again; the stages after that do without it when they run next.
 """
 
+import difflib
 import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -39,31 +41,55 @@ class Forgotten:
     ids: list[str]
     entries: list[str]
     notes: list[str]
+    missed: dict[str, str]  # each word that names no picture that is here: what could have been meant, or ""
 
 
 def find(root: Path, words: Iterable[str]) -> Forgotten:
     """The pictures that these words name, each with its copies and its other half, in the checkout at root.
 
-    A word is an entry as in the blocklist, the id of a picture or of a face in it, a file, an address, a group, or the
-    name that a source gave.
+    A word is an entry as in the blocklist, the id of a picture or of a face in it, a file, an address, a group, its
+    folder's path, or the name that a source gave.
 
     Raises:
         UnknownError: A word says nothing.
         BlocklistError: A word is a malformed entry.
     """
     found, clean = _collected(root), _cleaned(root)
-    named = list(dict.fromkeys(entry for word in words for entry in _entries(word, found)))
-    entries, notes = _of_faces(named, set(found["id"]), _faces(root))
+    pictures, faces = set(found["id"]), _faces(root)
+    notes: list[str] = []
+    said = {word: [_of_face(one, pictures, faces, notes) for one in _entries(word, found)] for word in words}
+    entries = list(dict.fromkeys(entry for some in said.values() for entry in some))
+    by_entry = _named(entries, found, clean)
+    ids = sorted(_with_copies(set().union(*by_entry.values()), found, clean) & set(found["id"]))
+    missed = {word: _near(word, found) for word, some in said.items() if not any(by_entry[entry] for entry in some)}
+    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])), notes, missed)
+
+
+def _named(entries: list[str], found: pd.DataFrame, clean: pd.DataFrame) -> dict[str, set[str]]:
+    """The ids of the pictures that each entry names."""
+    named: dict[str, set[str]] = {entry: set() for entry in entries}
+    here = set(found["id"])
+    for entry in entries:
+        if entry.startswith("sha256:"):
+            named[entry] |= {entry[len("sha256:") :][:16]} & here
     blocked = Blocklist.of(entries)
-    begun = {one[len("sha256:") :][:16] for one in entries if one.startswith("sha256:")}
     for row in manifest.rows(found):
-        if blocked.why([row[name] for name in ADDRESSES if row.get(name)], group=row["group"]):
-            begun.add(row["id"])
-    begun |= {
-        row["id"] for row in manifest.rows(clean) if row["dhash"] and blocked.why(dhashes=[int(row["dhash"], 16)])
-    }
-    ids = sorted(_with_copies(begun - {""}, found, clean) & set(found["id"]))
-    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])), notes)
+        if row["id"]:
+            urls = [row[name] for name in ADDRESSES if row.get(name)]
+            for entry in _every(blocked, urls=urls, group=row["group"]):
+                named[entry].add(row["id"])
+    for row in manifest.rows(clean):
+        if row["dhash"]:
+            for entry in _every(blocked, dhashes=[int(row["dhash"], 16)]):
+                named[entry].add(row["id"])
+    return named
+
+
+def _every(blocked: Blocklist, **known: Any) -> Iterator[str]:
+    """Every entry that blocks a picture of which this is known; the list itself tells the first."""
+    while entry := blocked.why(**known):
+        yield entry
+        blocked = Blocklist(blocked.entries - {entry})
 
 
 def _collected(root: Path) -> pd.DataFrame:
@@ -86,19 +112,13 @@ def _faces(root: Path) -> dict[str, str]:
     return dict(zip(frame["id"], frame["picture"], strict=True))
 
 
-def _of_faces(entries: Iterable[str], pictures: set[str], faces: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The entries, a face's as its picture's; and what is to be said of those that are no picture's that is here."""
-    kept, notes = [], []
-    for one in entries:
-        kind, _, digits = one.partition(":")
-        if kind == "sha256" and digits[:16] not in pictures:
-            if digits in faces:
-                kept.append(f"sha256:{faces[digits]}")
-                notes.append(f"{digits} is a face of picture {faces[digits]}, which goes whole")
-                continue
-            notes.append(f"{digits} is no picture and no face that is here; a picture of these bytes will be kept out")
-        kept.append(one)
-    return kept, notes
+def _of_face(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
+    """The entry; or, where it is a face's, its picture's, and a note of that."""
+    kind, _, digits = entry.partition(":")
+    if kind == "sha256" and digits[:16] not in pictures and digits in faces:
+        notes.append(f"{digits} is a face of picture {faces[digits]}, which goes whole")
+        return f"sha256:{faces[digits]}"
+    return entry
 
 
 def _entries(word: str, found: pd.DataFrame) -> list[str]:
@@ -115,16 +135,27 @@ def _entries(word: str, found: pd.DataFrame) -> list[str]:
         except RefusedError:
             look = []  # its bytes can be blocked all the same
         return [f"sha256:{hashlib.sha256(data).hexdigest()}", *look]
-    subject = blocklist.entry(f"subject:{word}")
-    if any(Blocklist.of([subject]).why(group=group) for group in set(found["group"])):
-        return [subject]
+    parts = Path(word).as_posix().strip("/").split("/")
+    for start in range(max(1, len(parts) - 1)):  # at least two names of a path: a folder's last alone may be another's
+        subject = blocklist.entry(f"subject:{'/'.join(parts[start:])}")
+        if any(Blocklist.of([subject]).why(group=group) for group in set(found["group"])):
+            return [subject]
     named = sorted(set(found.loc[(found["name"] == word) & (found["id"] != ""), "id"]))
     if not named:
-        raise UnknownError(
-            f"{word}: no picture here has this id, address, group or name, and there is no such file; "
-            f"'subject:{word}' blocks the group all the same"
-        )
+        near = _near(word, found) or "'subject:GROUP' blocks a group that is not here yet"
+        told = "no picture here has this id, address, group or name, and there is no such file"
+        raise UnknownError(f"{word}: {told}; {near}")
     return [f"sha256:{one}" for one in named]
+
+
+def _near(word: str, found: pd.DataFrame) -> str:
+    """The groups that could have been meant, by their last name, or ""."""
+    if "://" in word:
+        return ""
+    last = {group: group.rpartition("/")[2].casefold() for group in sorted(set(found["group"]) - {""})}
+    meant = difflib.get_close_matches(word.rstrip("/").rpartition("/")[2].rpartition(":")[2].casefold(), last.values())
+    groups = [group for group, name in last.items() if name in meant]
+    return f"groups near it: {', '.join(groups)}" if groups else ""
 
 
 def _with_copies(ids: set[str], found: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
@@ -213,9 +244,9 @@ def holders(root: Path, ids: Iterable[str]) -> list[str]:
         parts = sorted(set(frame.loc[frame["id"].isin(gone), "part"]))
         found += [f"data/split.csv ({', '.join(parts)})"] if parts else []
         if "train" in parts:
-            found += [
-                path.relative_to(root).as_posix() for path in sorted((root / "models").glob("*.*")) if path.is_file()
-            ]
+            models = [path for path in sorted((root / "models").glob("*.*")) if path.is_file()]
+            models += (root / "models").glob("portraitist")  # what stage export left
+            found += [path.relative_to(root).as_posix() for path in models]
     return found
 
 
@@ -237,7 +268,10 @@ def remains(root: Path, ids: Iterable[str]) -> list[str]:
     )
     leftovers = {".checkpoints": "unfinished work", "runs": "what trainings have painted, for TensorBoard"}
     told += [f"{what}: delete {folder}/" for folder, what in leftovers.items() if (root / folder).exists()]
-    told += [f"your own file: delete {path}" for path in _originals(root, set(ids))]
+    gone = set(ids)
+    pages = [path.read_text(encoding="utf-8") for path in (root / "review").glob("*.html")]
+    told += ["pages that show it: delete review/"] if any(one in page for page in pages for one in gone) else []
+    told += [f"your own file: delete {path}" for path in _originals(root, gone)]
     return told
 
 

@@ -30,11 +30,23 @@ class LookError(ValueError):
 
 @dataclass(frozen=True)
 class Look:
-    """How an avatar is finished; size_px is the side, by default the model's."""
+    """How an avatar is finished; size_px is the side, by default the model's.
+
+    Raises:
+        LookError: One of them says nothing that is allowed.
+    """
 
     background: Background = "transparent"
     shape: Shape = "square"
     size_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_background(self.background):
+            found = f"background is {self.background!r}"
+            raise LookError(f"{found}; allowed are transparent, keep, (red, green, blue) of 0 to 255, and a picture")
+        _shape(self.shape)
+        if self.size_px is not None and not SMALLEST_PX <= self.size_px <= LARGEST_PX:
+            raise LookError(f"size is {self.size_px}; allowed are {SMALLEST_PX} to {LARGEST_PX} pixels")
 
     @classmethod
     def of(cls, background: str | Image.Image, shape: str, size_px: int | None) -> "Look":
@@ -43,12 +55,8 @@ class Look:
         Raises:
             LookError: One of them says nothing that is allowed.
         """
-        if shape not in get_args(Shape):
-            raise LookError(f"shape is {shape!r}; allowed are {' and '.join(get_args(Shape))}")
-        if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
-            raise LookError(f"size is {size_px}; allowed are {SMALLEST_PX} to {LARGEST_PX} pixels")
         behind = background if isinstance(background, Image.Image) else _background(background)
-        return cls(behind, "circle" if shape == "circle" else "square", size_px)
+        return cls(behind, _shape(shape), size_px)
 
     def check(self, form: str) -> None:
         """Passes a look that a file of this form can hold.
@@ -60,6 +68,18 @@ class Look:
             raise LookError("JPEG holds nothing transparent, and a circle's corners are; write .png or .webp")
         if form == "JPEG" and self.background == "transparent":
             raise LookError("JPEG holds nothing transparent; give a background, or write .png or .webp")
+
+
+def _shape(words: str) -> Shape:
+    if words not in get_args(Shape):
+        raise LookError(f"shape is {words!r}; allowed are {' and '.join(get_args(Shape))}")
+    return "circle" if words == "circle" else "square"
+
+
+def _is_background(given: object) -> bool:
+    if isinstance(given, tuple):
+        return len(given) == 3 and all(isinstance(value, int) and 0 <= value <= 255 for value in given)
+    return isinstance(given, Image.Image) or given in ("transparent", "keep")
 
 
 def _background(words: str) -> Background:

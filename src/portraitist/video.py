@@ -1,7 +1,7 @@
 """A clip or a GIF to a painted one, frame by frame: crop and mask follow the face without trembling."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -37,10 +37,11 @@ Frames = Iterator[Picture]
 
 @dataclass(frozen=True)
 class Film:
-    """A clip's frames as they come, and how many there are a second."""
+    """A clip's frames as they come, and how many there are a second; of a GIF, how long each that has come stays."""
 
     per_second: float
     frames: Frames
+    pauses_ms: list[int] = field(default_factory=list)
 
 
 class Steady:
@@ -124,18 +125,19 @@ def paint_film(portraitist: Portraitist, clip: Path, place: Path, look: Look, fo
         first = next(painted, None)
         if first is None:
             raise RefusedError(Verdict.UNREADABLE, "a clip without a frame")
-        _write(first, painted, partial, film.per_second)
+        _write(first, painted, partial, film)
 
 
 def _painted(follow: Follower, film: Film, look: Look) -> Iterator[Image.Image]:
-    for number, frame in enumerate(film.frames):
-        at_s = number / film.per_second
+    at_s = 0.0
+    for frame in film.frames:
         if at_s > LONGEST_S:
             raise RefusedError(Verdict.TOO_LARGE, f"longer than {LONGEST_S:g} s; cut it first")
         try:
             yield dressed(follow(frame), look)
         except RefusedError as error:
             raise RefusedError(error.verdict, f"at {at_s:.1f} s: {error}") from error
+        at_s += film.pauses_ms[-1] / 1000 if film.pauses_ms else 1 / film.per_second
 
 
 def opened(clip: Path) -> Film:
@@ -151,12 +153,13 @@ def opened(clip: Path) -> Film:
     if clip.suffix.lower() == ".gif":
         try:
             with Image.open(clip, formats=["GIF"]) as gif:
-                pause_ms = float(gif.info.get("duration") or 100)
+                pause_ms = _pause_ms(gif)
         except Image.DecompressionBombError as error:
             raise RefusedError(Verdict.TOO_LARGE, str(error)) from error
         except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes
             raise RefusedError(Verdict.NOT_A_PICTURE, "not a clip that opens as GIF") from error
-        return Film(1000 / max(pause_ms, 20), _gif_frames(clip))
+        pauses_ms: list[int] = []
+        return Film(1000 / pause_ms, _gif_frames(clip, pauses_ms), pauses_ms)
     capture = cv2.VideoCapture(str(clip))
     if not capture.isOpened():
         raise RefusedError(Verdict.NOT_A_PICTURE, "not a clip that opens as MP4, MOV or WebM")
@@ -164,11 +167,22 @@ def opened(clip: Path) -> Film:
     return Film(per_second if 1 <= per_second <= 240 else 25.0, _captured(capture))
 
 
-def _gif_frames(clip: Path) -> Frames:
-    with Image.open(clip, formats=["GIF"]) as gif:
-        for frame in ImageSequence.Iterator(gif):
-            within(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)  # before it is decoded; a later frame may be larger
-            yield read_selfie(frame.convert("RGB")).picture
+def _gif_frames(clip: Path, pauses_ms: list[int]) -> Frames:
+    try:
+        with Image.open(clip, formats=["GIF"]) as gif:
+            for frame in ImageSequence.Iterator(gif):
+                within(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)  # before it is decoded; a later frame may be larger
+                pauses_ms.append(_pause_ms(frame))
+                yield read_selfie(frame.convert("RGB")).picture
+    except RefusedError:
+        raise
+    except Exception as error:  # as above; and no fault of the file that is written meanwhile
+        raise RefusedError(Verdict.UNREADABLE, f"the clip is broken: {error or type(error).__name__}") from error
+
+
+def _pause_ms(frame: Image.Image) -> int:
+    """How long a GIF's frame stays: browsers, too, take none for a tenth of a second."""
+    return max(round(float(frame.info.get("duration") or 100)), 20)
 
 
 def _captured(capture: "cv2.VideoCapture") -> Frames:
@@ -186,21 +200,39 @@ def _captured(capture: "cv2.VideoCapture") -> Frames:
         capture.release()
 
 
-def _write(first: Image.Image, rest: Iterator[Image.Image], place: Path, per_second: float) -> None:
+def _write(first: Image.Image, rest: Iterator[Image.Image], place: Path, film: Film) -> None:
     """Frame by frame: a long clip needs no more memory than a short one."""
     if place.suffix.lower() == ".mp4":
-        size = first.size
-        writer = cv2.VideoWriter(str(place), cv2.VideoWriter.fourcc(*"mp4v"), per_second, size)
-        if not writer.isOpened():
-            raise OSError(f"{place.name}: this OpenCV writes no MP4")
-        try:
-            for picture in chain([first], rest):
-                opaque = Image.new("RGB", size, "white")
-                opaque.paste(picture, (0, 0), picture if picture.mode == "RGBA" else None)
-                writer.write(cv2.cvtColor(np.array(opaque), cv2.COLOR_RGB2BGR))
-        finally:
-            writer.release()
+        _write_mp4(chain([first], rest), place, film.per_second, first.size)
         return
     form = {".gif": "GIF", ".webp": "WEBP"}[place.suffix.lower()]
     how = {"disposal": 2} if form == "GIF" else {"quality": 90}
-    first.save(place, form, save_all=True, append_images=rest, duration=round(1000 / per_second), loop=0, **how)
+    steady_ms = round(1000 / film.per_second)
+    pauses = film.pauses_ms or steady_ms  # that list grows as Pillow asks for frames
+    first.save(place, form, save_all=True, append_images=rest, duration=pauses, loop=0, **how)
+
+
+def _write_mp4(pictures: Iterator[Image.Image], place: Path, per_second: float, size: tuple[int, int]) -> None:
+    place.touch()  # OpenCV does not say why it cannot write,
+    writer = cv2.VideoWriter(str(place), cv2.VideoWriter.fourcc(*"mp4v"), per_second, size)
+    if not writer.isOpened():
+        raise OSError("this OpenCV writes no MP4")
+    count = 0
+    try:
+        for picture in pictures:
+            opaque = Image.new("RGB", size, "white")
+            opaque.paste(picture, (0, 0), picture if picture.mode == "RGBA" else None)
+            writer.write(cv2.cvtColor(np.array(opaque), cv2.COLOR_RGB2BGR))
+            count += 1
+    finally:
+        writer.release()
+    held = _count(cv2.VideoCapture(str(place)))
+    if held < count:  # nor that it could not
+        raise OSError(f"{held} of {count} frames are in it; is the disk full?")
+
+
+def _count(capture: "cv2.VideoCapture") -> int:
+    try:
+        return sum(1 for _ in iter(capture.grab, False))
+    finally:
+        capture.release()
