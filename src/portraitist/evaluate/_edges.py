@@ -1,8 +1,11 @@
 """How sharp persons are, and how many lines they are drawn with."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
+from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
 from portraitist.images import Images, Masks, to_pictures
 
 CANNY = (100, 200)
@@ -29,3 +32,15 @@ def lines(images: Images, masks: Masks) -> np.ndarray:
     """The share of the person's pixels that are edges (Canny)."""
     pairs = zip(_greys(images), masks[:, 0].numpy(), strict=True)
     return np.array([(cv2.Canny(grey, *CANNY) > 0)[_inner(mask)].mean() for grey, mask in pairs])
+
+
+def over_portraits(of: Callable[[Images, Masks], np.ndarray], evidence: Evidence) -> Measure:
+    """What `of` says of painted persons, over its mean of the portraits' persons; the mean over faces."""
+    portraits = by_parts(of, evidence.portraits, evidence.portrait_masks)
+    painted = by_parts(of, evidence.painted, evidence.masks)
+
+    def beside(chosen: Chosen) -> Values:
+        return painted / max(float(portraits[chosen].mean()), 1e-12)
+
+    usual = float(f"{portraits.mean():.4g}")
+    return mean_beside_portraits(beside, len(portraits), evidence, portraits=usual)

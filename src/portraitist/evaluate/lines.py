@@ -3,19 +3,12 @@
 The share of the person's pixels on edges (Canny, thresholds 100 and 200), over the portraits' mean of the same.
 """
 
-from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
-from portraitist.evaluate._edges import lines
+from portraitist.evaluate import Evidence, Measure
+from portraitist.evaluate._edges import lines, over_portraits
 
 GOAL = 1.0
 
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over faces."""
-    portraits = by_parts(lines, evidence.portraits, evidence.portrait_masks)
-    painted = by_parts(lines, evidence.painted, evidence.masks)
-
-    def beside(chosen: Chosen) -> Values:
-        return painted / max(float(portraits[chosen].mean()), 1e-12)
-
-    usual = float(f"{portraits.mean():.4g}")
-    return mean_beside_portraits(beside, len(portraits), evidence, portraits=usual)
+    return over_portraits(lines, evidence)

@@ -3,19 +3,12 @@
 Mean absolute Laplacian of the person's grey values, over the portraits' mean of the same. The mean over faces.
 """
 
-from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
-from portraitist.evaluate._edges import sharpness
+from portraitist.evaluate import Evidence, Measure
+from portraitist.evaluate._edges import over_portraits, sharpness
 
 GOAL = 1.0
 
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over faces."""
-    portraits = by_parts(sharpness, evidence.portraits, evidence.portrait_masks)
-    painted = by_parts(sharpness, evidence.painted, evidence.masks)
-
-    def beside(chosen: Chosen) -> Values:
-        return painted / max(float(portraits[chosen].mean()), 1e-12)
-
-    usual = float(f"{portraits.mean():.4g}")
-    return mean_beside_portraits(beside, len(portraits), evidence, portraits=usual)
+    return over_portraits(sharpness, evidence)
