@@ -1,6 +1,5 @@
 """What all tests share: shapes are checked, nothing reaches the network, and where the pretrained parts lie."""
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+import portraitist  # noqa: F401  turns usage reports off, before a test imports a package that has them
+
 install_import_hook("portraitist", "beartype.beartype")  # no `with`: modules come in later, and are checked too
 
 ROOT = Path(__file__).resolve().parents[1]

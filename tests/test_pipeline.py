@@ -81,7 +81,9 @@ class Clone:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         own = {"PATH": path, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(self.folder.parent / "site")}
-        env = os.environ | own | {"COLUMNS": "200"}
+        own |= {"XDG_CACHE_HOME": str(self.folder.parent / "cache"), "COLUMNS": "200"}
+        env = os.environ | own
+        env.pop("ORT_DISABLE_TELEMETRY", None)  # the stages turn it off by themselves
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
     def done(self, *command: str) -> str:
@@ -146,6 +148,11 @@ def consoles() -> list[tuple[str, str]]:
 def test_a_second_run_changes_nothing(clone: Clone) -> None:
     assert "up to date" in clone.done("dvc", "repro")
     assert clone.git("status", "--porcelain") == ""
+
+
+def test_no_stage_leaves_an_event_store(clone: Clone) -> None:
+    left = [path for path in (clone.folder.parent / "cache").rglob("*") if path.is_file()]
+    assert [path for path in left if "Microsoft" in path.parts or "onnxruntime" in str(path)] == []
 
 
 def test_the_run_leaves_a_table_a_sheet_and_a_model(clone: Clone) -> None:

@@ -1,14 +1,25 @@
-"""A selfie becomes a hand-painted avatar."""
+"""A selfie becomes a hand-painted avatar.
 
+Importing the package turns off every usage report and update check of the packages below it, before any of them is
+loaded: ONNX Runtime (telemetry, on by default from 1.32), albumentations (update check), huggingface_hub (telemetry).
+"""
+
+import os
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 __all__ = ["Avatar", "Portraitist"]
 
+NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+os.environ.update(NO_REPORTS)
+if "onnxruntime" in sys.modules:  # imported by the caller first: its files are written, but nothing more is sent
+    sys.modules["onnxruntime"].disable_telemetry_events()
+
 
 def __getattr__(name: str) -> Any:
-    """The product's names, brought when they are asked for: who asks for none loads no runtime."""
+    """Import the public names on first use, so that importing the package does not load a runtime."""
     if name == "__version__":
         return version("portraitist")
     if name in __all__:

@@ -5,21 +5,18 @@ the person was found on; `blur` blurs it; `room` is one of a library: the user's
 those of the trained-on with the person taken out.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import cv2
 import numpy as np
 
 from portraitist.params import AugmentParams
 from portraitist.pictures import Picture, Plane, SquarePicture, decode, over
 from portraitist.shards import Shards
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version of itself
-import albumentations as A
 
 OWN = "own"
 ROOM = "room"
