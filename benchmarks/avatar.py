@@ -32,9 +32,13 @@ WARM, ROUNDS, BATCH = 3, 15, 200
 
 def make(folder: Path) -> dict[str, Any]:
     """Models of every shape, a phone's JPEG, and a folder of selfies."""
-    from portraitist.export import export  # noqa: PLC0415  only what makes the models may load torch
-    from portraitist.methods import Painter, build  # noqa: PLC0415
-    from portraitist.params import CropParams, ExportParams, MaskParams, load  # noqa: PLC0415
+    from portraitist.core.params import load
+    from portraitist.crop.params import CropParams
+    from portraitist.export.onnx_export import export_model
+    from portraitist.export.params import ExportParams
+    from portraitist.mask.params import MaskParams
+    from portraitist.methods.base import Method
+    from portraitist.methods.registry import build
 
     crop = load(CropParams, "crop").model_copy(update={"size_px": SIDE_PX, "max_upscale": 10.0})
     about = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}
@@ -43,9 +47,11 @@ def make(folder: Path) -> dict[str, Any]:
     for width, blocks in SHAPES.values():
         shape = {"width": width, "blocks": blocks, "skips": width < 64, "grey_input": True}
         painter = build("masked_cartoongan", told | shape)
-        assert isinstance(painter, Painter)
+        assert isinstance(painter, Method)
         dest, masks = folder / f"{width}", [square[..., 0] for square in squares]
-        export(painter.eval(), about, Path("models/pretrained"), load(ExportParams, "export"), squares, masks, "", dest)
+        export_model(
+            painter.eval(), about, Path("models/pretrained"), load(ExportParams, "export"), squares, masks, "", dest
+        )
     selfies = sorted(Path("data/sample/selfies").glob("*.jpg"))
     with Image.open(selfies[3]) as opened:
         large = np.array(opened.convert("RGB").resize((PHONE[0], PHONE[0])), np.int16)
@@ -61,14 +67,14 @@ def make(folder: Path) -> dict[str, Any]:
 
 def one(folder: Path) -> dict[str, Any]:
     """An avatar of the phone's JPEG, from the file to the PNG's bytes, warm."""
-    from portraitist.avatar import Portraitist  # noqa: PLC0415
-    from portraitist.look import Look, dressed, encoded  # noqa: PLC0415
+    from portraitist.app.avatar import Portraitist
+    from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 
     portraitist = Portraitist.open(folder / "16", threads=2)
     wall, spent = [], []
     for _ in range(WARM + ROUNDS):
         begun, cpu = time.perf_counter(), time.process_time()
-        encoded(dressed(portraitist.paint(folder / "phone.jpg"), Look()), "PNG")
+        encode_avatar(apply_finish(portraitist.paint(folder / "phone.jpg"), Finish()), "PNG")
         wall.append(time.perf_counter() - begun)
         spent.append(time.process_time() - cpu)
     return {"wall_s": _middle(wall[WARM:]), "cpu_s": _middle(spent[WARM:]), "peak_mib": _peak()}
@@ -76,7 +82,7 @@ def one(folder: Path) -> dict[str, Any]:
 
 def generators(folder: Path) -> dict[str, Any]:
     """The generators alone, in turns."""
-    from portraitist.avatar import Portraitist  # noqa: PLC0415
+    from portraitist.app.avatar import Portraitist
 
     opened = {name: Portraitist.open(folder / f"{width}", threads=2) for name, (width, _) in SHAPES.items()}
     picture = np.random.default_rng(1).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
@@ -116,15 +122,15 @@ def command(folder: Path) -> dict[str, Any]:
 
 def batch(folder: Path, workers: int) -> dict[str, Any]:
     """Two hundred selfies."""
-    from portraitist.avatar import Portraitist  # noqa: PLC0415
-    from portraitist.batch import Job, find, paint_batch  # noqa: PLC0415
-    from portraitist.look import Look  # noqa: PLC0415
+    from portraitist.app.avatar import Portraitist
+    from portraitist.app.compositing import Finish
+    from portraitist.app.paint_files import Job, expand_paths, paint_batch
 
-    selfies = find([folder / "batch"])
+    selfies = expand_paths([folder / "batch"])
     goals = [folder / f"batch{workers}" / f"{path.stem}.png" for path in selfies]
     portraitist = Portraitist.open(folder / "16", threads=1)
     begun, cpu = time.perf_counter(), time.process_time()
-    done = sum(bool(outcome.written) for outcome in paint_batch(portraitist, selfies, goals, Job(Look()), workers))
+    done = sum(bool(outcome.written) for outcome in paint_batch(portraitist, selfies, goals, Job(Finish()), workers))
     wall = time.perf_counter() - begun
     spent = time.process_time() - cpu
     return {"painted": done, "wall_s": round(wall, 1), "cpu_s": round(spent, 1), "peak_mib": _peak()}

@@ -23,13 +23,14 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from pipeline.clean import main as clean  # noqa: E402
-from portraitist import manifest  # noqa: E402
-from portraitist.params import CleanParams, load  # noqa: E402
-from portraitist.shards import ShardWriter  # noqa: E402
+from pipeline.clean import main as clean
+from portraitist.clean.params import CleanParams
+from portraitist.core import manifest
+from portraitist.core.params import load
+from portraitist.core.shards import ShardWriter
 
 CORES = os.sched_getaffinity(0)
-COLUMNS = ["id", "kind", "source", "name", "verdict", "url", "group"]
+COLUMNS = ["id", "kind", "source", "name", "status", "url", "group"]
 
 
 def photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
@@ -52,9 +53,7 @@ def collected(folder: Path, count: int, width: int, height: int) -> int:
             picture, total = manifest.picture_id(data), total + len(data)
             shards.add(picture, {"bytes": data})
             kind = manifest.KINDS[number % 2]
-            rows.append(
-                {"id": picture, "kind": kind, "source": folder.name, "name": f"{number}.jpg", "verdict": "kept"}
-            )
+            rows.append({"id": picture, "kind": kind, "source": folder.name, "name": f"{number}.jpg", "status": "kept"})
     manifest.write(rows, folder / "manifest.csv", COLUMNS)
     return total // count
 
@@ -84,7 +83,7 @@ def measured(raw: Path) -> None:
         started = time.perf_counter()
         clean(params, raw, *(Path(place) / name for name in ("none.txt", "clean", "clean.json", "collect.json")))
         wall = time.perf_counter() - started
-        kept = len(manifest.kept(Path(place) / "clean" / "manifest.csv"))
+        kept = len(manifest.kept_rows(Path(place) / "clean" / "manifest.csv"))
     done.set()
     watching.join()
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

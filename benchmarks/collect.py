@@ -36,8 +36,8 @@ RUNS = [("icrawler", 1), ("icrawler", 4), ("icrawler", 16), ("icrawler", 64), ("
 
 def jpeg(kilobytes: int) -> bytes:
     """A photo-like JPEG of about this size."""
-    import numpy as np  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
+    import numpy as np
+    from PIL import Image
 
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (20, 16, 3), dtype=np.uint8)).resize(
@@ -99,10 +99,10 @@ def serve(latency_s: float, kilobytes: int, port: "multiprocessing.Queue[int]") 
 
 def ours(port: int, names: list[str], connections: int) -> dict[str, float]:
     """Stage collect by its source of addresses, in this folder."""
-    from pipeline.collect import main  # noqa: PLC0415
-    from portraitist import manifest  # noqa: PLC0415
-    from portraitist.fetch import Web  # noqa: PLC0415
-    from portraitist.params import CollectParams, FetchParams  # noqa: PLC0415
+    from pipeline.collect import main
+    from portraitist.collect.http import HttpClient
+    from portraitist.collect.params import CollectParams, FetchParams
+    from portraitist.core import manifest
 
     Path("lists").mkdir()
     with Path("lists/list.csv").open("w", newline="", encoding="utf-8") as file:
@@ -117,16 +117,16 @@ def ours(port: int, names: list[str], connections: int) -> dict[str, float]:
     )
     here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
     began = time.monotonic()
-    with Web(fetching, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: here) as web:
+    with HttpClient(fetching, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: here) as web:
         main("urls", CollectParams(path=Path("lists"), limit=len(names), shard_size=1000), web, Path("out"))
     seconds = time.monotonic() - began
-    met = Counter(manifest.read(Path("out/manifest.csv"))["verdict"])
+    met = Counter(manifest.read(Path("out/manifest.csv"))["status"])
     return {"seconds": seconds, "kept": met["kept"], "refused": met.total() - met["kept"]}
 
 
 def icrawlers(port: int, names: list[str], threads: int) -> dict[str, float]:
     """Icrawler's downloader on the same addresses."""
-    from icrawler.builtin import UrlListCrawler  # noqa: PLC0415
+    from icrawler.builtin import UrlListCrawler
 
     crawler = UrlListCrawler(downloader_threads=threads, storage={"root_dir": "out"}, log_level=logging.CRITICAL)
     crawler.session.trust_env = False

@@ -17,12 +17,13 @@ import numpy as np
 
 from benchmarks.recolour import colour_of
 from benchmarks.seeds import margin
-from portraitist.dataset import Asked, Folders, best_masks, ids_of, images_of
-from portraitist.evaluate import Stack, Values, by_parts
+from portraitist.core.params import load
+from portraitist.core.shards import Shards
+from portraitist.crop.params import CropParams
 from portraitist.evaluate._skin import colours, lab, skins
-from portraitist.images import Images, Masks
-from portraitist.params import CropParams, load
-from portraitist.shards import Shards
+from portraitist.evaluate.registry import Stack, Values, by_parts
+from portraitist.learning.tensors import Images, Masks
+from portraitist.train.batches import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 
 
 def between(selfies: Stack, masks: Stack, one: Stack, other: Stack, frame: CropParams) -> np.ndarray:
@@ -65,13 +66,13 @@ def main() -> None:
     told = parser.parse_args()
     if len(told.one) != len(told.other):
         parser.error(f"{len(told.one)} of the one colour, {len(told.other)} of the other; they are compared in pairs")
-    folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
-    tested, crops, frame = ids_of(folders, "selfies", "test"), Shards(folders.crops), load(CropParams, "crop")
+    folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+    tested, crops, frame = split_ids(folders, "selfies", "test"), Shards(folders.crops), load(CropParams, "crop")
 
-    def asked(shards: Shards) -> Asked:
-        return Asked(tested, lambda ids: images_of(shards, ids))
+    def asked(shards: Shards) -> LazyImages:
+        return LazyImages(tested, lambda ids: load_images(shards, ids))
 
-    selfies, masks, found = asked(crops), best_masks(folders, tested), []
+    selfies, masks, found = asked(crops), load_masks(folders, tested), []
     for first, second in zip(told.one, told.other, strict=True):
         painted = [asked(Shards(path)) for path in (first, second)]
         difference = between(selfies, masks, *painted, frame)

@@ -24,12 +24,12 @@ from torch import Tensor
 from torch_fidelity import calculate_metrics, register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from portraitist.dataset import Asked
-from portraitist.evaluate import by_parts, pooled_features
 from portraitist.evaluate._frechet import frechet
 from portraitist.evaluate._kernel import kernel
-from portraitist.images import to_images
+from portraitist.evaluate.registry import by_parts, pooled_features
+from portraitist.learning.tensors import to_images
 from portraitist.nets.features import Lite0
+from portraitist.train.batches import LazyImages
 
 SIDE_PX, FEATURES_PX = 256, 224
 SETS = ("painted", "portraits")
@@ -85,7 +85,7 @@ def ours(folder: Path, weights: Path) -> dict[str, float]:
     def read(paths: list[str]) -> Tensor:
         return to_images([np.array(Image.open(path)) for path in paths])
 
-    sets = [Asked(sorted(map(str, (folder / name).glob("*.png"))), read) for name in SETS]
+    sets = [LazyImages(sorted(map(str, (folder / name).glob("*.png"))), read) for name in SETS]
     one, other = (by_parts(see, images).astype(np.float64) for images in sets)
     return {"frechet": frechet(one, other), "kernel": kernel(one, other)}
 

@@ -29,14 +29,19 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from portraitist import manifest
-from portraitist.augment import background, compose, room
-from portraitist.clean import Cleaned, RefusedError, read
-from portraitist.crop import GREY, MOUTH, RIGHT_EYE, Crop, Face, FaceDetector, Square, crop_faces, similarity
-from portraitist.mask import DOWNLOADED, Segmenter, overlap, segment, under_face
-from portraitist.params import CropParams, load
-from portraitist.pictures import Picture, Plane, over
-from portraitist.shards import ShardWriter
+from portraitist.augment.render import composite_person, draw_background, square_background
+from portraitist.clean.decode import CleanPicture, RejectedError, decode_picture
+from portraitist.core import manifest
+from portraitist.core.blend import alpha_composite
+from portraitist.core.geometry import mask_iou
+from portraitist.core.params import load
+from portraitist.core.shards import ShardWriter
+from portraitist.core.types import MaskArray, Picture
+from portraitist.crop.align import GREY, Crop, CropImage, crop_faces
+from portraitist.crop.detector import FaceDetector
+from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similarity
+from portraitist.crop.params import CropParams
+from portraitist.mask.segmenter import DOWNLOADED, Segmenter, segment_person, under_face
 
 PRETRAINED, SAMPLE = Path("models/pretrained"), Path("data/sample")
 SIDE = 256
@@ -52,15 +57,15 @@ def table(rows: list[dict[str, Any]], title: str) -> None:
     print(f"\n{title}\n\n{pd.DataFrame(rows).to_markdown(index=False, floatfmt='.4g')}", flush=True)
 
 
-def pictures(folder: Path) -> Iterator[tuple[str, Cleaned]]:
+def pictures(folder: Path) -> Iterator[tuple[str, CleanPicture]]:
     """Every picture of a folder by its file's name."""
     for path in sorted(folder.iterdir()):
-        yield path.stem, read(path.read_bytes())
+        yield path.stem, decode_picture(path.read_bytes())
 
 
-def shown(cleaned: Cleaned) -> Picture:
+def shown(cleaned: CleanPicture) -> Picture:
     """What a detector is shown: the figure on grey, if it has an alpha."""
-    return cleaned.picture if cleaned.alpha is None else over(cleaned.picture, cleaned.alpha, GREY)
+    return cleaned.picture if cleaned.alpha is None else alpha_composite(cleaned.picture, cleaned.alpha, GREY)
 
 
 def timed(work: Callable[..., Any], *told: Any) -> tuple[Any, float]:
@@ -123,15 +128,15 @@ def _detected(way: str, found: set[str], seen: dict[str, Picture], labels: dict[
 
 def crops(folder: Path, params: CropParams, judge: bool) -> None:
     """What becomes of each selfie, and how far from their places an independent detector sees eyes and mouth."""
-    detector, verdicts, squares, spent = FaceDetector(PRETRAINED), Counter(), [], []
+    detector, statuses, squares, spent = FaceDetector(PRETRAINED), Counter(), [], []
     for stem, cleaned in pictures(folder):
         (made, *_), cost = timed(crop_faces, cleaned, detector, params)
         spent.append(cost)
-        verdicts["kept" if isinstance(made, Crop) else made.verdict.value] += 1
+        statuses["kept" if isinstance(made, Crop) else made.status.value] += 1
         if isinstance(made, Crop):
             squares.append((stem, made))
     inside = [float(made.square.inside.mean()) / 255 for _, made in squares]
-    row = dict(verdicts) | {f"inside, {share:.0%}": float(np.quantile(inside, share)) for share in (0.05, 0.5)}
+    row = dict(statuses) | {f"inside, {share:.0%}": float(np.quantile(inside, share)) for share in (0.05, 0.5)}
     table([row | milliseconds(spent)], "### Crops of the selfies")
     if judge:
         table(
@@ -142,7 +147,7 @@ def crops(folder: Path, params: CropParams, judge: bool) -> None:
 
 def judged(seen: list[Picture], made: list[Crop], params: CropParams) -> dict[str, Any]:
     """How many squares have eyes and mouth where they should be, by MTCNN's five points."""
-    from facenet_pytorch import MTCNN  # noqa: PLC0415  asked for by --judge alone
+    from facenet_pytorch import MTCNN
 
     net, right, unseen, offs = MTCNN(select_largest=True), 0, 0, []
     for picture, one in zip(seen, made, strict=True):
@@ -154,7 +159,7 @@ def judged(seen: list[Picture], made: list[Crop], params: CropParams) -> dict[st
         wanted = np.array([0.5, params.eye_line]) * params.size_px
         off = float(np.linalg.norm(eyes - wanted)) / params.size_px
         nearer = float(np.hypot(*one.transform[:, 0])) / float(
-            np.hypot(*similarity(one.face, params.size_px, params.eye_line, params.eye_to_mouth)[:, 0])
+            np.hypot(*eye_mouth_similarity(one.face, params.size_px, params.eye_line, params.eye_to_mouth)[:, 0])
         )
         span = max(float(np.linalg.norm(mouth - eyes)), 1.05 * float(np.linalg.norm(points[0][1] - points[0][0])))
         spanned = span / (params.eye_to_mouth * nearer * params.size_px)
@@ -171,13 +176,13 @@ def judged(seen: list[Picture], made: list[Crop], params: CropParams) -> dict[st
     }
 
 
-def edge(mask: Plane) -> np.ndarray:
+def edge(mask: MaskArray) -> np.ndarray:
     """The border of a mask, one pixel wide; the picture's frame is none."""
     hard = (mask > 127).astype(np.uint8)
     return (hard - cv2.erode(hard, np.ones((3, 3), np.uint8), borderValue=1)) > 0
 
 
-def boundary(mask: Plane, truth: Plane) -> float:
+def boundary(mask: MaskArray, truth: MaskArray) -> float:
     """F-score of the edges, within NEAR_PX."""
     ours, theirs = edge(mask), edge(truth)
     around = np.ones((2 * NEAR_PX + 1, 2 * NEAR_PX + 1), np.uint8)
@@ -188,27 +193,31 @@ def boundary(mask: Plane, truth: Plane) -> float:
 
 def composites(
     portraits: Path, selfies: Path, params: CropParams, labels: dict[str, bool]
-) -> Iterator[tuple[str, Square, Plane]]:
+) -> Iterator[tuple[str, CropImage, MaskArray]]:
     """Each portrait with a face, cropped, before a background drawn by its place: the kind, the square, the truth."""
     detector, rooms = FaceDetector(PRETRAINED), sorted(selfies.iterdir())
     for number, (stem, cleaned) in enumerate(pictures(portraits)):
         (made, *_) = crop_faces(cleaned, detector, params)
-        if isinstance(made, RefusedError) or made.square.alpha is None or not labels.get(stem, True):
+        if isinstance(made, RejectedError) or made.square.alpha is None or not labels.get(stem, True):
             continue
         kind = KINDS[number % len(KINDS)]
-        seen = room(read(rooms[7 * number % len(rooms)].read_bytes()).picture, SIDE) if kind == "room" else None
-        back = background(kind, number, SIDE, seen)
-        put = compose(made.square.picture, made.square.alpha, back, 0.3)
-        yield kind, Square(put, None, made.square.inside), made.square.alpha
+        seen = (
+            square_background(decode_picture(rooms[7 * number % len(rooms)].read_bytes()).picture, SIDE)
+            if kind == "room"
+            else None
+        )
+        back = draw_background(kind, number, SIDE, seen)
+        put = composite_person(made.square.picture, made.square.alpha, back, 0.3)
+        yield kind, CropImage(put, None, made.square.inside), made.square.alpha
 
 
-def segmenters(made: list[tuple[str, Square, Plane]], params: CropParams, python: str | None) -> None:
+def segmenters(made: list[tuple[str, CropImage, MaskArray]], params: CropParams, python: str | None) -> None:
     """Every masker on portraits before drawn backgrounds; their own alpha is the truth."""
     models = ["selfie", "refined", *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
     rows = []
     for model in models:
         net = Segmenter(PRETRAINED, model)  # type: ignore[arg-type]
-        answers = [timed(segment, square, net, params) for _, square, _ in made]
+        answers = [timed(segment_person, square, net, params) for _, square, _ in made]
         rows.append(_masked(model, made, [mask for mask, _ in answers], [spent for _, spent in answers]))
     if python:
         found = haar(python, {f"mask/{number}": square.picture for number, (_, square, _) in enumerate(made)})
@@ -220,15 +229,15 @@ def segmenters(made: list[tuple[str, Square, Plane]], params: CropParams, python
     soft = [(net(square.picture), square, truth) for _, square, truth in made]
     for threshold in THRESHOLDS:
         hard = [(np.where(mask > threshold, 255, 0).astype(np.uint8), square, truth) for mask, square, truth in soft]
-        iou = [overlap(np.minimum(under_face(mask, params), square.inside), truth) for mask, square, truth in hard]
+        iou = [mask_iou(np.minimum(under_face(mask, params), square.inside), truth) for mask, square, truth in hard]
         rows.append({"threshold, of 255": threshold, "IoU, mean": float(np.mean(iou))})
     table(rows, "### Where to cut the refined mask")
 
 
 def _masked(
-    model: str, made: list[tuple[str, Square, Plane]], masks: list[Plane], spent: list[float]
+    model: str, made: list[tuple[str, CropImage, MaskArray]], masks: list[MaskArray], spent: list[float]
 ) -> dict[str, Any]:
-    iou = np.array([overlap(mask, truth) for mask, (_, _, truth) in zip(masks, made, strict=True)])
+    iou = np.array([mask_iou(mask, truth) for mask, (_, _, truth) in zip(masks, made, strict=True)])
     score = np.mean([boundary(mask, truth) for mask, (_, _, truth) in zip(masks, made, strict=True)])
     row = {"masker": model, "IoU, mean": iou.mean(), "median": np.median(iou), "worst tenth": np.quantile(iou, 0.1)}
     by_kind = {
@@ -285,13 +294,13 @@ def real(told: argparse.Namespace) -> None:
     crops(told.selfies, frame, told.judge)
 
 
-def jittered(number: int, packed: list[Path], rng: np.random.Generator) -> Cleaned:
+def jittered(number: int, packed: list[Path], rng: np.random.Generator) -> CleanPicture:
     """One of the pack's pictures, turned, moved and lit a little otherwise."""
-    cleaned = read(packed[number % len(packed)].read_bytes())
+    cleaned = decode_picture(packed[number % len(packed)].read_bytes())
     turn = cv2.getRotationMatrix2D((128, 128), rng.uniform(-8, 8), 2 * rng.uniform(0.85, 1.15))
     turn[:, 2] += 128 + rng.uniform(-12, 12, 2)
     moved = cv2.warpAffine(cleaned.picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
-    return Cleaned((moved * rng.uniform(0.8, 1.1)).clip(0, 255).astype(np.uint8), None)
+    return CleanPicture((moved * rng.uniform(0.8, 1.1)).clip(0, 255).astype(np.uint8), None)
 
 
 def scale(told: argparse.Namespace) -> None:
@@ -310,8 +319,8 @@ def scale(told: argparse.Namespace) -> None:
         for number in range(told.pictures):
             name = manifest.picture_id(str(number).encode())
             shards.add(name, drawn[number % len(drawn)])
-            listed.append({"id": name, "kind": ("selfies", "portraits")[number % 200 >= 100], "verdict": "kept"})
-    manifest.write(listed, at / "clean" / "manifest.csv", ["id", "kind", "verdict"])
+            listed.append({"id": name, "kind": ("selfies", "portraits")[number % 200 >= 100], "status": "kept"})
+    manifest.write(listed, at / "clean" / "manifest.csv", ["id", "kind", "status"])
     rows = [*watched(at, "crop", "clean"), *watched(at, "mask", "crop")]
     table(rows, f"### Scale, {told.pictures} pictures of 512 px, {told.workers} workers")
     print("\n".join(f"{name}: {(at / f'{name}.json').read_text(encoding='utf-8')}" for name in ("crop", "mask")))

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from portraitist import evaluation
-from portraitist.bootstrap import difference
-from portraitist.dataset import Folders
-from portraitist.evaluate import Evidence, Measure, mean_over_faces, metrics
-from portraitist.params import CropParams, EvaluateParams, load
+from portraitist.core.params import load
+from portraitist.crop.params import CropParams
+from portraitist.evaluate import run
+from portraitist.evaluate.params import EvaluateParams
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces, metrics
+from portraitist.stats.bootstrap import paired_difference
+from portraitist.train.batches import DatasetPaths
 
-NETS = evaluation.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
+NETS = run.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
 
 
 def half_of(evidence: Evidence, faces: np.ndarray) -> Evidence:
@@ -48,7 +50,7 @@ def coverage(evidence: Evidence, found: dict[str, Measure], splits: int) -> dict
                 for faces in halves
             )
             assert one.draws is not None and other.draws is not None
-            low, high = difference(one.value, one.draws, other.value, other.draws, size)[1:3]
+            low, high = paired_difference(one.value, one.draws, other.value, other.draws, size)[1:3]
             held[name] += low <= 0 <= high
     return held
 
@@ -59,10 +61,10 @@ def main() -> None:
     parser.add_argument("paint", type=Path)
     parser.add_argument("--splits", type=int, default=100)
     told = parser.parse_args()
-    folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+    folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
     params, frame = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
-    evidence = evaluation.gather(params, frame, evaluation.painted_by(told.paint), folders, NETS)
-    held = coverage(evidence, evaluation.measured(evidence), told.splits)
+    evidence = run.gather(params, frame, run.painted_by(told.paint), folders, NETS)
+    held = coverage(evidence, run.measured(evidence), told.splits)
     print(
         f"{told.paint.name}: halves of {len(evidence.ids) // 2} faces, {told.splits} splits, {params.bootstrap} draws"
     )

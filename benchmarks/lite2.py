@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.parts import HeldOut
 from portraitist.nets.features import lite
-from portraitist.weights import Part, bring
+from portraitist.weights import Part, extract_models
 
 LITE2 = Part(
     "efficientnet_lite2.pth",
@@ -27,7 +27,7 @@ LITE2 = Part(
 def main(painted: list[Path]) -> None:
     """A line for the selfies, and one for each folder."""
     with tempfile.TemporaryDirectory() as folder:
-        bring(Path(folder) / "weights", (LITE2,))
+        extract_models(Path(folder) / "weights", (LITE2,))
         net = lite(2, Path(folder) / "weights" / LITE2.name)
     held = HeldOut(lambda images: net.forward_features(images).mean((2, 3)))
     held.told("selfies", held.selfies)

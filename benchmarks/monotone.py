@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from portraitist import evaluation
-from portraitist.dataset import Folders, best_masks, ids_of, images_of
-from portraitist.evaluate import Evidence, metrics
-from portraitist.images import Images, Masks
-from portraitist.params import CropParams, EvaluateParams, load
-from portraitist.shards import Shards
+from portraitist.core.params import load
+from portraitist.core.shards import Shards
+from portraitist.crop.params import CropParams
+from portraitist.evaluate import run
+from portraitist.evaluate.params import EvaluateParams
+from portraitist.evaluate.registry import Evidence, metrics
+from portraitist.learning.tensors import Images, Masks
+from portraitist.train.batches import DatasetPaths, load_images, load_masks, split_ids
 
-NETS = evaluation.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
+NETS = run.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MEASURED = ("frechet_lite0", "kernel_lite0", "foreground_frechet_lite0", "foreground_kernel_lite0", "content_lite0",
             "background_bleed", "background_repainted", "sharpness")  # fmt: skip
@@ -113,12 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, required=True)
     told = parser.parse_args()
-    folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+    folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
     params, frame = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
-    done = evaluation.not_painted(folders, Path("data/augment"))
-    base = evaluation.gather(params, frame, done, folders, NETS)
-    ids = sorted(face for part in ("train", "validation", "test") for face in ids_of(folders, "portraits", part))
-    images, masks = images_of(Shards(folders.crops), ids), best_masks(folders, ids)[:]
+    done = run.not_painted(folders, Path("data/augment"))
+    base = run.gather(params, frame, done, folders, NETS)
+    ids = sorted(face for part in ("train", "validation", "test") for face in split_ids(folders, "portraits", part))
+    images, masks = load_images(Shards(folders.crops), ids), load_masks(folders, ids)[:]
     found = curves(images, masks, base)
     drawn(found).save(told.out)
     for damage, of in found.items():

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portraitist.dataset import Folders, best_masks, ids_of, images_of
-from portraitist.evaluate import foreground, pooled_features
+from portraitist.core.params import load
+from portraitist.core.shards import Shards
 from portraitist.evaluate._kernel import kernel
-from portraitist.images import Images, to_images, to_pictures
+from portraitist.evaluate.params import EvaluateParams
+from portraitist.evaluate.registry import foreground, pooled_features
+from portraitist.learning.tensors import Images, to_images, to_pictures
 from portraitist.nets.features import Lite0
-from portraitist.params import EvaluateParams, load
-from portraitist.shards import Shards
+from portraitist.train.batches import DatasetPaths, load_images, load_masks, split_ids
 
 COARSE_PX = 2.0  # deviation of the Gaussian that parts the coarse from the fine
 
@@ -51,16 +52,16 @@ class HeldOut:
 
     def __init__(self, pooled: Callable[[Images], Tensor]) -> None:
         torch.set_num_threads(1)
-        folders = Folders(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
-        hung, crops = ids_of(folders, "portraits", "test"), Shards(folders.crops)
-        self.ids = ids_of(folders, "selfies", "test")
-        self.selfies, self.masks = images_of(crops, self.ids), best_masks(folders, self.ids)[:]
+        folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
+        hung, crops = split_ids(folders, "portraits", "test"), Shards(folders.crops)
+        self.ids = split_ids(folders, "selfies", "test")
+        self.selfies, self.masks = load_images(crops, self.ids), load_masks(folders, self.ids)[:]
         self.features = pooled_features(pooled, load(EvaluateParams, "evaluate").features_px)
-        self.portraits = self.features(foreground(images_of(crops, hung), best_masks(folders, hung)[:]))
+        self.portraits = self.features(foreground(load_images(crops, hung), load_masks(folders, hung)[:]))
 
     def painted(self, folder: Path) -> Images:
         """What stage paint has left of them."""
-        return images_of(Shards(folder), self.ids)
+        return load_images(Shards(folder), self.ids)
 
     def told(self, name: str, images: Images) -> None:
         """A line with the distance."""

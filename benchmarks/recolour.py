@@ -11,9 +11,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from portraitist import look, manifest
-from portraitist.pictures import decode, encode, over
-from portraitist.shards import Shards, ShardWriter
+from portraitist.app import compositing
+from portraitist.core import manifest
+from portraitist.core.blend import alpha_composite
+from portraitist.core.image_io import decode_png, encode_png
+from portraitist.core.shards import Shards, ShardWriter
 
 CROPS, MASKS, SPLIT = Path("data/crop"), Path("data/mask"), Path("data/split.csv")
 
@@ -24,7 +26,7 @@ def colour_of(told: str) -> tuple[int, int, int]:
     Raises:
         ValueError: It is no such colour.
     """
-    if colour := look.colour_of(told):
+    if colour := compositing.colour_of(told):
         return colour
     raise ValueError(f"a colour like #c82828 was expected, found {told!r}")
 
@@ -39,8 +41,8 @@ def main(colour: tuple[int, int, int]) -> None:
         for picture in crops:
             members = crops.members(picture)
             if picture in portraits:
-                seen, mask = decode(members["png"]), decode(masks.read(picture, "png"))
-                members["png"] = encode(over(seen, mask, colour))
+                seen, mask = decode_png(members["png"]), decode_png(masks.read(picture, "png"))
+                members["png"] = encode_png(alpha_composite(seen, mask, colour))
             shards.add(picture, members)
     shutil.copy(CROPS / "manifest.csv", partial)
     shutil.rmtree(CROPS)

@@ -14,7 +14,7 @@ from typing import TextIO
 import pandas as pd
 from scipy.special import stdtrit
 
-from portraitist.params import WHOLE_FILE
+from portraitist.core.params import TOP_LEVEL_KEYS
 
 SEED = "seed"
 
@@ -36,7 +36,7 @@ def spread(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
     runs = frame.dropna(subset=known, how="all").drop_duplicates(SEED)
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} seeds with numbers; a spread needs two")
-    params = [column for column in runs if column != SEED and str(column).split(".")[0] in WHOLE_FILE]
+    params = [column for column in runs if column != SEED and str(column).split(".")[0] in TOP_LEVEL_KEYS]
     other = [str(column) for column in params if runs[column].nunique(dropna=False) > 1]
     if other:
         raise ValueError(

@@ -23,9 +23,11 @@ import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from portraitist.images import Batch, over_grey
-from portraitist.losses import adversarial, content, hinge, rejection
-from portraitist.methods import Given, build, method_names
+from portraitist.learning.losses import adversarial_loss, content_loss, hinge_generator_loss, hinge_loss
+from portraitist.learning.tensors import Batch, on_grey
+from portraitist.methods import method_names
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import build
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.features import Lite0
 from portraitist.nets.unet import UNet
@@ -46,12 +48,12 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 def cartoongan(learner: Any, batch: Batch) -> None:
     """CartoonGAN as its ports have it."""
     judge = learner.discriminator
-    d_loss = adversarial(judge(batch.portraits), real=True) + adversarial(judge(batch.smoothed), real=False)
-    descend(learner.discriminator_adam, d_loss + adversarial(judge(learner.generator(batch.selfies)), real=False))
+    d_loss = adversarial_loss(judge(batch.portraits), real=True) + adversarial_loss(judge(batch.smoothed), real=False)
+    descend(learner.discriminator_adam, d_loss + adversarial_loss(judge(learner.generator(batch.selfies)), real=False))
 
     painted = learner.generator(batch.selfies)
-    g_content = learner.content_weight * content(learner.features(painted), learner.features(batch.selfies))
-    descend(learner.generator_adam, adversarial(judge(painted), real=True) + g_content)
+    g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(batch.selfies))
+    descend(learner.generator_adam, adversarial_loss(judge(painted), real=True) + g_content)
     learner.mean.follow(learner.generator)
 
 
@@ -61,18 +63,18 @@ def masked_cartoongan(learner: Any, batch: Batch) -> None:
     here, there = learner.inner(batch.selfie_masks), learner.inner(batch.portrait_masks)
 
     def fake(painted: Tensor) -> Any:
-        return judge(over_grey(painted, learner.masks(painted, batch.selfie_masks)))
+        return judge(on_grey(painted, learner.masks(painted, batch.selfie_masks)))
 
     real_masks = learner.masks(batch.portraits, batch.portrait_masks)
-    d_loss = hinge(judge(over_grey(batch.portraits, real_masks)), there, real=True)
-    d_loss = d_loss + hinge(fake(learner.generator(seen)), here, real=False)
-    d_loss = d_loss + hinge(judge(over_grey(batch.smoothed, real_masks)), there, real=False)
+    d_loss = hinge_loss(judge(on_grey(batch.portraits, real_masks)), there, real=True)
+    d_loss = d_loss + hinge_loss(fake(learner.generator(seen)), here, real=False)
+    d_loss = d_loss + hinge_loss(judge(on_grey(batch.smoothed, real_masks)), there, real=False)
     descend(learner.discriminator_adam, d_loss)
 
     painted = learner.generator(seen)
     masks = batch.selfie_masks if learner.grey_input else None
-    g_content = learner.content_weight * content(learner.features(painted), learner.features(seen), masks)
-    descend(learner.generator_adam, rejection(fake(painted), here) + g_content)
+    g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(seen), masks)
+    descend(learner.generator_adam, hinge_generator_loss(fake(painted), here) + g_content)
     learner.mean.follow(learner.generator)
 
 
@@ -111,7 +113,7 @@ def begun(name: str, weights: Path, width: int, blocks: int, side_px: int) -> An
     """A learner of this size, ready for its first step."""
     torch.manual_seed(1)
     learner = build(name, told(name, width, blocks, side_px))
-    learner.begin(Given(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
+    learner.begin(UpstreamModels(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
     return learner
 
 

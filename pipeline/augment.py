@@ -7,15 +7,29 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from portraitist import manifest
-from portraitist.augment import ROOMS, TEST_BACKGROUNDS, Rooms, compose, emptied, recipes, render, room
-from portraitist.clean import RefusedError, read
-from portraitist.crop import Square
-from portraitist.mask import Segmenter, segment
-from portraitist.params import AugmentParams, CropParams, MaskParams, load_or_exit
-from portraitist.pictures import Picture, Sheet, decode, encode, jpeg, sheet, tile
-from portraitist.shards import Shards, ShardWriter
-from portraitist.verdict import Verdict
+from pipeline.params import load_or_exit
+from portraitist.augment.params import AugmentParams
+from portraitist.augment.render import (
+    LIBRARY_FOLDER,
+    TEST_BACKGROUNDS,
+    BackgroundLibrary,
+    composite_person,
+    make_recipes,
+    remove_person,
+    render_recipe,
+    square_background,
+)
+from portraitist.clean.decode import RejectedError, decode_picture
+from portraitist.core import manifest
+from portraitist.core.image_io import decode_png, encode_jpeg, encode_png
+from portraitist.core.outcome import Status
+from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.types import ContactSheet, Picture
+from portraitist.crop.align import CropImage
+from portraitist.crop.params import CropParams
+from portraitist.mask.params import MaskParams
+from portraitist.mask.segmenter import Segmenter, segment_person
+from portraitist.reporting.contact_sheet import contact_sheet, labelled_tile
 
 SHOWN = 12
 
@@ -37,16 +51,16 @@ def library(params: AugmentParams, made: Made, size_px: int) -> Iterator[tuple[s
     for path in sorted(path for path in params.folder.iterdir() if not path.name.startswith(".")):
         data = path.read_bytes()
         try:
-            yield manifest.picture_id(data), room(read(data).picture, size_px)
-        except RefusedError as error:
+            yield manifest.picture_id(data), square_background(decode_picture(data).picture, size_px)
+        except RejectedError as error:
             sys.exit(f"augment: {path}: {error}")
     clean, crops, masks = Shards(made.clean), Shards(made.crops), Shards(made.masks)
     faces = manifest.read(made.crops / "manifest.csv")
-    faceless = (faces["kind"] == "selfies") & (faces["verdict"] == Verdict.NO_FACE.value)
+    faceless = (faces["kind"] == "selfies") & (faces["status"] == Status.NO_FACE.value)
     for picture in sorted(faces.loc[faceless, "picture"]):
-        yield picture, room(decode(clean.read(picture, "png")), size_px)
-    for face in manifest.people(made.split, "selfies", "train"):
-        yield face, emptied(decode(crops.read(face, "png")), decode(masks.read(face, "png")))
+        yield picture, square_background(decode_png(clean.read(picture, "png")), size_px)
+    for face in manifest.split_ids(made.split, "selfies", "train"):
+        yield face, remove_person(decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png")))
 
 
 def furnish(params: AugmentParams, made: Made, size_px: int, dest: Path) -> int:
@@ -57,7 +71,7 @@ def furnish(params: AugmentParams, made: Made, size_px: int, dest: Path) -> int:
             if len(written) == params.rooms:
                 break
             if name not in written:
-                shards.add(name, {"png": encode(picture)})
+                shards.add(name, {"png": encode_png(picture)})
                 written.add(name)
     return len(written)
 
@@ -67,30 +81,35 @@ def main(
 ) -> None:
     """Draw the recipes; compose what the metric `sensitivity` needs, with masks made as a user's selfie gets them."""
     pictures, given, segmenter = Shards(made.crops), Shards(made.masks), Segmenter(pretrained, masking.model)
-    rows: list[list[Sheet]] = []
+    rows: list[list[ContactSheet]] = []
     with ShardWriter(dest, params.shard_size) as shards:
-        for picture in tqdm(manifest.people(made.split, "selfies", "test"), "augment", disable=None):
-            square, mask = Square.of(pictures.members(picture)), decode(given.read(picture, "png"))
+        for picture in tqdm(manifest.split_ids(made.split, "selfies", "test"), "augment", disable=None):
+            square, mask = CropImage.of(pictures.members(picture)), decode_png(given.read(picture, "png"))
             members: dict[str, bytes] = {}
             row = []
             for name, colour in TEST_BACKGROUNDS.items():
-                put = compose(square.picture, mask, colour, params.light_wrap)
-                found = segment(Square(put, None, square.inside), segmenter, frame)
-                members |= {f"{name}.png": encode(put), f"{name}.mask.png": encode(found)}
-                row.append(tile(put, name))
+                put = composite_person(square.picture, mask, colour, params.light_wrap)
+                found = segment_person(CropImage(put, None, square.inside), segmenter, frame)
+                members |= {f"{name}.png": encode_png(put), f"{name}.mask.png": encode_png(found)}
+                row.append(labelled_tile(put, name))
             shards.add(picture, members)
             rows = [*rows, row][:SHOWN]
-    rooms, room_of = furnish(params, made, frame.size_px, dest / ROOMS), Rooms(dest / ROOMS)
-    trained = sorted(
-        manifest.people(made.split, "selfies", "train") + manifest.people(made.split, "portraits", "train")
+    rooms, room_of = (
+        furnish(params, made, frame.size_px, dest / LIBRARY_FOLDER),
+        BackgroundLibrary(dest / LIBRARY_FOLDER),
     )
-    drawn = manifest.write(recipes(trained, params, rooms), dest / "recipes.csv", ["id", "background", "seed"])
+    trained = sorted(
+        manifest.split_ids(made.split, "selfies", "train") + manifest.split_ids(made.split, "portraits", "train")
+    )
+    drawn = manifest.write(make_recipes(trained, params, rooms), dest / "recipes.csv", ["id", "background", "seed"])
     for face in trained[:SHOWN]:
-        seen = decode(pictures.read(face, "png")), decode(given.read(face, "png"))
+        seen = decode_png(pictures.read(face, "png")), decode_png(given.read(face, "png"))
         of_face = drawn.loc[drawn["id"] == face, ["background", "seed"]].itertuples(index=False, name=None)
-        row = [tile(render(*seen, kind, seed, params.light_wrap, room_of), kind) for kind, seed in of_face]
+        row = [
+            labelled_tile(render_recipe(*seen, kind, seed, params.light_wrap, room_of), kind) for kind, seed in of_face
+        ]
         rows.append(row[: len(TEST_BACKGROUNDS)])
-    shown.write_bytes(jpeg(sheet(rows)) if rows else b"")
+    shown.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portraitist.params import CollectParams, source_or_exit
-from portraitist.shards import ShardWriter
+from pipeline.params import load_or_exit
+from portraitist.collect.params import SOURCES, CollectParams, FetchParams
+from portraitist.core.shards import ShardWriter
 
 if TYPE_CHECKING:
-    from portraitist.fetch import Web
+    pass
 
-COLUMNS = ["id", "kind", "source", "name", "verdict", "reason", "bytes", "format", "licence", "licence_url", "author"]
+COLUMNS = ["id", "kind", "source", "name", "status", "reason", "bytes", "format", "licence", "licence_url", "author"]
 COLUMNS += ["url", "final_url", "page_url", "query", "group", "pair", "consent"]
 BLOCKLIST = Path("data/blocklist.txt")
 
@@ -22,20 +23,22 @@ def leave_out(dest: Path) -> None:
         (dest / "manifest.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
 
 
-def main(name: str, params: CollectParams, web: "Web", dest: Path) -> None:
+def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> None:
     """Save each picture's bytes once, and a row for every candidate; what came from the web is kept until all is."""
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
-    from portraitist import manifest  # noqa: PLC0415
-    from portraitist.collect import collect  # noqa: PLC0415
-    from portraitist.sources import source  # noqa: PLC0415
-    from portraitist.spool import Spool  # noqa: PLC0415
+    from portraitist.collect.collector import collect_source
+    from portraitist.collect.fetch_cache import FetchCache
+    from portraitist.collect.sources import load_source
+    from portraitist.core import manifest
 
     asked = params.model_dump_json(exclude={"limit", "shard_size"})
     rows, times = [], []
-    with Spool(web, Path(".checkpoints") / f"collect-{name}-{sha256(asked.encode()).hexdigest()[:12]}") as spool:
+    with FetchCache(web, Path(".checkpoints") / f"collect-{name}-{sha256(asked.encode()).hexdigest()[:12]}") as spool:
         with ShardWriter(dest, params.shard_size) as shards:
-            for one in tqdm(collect(name, source(name), params, spool, web.blocklist), f"collect {name}", disable=None):
+            for one in tqdm(
+                collect_source(name, load_source(name), params, spool, web.blocklist), f"collect {name}", disable=None
+            ):
                 rows.append(one.row)
                 if one.when:
                     times.append({"id": one.row["id"], "url": one.row["final_url"], "fetched_at": one.when})
@@ -49,20 +52,20 @@ def main(name: str, params: CollectParams, web: "Web", dest: Path) -> None:
 
 def run(name: str, dest: Path) -> None:
     """Collect as params say; what keeps a source from it is one line and exit code 1."""
-    params, fetching = source_or_exit(name)
+    fetching, params = load_or_exit(FetchParams, "fetch"), load_or_exit(SOURCES[name], f"collect.{name}")
     if not params.limit:
         leave_out(dest)
         return
-    from portraitist.blocklist import Blocklist, BlocklistError  # noqa: PLC0415
-    from portraitist.fetch import Web  # noqa: PLC0415
-    from portraitist.guard import NobodyError  # noqa: PLC0415
-    from portraitist.locked import BusyError  # noqa: PLC0415
-    from portraitist.sources import SourceError  # noqa: PLC0415
+    from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.collect.http import HttpClient
+    from portraitist.collect.sources import SourceError
+    from portraitist.collect.ssrf import MissingContactError
+    from portraitist.core.files import LockedError
 
     try:
-        with Web(fetching, Blocklist.read(BLOCKLIST)) as web:
+        with HttpClient(fetching, Blocklist.read(BLOCKLIST)) as web:
             main(name, params, web, dest)
-    except (SourceError, BlocklistError, BusyError, NobodyError) as error:
+    except (SourceError, BlocklistError, LockedError, MissingContactError) as error:
         sys.exit(f"collect {name}: {error}")
 
 

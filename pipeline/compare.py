@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from portraitist import compare, page
-from portraitist.judgements import answers
-from portraitist.params import methods_or_exit
-from portraitist.pictures import jpeg
-from portraitist.win_rates import win_rates
+from pipeline.params import load_methods_or_exit
+from portraitist.compare import html_report, tables
+from portraitist.compare.preferences import read_answers
+from portraitist.core.image_io import encode_jpeg
+from portraitist.stats.bradley_terry import win_rates
 
 
-def main(ours: str, dest: Path, judged: Path, told: page.Told, models: dict[str, Path]) -> None:
+def main(ours: str, dest: Path, judged: Path, told: html_report.Told, models: dict[str, Path]) -> None:
     """The summary for DVC, the tables as CSV and Markdown, the sheet, the report; `models` are folders by titles."""
     measured = {
         name: json.loads((model / "metrics.json").read_text(encoding="utf-8")) for name, model in models.items()
@@ -22,35 +22,35 @@ def main(ours: str, dest: Path, judged: Path, told: page.Told, models: dict[str,
     faces = {name: pd.read_csv(model / "faces.csv", dtype={"id": str}) for name, model in models.items()}
     (once,) = [model for model in models.values() if (model / "masker.json").exists()]
     masker = json.loads((once / "masker.json").read_text(encoding="utf-8"))
-    frame = compare.table(measured | {"masker": masker})
-    results = page.Results(
+    frame = tables.table(measured | {"masker": masker})
+    results = html_report.Results(
         ours,
         measured,
         masker,
-        compare.wide(frame, [*measured]),
-        compare.differences(ours, measured, draws, faces),
-        compare.gains("selfies", measured, draws, faces),
-        compare.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
-        win_rates(answers(judged)),
+        tables.wide(frame, [*measured]),
+        tables.differences(ours, measured, draws, faces),
+        tables.gains("selfies", measured, draws, faces),
+        tables.coverage(pd.read_csv(once / "groups.csv", dtype=str), faces),
+        win_rates(read_answers(judged)),
     )
     painters = {name: model for name, model in models.items() if model != once}
-    sheet, text = jpeg(compare.contact_sheet(painters)), page.markdown(results)
-    for name, content in {"summary": compare.summary(frame), "intervals": compare.intervals(frame)}.items():
+    sheet, text = encode_jpeg(tables.comparison_sheet(painters)), html_report.markdown(results)
+    for name, content in {"summary": tables.summary(frame), "intervals": tables.intervals(frame)}.items():
         (dest / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     frame.to_csv(dest / "compare.csv", index=False, lineterminator="\n")
     results.coverage.to_csv(dest / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
     (dest / "compare.md").write_text(text, encoding="utf-8")
     (dest / "sheet.jpg").write_bytes(sheet)
-    (dest / "report.html").write_text(page.report(told, results, models, sheet), encoding="utf-8")
+    (dest / "report.html").write_text(html_report.report(told, results, models, sheet), encoding="utf-8")
     print(text)
 
 
 if __name__ == "__main__":
     ours, *paths = sys.argv[1:]
     dest, models, judged, params, profile, dvc, *reports = map(Path, paths)
-    sections = methods_or_exit()
+    sections = load_methods_or_exit()
     if ours not in sections:
         sys.exit(f"portraitist: params.yaml: export.method is {ours!r}; methods has {', '.join(sections)}")
-    known = {"selfies": "selfies", **compare.titles(sections)}  # a method that was taken out may lie there yet
+    known = {"selfies": "selfies", **tables.titles(sections)}  # a method that was taken out may lie there yet
     folders = {title: models / name for name, title in known.items()}
-    main(known[ours], dest, judged, page.Told(params, profile, dvc, reports), folders)
+    main(known[ours], dest, judged, html_report.Told(params, profile, dvc, reports), folders)

@@ -7,19 +7,25 @@ from typing import Any
 
 from tqdm import tqdm
 
-from portraitist import manifest
-from portraitist.clean import Cleaned, RefusedError
-from portraitist.crop import Crop, FaceDetector, crop_faces, drawn
-from portraitist.parallel import ordered
-from portraitist.params import CropParams, load_or_exit
-from portraitist.pictures import Sheet, decode, encode, tile
-from portraitist.report import Shown, write_report
-from portraitist.shards import Shards, ShardWriter
-from portraitist.verdict import Verdict
+from pipeline.params import load_or_exit
+from portraitist.clean.decode import CleanPicture, RejectedError
+from portraitist.core import manifest
+from portraitist.core.image_io import decode_png, encode_png
+from portraitist.core.outcome import Status
+from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.types import ContactSheet
+from portraitist.core.workers import map_ordered
+from portraitist.crop.align import Crop, crop_faces, draw_detection
+from portraitist.crop.detector import FaceDetector
+from portraitist.crop.params import CropParams
+from portraitist.reporting.contact_sheet import labelled_tile
+from portraitist.reporting.stage_report import OutcomeSheet, write_stage_metrics
 
-COLUMNS = ["id", "picture", "kind", "verdict", "reason", "score", "transform"]
+COLUMNS = ["id", "picture", "kind", "status", "reason", "score", "transform"]
 Row = dict[str, Any]
-Made = tuple[Row, dict[str, bytes], list[Sheet]]  # of a face: its row, its shard's members (none: refused), its tiles
+Made = tuple[
+    Row, dict[str, bytes], list[ContactSheet]
+]  # of a face: its row, its shard's members (none: refused), its tiles
 
 
 class Cropper:
@@ -30,31 +36,31 @@ class Cropper:
 
     def __call__(self, picture: Row) -> list[Made]:
         """The largest first."""
-        cleaned = Cleaned.of(self.clean.members(picture["id"]))
+        cleaned = CleanPicture.of(self.clean.members(picture["id"]))
         made: list[Made] = []
         for number, crop in enumerate(crop_faces(cleaned, self.detector, self.params)):
             row = {"id": manifest.face_id(picture["id"], number), "picture": picture["id"], "kind": picture["kind"]}
-            if isinstance(crop, RefusedError):
-                row |= {"verdict": crop.verdict.value, "reason": str(crop)}
-                made.append((row, {}, [tile(cleaned.picture, crop.verdict.value)]))
+            if isinstance(crop, RejectedError):
+                row |= {"status": crop.status.value, "reason": str(crop)}
+                made.append((row, {}, [labelled_tile(cleaned.picture, crop.status.value)]))
                 continue
             transform = " ".join(f"{value:.5f}" for value in crop.transform.ravel())
-            row |= {"verdict": Verdict.KEPT.value, "score": round(crop.face.score, 4), "transform": transform}
-            seen = [tile(drawn(cleaned, crop)), tile(crop.square.picture)]
+            row |= {"status": Status.KEPT.value, "score": round(crop.face.score, 4), "transform": transform}
+            seen = [labelled_tile(draw_detection(cleaned, crop)), labelled_tile(crop.square.picture)]
             made.append((row, crop.square.members() | self._truth(picture["id"], crop), seen))
         return made
 
     def _truth(self, picture: str, crop: Crop) -> dict[str, bytes]:
         if not self.clean.has(picture, "truth.png"):
             return {}
-        return {"truth.png": encode(crop.along(decode(self.clean.read(picture, "truth.png"))))}
+        return {"truth.png": encode_png(crop.along(decode_png(self.clean.read(picture, "truth.png"))))}
 
 
 def main(params: CropParams, source: Path, pretrained: Path, dest: Path, report: Path, sheet: Path) -> None:
     """Crop every clean picture; count what was kept, and why the rest was not."""
-    pictures = manifest.kept(source / "manifest.csv")[["id", "kind"]].to_dict("records")
-    made = ordered(partial(Cropper, params, source, pretrained), pictures, params.workers)
-    rows, shown = [], Shown()
+    pictures = manifest.kept_rows(source / "manifest.csv")[["id", "kind"]].to_dict("records")
+    made = map_ordered(partial(Cropper, params, source, pretrained), pictures, params.workers)
+    rows, shown = [], OutcomeSheet()
     with ShardWriter(dest, params.shard_size) as shards:
         for faces in tqdm(made, "crop", len(pictures), disable=None):
             for row, members, tiles in faces:
@@ -63,7 +69,7 @@ def main(params: CropParams, source: Path, pretrained: Path, dest: Path, report:
                 if members:
                     shards.add(row["id"], members)
     shown.write(sheet)
-    write_report(manifest.write(rows, dest / "manifest.csv", COLUMNS), "crop", report)
+    write_stage_metrics(manifest.write(rows, dest / "manifest.csv", COLUMNS), "crop", report)
 
 
 if __name__ == "__main__":

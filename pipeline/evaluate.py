@@ -3,16 +3,18 @@
 import sys
 from pathlib import Path
 
-from portraitist import evaluation
-from portraitist.dataset import Folders
-from portraitist.evaluation import Nets
-from portraitist.params import CropParams, EvaluateParams, load_or_exit
+from pipeline.params import load_or_exit
+from portraitist.crop.params import CropParams
+from portraitist.evaluate import run
+from portraitist.evaluate.params import EvaluateParams
+from portraitist.evaluate.run import Nets
+from portraitist.train.batches import DatasetPaths
 
 
-def main(params: EvaluateParams, frame: CropParams, paint: Path, folders: Folders, nets: Nets, dest: Path) -> None:
+def main(params: EvaluateParams, frame: CropParams, paint: Path, folders: DatasetPaths, nets: Nets, dest: Path) -> None:
     """Measure what one method painted, and keep what the comparison shows of it."""
-    evidence = evaluation.gather_or_exit("evaluate", params, frame, evaluation.painted_by(paint), folders, nets)
-    evaluation.keep(evaluation.measured(evidence), evidence, params.sheet_rows, dest)
+    evidence = run.gather_or_exit("evaluate", params, frame, run.painted_by(paint), folders, nets)
+    run.keep(run.measured(evidence), evidence, params.sheet_rows, dest)
 
 
 if __name__ == "__main__":
@@ -21,7 +23,7 @@ if __name__ == "__main__":
         load_or_exit(EvaluateParams, "evaluate"),
         load_or_exit(CropParams, "crop"),
         paint,
-        Folders(*paths[:4]),
+        DatasetPaths(*paths[:4]),
         Nets(*paths[4:7]),
         *paths[7:],
     )

@@ -4,14 +4,15 @@ import json
 import sys
 from pathlib import Path
 
-from portraitist import manifest
-from portraitist.card import card
-from portraitist.checkpoint import CheckpointError
-from portraitist.export import ExportError, export
-from portraitist.paint import open_painter
-from portraitist.params import ExportParams, load_or_exit
-from portraitist.pictures import decode
-from portraitist.shards import Shards
+from pipeline.params import load_or_exit
+from portraitist.core import manifest
+from portraitist.core.image_io import decode_png
+from portraitist.core.shards import Shards
+from portraitist.export.model_card import model_card
+from portraitist.export.onnx_export import ExportError, export_model
+from portraitist.export.params import ExportParams
+from portraitist.paint import load_method
+from portraitist.train.checkpoint import CheckpointError
 
 CHECKED = 16  # selfies that were trained on, painted by both
 
@@ -30,20 +31,20 @@ def main(
 ) -> None:
     """Export the chosen method's painter with its card, or say in one line why not."""
     source = manifest.read(clean / "manifest.csv").set_index("id")["source"]
-    trained = {kind: manifest.people(split, kind, "train") for kind in manifest.KINDS}
+    trained = {kind: manifest.split_ids(split, kind, "train") for kind in manifest.KINDS}
     ids = trained["selfies"][:CHECKED]
     sources = [(source.get(one, "unknown"), kind) for kind, those in trained.items() for one in those]
     pictures, given = Shards(crops), Shards(masks)
     try:
-        painter, about = open_painter(models / f"{params.method}.pt")
-        measured = export(
+        painter, about = load_method(models / f"{params.method}.pt")
+        measured = export_model(
             painter,
             about,
             pretrained,
             params,
-            [decode(pictures.read(one, "png")) for one in ids],
-            [decode(given.read(one, "png")) for one in ids],
-            card(about, json.loads(summary.read_text(encoding="utf-8")), sources),
+            [decode_png(pictures.read(one, "png")) for one in ids],
+            [decode_png(given.read(one, "png")) for one in ids],
+            model_card(about, json.loads(summary.read_text(encoding="utf-8")), sources),
             dest,
         )
     except (CheckpointError, ExportError) as error:

@@ -6,33 +6,38 @@ from pathlib import Path
 
 import pandas as pd
 
-from portraitist import manifest
-from portraitist.params import SplitParams, load_or_exit
-from portraitist.split import leaks, near_pairs, parts
+from pipeline.params import load_or_exit
+from portraitist.core import manifest
+from portraitist.split.assign import assign_parts, count_leaks, near_pairs
+from portraitist.split.params import SplitParams
 
 
 def named_in(source: Path) -> pd.DataFrame:
     """Each picture's group and pair, as its source names them."""
-    rows = manifest.kept(source / "manifest.csv")[["id", "group", "pair"]]
+    rows = manifest.kept_rows(source / "manifest.csv")[["id", "group", "pair"]]
     rows["pair"] = rows["pair"].where(rows["pair"] == "", f"{source.name}/" + rows["pair"])
     return rows
 
 
 def main(params: SplitParams, masks: Path, crops: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
     """Split every masked face by its group, and count what stands on two sides; any leak ends the run."""
-    named = pd.concat(map(named_in, manifest.sources_in(raw)))
+    named = pd.concat(map(named_in, manifest.source_folders(raw)))
     named = named.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")  # two may hold one picture
     known = (
-        manifest.kept(clean / "manifest.csv")[["id", "dhash"]].merge(named, on="id").rename(columns={"id": "picture"})
+        manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
+        .merge(named, on="id")
+        .rename(columns={"id": "picture"})
     )
-    frame = manifest.kept(masks / "manifest.csv")[["id", "kind"]]
-    frame = frame.merge(manifest.kept(crops / "manifest.csv")[["id", "picture"]], on="id").merge(known, on="picture")
+    frame = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
+    frame = frame.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id").merge(
+        known, on="picture"
+    )
     for name in ("pair", "picture"):  # a photo and the painting made of it are never on two sides
         frame["group"] = frame["group"].where(frame["group"] != "", frame[name])
     frame["pair"] = frame["pair"].where(frame["id"] == frame["picture"], "")  # the largest face is meant
     groups, near = list(frame["group"]), near_pairs([int(value, 16) for value in frame["dhash"]], params.near_bits)
-    frame["part"] = parts(groups, near, params)
-    count = leaks(list(frame["part"]), groups, near)
+    frame["part"] = assign_parts(groups, near, params)
+    count = count_leaks(list(frame["part"]), groups, near)
     sizes = frame.groupby(["kind", "part"]).size()
     report = {"leaks": count, "pictures": {f"{kind}/{part}": int(n) for (kind, part), n in sizes.items()}}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

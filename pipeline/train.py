@@ -4,23 +4,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from portraitist.checkpoint import part_of
-from portraitist.dataset import Folders
-from portraitist.methods import Given, settings_of
-from portraitist.nets.features import content_features, weights_of
-from portraitist.pairs import NoPairsError, pairs_of
-from portraitist.params import (
-    AugmentParams,
-    ContentParams,
-    CropParams,
-    GeneratorParams,
-    MaskParams,
-    ParamsError,
-    TrainParams,
-    load_or_exit,
-    method_or_exit,
-)
-from portraitist.train import Task, learn_or_exit
+from pipeline.params import load_methods_or_exit, load_or_exit
+from portraitist.augment.params import AugmentParams
+from portraitist.core.params import ParamsError
+from portraitist.crop.params import CropParams
+from portraitist.mask.params import MaskParams
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import method_settings
+from portraitist.nets.features import load_feature_network, weights_file
+from portraitist.train.batches import DatasetPaths
+from portraitist.train.checkpoint import load_network
+from portraitist.train.loop import TrainingTask, train_or_exit
+from portraitist.train.pairing import NoPairsError, find_pairs
+from portraitist.train.params import ContentParams, GeneratorParams, TrainParams
 
 
 def main(
@@ -30,7 +26,7 @@ def main(
     content: ContentParams,
     augment: AugmentParams,
     about: dict[str, Any],
-    folders: Folders,
+    folders: DatasetPaths,
     pretrained: Path,
     generator: Path,
     masker: Path,
@@ -41,12 +37,12 @@ def main(
     """Train, save with all that painting needs, log, show. A folder in place of a model: the method does without it."""
     made = {"generator": generator, "masker": masker}
     parts = {name: path for name, path in made.items() if path.suffix}
-    features = content_features(content.network, pretrained)
-    given = Given(features, **{name: part_of(path, name) for name, path in parts.items()})
-    pairs = pairs_of(settings["pairs"], folders) if "pairs" in settings else None
-    read = (weights_of(content.network, pretrained), *parts.values())
-    task = Task(name, settings, params, augment, diverse=False, folders=folders, parts=read, pairs=pairs)
-    learn_or_exit(task, given, about, dest, log, shown)
+    features = load_feature_network(content.network, pretrained)
+    given = UpstreamModels(features, **{name: load_network(path, name) for name, path in parts.items()})
+    pairs = find_pairs(settings["pairs"], folders) if "pairs" in settings else None
+    read = (weights_file(content.network, pretrained), *parts.values())
+    task = TrainingTask(name, settings, params, augment, diverse=False, folders=folders, parts=read, pairs=pairs)
+    train_or_exit(task, given, about, dest, log, shown)
 
 
 if __name__ == "__main__":
@@ -58,11 +54,11 @@ if __name__ == "__main__":
         main(
             name,
             params,
-            settings_of(name, offered, method_or_exit(name)),
+            method_settings(name, offered, load_methods_or_exit()[name]),
             load_or_exit(ContentParams, "content"),
             load_or_exit(AugmentParams, "augment"),
             {"crop": frame.model_dump(), "mask": mask.model_dump()},
-            Folders(*paths[:4]),
+            DatasetPaths(*paths[:4]),
             *paths[4:],
         )
     except (NoPairsError, ParamsError) as error:

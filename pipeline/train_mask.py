@@ -3,19 +3,25 @@
 import sys
 from pathlib import Path
 
-from portraitist.dataset import Folders
-from portraitist.methods import Given
-from portraitist.params import AugmentParams, TrainMaskParams, load_or_exit
-from portraitist.train import Task, learn_or_exit
+from pipeline.params import load_or_exit
+from portraitist.augment.params import AugmentParams
+from portraitist.methods.base import UpstreamModels
+from portraitist.train.batches import DatasetPaths
+from portraitist.train.loop import TrainingTask, train_or_exit
+from portraitist.train.params import TrainMaskParams
 
 METHOD = "unet_mask"
 
 
-def main(params: TrainMaskParams, augment: AugmentParams, folders: Folders, dest: Path, log: Path) -> None:
+def main(params: TrainMaskParams, augment: AugmentParams, folders: DatasetPaths, dest: Path, log: Path) -> None:
     """Train, save, log."""
     settings = {"width": params.width, "learning_rate": params.learning_rate}
-    learn_or_exit(
-        Task(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()), Given(), {}, dest, log
+    train_or_exit(
+        TrainingTask(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()),
+        UpstreamModels(),
+        {},
+        dest,
+        log,
     )
 
 
@@ -24,6 +30,6 @@ if __name__ == "__main__":
     main(
         load_or_exit(TrainMaskParams, "train_mask"),
         load_or_exit(AugmentParams, "augment"),
-        Folders(*paths[:4]),
+        DatasetPaths(*paths[:4]),
         *paths[4:],
     )

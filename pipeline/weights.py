@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
-from portraitist.weights import DOWNLOADS, PARTS, WeightsError, bring
+from portraitist.weights import DOWNLOADS, PARTS, WeightsError, extract_models
 
 
 def main(refiner: Path, segmenter: str, content: str, dest: Path) -> None:
     """Bring the pretrained parts, and the two that params ask for if they are downloads; or say in one line why not."""
     try:
-        bring(dest, PARTS, (refiner,), tuple(DOWNLOADS[name] for name in (segmenter, content) if name in DOWNLOADS))
+        extract_models(
+            dest, PARTS, (refiner,), tuple(DOWNLOADS[name] for name in (segmenter, content) if name in DOWNLOADS)
+        )
     except WeightsError as error:
         sys.exit(f"weights: {error}")
 

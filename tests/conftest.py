@@ -39,7 +39,7 @@ def pretrained() -> Path:
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stage export leaves, of a model that has learned nothing."""
-    from toys import exported  # noqa: PLC0415  torch is for tests that need it
+    from toys import exported
 
     return exported(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
 
@@ -47,7 +47,7 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def double() -> Iterator[None]:
     """In float64 two orders of summing agree to many digits; in float32 Adam makes much of what is nearly nothing."""
-    import torch  # noqa: PLC0415  as above
+    import torch
 
     torch.set_default_dtype(torch.float64)
     yield

@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from portraitist.params import AugmentParams, CleanParams, CropParams, MaskParams, SplitParams
-from portraitist.pictures import Picture, Plane
+from portraitist.augment.params import AugmentParams
+from portraitist.clean.params import CleanParams
+from portraitist.core.types import MaskArray, Picture
+from portraitist.crop.params import CropParams
+from portraitist.mask.params import MaskParams
+from portraitist.split.params import SplitParams
 
 CLEAN = CleanParams(
     min_side_px=16,
@@ -69,7 +73,7 @@ def smooth(seed: int, height: int = 40, width: int = 56) -> Picture:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).round().astype(np.uint8)
 
 
-def encoded(picture: Picture | Plane | Image.Image, form: str, **how: Any) -> bytes:
+def encoded(picture: Picture | MaskArray | Image.Image, form: str, **how: Any) -> bytes:
     """The picture's bytes in one of Pillow's formats."""
     buffer = io.BytesIO()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **how)

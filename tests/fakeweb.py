@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from portraitist.blocklist import Blocklist
-from portraitist.fetch import Web
-from portraitist.params import FetchParams
+from portraitist.collect.blocklist import Blocklist
+from portraitist.collect.http import HttpClient
+from portraitist.collect.params import FetchParams
 
 FETCH = FetchParams(
     contact="me@example.org", seconds_per_host=0, respect_robots=True, max_mb=1, deadline_s=2, connections=4
@@ -51,7 +51,7 @@ class FakeWeb:
     def __init__(self, folder: Path) -> None:
         self.pages: dict[str, Says | Callable[[str], Says]] = {}
         self.log: list[Asked] = []
-        self.webs: list[Web] = []
+        self.webs: list[HttpClient] = []
         self.plain = _server(self)
         self.secret = _server(self)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -76,9 +76,9 @@ class FakeWeb:
         there = self.secret if port == 443 else self.plain
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", there.server_port))]
 
-    def web(self, blocked: tuple[str, ...] = (), **changed: Any) -> Web:
+    def web(self, blocked: tuple[str, ...] = (), **changed: Any) -> HttpClient:
         params = FetchParams(**(FETCH.model_dump() | changed))
-        self.webs.append(Web(params, Blocklist.of(blocked), self.allow, self.resolve))
+        self.webs.append(HttpClient(params, Blocklist.of(blocked), self.allow, self.resolve))
         return self.webs[-1]
 
     def asked(self, host: str = "") -> list[str]:

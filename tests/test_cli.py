@@ -13,11 +13,12 @@ from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist import __version__
-from portraitist.avatar import Portraitist
-from portraitist.batch import find, places
+from portraitist.app.avatar import Portraitist
+from portraitist.app.paint_files import expand_paths, plan_outputs
 from portraitist.cli import app
-from portraitist.params import CropParams, load
-from portraitist.shards import Shards, ShardWriter
+from portraitist.core.params import load
+from portraitist.core.shards import Shards, ShardWriter
+from portraitist.crop.params import CropParams
 
 SIDE = load(CropParams, "crop", ROOT).size_px
 
@@ -88,7 +89,7 @@ def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
     ],
 )
 def test_in_a_folder_the_ending_alone_is_another(tmp_path, name, made):
-    assert places([Path("in") / name], tmp_path, may_exist=False) == [tmp_path / made]
+    assert plan_outputs([Path("in") / name], tmp_path, may_exist=False) == [tmp_path / made]
 
 
 def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):
@@ -156,10 +157,10 @@ def test_two_selfies_of_one_name_are_refused_before_one_is_lost(model, selfies, 
 
 def test_selfies_that_differ_in_their_endings_only_keep_them_and_one_named_twice_is_one(tmp_path):
     given = [Path("in") / name for name in ("IMG_1.heic", "IMG_1.JPG", "IMG_1.mov", "IMG_2.jpg")]
-    made = [path.name for path in places(given, tmp_path, may_exist=False)]
+    made = [path.name for path in plan_outputs(given, tmp_path, may_exist=False)]
     assert made == ["IMG_1.heic.png", "IMG_1.JPG.png", "IMG_1.mp4", "IMG_2.png"]
     (tmp_path / "a.jpg").touch()
-    assert find([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [tmp_path / "a.jpg"]
+    assert expand_paths([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [tmp_path / "a.jpg"]
 
 
 def test_a_selfie_is_never_written_over(model, selfies, two, tmp_path):
@@ -206,8 +207,11 @@ def test_several_selfies_go_into_no_single_file_and_a_slash_says_folder(model, s
         2,
         f"portraitist: {tmp_path / 'two.png'} is one file for 2 selfies; a folder ends in /\n",
     )
-    assert places([Path("a.jpg")], f"{tmp_path}/v1.2/", may_exist=False) == [tmp_path / "v1.2" / "a.png"]
-    assert places([Path("a.jpg"), Path("b.jpg")], tmp_path / "v1.2", may_exist=False)[1] == tmp_path / "v1.2" / "b.png"
+    assert plan_outputs([Path("a.jpg")], f"{tmp_path}/v1.2/", may_exist=False) == [tmp_path / "v1.2" / "a.png"]
+    assert (
+        plan_outputs([Path("a.jpg"), Path("b.jpg")], tmp_path / "v1.2", may_exist=False)[1]
+        == tmp_path / "v1.2" / "b.png"
+    )
     assert paint(model, selfies[0], "-o", f"{tmp_path}/v1.2/")[0] == 0
     assert (tmp_path / "v1.2" / f"{selfies[0].stem}.png").exists()
 

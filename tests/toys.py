@@ -13,17 +13,23 @@ import yaml
 from drawn import CROP, changed
 from torch import Tensor, nn
 
-from portraitist import ranks
-from portraitist.checkpoint import save
-from portraitist.dataset import Steps
-from portraitist.export import export
-from portraitist.images import Batch, Images, Masks
-from portraitist.methods import Given, build
+from portraitist.core.params import load
+from portraitist.crop.params import CropParams
+from portraitist.export.onnx_export import export_model
+from portraitist.export.params import ExportParams
+from portraitist.learning import distributed
+from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.mask.params import MaskParams
+from portraitist.methods import method_names
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import build
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
-from portraitist.params import CropParams, ExportParams, MaskParams, TrainParams, load, method_names
-from portraitist.train import seeded
+from portraitist.train.batches import EpochBatches
+from portraitist.train.checkpoint import save_checkpoint
+from portraitist.train.loop import seeded
+from portraitist.train.params import TrainParams
 
 torch.set_num_threads(1)  # toys are too small to share out
 
@@ -98,12 +104,12 @@ class Says(nn.Module):
         return self.masks
 
 
-def given(masker: nn.Module | None = None, **shape: Any) -> Given:
+def given(masker: nn.Module | None = None, **shape: Any) -> UpstreamModels:
     """What earlier stages would have made, drawn."""
     with seeded(11):
         generator = Generator(**({"width": 4, "blocks": 1, "skips": True} | shape))
         masker = (masker or UNet(4)).eval()
-        return Given(Bands(), generator, masker)
+        return UpstreamModels(Bands(), generator, masker)
 
 
 def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: Any) -> Any:
@@ -114,11 +120,11 @@ def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: 
     return learner
 
 
-class Few(Steps):
+class Few(EpochBatches):
     """Batches that no folder is needed for."""
 
     def __init__(self, count: int = 3) -> None:
-        self.count, self.batch, self.share = count, 2, ranks.share(2)
+        self.count, self.batch, self.share = count, 2, distributed.local_batch_size(2)
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -128,7 +134,7 @@ class Few(Steps):
         return self.count
 
     def __getitem__(self, step: int) -> Batch:
-        whole, first = batch(100 * self.epoch + step), ranks.rank() * self.share
+        whole, first = batch(100 * self.epoch + step), distributed.rank() * self.share
         mine = slice(first, first + self.share)
         return Batch(*(getattr(whole, name)[mine] for name in Batch.__dataclass_fields__))
 
@@ -151,7 +157,7 @@ ABOUT = {
 def checkpoint(path: Path, name: str = "masked_cartoongan", seed: int = 5) -> Path:
     """A model that has learned nothing yet, for crops as params.yaml has them."""
     with seeded(seed):
-        save(path, name, settings(name), build(name, settings(name)), ABOUT)
+        save_checkpoint(path, name, settings(name), build(name, settings(name)), ABOUT)
     return path
 
 
@@ -164,5 +170,5 @@ def exported(dest: Path, pretrained: Path, name: str = "masked_cartoongan", seed
         pictures = [np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)]
         masks = [np.full((side, side), 255, np.uint8)]
         params = load(ExportParams, "export", ROOT)
-        export(learner, ABOUT | {"method": name}, pretrained, params, pictures, masks, "A card.", dest)
+        export_model(learner, ABOUT | {"method": name}, pretrained, params, pictures, masks, "A card.", dest)
     return dest

@@ -26,14 +26,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.augment import background, compose
-from portraitist.clean import read
-from portraitist.crop import Face, FaceDetector, similarity
-from portraitist.manifest import picture_id
-from portraitist.mask import REFINED_SIDE, Segmenter, folded
-from portraitist.params import SplitParams, load
-from portraitist.pictures import decode, over
-from portraitist.split import part_of
+from portraitist.augment.render import draw_background, composite_person
+from portraitist.clean.decode import decode_picture
+from portraitist.crop.geometry import Face, eye_mouth_similarity
+from portraitist.crop.detector import FaceDetector
+from portraitist.core.manifest import picture_id
+from portraitist.mask.segmenter import REFINED_SIDE, Segmenter, folded
+from portraitist.split.params import SplitParams
+from portraitist.core.params import load
+from portraitist.core.image_io import decode_png
+from portraitist.core.blend import alpha_composite
+from portraitist.split.assign import part_of
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator
@@ -55,10 +58,10 @@ def people() -> tuple[list[Person], list[Person]]:
     for kind in ("selfies", "portraits"):
         for path in sorted((SAMPLE / kind).iterdir()):
             data = path.read_bytes()
-            picture = read(data).picture
+            picture = decode_picture(data).picture
             faces = detector.find(picture)
             if faces:
-                mask = decode((SAMPLE / "masks" / kind / f"{path.stem}.png").read_bytes())
+                mask = decode_png((SAMPLE / "masks" / kind / f"{path.stem}.png").read_bytes())
                 sides[part_of(picture_id(data), split) != "train"].append((picture, mask, faces[0]))
     return sides
 
@@ -66,7 +69,7 @@ def people() -> tuple[list[Person], list[Person]]:
 def framed(person: Person, rng: Rng) -> tuple[Array, Array]:
     """The person nearer or farther, turned and shifted by a little, as crops of strangers' pictures are."""
     picture, mask, face = person
-    there = similarity(face, SIDE, EYE_LINE, rng.uniform(0.18, 0.36)).astype(np.float64)
+    there = eye_mouth_similarity(face, SIDE, EYE_LINE, rng.uniform(0.18, 0.36)).astype(np.float64)
     angle = np.radians(rng.normal(0, 4))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     there = np.concatenate(
@@ -189,7 +192,7 @@ def recoloured(picture: Array, rng: Rng) -> Array:
     if rng.random() < 0.4:
         lines = cv2.dilate(cv2.Canny(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), 60, 160), np.ones((2, 2), np.uint8))
         ink = (cv2.GaussianBlur(lines, (0, 0), 0.7) * rng.uniform(0.3, 0.9)).astype(np.uint8)
-        seen = over(np.full_like(seen, int(rng.uniform(0, 50))), ink, seen)
+        seen = alpha_composite(np.full_like(seen, int(rng.uniform(0, 50))), ink, seen)
     return seen
 
 
@@ -197,7 +200,7 @@ def scene(rng: Rng, others: list[Person]) -> Array:
     """A background: plain, shapes, a texture, somebody's picture blurred, or a neighbour at the side."""
     kind = rng.integers(8)
     if kind < 3:
-        return background(("solid", "gradient", "noise", "checks")[rng.integers(4)], int(rng.integers(2**31)), SIDE)
+        return draw_background(("solid", "gradient", "noise", "checks")[rng.integers(4)], int(rng.integers(2**31)), SIDE)
     if kind == 3:
         drawn = cloth(rng)
         for _ in range(rng.integers(2, 14)):
@@ -231,7 +234,7 @@ def drawn(number: int, group: list[Person]) -> tuple[Array, Array]:
     if rng.random() < 0.88:
         if rng.random() < 0.65:
             picture, mask = dressed(picture, mask, rng)
-        picture = compose(picture, mask, scene(rng, group), float(rng.choice([0, 0.3, 0.5])))
+        picture = composite_person(picture, mask, scene(rng, group), float(rng.choice([0, 0.3, 0.5])))
     if rng.random() < 0.5:
         picture = (picture + rng.normal(0, rng.uniform(0, 9), picture.shape)).clip(0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # a small picture, enlarged

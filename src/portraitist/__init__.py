@@ -23,5 +23,5 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("portraitist")
     if name in __all__:
-        return getattr(import_module("portraitist.avatar"), name)
+        return getattr(import_module("portraitist.app.avatar"), name)
     raise AttributeError(f"module 'portraitist' has no attribute {name!r}; it has {', '.join(__all__)}")

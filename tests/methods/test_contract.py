@@ -8,10 +8,14 @@ import torch
 from torch.optim import Optimizer
 from toys import PAINTERS, Bands, batch, begun, boxes, drawn, seen_by, settings
 
-from portraitist.losses import Scalar
-from portraitist.methods import Averaged, DivergedError, Given, Painter, build, descend
-from portraitist.params import ParamsError, method_names
-from portraitist.train import seeded
+from portraitist.core.params import ParamsError
+from portraitist.learning.ema import EMA
+from portraitist.learning.losses import Scalar
+from portraitist.learning.optim import DivergedError, optimizer_step
+from portraitist.methods import method_names
+from portraitist.methods.base import Method, UpstreamModels
+from portraitist.methods.registry import build
+from portraitist.train.loop import seeded
 
 ALL = method_names()
 ADVERSARIAL = [name for name in ALL if hasattr(build(name, settings(name)), "discriminator")]
@@ -34,11 +38,11 @@ def cannot_begin_with(name, given):
     return ""
 
 
-NEEDY = [name for name in ALL if cannot_begin_with(name, Given())]
+NEEDY = [name for name in ALL if cannot_begin_with(name, UpstreamModels())]
 TRAINED = [
     name for name in ALL if any(isinstance(own, Optimizer) for own in vars(build(name, settings(name))).values())
 ]
-AT_STAGE_1 = [name for name in PAINTERS if "a generator" in cannot_begin_with(name, Given(Bands()))]
+AT_STAGE_1 = [name for name in PAINTERS if "a generator" in cannot_begin_with(name, UpstreamModels(Bands()))]
 
 
 def weights(module):
@@ -54,7 +58,7 @@ def recorded(monkeypatch, name, look=lambda: None):
     module, updates = importlib.import_module(f"portraitist.methods.{name}"), []
 
     def recording(optimizer: torch.optim.Optimizer, **terms: Scalar) -> dict[str, float]:
-        logged = descend(optimizer, **terms)
+        logged = optimizer_step(optimizer, **terms)
         updates.append((logged, look()))
         return logged
 
@@ -65,7 +69,7 @@ def recorded(monkeypatch, name, look=lambda: None):
 def test_the_methods_are_the_files():
     assert {"perceptual", "unet_mask", *PAINTERS} == set(ALL)
     assert AT_STAGE_1 == ["masked_cartoongan"]
-    assert all(isinstance(build(name, settings(name)), Painter) for name in PAINTERS)
+    assert all(isinstance(build(name, settings(name)), Method) for name in PAINTERS)
 
 
 def test_a_method_that_has_no_file_is_refused_by_name():
@@ -116,7 +120,7 @@ def test_the_terms_of_a_step_are_those_that_were_descended(name, monkeypatch):
 
 def test_a_descent_is_down_the_sum_of_the_terms_it_logs():
     weight = torch.nn.Parameter(torch.tensor(2.0))
-    terms = descend(torch.optim.SGD([weight], lr=0.1), square=weight**2, line=3 * weight)
+    terms = optimizer_step(torch.optim.SGD([weight], lr=0.1), square=weight**2, line=3 * weight)
     assert terms == {"square": 4, "line": 6}
     assert weight.item() == pytest.approx(2 - 0.1 * (2 * 2 + 3))
 
@@ -124,7 +128,7 @@ def test_a_descent_is_down_the_sum_of_the_terms_it_logs():
 def test_a_descent_forgets_the_gradient_of_the_last():
     weight = torch.nn.Parameter(torch.tensor(2.0))
     weight.grad = torch.tensor(100.0)
-    descend(torch.optim.SGD([weight], lr=0.1), line=3 * weight)
+    optimizer_step(torch.optim.SGD([weight], lr=0.1), line=3 * weight)
     assert weight.item() == pytest.approx(2 - 0.1 * 3)
 
 
@@ -132,7 +136,7 @@ def test_a_descent_forgets_the_gradient_of_the_last():
 def test_a_term_that_is_no_number_is_named_and_moves_nothing(value):
     weight = torch.nn.Parameter(torch.tensor(2.0))
     with pytest.raises(DivergedError, match="g_fool is "):
-        descend(torch.optim.SGD([weight], lr=0.1), g_content=weight**2, g_fool=weight * value)
+        optimizer_step(torch.optim.SGD([weight], lr=0.1), g_content=weight**2, g_fool=weight * value)
     assert weight.item() == 2
 
 
@@ -193,7 +197,7 @@ def test_each_update_moves_one_network_only(name, monkeypatch):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypatch):
     learner = begun(name)
-    grads = lambda: [None if p.grad is None else p.grad.clone() for p in learner.generator.parameters()]  # noqa: E731
+    grads = lambda: [None if p.grad is None else p.grad.clone() for p in learner.generator.parameters()]
     seen = [grads()]
     updates = recorded(monkeypatch, name, lambda: seen.append(grads()))
     learner.step(batch())
@@ -224,7 +228,7 @@ def at(value):
 
 
 def test_a_running_mean_forgets_the_beginning_and_then_follows_by_its_decay():
-    mean = Averaged(at(5.0), decay=0.75)
+    mean = EMA(at(5.0), decay=0.75)
     mean.follow(at(1.0))
     assert mean.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
     for _ in range(100):
@@ -258,4 +262,4 @@ def test_a_painter_that_asks_for_it_begins_at_the_generator_of_stage_1(name):
 @pytest.mark.parametrize("name", NEEDY)
 def test_what_a_method_cannot_begin_without_is_named(name):
     with pytest.raises(ValueError, match="this method needs a features, and was given none"):
-        build(name, settings(name)).begin(Given())
+        build(name, settings(name)).begin(UpstreamModels())

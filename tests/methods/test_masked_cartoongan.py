@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from toys import Says, batch, begun, boxes, drawn, seen_by
 
-from portraitist.images import Images, Masks, over
+from portraitist.learning.tensors import Images, Masks, composite
 
 ONE = torch.ones(2, 1, 16, 32)
 
@@ -78,9 +78,9 @@ def test_another_background_changes_nothing_that_the_discriminator_sees(mask):
     pictures, other = batch(), drawn(2, 3, 16, 32, seed=9)
     moved = replace(
         pictures,
-        selfies=over(pictures.selfies, pictures.selfie_masks, other),
-        portraits=over(pictures.portraits, pictures.portrait_masks, other),
-        smoothed=over(pictures.smoothed, pictures.portrait_masks, other),
+        selfies=composite(pictures.selfies, pictures.selfie_masks, other),
+        portraits=composite(pictures.portraits, pictures.portrait_masks, other),
+        smoothed=composite(pictures.smoothed, pictures.portrait_masks, other),
     )
     seen, then = (shown(begun("masked_cartoongan", NotRed(), mask=mask), each) for each in (pictures, moved))
     assert all(torch.equal(seen[name], then[name]) for name in seen)
@@ -89,7 +89,7 @@ def test_another_background_changes_nothing_that_the_discriminator_sees(mask):
 def painted_on(back, grey_input):
     selfies, masks = batch().selfies, batch().selfie_masks
     painter = begun("masked_cartoongan", grey_input=grey_input)
-    return painter.paint(over(selfies, masks, back), masks) * masks
+    return painter.paint(composite(selfies, masks, back), masks) * masks
 
 
 def test_on_grey_another_background_changes_nothing_of_the_painted_person():
@@ -152,4 +152,4 @@ def test_the_avatar_keeps_the_selfies_background_where_the_mask_is_0():
     sure, none = (masks == 1).expand_as(selfies), (masks == 0).expand_as(selfies)
     assert torch.equal(painted[none], selfies[none])
     assert torch.equal(painted[sure], bare[sure])
-    assert torch.allclose(painted[:, :, 8], over(bare, masks, selfies)[:, :, 8])
+    assert torch.allclose(painted[:, :, 8], composite(bare, masks, selfies)[:, :, 8])

@@ -7,12 +7,14 @@ import pytest
 import torch
 from toys import Few, batch, begun, boxes, drawn, given, schedule, seen_by, settings
 
-from portraitist.losses import gram_distance
-from portraitist.methods import Pool, build, falling, pace
+from portraitist.learning.image_pool import ImagePool
+from portraitist.learning.losses import gram_loss
+from portraitist.learning.optim import linear_decay, set_lr
 from portraitist.methods.nst_with_background import Album
-from portraitist.nets.cut import Projector, encoded
+from portraitist.methods.registry import build
+from portraitist.nets.cut import Projector, encode_features
 from portraitist.nets.cyclegan import ResnetGenerator
-from portraitist.train import train
+from portraitist.train.loop import train
 
 BOTH_WAYS = ["cyclegan", "attention_gan", "attentive_adversarial"]
 
@@ -33,7 +35,7 @@ def test_the_rate_is_whole_for_half_the_epochs_and_then_falls_in_a_line(name):
 
 def test_a_rate_never_comes_to_nothing_before_the_end():
     for total in (1, 2, 3, 20):
-        shares = [falling(index, total) for index in range(total)]
+        shares = [linear_decay(index, total) for index in range(total)]
         assert shares[0] == 1
         assert shares == sorted(shares, reverse=True)
         assert shares[-1] > 0
@@ -45,14 +47,14 @@ def test_pace_moves_the_rate_of_an_optimizer_and_keeps_what_it_knows():
     weight.sum().backward()
     adam.step()
     known = adam.state[weight]["exp_avg"].clone()
-    pace(adam, 0.02)
+    set_lr(adam, 0.02)
     assert adam.param_groups[0]["lr"] == 0.02
     assert torch.equal(adam.state[weight]["exp_avg"], known)
 
 
 def test_a_pool_shows_what_comes_until_it_is_full_and_then_every_second_one_of_before():
     torch.manual_seed(1)
-    pool = Pool(5)
+    pool = ImagePool(5)
     first = torch.arange(5.0).reshape(5, 1, 1, 1)
     assert torch.equal(pool(first), first)
     known, old = set(range(5)), 0
@@ -67,7 +69,7 @@ def test_a_pool_shows_what_comes_until_it_is_full_and_then_every_second_one_of_b
 
 
 def test_a_pool_goes_on_with_what_it_held():
-    pool, other = Pool(3), Pool(3)
+    pool, other = ImagePool(3), ImagePool(3)
     other.load_state_dict(pool.state_dict())
     assert other.images == []
     pool(drawn(2, 3, 4, 4, seed=1))
@@ -116,7 +118,7 @@ def test_pix2pixs_discriminator_sees_each_painting_beside_its_selfie():
 
 def test_cut_looks_at_pixels_both_halvings_and_two_blocks_at_drawn_places():
     generator = ResnetGenerator(4, 6)
-    features = encoded(generator, drawn(2, 3, 64, 32, seed=1))
+    features = encode_features(generator, drawn(2, 3, 64, 32, seed=1))
     assert [tuple(layer.shape[1:]) for layer in features] == [
         (3, 64, 32), (8, 32, 16), (16, 16, 8), (16, 16, 8), (16, 16, 8)
     ]  # fmt: skip
@@ -341,7 +343,7 @@ def test_painting_brings_the_style_nearer(name, optimiser):
     where, there = (masks, theirs) if name == "nst_without_background" else (masks * 0 + 1, theirs * 0 + 1)
     far = [
         sum(
-            gram_distance(now, where, then, there)
+            gram_loss(now, where, then, there)
             for now, then in zip(learner.features(seen), learner.features(style), strict=True)
         )
         for seen in (selfies, learner.paint(selfies, masks))

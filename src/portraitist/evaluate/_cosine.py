@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from portraitist.evaluate import Features, Values
+from portraitist.evaluate.registry import Features, Values
 
 DIGITS = 9  # after the point: equal features are 0 apart, not a rounding error
 

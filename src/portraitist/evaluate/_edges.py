@@ -5,8 +5,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
-from portraitist.images import Images, Masks, to_pictures
+from portraitist.evaluate.registry import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
+from portraitist.learning.tensors import Images, Masks, to_pictures
 
 CANNY = (100, 200)
 INWARD = 0.03  # of the side: the person's outline is no line of the painting

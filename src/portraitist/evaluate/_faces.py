@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from portraitist.crop import LEFT_EYE, RIGHT_EYE, Face
-from portraitist.evaluate import AT_ONCE, Evidence, Stack
-from portraitist.images import to_pictures
+from portraitist.crop.geometry import LEFT_EYE, RIGHT_EYE, Face
+from portraitist.evaluate.registry import AT_ONCE, Evidence, Stack
+from portraitist.learning.tensors import to_pictures
 
 DETECTOR = "BlazeFace full range, short range, closer looks"
 
@@ -17,14 +17,6 @@ def pairs(evidence: Evidence) -> list[tuple[Face | None, Face | None]]:
         return [evidence.find(picture) for at in starts for picture in to_pictures(stack[at : at + AT_ONCE])]
 
     return evidence.once("faces", lambda: list(zip(faces(evidence.selfies), faces(evidence.painted), strict=True)))
-
-
-def shared(one: Face, other: Face) -> float:
-    """Intersection over union of the boxes of two faces."""
-    first, second = np.array(one.box), np.array(other.box)
-    inner = float((np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])).clip(0).prod())
-    area = float((first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod())
-    return inner / (area - inner)
 
 
 def moved(one: Face, other: Face) -> float:

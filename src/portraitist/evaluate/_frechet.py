@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Features, Measure, Seen, distance_of_sets
+from portraitist.evaluate.registry import Evidence, Features, Measure, Seen, distance_of_sets
 
 HALVINGS = 4  # each is two distances of halves
 MANY, FEW_DRAWS = 1000, 50  # above so many pictures, so many draws

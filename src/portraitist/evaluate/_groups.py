@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from portraitist.crop import LEFT_EYE, NOSE, RIGHT_EYE, Face
-from portraitist.evaluate import AT_ONCE, Evidence
+from portraitist.core.types import Picture
+from portraitist.crop.geometry import LEFT_EYE, NOSE, RIGHT_EYE, Face
 from portraitist.evaluate._faces import pairs
 from portraitist.evaluate._skin import lab, skin_of
-from portraitist.images import to_pictures
-from portraitist.pictures import Picture
+from portraitist.evaluate.registry import AT_ONCE, Evidence
+from portraitist.learning.tensors import to_pictures
 
 # Individual typology angle of the skin, in degrees (Chardon et al. 1991; names of Del Bino and Bernerd 2013), from its
 # lower bound. It is that of the picture: light and camera are in it.

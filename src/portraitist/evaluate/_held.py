@@ -5,10 +5,10 @@ The masker is one for all methods: this is measured once, and no row of a method
 
 import numpy as np
 
-from portraitist.bootstrap import interval
-from portraitist.evaluate import Evidence, Measure, Values, by_parts
 from portraitist.evaluate._overlap import overlaps
-from portraitist.images import Images, Masks
+from portraitist.evaluate.registry import Evidence, Measure, Values, by_parts
+from portraitist.learning.tensors import Images, Masks
+from portraitist.stats.bootstrap import confidence_interval
 
 GOAL = 1.0
 
@@ -25,4 +25,6 @@ def measure(evidence: Evidence) -> Measure:
     drawn = selfies[evidence.draws(len(selfies))], portraits[evidence.draws(len(portraits), "portraits")]
     draws: Values = np.concatenate(drawn, axis=1).mean(axis=1)
     about = {"selfies": float(f"{selfies.mean():.4g}"), "portraits": float(f"{portraits.mean():.4g}")}
-    return Measure(float(both.mean()), *interval(float(both.mean()), draws, len(both)), len(both), about, draws=draws)
+    return Measure(
+        float(both.mean()), *confidence_interval(float(both.mean()), draws, len(both)), len(both), about, draws=draws
+    )

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from portraitist.bootstrap import TooFewError
-from portraitist.evaluate import Evidence, Features, Measure, Seen, distance_of_sets
+from portraitist.evaluate.registry import Evidence, Features, Measure, Seen, distance_of_sets
+from portraitist.stats.bootstrap import TooFewSamplesError
 
 
 def kernel(one: Features, other: Features) -> float:
@@ -15,7 +15,7 @@ def kernel(one: Features, other: Features) -> float:
         TooFewError: A set holds fewer than two pictures.
     """
     if min(len(one), len(other)) < 2:
-        raise TooFewError(f"{len(one)} and {len(other)} pictures; two of each are needed")
+        raise TooFewSamplesError(f"{len(one)} and {len(other)} pictures; two of each are needed")
 
     def similar(a: Features, b: Features) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** 3

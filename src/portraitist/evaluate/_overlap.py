@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from portraitist.images import Masks
+from portraitist.learning.tensors import Masks
 
 
 def overlaps(masks: Masks, truths: Masks) -> Float[np.ndarray, "batch"]:

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from portraitist.images import Images, Masks, to_pictures
-from portraitist.params import CropParams
-from portraitist.pictures import Picture
+from portraitist.core.types import Picture
+from portraitist.crop.params import CropParams
+from portraitist.learning.tensors import Images, Masks, to_pictures
 
 SkinMask = Bool[np.ndarray, "height width"]
 

@@ -6,9 +6,9 @@
 
 import numpy as np
 
-from portraitist.evaluate import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
 from portraitist.evaluate._skin import background_colours, colours, skins
-from portraitist.images import Images, Masks
+from portraitist.evaluate.registry import Chosen, Evidence, Measure, Values, by_parts, mean_beside_portraits
+from portraitist.learning.tensors import Images, Masks
 
 GOAL = 0.0
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
-from portraitist.images import Images, Masks
-from portraitist.pictures import HALF_RANGE
+from portraitist.core.types import HALF_RANGE
+from portraitist.evaluate.registry import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.learning.tensors import Images, Masks
 
 GOAL = 0.0
 

@@ -5,10 +5,10 @@ For each face the mean distance (Delta E, CIE 1976) of its eight skin colours fr
 
 import numpy as np
 
-from portraitist.augment import TEST_BACKGROUNDS
-from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.augment.render import TEST_BACKGROUNDS
 from portraitist.evaluate._skin import colours, skins
-from portraitist.images import Images, Masks
+from portraitist.evaluate.registry import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.learning.tensors import Images, Masks
 
 GOAL = 0.0
 

@@ -1,7 +1,7 @@
 """How far the painted face has gone from the selfie's: distance of their EfficientNet-Lite0 features, 0 unchanged."""
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
 from portraitist.evaluate._cosine import apart
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces
 
 GOAL = 0.0
 NETWORK = "lite0"

@@ -1,6 +1,6 @@
 """Billions of floating-point operations for one avatar at the size trained at; seconds depend on the machine."""
 
-from portraitist.evaluate import Evidence, Measure, exact
+from portraitist.evaluate.registry import Evidence, Measure, exact
 
 GOAL = 0.0
 

@@ -1,6 +1,6 @@
 """Megabytes of weights that must be loaded to paint."""
 
-from portraitist.evaluate import Evidence, Measure, exact
+from portraitist.evaluate.registry import Evidence, Measure, exact
 
 GOAL = 0.0
 

@@ -2,13 +2,17 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
-from portraitist.evaluate._faces import DETECTOR, pairs, shared
+from portraitist.core.geometry import box_iou
+from portraitist.evaluate._faces import DETECTOR, pairs
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces
 
 GOAL = 1.0
 
 
 def measure(evidence: Evidence) -> Measure:
     """The mean over selfies in which a face was found."""
-    values = [np.nan if not selfie else shared(selfie, avatar) if avatar else 0.0 for selfie, avatar in pairs(evidence)]
+    values = [
+        np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0
+        for selfie, avatar in pairs(evidence)
+    ]
     return mean_over_faces(np.array(values), evidence, detector=DETECTOR)

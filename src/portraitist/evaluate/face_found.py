@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
 from portraitist.evaluate._faces import DETECTOR, pairs
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces
 
 GOAL = 1.0
 

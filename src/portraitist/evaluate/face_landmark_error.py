@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
 from portraitist.evaluate._faces import DETECTOR, moved, pairs
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces
 
 GOAL = 0.0
 

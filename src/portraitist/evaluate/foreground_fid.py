@@ -3,8 +3,8 @@
 Biased upward where pictures are few, as every Frechet distance is: compare only at equal n.
 """
 
-from portraitist.evaluate import Evidence, Measure
 from portraitist.evaluate._frechet import measured
+from portraitist.evaluate.registry import Evidence, Measure
 
 GOAL = 0.0
 NETWORK = "inception"

@@ -3,8 +3,8 @@
 On the line through the distance and that of halves of both sets; see _frechet.py for what it cannot do.
 """
 
-from portraitist.evaluate import Evidence, Measure
 from portraitist.evaluate._frechet import measured_extrapolated
+from portraitist.evaluate.registry import Evidence, Measure
 
 GOAL = 0.0
 NETWORK = "lite0"

@@ -3,8 +3,8 @@
 The cosine of the network's embeddings of selfie and avatar; the mean over faces.
 """
 
-from portraitist.evaluate import Evidence, Measure, mean_over_faces
 from portraitist.evaluate._cosine import apart
+from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces
 
 GOAL = 1.0
 NETWORK = "identity"

@@ -3,8 +3,8 @@
 Unbiased: right on average however few the pictures, so it may fall below 0.
 """
 
-from portraitist.evaluate import Evidence, Measure
 from portraitist.evaluate._kernel import measured
+from portraitist.evaluate.registry import Evidence, Measure
 
 GOAL = 0.0
 NETWORK = "lite0"

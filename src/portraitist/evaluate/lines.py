@@ -3,8 +3,8 @@
 The share of the person's pixels on edges (Canny, thresholds 100 and 200), over the portraits' mean of the same.
 """
 
-from portraitist.evaluate import Evidence, Measure
 from portraitist.evaluate._edges import lines, over_portraits
+from portraitist.evaluate.registry import Evidence, Measure
 
 GOAL = 1.0
 

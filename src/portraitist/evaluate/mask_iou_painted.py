@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from portraitist.evaluate import Evidence, Measure, by_parts, mean_over_faces
 from portraitist.evaluate._overlap import overlaps
-from portraitist.images import Images, Masks
+from portraitist.evaluate.registry import Evidence, Measure, by_parts, mean_over_faces
+from portraitist.learning.tensors import Images, Masks
 
 GOAL = 1.0
 

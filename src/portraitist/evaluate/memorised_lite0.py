@@ -6,8 +6,8 @@ distances are one minus the cosine of EfficientNet-Lite0's features of persons o
 
 import numpy as np
 
-from portraitist.evaluate import Chosen, Evidence, Measure, Values, mean_beside_portraits
 from portraitist.evaluate._cosine import nearest
+from portraitist.evaluate.registry import Chosen, Evidence, Measure, Values, mean_beside_portraits
 
 GOAL = 0.0
 NETWORK = "lite0"

@@ -3,8 +3,8 @@
 Mean absolute Laplacian of the person's grey values, over the portraits' mean of the same. The mean over faces.
 """
 
-from portraitist.evaluate import Evidence, Measure
 from portraitist.evaluate._edges import over_portraits, sharpness
+from portraitist.evaluate.registry import Evidence, Measure
 
 GOAL = 1.0
 

@@ -5,33 +5,35 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from portraitist.images import Images, Masks
-from portraitist.methods import Averaged, Painter, adam, falling, pace
-from portraitist.params import Count, Rate, Section
+from portraitist.core.params import OpenFraction, PositiveInt, Section
+from portraitist.learning.ema import EMA
+from portraitist.learning.optim import adam, linear_decay, set_lr
+from portraitist.learning.tensors import Images, Masks
+from portraitist.methods.base import Method
 
 
 class Params(Section):
     """The networks' shape, and how fast they learn."""
 
-    size_px: Count
-    width: Count
-    learning_rate: Rate
-    average: Rate  # decay of the generator's running mean, which is what paints
+    size_px: PositiveInt
+    width: PositiveInt
+    learning_rate: OpenFraction
+    average: OpenFraction  # decay of the generator's running mean, which is what paints
 
 
-class Gan(Painter):
+class Gan(Method):
     """One that paints the whole picture by the running mean of `generator`; its subclass makes all that is named."""
 
     kept = ("mean",)
     params: Params
-    mean: Averaged
+    mean: EMA
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
 
     def epoch(self, index: int, total: int) -> None:
         """The rate falls to nothing in the second half."""
         for optimizer in (self.generator_adam, self.discriminator_adam):
-            pace(optimizer, self.params.learning_rate * falling(index, total))
+            set_lr(optimizer, self.params.learning_rate * linear_decay(index, total))
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
@@ -39,7 +41,7 @@ class Gan(Painter):
         return self.mean.network(selfies)
 
 
-class BothWays(Gan):
+class BidirectionalGan(Gan):
     """A generator and a discriminator for the way to portraits, and for the way back."""
 
     def __init__(
@@ -49,7 +51,7 @@ class BothWays(Gan):
         self.params = params
         self.generator, self.generator_back = generator(), generator()
         self.discriminator, self.discriminator_back = discriminator(), discriminator()
-        self.mean = Averaged(self.generator, params.average)
+        self.mean = EMA(self.generator, params.average)
         painters = nn.ModuleList([self.generator, self.generator_back])
         judges = nn.ModuleList([self.discriminator, self.discriminator_back])
         self.generator_adam = adam(painters, params.learning_rate)

@@ -5,25 +5,28 @@ A CycleGAN that learns where to paint, and whose discriminators after a while se
 
 import torch
 
-from portraitist.images import Batch, Images, Masks
-from portraitist.losses import least_squares, mean_distance
-from portraitist.methods import Pool, Terms, _gan, descend, still
+from portraitist.core.params import Fraction, NonNegativeFloat, PositiveInt
+from portraitist.learning.image_pool import ImagePool
+from portraitist.learning.losses import l1_loss, least_squares_loss
+from portraitist.learning.optim import frozen_parameters, optimizer_step
+from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.methods import _gan
+from portraitist.methods.base import Losses
 from portraitist.nets.attention import AttentiveGenerator
 from portraitist.nets.cyclegan import PatchGan
-from portraitist.params import Count, Share, Weight
 
 
 class Params(_gan.Params):
     """Both pairs of networks' shape, the weight of the cycle, and when the attention is final."""
 
-    blocks: Count
-    cycle: Weight
-    pool: Count
-    switch: Share  # of the epochs, after which the discriminators see the foreground alone and attention stays
-    threshold: Share  # of the attention, for foreground
+    blocks: PositiveInt
+    cycle: NonNegativeFloat
+    pool: PositiveInt
+    switch: Fraction  # of the epochs, after which the discriminators see the foreground alone and attention stays
+    threshold: Fraction  # of the attention, for foreground
 
 
-class Method(_gan.BothWays):
+class AttentionGan(_gan.BidirectionalGan):
     """Generators and discriminators of both ways, as CycleGAN; each generator has an attention network."""
 
     params: Params
@@ -36,7 +39,7 @@ class Method(_gan.BothWays):
             lambda: AttentiveGenerator(max(1, params.width // 2), params.blocks),  # as the authors' 32 beside 64
             lambda: PatchGan(params.width, params.size_px),
         )
-        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
+        self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
         self.switched = False
 
     def epoch(self, index: int, total: int) -> None:
@@ -46,7 +49,7 @@ class Method(_gan.BothWays):
         for generator in (self.generator, self.generator_back):
             generator.attention.requires_grad_(not self.switched)
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
         selfies, portraits, cycle = batch.selfies, batch.portraits, self.params.cycle
         painted, where = self.generator.attentively(selfies)
@@ -57,21 +60,21 @@ class Method(_gan.BothWays):
         shown_back = self.pool_back(torch.cat([photographed, where_back], dim=1).detach()).split((3, 1), dim=1)
         norm = not self.switched  # its statistics would tell the mask's area
 
-        with still(self.discriminator), still(self.discriminator_back):
-            g_fool = least_squares(self.discriminator(fake, norm=norm), real=True)
-            g_fool_back = least_squares(self.discriminator_back(fake_back, norm=norm), real=True)
-            g_cycle = cycle * mean_distance(self.generator_back(painted), selfies)
-            g_cycle_back = cycle * mean_distance(self.generator(photographed), portraits)
-            moved = descend(
+        with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
+            g_fool = least_squares_loss(self.discriminator(fake, norm=norm), real=True)
+            g_fool_back = least_squares_loss(self.discriminator_back(fake_back, norm=norm), real=True)
+            g_cycle = cycle * l1_loss(self.generator_back(painted), selfies)
+            g_cycle_back = cycle * l1_loss(self.generator(photographed), portraits)
+            moved = optimizer_step(
                 self.generator_adam, g_fool=g_fool, g_fool_back=g_fool_back, g_cycle=g_cycle, g_cycle_back=g_cycle_back
             )
         self.mean.follow(self.generator)
 
-        d_real = least_squares(self.discriminator(real.detach(), norm=norm), real=True) / 2
-        d_fake = least_squares(self.discriminator(self.seen(*shown), norm=norm), real=False) / 2
-        d_real_back = least_squares(self.discriminator_back(real_back.detach(), norm=norm), real=True) / 2
-        d_fake_back = least_squares(self.discriminator_back(self.seen(*shown_back), norm=norm), real=False) / 2
-        judged = descend(
+        d_real = least_squares_loss(self.discriminator(real.detach(), norm=norm), real=True) / 2
+        d_fake = least_squares_loss(self.discriminator(self.seen(*shown), norm=norm), real=False) / 2
+        d_real_back = least_squares_loss(self.discriminator_back(real_back.detach(), norm=norm), real=True) / 2
+        d_fake_back = least_squares_loss(self.discriminator_back(self.seen(*shown_back), norm=norm), real=False) / 2
+        judged = optimizer_step(
             self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
         )
         return judged | moved

@@ -8,11 +8,19 @@ are eyes and mouth, found by the crop's own alignment; and every weight in param
 
 import torch
 
-from portraitist.images import Batch, Images, Masks
-from portraitist.losses import content, total_variation, weighted_distance, weighted_squares
-from portraitist.methods import Given, Pool, Terms, _gan, descend, frozen, needed, still
+from portraitist.core.params import Fraction, NonNegativeFloat, PositiveInt
+from portraitist.learning.image_pool import ImagePool
+from portraitist.learning.losses import (
+    content_loss,
+    total_variation_loss,
+    weighted_l1_loss,
+    weighted_least_squares_loss,
+)
+from portraitist.learning.optim import freeze, frozen_parameters, optimizer_step
+from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.methods import _gan
+from portraitist.methods.base import Losses, UpstreamModels, require
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
-from portraitist.params import Count, Share, Weight
 
 SPREAD = 0.4  # of a delicate area, as a share of the way from eyes to mouth [assumed]
 
@@ -20,18 +28,18 @@ SPREAD = 0.4  # of a delicate area, as a share of the way from eyes to mouth [as
 class Params(_gan.Params):
     """The networks' shape, the weights of the losses, and where in a crop eyes and mouth are."""
 
-    eye_line: Share
-    eye_to_mouth: Share
-    blocks: Count
-    attention: Weight  # of the face, beside the rest, before the discriminators [assumed]
-    delicate: Weight  # of eyes and mouth, beside the rest, in the cycle [assumed]
-    cycle: Weight
-    perceptual: Weight
-    variation: Weight
-    pool: Count
+    eye_line: Fraction
+    eye_to_mouth: Fraction
+    blocks: PositiveInt
+    attention: NonNegativeFloat  # of the face, beside the rest, before the discriminators [assumed]
+    delicate: NonNegativeFloat  # of eyes and mouth, beside the rest, in the cycle [assumed]
+    cycle: NonNegativeFloat
+    perceptual: NonNegativeFloat
+    variation: NonNegativeFloat
+    pool: PositiveInt
 
 
-class Method(_gan.BothWays):
+class AttentiveAdversarial(_gan.BidirectionalGan):
     """Two generators and two discriminators, as CycleGAN; what is a face, and delicate in it, counts more."""
 
     params: Params
@@ -42,27 +50,27 @@ class Method(_gan.BothWays):
             lambda: ResnetGenerator(params.width, params.blocks),
             lambda: PatchGan(params.width, params.size_px),
         )
-        self.pool, self.pool_back = Pool(params.pool), Pool(params.pool)
+        self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
 
-    def begin(self, given: Given) -> None:
+    def begin(self, given: UpstreamModels) -> None:
         """Take the features."""
-        self.features = frozen(needed(given.features, "features"))
+        self.features = freeze(require(given.features, "features"))
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
         selfies, portraits, params = batch.selfies, batch.portraits, self.params
         faces, faces_back = (1 + params.attention * masks for masks in (batch.selfie_masks, batch.portrait_masks))
         delicate = 1 + params.delicate * self.delicate(selfies)
         painted, photographed = self.generator(selfies), self.generator_back(portraits)
 
-        with still(self.discriminator), still(self.discriminator_back):
-            g_fool = weighted_squares(self.discriminator(painted), faces, real=True)
-            g_fool_back = weighted_squares(self.discriminator_back(photographed), faces_back, real=True)
-            g_variation = params.variation * total_variation(painted)
-            g_perceptual = params.perceptual * content(self.features(painted), self.features(selfies))
-            g_cycle = params.cycle * weighted_distance(self.generator_back(painted), selfies, delicate)
-            g_cycle_back = params.cycle * weighted_distance(self.generator(photographed), portraits, delicate)
-            moved = descend(
+        with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
+            g_fool = weighted_least_squares_loss(self.discriminator(painted), faces, real=True)
+            g_fool_back = weighted_least_squares_loss(self.discriminator_back(photographed), faces_back, real=True)
+            g_variation = params.variation * total_variation_loss(painted)
+            g_perceptual = params.perceptual * content_loss(self.features(painted), self.features(selfies))
+            g_cycle = params.cycle * weighted_l1_loss(self.generator_back(painted), selfies, delicate)
+            g_cycle_back = params.cycle * weighted_l1_loss(self.generator(photographed), portraits, delicate)
+            moved = optimizer_step(
                 self.generator_adam,
                 g_fool=g_fool,
                 g_fool_back=g_fool_back,
@@ -75,11 +83,11 @@ class Method(_gan.BothWays):
 
         shown = self.pool(torch.cat([painted.detach(), faces], dim=1)).split((3, 1), dim=1)
         shown_back = self.pool_back(torch.cat([photographed.detach(), faces_back], dim=1)).split((3, 1), dim=1)
-        d_real = weighted_squares(self.discriminator(portraits), faces_back, real=True) / 2
-        d_fake = weighted_squares(self.discriminator(shown[0]), shown[1], real=False) / 2
-        d_real_back = weighted_squares(self.discriminator_back(selfies), faces, real=True) / 2
-        d_fake_back = weighted_squares(self.discriminator_back(shown_back[0]), shown_back[1], real=False) / 2
-        judged = descend(
+        d_real = weighted_least_squares_loss(self.discriminator(portraits), faces_back, real=True) / 2
+        d_fake = weighted_least_squares_loss(self.discriminator(shown[0]), shown[1], real=False) / 2
+        d_real_back = weighted_least_squares_loss(self.discriminator_back(selfies), faces, real=True) / 2
+        d_fake_back = weighted_least_squares_loss(self.discriminator_back(shown_back[0]), shown_back[1], real=False) / 2
+        judged = optimizer_step(
             self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
         )
         return judged | moved

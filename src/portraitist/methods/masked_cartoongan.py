@@ -18,12 +18,14 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from portraitist.images import Batch, Images, Masks, eroded, over, over_grey
-from portraitist.losses import content, hinge, rejection
-from portraitist.methods import Averaged, Given, Painter, Terms, adam, descend, frozen, needed, still
+from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
+from portraitist.learning.ema import EMA
+from portraitist.learning.losses import content_loss, hinge_generator_loss, hinge_loss
+from portraitist.learning.optim import adam, freeze, frozen_parameters, optimizer_step
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
+from portraitist.methods.base import Losses, Method, UpstreamModels, require
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.projected import ProjectedDiscriminator
-from portraitist.params import Count, Rate, Section, Weight
 
 BETAS = (0.0, 0.99)  # of the discriminator's Adam, as Sauer et al.
 PROBE_PX = 64
@@ -32,18 +34,18 @@ PROBE_PX = 64
 class Params(Section):
     """As CartoonGAN's, and what the masks are."""
 
-    width: Count
-    blocks: Count
+    width: PositiveInt
+    blocks: PositiveInt
     skips: bool
-    learning_rate: Rate
-    content_weight: Weight
-    average: Rate  # decay of the generator's running mean, which is what paints
+    learning_rate: OpenFraction
+    content_weight: NonNegativeFloat
+    average: OpenFraction  # decay of the generator's running mean, which is what paints
     mask: Literal["product", "given", "learned", "whole"]  # whole: none, the discriminator sees the background
     erode_px: Annotated[int, Field(ge=0, le=8)]
     grey_input: bool
 
 
-class Method(Painter):
+class MaskedCartoonGan(Method):
     """Generator and discriminator meet on the foreground only."""
 
     kept = ("mean",)
@@ -53,45 +55,45 @@ class Method(Painter):
         self.content_weight = params.content_weight
         self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
         self.generator = Generator(params.width, params.blocks, skips=params.skips)
-        self.mean = Averaged(self.generator, params.average)
+        self.mean = EMA(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.learning_rate = params.learning_rate
 
-    def begin(self, given: Given) -> None:
+    def begin(self, given: UpstreamModels) -> None:
         """Take the features, stage 1's generator, and the masker, which stays as it is."""
-        self.features = frozen(needed(given.features, "features"))
-        self.generator.load_state_dict(needed(given.generator, "generator").state_dict())
-        self.mean = Averaged(self.generator, self.mean.decay)
-        self.masker = frozen(needed(given.masker, "masker"))
+        self.features = freeze(require(given.features, "features"))
+        self.generator.load_state_dict(require(given.generator, "generator").state_dict())
+        self.mean = EMA(self.generator, self.mean.decay)
+        self.masker = freeze(require(given.masker, "masker"))
         self.discriminator = ProjectedDiscriminator(self.features, torch.zeros(1, 3, PROBE_PX, PROBE_PX))
         self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), self.learning_rate, betas=BETAS)
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Discriminator, then generator."""
         seen = self.seen(batch.selfies, batch.selfie_masks)
         painted = self.generator(seen)
-        fake = over_grey(painted, self.masks(painted, batch.selfie_masks))
+        fake = on_grey(painted, self.masks(painted, batch.selfie_masks))
         real_masks = self.masks(batch.portraits, batch.portrait_masks)
-        real, edge = over_grey(batch.portraits, real_masks), over_grey(batch.smoothed, real_masks)
+        real, edge = on_grey(batch.portraits, real_masks), on_grey(batch.smoothed, real_masks)
         here, there = self.inner(batch.selfie_masks), self.inner(batch.portrait_masks)
 
-        d_real = hinge(self.discriminator(real), there, real=True)
-        d_fake = hinge(self.discriminator(fake.detach()), here, real=False)
-        d_edge = hinge(self.discriminator(edge), there, real=False)
-        judged = descend(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
+        d_real = hinge_loss(self.discriminator(real), there, real=True)
+        d_fake = hinge_loss(self.discriminator(fake.detach()), here, real=False)
+        d_edge = hinge_loss(self.discriminator(edge), there, real=False)
+        judged = optimizer_step(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
 
-        with still(self.discriminator):
-            g_fool = rejection(self.discriminator(fake), here)
-            g_content = self.content_weight * content(
+        with frozen_parameters(self.discriminator):
+            g_fool = hinge_generator_loss(self.discriminator(fake), here)
+            g_content = self.content_weight * content_loss(
                 self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
             )
-            moved = descend(self.generator_adam, g_fool=g_fool, g_content=g_content)
+            moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_content=g_content)
         self.mean.follow(self.generator)
         return judged | moved
 
     def seen(self, selfies: Images, masks: Masks) -> Images:
         """What the generator is given."""
-        return over_grey(selfies, masks) if self.grey_input else selfies
+        return on_grey(selfies, masks) if self.grey_input else selfies
 
     def masks(self, images: Images, given: Masks) -> Masks:
         """What the discriminator sees of painted pictures and portraits: both alike, or the mask tells which is which.
@@ -105,10 +107,10 @@ class Method(Painter):
 
     def inner(self, given: Masks) -> Masks:
         """Where the discriminator judges: on the whole person but its edge, even where the learned mask has lost it."""
-        return torch.ones_like(given) if self.mask == "whole" else eroded(given, self.erode_px)
+        return torch.ones_like(given) if self.mask == "whole" else erode(given, self.erode_px)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The painted person before the selfie's own background."""
         painted = self.mean.network(self.seen(selfies, masks))
-        return over(painted, masks, selfies) if self.grey_input else painted
+        return composite(painted, masks, selfies) if self.grey_input else painted

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.images import Batch, Images, Masks
-from portraitist.losses import gram_distance, relative_distance
-from portraitist.methods import Given, Painter, Terms, needed
+from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, PositiveInt, Section
+from portraitist.learning.losses import gram_loss, relative_content_loss
+from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.methods.base import Losses, Method, UpstreamModels, require
 from portraitist.nets.stem import Stem
-from portraitist.params import Count, ParamsError, Rate, Section, Weight
 
 OUTLINE = (16, 16)  # masks are compared so coarsely
 CONTENT_LAYER = -1  # of the features, the coarsest
@@ -24,11 +24,11 @@ class Params(Section):
     """Which portrait gives the style, and how it is brought over."""
 
     style: Literal["nearest", "random"]  # the portrait whose outline is most like the selfie's; or one for all, by seed
-    portraits: Count  # so many are kept to choose from
+    portraits: PositiveInt  # so many are kept to choose from
     optimiser: Literal["adam", "lbfgs"]
-    learning_rate: Rate  # of Adam; L-BFGS searches for its own
-    painting_steps: Count
-    style_weight: Weight
+    learning_rate: OpenFraction  # of Adam; L-BFGS searches for its own
+    painting_steps: PositiveInt
+    style_weight: NonNegativeFloat
 
 
 class Album(nn.Module):
@@ -61,7 +61,7 @@ class Album(nn.Module):
         self.pictures = state
 
 
-class Method(Painter):
+class NstWithBackground(Method):
     """An album, and the network whose features say what is alike."""
 
     kept = ("album", "features")
@@ -72,19 +72,19 @@ class Method(Painter):
         self.album = Album(params.portraits)
         self.features = Stem()
 
-    def begin(self, given: Given) -> None:
+    def begin(self, given: UpstreamModels) -> None:
         """Take the features' weights.
 
         Raises:
             ParamsError: They are another network's.
         """
-        features = needed(given.features, "features")
+        features = require(given.features, "features")
         try:
             self.features.copy_from(features)
         except ValueError as error:
             raise ParamsError(f"content.network: style transfer reads lite0 only: {error}") from None
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Nothing is learned: the first portraits that come by are kept."""
         self.album.add(batch.portraits, batch.portrait_masks)
         return {}
@@ -109,10 +109,10 @@ class Method(Painter):
                 optimizer.zero_grad()
                 seen = self.features(pixels)
                 styles = [
-                    gram_distance(now, weights, then, torch.ones_like(theirs) if whole else theirs)
+                    gram_loss(now, weights, then, torch.ones_like(theirs) if whole else theirs)
                     for now, then in zip(seen, style, strict=True)
                 ]
-                kept = relative_distance(seen[CONTENT_LAYER], content[CONTENT_LAYER])
+                kept = relative_content_loss(seen[CONTENT_LAYER], content[CONTENT_LAYER])
                 total = (kept + self.params.style_weight * torch.stack(styles).mean(dim=0)).sum()
                 total.backward()
                 assert pixels.grad is not None

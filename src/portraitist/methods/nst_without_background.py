@@ -3,16 +3,15 @@
 As Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", 4) guide style by regions.
 """
 
-from portraitist.images import Images, Masks, over
-from portraitist.methods import nst_with_background
-from portraitist.methods.nst_with_background import Params
+from portraitist.learning.tensors import Images, Masks, composite
+from portraitist.methods.nst_with_background import NstWithBackground, Params
 
-__all__ = ["Method", "Params"]
+__all__ = ["NstWithoutBackground", "Params"]
 
 
-class Method(nst_with_background.Method):
+class NstWithoutBackground(NstWithBackground):
     """As with background, but for where the style comes from and goes to."""
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The painted person before the selfie's own background."""
-        return over(self.painted(selfies, masks, masks, whole=False), masks, selfies)
+        return composite(self.painted(selfies, masks, masks, whole=False), masks, selfies)

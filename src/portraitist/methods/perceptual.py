@@ -3,23 +3,24 @@
 Not a way to paint, but where those that paint begin: at the selfie, not at noise.
 """
 
-from portraitist.images import Batch
-from portraitist.losses import content
-from portraitist.methods import Given, Learner, Terms, adam, descend, frozen, needed
+from portraitist.core.params import OpenFraction, PositiveInt, Section
+from portraitist.learning.losses import content_loss
+from portraitist.learning.optim import adam, freeze, optimizer_step
+from portraitist.learning.tensors import Batch
+from portraitist.methods.base import Losses, Trainable, UpstreamModels, require
 from portraitist.nets.cartoongan import Generator
-from portraitist.params import Count, Rate, Section
 
 
 class Params(Section):
     """The generator's shape, and how fast it learns."""
 
-    width: Count
-    blocks: Count
+    width: PositiveInt
+    blocks: PositiveInt
     skips: bool
-    learning_rate: Rate
+    learning_rate: OpenFraction
 
 
-class Method(Learner):
+class PerceptualGenerator(Trainable):
     """A generator and nothing else."""
 
     kept = ("generator",)
@@ -29,12 +30,12 @@ class Method(Learner):
         self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.generator_adam = adam(self.generator, params.learning_rate)
 
-    def begin(self, given: Given) -> None:
+    def begin(self, given: UpstreamModels) -> None:
         """Take the features."""
-        self.features = frozen(needed(given.features, "features"))
+        self.features = freeze(require(given.features, "features"))
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Toward equal features of what goes in and what comes out."""
         painted = self.generator(batch.selfies)
-        g_content = content(self.features(painted), self.features(batch.selfies))
-        return descend(self.generator_adam, g_content=g_content)
+        g_content = content_loss(self.features(painted), self.features(batch.selfies))
+        return optimizer_step(self.generator_adam, g_content=g_content)

@@ -2,21 +2,22 @@
 
 import torch
 
-from portraitist.images import Batch
-from portraitist.losses import mask
-from portraitist.methods import Learner, Terms, adam, descend
+from portraitist.core.params import OpenFraction, PositiveInt, Section
+from portraitist.learning.losses import mask_loss
+from portraitist.learning.optim import adam, optimizer_step
+from portraitist.learning.tensors import Batch
+from portraitist.methods.base import Losses, Trainable
 from portraitist.nets.unet import UNet
-from portraitist.params import Count, Rate, Section
 
 
 class Params(Section):
     """The U-Net's width, and how fast it learns."""
 
-    width: Count
-    learning_rate: Rate
+    width: PositiveInt
+    learning_rate: OpenFraction
 
 
-class Method(Learner):
+class UNetMask(Trainable):
     """One U-Net for both kinds of picture: it has to read faces that are half of each."""
 
     kept = ("masker",)
@@ -26,8 +27,8 @@ class Method(Learner):
         self.masker = UNet(params.width)
         self.masker_adam = adam(self.masker, params.learning_rate)
 
-    def step(self, batch: Batch) -> Terms:
+    def step(self, batch: Batch) -> Losses:
         """Binary cross-entropy on both kinds at once."""
         seen = torch.cat([batch.selfies, batch.portraits])
         wanted = torch.cat([batch.selfie_masks, batch.portrait_masks])
-        return descend(self.masker_adam, m_mask=mask(self.masker.logits(seen), wanted))
+        return optimizer_step(self.masker_adam, m_mask=mask_loss(self.masker.logits(seen), wanted))

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from portraitist.images import Images, Masks, over
-from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, initialised
+from portraitist.learning.tensors import Images, Masks, composite
+from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, init_weights
 
 
 class Attention(nn.Module):
@@ -30,7 +30,7 @@ class Attention(nn.Module):
             nn.Conv2d(width, 1, 7, 1, 3, padding_mode="reflect"),
             nn.Sigmoid(),
         )
-        initialised(self)
+        init_weights(self)
 
     def forward(self, images: Images) -> Masks:
         """1 is where it looks."""
@@ -48,7 +48,7 @@ class AttentiveGenerator(nn.Module):
     def attentively(self, images: Images) -> tuple[Images, Masks]:
         """What is painted, and where."""
         masks = self.attention(images)
-        return over(self.painter(images), masks, images), masks
+        return composite(self.painter(images), masks, images), masks
 
     def forward(self, images: Images) -> Tensor:
         """Painted images, in [-1, 1]."""

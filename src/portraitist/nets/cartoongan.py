@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.images import Images
+from portraitist.learning.tensors import Images
 
 Judgement = Float[Tensor, "batch 1 rows columns"]
 

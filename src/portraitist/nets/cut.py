@@ -6,18 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from portraitist.images import Images
-from portraitist.nets.cyclegan import DEVIATION, ResnetBlock, ResnetGenerator, initialised
+from portraitist.learning.tensors import Images
+from portraitist.nets.cyclegan import INIT_STD, ResnetBlock, ResnetGenerator, init_weights
 
 DIMENSIONS = 256
 PATCHES = 256
-XAVIER = partial(
-    nn.init.xavier_normal_, gain=DEVIATION
-)  # how all its networks' weights are drawn: it paints grey first
+XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # how all its networks' weights are drawn: it paints grey first
 BLOCKS = (0, 4)  # the residual blocks that are looked at, the last one where there are fewer
 
 
-def encoded(generator: ResnetGenerator, images: Images) -> list[Tensor]:
+def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
     """The features of the way down: pixels, both halvings, the first and the fifth residual block."""
     found: list[Tensor] = [images]
     blocks = [layer for layer in generator.layers if isinstance(layer, ResnetBlock)]
@@ -42,7 +40,7 @@ class Projector(nn.Module):
             nn.Sequential(nn.Linear(inside, DIMENSIONS), nn.ReLU(), nn.Linear(DIMENSIONS, DIMENSIONS))
             for inside in channels
         )
-        initialised(self, XAVIER)
+        init_weights(self, XAVIER)
 
     def places(self, features: list[Tensor]) -> list[Tensor]:
         """Where each layer is looked at: at most 256 places, drawn."""

@@ -13,17 +13,17 @@ from typing import TypeVar, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from portraitist.images import Images
+from portraitist.learning.tensors import Images
 
 Net = TypeVar("Net", bound=nn.Module)
-Judgement = Float[Tensor, "batch 1 rows columns"]
-DEVIATION = 0.02  # of the weights at the beginning
-NORMAL = partial(nn.init.normal_, std=DEVIATION)
+Logits = Float[Tensor, "batch 1 rows columns"]
+INIT_STD = 0.02  # of the weights at the beginning
+NORMAL = partial(nn.init.normal_, std=INIT_STD)
 MOST_LAYERS = 3
 SIDE_PX = 32  # of a picture, for a discriminator of no layer between its first and its last two
 
 
-def initialised(net: Net, draw: Callable[[Tensor], Tensor] = NORMAL) -> Net:
+def init_weights(net: Net, draw: Callable[[Tensor], Tensor] = NORMAL) -> Net:
     """The network, its weights drawn anew as the authors do; no bias, the scales of norms near 1."""
     for part in net.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -31,7 +31,7 @@ def initialised(net: Net, draw: Callable[[Tensor], Tensor] = NORMAL) -> Net:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.InstanceNorm2d) and part.affine:
-            nn.init.normal_(part.weight, 1, DEVIATION)
+            nn.init.normal_(part.weight, 1, INIT_STD)
     return net
 
 
@@ -66,7 +66,7 @@ class ResnetGenerator(nn.Module):
         for inside in (4 * width, 2 * width):
             layers += [nn.ConvTranspose2d(inside, inside // 2, 3, 2, 1, 1), nn.InstanceNorm2d(inside // 2), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, 1, 3, padding_mode="reflect"), nn.Tanh())
-        initialised(self)
+        init_weights(self)
 
     def forward(self, images: Images) -> Images:
         """Painted images, in [-1, 1]."""
@@ -87,9 +87,9 @@ class PatchGan(nn.Module):
         )
         self.norms = nn.ModuleList(nn.InstanceNorm2d(outside, affine=affine) for outside in widths[1:])
         self.last = nn.Conv2d(widths[-1], 1, 4, 1, 1)
-        initialised(self)
+        init_weights(self)
 
-    def forward(self, images: Tensor, *, norm: bool = True) -> Judgement:
+    def forward(self, images: Tensor, *, norm: bool = True) -> Logits:
         """High says real; without norm no statistics of the picture are taken."""
         current = nn.functional.leaky_relu(self.first(images), 0.2)
         for convolution, normed in zip(self.between, self.norms, strict=True):

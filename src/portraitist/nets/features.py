@@ -13,7 +13,7 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from portraitist.images import Images
+from portraitist.learning.tensors import Images
 
 NAME = "EfficientNet-Lite0"
 CONV4_4 = 26  # of torchvision's layers are VGG19 up to there
@@ -90,11 +90,11 @@ NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19]]] = {
 }
 
 
-def weights_of(network: str, pretrained: Path) -> Path:
+def weights_file(network: str, pretrained: Path) -> Path:
     """The file that stage `weights` leaves for a network."""
     return pretrained / NETWORKS[network][0]
 
 
-def content_features(network: str, pretrained: Path) -> nn.Module:
+def load_feature_network(network: str, pretrained: Path) -> nn.Module:
     """The network by its name, with its weights."""
-    return NETWORKS[network][1](weights_of(network, pretrained))
+    return NETWORKS[network][1](weights_file(network, pretrained))

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from portraitist.images import Images
-from portraitist.params import CropParams
+from portraitist.crop.params import CropParams
+from portraitist.learning.tensors import Images
 
 SIDE = 112  # px
 EYES, MOUTH = (
@@ -63,7 +63,7 @@ class Identity:
         return self.session.run(None, {self.input: self.faces(images).numpy()})[0]
 
 
-def chosen(folder: Path) -> Path | None:
+def find_network(folder: Path) -> Path | None:
     """The one network that the user has put into a folder.
 
     Raises:

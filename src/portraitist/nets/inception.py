@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from portraitist.images import Images, to_pictures
+from portraitist.learning.tensors import Images, to_pictures
 
 NAME = "Inception-v3 of 2015-12-05, last pooling"
 RESIZE = "299 px, TensorFlow 1's bilinear"

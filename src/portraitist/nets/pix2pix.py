@@ -9,15 +9,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from portraitist.images import Images
-from portraitist.nets.cyclegan import initialised
+from portraitist.learning.tensors import Images
+from portraitist.nets.cyclegan import init_weights
 
 MOST_LEVELS = 8
 WIDEST = 8  # times the width
 DROPOUT = 0.5  # on the way up, at the widest levels but the innermost
 
 
-def levels_of(side_px: int) -> int:
+def num_levels(side_px: int) -> int:
     """How often a side can be halved, eight times at most."""
     return next(levels for levels in range(MOST_LEVELS, -1, -1) if side_px % 2**levels == 0)
 
@@ -44,7 +44,7 @@ class UNetGenerator(nn.Module):
             for level, outside in enumerate(widths[:-1])
         )
         self.dropped = [level < levels - 1 and widths[level] == WIDEST * width for level in range(levels)]
-        initialised(self)
+        init_weights(self)
 
     def forward(self, images: Images) -> Images:
         """Painted images, in [-1, 1]."""

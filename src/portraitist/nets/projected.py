@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from portraitist.images import Images
+from portraitist.learning.tensors import Images
 
 WIDTH = 32  # of a head
 

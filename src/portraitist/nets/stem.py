@@ -6,7 +6,7 @@ A model's file has to open where only torch is installed; a test holds this to b
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.images import Images
+from portraitist.learning.tensors import Images
 
 EPSILON = 1e-3  # of the batch norms
 BLOCKS = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel: each halves the size, and is followed by one more

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from portraitist.images import Images
-from portraitist.nets.cyclegan import Judgement, ResnetBlock
+from portraitist.learning.tensors import Images
+from portraitist.nets.cyclegan import Logits as PatchLogits
+from portraitist.nets.cyclegan import ResnetBlock
 
 Logits = Float[Tensor, "batch 2"]
 Vectors = Float[Tensor, "batch channels"]
@@ -238,7 +239,7 @@ class CamDiscriminator(nn.Module):
         self.cam = Cam(widths[-1], spectral=True)
         self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 4, 1, 1, bias=False, padding_mode="reflect"))
 
-    def forward(self, images: Images) -> tuple[Judgement, Logits]:
+    def forward(self, images: Images) -> tuple[PatchLogits, Logits]:
         """High says real."""
         features, logits = self.cam(self.layers(images))
         return self.last(nn.functional.leaky_relu(features, 0.2)), logits

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from portraitist import ranks
-from portraitist.images import Images, Masks
+from portraitist.learning import distributed
+from portraitist.learning.tensors import Images, Masks
 
 LEVELS = 4
 
@@ -16,18 +16,18 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features of the same shape."""
-        if not self.training or ranks.count() == 1:
+        if not self.training or distributed.world_size() == 1:
             return super().forward(features)
         assert self.momentum is not None
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         features = features.to(self.weight.dtype)
-        mean = ranks.mean(features.mean((0, 2, 3), keepdim=True))
+        mean = distributed.differentiable_mean(features.mean((0, 2, 3), keepdim=True))
         apart = features - mean
-        variance = ranks.mean(apart.square().mean((0, 2, 3), keepdim=True))
+        variance = distributed.differentiable_mean(apart.square().mean((0, 2, 3), keepdim=True))
         with torch.no_grad():
-            seen = ranks.count() * features.numel() / features.shape[1]
+            seen = distributed.world_size() * features.numel() / features.shape[1]
             self.running_mean.lerp_(mean.flatten(), self.momentum)
             self.running_var.lerp_(variance.flatten() * seen / (seen - 1), self.momentum)
             self.num_batches_tracked.add_(1)

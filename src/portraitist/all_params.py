@@ -1,0 +1,66 @@
+"""All sections of params.yaml, to validate the whole file before any work starts.
+
+No stage depends on this module: it can stop a run, but never change what a stage writes.
+"""
+
+from pathlib import Path
+
+from portraitist.augment.params import AugmentParams
+from portraitist.clean.params import CleanParams
+from portraitist.collect.params import SOURCES, FetchParams
+from portraitist.core.params import ParamsError, Section, read_files, subsection, validate
+from portraitist.crop.params import CropParams
+from portraitist.evaluate.params import EvaluateParams
+from portraitist.export.params import ExportParams
+from portraitist.mask.params import MaskParams
+from portraitist.methods import method_names
+from portraitist.split.params import SplitParams
+from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
+
+SECTIONS: dict[str, type[Section]] = {
+    "fetch": FetchParams,
+    "clean": CleanParams,
+    "crop": CropParams,
+    "mask": MaskParams,
+    "split": SplitParams,
+    "augment": AugmentParams,
+    "generator": GeneratorParams,
+    "content": ContentParams,
+    "train_generator": TrainGeneratorParams,
+    "train_mask": TrainMaskParams,
+    "train": TrainParams,
+    "evaluate": EvaluateParams,
+    "export": ExportParams,
+}
+REQUIRED_KEYS = ("profile", "seed", "launch", "collect", "methods")
+TOP_LEVEL_KEYS = {*REQUIRED_KEYS, *SECTIONS}
+PROFILE_SECTIONS = {"collect", *SECTIONS} - {"fetch", "split", "content", "export"}  # those that dvc.yaml tracks
+
+
+def check_all(root: Path = Path()) -> None:
+    """Validate every section of root/params.yaml and of its profile; of methods, only their names.
+
+    The values of a method need torch to be checked: methods.registry.check_all_methods does so before the first
+    training.
+
+    Raises:
+        ParamsError: a section or a key is unknown or missing, or a value is invalid.
+    """
+    params, profile = read_files(root)
+    _check_known(params, TOP_LEVEL_KEYS, "params.yaml")
+    for key in REQUIRED_KEYS:
+        if key not in params:
+            raise ParamsError(f"params.yaml: {key!r} is missing")
+    _check_known(profile, PROFILE_SECTIONS, f"profiles/{params['profile']}.yaml")
+    for name, section in SECTIONS.items():
+        validate(section, name, params, profile)
+    _check_known(subsection(params, "methods"), set(method_names()), "params.yaml: methods")
+    _check_known(subsection(params, "collect"), set(SOURCES), "params.yaml: collect")
+    for source in subsection(params, "collect"):
+        validate(SOURCES[source], f"collect.{source}", params, profile)
+
+
+def _check_known(content: dict[str, object], allowed: set[str], where: str) -> None:
+    unknown = sorted(set(content) - allowed)
+    if unknown:
+        raise ParamsError(f"{where}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}")

@@ -1,0 +1,113 @@
+"""Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
+
+params.yaml holds what a method is, the profile its scale (limits, sizes, epochs). A section is the union of both, and
+each key is in exactly one of them. The class of each section is beside the stage that uses it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+S = TypeVar("S", bound="Section")
+
+
+class ParamsError(ValueError):
+    """A parameter is invalid; the message names the key, the value found and the values allowed."""
+
+
+class Section(BaseModel):
+    """One section of params.yaml: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+def load(section: type[S], name: str, root: Path = Path()) -> S:
+    """Load one section, such as "crop" or "collect.sample", merged from root/params.yaml and its profile.
+
+    Raises:
+        ParamsError: a file is missing or malformed, a key is unknown or in both files, or a value is invalid.
+    """
+    return validate(section, name, *read_files(root))
+
+
+def load_methods(root: Path = Path()) -> dict[str, dict[str, Any]]:
+    """Load the unvalidated section of each method, in the order of params.yaml.
+
+    Raises:
+        ParamsError: params.yaml or its profile is missing or malformed.
+    """
+    params = read_files(root)[0]
+    return {name: subsection(params, f"methods.{name}") for name in subsection(params, "methods")}
+
+
+def read_files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read params.yaml and the profile that it names.
+
+    Raises:
+        ParamsError: a file is missing or malformed, or params.yaml names no existing profile.
+    """
+    params = _read(root / "params.yaml")
+    if "profile" not in params:
+        raise ParamsError("params.yaml: 'profile' is missing")
+    profiles = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
+    if params["profile"] not in profiles:
+        raise ParamsError(f"params.yaml: profile is {params['profile']!r}; available profiles: {', '.join(profiles)}")
+    return params, _read(root / "profiles" / f"{params['profile']}.yaml")
+
+
+def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the mapping at a dotted name; empty if it is missing.
+
+    Raises:
+        ParamsError: there is something else than a mapping.
+    """
+    for key in name.split("."):
+        found = content.get(key) or {}
+        if not isinstance(found, dict):
+            raise ParamsError(f"params: {name} must be a mapping, found {found!r}")
+        content = found
+    return content
+
+
+def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
+    """Build one section from the contents of both files.
+
+    Raises:
+        ParamsError: a key is unknown or in both files, or a value is invalid.
+    """
+    own, scale = subsection(params, name), subsection(profile, name)
+    repeated = sorted(set(own) & set(scale))
+    if repeated:
+        raise ParamsError(f"{name}.{repeated[0]} is in params.yaml and in the profile; remove one of them")
+    seed = {"seed": params.get("seed")} if "seed" in section.model_fields else {}
+    try:
+        return section.model_validate(own | scale | seed)
+    except ValidationError as error:
+        raise ParamsError(format_validation_error(name, error)) from None
+
+
+def format_validation_error(name: str, error: ValidationError) -> str:
+    """Describe a validation error in one line: each key, what is allowed, and the value found."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        key = ".".join([name, *map(str, fault["loc"])])
+        found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+        lines.append(f"{key}: {fault['msg']}{found}")
+    return "; ".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    return content

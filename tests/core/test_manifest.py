@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from portraitist.core import manifest
+from portraitist.core.outcome import Status
+
+
+def test_an_id_is_the_start_of_the_sha256_of_the_bytes():
+    assert manifest.picture_id(b"abc") == "ba7816bf8f01cfea"  # FIPS 180-2, appendix B.1
+
+
+def test_what_looks_like_a_number_is_read_as_the_text_it_was(tmp_path: Path):
+    row = {"id": "0000000000001234", "group": "007", "same_as": "00000000000012e5", "dhash": "1234567812345678"}
+    manifest.write([row], tmp_path / "manifest.csv", list(row))
+    assert manifest.read(tmp_path / "manifest.csv").to_dict("records") == [row]
+
+
+def test_empty_cells_and_the_word_na_stay_text(tmp_path: Path):
+    rows = [{"id": "a", "name": "NA", "group": ""}, {"id": "b", "name": "null"}]
+    manifest.write(rows, tmp_path / "manifest.csv", ["id", "name", "group"])
+    frame = manifest.read(tmp_path / "manifest.csv")
+    assert frame["name"].tolist() == ["NA", "null"]
+    assert frame["group"].tolist() == ["", ""]
+
+
+def test_only_the_named_columns_are_written_in_their_order(tmp_path: Path):
+    manifest.write([{"kind": "selfies", "path": "/home/me", "id": "a"}], tmp_path / "m.csv", ["id", "kind"])
+    assert (tmp_path / "m.csv").read_bytes() == b"id,kind\na,selfies\n"
+
+
+def test_whole_numbers_stay_whole_beside_empty_cells(tmp_path: Path):
+    manifest.write(
+        [{"id": "a", "width": 256, "colour": 0.5}, {"id": "b"}], tmp_path / "m.csv", ["id", "width", "colour"]
+    )
+    assert (tmp_path / "m.csv").read_bytes() == b"id,width,colour\na,256,0.5\nb,,\n"
+
+
+def test_no_rows_leave_a_header(tmp_path: Path):
+    manifest.write([], tmp_path / "m.csv", ["id", "status"])
+    assert (tmp_path / "m.csv").read_bytes() == b"id,status\n"
+    assert list(manifest.kept_rows(tmp_path / "m.csv")["id"]) == []
+
+
+def test_a_missing_manifest_is_an_error(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        manifest.read(tmp_path / "manifest.csv")
+
+
+def test_kept_are_the_kept_ones_by_id(tmp_path: Path):
+    statuses = {"c": "kept", "d": "no_face", "a": "kept", "b": "duplicate"}
+    rows = [{"id": picture, "status": status} for picture, status in statuses.items()]
+    manifest.write(rows, tmp_path / "m.csv", ["id", "status"])
+    frame = manifest.kept_rows(tmp_path / "m.csv")
+    assert list(frame["id"]) == ["a", "c"]
+    assert list(frame.index) == [0, 1]
+
+
+def test_counts_name_both_kinds_and_each_verdict_that_came():
+    met = [("selfies", Status.KEPT), ("selfies", Status.KEPT), ("selfies", Status.NO_FACE)]
+    frame = pd.DataFrame([{"kind": kind, "status": status.value} for kind, status in met])
+    assert manifest.count_outcomes(frame) == {"selfies": {"kept": 2, "no_face": 1}, "portraits": {}}

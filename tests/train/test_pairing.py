@@ -1,0 +1,84 @@
+"""Who belongs to whom: pairs that sources made, and portraits that merely look alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import STILL, changed
+
+from portraitist.core import manifest
+from portraitist.core.image_io import encode_png
+from portraitist.core.shards import ShardWriter
+from portraitist.learning.tensors import to_pictures
+from portraitist.train.batches import DatasetPaths, EpochBatches
+from portraitist.train.pairing import NoPairsError, find_pairs
+
+SIDE = 32
+ROWS = [  # id, kind, part, pair, colour, left edge of the person
+    ("5e1f1e0000000001", "selfies", "train", "folder/anna", (200, 40, 40), 4),
+    ("5e1f1e0000000002", "selfies", "train", "", (40, 40, 200), 4),
+    ("5e1f1e0000000003", "selfies", "train", "taobao/77", (40, 200, 40), 14),
+    ("5e1f1e0000000004", "selfies", "test", "folder/berta", (90, 90, 90), 4),
+    ("b0a4d00000000001", "portraits", "train", "taobao/77", (180, 60, 50), 4),
+    ("b0a4d00000000002", "portraits", "train", "folder/anna", (60, 180, 60), 13),
+    ("b0a4d00000000003", "portraits", "train", "folder/berta", (30, 60, 210), 4),
+    ("b0a4d00000000004", "portraits", "train", "folder/clara", (30, 60, 210), 20),
+]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> DatasetPaths:
+    with ShardWriter(tmp_path / "crop", 4) as crops, ShardWriter(tmp_path / "mask", 4) as masks:
+        for name, *_, colour, left in ROWS:
+            mask = np.zeros((SIDE, SIDE), np.uint8)
+            mask[5:30, left : left + 12] = 255
+            picture = np.full((SIDE, SIDE, 3), 255, np.uint8)  # a background that all share
+            picture[mask > 0] = colour
+            crops.add(name, {"png": encode_png(picture)})
+            masks.add(name, {"png": encode_png(mask)})
+    rows = [dict(zip(("id", "kind", "part", "pair"), row, strict=False)) for row in ROWS]
+    manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part", "pair"])
+    recipes = [{"id": row[0], "background": "own", "seed": 7} for row in ROWS]
+    manifest.write(recipes, tmp_path / "recipes.csv", ["id", "background", "seed"])
+    return DatasetPaths(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv", tmp_path / "recipes.csv")
+
+
+def test_a_pair_is_of_its_own_source_and_both_are_trained_on(folders):
+    assert find_pairs("folder", folders) == {"5e1f1e0000000001": "b0a4d00000000002"}
+    assert find_pairs("review", folders) == {"5e1f1e0000000003": "b0a4d00000000001"}
+
+
+def test_no_pair_is_said_with_what_is_allowed(folders):
+    split = manifest.read(folders.split)
+    split["pair"] = split["pair"].str.replace("taobao", "elsewhere")
+    split.to_csv(folders.split, index=False)
+    with pytest.raises(NoPairsError, match=r"pairs: review, and .*split\.csv holds no pair of source taobao.*nearest"):
+        find_pairs("review", folders)
+
+
+def test_the_nearest_portrait_is_alike_in_colour_and_outline(folders):
+    assert find_pairs("nearest", folders) == {
+        "5e1f1e0000000001": "b0a4d00000000001",
+        "5e1f1e0000000002": "b0a4d00000000003",
+        "5e1f1e0000000003": "b0a4d00000000002",
+    }
+
+
+def test_each_selfie_comes_with_its_own_portrait_and_both_are_turned_alike(folders):
+    moving = changed(STILL, flip=0.5, zoom=0.2, shift=0.1)
+    pairs = {"5e1f1e0000000001": "b0a4d00000000001", "5e1f1e0000000002": "b0a4d00000000003"}  # of one outline each
+    steps = EpochBatches(folders, moving, batch=1, seed=2, diverse=False, pairs=pairs)
+    reds, moved = set(), 0
+    assert len(steps) == 2
+    for epoch in range(4):
+        steps.start(epoch)
+        for step in range(len(steps)):
+            batch = steps[step]
+            assert np.array_equal(batch.selfie_masks, batch.portrait_masks)
+            moved += bool(batch.selfie_masks[0, 0, 16, 4] != 1 or batch.selfie_masks[0, 0, 16, 16] != 0)
+            inside = np.argwhere(batch.selfie_masks[0, 0].numpy() == 1).mean(axis=0).astype(int)
+            selfie, portrait = (to_pictures(images)[0][tuple(inside)] for images in (batch.selfies, batch.portraits))
+            assert (int(selfie[0]) > 100) == (int(portrait[0]) > 100)
+            reds.add(int(selfie[0]) > 100)
+    assert reds == {True, False}
+    assert moved > 2
