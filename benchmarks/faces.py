@@ -3,7 +3,7 @@
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--judge]
     python benchmarks/faces.py scale WORK --pictures 20000 --workers 2
 
-`real`: portraits carry their exact mask as alpha, which the maskers do not get to see. LABELS has a row `name,face` for
+`real`: portraits carry their exact mask as alpha, which the segmenters do not get to see. LABELS has a row `name,face` for
 each portrait, face 1 or 0. --haar is the Python of an environment with OpenCV 4 (benchmarks/haar_grabcut.py); --judge
 asks MTCNN (pip install --no-deps facenet-pytorch) where eyes and mouth are in each selfie's square. `scale`: the sample
 pack repeated with jitter through the stages crop and mask themselves. CPU time is of one thread.
@@ -103,7 +103,7 @@ def detectors(name: str, folder: Path, params: CropParams, labels: dict[str, boo
     ways: dict[str, Callable[[Picture], list[Face]]] = {
         "full range alone": lambda picture: detector._look(picture, 0, params.min_score),
         "short range alone": lambda picture: detector._look(picture, 1, params.min_score),
-        "both, closer looks, a second look (ours)": lambda picture: detector.find(picture, params.min_score),
+        "both, closer looks, a second look (ours)": lambda picture: detector.detect(picture, params.min_score),
     }
     rows, best = [], {}
     for way, find in ways.items():
@@ -212,7 +212,7 @@ def composites(
 
 
 def segmenters(made: list[tuple[str, CropImage, MaskArray]], params: CropParams, python: str | None) -> None:
-    """Every masker on portraits before drawn backgrounds; their own alpha is the truth."""
+    """Every segmenter on portraits before drawn backgrounds; their own alpha is the truth."""
     models = ["selfie", "refined", *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
     rows = []
     for model in models:
@@ -239,7 +239,7 @@ def _masked(
 ) -> dict[str, Any]:
     iou = np.array([mask_iou(mask, truth) for mask, (_, _, truth) in zip(masks, made, strict=True)])
     score = np.mean([boundary(mask, truth) for mask, (_, _, truth) in zip(masks, made, strict=True)])
-    row = {"masker": model, "IoU, mean": iou.mean(), "median": np.median(iou), "worst tenth": np.quantile(iou, 0.1)}
+    row = {"segmenter": model, "IoU, mean": iou.mean(), "median": np.median(iou), "worst tenth": np.quantile(iou, 0.1)}
     by_kind = {
         f"on {kind}": np.mean(iou[[kind == one for one, _, _ in made]]) for kind in sorted({one for one, _, _ in made})
     }
@@ -253,7 +253,7 @@ def together(folder: Path, frame: CropParams) -> None:
         words = [sys.executable, "-c", ALONE, str(PRETRAINED), model, frame.model_dump_json(), str(folder)]
         said = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
         before, after, *spent = map(float, said)
-        row = {"masker": model, "selfies": len(spent)} | milliseconds(spent)
+        row = {"segmenter": model, "selfies": len(spent)} | milliseconds(spent)
         rows.append(row | {"peak memory, MB": after, "before any model, MB": before})
     table(rows, "### Crop and mask together")
 

@@ -70,7 +70,7 @@ def evidence_of(images: Images, masks: Masks, base: Evidence, damaged: Images) -
     return Evidence(
         ids=[str(face) for face in range(half)], selfies=images[:half], masks=masks[:half], painted=damaged[:half],
         turned=[damaged[:half]] * len(base.turned), portraits=images[half:], portrait_masks=masks[half:],
-        studied=images[half:], studied_masks=masks[half:], masker=base.masker, find=base.find, frame=base.frame,
+        studied=images[half:], studied_masks=masks[half:], segmenter=base.segmenter, find=base.find, frame=base.frame,
         networks=base.networks, cost=base.cost, bootstrap=2, seed=base.seed,
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ def cartoongan(learner: Any, batch: Batch) -> None:
     painted = learner.generator(batch.selfies)
     g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(batch.selfies))
     descend(learner.generator_adam, adversarial_loss(judge(painted), real=True) + g_content)
-    learner.mean.follow(learner.generator)
+    learner.ema.update(learner.generator)
 
 
 def masked_cartoongan(learner: Any, batch: Batch) -> None:
@@ -75,7 +75,7 @@ def masked_cartoongan(learner: Any, batch: Batch) -> None:
     masks = batch.selfie_masks if learner.grey_input else None
     g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(seen), masks)
     descend(learner.generator_adam, hinge_generator_loss(fake(painted), here) + g_content)
-    learner.mean.follow(learner.generator)
+    learner.ema.update(learner.generator)
 
 
 def cyclegan(learner: Any, batch: Batch) -> None:
@@ -88,7 +88,7 @@ def cyclegan(learner: Any, batch: Batch) -> None:
     g_cycle = (back(painted) - selfies).abs().mean() + (there(photographed) - portraits).abs().mean()
     g_identity = (there(portraits) - portraits).abs().mean() + (back(selfies) - selfies).abs().mean()
     descend(learner.generator_adam, g_fool + cycle * (g_cycle + learner.params.identity * g_identity))
-    learner.mean.follow(there)
+    learner.ema.update(there)
 
     d_loss = (judge(portraits) - 1).square().mean() + judge(there(selfies)).square().mean()
     d_loss = d_loss + (judge_back(selfies) - 1).square().mean() + judge_back(back(portraits)).square().mean()
@@ -113,7 +113,7 @@ def begun(name: str, weights: Path, width: int, blocks: int, side_px: int) -> An
     """A learner of this size, ready for its first step."""
     torch.manual_seed(1)
     learner = build(name, told(name, width, blocks, side_px))
-    learner.begin(UpstreamModels(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
+    learner.setup(UpstreamModels(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
     return learner
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.augment.params import AugmentParams
 from portraitist.augment.render import (
     LIBRARY_FOLDER,
@@ -84,7 +84,7 @@ def main(
     rows: list[list[ContactSheet]] = []
     with ShardWriter(dest, params.shard_size) as shards:
         for picture in tqdm(manifest.split_ids(made.split, "selfies", "test"), "augment", disable=None):
-            square, mask = CropImage.of(pictures.members(picture)), decode_png(given.read(picture, "png"))
+            square, mask = CropImage.from_members(pictures.members(picture)), decode_png(given.read(picture, "png"))
             members: dict[str, bytes] = {}
             row = []
             for name, colour in TEST_BACKGROUNDS.items():

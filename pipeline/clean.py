@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.clean.params import CleanParams
 from portraitist.clean.sandbox import Limits, Message, Sandbox
 from portraitist.clean.screening import Screener, make_request

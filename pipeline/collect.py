@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.collect.params import SOURCES, CollectParams, FetchParams
 from portraitist.core.shards import ShardWriter
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.params import load_methods_or_exit
+from pipeline.stage import load_methods_or_exit
 from portraitist.compare import html_report, tables
 from portraitist.compare.preferences import read_answers
 from portraitist.core.image_io import encode_jpeg
@@ -20,13 +20,13 @@ def main(ours: str, dest: Path, judged: Path, told: html_report.Told, models: di
     }
     draws = {name: pd.read_csv(model / "draws.csv") for name, model in models.items()}
     faces = {name: pd.read_csv(model / "faces.csv", dtype={"id": str}) for name, model in models.items()}
-    (once,) = [model for model in models.values() if (model / "masker.json").exists()]
-    masker = json.loads((once / "masker.json").read_text(encoding="utf-8"))
-    frame = tables.table(measured | {"masker": masker})
+    (once,) = [model for model in models.values() if (model / "segmenter.json").exists()]
+    segmenter = json.loads((once / "segmenter.json").read_text(encoding="utf-8"))
+    frame = tables.table(measured | {"segmenter": segmenter})
     results = html_report.Results(
         ours,
         measured,
-        masker,
+        segmenter,
         tables.wide(frame, [*measured]),
         tables.differences(ours, measured, draws, faces),
         tables.gains("selfies", measured, draws, faces),

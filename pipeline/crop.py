@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png, encode_png
@@ -36,7 +36,7 @@ class Cropper:
 
     def __call__(self, picture: Row) -> list[Made]:
         """The largest first."""
-        cleaned = CleanPicture.of(self.clean.members(picture["id"]))
+        cleaned = CleanPicture.from_members(self.clean.members(picture["id"]))
         made: list[Made] = []
         for number, crop in enumerate(crop_faces(cleaned, self.detector, self.params)):
             row = {"id": manifest.face_id(picture["id"], number), "picture": picture["id"], "kind": picture["kind"]}
@@ -53,7 +53,7 @@ class Cropper:
     def _truth(self, picture: str, crop: Crop) -> dict[str, bytes]:
         if not self.clean.has(picture, "truth.png"):
             return {}
-        return {"truth.png": encode_png(crop.along(decode_png(self.clean.read(picture, "truth.png"))))}
+        return {"truth.png": encode_png(crop.warp(decode_png(self.clean.read(picture, "truth.png"))))}
 
 
 def main(params: CropParams, source: Path, pretrained: Path, dest: Path, report: Path, sheet: Path) -> None:

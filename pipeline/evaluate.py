@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
 from portraitist.evaluate.params import EvaluateParams

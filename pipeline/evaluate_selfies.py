@@ -1,9 +1,9 @@
-"""Stage evaluate_selfies: the metrics of selfies as they are, the masker's, and groups: what no method changes."""
+"""Stage evaluate_selfies: the metrics of selfies as they are, the segmenter's, and groups: what no method changes."""
 
 import sys
 from pathlib import Path
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.core import manifest
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run

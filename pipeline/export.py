@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards

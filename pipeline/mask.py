@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.clean.decode import RejectedError
 from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
@@ -29,7 +29,7 @@ GREEN = (90, 200, 120)
 Row = dict[str, Any]
 
 
-class Masker:
+class MaskWorker:
     """A worker: for each crop its row, its shard's members (none: refused), and its tiles."""
 
     def __init__(self, params: MaskParams, frame: CropParams, source: Path, pretrained: Path) -> None:
@@ -38,7 +38,7 @@ class Masker:
 
     def __call__(self, face: Row) -> tuple[Row, dict[str, bytes], list[ContactSheet]]:
         """Where a truth is known, the row says how near the mask came to it."""
-        square = CropImage.of(self.crops.members(face["id"]))
+        square = CropImage.from_members(self.crops.members(face["id"]))
         row = face | {"status": Status.KEPT.value, "from": "segmenter" if square.alpha is None else "alpha"}
         try:
             mask = person_mask(square, self.segmenter, self.params, self.frame)
@@ -55,7 +55,7 @@ def main(
 ) -> None:
     """Mask every crop; count what was kept, and why the rest was not."""
     faces = manifest.kept_rows(source / "manifest.csv")[["id", "kind"]].to_dict("records")
-    made = map_ordered(partial(Masker, params, frame, source, pretrained), faces, params.workers)
+    made = map_ordered(partial(MaskWorker, params, frame, source, pretrained), faces, params.workers)
     rows, shown = [], OutcomeSheet()
     with ShardWriter(dest, params.shard_size) as shards:
         for row, members, tiles in tqdm(made, "mask", len(faces), disable=None):

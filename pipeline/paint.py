@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.augment.render import TEST_BACKGROUNDS
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png, encode_png

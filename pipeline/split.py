@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.core import manifest
 from portraitist.split.assign import assign_parts, count_leaks, near_pairs
 from portraitist.split.params import SplitParams

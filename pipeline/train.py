@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.params import load_methods_or_exit, load_or_exit
+from pipeline.stage import load_methods_or_exit, load_or_exit
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
@@ -29,13 +29,13 @@ def main(
     folders: DatasetPaths,
     pretrained: Path,
     generator: Path,
-    masker: Path,
+    segmenter: Path,
     dest: Path,
     log: Path,
     shown: Path,
 ) -> None:
     """Train, save with all that painting needs, log, show. A folder in place of a model: the method does without it."""
-    made = {"generator": generator, "masker": masker}
+    made = {"generator": generator, "segmenter": segmenter}
     parts = {name: path for name, path in made.items() if path.suffix}
     features = load_feature_network(content.network, pretrained)
     given = UpstreamModels(features, **{name: load_network(path, name) for name, path in parts.items()})

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipeline.params import load_or_exit
+from pipeline.stage import load_or_exit
 from portraitist.augment.params import AugmentParams
 from portraitist.methods.base import UpstreamModels
 from portraitist.methods.registry import check_all_methods_or_exit

@@ -94,7 +94,7 @@ class Bands(Stem):
 
 
 class Says(nn.Module):
-    """A masker that gives the same masks whatever it sees."""
+    """A segmenter that gives the same masks whatever it sees."""
 
     def __init__(self, masks: Masks) -> None:
         super().__init__()
@@ -104,19 +104,19 @@ class Says(nn.Module):
         return self.masks
 
 
-def given(masker: nn.Module | None = None, **shape: Any) -> UpstreamModels:
+def given(segmenter: nn.Module | None = None, **shape: Any) -> UpstreamModels:
     """What earlier stages would have made, drawn."""
     with seeded(11):
         generator = Generator(**({"width": 4, "blocks": 1, "skips": True} | shape))
-        masker = (masker or UNet(4)).eval()
-        return UpstreamModels(Bands(), generator, masker)
+        segmenter = (segmenter or UNet(4)).eval()
+        return UpstreamModels(Bands(), generator, segmenter)
 
 
-def begun(name: str, masker: nn.Module | None = None, seed: int = 5, **changed: Any) -> Any:
+def begun(name: str, segmenter: nn.Module | None = None, seed: int = 5, **changed: Any) -> Any:
     """A learner, ready for its first step."""
     with seeded(seed):
         learner = build(name, settings(name, **changed))
-        learner.begin(given(masker))
+        learner.setup(given(segmenter))
     return learner
 
 

@@ -59,7 +59,7 @@ def people() -> tuple[list[Person], list[Person]]:
         for path in sorted((SAMPLE / kind).iterdir()):
             data = path.read_bytes()
             picture = decode_picture(data).picture
-            faces = detector.find(picture)
+            faces = detector.detect(picture)
             if faces:
                 mask = decode_png((SAMPLE / "masks" / kind / f"{path.stem}.png").read_bytes())
                 sides[part_of(picture_id(data), split) != "train"].append((picture, mask, faces[0]))

@@ -241,7 +241,7 @@ def test_nothing_of_exif_gps_or_text_is_stored():
 
 def test_members_hold_all_of_a_picture():
     for alpha in (None, smooth(2)[..., 0]):
-        back = CleanPicture.of(CleanPicture(smooth(1), alpha).members())
+        back = CleanPicture.from_members(CleanPicture(smooth(1), alpha).members())
         assert np.array_equal(back.picture, smooth(1))
         assert (back.alpha is None) if alpha is None else np.array_equal(back.alpha, alpha)
 

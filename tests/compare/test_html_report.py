@@ -30,15 +30,15 @@ def made(tmp_path_factory):
         for method, metrics in reversed(MEASURED.items())
     }
     measured["ours"]["iou"] = measured["ours"]["iou"] | {"says": SLY}
-    masker = {"mask_iou_held": found(0.8, 0.7, 0.9)}
+    segmenter = {"mask_iou_held": found(0.8, 0.7, 0.9)}
     ids = [f"{number:02d}" for number in range(40)]
     groups = pd.DataFrame({"id": ids, "tone": [SLY] * 33 + ["dark"] * 7})
     faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in measured}
-    frame = table(measured | {"masker": masker})
+    frame = table(measured | {"segmenter": segmenter})
     results = Results(
         "ours",
         measured,
-        masker,
+        segmenter,
         wide(frame, [*measured]),
         differences("ours", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
         gains("theirs", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
@@ -107,7 +107,7 @@ def test_every_link_leads_somewhere(made):
 def test_the_page_says_what_was_found(made):
     text = made[0].read_text(encoding="utf-8")
     assert "0.9<small>[0.85, 0.95]</small>" in text
-    assert "0.8 [0.7, 0.9]" in text  # the masker's
+    assert "0.8 [0.7, 0.9]" in text  # the segmenter's
     assert '<span class="flag">few</span>' in text
     assert "ours to theirs" in text
     assert "0123456789ab" in text

@@ -50,7 +50,7 @@ def test_the_summary_is_read_by_dvc_as_metric_and_method():
 
 
 def test_the_table_is_a_row_a_metric_and_leaves_out_who_is_not_asked_for():
-    frame = wide(table(MEASURED | {"masker": {"held": found(0.8, 0.7, 0.9)}}), ["theirs", "ours"])
+    frame = wide(table(MEASURED | {"segmenter": {"held": found(0.8, 0.7, 0.9)}}), ["theirs", "ours"])
     assert list(frame.columns) == ["theirs", "ours"]
     assert list(frame.index) == ["bleed", "fid", "iou"]
     assert frame.loc["iou", "ours"] == "0.9 [0.85, 0.95]"

@@ -172,7 +172,7 @@ def test_fine_lines_are_averaged_when_a_picture_shrinks():
 def test_a_squares_members_hold_all_of_it():
     for alpha in (None, smooth(3)[..., 0]):
         square = CropImage(smooth(1), alpha, smooth(2)[..., 0])
-        back = CropImage.of(square.members())
+        back = CropImage.from_members(square.members())
         assert np.array_equal(back.picture, square.picture)
         assert np.array_equal(back.inside, square.inside)
         assert (back.alpha is None) if alpha is None else np.array_equal(back.alpha, alpha)
@@ -188,21 +188,21 @@ def test_a_selfies_eyes_land_on_the_eye_line_however_the_head_is_turned(
     made = crop_faces(CleanPicture(turned, None), detector, CROP)[0]
     assert isinstance(made, Crop)
     assert np.degrees(np.arctan2(made.transform[0, 1], made.transform[0, 0])) == pytest.approx(-degrees, abs=5)
-    eyes = detector.find(upright)[0].points[[RIGHT_EYE, LEFT_EYE]]  # where they are, known from the upright picture
+    eyes = detector.detect(upright)[0].points[[RIGHT_EYE, LEFT_EYE]]  # where they are, known from the upright picture
     right, left = landed(landed(eyes, turn), made.transform)
     assert np.abs((right + left) / 2 - EYES).max() < 3
     assert abs(left[1] - right[1]) < 2
-    again = detector.find(made.square.picture)[0].points
+    again = detector.detect(made.square.picture)[0].points
     assert np.abs(again[[RIGHT_EYE, LEFT_EYE]].mean(axis=0) - EYES).max() < 3
 
 
 def test_a_face_is_found_where_it_is_in_a_wide_and_in_a_tall_picture(detector: FaceDetector, sample: Path):
     picture = selfie(sample, 10)
-    alone = detector.find(picture)[0]
+    alone = detector.detect(picture)[0]
     for left, top, width, height in ((90, 0, 400, 256), (0, 70, 256, 380)):
         wide = np.full((height, width, 3), 90, np.uint8)
         wide[top : top + 256, left : left + 256] = picture
-        found = detector.find(wide)
+        found = detector.detect(wide)
         assert len(found) == 1
         assert np.abs(found[0].points[:4] - alone.points[:4] - [left, top]).max() < 5
 
@@ -212,7 +212,7 @@ def test_the_largest_face_comes_first(detector: FaceDetector, sample: Path):
     both = np.full((256, 400, 3), 90, np.uint8)
     both[60:204, :144] = cv2.resize(picture, (144, 144), interpolation=cv2.INTER_AREA)
     both[:, 144:] = picture
-    found = detector.find(both)
+    found = detector.detect(both)
     assert len(found) == 2
     assert found[0].side_px > 1.5 * found[1].side_px
     assert found[0].points[RIGHT_EYE][0] > 144 > found[1].points[LEFT_EYE][0]
@@ -230,7 +230,7 @@ def test_each_large_face_of_a_picture_is_a_square_and_a_bystander_is_none(detect
     each = changed(CROP, faces="each")
     for second, wanted in ((200, 2), (90, 1)):
         cleaned = CleanPicture(two(sample, second), None)
-        assert len(detector.find(cleaned.picture)) == 2
+        assert len(detector.detect(cleaned.picture)) == 2
         made = [one for one in crop_faces(cleaned, detector, each) if isinstance(one, Crop)]
         assert len(made) == wanted
         assert all((one.face.points[RIGHT_EYE][0] < 256) == (place == 0) for place, one in enumerate(made))
@@ -249,7 +249,7 @@ def test_a_face_that_is_refused_takes_no_other_with_it(detector: FaceDetector, s
 
 def test_a_find_that_is_no_face_at_a_second_look_is_none(detector: FaceDetector, sample: Path):
     picture = selfie(sample, 10)
-    (true,) = detector.find(picture)
+    (true,) = detector.detect(picture)
     wall = Face(0.9, true.box, true.points * np.float32(0.2))  # the first look errs
     again = detector._again(picture, wall)
     assert again.score < 0.5 < true.score
@@ -258,7 +258,7 @@ def test_a_find_that_is_no_face_at_a_second_look_is_none(detector: FaceDetector,
 
 def test_the_second_look_mends_what_the_first_saw_askew(detector: FaceDetector, sample: Path):
     picture = selfie(sample, 10)
-    (true,) = detector.find(picture)
+    (true,) = detector.detect(picture)
     askew = Face(true.score, true.box, true.points + np.array([4, -3], np.float32))
     again = detector._again(picture, askew)
     off = [

@@ -111,7 +111,7 @@ def test_each_method_is_measured_on_what_it_painted(at: Path) -> None:
 
 def test_what_is_one_for_all_methods_is_told_once(at: Path) -> None:
     summary = json.loads((at / "metrics" / "summary.json").read_text())
-    assert list(summary["mask_iou_held"]) == ["masker"]
+    assert list(summary["mask_iou_held"]) == ["segmenter"]
     assert set(summary["background_bleed"]) == {"selfies", *METHODS}
     assert "mask_iou_held" not in (at / "metrics" / "compare.md").read_text().split("minus each other")[0]
     groups = pd.read_csv(at / "models" / "selfies" / "groups.csv", dtype=str)

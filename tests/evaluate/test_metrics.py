@@ -80,7 +80,7 @@ def evidence(**changed):
         "portrait_masks": OTHERS,
         "studied": drawn(4, 3, SIDE, SIDE, seed=4),
         "studied_masks": STUDIED,
-        "masker": lambda images: (images[:, :1] > 0).float(),
+        "segmenter": lambda images: (images[:, :1] > 0).float(),
         "find": brightest,
         "frame": FRAME,
         "networks": dict.fromkeys(NETWORKS, network()),

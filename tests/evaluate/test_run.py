@@ -174,7 +174,7 @@ def test_the_best_and_the_worst_faces_are_shown_by_each_metric(kept):
 
 def test_what_no_method_changes_is_told_apart_from_the_methods(kept):
     given, dest = kept
-    assert list(json.loads((dest / "masker.json").read_text())) == ["mask_iou_held"]
+    assert list(json.loads((dest / "segmenter.json").read_text())) == ["mask_iou_held"]
     groups = pd.read_csv(dest / "groups.csv", dtype={"id": str})
     assert list(groups.columns) == ["id", "tone", "light", "pose", "source"]
     assert list(groups["id"]) == given.ids

@@ -121,7 +121,7 @@ def test_a_model_that_differs_too_much_is_not_written(painter, pretrained, tmp_p
 class Iterates(Method):
     """Paints by as many steps as the picture asks for: no graph holds that."""
 
-    kept = ()
+    saved_modules = ()
 
     def step(self, batch):
         return {}

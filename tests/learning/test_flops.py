@@ -7,7 +7,7 @@ from portraitist.learning.flops import inference_cost
 
 def test_cost_counts_two_operations_a_multiplication_and_the_bytes_of_weights(monkeypatch):
     painter = begun("cartoongan")
-    painter.kept = ("one",)
+    painter.saved_modules = ("one",)
     painter.one = nn.Conv2d(3, 5, 3, padding=1, bias=False)
     monkeypatch.setattr(type(painter), "paint", lambda self, selfies, masks: self.one(selfies) * masks)
     found = inference_cost(painter, 64)

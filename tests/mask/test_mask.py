@@ -67,7 +67,7 @@ def test_masks_of_the_pack_come_near_its_exact_ones(pretrained: Path, sample: Pa
             picture, truth = of_pack(sample, kind, number)
             made = crop_faces(CleanPicture(picture, None), detector, CROP)[0]
             assert isinstance(made, Crop)
-            found.append(mask_iou(person_mask(made.square, segmenter, MASK, CROP), made.along(truth)))
+            found.append(mask_iou(person_mask(made.square, segmenter, MASK, CROP), made.warp(truth)))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.9
 

@@ -32,7 +32,7 @@ def stepped(name):
 def cannot_begin_with(name, given):
     """What a method says that it needs beside what it is given; nothing, if it can begin."""
     try:
-        build(name, settings(name)).begin(given)
+        build(name, settings(name)).setup(given)
     except ValueError as error:
         return str(error)
     return ""
@@ -154,10 +154,10 @@ def test_equal_seeds_give_equal_weights_and_another_seed_gives_others(name):
 def test_what_is_kept_is_all_that_is_needed_to_go_on(name):
     learned, fresh = begun(name, seed=5), begun(name, seed=6)
     learned.step(batch())
-    result = learned.result()
-    assert set(result) == set(learned.kept)
-    fresh.restore(result)
-    for kept in learned.kept:
+    result = learned.saved_state()
+    assert set(result) == set(learned.saved_modules)
+    fresh.load_saved_state(result)
+    for kept in learned.saved_modules:
         assert not changed(weights(learned.get_submodule(kept)), fresh.get_submodule(kept))
     if name in PAINTERS:
         asked = (batch().selfies, batch().selfie_masks)
@@ -167,7 +167,7 @@ def test_what_is_kept_is_all_that_is_needed_to_go_on(name):
 @pytest.mark.parametrize("name", [name for name in ALL if "width" in settings(name)])
 def test_weights_of_another_width_are_refused(name):
     with pytest.raises(RuntimeError, match="size mismatch"):
-        build(name, settings(name, width=16)).restore(begun(name).result())
+        build(name, settings(name, width=16)).load_saved_state(begun(name).saved_state())
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -175,7 +175,7 @@ def test_a_step_changes_what_is_kept(name):
     learner = begun(name)
     before = weights(learner)
     learner.step(batch())
-    assert {part.split(".")[0] for part in changed(before, learner)} >= set(learner.kept)
+    assert {part.split(".")[0] for part in changed(before, learner)} >= set(learner.saved_modules)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -211,7 +211,9 @@ def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypat
 def test_what_earlier_stages_made_stays_as_it_is(name):
     learner = begun(name)
     frozen = [
-        net for part, net in learner.named_children() if part in ("features", "masker") and part not in learner.kept
+        net
+        for part, net in learner.named_children()
+        if part in ("features", "segmenter") and part not in learner.saved_modules
     ]
     before = [{key: value.clone() for key, value in part.state_dict().items()} for part in frozen]
     learner.step(batch())
@@ -229,24 +231,24 @@ def at(value):
 
 def test_a_running_mean_forgets_the_beginning_and_then_follows_by_its_decay():
     mean = EMA(at(5.0), decay=0.75)
-    mean.follow(at(1.0))
+    mean.update(at(1.0))
     assert mean.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
     for _ in range(100):
-        mean.follow(at(1.0))
-    mean.follow(at(3.0))
+        mean.update(at(1.0))
+    mean.update(at(3.0))
     assert mean.network.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
 
 
 @pytest.mark.parametrize("name", AVERAGED)
 def test_what_paints_is_the_running_mean_of_the_generator(name):
     learner = begun(name, average=0.9)
-    started = weights(learner.mean.network)
+    started = weights(learner.ema.network)
     learner.step(batch())
     share = 10 / 11
     for part, now in learner.generator.named_parameters():
         wanted = started[part] + share * (now - started[part])
-        assert torch.allclose(learner.mean.network.get_parameter(part), wanted, atol=1e-6)
-    with seen_by(learner.generator) as asked, seen_by(learner.mean.network) as painted:
+        assert torch.allclose(learner.ema.network.get_parameter(part), wanted, atol=1e-6)
+    with seen_by(learner.generator) as asked, seen_by(learner.ema.network) as painted:
         learner.paint(batch().selfies, batch().selfie_masks)
     assert (len(asked), len(painted)) == (0, 1)
 
@@ -262,4 +264,4 @@ def test_a_painter_that_asks_for_it_begins_at_the_generator_of_stage_1(name):
 @pytest.mark.parametrize("name", NEEDY)
 def test_what_a_method_cannot_begin_without_is_named(name):
     with pytest.raises(ValueError, match="this method needs a features, and was given none"):
-        build(name, settings(name)).begin(UpstreamModels())
+        build(name, settings(name)).setup(UpstreamModels())

@@ -15,7 +15,7 @@ REDDEST = 0.6
 
 
 class NotRed(nn.Module):
-    """A masker that takes red for background, each pixel by itself: 1 at grey, 0 where red is REDDEST and green not."""
+    """A segmenter that takes red for background, each pixel by itself: 1 at grey, 0 where red is REDDEST and green not."""
 
     def forward(self, images: Images) -> Masks:
         return 1 - (images[:, :1] - images[:, 1:2]) / (2 * REDDEST)
@@ -121,13 +121,13 @@ class Deaf(NotRed):
 @pytest.mark.parametrize("mask", ["product", "learned"])
 def test_a_red_face_falls_out_of_the_mask_and_the_generator_learns_of_it(mask):
     gradients = {}
-    for masker in (NotRed(), Deaf()):
-        painter = begun("masked_cartoongan", masker, mask=mask, content_weight=0.0)
+    for segmenter in (NotRed(), Deaf()):
+        painter = begun("masked_cartoongan", segmenter, mask=mask, content_weight=0.0)
         last = paints_only(painter.generator, (REDDEST, -REDDEST, -REDDEST))
         with seen_by(painter.discriminator) as seen:
             painter.step(batch())
         assert seen[1].abs().max() < 1e-5  # nothing of the red face is left to see
-        gradients[type(masker)] = last.bias.grad.abs().max().item()
+        gradients[type(segmenter)] = last.bias.grad.abs().max().item()
     assert gradients[NotRed] > 100 * gradients[Deaf]
     assert gradients[NotRed] > 1e-6
 
@@ -136,7 +136,7 @@ def test_the_masker_is_asked_once_about_what_was_painted_and_about_the_portraits
     pictures = batch()
     painter = begun("masked_cartoongan", NotRed(), mask="product")
     painted = painter.generator(painter.seen(pictures.selfies, pictures.selfie_masks))
-    with seen_by(painter.masker) as asked:
+    with seen_by(painter.segmenter) as asked:
         painter.step(pictures)
     assert len(asked) == 2
     for wanted in (painted, pictures.portraits):

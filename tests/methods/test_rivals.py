@@ -27,7 +27,7 @@ def rates(learner):
 def test_the_rate_is_whole_for_half_the_epochs_and_then_falls_in_a_line(name):
     learner, found = begun(name, learning_rate=0.01), []
     for index in range(8):
-        learner.epoch(index, 8)
+        learner.start_epoch(index, 8)
         (rate,) = rates(learner)
         found.append(round(rate, 6))
     assert found == [0.01] * 5 + [0.0075, 0.005, 0.0025]
@@ -159,7 +159,7 @@ def test_a_painting_that_is_its_selfie_has_the_least_contrast():
 
 def switched(index, total=10):
     learner = begun("attention_gan")
-    learner.epoch(index, total)
+    learner.start_epoch(index, total)
     return learner
 
 
@@ -198,7 +198,7 @@ def test_after_the_switch_paintings_of_before_are_seen_by_their_own_attention_on
     learner, pictures = switched(2), batch()
     learner.step(pictures)  # into the pools, and whole
     assert len(learner.pool.images) == len(pictures.selfies)
-    learner.epoch(3, 10)
+    learner.start_epoch(3, 10)
     for pool in (learner.pool, learner.pool_back):
         pool.size = len(pool.images)  # full
         for kept in pool.images:
@@ -298,7 +298,7 @@ def test_ugatits_terms_are_what_they_say():
 def test_ugatits_shares_stay_shares_however_fast_they_learn():
     learner = begun("ugatit", learning_rate=0.5)
     learner.step(batch())
-    for net in (learner.generator, learner.generator_back, learner.mean.network):
+    for net in (learner.generator, learner.generator_back, learner.ema.network):
         shares = [part for name, part in net.named_parameters() if name.endswith((".rho", ".share"))]
         assert (
             len(shares) == 2 + 2 * 3
@@ -388,7 +388,7 @@ def test_style_transfer_keeps_the_first_portraits_and_trains_nothing():
 @pytest.mark.parametrize(("index", "total", "fools"), [(0, 3, False), (1, 3, True), (0, 1, True)])
 def test_cartoongans_generator_hears_of_content_alone_in_its_first_epoch(index, total, fools):
     learner = begun("cartoongan", content_weight=0.0)
-    learner.epoch(index, total)
+    learner.start_epoch(index, total)
     before = {name: part.clone() for name, part in learner.named_parameters()}
     learner.step(batch())
     moved = {name.split(".")[0] for name, part in learner.named_parameters() if not torch.equal(part, before[name])}

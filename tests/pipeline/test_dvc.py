@@ -28,7 +28,7 @@ METHODS = "src/portraitist/methods"
 SOURCES = "src/portraitist/sources"
 EVALUATE = "src/portraitist/evaluate"
 DATA = ("data", "models", "metrics", "logs")
-MADE = {"generator": "models/generator.pt", "masker": "models/mask.pt"}
+MADE = {"generator": "models/generator.pt", "segmenter": "models/mask.pt"}
 
 
 def filled(value: Any, known: dict[str, Any]) -> Any:

@@ -43,7 +43,7 @@ class Params(Section):
     red: Share
 
 class Method(Painter):
-    kept = ("tint",)
+    saved_modules = ("tint",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()

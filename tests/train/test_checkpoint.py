@@ -21,7 +21,7 @@ def test_what_was_saved_paints_the_same_with_no_word_about_it(name, tmp_path):
 
 def test_of_a_model_only_what_it_keeps_can_be_had(tmp_path):
     path = checkpoint(tmp_path / "generator.pt", "perceptual")
-    assert load_network(path, "masker") is None
+    assert load_network(path, "segmenter") is None
     opened = load_checkpoint(path)[0].get_submodule("generator")
     assert all(map(torch.equal, load_network(path, "generator").parameters(), opened.parameters()))
 

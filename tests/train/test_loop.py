@@ -95,12 +95,14 @@ def test_a_training_that_diverges_ends_and_names_the_term():
 @pytest.mark.parametrize("name", METHODS)
 def test_what_earlier_stages_made_is_not_trained_on(name):
     parts = given()
-    before = {key: value.clone() for key, value in parts.masker.state_dict().items()}
+    before = {key: value.clone() for key, value in parts.segmenter.state_dict().items()}
     learner, _ = train(name, settings(name), Few(), parts, schedule(epochs=1))
-    assert all(torch.equal(before[key], value) for key, value in parts.masker.state_dict().items())
-    taken = [net for net in (parts.masker, parts.features) if any(net is child for child in learner.children())]
+    assert all(torch.equal(before[key], value) for key, value in parts.segmenter.state_dict().items())
+    taken = [net for net in (parts.segmenter, parts.features) if any(net is child for child in learner.children())]
     assert not any(net.training for net in taken)
-    assert all(learner.get_submodule(name).training for name in learner.kept if name not in ("mean", "features"))
+    assert all(
+        learner.get_submodule(name).training for name in learner.saved_modules if name not in ("mean", "features")
+    )
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -124,7 +126,7 @@ def test_compiled_networks_learn_the_same(name, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("*.so"))
     assert compiled_log[0] == pytest.approx(log[0], rel=1e-3)
     fresh = build(name, settings(name))
-    fresh.restore(learner.result())
+    fresh.load_saved_state(learner.saved_state())
 
 
 def test_a_network_that_was_held_still_moves_again_even_after_an_error():

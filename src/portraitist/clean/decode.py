@@ -52,7 +52,7 @@ class CleanPicture:
         return {"png": encode_png(self.picture)} | ({} if self.alpha is None else {"alpha.png": encode_png(self.alpha)})
 
     @classmethod
-    def of(cls, members: dict[str, bytes]) -> "CleanPicture":
+    def from_members(cls, members: dict[str, bytes]) -> "CleanPicture":
         """From a shard's members."""
         return cls(decode_png(members["png"]), decode_png(members["alpha.png"]) if "alpha.png" in members else None)
 

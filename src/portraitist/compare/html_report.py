@@ -67,7 +67,7 @@ class Results:
 
     ours: str
     measured: dict[str, MetricResults]
-    masker: MetricResults
+    segmenter: MetricResults
     shown: pd.DataFrame
     differences: pd.DataFrame
     gains: pd.DataFrame
@@ -77,14 +77,14 @@ class Results:
 
 def markdown(results: Results) -> str:
     """The table and the differences as compare.md, for git and for README."""
-    held = results.masker["mask_iou_held"]
+    held = results.segmenter["mask_iou_held"]
     rows = results.differences.set_index(["metric", "against"])
     return (
         f"{results.shown.to_markdown()}\n\n"
         f"{results.ours} minus each other, on the same faces:\n\n{rows.reset_index().to_markdown(index=False)}\n\n"
         "Each method minus the selfies as they are, on the same faces; nearer the goal, or farther, where the interval "
         f"leaves out 0:\n\n{results.gains.to_markdown()}\n\n"
-        f"The masker, one for all methods, on {held['n']} pictures it never saw: "
+        f"The segmenter, one for all methods, on {held['n']} pictures it never saw: "
         f"intersection over union {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}].\n"
     )
 
@@ -178,11 +178,11 @@ def _numbers(results: Results) -> str:
         shown = [_cell(results.shown.loc[metric, method]) for method in methods]
         plot = _plot([results.measured[method].get(metric) for method in methods], found["goal"])
         rows.append([name, f"{found['goal']:g}", *shown, plot])
-    held = results.masker["mask_iou_held"]
+    held = results.segmenter["mask_iou_held"]
     return (
         "<p>A click on a metric opens what it says.</p>"
         + _table(["metric", "goal", *_heads(results, methods), "dashed: the goal"], rows)
-        + f"<p>The masker, one for all methods: {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}]. "
+        + f"<p>The segmenter, one for all methods: {held['value']:.3g} [{held['low']:.3g}, {held['high']:.3g}]. "
         + f"<small>{escape(held['says'])}</small></p>"
     )
 
@@ -283,7 +283,7 @@ def _extremes(results: Results, models: dict[str, Path]) -> str:
 
 
 def _masks(results: Results, models: dict[str, Path]) -> str:
-    parts = ["<p>Who the masker takes for a person in what each method painted.</p>"]
+    parts = ["<p>Who the segmenter takes for a person in what each method painted.</p>"]
     for title, model in models.items():
         strips = "".join(
             f'<img alt="{name} of {escape(title)}" src="{_uri((model / f"{name}.png").read_bytes(), "png")}">'

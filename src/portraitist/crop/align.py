@@ -33,7 +33,7 @@ class CropImage:
         return {"png": encode_png(self.picture), "inside.png": encode_png(self.inside), **alpha}
 
     @classmethod
-    def of(cls, members: dict[str, bytes]) -> "CropImage":
+    def from_members(cls, members: dict[str, bytes]) -> "CropImage":
         """From a shard's members."""
         alpha = decode_png(members["alpha.png"]) if "alpha.png" in members else None
         return cls(decode_png(members["png"]), alpha, decode_png(members["inside.png"]))
@@ -47,7 +47,7 @@ class Crop:
     face: Face
     transform: Transform
 
-    def along(self, plane: MaskArray) -> SquareMaskArray:
+    def warp(self, plane: MaskArray) -> SquareMaskArray:
         """Another plane of the same picture, an exact mask, cut like it."""
         return warp(plane, self.transform, self.square.picture.shape[0], border=cv2.BORDER_CONSTANT)
 
@@ -116,7 +116,7 @@ def crop_faces(cleaned: CleanPicture, detector: FaceDetector, params: CropParams
     picture = cleaned.picture
     if cleaned.alpha is not None:  # the detector should see what a person would: the figure on something plain
         picture = alpha_composite(picture, cleaned.alpha, GREY)
-    faces = detector.find(picture, params.min_score)
+    faces = detector.detect(picture, params.min_score)
     if not faces:
         height, width = picture.shape[:2]
         return [RejectedError(Status.NO_FACE, f"no face found in the {width} x {height} picture")]

@@ -68,7 +68,7 @@ class FaceDetector:
         self.models = [(model, open_tflite(pretrained / model.file)) for model in (FULL_RANGE, SHORT_RANGE)]
         self.anchors = {model.file: _anchors(model) for model, _ in self.models}
 
-    def find(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
+    def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
         """The faces in a picture, the largest first; none is an empty list.
 
         A face's score is the mean of two looks, less what its points moved from one to the other.

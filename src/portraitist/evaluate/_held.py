@@ -1,6 +1,6 @@
-"""How well the masker finds the person in pictures it never saw, selfies and portraits: intersection over union.
+"""How well the segmenter finds the person in pictures it never saw, selfies and portraits: intersection over union.
 
-The masker is one for all methods: this is measured once, and no row of a method's table.
+The segmenter is one for all methods: this is measured once, and no row of a method's table.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def measure(evidence: Evidence) -> Measure:
     """The mean over all pictures of both kinds; each kind is resampled by itself."""
 
     def found(images: Images, masks: Masks) -> np.ndarray:
-        return overlaps(evidence.masker(images), masks)
+        return overlaps(evidence.segmenter(images), masks)
 
     selfies = by_parts(found, evidence.selfies, evidence.masks)
     portraits = by_parts(found, evidence.portraits, evidence.portrait_masks)

@@ -1,4 +1,4 @@
-"""How well the masker still finds the person in what was painted: intersection over union with the selfie's mask."""
+"""How well the segmenter still finds the person in what was painted: intersection over union with the selfie's mask."""
 
 import numpy as np
 
@@ -13,6 +13,6 @@ def measure(evidence: Evidence) -> Measure:
     """The mean over faces."""
 
     def found(painted: Images, masks: Masks) -> np.ndarray:
-        return overlaps(evidence.masker(painted), masks)
+        return overlaps(evidence.segmenter(painted), masks)
 
     return mean_over_faces(by_parts(found, evidence.painted, evidence.masks), evidence)

@@ -69,7 +69,7 @@ class Evidence:
     portrait_masks: Stack
     studied: Stack
     studied_masks: Stack
-    masker: Callable[[Images], Masks]  # the U-Net of stage 2
+    segmenter: Callable[[Images], Masks]  # the U-Net of stage 2
     find: Callable[[Picture], Face | None]
     frame: CropParams
     networks: Mapping[str, Network]
@@ -242,7 +242,7 @@ def pooled_features(pooled: Callable[[Images], Tensor], side_px: int) -> Callabl
 
 
 def masks_by(net: nn.Module) -> Callable[[Images], Masks]:
-    """The masker's masks, without gradients."""
+    """The segmenter's masks, without gradients."""
 
     @torch.no_grad()
     def masks(images: Images) -> Masks:

@@ -47,9 +47,9 @@ class Painted:
 
 @dataclass(frozen=True)
 class Nets:
-    """Where the networks are: the masker of stage 2, the folder that stage weights leaves, the user's face network."""
+    """Where the networks are: the segmenter of stage 2, the folder that stage weights leaves, the user's face network."""
 
-    masker: Path
+    segmenter: Path
     pretrained: Path
     identity: Path  # a folder, often empty
 
@@ -106,7 +106,7 @@ def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: D
     detector = FaceDetector(nets.pretrained)
 
     def find(picture: Picture) -> Face | None:
-        faces = detector.find(picture, frame.min_score)
+        faces = detector.detect(picture, frame.min_score)
         return faces[0] if faces else None
 
     def read(shards: Shards, ids: list[str], ending: str = "png") -> LazyImages:
@@ -122,7 +122,7 @@ def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: D
         portrait_masks=load_masks(folders, hung),
         studied=read(crops, studied),
         studied_masks=load_masks(folders, studied),
-        masker=masks_by(load_checkpoint(nets.masker)[0].get_submodule("masker")),
+        segmenter=masks_by(load_checkpoint(nets.segmenter)[0].get_submodule("segmenter")),
         find=find,
         frame=frame,
         networks=networks(params, frame, nets),
@@ -173,13 +173,13 @@ def keep(found: dict[str, Measure], evidence: Evidence, sheet_rows: int, dest: P
 
 
 def keep_once(evidence: Evidence, named: pd.DataFrame, dest: Path) -> None:
-    """What is one for all methods: the masker on pictures it never saw, and the groups of the test selfies.
+    """What is one for all methods: the segmenter on pictures it never saw, and the groups of the test selfies.
 
     `named` holds what is known of pictures, by id; its columns become groups.
     """
     held = _held.measure(evidence)
     says = str(_held.__doc__).partition("\n\n")[0]
-    _json({"mask_iou_held": _told(held, _held.GOAL, says, evidence)}, dest / "masker.json")
+    _json({"mask_iou_held": _told(held, _held.GOAL, says, evidence)}, dest / "segmenter.json")
     frame = pd.DataFrame({"id": evidence.ids} | groups(evidence)).merge(named, on="id", how="left")
     _csv(frame, dest / "groups.csv")
 
@@ -205,7 +205,7 @@ def strips(evidence: Evidence, rows: int, dest: Path) -> None:
         "input": to_pictures(evidence.selfies[few]),
         "portraits": to_pictures(evidence.portraits[few]),
         "painted": to_pictures(evidence.painted[few]),
-        "learned mask": to_mask_arrays(evidence.masker(evidence.painted[few])),
+        "learned mask": to_mask_arrays(evidence.segmenter(evidence.painted[few])),
     }
     for column, pictures in columns.items():
         (dest / f"{column}.png").write_bytes(

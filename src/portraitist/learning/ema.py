@@ -22,7 +22,7 @@ class EMA(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # steps that were followed
 
     @torch.no_grad()
-    def follow(self, network: nn.Module) -> None:
+    def update(self, network: nn.Module) -> None:
         """Move the mean toward the network as it is now."""
         self.seen += 1
         seen = int(self.seen)

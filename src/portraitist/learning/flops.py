@@ -11,6 +11,6 @@ def inference_cost(painter: Method, side_px: int) -> dict[str, float]:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         painter.paint(torch.zeros(1, 3, side_px, side_px), torch.ones(1, 1, side_px, side_px))
-    weights = [tensor for name in painter.kept for tensor in getattr(painter, name).state_dict().values()]
+    weights = [tensor for name in painter.saved_modules for tensor in getattr(painter, name).state_dict().values()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
     return {"gflop": float(f"{counter.get_total_flops() / 1e9:.6g}"), "megabytes": float(f"{size / 1e6:.6g}")}

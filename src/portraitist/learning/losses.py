@@ -111,7 +111,7 @@ def relative_content_loss(features: Tensor, target: Tensor) -> Float[Tensor, " b
 
 
 def mask_loss(logits: Masks, target: Masks) -> Scalar:
-    """Binary cross-entropy of a masker's logits against masks in [0, 1]."""
+    """Binary cross-entropy of a segmenter's logits against masks in [0, 1]."""
     _alike(logits, target)
     return F.binary_cross_entropy_with_logits(logits, target)
 

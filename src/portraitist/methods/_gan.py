@@ -24,13 +24,13 @@ class Params(Section):
 class Gan(Method):
     """One that paints the whole picture by the running mean of `generator`; its subclass makes all that is named."""
 
-    kept = ("mean",)
+    saved_modules = ("ema",)
     params: Params
-    mean: EMA
+    ema: EMA
     generator_adam: torch.optim.Adam
     discriminator_adam: torch.optim.Adam
 
-    def epoch(self, index: int, total: int) -> None:
+    def start_epoch(self, index: int, total: int) -> None:
         """The rate falls to nothing in the second half."""
         for optimizer in (self.generator_adam, self.discriminator_adam):
             set_lr(optimizer, self.params.learning_rate * linear_decay(index, total))
@@ -38,7 +38,7 @@ class Gan(Method):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The whole picture; masks are not asked."""
-        return self.mean.network(selfies)
+        return self.ema.network(selfies)
 
 
 class BidirectionalGan(Gan):
@@ -51,7 +51,7 @@ class BidirectionalGan(Gan):
         self.params = params
         self.generator, self.generator_back = generator(), generator()
         self.discriminator, self.discriminator_back = discriminator(), discriminator()
-        self.mean = EMA(self.generator, params.average)
+        self.ema = EMA(self.generator, params.average)
         painters = nn.ModuleList([self.generator, self.generator_back])
         judges = nn.ModuleList([self.discriminator, self.discriminator_back])
         self.generator_adam = adam(painters, params.learning_rate)

@@ -42,9 +42,9 @@ class AttentionGan(_gan.BidirectionalGan):
         self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
         self.switched = False
 
-    def epoch(self, index: int, total: int) -> None:
+    def start_epoch(self, index: int, total: int) -> None:
         """The rate falls to nothing in the second half; after the switch attention no longer learns."""
-        super().epoch(index, total)
+        super().start_epoch(index, total)
         self.switched = index >= self.params.switch * total
         for generator in (self.generator, self.generator_back):
             generator.attention.requires_grad_(not self.switched)
@@ -68,7 +68,7 @@ class AttentionGan(_gan.BidirectionalGan):
             moved = optimizer_step(
                 self.generator_adam, g_fool=g_fool, g_fool_back=g_fool_back, g_cycle=g_cycle, g_cycle_back=g_cycle_back
             )
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
 
         d_real = least_squares_loss(self.discriminator(real.detach(), norm=norm), real=True) / 2
         d_fake = least_squares_loss(self.discriminator(self.seen(*shown), norm=norm), real=False) / 2

@@ -52,9 +52,9 @@ class AttentiveAdversarial(_gan.BidirectionalGan):
         )
         self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
 
-    def begin(self, given: UpstreamModels) -> None:
+    def setup(self, upstream: UpstreamModels) -> None:
         """Take the features."""
-        self.features = freeze(require(given.features, "features"))
+        self.features = freeze(require(upstream.features, "features"))
 
     def step(self, batch: Batch) -> Losses:
         """Generators, then discriminators, which are shown paintings of some steps ago, too."""
@@ -79,7 +79,7 @@ class AttentiveAdversarial(_gan.BidirectionalGan):
                 g_cycle=g_cycle,
                 g_cycle_back=g_cycle_back,
             )
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
 
         shown = self.pool(torch.cat([painted.detach(), faces], dim=1)).split((3, 1), dim=1)
         shown_back = self.pool_back(torch.cat([photographed.detach(), faces_back], dim=1)).split((3, 1), dim=1)

@@ -18,18 +18,18 @@ class UpstreamModels:
 
     features: nn.Module | None = None
     generator: nn.Module | None = None
-    masker: nn.Module | None = None
+    segmenter: nn.Module | None = None
 
 
 class Trainable(nn.Module):
     """Something that is trained. `kept` names the networks whose weights are its result."""
 
-    kept: ClassVar[tuple[str, ...]]
+    saved_modules: ClassVar[tuple[str, ...]]
 
-    def begin(self, given: UpstreamModels) -> None:
+    def setup(self, upstream: UpstreamModels) -> None:
         """Take what earlier stages made. A learner that needs nothing ignores it."""
 
-    def epoch(self, index: int, total: int) -> None:
+    def start_epoch(self, index: int, total: int) -> None:
         """Told before each epoch, 0 is the first, and before one that is gone on with: rates that fall, phases.
 
         What it sets has to follow from both numbers alone; what is remembered stands in a network's state.
@@ -39,18 +39,18 @@ class Trainable(nn.Module):
     def step(self, batch: Batch) -> Losses:
         """One update from one batch; the terms are those that were summed."""
 
-    def result(self) -> dict[str, Any]:
+    def saved_state(self) -> dict[str, Any]:
         """The weights that are kept, by network."""
-        return {name: getattr(self, name).state_dict() for name in self.kept}
+        return {name: getattr(self, name).state_dict() for name in self.saved_modules}
 
-    def restore(self, result: dict[str, Any]) -> None:
+    def load_saved_state(self, state: dict[str, Any]) -> None:
         """Take back what `result` gave.
 
         Raises:
             RuntimeError: The weights do not fit the networks.
         """
-        for name in self.kept:
-            getattr(self, name).load_state_dict(result[name])
+        for name in self.saved_modules:
+            getattr(self, name).load_state_dict(state[name])
 
 
 class Method(Trainable):

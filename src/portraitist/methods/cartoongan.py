@@ -27,23 +27,23 @@ class CartoonGan(Method):
     The first epoch is the paper's initialisation phase (3.3): the generator hears of the selfie's content only.
     """
 
-    kept = ("mean",)
+    saved_modules = ("ema",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.content_weight = params.content_weight
         self.generator = Generator(params.width, params.blocks, skips=False)
         self.discriminator = PatchDiscriminator(max(1, params.width // 2))
-        self.mean = EMA(self.generator, params.average)
+        self.ema = EMA(self.generator, params.average)
         self.fooling = 1.0
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
-    def begin(self, given: UpstreamModels) -> None:
+    def setup(self, upstream: UpstreamModels) -> None:
         """Take the features."""
-        self.features = freeze(require(given.features, "features"))
+        self.features = freeze(require(upstream.features, "features"))
 
-    def epoch(self, index: int, total: int) -> None:
+    def start_epoch(self, index: int, total: int) -> None:
         """No fooling in the first one, unless it is the only one."""
         self.fooling = float(index > 0 or total == 1)
 
@@ -60,10 +60,10 @@ class CartoonGan(Method):
             g_fool = self.fooling * adversarial_loss(self.discriminator(painted), real=True)
             g_content = self.content_weight * content_loss(self.features(painted), self.features(batch.selfies))
             moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_content=g_content)
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
         return judged | moved
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The whole picture; masks are not asked."""
-        return self.mean.network(selfies)
+        return self.ema.network(selfies)

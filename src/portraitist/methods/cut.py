@@ -36,7 +36,7 @@ class Cut(_gan.Gan):
         self.generator = init_weights(ResnetGenerator(params.width, params.blocks), XAVIER)
         self.projector = Projector(params.width, params.blocks)
         self.discriminator = init_weights(PatchGan(params.width, params.size_px), XAVIER)
-        self.mean = EMA(self.generator, params.average)
+        self.ema = EMA(self.generator, params.average)
         self.generator_adam = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
@@ -53,7 +53,7 @@ class Cut(_gan.Gan):
             g_contrast = self.params.contrast / 2 * self.contrast(painted, batch.selfies)
             g_identity = self.params.contrast / 2 * self.contrast(kept, batch.portraits)
             moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_identity=g_identity, g_contrast=g_contrast)
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
         return judged | moved
 
     def contrast(self, images: Images, source: Images) -> Scalar:

@@ -54,7 +54,7 @@ class CycleGan(_gan.BidirectionalGan):
                 g_cycle=g_cycle,
                 g_cycle_back=g_cycle_back,
             )
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
 
         shown, shown_back = self.pool(painted.detach()), self.pool_back(photographed.detach())
         d_real = least_squares_loss(self.discriminator(portraits), real=True) / 2

@@ -48,23 +48,23 @@ class Params(Section):
 class MaskedCartoonGan(Method):
     """Generator and discriminator meet on the foreground only."""
 
-    kept = ("mean",)
+    saved_modules = ("ema",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.content_weight = params.content_weight
         self.mask, self.erode_px, self.grey_input = params.mask, params.erode_px, params.grey_input
         self.generator = Generator(params.width, params.blocks, skips=params.skips)
-        self.mean = EMA(self.generator, params.average)
+        self.ema = EMA(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.learning_rate = params.learning_rate
 
-    def begin(self, given: UpstreamModels) -> None:
-        """Take the features, stage 1's generator, and the masker, which stays as it is."""
-        self.features = freeze(require(given.features, "features"))
-        self.generator.load_state_dict(require(given.generator, "generator").state_dict())
-        self.mean = EMA(self.generator, self.mean.decay)
-        self.masker = freeze(require(given.masker, "masker"))
+    def setup(self, upstream: UpstreamModels) -> None:
+        """Take the features, stage 1's generator, and the segmenter, which stays as it is."""
+        self.features = freeze(require(upstream.features, "features"))
+        self.generator.load_state_dict(require(upstream.generator, "generator").state_dict())
+        self.ema = EMA(self.generator, self.ema.decay)
+        self.segmenter = freeze(require(upstream.segmenter, "segmenter"))
         self.discriminator = ProjectedDiscriminator(self.features, torch.zeros(1, 3, PROBE_PX, PROBE_PX))
         self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), self.learning_rate, betas=BETAS)
 
@@ -88,7 +88,7 @@ class MaskedCartoonGan(Method):
                 self.features(painted), self.features(seen), batch.selfie_masks if self.grey_input else None
             )
             moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_content=g_content)
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
         return judged | moved
 
     def seen(self, selfies: Images, masks: Masks) -> Images:
@@ -101,9 +101,9 @@ class MaskedCartoonGan(Method):
         The gradient flows through the learned mask to what was painted.
         """
         if self.mask == "learned":
-            return self.masker(images)
+            return self.segmenter(images)
         inner = self.inner(given)
-        return inner * self.masker(images) if self.mask == "product" else inner
+        return inner * self.segmenter(images) if self.mask == "product" else inner
 
     def inner(self, given: Masks) -> Masks:
         """Where the discriminator judges: on the whole person but its edge, even where the learned mask has lost it."""
@@ -112,5 +112,5 @@ class MaskedCartoonGan(Method):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """The painted person before the selfie's own background."""
-        painted = self.mean.network(self.seen(selfies, masks))
+        painted = self.ema.network(self.seen(selfies, masks))
         return composite(painted, masks, selfies) if self.grey_input else painted

@@ -64,7 +64,7 @@ class Album(nn.Module):
 class NstWithBackground(Method):
     """An album, and the network whose features say what is alike."""
 
-    kept = ("album", "features")
+    saved_modules = ("album", "features")
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class NstWithBackground(Method):
         self.album = Album(params.portraits)
         self.features = Stem()
 
-    def begin(self, given: UpstreamModels) -> None:
+    def setup(self, upstream: UpstreamModels) -> None:
         """Take the features' weights.
 
         Raises:
             ParamsError: They are another network's.
         """
-        features = require(given.features, "features")
+        features = require(upstream.features, "features")
         try:
             self.features.copy_from(features)
         except ValueError as error:

@@ -23,16 +23,16 @@ class Params(Section):
 class PerceptualGenerator(Trainable):
     """A generator and nothing else."""
 
-    kept = ("generator",)
+    saved_modules = ("generator",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.generator = Generator(params.width, params.blocks, skips=params.skips)
         self.generator_adam = adam(self.generator, params.learning_rate)
 
-    def begin(self, given: UpstreamModels) -> None:
+    def setup(self, upstream: UpstreamModels) -> None:
         """Take the features."""
-        self.features = freeze(require(given.features, "features"))
+        self.features = freeze(require(upstream.features, "features"))
 
     def step(self, batch: Batch) -> Losses:
         """Toward equal features of what goes in and what comes out."""

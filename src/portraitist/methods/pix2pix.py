@@ -31,7 +31,7 @@ class Pix2Pix(_gan.Gan):
         self.params = params
         self.generator = UNetGenerator(params.width, num_levels(params.size_px))
         self.discriminator = PatchGan(params.width, params.size_px, channels=6, affine=True)
-        self.mean = EMA(self.generator, params.average)
+        self.ema = EMA(self.generator, params.average)
         self.generator_adam = adam(self.generator, params.learning_rate)
         self.discriminator_adam = adam(self.discriminator, params.learning_rate)
 
@@ -48,5 +48,5 @@ class Pix2Pix(_gan.Gan):
             g_fool = adversarial_loss(self.discriminator(beside), real=True)
             g_distance = self.params.distance * l1_loss(painted, batch.portraits)
             moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_distance=g_distance)
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
         return judged | moved

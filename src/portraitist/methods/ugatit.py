@@ -75,7 +75,7 @@ class Ugatit(_gan.BidirectionalGan):
                 g_attention=params.attention * told,
                 g_attention_back=params.attention * told_back,
             )
-        self.mean.follow(self.generator)
+        self.ema.update(self.generator)
         return judged | moved
 
 

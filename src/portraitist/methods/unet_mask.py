@@ -1,4 +1,4 @@
-"""Stage 2: the masker learns from the pipeline's own masks, selfies and portraits on all backgrounds."""
+"""Stage 2: the segmenter learns from the pipeline's own masks, selfies and portraits on all backgrounds."""
 
 import torch
 
@@ -20,15 +20,15 @@ class Params(Section):
 class UNetMask(Trainable):
     """One U-Net for both kinds of picture: it has to read faces that are half of each."""
 
-    kept = ("masker",)
+    saved_modules = ("segmenter",)
 
     def __init__(self, params: Params) -> None:
         super().__init__()
-        self.masker = UNet(params.width)
-        self.masker_adam = adam(self.masker, params.learning_rate)
+        self.segmenter = UNet(params.width)
+        self.masker_adam = adam(self.segmenter, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
         """Binary cross-entropy on both kinds at once."""
         seen = torch.cat([batch.selfies, batch.portraits])
         wanted = torch.cat([batch.selfie_masks, batch.portrait_masks])
-        return optimizer_step(self.masker_adam, m_mask=mask_loss(self.masker.logits(seen), wanted))
+        return optimizer_step(self.masker_adam, m_mask=mask_loss(self.segmenter.logits(seen), wanted))

@@ -1,4 +1,4 @@
-"""The masker: a U-Net (Ronneberger et al. 2015) that tells the person from the background, in selfies and paintings."""
+"""The segmenter: a U-Net (Ronneberger et al. 2015) that tells the person from the background, in selfies and paintings."""
 
 from typing import Any
 

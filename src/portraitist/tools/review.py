@@ -160,7 +160,7 @@ def _figure(row: dict[str, Any], about: dict[str, Any], copies: dict[str, Counte
 
 
 def _small(members: dict[str, bytes]) -> str:
-    cleaned = CleanPicture.of(members)
+    cleaned = CleanPicture.from_members(members)
     picture = cleaned.picture if cleaned.alpha is None else alpha_composite(cleaned.picture, cleaned.alpha, BEHIND)
     small = Image.fromarray(picture)
     small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)

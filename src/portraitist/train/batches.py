@@ -73,7 +73,7 @@ def smoothed_edges(picture: Picture) -> Picture:
 class EpochBatches(Dataset[Batch]):
     """One epoch: every selfie once, on one of its backgrounds, each step beside as many portraits.
 
-    With `diverse` the portraits stand on their backgrounds too (for the masker); without, on their own. Of several
+    With `diverse` the portraits stand on their backgrounds too (for the segmenter); without, on their own. Of several
     processes each gets its share of every step. With `pairs` each selfie that has one comes with its own portrait, both
     turned and lit alike.
 

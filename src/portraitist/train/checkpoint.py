@@ -19,7 +19,7 @@ class CheckpointError(ValueError):
 def save_checkpoint(path: Path, name: str, params: dict[str, Any], learner: Trainable, about: dict[str, Any]) -> None:
     """A checkpoint that opens with no flag: the method's name and params beside its weights; written whole or not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "method": name, "params": params, "about": about, "weights": learner.result()}
+    content = {"format": FORMAT, "method": name, "params": params, "about": about, "weights": learner.saved_state()}
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
     partial.replace(path)
@@ -36,7 +36,7 @@ def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {content['format']}; this version reads {FORMAT}")
         learner = build(content["method"], content["params"])
-        learner.restore(content["weights"])
+        learner.load_saved_state(content["weights"])
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; `dvc repro` makes it") from None
     except CheckpointError:
@@ -53,4 +53,4 @@ def load_network(path: Path, name: str) -> nn.Module | None:
         CheckpointError: As `open_learner`.
     """
     learner = load_checkpoint(path)[0]
-    return learner.get_submodule(name) if name in learner.kept else None
+    return learner.get_submodule(name) if name in learner.saved_modules else None

@@ -120,7 +120,7 @@ def train(
     where = device()
     with seeded(schedule.seed):
         learner = build(name, params)
-        learner.begin(given)
+        learner.setup(given)
         learner.to(where)
         log: list[Losses] = []
         rows: list[Losses] = []  # of the epoch's steps
@@ -136,7 +136,7 @@ def train(
         reckoning = torch.autocast(where.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
         for epoch in range(len(log), schedule.epochs):
             steps.start(epoch)
-            learner.epoch(epoch, schedule.epochs)
+            learner.start_epoch(epoch, schedule.epochs)
             coming = prefetch(steps, schedule.loader_workers, first=len(rows))
             title = f"{name} {epoch + 1}/{schedule.epochs}"
             unseen = None if distributed.rank() == 0 else True  # none: on a terminal only
@@ -163,7 +163,7 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
 
 def _own(learner: Trainable, given: UpstreamModels) -> dict[str, nn.Module]:
     """The networks that change while the learner learns: not those that earlier stages made."""
-    made = [part for part in (given.features, given.generator, given.masker) if part is not None]
+    made = [part for part in (given.features, given.generator, given.segmenter) if part is not None]
     return {name: net for name, net in learner.named_children() if not any(net is part for part in made)}
 
 

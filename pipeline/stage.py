@@ -1,8 +1,10 @@
-"""Parameters for a stage: an invalid value ends it with one line and exit code 1, before any work starts."""
+"""What every stage script needs: its parameters, and its paths as named options."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from portraitist.core.params import ParamsError, Section, load, load_methods
@@ -11,8 +13,17 @@ S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
 
 
+def path_options(*names: str) -> list[Path]:
+    """Parse the command line: one required option --name PATH for each name; the paths in the order of the names."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+    arguments = vars(parser.parse_args())
+    return [arguments[name.replace("-", "_")] for name in names]
+
+
 def load_or_exit(section: type[S], name: str) -> S:
-    """Load one section, after every section has been validated."""
+    """Load one section, after every section has been validated; exit with one line if a value is invalid."""
     return _or_exit(lambda: load(section, name))
 
 
