@@ -1,63 +1,49 @@
-"""Imports go one way: from a room to those before it, never to those after."""
+"""Imports point in one direction: from the application and the tools to the stages, and from these to the core."""
 
 import ast
 import re
 import subprocess
 import sys
 
-import pytest
+from dvc_stages import SRC, script, stages
 from reach import ROOT, file_of, imported, reached
 
 from portraitist.all_params import SECTIONS
 
-SRC = ROOT / "src" / "portraitist"
-ROOMS = [
-    {"pictures", "sandbox", "whole"},
-    {"images", "ranks"},
-    {"params", "bootstrap", "locked"},
-    {"status"},
-    {"manifest", "blocklist"},
-    {"shards", "parallel"},
-    {"guard", "robots"},
-    {"fetch"},
-    {"spool"},
-    {"report", "sources", "resume"},
-    {"collect"},
-    {"weights", "tflite_onnx", "compare", "judgements", "win_rates", "dag"},
-    {"page", "judge"},
-    {"clean"},
-    {"dedupe", "crop"},
-    {"sift", "mask", "review", "forget"},
-    {"split", "augment"},
-    {"dataset"},
-    {"pairs"},
-    {"losses", "nets"},
+# A package may import those on the lines above it, and itself.
+LAYERS = [
+    {"core"},
+    {"stats", "reporting", "weights", "collect"},
+    {"sources", "clean"},
+    {"crop", "split"},
+    {"mask", "augment"},
+    {"learning"},
+    {"nets"},
     {"methods"},
-    {"checkpoint", "watch", "events"},
-    {"train"},
-    {"paint"},
-    {"avatar", "card", "cost", "evaluate"},
-    {"evaluation", "export", "look"},
-    {"line", "video"},
-    {"static_page", "web"},
-    {"batch"},
-    {"cli"},
+    {"train", "paint"},
+    {"evaluate", "compare", "export"},
+    {"app"},
+    {"tools"},
+    {"all_params", "cli"},
     {"__main__"},
 ]
-FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
-PRODUCT = ("avatar", "batch", "look", "video", "web")
-CORE_NAMES = {"python-multipart": "multipart", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
+PRODUCT = ("app/avatar.py", "app/paint_files.py", "app/video.py", "app/server.py")
+IMPORT_NAMES = {"python-multipart": "multipart", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
-STAGES = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
 
 
-def room_of(path):
-    first = path.relative_to(SRC).parts[0]
-    return first.removesuffix(".py")
+def package_of(path):
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
-def top_names(path):
-    """The first word of each module that a file imports, anywhere in it."""
+def packages_used(path):
+    files = [file_of(name) for name in imported(path)]
+    return {package_of(file) for file in files if file.is_relative_to(SRC) and file != SRC / "__init__.py"}
+
+
+def top_level_imports(path):
+    """Return the first part of each module that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -67,69 +53,59 @@ def top_names(path):
     return found
 
 
-def rooms_used(path):
-    files = [file_of(name) for name in imported(path)]
-    return {room_of(file) for file in files if file.is_relative_to(SRC) and file != SRC / "__init__.py"}
+def test_every_package_has_a_layer():
+    assert {package_of(path) for path in FILES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
-def test_a_room_knows_only_those_before_it(path):
-    own = room_of(path)
-    assert own in FLOOR, "a file without a room: which is it?"
-    assert not {room for room in rooms_used(path) if room != own and FLOOR[room] >= FLOOR[own]}
+def test_imports_point_to_lower_layers():
+    wrong = {}
+    for path in FILES:
+        own = package_of(path)
+        upward = {other for other in packages_used(path) - {own} if LEVEL[other] >= LEVEL[own]}
+        if upward:
+            wrong[path.relative_to(SRC).as_posix()] = upward
+    assert wrong == {}
 
 
-def test_every_room_is_there():
-    assert {room_of(path) for path in FILES} == set(FLOOR)
+def test_package_knows_neither_pipeline_nor_dvc():
+    assert [path for path in FILES if top_level_imports(path) & {"pipeline", "dvc"}] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
-def test_nothing_in_src_knows_the_pipeline_or_dvc(path):
-    assert not top_names(path) & {"pipeline", "dvc"}
+def test_networks_and_losses_are_independent():
+    nets = [path for path in FILES if package_of(path) == "nets"]
+    assert nets
+    losses = SRC / "learning" / "losses.py"
+    assert [path for path in nets if losses in {file_of(name) for name in imported(path)}] == []
+    assert "nets" not in packages_used(losses)
 
 
-@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
-def test_a_stage_is_a_clerk_without_pixels_and_tensors(path):
-    assert not top_names(path) & {"numpy", "torch", "torchvision", "PIL", "albumentations", "timm"}
+def test_metrics_know_neither_methods_nor_training_loop():
+    forbidden = {SRC / "train" / "loop.py", SRC / "app" / "avatar.py"}
+    for path in (SRC / "evaluate").glob("*.py"):
+        assert "methods" not in packages_used(path), path
+        assert not reached(path) & forbidden, path
 
 
-@pytest.mark.parametrize(
-    ("room", "unknown"),
-    [
-        ("nets", {"losses"}),
-        ("losses", {"nets"}),
-        ("evaluate", {"methods", "train", "checkpoint", "avatar"}),
-        ("avatar", {"export", "evaluate", "images", "methods", "manifest"}),
-    ],
-)
-def test_what_a_room_may_never_ask(room, unknown):
-    files = [path for path in FILES if room_of(path) == room]
-    assert files
-    assert not set().union(*(rooms_used(path) for path in files)) & unknown
+def test_product_needs_nothing_of_training():
+    for name in PRODUCT:
+        packages = {package_of(path) for path in reached(SRC / name) if path != SRC / "__init__.py"}
+        assert "crop" in packages, name
+        assert not packages & {"train", "augment", "methods", "learning", "nets", "evaluate", "export"}, name
 
 
-@pytest.mark.parametrize("product", PRODUCT)
-def test_the_product_needs_nothing_of_training(product):
-    files = reached(SRC / f"{product}.py")
-    assert SRC / "crop.py" in files
-    rooms = {room_of(path) for path in files if path != SRC / "__init__.py"}
-    assert not rooms & {"dataset", "train", "augment", "methods", "images"}
-
-
-@pytest.mark.parametrize("product", PRODUCT)
-def test_the_product_runs_on_the_extra_app(product):
+def test_product_runs_on_the_extra_app():
     listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    wanted = "".join(re.findall(r"\n(?:dependencies|app) = \[(.*?)\n\]", listed, re.S))
-    there = {CORE_NAMES.get(name, name.replace("-", "_")) for name in re.findall(r'"([\w-]+)', wanted)}
-    used = set().union(*map(top_names, reached(SRC / f"{product}.py"))) - set(sys.stdlib_module_names) - {"portraitist"}
-    assert "onnxruntime" in used
-    assert not there & {"torch", "pandas", "timm", "onnx"}
-    assert used <= there
+    blocks = "".join(re.findall(r"\n(?:dependencies|app) = \[(.*?)\n\]", listed, re.DOTALL))
+    declared = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in re.findall(r'"([\w-]+)', blocks)}
+    assert not declared & {"torch", "pandas", "timm", "onnx"}
+    for name in PRODUCT:
+        used = set().union(*map(top_level_imports, reached(SRC / name)))
+        assert used - set(sys.stdlib_module_names) - {"portraitist"} <= declared, name
 
 
-def test_painting_loads_nothing_that_the_pipeline_alone_needs(model, sample, tmp_path):
-    selfie = str(sample / "selfies" / "0006.jpg")
-    words = ["paint", selfie, "-o", str(tmp_path / "a.png"), "--model", str(model)]
+def test_painting_loads_no_training_library(model, sample, tmp_path):
+    avatar = tmp_path / "a.png"
+    words = ["paint", str(sample / "selfies" / "0006.jpg"), "-o", str(avatar), "--model", str(model)]
     code = f"""if True:
         import sys
         sys.argv[1:] = {words!r}
@@ -137,14 +113,23 @@ def test_painting_loads_nothing_that_the_pipeline_alone_needs(model, sample, tmp
         app(standalone_mode=False)
         print(*sorted(set(sys.modules) & {{"torch", "timm", "pandas", "onnx", "dvc", "albumentations"}}))
     """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == [str(tmp_path / "a.png"), ""]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == ""
+    assert avatar.exists()
 
 
-def test_one_word_names_a_stage_its_section_and_its_file():
-    stages = {path.stem for path in STAGES}
-    # `generator` is a shape that three trainings share, `content` what two of them compare, `fetch` is all sources'
-    assert set(SECTIONS) - {"generator", "content", "fetch"} <= stages
-    for path in STAGES:
-        own = re.findall(r'\w+Params, "(\w+)"', path.read_text(encoding="utf-8"))
-        assert path.stem in own or path.stem not in SECTIONS
+def test_stage_scripts_are_short_and_hold_no_pixels():
+    scripts = {script(stage) for stage in stages().values()}
+    libraries = {"numpy", "torch", "torchvision", "PIL", "albumentations", "timm", "cv2"}
+    assert {path.stem: found for path in scripts if (found := top_level_imports(path) & libraries)} == {}
+    lengths = {path.stem: len(path.read_text(encoding="utf-8").splitlines()) for path in scripts}
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+def test_one_word_names_stage_section_and_files():
+    """Sections that several stages share are named for their content: generator, content, fetch."""
+    names = {name.partition("@")[0] for name in stages()}
+    assert set(SECTIONS) - {"generator", "content", "fetch"} <= names
+    for stage in names - {"evaluate_selfies", "train_generator", "train_mask"}:
+        assert (SRC / stage).is_dir() or (SRC / f"{stage}.py").is_file(), stage
+        assert (ROOT / "tests" / stage).is_dir(), stage

@@ -1,0 +1,105 @@
+"""dvc.yaml as DVC expands it: every stage with its command, dependencies, parameters and outputs."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from reach import ROOT, reached
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+VARS = PARAMS | {key: value for block in DVC["vars"] for key, value in block.items()}
+DATA = ("data", "models", "metrics", "logs")
+SRC = ROOT / "src" / "portraitist"
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def lookup(name: str, content: Any) -> Any:
+    """Return the value at a dotted name."""
+    for key in name.split("."):
+        content = content[key]
+    return content
+
+
+def interpolate(value: Any, context: dict[str, Any]) -> Any:
+    """Replace every ${name} in a part of dvc.yaml, as DVC does."""
+    if isinstance(value, dict):
+        return {interpolate(key, context): interpolate(inner, context) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [interpolate(inner, context) for inner in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(lookup(match[1], context)), value)
+
+
+@cache
+def stages() -> dict[str, dict[str, Any]]:
+    """Return each stage by the name that DVC gives it, with `foreach` expanded."""
+    found = {}
+    for name, stage in DVC["stages"].items():
+        if "foreach" not in stage:
+            found[name] = interpolate(stage, VARS)
+            continue
+        for key, item in lookup(stage["foreach"][2:-1], VARS).items():
+            found[f"{name}@{key}"] = interpolate(stage["do"], VARS | {"key": key, "item": item})
+    return found
+
+
+def outputs(stage: dict[str, Any]) -> dict[str, bool]:
+    """Return each output of a stage, and whether DVC caches it."""
+    entries = [*stage.get("outs", []), *stage.get("plots", []), *stage.get("metrics", [])]
+    pairs = [(entry, {}) if isinstance(entry, str) else next(iter(entry.items())) for entry in entries]
+    return {path: options.get("cache", True) for path, options in pairs}
+
+
+def script(stage: dict[str, Any]) -> Path:
+    """Return the file that a stage's command runs."""
+    module = re.search(r"-m ([\w.]+)", stage["cmd"])[1]
+    return ROOT / Path(*module.split(".")).with_suffix(".py")
+
+
+def code_deps(stage: dict[str, Any]) -> list[Path]:
+    """Return the files and folders of code that a stage depends on."""
+    return [ROOT / dep for dep in stage["deps"] if dep.startswith(("src/", "pipeline/"))]
+
+
+def depends_on(stage: dict[str, Any], file: Path) -> bool:
+    """Return whether a change to a file makes a stage stale."""
+    return any(file == dep or file.is_relative_to(dep) for dep in code_deps(stage))
+
+
+def stale_after(*changed: str) -> set[str]:
+    """Return the stages that become stale when files below src/portraitist or pipeline change."""
+    files = [ROOT / name if name.startswith("pipeline/") else SRC / name for name in changed]
+    assert all(file.is_file() for file in files), changed
+    return {name for name, stage in stages().items() if any(depends_on(stage, file) for file in files)}
+
+
+def needed_code(name: str) -> set[Path]:
+    """Return the files whose change can change a stage's output: its imports, and the modules found by name.
+
+    A stage finds by name: a source, the method of each checkpoint that it reads or writes, and all metrics.
+    """
+    stage = stages()[name]
+    files = reached(script(stage))
+    key = name.partition("@")[2]
+    if name.startswith("collect@"):
+        files |= reached(SRC / "sources" / f"{key}.py")
+    if name.startswith("export"):
+        files |= set((SRC / "nets").glob("*.py"))  # whichever method is exported
+    checkpoints = {path for path in [*stage["deps"], *outputs(stage)] if path.endswith(".pt")}
+    for checkpoint in checkpoints:
+        files |= reached(SRC / "methods" / f"{method_in(checkpoint)}.py")
+    return files
+
+
+def method_in(checkpoint: str) -> str:
+    """Return the name of the method in a checkpoint: of stages 1 and 2 a constant, of stage 3 the file's name."""
+    writer = next(stage for stage in stages().values() if checkpoint in outputs(stage))
+    constant = re.search(r'^METHOD = "(\w+)"', script(writer).read_text(encoding="utf-8"), re.MULTILINE)
+    return constant[1] if constant else Path(checkpoint).stem
