@@ -1,0 +1,56 @@
+import subprocess
+
+import pytest
+import yaml
+
+from pipeline.repair import LOCK, RWLOCK, repair
+
+STAGE = {"cmd": "true", "deps": [{"path": "a", "hash": "md5", "md5": "0" * 32, "size": 1}], "outs": [{"path": "b"}]}
+COMPLETE = yaml.safe_dump({"schema": "2.0", "stages": {f"stage{n}": STAGE for n in range(3)}}, sort_keys=False)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=tmp_path, check=True)
+
+    (tmp_path / LOCK).write_text(COMPLETE)
+    (tmp_path / RWLOCK).parent.mkdir(parents=True)
+    (tmp_path / RWLOCK).write_text("{}")
+    git("init", "--quiet")
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "lock")
+    return tmp_path
+
+
+def test_intact_files_are_left_alone(repository):
+    assert repair(repository) == []
+    assert (repository / RWLOCK).read_text() == "{}"
+
+
+def test_lock_cut_anywhere_is_restored(repository):
+    data = COMPLETE.encode()
+    last_stage = COMPLETE.index("stage2")
+    unnoticed = []
+    for end in range(len(data)):
+        (repository / LOCK).write_bytes(data[:end])
+        if not repair(repository):
+            unnoticed.append(end)
+        else:
+            assert (repository / LOCK).read_text() == COMPLETE
+    # a cut after a complete stage's last line is a valid, shorter lock file, from which DVC goes on by itself
+    assert all(data[:end].endswith(b"path: b\n") for end in unnoticed)
+    assert len([end for end in unnoticed if end > last_stage]) == 0
+
+
+def test_lock_without_a_commit_is_removed(tmp_path):
+    (tmp_path / LOCK).write_text("schema: '2.0'\nstages:\n  crop:\n    cmd: tr")
+    assert "removed" in repair(tmp_path)[0]
+    assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"data/crop": {"wri', b"\0\0\0", b"[]"])
+def test_unreadable_rwlock_is_removed(repository, content):
+    (repository / RWLOCK).write_bytes(content)
+    assert len(repair(repository)) == 1
+    assert not (repository / RWLOCK).exists()
