@@ -46,7 +46,7 @@ def _is_lock_file(data: bytes) -> bool:
 def _is_complete(stage: dict[str, object]) -> bool:
     outputs = stage.get("outs")
     entries = [entry for key in ("deps", "outs") for entry in stage.get(key) or []]  # type: ignore[attr-defined]
-    return "cmd" in stage and bool(outputs) and all(isinstance(entry, dict) and "path" in entry for entry in entries)
+    return "cmd" in stage and bool(outputs) and all(isinstance(entry, dict) and "md5" in entry for entry in entries)
 
 
 def _is_json_object(data: bytes) -> bool:
