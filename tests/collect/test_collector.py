@@ -250,6 +250,18 @@ def test_pages_are_cached_unless_refused_or_discarded(fake: FakeWeb, tmp_path: P
     assert fake.asked().count("/p") == 2
 
 
+def test_echoed_secret_is_not_stored_in_the_cache(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example/api"] = Says(
+        '{"error": null, "key": "s3c\\/ret", "next": "http://a.example/api?key=s3c%2fret"}'
+    )
+    with FetchCache(fake.web(), tmp_path / "cache") as cache:
+        cache.get_text("http://a.example/api", crawled=False, secret={"key": "s3c/ret"})
+    files = [path.read_bytes() for path in (tmp_path / "cache").glob("*.json")]
+    assert len(files) == 1
+    assert b"s3c" not in files[0]
+    assert fake.asked() == ["/api?key=s3c%2Fret"]
+
+
 def test_missing_contact_ends_the_run(fake: FakeWeb, tmp_path: Path):
     with pytest.raises(MissingContactError):
         collect(source_of(remote(0, fake)), fake.web(contact=""), tmp_path)

@@ -22,9 +22,9 @@ from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, picture_id
 from portraitist.core.outcome import Status
 
-MAX_PENDING_PER_CONNECTION = 4  # candidates that may wait for a slow one before them
+MAX_PENDING_PER_CONNECTION = 4  # bounds the candidates that wait for an earlier, slow one
 COPIED_FIELDS = ("kind", "name", "licence", "licence_url", "author", "url", "page_url", "query", "group", "consent")
-TRY_NEXT_URL = {  # failures of one URL of a picture that its other URLs may not have; an opt-out holds for all URLs
+TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an opt-out applies to all of its URLs
     Status.HTTP_ERROR,
     Status.NETWORK_ERROR,
     Status.TOO_SLOW,
@@ -58,7 +58,7 @@ def collect_source(
     collector = _Collector(name, source, params, cache, blocklist)
     statuses: Counter[str] = Counter()
     for candidate, future in collector.fetch_in_order():
-        for collected in collector.resolve(candidate, future.result()):
+        for collected in collector.process(candidate, future.result()):
             statuses[collected.row["status"]] += 1
             collector.kept[collected.row["kind"]] += collected.members is not None
             yield collected
@@ -153,7 +153,7 @@ class _Collector:
                     break
         return _Fetched(status=failure.status, reason=str(failure))
 
-    def resolve(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
+    def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
         """Yield a candidate's row, and one more for each picture that it is split into."""
         row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
         row |= {"source": self.name, "pair": candidate.pair}
@@ -175,7 +175,7 @@ class _Collector:
         if pieces:
             yield Collected(row | {"status": Status.SPLIT.value, "pair": picture}, fetched_at=fetched.fetched_at)
             for piece in pieces:
-                yield from self.resolve(piece, _Fetched())
+                yield from self.process(piece, _Fetched())
             return
         truth = {"truth.png": candidate.truth()} if candidate.truth else {}
         yield Collected(row | {"status": Status.KEPT.value}, {"bytes": data} | truth, fetched.fetched_at)

@@ -3,8 +3,8 @@
 Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
 `app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: connections go to public addresses only (see `ssrf`); redirects are followed one by one, each URL with the same
-checks; a response is limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must
+Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is
+checked; a response is limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must
 begin and end as its format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
 Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
 site that refuses programs is left alone, and the refusal is reported.
@@ -48,7 +48,14 @@ TAIL_BYTES = 64 << 10  # where the end marker is searched: some cameras append d
 OPT_OUTS = {"noai", "noimageai"}
 REDIRECTS = {301, 302, 303, 307, 308}
 BUSY = {429, 503}
-PYTHON_CODECS = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "charmap"}  # no charsets
+PYTHON_CODECS = {
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode-escape",
+    "raw-unicode-escape",
+    "charmap",
+}  # for other purposes than text
 REDACTED = "…"
 
 Host = tuple[str, str, int | None]  # scheme, name, port
@@ -80,8 +87,8 @@ def sniff_format(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     magic = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
-    found = next((form for start, form in magic.items() if head.startswith(start)), "")
-    return found or ("bmp" if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" else "")
+    form = next((form for start, form in magic.items() if head.startswith(start)), "")
+    return form or ("bmp" if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" else "")
 
 
 def is_complete(form: str, head: bytes, tail: bytes, size: int) -> bool:
@@ -113,12 +120,12 @@ class HttpClient:
     def __init__(
         self,
         params: FetchParams,
-        blocklist: Blocklist = Blocklist(),
+        blocklist: Blocklist | None = None,
         allow: Collection[tuple[str, int]] = (),
         resolve: Resolve | None = None,
     ) -> None:
         self.params = params
-        self.blocklist = blocklist
+        self.blocklist = blocklist or Blocklist()
         self.allow = frozenset(allow)
         self.resolve = resolve
         self.min_intervals_s: dict[str, float] = {}
@@ -150,7 +157,7 @@ class HttpClient:
         """Save a picture as the file `dest`, whose folder must exist.
 
         Raises:
-            FetchError: the picture cannot be had or is truncated; `dest` is not created.
+            FetchError: the picture cannot be downloaded or is truncated; `dest` is not created.
             OSError: the file cannot be written; the error names it.
         """
         with atomic_write(dest) as partial:
@@ -399,7 +406,11 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = True) -> bytes:
-    """Return the body; of a longer one its beginning, or an error if `strict`."""
+    """Return the first `max_bytes` of the body.
+
+    Raises:
+        FetchError: the body is longer, and `strict` is true; or the connection failed.
+    """
     body = b""
     for chunk in _chunks(response):
         body += chunk
@@ -413,7 +424,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
 def decode_text(body: bytes, charset: str = "") -> str:
     """Decode text with the declared charset, else as UTF-8, else as GB 18030 (old Chinese pages).
 
-    A charset that is unknown, is no charset but one of Python's own codecs, or does not fit the bytes, is ignored.
+    A charset is ignored if it is unknown, does not fit the bytes, or is a codec for other purposes than text.
     """
     for name in (charset, "utf-8", "gb18030"):
         try:

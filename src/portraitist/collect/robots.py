@@ -44,7 +44,7 @@ class Rules:
 
 
 def _simplify(line: str, agent: str) -> str:
-    """Rewrite a line that Protego would handle slowly, or differently from what the site wants.
+    """Rewrite a line that Protego would handle slowly, or ignore.
 
     Protego stores each rule once per user agent of its group: 30 kB with 900 agents and 1500 rules take seconds and
     200 MB. So all other agents are given the same name. Protego ignores a crawl delay that overflows a

@@ -202,15 +202,15 @@ class GuardedConnection(http.client.HTTPConnection):
 
     def _public_addresses(self) -> list[tuple[Any, ...]]:
         try:
-            found = self.resolve(self.host, self.port, type=socket.SOCK_STREAM)
+            addresses = self.resolve(self.host, self.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise FetchError(Status.NETWORK_ERROR, f"{self.host}: {error}") from None
-        for *_, address in found:
+        for *_, address in addresses:
             if not is_public(address[0]) and (address[0], address[1]) not in self.allow:
                 raise FetchError(
                     Status.REFUSED_ADDRESS, f"{self.host} resolves to {address[0]}, which is not a public address"
                 )
-        return found
+        return addresses
 
     def _open(self, family: int, kind: int, protocol: int, address: Any) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
@@ -219,7 +219,7 @@ class GuardedConnection(http.client.HTTPConnection):
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.scheme == "https":
-                sock.settimeout(self._connect_timeout())  # limits the whole handshake
+                sock.settimeout(self._connect_timeout())  # for the handshake as a whole
                 return context().wrap_socket(sock, server_hostname=self.host)
         except BaseException:
             sock.close()
