@@ -2,9 +2,10 @@
 
     python benchmarks/collect.py --pictures 1000
 
-Stage collect runs as a whole (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among the
-pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its time ends
-with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a Markdown table.
+Stage collect runs as a whole (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among
+the pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its
+time ends with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a
+Markdown table.
 """
 
 import argparse

@@ -109,7 +109,7 @@ def test_added_entries_are_appended_once_with_a_reason(tmp_path: Path):
 def test_nothing_is_added_if_file_or_entry_is_malformed(tmp_path: Path):
     path = tmp_path / "list.txt"
     path.write_text("host:example.org\n", encoding="utf-8")
-    with pytest.raises(BlocklistError, match="'nonsense'.*url:, host:"):
+    with pytest.raises(BlocklistError, match=r"'nonsense'.*url:, host:"):
         add(path, ["host:a.example", "nonsense"], "")
     assert path.read_text(encoding="utf-8") == "host:example.org\n"
     path.write_text("nonsense\n", encoding="utf-8")

@@ -569,8 +569,13 @@ ESCAPED_SECRETS = [
 @pytest.mark.parametrize("echo", ESCAPED_SECRETS)
 def test_secret_in_the_response_is_redacted(fake: FakeWeb, echo: str):
     fake.pages["a.example/api"] = Says(f'{{"key": "{echo}", "results": []}}')
-    response = fake.web().get_text("http://a.example/api", crawled=False, secret={"key": SECRET, "unset": ""})
-    assert response.text == '{"key": "…", "results": []}'
+    sent: list[dict[str, Any]] = [
+        {"secret": {"key": SECRET, "unset": ""}},
+        {"headers": {"Authorization": f"Bearer {SECRET}"}},
+    ]
+    for request in sent:
+        response = fake.web().get_text("http://a.example/api", crawled=False, **request)
+        assert response.text == '{"key": "…", "results": []}'
 
 
 def test_files_that_are_no_pictures_have_no_format():

@@ -20,7 +20,7 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -179,22 +179,23 @@ class HttpClient:
             url: the URL, without the secret query parameters.
             crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
             headers: additional request headers.
-            secret: query parameters, such as an API key, that are sent to the first host only. Their values are
-                removed from the response and from errors.
+            secret: query parameters, such as an API key, that are sent to the first host only. Their values, and that of
+                an Authorization header, are removed from the response and from errors.
 
         Raises:
             FetchError: there is no response, or it may not be used.
         """
         all_headers = {"Accept": "*/*"} | dict(headers or {})
+        secrets = [*(secret or {}).values(), all_headers.get("Authorization", "").rpartition(" ")[2]]
         try:
             with self._open(url, all_headers, crawled, dict(secret or {}), any_status=True) as (response, _, final_url):
                 charset = re.search(r"charset=[\"']?([\w-]+)", response.headers.get("Content-Type", ""), re.I)
                 body = _read(response, MAX_TEXT_BYTES)
                 wait_s = _retry_after_s(response)
         except FetchError as error:
-            raise FetchError(error.status, _redact(str(error), secret), error.retry_after_s) from None
+            raise FetchError(error.status, _redact(str(error), secrets), error.retry_after_s) from None
         text = decode_text(body, charset[1] if charset else "")
-        return Response(_redact(final_url, secret), response.status, _redact(text, secret), wait_s)
+        return Response(_redact(final_url, secrets), response.status, _redact(text, secrets), wait_s)
 
     @contextmanager
     def _open(
@@ -230,7 +231,7 @@ class HttpClient:
         raise FetchError(Status.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS} redirects")
 
     def _check_and_wait(self, url: str, crawled: bool) -> SplitResult:
-        """Check that a URL may be requested, wait until its host may be, and return the URL's parts."""
+        """Check that a URL may be requested, wait for its host's rate limit, and return the URL's parts."""
         if not self.params.contact:
             raise MissingContactError(
                 "fetch.contact is empty; set it to an email address or a page of yours, which is sent to the sites"
@@ -246,7 +247,7 @@ class HttpClient:
             raise FetchError(
                 Status.ROBOTS_DENIED,
                 f"robots.txt of {parts.netloc} has a Crawl-delay of {rules.crawl_delay_s:g} s; "
-                f"at most {MAX_WAIT_S:g} s are waited",
+                f"the maximum is {MAX_WAIT_S:g} s",
             )
         self._wait(parts, rules.crawl_delay_s)
         return parts
@@ -460,9 +461,9 @@ def _percent_encode(part: str) -> str:
     return quote(part, safe="/%:;=&?~+!$,'@()*[]|")
 
 
-def _redact(text: str, secret: Mapping[str, str] | None) -> str:
-    """Replace the secret values in a text, however their characters are escaped (URL, JSON, HTML)."""
-    for value in filter(None, (secret or {}).values()):
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace secrets in a text, however their characters are escaped (URL, JSON, HTML); empty ones are ignored."""
+    for value in filter(None, secrets):
         text = re.sub("".join(map(_escapes, value)), REDACTED, text, flags=re.IGNORECASE)
     return text
 
