@@ -179,8 +179,8 @@ class HttpClient:
             url: the URL, without the secret query parameters.
             crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
             headers: additional request headers.
-            secret: query parameters, such as an API key, that are sent to the first host only. Their values, and that of
-                an Authorization header, are removed from the response and from errors.
+            secret: query parameters, such as an API key, that are sent to the first host only. Their values, and the
+                token of an Authorization header, are removed from the response and from errors.
 
         Raises:
             FetchError: there is no response, or it may not be used.
