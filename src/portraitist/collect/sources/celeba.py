@@ -88,7 +88,9 @@ def _verify(path: Path) -> None:
                 for block in iter(partial(file.read, 1 << 20), b""):
                     digest.update(block)
             if digest.hexdigest() != expected:
-                raise SourceError(f"{path / name}: expected md5 {expected}, found {digest.hexdigest()}; download it again")
+                raise SourceError(
+                    f"{path / name}: expected md5 {expected}, found {digest.hexdigest()}; download it again"
+                )
 
 
 def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
@@ -101,9 +103,7 @@ def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
         raise SourceError(f"{path / PICTURES}.zip is not a zip file ({error}); download it again") from None
     members = [(MEMBER.fullmatch(info.filename), info) for info in archive.infolist()]
     return {
-        match[1]: partial(archive.read, info)
-        for match, info in members
-        if match and info.file_size <= MAX_MEMBER_BYTES
+        match[1]: partial(archive.read, info) for match, info in members if match and info.file_size <= MAX_MEMBER_BYTES
     }
 
 
@@ -113,7 +113,9 @@ def _select(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
     for key in ("exclude_attributes", "balance_attributes"):
         unknown = [name for name in getattr(params, key) if known and name not in known]
         if unknown:
-            raise SourceError(f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; one of {', '.join(sorted(known))}")
+            raise SourceError(
+                f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; one of {', '.join(sorted(known))}"
+            )
     partition = {
         name: row[0] for name, row in _read_table(params.path, "list_eval_partition.txt", header_lines=0).items()
     }
