@@ -1,4 +1,4 @@
-"""Wikimedia Commons, by its API: no account needed, and every file has a licence. The User-Agent must have a contact."""
+"""Wikimedia Commons, by its API: no account needed, and every file has a licence. The User-Agent needs a contact."""
 
 from collections.abc import Iterator
 from typing import Any
