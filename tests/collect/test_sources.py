@@ -103,24 +103,21 @@ def test_same_name_in_both_pairs_folders_is_a_pair(own: Path, tmp_path: Path):
 
 
 def test_folder_recognises_pictures_by_content(own: Path, tmp_path: Path):
-    files = {
-        "a.jfif": JPEG,
-        "b": PNG,
-        "c.heic": HEIC,
-        "d.txt": b"notes",
-        "e.jpg": b"",
-        "f.jpg": b"<html>",
-        "g.JPE": JPEG,
-    }
+    files = {"a.jfif": JPEG, "b": PNG, "c.heic": HEIC, "d.txt": b"notes", "e": b"", "f.jpg": HEIC, "g.JPE": JPEG}
     write_files(own / "selfies", files)
     candidates = find_candidates("folder", params_for(own), tmp_path)
     found = outcomes([candidate for candidate in candidates if candidate.name in files])
-    rejected = dict.fromkeys(("c.heic", "d.txt", "e.jpg", "f.jpg"), "not_a_picture")
+    rejected = dict.fromkeys(("c.heic", "d.txt", "e", "f.jpg"), "not_a_picture")
     assert found == dict.fromkeys(("a.jfif", "b", "g.JPE"), "") | rejected
     reasons = {candidate.name: candidate.reason for candidate in candidates}
     assert "heic" in reasons["c.heic"]
-    assert "empty" in reasons["e.jpg"]
     assert "JPEG" in reasons["d.txt"]
+
+
+def test_damaged_picture_is_left_to_stage_clean(own: Path, tmp_path: Path):
+    write_files(own / "selfies", {"empty.jpg": b"", "page.PNG": b"<html>"})
+    found = outcomes(find_candidates("folder", params_for(own), tmp_path))
+    assert (found["empty.jpg"], found["page.PNG"]) == ("", "")
 
 
 def test_folder_follows_links_without_endless_loops(own: Path, tmp_path: Path):
@@ -196,10 +193,11 @@ def test_missing_folder_error_names_key_and_path(name: str, tmp_path: Path):
 
 
 def test_folder_without_pictures_error_names_key_and_files(own: Path, tmp_path: Path):
-    (own / "portraits" / "klimt" / "kiss.tif").write_bytes(b"")
+    (own / "portraits" / "klimt" / "kiss.tif").rename(own / "portraits" / "kiss.txt")
+    (own / "portraits" / "kiss.txt").write_bytes(b"notes")
     with pytest.raises(SourceError) as error:
         find_candidates("folder", params_for(own), tmp_path)
-    for part in ("collect.folder.path", str(own / "portraits"), "klimt/kiss.tif", "JPEG"):
+    for part in ("collect.folder.path", str(own / "portraits"), "kiss.txt", "JPEG"):
         assert part in str(error.value)
 
 
@@ -251,14 +249,14 @@ def with_consents(root: Path, rows: list[list[str]], columns: list[str] = CONSEN
 
 
 def test_id_photos_require_consent_of_an_adult(tmp_path: Path):
-    write_files(tmp_path, {f"{name}.jpg": JPEG for name in ("yes", "no", "minor", "unknown")} | {"broken.jpg": b"x"})
+    write_files(tmp_path, {f"{name}.jpg": JPEG for name in ("yes", "no", "minor", "unknown")} | {"notes": b"x"})
     params = with_consents(
         tmp_path,
         [
             ["yes.jpg", "p1", "yes", "2026-05-04", "training", "no"],
             ["no.jpg", "p2", "no", "2026-05-04", "training", "no"],
             ["minor.jpg", "p3", "yes", "2026-05-04", "training", "yes"],
-            ["broken.jpg", "p4", "yes", "2026-05-04", "training", "no"],
+            ["notes", "p4", "yes", "2026-05-04", "training", "no"],
         ],
     )
     candidates = find_candidates("id_photos", params, tmp_path)
@@ -267,7 +265,7 @@ def test_id_photos_require_consent_of_an_adult(tmp_path: Path):
         "no.jpg": "no_consent",
         "minor.jpg": "no_consent",
         "unknown.jpg": "no_consent",
-        "broken.jpg": "not_a_picture",
+        "notes": "not_a_picture",
     }
     by_name = {candidate.name: candidate for candidate in candidates}
     assert (by_name["yes.jpg"].consent, by_name["yes.jpg"].group) == ("2026-05-04: training", "id_photos/p1")

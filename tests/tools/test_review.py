@@ -1,4 +1,4 @@
-"""The pages of `portraitist review`: their content and policy, and their behaviour in a browser."""
+"""The pages of `portraitist dataset review`: their content and policy, and their behaviour in a browser."""
 
 import base64
 import hashlib
@@ -167,7 +167,7 @@ def test_command_prints_the_page_count(data: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     for per_page, count in ((10, "1 page;"), (2, "3 pages;")):
         monkeypatch.setattr(review, "PER_PAGE", per_page)
-        output = CliRunner().invoke(app, ["review", "--force"]).output
+        output = CliRunner().invoke(app, ["dataset", "review", "--force"]).output
         assert output.startswith(count)
         assert "review/review-001.html" in output
 

@@ -29,6 +29,7 @@ from portraitist.core.manifest import KINDS, Kind
 from portraitist.core.outcome import Status
 
 FORMATS = "JPEG, PNG, WebP, TIFF, BMP or GIF"  # those of `sniff_format`
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 HEADER_BYTES = 32  # enough for `sniff_format`
 PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git; not one of the user's files
 HTTP_OK = 200
@@ -123,7 +124,9 @@ def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
-    """List every file below a folder, sorted by path. Pictures are recognised by content; others have a status.
+    """List every file below a folder, sorted by path. Pictures are recognised by content; other files have a status.
+
+    A file with a picture's suffix has none, whatever its content: stage `clean` decodes it and reports the damage.
 
     Args:
         folder: where to search.
@@ -159,7 +162,7 @@ def find_pictures_by_kind(path: Path, key: str) -> Iterator[tuple[Kind, LocalFil
 
 
 def _inspect(path: Path, name: str) -> LocalFile:
-    """Sniff a file's format. Opening a pipe or a device could block, so only regular files are opened."""
+    """Recognise a file by its first bytes. Only regular files are opened: a pipe or a device could block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return LocalFile(path, name, Status.NOT_A_PICTURE, "not a regular file")
@@ -168,14 +171,13 @@ def _inspect(path: Path, name: str) -> LocalFile:
     except OSError as error:
         reason = "broken link" if path.is_symlink() and not path.exists() else error.strerror or str(error)
         return LocalFile(path, name, Status.UNREADABLE, reason)
-    if sniff_format(header):
-        return LocalFile(path, name)
     if header[4:8] == b"ftyp":
         brand = plain_text(header[8:12].decode("latin-1"))
         reason = f"HEIC, AVIF or video (ISO media, brand {brand!r}), not {FORMATS}; convert it"
-    else:
-        reason = f"the content is not {FORMATS}" if header else "the file is empty"
-    return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
+        return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
+    if sniff_format(header) or path.suffix.lower() in PICTURE_SUFFIXES:
+        return LocalFile(path, name)
+    return LocalFile(path, name, Status.NOT_A_PICTURE, f"the content is not {FORMATS}")
 
 
 def printable_path(path: str) -> str:
