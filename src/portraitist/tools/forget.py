@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from contextlib import suppress
@@ -233,8 +232,8 @@ def _rewrite_source(folder: Path, frame: pd.DataFrame, is_removed: "pd.Series[bo
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     shards = Shards(folder)
-    per_shard = Counter(next(iter(members.values()))[0] for members in shards.places.values())
-    with ShardWriter(new, max(per_shard.values(), default=1)) as writer:
+    per_shard = manifest.read(folder / INDEX_FILE).drop_duplicates("id")["shard"].value_counts()
+    with ShardWriter(new, int(per_shard.max()) if len(shards) else 1) as writer:
         for picture in shards:
             if picture not in removed:
                 writer.add(picture, shards.members(picture))
