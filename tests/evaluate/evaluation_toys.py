@@ -1,7 +1,9 @@
 """Evaluation data and images with known answers."""
 
 import numpy as np
-from toys import FRAME, boxes, drawn
+from toys import FRAME as CROP_PARAMS
+from toys import boxes
+from toys import drawn as noise
 
 from portraitist.augment.render import TEST_BACKGROUNDS
 from portraitist.crop.geometry import Face
@@ -39,23 +41,23 @@ def evaluation_data(**changes):
     """Return noise images: three selfies, two test portraits, four training portraits."""
     fields = {
         "ids": ["a", "b", "c"],
-        "selfies": drawn(3, 3, SIDE, SIDE, seed=1),
+        "selfies": noise(3, 3, SIDE, SIDE, seed=1),
         "masks": PERSONS,
-        "stylized": drawn(3, 3, SIDE, SIDE, seed=2),
-        "portraits": drawn(2, 3, SIDE, SIDE, seed=3),
+        "stylized": noise(3, 3, SIDE, SIDE, seed=2),
+        "portraits": noise(2, 3, SIDE, SIDE, seed=3),
         "portrait_masks": PORTRAIT_PERSONS,
-        "training_portraits": drawn(4, 3, SIDE, SIDE, seed=4),
+        "training_portraits": noise(4, 3, SIDE, SIDE, seed=4),
         "training_portrait_masks": TRAINING_PERSONS,
         "segmenter": lambda images: (images[:, :1] > 0).float(),
         "find_face": face_at_brightest_pixel,
-        "crop_params": FRAME,
+        "crop_params": CROP_PARAMS,
         "networks": dict.fromkeys(NETWORKS, network()),
         "cost": {"gflop": 1.5, "megabytes": 2.25},
         "bootstrap": 20,
         "seed": 1,
     } | changes
     count = len(fields["stylized"])
-    on_backgrounds = [drawn(count, 3, SIDE, SIDE, seed=20 + index) for index in range(len(TEST_BACKGROUNDS))]
+    on_backgrounds = [noise(count, 3, SIDE, SIDE, seed=20 + index) for index in range(len(TEST_BACKGROUNDS))]
     return EvaluationData(**{"on_backgrounds": on_backgrounds} | fields)
 
 

@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_toys import PERSONS, PORTRAIT_PERSONS, SIDE, evaluation_data, lightness, uniform, value
-from toys import FRAME, boxes, drawn
+from evaluation_toys import (
+    CROP_PARAMS,
+    PERSONS,
+    PORTRAIT_PERSONS,
+    SIDE,
+    boxes,
+    evaluation_data,
+    lightness,
+    noise,
+    uniform,
+    value,
+)
 
 from portraitist.evaluate.skin import background_colours, mean_colours, skin_mask, skin_masks
 
@@ -31,7 +41,7 @@ def test_bleed_is_measured_on_skin_only():
 
 def test_bleed_is_measured_at_the_skin_of_the_selfie():
     stylized = uniform(60, 60, 60)
-    for image, skin in zip(stylized, skin_masks(evaluation_data().selfies, PERSONS, FRAME), strict=True):
+    for image, skin in zip(stylized, skin_masks(evaluation_data().selfies, PERSONS, CROP_PARAMS), strict=True):
         image[:, torch.from_numpy(skin)] = 200 / 127.5 - 1
     assert value("background_bleed", portraits=DARK_ON_LIGHT, stylized=stylized) == pytest.approx(1, abs=1e-6)
 
@@ -69,7 +79,7 @@ def test_sensitivity_to_alternating_outputs_is_half_their_distance():
 def test_skin_excludes_glasses():
     picture = np.full((SIDE, SIDE, 3), (200, 150, 120), np.uint8)
     picture[13:16, 10:20] = 10  # glasses
-    skin = skin_mask(picture, np.ones((SIDE, SIDE), bool), FRAME)
+    skin = skin_mask(picture, np.ones((SIDE, SIDE), bool), CROP_PARAMS)
     assert 10 < skin.sum() < 200
     assert not skin[13:16, 10:20].any()
     rows, columns = np.nonzero(skin)
@@ -79,7 +89,7 @@ def test_skin_excludes_glasses():
 
 def test_skin_is_inside_the_person():
     mask = boxes((0, SIDE, 16, SIDE), height=SIDE, width=SIDE)
-    (skin,) = skin_masks(drawn(1, 3, SIDE, SIDE, seed=1), mask, FRAME)
+    (skin,) = skin_masks(noise(1, 3, SIDE, SIDE, seed=1), mask, CROP_PARAMS)
     assert skin.any()
     assert not skin[:, :16].any()
 

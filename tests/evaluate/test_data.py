@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation_toys import SIDE, evaluation_data, mean_colours, network, uniform
-from toys import drawn
+from evaluation_toys import SIDE, evaluation_data, mean_colours, network, noise, uniform
 
 from portraitist.evaluate.data import BATCH_SIZE, foreground, map_batches, pooled_features, predict_masks
 from portraitist.evaluate.registry import available_metrics
@@ -25,7 +24,7 @@ def test_map_batches_passes_every_image_once():
         sizes.append((len(images), len(masks)))
         return images.mean((1, 2, 3)).numpy()
 
-    images = drawn(2 * BATCH_SIZE + 3, 3, 4, 4, seed=1)
+    images = noise(2 * BATCH_SIZE + 3, 3, 4, 4, seed=1)
     means = map_batches(mean, images, images[:, :1])
     assert sizes == [(BATCH_SIZE, BATCH_SIZE), (BATCH_SIZE, BATCH_SIZE), (3, 3)]
     assert means == pytest.approx(images.mean((1, 2, 3)).numpy())
@@ -58,7 +57,7 @@ def test_pooled_features_are_those_of_resized_images():
 
 
 def test_masks_are_predicted_in_evaluation_mode():
-    net, images = UNet(4).train(), drawn(18, 3, SIDE, SIDE, seed=1)
+    net, images = UNet(4).train(), noise(18, 3, SIDE, SIDE, seed=1)
     running_mean = net.first[1].running_mean.clone()
     masks = predict_masks(net)(images)
     assert masks.shape == (18, 1, SIDE, SIDE)

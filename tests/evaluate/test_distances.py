@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from evaluation_toys import NETWORKS, SIDE, evaluation_data, measure, value
+from evaluation_toys import NETWORKS, SIDE, evaluation_data, measure, noise, value
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-from toys import drawn
 
 from portraitist.evaluate.distances import (
     METRICS,
@@ -54,7 +53,7 @@ def test_order_of_faces_is_irrelevant(name):
 
 @pytest.mark.parametrize("name", ["foreground_frechet_lite0", "foreground_kernel_lite0", "fid_limit"])
 def test_interval_contains_the_value(name):
-    selfies, stylized, portraits = (drawn(20, 3, SIDE, SIDE, seed=seed) for seed in (1, 2, 3))
+    selfies, stylized, portraits = (noise(20, 3, SIDE, SIDE, seed=seed) for seed in (1, 2, 3))
     masks = torch.ones(20, 1, SIDE, SIDE)
     measurement = measure(
         name, selfies=selfies, stylized=stylized + 0.2, portraits=portraits, masks=masks, portrait_masks=masks

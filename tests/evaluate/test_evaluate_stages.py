@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from evaluation_toys import CROP_PARAMS
 from PIL import Image
 from threadpoolctl import threadpool_info, threadpool_limits
-from toys import FRAME, checkpoint
+from toys import checkpoint as make_checkpoint
 
 from pipeline.compare import main as compare
 from pipeline.evaluate import main as evaluate
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = EvaluateParams(seed=1, features_px=32, inception=False, bootstrap=20, sheet_rows=2)
-SIDE = FRAME.size_px
+SIDE = CROP_PARAMS.size_px
 COUNTS = {"selfies": 5, "portraits": 4, "training_portraits": 3}
 METHODS = {"dark": 30, "light": 200}  # the grey level of each method's output
 
@@ -82,7 +83,7 @@ def write_inputs(root: Path) -> None:
     for stage in STAGE_REPORTS:
         (root / "metrics" / f"{stage}.json").write_text("{}")
     (root / "preferences.csv").write_text(f"id,left,right,preferred\n{ids('selfies')[0]},dark,light,dark\n")
-    checkpoint(root / "mask.pt", "unet_mask")
+    make_checkpoint(root / "mask.pt", "unet_mask")
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,9 @@ def root(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Path:
     write_inputs(root)
     paths = DatasetPaths(root / "crop", root / "mask", root / "split.csv", root / "none.csv")
     models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
-    evaluate_selfies(PARAMS, FRAME, paths, root / "augment", models, root / "clean", root / "models" / "selfies")
+    evaluate_selfies(PARAMS, CROP_PARAMS, paths, root / "augment", models, root / "clean", root / "models" / "selfies")
     for name in METHODS:
-        evaluate(PARAMS, FRAME, root / name, paths, models, root / "models" / name)
+        evaluate(PARAMS, CROP_PARAMS, root / name, paths, models, root / "models" / name)
     inputs = RunInputs(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", root / "metrics")
     folders = {name: root / "models" / name for name in ("selfies", *METHODS)}
     compare("dark", folders, root / "preferences.csv", inputs, root / "metrics")
@@ -169,7 +170,7 @@ def test_results_are_deterministic_and_single_threaded(root: Path, pretrained: P
     threadpool_limits(2)
     paths = DatasetPaths(root / "crop", root / "mask", root / "split.csv", root / "none.csv")
     models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
-    evaluate(PARAMS, FRAME, root / "dark", paths, models, root / "repeated")
+    evaluate(PARAMS, CROP_PARAMS, root / "dark", paths, models, root / "repeated")
     first = {path.name: path.read_bytes() for path in (root / "models" / "dark").iterdir()}
     assert {path.name: path.read_bytes() for path in (root / "repeated").iterdir()} == first
     assert torch.get_num_threads() == 1

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from evaluation_toys import CROP_PARAMS, noise
 from onnx import TensorProto, helper
-from toys import FRAME, drawn
 
 from portraitist.nets.identity import EYES, MOUTH, SIDE, Identity, IdentityError, find_network
 
@@ -27,7 +27,7 @@ def write_network(path, side=SIDE, flatten=True):
 
 @pytest.mark.parametrize("side", [80, 256, 512])
 def test_eyes_and_mouth_are_at_arcface_positions(tmp_path, side):
-    crop_params = FRAME.model_copy(update={"size_px": side})
+    crop_params = CROP_PARAMS.model_copy(update={"size_px": side})
     crops = torch.full((1, 3, side, side), -1.0)
     dot = max(1, side // 40)
     for x, y in ((0.42, crop_params.eye_line), (0.5, crop_params.eye_line + crop_params.eye_to_mouth)):
@@ -45,8 +45,8 @@ def test_eyes_and_mouth_are_at_arcface_positions(tmp_path, side):
 
 
 def test_embeddings_are_computed_from_aligned_faces(tmp_path):
-    net = Identity(write_network(tmp_path / "net.onnx"), FRAME)
-    images = drawn(3, 3, 32, 32, seed=1)
+    net = Identity(write_network(tmp_path / "net.onnx"), CROP_PARAMS)
+    images = noise(3, 3, 32, 32, seed=1)
     assert net.pooled(images) == pytest.approx(net.faces(images).mean((2, 3)).numpy(), abs=1e-5)
     assert net.name.startswith("net.onnx, sha256 ")
 
@@ -63,11 +63,11 @@ def test_folder_may_hold_at_most_one_network(tmp_path):
 def test_file_that_is_not_a_network_is_an_error(tmp_path):
     (tmp_path / "none.onnx").write_bytes(b"nothing")
     with pytest.raises(IdentityError, match=r"none\.onnx"):
-        Identity(tmp_path / "none.onnx", FRAME)
+        Identity(tmp_path / "none.onnx", CROP_PARAMS)
 
 
 @pytest.mark.parametrize(("shape", "found"), [({"side": 160}, "160"), ({"flatten": False}, r"3, 1, 1")])
 def test_network_of_other_shapes_is_an_error(tmp_path, shape, found):
     path = write_network(tmp_path / "other.onnx", **shape)
     with pytest.raises(IdentityError, match=rf"other\.onnx.*112.*{found}"):
-        Identity(path, FRAME)
+        Identity(path, CROP_PARAMS)

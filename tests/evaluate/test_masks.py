@@ -1,6 +1,5 @@
 import pytest
-from evaluation_toys import PERSONS, PORTRAIT_PERSONS, evaluation_data, uniform, value
-from toys import boxes
+from evaluation_toys import PERSONS, PORTRAIT_PERSONS, boxes, evaluation_data, uniform, value
 
 from portraitist.evaluate.masks import HELD_OUT, mask_ious
 

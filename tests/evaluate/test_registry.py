@@ -5,17 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from evaluation_toys import (
-    NETWORKS,
-    PERSONS,
-    PORTRAIT_PERSONS,
-    SIDE,
-    evaluation_data,
-    measure,
-    network,
-    value,
-)
-from toys import drawn
+from evaluation_toys import NETWORKS, PERSONS, PORTRAIT_PERSONS, SIDE, evaluation_data, measure, network, noise, value
 
 from portraitist.evaluate.registry import (
     Metric,
@@ -112,13 +102,13 @@ def test_metric_uses_the_masks(name):
 
 @pytest.mark.parametrize("name", names_except(*COSTS, "background_sensitivity", "face_found"))
 def test_metric_uses_the_stylized_images(name):
-    other = drawn(3, 3, SIDE, SIDE, seed=30) * 0.9
+    other = noise(3, 3, SIDE, SIDE, seed=30) * 0.9
     assert value(name, stylized=other) != pytest.approx(value(name), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", [*DISTANCES, *RELATIVE_TO_PORTRAITS])
 def test_metric_uses_the_portraits(name):
-    other = drawn(2, 3, SIDE, SIDE, seed=33) * 0.5
+    other = noise(2, 3, SIDE, SIDE, seed=33) * 0.5
     assert value(name, portraits=other) != pytest.approx(value(name), rel=0.01)
 
 
@@ -142,7 +132,7 @@ def test_equal_seeds_give_equal_intervals(name):
     "name", [name for name in NAMES if "foreground" in name or name in ("content_lite0", "memorised_lite0")]
 )
 def test_foreground_metric_ignores_the_background(name):
-    other_background = torch.where(PERSONS > 0, evaluation_data().stylized, drawn(3, 3, SIDE, SIDE, seed=9))
+    other_background = torch.where(PERSONS > 0, evaluation_data().stylized, noise(3, 3, SIDE, SIDE, seed=9))
     assert value(name, stylized=other_background) == pytest.approx(value(name), rel=1e-6)
 
 
@@ -187,7 +177,7 @@ def test_interval_covers_faces_and_portraits():
 
 @pytest.mark.parametrize("name", RELATIVE_TO_PORTRAITS)
 def test_interval_includes_variation_of_the_portraits(name):
-    near_training = 0.8 * drawn(4, 3, SIDE, SIDE, seed=4)[:1] + 0.2 * drawn(1, 3, SIDE, SIDE, seed=9)
+    near_training = 0.8 * noise(4, 3, SIDE, SIDE, seed=4)[:1] + 0.2 * noise(1, 3, SIDE, SIDE, seed=9)
     same = near_training.expand(4, -1, -1, -1)
     measurement = measure(name, ids=list("abcd"), selfies=same, stylized=same, masks=torch.ones(4, 1, SIDE, SIDE))
     assert measurement.per_face.std() < 1e-12

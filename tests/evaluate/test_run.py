@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from evaluation_toys import evaluation_data
+from evaluation_toys import CROP_PARAMS, evaluation_data, noise
 from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from toys import FRAME, drawn
 
 from portraitist.core.shards import ShardWriter
 from portraitist.evaluate import run
@@ -59,7 +58,7 @@ def inception_weights(tmp_path_factory):
 
 @pytest.mark.slow
 def test_inception_features_equal_those_of_torch_fidelity(inception_weights):
-    images = drawn(2, 3, 40, 40, seed=3) * 1.2  # some values must be clipped
+    images = noise(2, 3, 40, 40, seed=3) * 1.2  # some values must be clipped
     reference = FeatureExtractorInceptionV3(
         "reference", ["2048"], feature_extractor_weights_path=str(inception_weights)
     )
@@ -80,10 +79,10 @@ def test_inception_metrics_with_cached_weights(inception_weights, pretrained, tm
     monkeypatch.setattr(run, "INCEPTION", pinned)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "weights.pth").write_bytes(data)
-    networks = load_networks(WITH_INCEPTION, FRAME, ModelPaths(tmp_path, pretrained, tmp_path))
+    networks = load_networks(WITH_INCEPTION, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
     assert networks["inception"].details["network"].startswith("Inception-v3")
     assert "torch_fidelity 0.4" in networks["inception"].details["version"]
-    assert networks["inception"].features(drawn(2, 3, 32, 32, seed=1)).shape == (2, 2048)
+    assert networks["inception"].features(noise(2, 3, 32, 32, seed=1)).shape == (2, 2048)
     measurements = measure_all(evaluation_data(networks=networks, bootstrap=2))
     assert {"fid", "kid", "foreground_fid", "foreground_kid", "fid_limit", "foreground_fid_limit"} <= set(measurements)
 
@@ -92,7 +91,7 @@ def test_unavailable_inception_weights_are_an_error(pretrained, tmp_path, monkey
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(run, "INCEPTION", replace(run.INCEPTION, url="http://127.0.0.1:9/weights.pth"))
     with pytest.raises(WeightsError, match=str(tmp_path / "checkpoints")):
-        load_networks(WITH_INCEPTION, FRAME, ModelPaths(tmp_path, pretrained, tmp_path))
+        load_networks(WITH_INCEPTION, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -113,14 +112,14 @@ def test_unavailable_network_exits_with_one_line(tmp_path, monkeypatch, error, m
     paths = DatasetPaths(shards, shards, shards, shards)
     selfies, models = unchanged_selfies(paths, shards), ModelPaths(shards, shards, shards)
     with pytest.raises(SystemExit, match=message):
-        load_data_or_exit("evaluate", PARAMS, FRAME, selfies, paths, models)
+        load_data_or_exit("evaluate", PARAMS, CROP_PARAMS, selfies, paths, models)
 
 
 def test_lite0_is_the_only_required_network(pretrained, tmp_path):
-    networks = load_networks(PARAMS, FRAME, ModelPaths(tmp_path, pretrained, tmp_path))
+    networks = load_networks(PARAMS, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
     assert list(networks) == ["lite0"]
     assert networks["lite0"].details["resize"] == "64 px, bicubic, antialiased"
-    images = drawn(2, 3, 64, 64, seed=1)
+    images = noise(2, 3, 64, 64, seed=1)
     with torch.no_grad():
         expected = Lite0(pretrained / "efficientnet_lite0.pth").pooled(images).numpy()
     assert networks["lite0"].features(images) == pytest.approx(expected, abs=1e-4)
@@ -132,9 +131,9 @@ def saved(tmp_path_factory):
     count, folder = 12, tmp_path_factory.mktemp("saved") / "ours"
     data = evaluation_data(
         ids=[f"{number:016x}" for number in range(count)],
-        selfies=drawn(count, 3, 32, 32, seed=1),
-        masks=(drawn(count, 1, 32, 32, seed=5) > -0.8).float(),
-        stylized=drawn(count, 3, 32, 32, seed=2),
+        selfies=noise(count, 3, 32, 32, seed=1),
+        masks=(noise(count, 1, 32, 32, seed=5) > -0.8).float(),
+        stylized=noise(count, 3, 32, 32, seed=2),
     )
     save_results(measure_all(data), data, 2, folder)
     sources = pd.DataFrame({"id": data.ids[::-1], "source": ["b"] * 6 + ["a"] * 6})
@@ -209,7 +208,7 @@ def test_images_are_loaded_in_batches():
             return self.tensor[part]
 
     selfies, stylized, portraits, training_portraits = (
-        Recorder(drawn(count, 3, 32, 32, seed=seed)) for seed in range(4)
+        Recorder(noise(count, 3, 32, 32, seed=seed)) for seed in range(4)
     )
     masks = Recorder(torch.ones(count, 1, 32, 32).tril())
     data = evaluation_data(

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from evaluation_toys import SIDE, uniform, value
-from toys import boxes
+from evaluation_toys import SIDE, boxes, uniform, value
 
 from portraitist.evaluate.texture import edge_density, mean_laplacian
 
