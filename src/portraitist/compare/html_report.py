@@ -204,7 +204,7 @@ def _differences_from_unchanged(comparison: Comparison) -> str:
 def _preferences(preferences: pd.DataFrame) -> str:
     if preferences.empty:
         return (
-            "<p>There are no answers yet. Collect some with <code>portraitist judge</code>, "
+            "<p>There are no answers yet. Collect some with <code>portraitist compare</code>, "
             "then run <code>dvc repro</code>.</p>"
         )
     rows = [
