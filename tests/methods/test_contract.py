@@ -92,7 +92,7 @@ def test_methods_are_found_by_their_files():
 
 def test_unknown_method_is_rejected_by_name():
     for call in (lambda: build("stylegan", {}), lambda: method_settings("stylegan", {}, {})):
-        with pytest.raises(ParamsError, match="'stylegan'.*attention_gan, "):
+        with pytest.raises(ParamsError, match=r"'stylegan'.*attention_gan, "):
             call()
 
 
@@ -260,7 +260,10 @@ def test_each_optimizer_step_changes_one_side_only(name, monkeypatch):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_discriminator_loss_gives_the_generator_no_gradient(name, monkeypatch):
     trainable = make_trainable(name)
-    gradients = lambda: [None if p.grad is None else p.grad.clone() for p in trainable.generator.parameters()]
+
+    def gradients():
+        return [None if p.grad is None else p.grad.clone() for p in trainable.generator.parameters()]
+
     recorded = [gradients()]
     steps = record_optimizer_steps(monkeypatch, name, lambda: recorded.append(gradients()))
     trainable.step(batch())
@@ -328,7 +331,7 @@ def test_training_starts_from_the_generator_of_stage_1(name):
 
 @pytest.mark.parametrize("name", NEEDS_UPSTREAM)
 def test_missing_upstream_model_is_named(name):
-    with pytest.raises(ValueError, match="'(features|generator|segmenter)'"):
+    with pytest.raises(ValueError, match=r"'(features|generator|segmenter)'"):
         build(name, settings(name), UpstreamModels())
 
 

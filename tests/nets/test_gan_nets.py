@@ -127,9 +127,7 @@ def test_unet_generator_reaches_1_px_with_dropout_on_3_levels():
     assert torch.equal(net.eval()(images), net(images))
     assert set(sizes) == {(1, 1)}
     assert net.has_dropout == [False] * 4 + [True] * 3 + [False]
-    assert UNetGenerator(1, 6).has_dropout == [False] * 4 + [True] + [
-        False
-    ]  # between equal widths only
+    assert UNetGenerator(1, 6).has_dropout == [False] * 4 + [True] + [False]  # between equal widths only
 
 
 def test_attentive_generator_blends_by_its_attention():
