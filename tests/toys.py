@@ -33,7 +33,7 @@ from portraitist.train.params import TrainParams
 torch.set_num_threads(1)  # more threads do not help with networks this small
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
+PAINTING_METHODS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 SMALL = (
     PARAMS["crop"]

@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch.optim import Optimizer
 from toys import (
-    METHODS,
+    PAINTING_METHODS,
     ROOT,
     ToyFeatures,
     batch,
@@ -51,7 +51,9 @@ def missing_models(name, upstream):
 
 
 NEEDS_UPSTREAM = [name for name in ALL if missing_models(name, UpstreamModels())]
-NEEDS_GENERATOR = [name for name in METHODS if "'generator'" in missing_models(name, UpstreamModels(ToyFeatures()))]
+NEEDS_GENERATOR = [
+    name for name in PAINTING_METHODS if "'generator'" in missing_models(name, UpstreamModels(ToyFeatures()))
+]
 
 
 def after_one_step(name):
@@ -85,9 +87,9 @@ def record_optimizer_steps(monkeypatch, name, observe=lambda: None):
 
 
 def test_methods_are_found_by_their_files():
-    assert {"perceptual", "unet_mask", *METHODS} == set(ALL)
+    assert {"perceptual", "unet_mask", *PAINTING_METHODS} == set(ALL)
     assert NEEDS_GENERATOR == ["masked_cartoongan"]
-    assert all(isinstance(TRAINABLES[name], Method) for name in METHODS)
+    assert all(isinstance(TRAINABLES[name], Method) for name in PAINTING_METHODS)
 
 
 def test_unknown_method_is_rejected_by_name():
@@ -169,7 +171,7 @@ def test_invalid_method_section_is_rejected_before_training(tmp_path):
 # Painting
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PAINTING_METHODS)
 def test_stylized_images_have_the_selfies_shape_and_range(name):
     selfies, masks = noise(3, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31), (0, 16, 0, 32))
     stylized = after_one_step(name).paint(selfies, masks)
@@ -179,7 +181,7 @@ def test_stylized_images_have_the_selfies_shape_and_range(name):
     assert (stylized - selfies).abs().mean() > 0.05
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PAINTING_METHODS)
 def test_painting_does_not_depend_on_the_rest_of_the_batch(name):
     selfies, masks = noise(2, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31))
     method = after_one_step(name)
@@ -285,7 +287,7 @@ def test_saved_state_restores_the_model(name):
     fresh.load_saved_state(state)
     for module in trained.saved_modules:
         assert not changed_weights(weights(trained.get_submodule(module)), fresh.get_submodule(module))
-    if name in METHODS:
+    if name in PAINTING_METHODS:
         inputs = (batch().selfies, batch().selfie_masks)
         assert torch.equal(trained.paint(*inputs), fresh.paint(*inputs))
 
