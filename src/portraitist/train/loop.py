@@ -170,7 +170,7 @@ def train(
                 with autocast:
                     step_losses.append(trainable.step(batch.to(device)))
                 if live:
-                    live.add(epoch + 1, step_losses[-1], batches.batch_size)
+                    live.add(epoch + 1, step_losses[-1], schedule.batch)
                 if checkpointer and checkpointer.due():
                     state = _state(trainable, upstream)
                     state |= {"epoch_losses": epoch_losses, "step_losses": step_losses}
