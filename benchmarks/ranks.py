@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT, help="checkout in which `dvc repro augment` has run")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
-    changes = {section: values | {"batch": 2} for section, values in EPOCHS.items()}
+    changes = {section: values | {"batch_size": 2} for section, values in EPOCHS.items()}
     losses: dict[str, dict[str, pd.DataFrame]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         single, double = Path(temporary) / "one", Path(temporary) / "two"

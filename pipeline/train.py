@@ -27,7 +27,7 @@ def main() -> None:
     params, paths = load_or_exit(TrainParams, "train"), DatasetPaths(*data)
     crop, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
     content, shape = load_or_exit(ContentParams, "content"), load_or_exit(GeneratorParams, "generator")
-    shared = {**shape.model_dump(), **params.model_dump(), **crop.model_dump()}
+    shared = {"crop": crop.model_dump(), "train": params.model_dump(), "generator": shape.model_dump()}
     try:
         settings = method_settings(name, shared, load_methods_or_exit().get(name, {}))
         pairs = find_pairs(settings["pairs"], paths) if "pairs" in settings else None

@@ -4,6 +4,7 @@ from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import method_settings
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.params import TrainMaskParams
 
@@ -16,7 +17,7 @@ def main() -> None:
     params = load_or_exit(TrainMaskParams, "train_mask")
     task = TrainingTask(
         METHOD,
-        {"width": params.width, "learning_rate": params.learning_rate},
+        method_settings(METHOD, {"train_mask": params.model_dump()}, {}),
         params,
         load_or_exit(AugmentParams, "augment"),
         diverse=True,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from toys import Few
+from toys import NoiseBatches
 
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
@@ -62,7 +62,7 @@ class KilledError(Exception):
     """Stands for a kill: everything that was not saved is lost."""
 
 
-class Interrupted(Few):
+class Interrupted(NoiseBatches):
     """Batches, of which one raises `KilledError` instead of being loaded."""
 
     def __init__(self, at: tuple[int, int], count: int = 3) -> None:

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from toys import FRAME, ROOT, begun
+from toys import CROP_PARAMS, ROOT, make_trainable
 
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
@@ -23,7 +23,7 @@ from portraitist.methods.base import Method
 from portraitist.paint import paint_crops
 
 pytestmark = pytest.mark.slow
-METADATA = {"crop": FRAME.model_dump(), "mask": {"model": "selfie"}, "method": "masked_cartoongan"}
+METADATA = {"crop": CROP_PARAMS.model_dump(), "mask": {"model": "selfie"}, "method": "masked_cartoongan"}
 TOLERANCE = {"fp32": 1, "fp16": 8, "int8": 60}
 BOUNDS = ExportParams(method="masked_cartoongan", max_error=TOLERANCE, mean_error=TOLERANCE)
 
@@ -38,7 +38,7 @@ def random_crops(count, seed=8):
 
 @pytest.fixture(scope="module")
 def method():
-    method = begun("masked_cartoongan")
+    method = make_trainable("masked_cartoongan")
     with torch.no_grad():
         for weights in method.parameters():
             weights.mul_(1.5)  # so that it does not reproduce its input

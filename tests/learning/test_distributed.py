@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import ROOT, Few, given, schedule, settings
+from toys import ROOT, NoiseBatches, schedule, settings, upstream_models
 
 from portraitist.learning import distributed
 from portraitist.learning.distributed import DistributedError
@@ -23,7 +23,7 @@ import os, sys, time
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-from toys import Few, given, schedule, settings
+from toys import NoiseBatches, upstream_models, schedule, settings
 from portraitist.learning import distributed
 from portraitist.train.loop import train
 from portraitist.train.resume import Checkpointer
@@ -37,7 +37,7 @@ TRAIN_ALL = (
     HEADER
     + """
     for name in sys.argv[2:]:
-        trainable, losses = train(name, settings(name), Few(), given(), schedule())
+        trainable, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
         torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / f"{name}{rank}.pt")
 """
 )
@@ -46,10 +46,10 @@ TRAIN_LONG = (
     + """
     try:
         Checkpointer.every_s = 0
-        checkpointer = Checkpointer("train", "long") if rank == 0 else None
-        if checkpointer:
-            checkpointer.__enter__()
-        train("cartoongan", settings("cartoongan"), Few(40), given(), schedule(epochs=200), checkpointer)
+        state = Checkpointer("train", "long") if rank == 0 else None
+        if state:
+            state.__enter__()
+        train("cartoongan", settings("cartoongan"), NoiseBatches(40), upstream_models(), schedule(epochs=200), state)
     except distributed.DistributedError as error:
         (folder / "lost").write_text(str(error))
         raise
@@ -58,15 +58,15 @@ TRAIN_LONG = (
 TRAIN_SLOWLY = (
     HEADER
     + """
-    class Slow(Few):
+    class Slow(NoiseBatches):
         def __getitem__(self, step):
             time.sleep(0.5)
             return super().__getitem__(step)
 
     Checkpointer.every_s = 0
-    with Checkpointer("train", "short") if rank == 0 else nullcontext() as checkpointer:
-        trainable, losses = train("cartoongan", settings("cartoongan"), Slow(), given(), schedule(), checkpointer)
-        if checkpointer:
+    with Checkpointer("train", "short") if rank == 0 else nullcontext() as state:
+        trainable, losses = train("cartoongan", settings("cartoongan"), Slow(), upstream_models(), schedule(), state)
+        if state:
             torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / "done.pt")
 """
 )
@@ -103,7 +103,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_learn_the_same_as_one(name: str, two_processes: Path, double: None):
     first, second = (torch.load(two_processes / f"{name}{rank}.pt") for rank in range(2))
-    single, losses = train(name, settings(name), Few(), given(), schedule())
+    single, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
     for row, expected in zip(first["losses"], losses, strict=True):
         assert row == pytest.approx(expected, rel=1e-9)
     assert first["losses"] == second["losses"]
@@ -133,7 +133,7 @@ def test_any_number_of_processes_can_resume(count: int, tmp_path: Path, double: 
         process.kill()
     assert not (tmp_path / "done.pt").exists()
     assert start(TRAIN_SLOWLY, tmp_path, count=count).wait(120) == 0
-    single, losses = train("cartoongan", settings("cartoongan"), Few(), given(), schedule())
+    single, losses = train("cartoongan", settings("cartoongan"), NoiseBatches(), upstream_models(), schedule())
     resumed = torch.load(tmp_path / "done.pt")
     assert [row.keys() for row in resumed["losses"]] == [row.keys() for row in losses]
     assert resumed["losses"][1] == pytest.approx(losses[1], rel=1e-6)

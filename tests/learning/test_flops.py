@@ -1,6 +1,6 @@
 import torch
 from torch import nn
-from toys import begun
+from toys import make_trainable
 
 from portraitist.learning.flops import inference_cost
 
@@ -13,7 +13,7 @@ def test_multiply_add_is_two_operations_and_weights_four_bytes():
 
 
 def test_operations_grow_with_the_area_and_weights_do_not():
-    method = begun("masked_cartoongan")
+    method = make_trainable("masked_cartoongan")
     small, large = (inference_cost(method.paint, method.saved_state(), side) for side in (32, 64))
     assert large["megabytes"] == small["megabytes"]
     assert 3.9 < large["gflop"] / small["gflop"] < 4.1

@@ -2,7 +2,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from toys import batch, boxes, drawn
+from toys import batch, boxes, noise
 
 from portraitist.learning.tensors import composite, erode, on_grey, to_images, to_mask_arrays, to_masks, to_pictures
 
@@ -38,7 +38,7 @@ def test_composite_blends_by_the_mask():
 
 
 def test_on_grey_removes_the_background_and_its_gradient():
-    images, masks = drawn(2, 3, 16, 32, seed=1).requires_grad_(), batch().selfie_masks
+    images, masks = noise(2, 3, 16, 32, seed=1).requires_grad_(), batch().selfie_masks
     person = on_grey(images, masks)
     person.square().sum().backward()
     outside = (masks == 0).expand_as(images)

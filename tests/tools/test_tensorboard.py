@@ -37,7 +37,7 @@ def scalars(events, tag):
 
 def run_events(*arguments):
     """Exit code, stdout and stderr of the command."""
-    result = CliRunner().invoke(app, ["events", *map(str, arguments)])
+    result = CliRunner().invoke(app, ["tensorboard", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
 

@@ -3,15 +3,16 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import create_model
-from toys import PAINTERS, batch, begun, checkpoint, settings
+from toys import PAINTING_METHODS, batch, make_checkpoint, make_trainable, settings
 
-from portraitist.methods import cartoongan
+from portraitist.methods import registry
+from portraitist.methods.registry import params_class
 from portraitist.train.checkpoint import FORMAT, CheckpointError, load_checkpoint, load_network, save_checkpoint
 
 
-@pytest.mark.parametrize("name", PAINTERS)
+@pytest.mark.parametrize("name", PAINTING_METHODS)
 def test_loaded_model_paints_the_same_without_options(name, tmp_path):
-    method = begun(name)
+    method = make_trainable(name)
     method.step(batch())
     save_checkpoint(tmp_path / "model.pt", name, settings(name), method, {"seed": 3, "crop": {"size_px": 32}})
     loaded, metadata = load_checkpoint(tmp_path / "model.pt")
@@ -22,21 +23,17 @@ def test_loaded_model_paints_the_same_without_options(name, tmp_path):
 
 
 def test_old_checkpoint_loads_after_a_new_default_param(tmp_path, monkeypatch):
-    path = checkpoint(tmp_path / "model.pt", "cartoongan")
+    path = make_checkpoint(tmp_path / "model.pt", "cartoongan")
     before = load_checkpoint(path)[0]
-    extended = create_model("Params", __base__=cartoongan.Params, new_option=(float, 0.5))
-    replace_params(cartoongan, extended, monkeypatch)
+    extended = create_model("Params", __base__=params_class("cartoongan"), new_option=(float, 0.5))
+    monkeypatch.setattr(registry, "params_class", lambda name: extended)
     after = load_checkpoint(path)[0]
     inputs = (batch(4).selfies, batch(4).selfie_masks)
     assert torch.equal(before.paint(*inputs), after.paint(*inputs))
 
 
-def replace_params(module, params, monkeypatch):
-    monkeypatch.setattr(module, "Params", params)
-
-
 def test_load_network_returns_none_if_it_is_not_saved(tmp_path):
-    path = checkpoint(tmp_path / "generator.pt", "perceptual")
+    path = make_checkpoint(tmp_path / "generator.pt", "perceptual")
     assert load_network(path, "segmenter") is None
     expected = load_checkpoint(path)[0].get_submodule("generator")
     assert all(map(torch.equal, load_network(path, "generator").parameters(), expected.parameters()))
@@ -67,7 +64,7 @@ def test_missing_file_error_names_the_command(tmp_path):
 
 
 def altered(path, **changes):
-    content = torch.load(checkpoint(path), weights_only=True)
+    content = torch.load(make_checkpoint(path), weights_only=True)
     torch.save(content | changes, path)
     return path
 
@@ -94,15 +91,15 @@ def test_other_files_are_rejected(tmp_path, data):
 
 
 def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):
-    checkpoint(tmp_path / "new" / "model.pt", seed=1)
+    make_checkpoint(tmp_path / "new" / "model.pt", seed=1)
     first = (tmp_path / "new" / "model.pt").read_bytes()
-    checkpoint(tmp_path / "new" / "model.pt", seed=2)
+    make_checkpoint(tmp_path / "new" / "model.pt", seed=2)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.pt"]
     assert (tmp_path / "new" / "model.pt").read_bytes() != first
 
 
 def test_failed_save_keeps_the_old_model(tmp_path, monkeypatch):
-    path = checkpoint(tmp_path / "model.pt")
+    path = make_checkpoint(tmp_path / "model.pt")
     before = path.read_bytes()
 
     def fail(content, file):
@@ -111,11 +108,11 @@ def test_failed_save_keeps_the_old_model(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="no space left"):
-        checkpoint(path, seed=9)
+        make_checkpoint(path, seed=9)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_equal_models_give_equal_bytes(tmp_path):
-    first, second = checkpoint(tmp_path / "a" / "model.pt"), checkpoint(tmp_path / "b" / "model.pt")
+    first, second = make_checkpoint(tmp_path / "a" / "model.pt"), make_checkpoint(tmp_path / "b" / "model.pt")
     assert first.read_bytes() == second.read_bytes()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from drawn import STILL
 from PIL import Image
-from toys import PAINTERS, Few, batch, begun, given, schedule, settings
+from toys import PAINTING_METHODS, NoiseBatches, batch, make_trainable, schedule, settings, upstream_models
 
 from portraitist.learning.optim import DivergedError, frozen_parameters
 from portraitist.methods import method_names
@@ -14,11 +14,11 @@ from portraitist.train.loop import TrainingTask, seeded, step_seed, train, train
 from portraitist.train.resume import Checkpointer
 
 TRAINED = [name for name in method_names() if not name.startswith("nst_")]
-METHODS = ["perceptual", "unet_mask", *PAINTERS]
+METHODS = ["perceptual", "unet_mask", *PAINTING_METHODS]
 
 
 def trained(name, steps=3, **changes):
-    return train(name, settings(name), Few(steps), given(), schedule(**changes))
+    return train(name, settings(name), NoiseBatches(steps), upstream_models(), schedule(**changes))
 
 
 def equal(first, second):
@@ -60,8 +60,8 @@ def test_seeded_draws_depend_on_the_seed_only():
 
 
 def test_each_epoch_has_its_mean_losses():
-    batches = Few(count=3)
-    _, losses = train("unet_mask", settings("unet_mask"), batches, given(), schedule(epochs=4))
+    batches = NoiseBatches(count=3)
+    _, losses = train("unet_mask", settings("unet_mask"), batches, upstream_models(), schedule(epochs=4))
     assert [list(row) for row in losses] == [["m_mask"]] * 4
     assert losses[0]["m_mask"] == pytest.approx(log(2), abs=0.15)  # untrained: every probability is about 1/2
     assert losses[-1]["m_mask"] < losses[0]["m_mask"]
@@ -70,7 +70,7 @@ def test_each_epoch_has_its_mean_losses():
 
 def test_loop_does_what_repeated_steps_do():
     trainable, losses = trained("perceptual", epochs=1)
-    same = begun("perceptual", seed=3)
+    same = make_trainable("perceptual", seed=3)
     expected = [same.step(batch(step))["g_content"] for step in range(3)]
     assert losses == [{"g_content": pytest.approx(sum(expected) / 3)}]
     assert equal(same, trainable)
@@ -83,19 +83,19 @@ def test_log_is_a_csv_of_epochs_and_terms(tmp_path):
 
 
 def test_diverging_training_stops_and_names_the_term():
-    batches = Few()
+    batches = NoiseBatches()
     invalid = batches[0]
     invalid.portraits[0, 0, 5, 25] = float("nan")
-    batches.__class__ = type("Invalid", (Few,), {"__getitem__": lambda self, step: invalid})
+    batches.__class__ = type("Invalid", (NoiseBatches,), {"__getitem__": lambda self, step: invalid})
     with pytest.raises(DivergedError, match="d_real is nan"):
-        train("cartoongan", settings("cartoongan"), batches, given(), schedule())
+        train("cartoongan", settings("cartoongan"), batches, upstream_models(), schedule())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_upstream_networks_are_not_trained(name):
-    upstream = given()
+    upstream = upstream_models()
     before = {key: value.clone() for key, value in upstream.segmenter.state_dict().items()}
-    trainable, _ = train(name, settings(name), Few(), upstream, schedule(epochs=1))
+    trainable, _ = train(name, settings(name), NoiseBatches(), upstream, schedule(epochs=1))
     assert all(torch.equal(before[key], value) for key, value in upstream.segmenter.state_dict().items())
     fixed = [
         network
@@ -156,7 +156,7 @@ def task(paths, tmp_path, monkeypatch):
         STILL,
         diverse=False,
         paths=paths,
-        upstream=given(),
+        upstream=upstream_models(),
         upstream_files=(),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from toys import ROOT, Few, batch, begun, given, schedule, settings
+from toys import ROOT, NoiseBatches, batch, make_trainable, schedule, settings, upstream_models
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from portraitist.train.loop import train
@@ -47,12 +47,20 @@ def test_resumed_run_logs_each_step_once(tmp_path, monkeypatch):
     def run(batches):
         name = "cartoongan"
         with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
-            train(name, settings(name), batches, given(), schedule(), checkpointer, live_log=tmp_path / "live.csv")
+            train(
+                name,
+                settings(name),
+                batches,
+                upstream_models(),
+                schedule(),
+                checkpointer,
+                live_log=tmp_path / "live.csv",
+            )
 
     with pytest.raises(KilledError):
         run(Interrupted((1, 2)))
     assert list(pd.read_csv(tmp_path / "live.csv")["step"]) == [0, 1, 2, 3, 4]
-    run(Few(3))
+    run(NoiseBatches(3))
     rows = pd.read_csv(tmp_path / "live.csv")
     assert list(rows["step"]) == [0, 1, 2, 3, 4, 5]
     assert list(rows["epoch"]) == [1, 1, 1, 2, 2, 2]
@@ -72,7 +80,7 @@ def test_live_log_keeps_rows_before_the_resumed_step(tmp_path):
 )
 def test_samples_are_painted_at_most_eight_times(epochs, columns):
     samples = SampleStrip(batch().selfies, batch().selfie_masks, epochs)
-    method = begun("masked_cartoongan")
+    method = make_trainable("masked_cartoongan")
     for epoch in range(1, epochs + 1):
         samples.paint(method, epoch)
     assert list(samples.columns) == columns
@@ -80,14 +88,14 @@ def test_samples_are_painted_at_most_eight_times(epochs, columns):
 
 def test_segmenter_adds_no_sample_column():
     samples = SampleStrip(batch().selfies, batch().selfie_masks, 1)
-    samples.paint(begun("unet_mask"), 1)
+    samples.paint(make_trainable("unet_mask"), 1)
     assert list(samples.columns) == [0]
 
 
 def test_method_without_training_is_sampled_once():
     for name, columns in (("nst_with_background", [0, 3]), ("cartoongan", [0, 1, 2, 3])):
         samples = SampleStrip(batch().selfies, batch().selfie_masks, 3)
-        train(name, settings(name), Few(1), given(), schedule(epochs=3), samples=samples)
+        train(name, settings(name), NoiseBatches(1), upstream_models(), schedule(epochs=3), samples=samples)
         assert list(samples.columns) == columns
 
 
@@ -106,12 +114,12 @@ def test_resumed_run_writes_the_same_sample_strip(tmp_path, monkeypatch):
     def strip(batches, checkpointer=None):
         name = "masked_cartoongan"
         samples = SampleStrip(batch().selfies, batch().selfie_masks, 2)
-        train(name, settings(name), batches, given(), schedule(), checkpointer, samples)
+        train(name, settings(name), batches, upstream_models(), schedule(), checkpointer, samples)
         samples.write(tmp_path / "strip.jpg")
         return (tmp_path / "strip.jpg").read_bytes()
 
-    expected = strip(Few(3))
+    expected = strip(NoiseBatches(3))
     with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
         strip(Interrupted((1, 1)), checkpointer)
     with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
-        assert strip(Few(3), checkpointer) == expected
+        assert strip(NoiseBatches(3), checkpointer) == expected

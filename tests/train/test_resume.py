@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from drawn import STILL
-from toys import PAINTERS, ROOT, Few, given, schedule, settings
+from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstream_models
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from portraitist.core.files import LockedError
@@ -20,24 +20,24 @@ from portraitist.train import loop
 from portraitist.train.loop import TrainingTask, train
 from portraitist.train.resume import fingerprint
 
-METHODS = ["perceptual", "unet_mask", *PAINTERS]
+METHODS = ["perceptual", "unet_mask", *PAINTING_METHODS]
 EPOCHS, STEPS = 3, 3
 
 
 def trained(name, batches, checkpointer=None):
-    trainable, losses = train(name, settings(name), batches, given(), schedule(epochs=EPOCHS), checkpointer)
+    trainable, losses = train(name, settings(name), batches, upstream_models(), schedule(epochs=EPOCHS), checkpointer)
     return trainable.state_dict(), losses
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_resume_gives_identical_weights(name, tmp_path, monkeypatch):
-    expected, expected_losses = trained(name, Few(STEPS))
+    expected, expected_losses = trained(name, NoiseBatches(STEPS))
     for at in [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]:
         with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
             trained(name, Interrupted(at, STEPS), checkpointer)
         with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
-            weights, losses = trained(name, Few(STEPS), checkpointer)
+            weights, losses = trained(name, NoiseBatches(STEPS), checkpointer)
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[key], expected[key]) for key in weights), at
         assert losses == expected_losses
@@ -48,7 +48,7 @@ def test_resumed_run_loads_only_the_remaining_batches(tmp_path, monkeypatch):
         trained("cartoongan", Interrupted((1, 2), STEPS), checkpointer)
     loaded = []
 
-    class Recording(Few):
+    class Recording(NoiseBatches):
         def __getitem__(self, step):
             loaded.append((self.epoch, step))
             return super().__getitem__(step)
@@ -60,7 +60,7 @@ def test_resumed_run_loads_only_the_remaining_batches(tmp_path, monkeypatch):
 
 def test_state_is_saved_only_when_due(tmp_path, monkeypatch):
     with checkpointer_in(tmp_path, monkeypatch, every_s=3600.0) as checkpointer:
-        trained("perceptual", Few(STEPS), checkpointer)
+        trained("perceptual", NoiseBatches(STEPS), checkpointer)
         assert checkpointer.load() is None
 
 
@@ -165,13 +165,13 @@ TRAIN_AND_SAVE = """
 import sys
 from pathlib import Path
 import torch
-from toys import Few, given, schedule, settings
+from toys import NoiseBatches, upstream_models, schedule, settings
 from portraitist.train.loop import train
 from portraitist.train.resume import Checkpointer
 Checkpointer.every_s = 0
 name = "masked_cartoongan"
 with Checkpointer("train", "long") as checkpointer:
-    trainable, _ = train(name, settings(name), Few(40), given(), schedule(epochs=4), checkpointer)
+    trainable, _ = train(name, settings(name), NoiseBatches(40), upstream_models(), schedule(epochs=4), checkpointer)
     torch.save(trainable.state_dict(), sys.argv[1])
 """
 

@@ -92,7 +92,7 @@ def train_or_exit(
             batches = EpochBatches(
                 task.paths,
                 task.augment,
-                batch_size=schedule.batch,
+                batch_size=schedule.batch_size,
                 seed=schedule.seed,
                 diverse=task.diverse,
                 pairs=task.pairs,
@@ -138,13 +138,12 @@ def train(
     torch.use_deterministic_algorithms(True)
     # filling uninitialized memory costs time, and none of it is read
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_num_threads(schedule.threads)
+    torch.set_num_threads(schedule.num_threads)
     torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, with which CPUs are slow
     device = get_device()
     is_main = distributed.rank() == 0
     with seeded(schedule.seed):
-        trainable = build(method, params)
-        trainable.setup(upstream)
+        trainable = build(method, params, upstream)
         trainable.to(device)
         epoch_losses: list[Losses] = []
         step_losses: list[Losses] = []  # of the current epoch
@@ -162,7 +161,7 @@ def train(
         for epoch in range(len(epoch_losses), schedule.epochs):
             batches.start(epoch)
             trainable.start_epoch(epoch, schedule.epochs)
-            upcoming = prefetch(batches, schedule.loader_workers, first=len(step_losses))
+            upcoming = prefetch(batches, schedule.num_workers, first=len(step_losses))
             title = f"{method} {epoch + 1}/{schedule.epochs}"
             disable = None if is_main else True  # None: show the bar only on a terminal
             for batch in tqdm(upcoming, title, len(batches), initial=len(step_losses), disable=disable, leave=False):
@@ -170,7 +169,7 @@ def train(
                 with autocast:
                     step_losses.append(trainable.step(batch.to(device)))
                 if live:
-                    live.add(epoch + 1, step_losses[-1], schedule.batch)
+                    live.add(epoch + 1, step_losses[-1], schedule.batch_size)
                 if checkpointer and checkpointer.due():
                     state = _state(trainable, upstream)
                     state |= {"epoch_losses": epoch_losses, "step_losses": step_losses}

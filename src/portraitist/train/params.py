@@ -12,9 +12,9 @@ PairKind = Literal["review", "folder", "nearest"]
 class GeneratorParams(Section):
     """Architecture of the generator that stage 1 pretrains. CartoonGAN's paper uses 64 channels and 8 blocks."""
 
-    width: Annotated[int, Field(ge=4, multiple_of=2)]
-    blocks: PositiveInt
-    skips: bool  # U-Net connections from encoder to decoder; the paper has none
+    base_channels: Annotated[int, Field(ge=4, multiple_of=2)]
+    num_res_blocks: PositiveInt
+    skip_connections: bool  # U-Net connections from encoder to decoder; the paper has none
 
 
 class ScheduleParams(Section):
@@ -22,9 +22,9 @@ class ScheduleParams(Section):
 
     seed: Seed
     epochs: PositiveInt
-    batch: PositiveInt  # over all processes
-    loader_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no effect on results
-    threads: PositiveInt  # CPU threads; fixed, because the order of summation depends on it
+    batch_size: PositiveInt  # over all processes
+    num_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no effect on results
+    num_threads: PositiveInt  # CPU threads; fixed, because the order of summation depends on it
     precision: Literal["float32", "bfloat16"]  # of the forward passes; weights are always float32
     compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 
@@ -44,7 +44,7 @@ class TrainGeneratorParams(ScheduleParams):
 class TrainMaskParams(ScheduleParams):
     """Stage 2: train the U-Net to segment the person."""
 
-    width: Annotated[int, Field(ge=4)]
+    base_channels: Annotated[int, Field(ge=4)]
     learning_rate: OpenFraction
 
 
@@ -53,5 +53,5 @@ class TrainParams(ScheduleParams):
 
     learning_rate: OpenFraction
     content_weight: NonNegativeFloat
-    average: OpenFraction  # decay of the exponential moving average of the generator's weights
-    painting_steps: PositiveInt  # for methods that train nothing and optimize each picture instead
+    ema_decay: OpenFraction  # decay of the exponential moving average of the generator's weights
+    optimization_steps: PositiveInt  # for methods that train nothing and optimize each picture instead
