@@ -63,7 +63,7 @@ def settings(name: str, **overrides: Any) -> dict[str, Any]:
 
 def schedule(**overrides: Any) -> TrainParams:
     """Return params of a short training."""
-    short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
+    short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch_size": 2, "num_workers": 0, "num_threads": 1}
     short |= {"precision": "float32", "compile": False}
     return TrainParams(**(PARAMS["train"] | short | overrides))
 
@@ -134,7 +134,7 @@ class NoiseBatches(EpochBatches):
     """Batches of noise, which need no folder."""
 
     def __init__(self, count: int = 3) -> None:
-        self.count, self.batch, self.share = count, 2, distributed.local_batch_size(2)
+        self.count, self.batch_size, self.local_batch_size = count, 2, distributed.local_batch_size(2)
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -144,8 +144,8 @@ class NoiseBatches(EpochBatches):
         return self.count
 
     def __getitem__(self, step: int) -> Batch:
-        full, first = batch(100 * self.epoch + step), distributed.rank() * self.share
-        local = slice(first, first + self.share)
+        full, first = batch(100 * self.epoch + step), distributed.rank() * self.local_batch_size
+        local = slice(first, first + self.local_batch_size)
         return Batch(*(getattr(full, name)[local] for name in Batch.__dataclass_fields__))
 
 

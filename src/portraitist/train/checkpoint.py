@@ -1,4 +1,4 @@
-"""Models on disk: they open with no flag, and nothing in the file is executed."""
+"""Trained models on disk. They load without any option, and loading executes no code from the file."""
 
 from pathlib import Path
 from typing import Any
@@ -6,51 +6,58 @@ from typing import Any
 import torch
 from torch import nn
 
+from portraitist.core.files import atomic_write
 from portraitist.methods.base import Trainable
 from portraitist.methods.registry import build
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(ValueError):
-    """A file is no model of ours, or one of another format."""
+    """A file is not a model of this project, or has another format version."""
 
 
-def save_checkpoint(path: Path, name: str, params: dict[str, Any], learner: Trainable, about: dict[str, Any]) -> None:
-    """A checkpoint that opens with no flag: the method's name and params beside its weights; written whole or not."""
+def save_checkpoint(
+    path: Path, method: str, params: dict[str, Any], trainable: Trainable, metadata: dict[str, Any]
+) -> None:
+    """Write a model atomically: the weights, with the method's name and parameters. Equal models give equal bytes.
+
+    `load_checkpoint` returns `metadata`, such as the parameters of the crops that the model was trained on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "method": name, "params": params, "about": about, "weights": learner.saved_state()}
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    content = {
+        "format": FORMAT, "method": method, "params": params, "metadata": metadata, "weights": trainable.saved_state()
+    }  # fmt: skip
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)  # to a file object: given a path, torch stores its random name in the archive
 
 
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
-    """What `save` wrote: the learner, ready to use, and what was said about it.
+    """Load a model in evaluation mode, and its metadata with the name of the method.
 
     Raises:
-        CheckpointError: The file is missing, no model of ours, or of another format.
+        CheckpointError: the file is missing, is not a model of this project, or has another format version.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {content['format']}; this version reads {FORMAT}")
-        learner = build(content["method"], content["params"])
-        learner.load_saved_state(content["weights"])
+            raise CheckpointError(f"{path}: format {content['format']}; this version reads format {FORMAT}")
+        trainable = build(content["method"], content["params"])
+        trainable.load_saved_state(content["weights"])
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; `dvc repro` makes it") from None
+        raise CheckpointError(f"{path}: file not found; `dvc repro` creates it") from None
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(f"{path}: not a Portraitist model ({error})") from error
-    return learner.eval(), content["about"] | {"method": content["method"]}
+    return trainable.eval(), content["metadata"] | {"method": content["method"]}
 
 
 def load_network(path: Path, name: str) -> nn.Module | None:
-    """One network of a checkpoint; none where the checkpoint is of something that has no such network.
+    """Load one network of a model; None if the model does not store a network of that name.
 
     Raises:
-        CheckpointError: As `open_learner`.
+        CheckpointError: as `load_checkpoint`.
     """
-    learner = load_checkpoint(path)[0]
-    return learner.get_submodule(name) if name in learner.saved_modules else None
+    trainable = load_checkpoint(path)[0]
+    return trainable.get_submodule(name) if name in trainable.saved_modules else None
