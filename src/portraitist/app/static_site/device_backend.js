@@ -1,42 +1,43 @@
-// The page's backend of the static page: a worker paints on this device, and the picture goes nowhere.
+// The page's backend for the static site: a worker paints on this device, and the picture never leaves it.
 
-export const PLACE = "Your picture is painted on this device. It is sent nowhere; the page works with the network cut off.";
+export const PRIVACY_NOTE = "Your picture is painted on this device and never leaves it. The page also works offline.";
 
-const worker = new Worker(new URL("painter.js", import.meta.url), { type: "module" });
-const waiting = new Map();
+const worker = new Worker(new URL("paint_worker.js", import.meta.url), { type: "module" });
+const pending = new Map();
 let count = 0;
 
-worker.addEventListener("message", ({ data: { number, made, fault } }) => {
-  const [done, failed] = waiting.get(number);
-  waiting.delete(number);
-  if (fault) failed(new Error(fault));
-  else done(made);
+worker.addEventListener("message", ({ data: { id, result, error } }) => {
+  const [resolve, reject] = pending.get(id);
+  pending.delete(id);
+  if (error) reject(new Error(error));
+  else resolve(result);
 });
 worker.addEventListener("error", (event) => {
-  for (const [, failed] of waiting.values()) failed(new Error(`This browser cannot paint: ${event.message ?? "no workers"}`));
-  waiting.clear();
+  const reason = event.message ?? "module workers are not supported";
+  for (const [, reject] of pending.values()) reject(new Error(`This browser cannot paint: ${reason}.`));
+  pending.clear();
 });
 
-const ask = (what, told) => new Promise((done, failed) => {
-  waiting.set(++count, [done, failed]);
-  worker.postMessage({ number: count, what, told });
+const call = (task, file) => new Promise((resolve, reject) => {
+  pending.set(++count, [resolve, reject]);
+  worker.postMessage({ id: count, task, file });
 });
 
-export async function open(told) {
-  told("Loading the model…");
-  await ask("open");
+export async function open(onProgress) {
+  onProgress("Loading the model…");
+  await call("open");
 }
 
 export async function paint(file) {
-  const { faces, leftOut } = await ask("paint", file);
-  return { faces: await Promise.all(faces.map(shown)), leftOut };
+  const { faces, leftOut } = await call("paint", file);
+  return { faces: await Promise.all(faces.map(toBitmaps)), leftOut };
 }
 
-export const finish = async () => null; // what the page has drawn is the avatar
+export const finish = async () => null; // the page downloads its own canvas
 
-async function shown(face) {
-  if (face.fault) return face;
-  const pictures = {};
-  for (const name of ["before", "painted", "person"]) pictures[name] = await createImageBitmap(face[name]);
-  return pictures;
+async function toBitmaps(face) {
+  if (face.error) return face;
+  const bitmaps = {};
+  for (const name of ["crop", "avatar", "person"]) bitmaps[name] = await createImageBitmap(face[name]);
+  return bitmaps;
 }

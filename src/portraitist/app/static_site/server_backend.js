@@ -1,55 +1,58 @@
-// The page's backend where `portraitist serve` paints: the picture goes there, and comes back painted.
+// The page's backend for `portraitist serve`: the server paints. All URLs are relative, so that the page works under any path.
 
-const NOT_THERE = "The server does not answer; is it still running?";
+const UNREACHABLE = "The server does not respond. Is it still running?";
 
-export const PLACE = "Pictures are painted on the server that this page came from, and are not kept there.";
+export const PRIVACY_NOTE = "Pictures are painted on the server that this page came from, and are not stored there.";
 
 export async function open() {}
 
-export async function paint(file, told) {
+export async function paint(file, onProgress) {
   const ticket = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-  const asking = setInterval(async () => {
-    const { place } = await fetch(`/place/${ticket}`).then((answer) => answer.json()).catch(() => ({}));
-    if (place) told(`You are number ${place} in line.`);
+  const polling = setInterval(async () => {
+    const { position } = await fetch(`position/${ticket}`).then((response) => response.json()).catch(() => ({}));
+    if (position) onProgress(`You are number ${position} in the queue.`);
   }, 500);
   try {
     const form = new FormData();
     form.append("selfie", file);
-    const answer = await send("/faces", form, { "X-Ticket": ticket });
-    const { faces, left_out: leftOut } = await answer.json();
-    return { faces: await Promise.all(faces.map(decoded)), leftOut };
+    const response = await post("faces", form, { "X-Ticket": ticket });
+    const { faces, left_out: leftOut } = await response.json();
+    return { faces: await Promise.all(faces.map(decodeFace)), leftOut };
   } finally {
-    clearInterval(asking);
+    clearInterval(polling);
   }
 }
 
-// The very file that the command line writes.
-export async function finish(file, number, look) {
+// Returns the file that the command line would write.
+export async function finish(file, faceNumber, options) {
   const form = new FormData();
   form.append("selfie", file);
-  form.append("face", number);
-  form.append("shape", look.shape);
-  if (look.size) form.append("size", look.size);
-  form.append("background", look.background === "picture" ? look.file : look.background);
-  return (await send("/avatar", form)).blob();
+  form.append("face", faceNumber);
+  form.append("shape", options.shape);
+  if (options.size) form.append("size", options.size);
+  form.append("background", options.background === "picture" ? options.backgroundFile : options.background);
+  return (await post("avatar", form)).blob();
 }
 
-async function send(address, form, headers = {}) {
-  const answer = await fetch(address, { method: "POST", body: form, headers }).catch(() => {
-    throw new Error(NOT_THERE);
+async function post(url, form, headers = {}) {
+  const response = await fetch(url, { method: "POST", body: form, headers }).catch(() => {
+    throw new Error(UNREACHABLE);
   });
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `The server said ${answer.status}.`);
-  return answer;
+  if (!response.ok) {
+    const { error } = await response.json().catch(() => ({}));
+    throw new Error(error ?? `The server responded with status ${response.status}.`);
+  }
+  return response;
 }
 
-async function decoded(face) {
-  if (face.fault) return face;
-  const pictures = {};
-  for (const name of ["before", "painted", "person"]) {
+async function decodeFace(face) {
+  if (face.error) return face;
+  const images = {};
+  for (const name of ["crop", "avatar", "person"]) {
     const image = new Image();
     image.src = face[name];
     await image.decode();
-    pictures[name] = image;
+    images[name] = image;
   }
-  return pictures;
+  return images;
 }
