@@ -29,7 +29,7 @@ export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0])
 
 // --- resizing and warping, as in OpenCV
 
-// For each target pixel of item axis, the source pixels and their weights.
+// For each target pixel of one axis, the source pixels and their weights.
 function sampleWeights(from, to, kind) {
   const step = from / to;
   return Array.from({ length: to }, (_, target) => {
@@ -95,7 +95,7 @@ export function warp(picture, transform, side, border) {
   const scale = hypot(transform);
   if (scale < 0.5) {
     const { width, height } = picture;
-    const small = [width, height].map((item) => Math.max(1, roundHalfEven(item * 2 * scale)));
+    const small = [width, height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
     picture = resize(picture, ...small, "area");
     const [sx, sy] = [small[0] / width, small[1] / height];
     transform = transform.map(([p, q, shift]) => [p / sx, q / sy, shift]);
@@ -172,7 +172,7 @@ export function decodeFaces(regressed, scores, centres, side, { scale, left, top
     faces.push({ score, box: [middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]], points });
   }
   return mergeOverlapping(faces).map(({ score, box, points }) =>
-    ({ score, box: [...back(box.slice(0, 2)), ...back(box.slice(2))], points: points.map(toPicture) }));
+    ({ score, box: [...toPicture(box.slice(0, 2)), ...toPicture(box.slice(2))], points: points.map(toPicture) }));
 }
 
 function iou(a, b) {
@@ -183,7 +183,7 @@ function iou(a, b) {
 }
 
 function mergeOverlapping(faces) {
-  let rest = [...found].sort((a, b) => b.score - a.score);
+  let rest = [...faces].sort((a, b) => b.score - a.score);
   const merged = [];
   while (rest.length) {
     const best = rest[0];
@@ -214,15 +214,16 @@ export function verifyFace(face, second, transform, side) {
   const inverse = invert(transform);
   const points = second.points.map((point) => applyTransform(inverse, point));
   const shifts = [RIGHT_EYE, LEFT_EYE, MOUTH].flatMap((i) => [0, 1].map((axis) => Math.abs(points[i][axis] - face.points[i][axis])));
-  const shift = Math.min((Math.max(...apart) * hypot(transform)) / (SECOND_EYE_TO_MOUTH * side), MAX_SHIFT);
+  const shift = Math.min((Math.max(...shifts) * hypot(transform)) / (SECOND_EYE_TO_MOUTH * side), MAX_SHIFT);
   return { ...face, score: (face.score + second.score) / 2 - SHIFT_PENALTY * shift, points };
 }
 
 export function dropDuplicates(faces) {
   const kept = [];
-  for (const face of [...found].sort((a, b) => b.score - a.score)) {
-    const isDuplicate = kept.some((other) =>
-      Math.hypot(face.points[NOSE][0] - other.points[NOSE][0], face.points[NOSE][1] - other.points[NOSE][1]) / sideOf(other) <= MIN_NOSE_DISTANCE);
+  for (const face of [...faces].sort((a, b) => b.score - a.score)) {
+    const noseDistance = (other) =>
+      Math.hypot(face.points[NOSE][0] - other.points[NOSE][0], face.points[NOSE][1] - other.points[NOSE][1]) / sideOf(other);
+    const isDuplicate = kept.some((other) => noseDistance(other) <= MIN_NOSE_DISTANCE);
     if (!isDuplicate) kept.push(face);
   }
   return kept.sort((a, b) => b.score * sideOf(b) - a.score * sideOf(a));
@@ -331,7 +332,12 @@ function distanceTransform(inside) { // to the nearest pixel inside the picture:
     for (let row = 0; row < height; row++) {
       for (let column = 0; column < width; column++) {
         const [x, y] = direction > 0 ? [column, row] : [width - 1 - column, height - 1 - row];
-        const best = Math.min(distanceAt(x - direction, y) + near, distanceAt(x, y - direction) + near, distanceAt(x - direction, y - direction) + far, distanceAt(x + direction, y - direction) + far);
+        const best = Math.min(
+          distanceAt(x - direction, y) + near,
+          distanceAt(x, y - direction) + near,
+          distanceAt(x - direction, y - direction) + far,
+          distanceAt(x + direction, y - direction) + far,
+        );
         if (best < distances[y * width + x]) distances[y * width + x] = best;
       }
     }
@@ -365,10 +371,10 @@ export function foldPixels(picture, mask) {
   for (let channel = 0; channel < 4; channel++) {
     for (let y = 0; y < mask.width; y++) {
       for (let x = 0; x < mask.width; x++) {
-        const place = channel * 4 + (y % 2) * 2 + (x % 2);
+        const plane = channel * 4 + (y % 2) * 2 + (x % 2);
         const from = y * mask.width + x;
         const value = channel < 3 ? picture.data[from * 3 + channel] : mask.data[from];
-        result[place * half * half + (y >> 1) * half + (x >> 1)] = value / 127.5 - 1;
+        result[plane * half * half + (y >> 1) * half + (x >> 1)] = value / 127.5 - 1;
       }
     }
   }
@@ -421,7 +427,7 @@ export function keepFaceComponent(mask, inside, params) {
   return { ...mask, data: mask.data.map((value, i) => Math.min(value * dilated.data[i], inside.data[i])) };
 }
 
-function morph(plane, count, which) { // dilation by Math.max, erosion by Math.min; pixels outside are ignored
+function morph(plane, count, extremum) { // dilation by Math.max, erosion by Math.min; pixels outside are ignored
   const { width, height, data } = plane;
   const half = count >> 1;
   const pass = (from, horizontal) => from.map((_, i) => {
@@ -429,7 +435,7 @@ function morph(plane, count, which) { // dilation by Math.max, erosion by Math.m
     let best = from[i];
     for (let step = -half; step <= half; step++) {
       const [u, v] = horizontal ? [x + step, y] : [x, y + step];
-      if (u >= 0 && v >= 0 && u < width && v < height) best = which(best, from[v * width + u]);
+      if (u >= 0 && v >= 0 && u < width && v < height) best = extremum(best, from[v * width + u]);
     }
     return best;
   });
