@@ -255,7 +255,7 @@ export function alignment(face, picture, params) {
       (side - anchor[axis]) / Math.max(Math.max(...values) - anchor[axis], 1e-6),
     ];
   });
-  const zoom = clamp(Math.min(...nearest), 1, Math.max(params.closest_eye_to_mouth / params.eye_to_mouth, 1));
+  const zoom = clamp(Math.min(...zooms), 1, Math.max(params.closest_eye_to_mouth / params.eye_to_mouth, 1));
   return similarity(face, side, params.eye_line, params.eye_to_mouth * zoom);
 }
 
