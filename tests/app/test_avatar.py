@@ -214,7 +214,7 @@ def test_close_up_is_painted(portraitist, avatar, selfie):
 
 
 def test_picture_without_a_face_is_rejected(portraitist):
-    with pytest.raises(RejectedError, match="no face .* 80 x 64"):
+    with pytest.raises(RejectedError, match=r"no face .* 80 x 64"):
         portraitist.paint(encode_png(np.full((64, 80, 3), 90, np.uint8)))
 
 
