@@ -24,6 +24,12 @@ from portraitist.cli import app
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".js": "application/javascript",
+    ".css": "text/css",
+    "": "application/octet-stream",
+}
 
 
 def wait_until(condition, seconds=60):
@@ -102,7 +108,7 @@ def static(folder):
     """The static site on a web server that knows the media types of a stock nginx: none for .mjs."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-        extensions_map = {".html": "text/html", ".js": "application/javascript", ".css": "text/css"}
+        extensions_map = MEDIA_TYPES
 
         def log_message(self, *_):
             pass
@@ -169,7 +175,7 @@ def test_page_fits_a_phone_and_names_every_control(address, pair):
         assert "from disk" not in page.inner_text("#note")
         unnamed = page.evaluate(
             "[...document.querySelectorAll('input, select, button')].filter(control => control.type !== 'hidden' && "
-            "!(control.labels?.length || control.ariaLabel || control.textContent.trim())).map(control => control.outerHTML)"
+            "!(control.labels?.length || control.ariaLabel || control.textContent.trim())).map(one => one.outerHTML)"
         )
         assert unnamed == []
         sizes = page.evaluate(

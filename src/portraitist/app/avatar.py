@@ -117,6 +117,8 @@ class Portraitist:
         portraitist = cls(loaded)
         try:
             portraitist._networks.load()
+        except ModelError:
+            raise
         except Exception as error:  # OpenCV, or numpy where a network has unexpected layers
             raise ModelError(f"{model}: the face detector or the segmenter in the model is damaged") from error
         return portraitist
@@ -259,12 +261,19 @@ class _Networks(threading.local):
         is killed later, and no forked worker depends on its parent's files.
         """
         if self._pair is None:
-            with self._loading, tempfile.TemporaryDirectory(prefix="portraitist-") as name:
-                folder = Path(name)
-                for file, data in self._parts.items():
-                    (folder / file).write_bytes(data)
-                self._pair = FaceDetector(folder), Segmenter(folder, self._model)
+            with self._loading:
+                try:
+                    self._pair = self._load()
+                except OSError as error:
+                    raise ModelError(f"cannot write temporary files: {error.strerror}; set TMPDIR") from error
         return self._pair
+
+    def _load(self) -> tuple[FaceDetector, Segmenter]:
+        with tempfile.TemporaryDirectory(prefix="portraitist-") as name:
+            folder = Path(name)
+            for file, data in self._parts.items():
+                (folder / file).write_bytes(data)
+            return FaceDetector(folder), Segmenter(folder, self._model)
 
     @property
     def detector(self) -> FaceDetector:
