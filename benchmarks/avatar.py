@@ -37,8 +37,8 @@ def prepare(folder: Path) -> dict[str, Any]:
     from portraitist.export.onnx_export import export_model
     from portraitist.export.params import ExportParams
     from portraitist.mask.params import MaskParams
-    from portraitist.methods.base import Method
-    from portraitist.methods.registry import build
+    from portraitist.learning.method import Method
+    from portraitist.learning.registry import build
 
     crop = load(CropParams, "crop").model_copy(update={"size_px": SIDE_PX, "max_upscale": 10.0})
     metadata = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}

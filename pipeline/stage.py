@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from portraitist.core.params import ParamsError, Section, load, load_methods
@@ -40,10 +41,19 @@ def load_methods_or_exit() -> dict[str, dict[str, Any]]:
     return _or_exit(load_methods)
 
 
+def check_methods_or_exit() -> None:
+    """Validate the values of every method."""
+    _or_exit(_all_params().check_methods)
+
+
 def _or_exit(read: Callable[[], Result]) -> Result:
     try:
-        # by name: a test requires the stage to list all code that it imports, but this one cannot change an output
-        importlib.import_module("portraitist.all_params").check_all()
+        _all_params().check_all()
         return read()
     except ParamsError as error:
         sys.exit(f"portraitist: {error}")
+
+
+def _all_params() -> ModuleType:
+    """Import by name: stages list all code that they import as dependencies, but this cannot change their outputs."""
+    return importlib.import_module("portraitist.all_params")

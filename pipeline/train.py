@@ -8,10 +8,10 @@ from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.mask.params import MaskParams
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import method_settings
-from portraitist.nets.features import load_feature_network, weights_file
-from portraitist.train.checkpoint import CheckpointError, load_network
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
+from portraitist.learning.features import load_feature_network, weights_file
+from portraitist.learning.checkpoint import CheckpointError, load_network
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.pairing import NoPairsError, find_pairs
 from portraitist.train.params import ContentParams, GeneratorParams, TrainParams

@@ -2,13 +2,13 @@
 
 import sys
 
-from pipeline.stage import load_or_exit, path_options
+from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import ParamsError
 from portraitist.learning.dataset import DatasetPaths
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import check_all_methods, method_settings
-from portraitist.nets.features import load_feature_network, weights_file
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
+from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams
 
@@ -18,10 +18,10 @@ METHOD = "perceptual"
 def main() -> None:
     """Check the parameters of all methods, which later stages use; train."""
     *data, pretrained, out, log = path_options("crops", "masks", "split", "recipes", "pretrained", "out", "log")
+    check_methods_or_exit()  # an invalid value stops the run now, not after hours in stage 3
     params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")
     content = load_or_exit(ContentParams, "content")
     try:
-        check_all_methods()  # an invalid value stops the run now, not after hours in stage 3
         sections = {"generator": shape.model_dump(), "train_generator": params.model_dump()}
         settings = method_settings(METHOD, sections, {})
     except ParamsError as error:

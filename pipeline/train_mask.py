@@ -3,8 +3,8 @@
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.learning.dataset import DatasetPaths
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import method_settings
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.params import TrainMaskParams
 

@@ -19,14 +19,14 @@ from portraitist.export.params import ExportParams
 from portraitist.learning import distributed
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.mask.params import MaskParams
-from portraitist.methods import method_names
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import build, params_class
+from portraitist.learning import method_names
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import build, params_class
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
 from portraitist.train.batches import EpochBatches
-from portraitist.train.checkpoint import save_checkpoint
+from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.train.loop import seeded
 from portraitist.train.params import TrainParams
 

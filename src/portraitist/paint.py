@@ -14,8 +14,8 @@ from portraitist.core.shards import Shards, ShardWriter
 from portraitist.core.types import MaskArray, Picture
 from portraitist.learning.flops import inference_cost
 from portraitist.learning.tensors import to_images, to_masks, to_pictures
-from portraitist.methods.base import Method
-from portraitist.train.checkpoint import CheckpointError, load_checkpoint
+from portraitist.learning.method import Method
+from portraitist.learning.checkpoint import CheckpointError, load_checkpoint
 
 BATCH_SIZE = 16  # pictures in memory at a time
 COST_FILE = "cost.json"

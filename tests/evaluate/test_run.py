@@ -28,7 +28,7 @@ from portraitist.evaluate.run import (
     unchanged_selfies,
 )
 from portraitist.learning.tensors import to_pictures
-from portraitist.nets.features import Lite0
+from portraitist.learning.features import Lite0
 from portraitist.nets.identity import IdentityError
 from portraitist.nets.inception import Inception
 from portraitist.stats.bootstrap import confidence_interval

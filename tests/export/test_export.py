@@ -19,7 +19,7 @@ from portraitist.export import onnx_export
 from portraitist.export.model_card import model_card, read_training_data
 from portraitist.export.onnx_export import ExportError, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
-from portraitist.methods.base import Method
+from portraitist.learning.method import Method
 from portraitist.paint import paint_crops
 
 pytestmark = pytest.mark.slow

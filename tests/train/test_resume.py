@@ -13,8 +13,8 @@ from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstr
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from portraitist.core.files import LockedError
-from portraitist.methods.base import UpstreamModels
-from portraitist.nets.features import Lite0
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.features import Lite0
 from portraitist.nets.unet import UNet
 from portraitist.train import loop
 from portraitist.train.loop import TrainingTask, train
@@ -150,8 +150,8 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
     used = {
         "__init__.py", "augment/render.py", "core/shards.py",
         "learning/losses.py", "learning/optim.py", "learning/ema.py", "learning/tensors.py", "learning/dataset.py",
-        "methods/base.py", "methods/masked_cartoongan.py",
-        "nets/cartoongan.py", "nets/projected.py", "nets/features.py", "nets/unet.py",
+        "learning/method.py", "methods/masked_cartoongan.py",
+        "nets/cartoongan.py", "nets/projected.py", "learning/features.py", "nets/unet.py",
         "train/loop.py", "train/batches.py", "train/monitor.py", "train/params.py", "train/resume.py",
     }  # fmt: skip
     unused = {

@@ -26,7 +26,7 @@ from portraitist.crop import detector
 from portraitist.export.params import ExportParams, PerPrecision
 from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
 from portraitist.mask import segmenter
-from portraitist.methods.base import Method
+from portraitist.learning.method import Method
 from portraitist.paint import paint_crops
 
 FORMAT = 2  # app/avatar.py reads this version only

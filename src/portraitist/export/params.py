@@ -3,7 +3,7 @@
 from pydantic import field_validator
 
 from portraitist.core.params import NonNegativeFloat, Section
-from portraitist.methods import method_names
+from portraitist.learning import method_names
 
 
 class PerPrecision(Section):

@@ -22,10 +22,10 @@ from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.distributed import DistributedError
 from portraitist.learning.optim import DivergedError, mean_losses
-from portraitist.methods.base import Losses, Trainable, UpstreamModels
-from portraitist.methods.registry import build
+from portraitist.learning.method import Losses, Trainable, UpstreamModels
+from portraitist.learning.registry import build
 from portraitist.train.batches import EpochBatches, prefetch, validation_samples
-from portraitist.train.checkpoint import save_checkpoint
+from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.train.import_closure import import_closure, module_file
 from portraitist.train.monitor import LiveLog, SampleStrip
 from portraitist.train.params import ScheduleParams

@@ -10,7 +10,7 @@ import torch
 
 from portraitist.core.image_io import encode_jpeg
 from portraitist.learning.tensors import Images, Masks, to_pictures
-from portraitist.methods.base import Losses, Method, Trainable
+from portraitist.learning.method import Losses, Method, Trainable
 
 NUM_COLUMNS = 8  # how often the samples are stylized, the last time after the last epoch
 

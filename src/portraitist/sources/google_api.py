@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, api_key, fetch_json, get_field, get_list, get_text, get_url
-from portraitist.collect.sources._saved_pages import candidates_from_saved, has_saved_responses
+from portraitist.sources import Candidate, api_key, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "www.googleapis.com"
 ADVICE = "see the quota and the key in Google's console; the API accepts no new customers and ends on 2027-01-01"

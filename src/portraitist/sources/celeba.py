@@ -21,7 +21,7 @@ from pathlib import Path
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CelebaParams
-from portraitist.collect.sources import Candidate, SourceError
+from portraitist.sources import Candidate, SourceError
 
 PICTURES = "img_align_celeba"
 MD5 = {  # from torchvision/datasets/celeba.py

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.collect.sources import FORMATS, Candidate, SourceError, find_pictures
-from portraitist.collect.sources._saved_pages import read_csv
+from portraitist.sources import FORMATS, Candidate, SourceError, find_pictures
+from portraitist.sources.helpers.saved_pages import read_csv
 from portraitist.core.outcome import Status
 
 KEY = "collect.id_photos.path"

@@ -9,8 +9,8 @@ from icrawler.builtin.google import GoogleFeeder
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate
-from portraitist.collect.sources._search_engines import BlockedError, result_pages, search
+from portraitist.sources import Candidate
+from portraitist.sources.helpers.search_engines import BlockedError, result_pages, search
 
 HOST = "www.google.com"
 SECONDS_PER_PAGE = 3.0

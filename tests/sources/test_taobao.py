@@ -19,8 +19,8 @@ from pipeline import collect as stage
 from portraitist.collect import ssrf
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import TaobaoParams
-from portraitist.collect.sources import SourceError
-from portraitist.collect.sources._collage import find_seam, split_collage
+from portraitist.sources import SourceError
+from portraitist.sources.helpers.collage import find_seam, split_collage
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards

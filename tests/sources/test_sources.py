@@ -15,7 +15,7 @@ from portraitist.collect.collector import collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
 from portraitist.collect.params import CelebaParams, CollectParams
-from portraitist.collect.sources import (
+from portraitist.sources import (
     Candidate,
     SourceError,
     celeba,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.collect.sources import Candidate, find_pictures_by_kind
+from portraitist.sources import Candidate, find_pictures_by_kind
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:

@@ -86,7 +86,7 @@ class LocalFile:
 
 def source_names() -> list[str]:
     """Return the names of all sources."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def load_source(name: str) -> ModuleType:

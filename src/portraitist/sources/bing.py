@@ -8,8 +8,8 @@ from icrawler.builtin.bing import BingFeeder
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, get_text, get_url
-from portraitist.collect.sources._search_engines import BlockedError, quote_query, result_pages, search
+from portraitist.sources import Candidate, get_text, get_url
+from portraitist.sources.helpers.search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "www.bing.com"
 SECONDS_PER_PAGE = 3.0

@@ -6,8 +6,8 @@ from icrawler.builtin.baidu import BaiduFeeder, BaiduParser
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, get_field, get_list, get_text, get_url, parse_json
-from portraitist.collect.sources._search_engines import BlockedError, quote_query, result_pages, search
+from portraitist.sources import Candidate, get_field, get_list, get_text, get_url, parse_json
+from portraitist.sources.helpers.search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "image.baidu.com"
 SECONDS_PER_PAGE = 3.0

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.collect.sources import Candidate, find_pictures_by_kind
+from portraitist.sources import Candidate, find_pictures_by_kind
 from portraitist.core.manifest import KINDS
 
 KEY = "collect.folder.path"

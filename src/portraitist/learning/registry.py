@@ -7,19 +7,15 @@ params.yaml; and a line in dvc.yaml.
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from portraitist.core.params import ParamsError, Section, format_validation_error, load, load_methods
-from portraitist.crop.params import CropParams
-from portraitist.methods import method_names
-from portraitist.methods.base import Shared, Trainable, UpstreamModels
-from portraitist.train.params import GeneratorParams, TrainParams
+from portraitist.core.params import ParamsError, Section, format_validation_error
+from portraitist.learning import method_names
+from portraitist.learning.method import Shared, Trainable, UpstreamModels
 
 T = TypeVar("T", bound=Trainable)
-SHARED_SECTIONS: dict[str, type[Section]] = {"crop": CropParams, "train": TrainParams, "generator": GeneratorParams}
 
 
 @dataclass(frozen=True)
@@ -80,17 +76,6 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
     settings = shared | dict(own)
     check_params(name, settings)
     return settings
-
-
-def check_all_methods(root: Path = Path()) -> None:
-    """Validate the params of every method in root/params.yaml, before the first training.
-
-    Raises:
-        ParamsError: there is no such method, or its params are invalid.
-    """
-    sections = {name: load(section, name, root).model_dump() for name, section in SHARED_SECTIONS.items()}
-    for name, own in load_methods(root).items():
-        method_settings(name, sections, own)
 
 
 def check_params(name: str, params: Mapping[str, Any]) -> Section:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import LicensedParams
-from portraitist.collect.sources import (
+from portraitist.sources import (
     Candidate,
     SourceError,
     api_key,
@@ -16,8 +16,8 @@ from portraitist.collect.sources import (
     get_text,
     get_url,
 )
-from portraitist.collect.sources._licences import PAGES, check_licence
-from portraitist.collect.sources._saved_pages import candidates_from_saved, has_saved_responses
+from portraitist.sources.helpers.licences import PAGES, check_licence
+from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.flickr.com"
 ADVICE = "set FLICKR_API_KEY in the environment to a key from https://www.flickr.com/services/apps/create"

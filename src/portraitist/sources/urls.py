@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.collect.sources import Candidate, SourceError
-from portraitist.collect.sources._saved_pages import read_csv
+from portraitist.sources import Candidate, SourceError
+from portraitist.sources.helpers.saved_pages import read_csv
 from portraitist.core.manifest import KINDS
 
 REQUIRED = ["url", "kind"]

@@ -13,8 +13,8 @@ from icrawler.utils.cached_queue import CachedQueue
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, SourceError, fetch_page
-from portraitist.collect.sources._saved_pages import saved_texts
+from portraitist.sources import Candidate, SourceError, fetch_page
+from portraitist.sources.helpers.saved_pages import saved_texts
 
 MAX_RESULTS = 1000  # search engines repeat themselves after this many
 BLOCK_PAGES = {  # a part of the URL that a search engine redirects programs to

@@ -5,9 +5,9 @@ import torch
 from pydantic import create_model
 from toys import PAINTING_METHODS, batch, make_checkpoint, make_trainable, settings
 
-from portraitist.methods import registry
-from portraitist.methods.registry import params_class
-from portraitist.train.checkpoint import FORMAT, CheckpointError, load_checkpoint, load_network, save_checkpoint
+from portraitist.learning import registry
+from portraitist.learning.registry import params_class
+from portraitist.learning.checkpoint import FORMAT, CheckpointError, load_checkpoint, load_network, save_checkpoint
 
 
 @pytest.mark.parametrize("name", PAINTING_METHODS)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from portraitist.core.files import atomic_write
-from portraitist.methods.base import Trainable
-from portraitist.methods.registry import build
+from portraitist.learning.method import Trainable
+from portraitist.learning.registry import build
 
 FORMAT = 2
 

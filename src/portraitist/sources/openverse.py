@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import LicensedParams
-from portraitist.collect.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
-from portraitist.collect.sources._licences import check_licence
-from portraitist.collect.sources._saved_pages import candidates_from_saved, has_saved_responses
+from portraitist.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.sources.helpers.licences import check_licence
+from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.openverse.org"
 ADVICE = "wait (200 requests a day are free), or set OPENVERSE_TOKEN in the environment to a free token"

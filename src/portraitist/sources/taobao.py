@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import sniff_format
 from portraitist.collect.params import TaobaoParams
-from portraitist.collect.sources import (
+from portraitist.sources import (
     HEADER_BYTES,
     Candidate,
     SourceError,
@@ -34,8 +34,8 @@ from portraitist.collect.sources import (
     parse_json,
     printable_path,
 )
-from portraitist.collect.sources._collage import split_collage
-from portraitist.collect.sources._saved_pages import SavedResponse, read_saved, read_text
+from portraitist.sources.helpers.collage import split_collage
+from portraitist.sources.helpers.saved_pages import SavedResponse, read_saved, read_text
 from portraitist.core.manifest import Kind, picture_id
 
 REVIEW_HOSTS = ("rate.taobao.com", "rate.tmall.com", "h5api.m.taobao.com", "h5api.m.tmall.com")

@@ -15,7 +15,7 @@ from fakeweb import FakeWeb, Says, fake_web
 from portraitist.collect import ssrf
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SOURCES, LicensedParams
-from portraitist.collect.sources import Candidate, SourceError, load_source
+from portraitist.sources import Candidate, SourceError, load_source
 
 
 @pytest.fixture

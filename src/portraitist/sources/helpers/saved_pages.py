@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from portraitist.collect.http import decode_text
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, SourceError, get_field, get_list, parse_json, plain_text
+from portraitist.sources import Candidate, SourceError, get_field, get_list, parse_json, plain_text
 
 P = TypeVar("P", bound=SearchParams)
 HAR_SUFFIX = ".har"
