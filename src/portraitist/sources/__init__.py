@@ -126,7 +126,7 @@ def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
     """List every file below a folder, sorted by path. Pictures are recognised by content; other files have a status.
 
-    A file with a picture's suffix has none, whatever its content: stage `clean` decodes it and reports the damage.
+    A damaged file with a picture's suffix has no status: stage `clean` decodes it and reports the damage.
 
     Args:
         folder: where to search.
@@ -171,11 +171,13 @@ def _inspect(path: Path, name: str) -> LocalFile:
     except OSError as error:
         reason = "broken link" if path.is_symlink() and not path.exists() else error.strerror or str(error)
         return LocalFile(path, name, Status.UNREADABLE, reason)
+    if sniff_format(header):
+        return LocalFile(path, name)
     if header[4:8] == b"ftyp":
         brand = plain_text(header[8:12].decode("latin-1"))
         reason = f"HEIC, AVIF or video (ISO media, brand {brand!r}), not {FORMATS}; convert it"
         return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
-    if sniff_format(header) or path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         return LocalFile(path, name)
     return LocalFile(path, name, Status.NOT_A_PICTURE, f"the content is not {FORMATS}")
 
