@@ -14,7 +14,8 @@ from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.learning.checkpoint import CheckpointError, load_network
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.pairing import NoPairsError, find_pairs
-from portraitist.train.params import ContentParams, GeneratorParams, TrainParams
+from portraitist.train.params import GeneratorParams, TrainParams
+from portraitist.learning.params import ContentParams
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from portraitist.learning.method import UpstreamModels
 from portraitist.learning.registry import method_settings
 from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.train.loop import TrainingTask, train_or_exit
-from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams
+from portraitist.train.params import GeneratorParams, TrainGeneratorParams
+from portraitist.learning.params import ContentParams
 
 METHOD = "perceptual"
 

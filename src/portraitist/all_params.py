@@ -15,7 +15,8 @@ from portraitist.export.params import ExportParams
 from portraitist.mask.params import MaskParams
 from portraitist.learning import method_names
 from portraitist.split.params import SplitParams
-from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
+from portraitist.train.params import GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
+from portraitist.learning.params import ContentParams
 
 SECTIONS: dict[str, type[Section]] = {
     "fetch": FetchParams,

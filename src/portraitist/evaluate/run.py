@@ -29,7 +29,7 @@ from portraitist.learning import features as lite0
 from portraitist.nets.identity import Identity, IdentityError, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
 from portraitist.stats.bootstrap import TooFewSamplesError
-from portraitist.train.batches import DatasetPaths, LazyImages, load_images, load_masks, split_ids
+from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 from portraitist.learning.checkpoint import load_checkpoint
 from portraitist.weights import INCEPTION, WeightsError, cached_download
 

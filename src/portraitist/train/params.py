@@ -29,12 +29,6 @@ class ScheduleParams(Section):
     compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 
 
-class ContentParams(Section):
-    """Feature network of the content loss in stages 1 and 3."""
-
-    network: Literal["lite0", "vgg19"]  # vgg19 is downloaded
-
-
 class TrainGeneratorParams(ScheduleParams):
     """Stage 1: train the generator to reconstruct its input."""
 
