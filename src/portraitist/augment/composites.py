@@ -1,0 +1,44 @@
+"""Composites of test selfies on the test backgrounds, and tiles of recipes, as stage `augment` writes them."""
+
+from collections.abc import Callable, Iterable
+
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS, composite_person
+from portraitist.augment.recipes import render_recipe
+from portraitist.core.image_io import decode_png, encode_png
+from portraitist.core.shards import Shards
+from portraitist.core.types import ContactSheet, MaskArray, Picture
+from portraitist.crop.align import CropImage
+from portraitist.reporting.contact_sheet import labelled_tile
+
+
+def composite_on_test_backgrounds(
+    square: CropImage, mask: MaskArray, light_wrap: float, segment: Callable[[CropImage], MaskArray]
+) -> tuple[dict[str, bytes], list[ContactSheet]]:
+    """Place a selfie on each test background, and segment each composite anew as the product would.
+
+    Returns:
+        The shard members `<background>.png` and `<background>.mask.png`, and a tile of each composite.
+    """
+    members: dict[str, bytes] = {}
+    tiles = []
+    for name, colour in TEST_BACKGROUNDS.items():
+        composite = composite_person(square.picture, mask, colour, light_wrap)
+        segmented = segment(CropImage(composite, None, square.inside))
+        members |= {f"{name}.png": encode_png(composite), f"{name}.mask.png": encode_png(segmented)}
+        tiles.append(labelled_tile(composite, name))
+    return members, tiles
+
+
+def recipe_tiles(
+    face: str,
+    recipes: Iterable[tuple[str, int]],
+    crops: Shards,
+    masks: Shards,
+    light_wrap: float,
+    room_of: Callable[[int], Picture],
+) -> list[ContactSheet]:
+    """Return a labelled tile of each recipe, a pair of background kind and seed, of one face."""
+    picture, mask = decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png"))
+    return [
+        labelled_tile(render_recipe(picture, mask, kind, seed, light_wrap, room_of), kind) for kind, seed in recipes
+    ]
