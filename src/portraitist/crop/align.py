@@ -122,7 +122,7 @@ def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropP
     Faces of a picture that is upside down or rotated by 90 degrees are righted by their alignment. For a picture
     without a face the list holds one RejectedError.
     """
-    faces = detector.detect_any_orientation(_on_grey(cleaned), crop_params.min_score)
+    faces = detector.detect_any(_on_grey(cleaned), crop_params.min_score)
     if not faces:
         height, width = cleaned.picture.shape[:2]
         return [RejectedError(Status.NO_FACE, f"no face found in the {width} x {height} picture")]

@@ -76,26 +76,28 @@ class FaceDetector:
         self.anchors = {model: _anchor_centres(model) for model in self.nets}
 
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of an upright picture, ordered by size and score; an empty list if there are none.
+        """Return the faces of an upright picture with one main face, such as an aligned crop, the largest first.
 
-        A face's score is the mean of detection and verification, less a penalty for landmarks that moved between them.
+        The short-range model runs only if the full-range model finds nothing. A face's score is the mean of detection
+        and verification, less a penalty for landmarks that moved between them.
         """
-        verified = [self.verify(picture, face) for face in self._candidates(picture)]
-        accepted = [face for face in verified if face.score >= min_score]
-        return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)
+        candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
+        candidates = candidates or self.run(SHORT_RANGE, picture, MIN_CANDIDATE_SCORE)
+        return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
-    def detect_any_orientation(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces as `detect` does, also of a picture that is upside down or rotated by 90 degrees.
+    def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
+        """Return the faces of any size in a picture of any orientation, the largest first.
 
-        Boxes and landmarks are in the picture's own pixels, so that an alignment of the landmarks rights the face.
+        Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
+        alignment by the landmarks rights the face.
         """
-        faces = self.detect(picture, min_score)
+        faces = self._detect_merged(picture, min_score)
         if faces and faces[0].score >= CONFIDENT_SCORE:
             return faces
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
         for quarter_turns in (1, 2, 3):
             rotated = np.ascontiguousarray(np.rot90(picture, quarter_turns))
-            found = self.detect(rotated, min_score)
+            found = self._detect_merged(rotated, min_score)
             if found and found[0].score > score_to_beat:
                 faces = [_rotate_back(face, quarter_turns, rotated) for face in found]
                 score_to_beat = found[0].score
@@ -143,17 +145,23 @@ class FaceDetector:
         moved = min(float(moved_px) / (VERIFY_EYE_TO_MOUTH * side), MAX_MOVE)
         return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
 
-    def _candidates(self, picture: Picture) -> list[Face]:
-        """Return the detections of both models: each misses faces that the other one finds.
+    def _detect_merged(self, picture: Picture, min_score: float) -> list[Face]:
+        """Return the faces that either model finds in an upright picture.
 
-        The full-range model does not see a face that fills the picture, the short-range model no small one.
+        The full-range model misses a face that fills the picture, the short-range model small ones.
         """
-        faces = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
-        known = np.array([face.box for face in faces]).reshape(-1, 4)
+        candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
+        boxes = np.array([face.box for face in candidates]).reshape(-1, 4)
         for face in self.run(SHORT_RANGE, picture, MIN_CANDIDATE_SCORE):
-            if box_iou(face.box, known).max(initial=0) <= MIN_IOU:
-                faces.append(face)
-        return faces or self._candidates_in_views(picture)
+            if box_iou(face.box, boxes).max(initial=0) <= MIN_IOU:
+                candidates.append(face)
+        return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
+
+    def _verified(self, picture: Picture, candidates: list[Face], min_score: float) -> list[Face]:
+        """Return the distinct candidates that reach `min_score` after verification, by size and score."""
+        verified = [self.verify(picture, face) for face in candidates]
+        accepted = [face for face in verified if face.score >= min_score]
+        return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)
 
     def _candidates_in_views(self, picture: Picture) -> list[Face]:
         height, width = picture.shape[:2]
