@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -26,12 +27,12 @@ def main(params: SplitParams, raw: Path, clean: Path, crops: Path, masks: Path, 
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
     table, leaks = split_faces(join_sources(faces, pictures, sources), params)
-    sizes = table.groupby(["kind", "part"]).size()
-    report = {"leaks": leaks, "pictures": {f"{kind}/{part}": int(count) for (kind, part), count in sizes.items()}}
+    sizes = Counter((table["kind"] + "/" + table["part"]).tolist())
+    report = {"leaks": leaks, "pictures": dict(sorted(sizes.items()))}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if leaks:
         sys.exit(f"split: {leaks} pairs of pictures of one group, or near-duplicates, are in different parts")
-    manifest.write(table.to_dict("records"), split, ["id", "kind", "part", "group", "pair"])
+    manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])
 
 
 if __name__ == "__main__":

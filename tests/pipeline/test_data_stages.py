@@ -47,7 +47,7 @@ def run_stage(folder: Path, name: str) -> None:
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
 
 
-def make_checkout(folder: Path, pretrained: Path, own: Path, **limits: int) -> Path:
+def make_checkout(folder: Path, pretrained: Path, own: Path, /, **limits: int) -> Path:
     """Fill a folder with what the data stages need; the parameters are the shipped ones but for the sources."""
     (folder / "profiles").mkdir(parents=True)
     (folder / "data" / "raw").mkdir(parents=True)
