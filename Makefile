@@ -1,16 +1,18 @@
-# make repro: the whole pipeline on the shipped sample. make test: all tests. make check: format, lint, types.
-# Each makes .venv by itself, with pip, from pyproject.toml and the versions in requirements.lock.
+# make repro: the whole pipeline on the included sample.   make test: the fast tests.   make test-all: all tests.
+# make check: format, lint, types.   Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
+PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro test fast check clean
+.PHONY: repro test test-all check clean
 
-# DVC runs one stage at a time, and a training of the sample has one thread: methods run JOBS at a time, then the rest.
+# DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
+	python -m pipeline.repair
 	dvc repro train_generator train_mask
 	dvc stage list --name-only | sed -n 's/^train@//p' | sort -r | xargs -P $(JOBS) -I {} \
 	    dvc --wait-for-lock repro --single-item train@{} paint@{} evaluate@{}
@@ -18,10 +20,10 @@ repro: $(VENV)/ready
 	@cat metrics/compare.md
 
 test: $(VENV)/ready $(VENV)/pretrained/NOTICE
-	python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
 
-fast: $(VENV)/ready $(VENV)/pretrained/NOTICE
-	python -m pytest -n 2 --dist loadfile -m "not slow"
+test-all: $(VENV)/ready $(VENV)/pretrained/NOTICE
+	$(PYTEST)
 
 check: $(VENV)/ready
 	ruff check .
@@ -30,6 +32,8 @@ check: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, which DVC needs: clone it, or run" \
+	    "git init && git add --all && git commit -m start" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch torchvision -c requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pipeline,dev]" -c requirements.lock
@@ -37,7 +41,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 
 $(VENV)/pretrained/NOTICE: src/portraitist/weights.py data/refiner/person_refiner.onnx | $(VENV)/ready
 	rm -rf $(VENV)/pretrained
-	python -m pipeline.weights data/refiner/person_refiner.onnx refined lite0 $(VENV)/pretrained
+	python -m pipeline.weights --refiner data/refiner/person_refiner.onnx --dest $(VENV)/pretrained
 
 clean:
 	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

@@ -1,7 +1,7 @@
-"""The stages of dvc.yaml, each a clerk: it opens, calls, saves and counts.
+"""One script per stage of dvc.yaml. A script opens, calls, saves and counts.
 
-The package is taken from the checkout that the stage runs in, not from where it was installed: a queued experiment
-runs the queued code.
+The package `portraitist` is imported from the checkout that the stage runs in, not from where it is installed: a queued
+experiment runs the queued code.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What all tests share: shapes are checked, nothing reaches the network, and where the pretrained parts lie."""
+"""What all tests share: checked tensor shapes, no network, and the pretrained models."""
 
 import socket
 from collections.abc import Iterator
@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-import portraitist  # noqa: F401  turns usage reports off, before a test imports a package that has them
+import portraitist  # noqa: F401  turns usage reports off before a test imports a package that sends them
 
-install_import_hook("portraitist", "beartype.beartype")  # no `with`: modules come in later, and are checked too
+install_import_hook(
+    "portraitist", "beartype.beartype"
+)  # without `with`: modules that are imported later are checked too
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that reaches for another machine fails; loopback is free."""
+    """Fail a test that connects to another machine; loopback is allowed."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            raise AssertionError(f"a test reached for {address}")
+            raise AssertionError(f"a test connects to {address}")
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
@@ -29,25 +31,25 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pretrained() -> Path:
-    """The folder that stage weights leaves; `make test` brings it before the tests begin."""
+    """The folder that stage weights writes; `make test` makes it before the tests start."""
     for folder in (ROOT / ".venv" / "pretrained", ROOT / "models" / "pretrained"):
         if (folder / "NOTICE").exists():
             return folder
-    pytest.fail("no pretrained parts; `make test` brings them")
+    pytest.fail("no pretrained models; run the tests by `make test`")
 
 
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stage export leaves, of a model that has learned nothing."""
-    from toys import exported
+    """A folder as stage export writes it, of an untrained model."""
+    from toys import exported  # noqa: PLC0415  only some tests need torch
 
     return exported(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
 
 
 @pytest.fixture
 def double() -> Iterator[None]:
-    """In float64 two orders of summing agree to many digits; in float32 Adam makes much of what is nearly nothing."""
-    import torch
+    """Compute in float64, where two orders of summation agree to many digits."""
+    import torch  # noqa: PLC0415  as above
 
     torch.set_default_dtype(torch.float64)
     yield
@@ -56,5 +58,5 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sample() -> Path:
-    """The synthetic pack."""
+    """The included synthetic pictures."""
     return ROOT / "data" / "sample"

@@ -1,4 +1,4 @@
-"""Which files of the project a module reaches by its imports."""
+"""Which files of the project a module imports, directly or through others."""
 
 import ast
 from functools import cache
@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @cache
 def file_of(module: str) -> Path | None:
+    """Return the file of a module or package of the project; None if there is none."""
     base = ROOT / ("src" if module.startswith("portraitist") else "") / module.replace(".", "/")
     found = [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
     return found[0] if found else None
@@ -16,7 +17,7 @@ def file_of(module: str) -> Path | None:
 
 @cache
 def imported(path: Path) -> set[str]:
-    """The project's modules that a file imports, each with the packages above it."""
+    """Return the project's modules that a file imports, with the packages above them."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -24,15 +25,15 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     ours = {name for name in names if name.split(".")[0] in ("portraitist", "pipeline")}
-    above = {name.rsplit(".", up)[0] for name in ours for up in range(1, name.count(".") + 1)}
-    return {name for name in ours | above if file_of(name)}
+    parents = {name.rsplit(".", up)[0] for name in ours for up in range(1, name.count(".") + 1)}
+    return {name for name in ours | parents if file_of(name)}
 
 
 def reached(path: Path) -> set[Path]:
-    """The file and all that it imports of the project, and what that imports, and so on."""
+    """Return a file and all files of the project that it imports, directly or through others."""
     todo, done = {path}, set()
     while todo:
-        now = todo.pop()
-        done.add(now)
-        todo |= {file for name in imported(now) if (file := file_of(name))} - done
+        current = todo.pop()
+        done.add(current)
+        todo |= {file for name in imported(current) if (file := file_of(name))} - done
     return done

@@ -1,4 +1,4 @@
-"""What is handed out, and what must never be: the source package, and files that git would take."""
+"""What is distributed, and what must not be: the source package, and files that the README's commands write."""
 
 import re
 import shutil
@@ -9,31 +9,50 @@ import tarfile
 import pytest
 from reach import ROOT
 
+PAGE_SUFFIXES = {".html", ".css", ".js"}
 
-def test_git_takes_nothing_that_the_readmes_commands_leave():
-    told = re.findall(r"portraitist [^\n`]* -o ([\w./-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert {"avatar.png", "avatars/", "look"} <= set(told)
-    for name in (*told, "dist"):
-        ignored = ["git", "check-ignore", "--no-index", "--quiet", f"{name.rstrip('/')}/x"]  # as a folder or as a file
-        assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0, name
+
+def test_git_ignores_what_the_readme_commands_write():
+    outputs = re.findall(r"portraitist [^\n`]* -o ([\w./-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {"avatar.png", "avatars/", "page"} <= set(outputs)
+    names = [f"{name.rstrip('/')}/x" for name in (*outputs, "dist", "look")]  # as a folder or as a file
+    ran = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"],
+        cwd=ROOT, input="\n".join(names), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.stdout.split() == names
+
+
+def test_readme_is_short_and_starts_with_commands():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert any(line.startswith("```sh") for line in lines[:20])
+
+
+def test_documents_link_to_existing_files():
+    broken = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append((page.name, target))
+    assert broken == []
 
 
 @pytest.mark.slow
-def test_the_source_package_holds_the_package_and_no_tests(tmp_path):
+def test_source_package_has_the_package_and_no_tests(tmp_path):
     pytest.importorskip("setuptools")
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "src" / "portraitist", tmp_path / "src" / "portraitist")
-    shutil.copytree(ROOT / "tests", tmp_path / "tests")
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     build = "from setuptools import build_meta; build_meta.build_sdist('made')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
-    (made,) = (tmp_path / "made").iterdir()
-    with tarfile.open(made) as archive:
-        held = {name.partition("/")[2] for name in archive.getnames()}
-    assert {
-        "LICENSE",
-        "src/portraitist/avatar.py",
-        "src/portraitist/site/index.html",
-        "src/portraitist/py.typed",
-    } <= held
-    assert not [name for name in held if name.startswith("tests")]
+    (archive_path,) = (tmp_path / "made").iterdir()
+    with tarfile.open(archive_path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    package = "src/portraitist"
+    required = {f"{package}/app/avatar.py", f"{package}/app/static_site/index.html", f"{package}/py.typed", "LICENSE"}
+    assert required <= names
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*") if path.suffix in PAGE_SUFFIXES}
+    assert pages <= names
+    assert not [name for name in names if name.startswith("tests")]

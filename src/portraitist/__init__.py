@@ -1,4 +1,4 @@
-"""A selfie becomes a hand-painted avatar.
+"""Turn a selfie into a hand-painted avatar.
 
 Importing the package turns off every usage report and update check of the packages below it, before any of them is
 loaded: ONNX Runtime (telemetry, on by default from 1.32), albumentations (update check), huggingface_hub (telemetry).

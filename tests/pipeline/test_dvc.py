@@ -256,7 +256,7 @@ def test_profiles_have_equal_keys():
 
     expected = set(keys(read_profile("sample")))
     profiles = [path.stem for path in (ROOT / "profiles").glob("*.yaml")]
-    assert {name: set(keys(read_profile(name))) ^ expected for name in profiles} == dict.fromkeys(profiles, set())
+    assert {name: set(keys(read_profile(name))) ^ expected for name in profiles} == {name: set() for name in profiles}
 
 
 def test_full_profile_has_the_counts_of_the_recipe():

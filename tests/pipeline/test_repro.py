@@ -210,11 +210,8 @@ def test_readme_commands_print_what_it_shows(clone: ScratchClone) -> None:
 def mark_code(clone: ScratchClone, mark: str) -> str:
     """Edit the clone's code so that the comparison's table ends with a mark; return the table as it was."""
     code = clone.folder / "pipeline" / "compare.py"
-    text, count = re.subn(
-        r'"compare\.md"\)\.write_text\(text( \+ ".*?\\n")?,',
-        f'"compare.md").write_text(text + "{mark}\\\\n",',
-        code.read_text(),
-    )
+    writes = r'"compare\.md"\)\.write_text\(text( \+ ".*?\\n")?,'
+    text, count = re.subn(writes, f'"compare.md").write_text(text + "{mark}\\\\n",', code.read_text())
     assert count == 1
     code.write_text(text)
     return (clone.folder / "metrics" / "compare.md").read_text()
