@@ -96,10 +96,10 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
 def format_validation_error(name: str, error: ValidationError) -> str:
     """Describe a validation error in one line: each key, what is allowed, and the value found."""
     lines = []
-    for fault in error.errors(include_url=False):
-        key = ".".join([name, *map(str, fault["loc"])])
-        found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
-        lines.append(f"{key}: {fault['msg']}{found}")
+    for detail in error.errors(include_url=False):
+        key = ".".join([name, *map(str, detail["loc"])])
+        found = "" if detail["type"] == "missing" else f", found {detail['input']!r}"
+        lines.append(f"{key}: {detail['msg']}{found}")
     return "; ".join(lines)
 
 
