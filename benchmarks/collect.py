@@ -1,10 +1,11 @@
-"""Collecting against a server on loopback: pictures a second and peak memory, ours and icrawler's own downloader.
+"""Download speed and peak memory of stage collect and of icrawler, against a server on loopback.
 
     python benchmarks/collect.py --pictures 1000
 
-Ours is the whole stage (fetch, check, hash, spool, shards, manifest), and three hostile answers are among its pictures:
-300 MB with and without a Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its time ends with
-its last file, not with the 5 s that it then waits. Each run is a process of its own. Prints a Markdown table.
+Stage collect runs as a whole (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among
+the pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its
+time ends with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a
+Markdown table.
 """
 
 import argparse
@@ -28,14 +29,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-HOSTILE = ["huge_told.jpg", "huge.jpg", "bomb.jpg"]
-HUGE = 300 << 20
-PIECE = 1 << 20
-RUNS = [("icrawler", 1), ("icrawler", 4), ("icrawler", 16), ("icrawler", 64), ("ours", 16), ("ours", 64)]
+HOSTILE = ["huge_with_length.jpg", "huge.jpg", "bomb.jpg"]
+HUGE_BYTES = 300 << 20
+CHUNK_BYTES = 1 << 20
+RUNS = [("icrawler", 1), ("icrawler", 4), ("icrawler", 16), ("icrawler", 64), ("portraitist", 16), ("portraitist", 64)]
 
 
 def jpeg(kilobytes: int) -> bytes:
-    """A photo-like JPEG of about this size."""
+    """Return a photo-like JPEG of at least this size."""
     import numpy as np
     from PIL import Image
 
@@ -52,17 +53,17 @@ def jpeg(kilobytes: int) -> bytes:
     return buffer.getvalue()
 
 
-def numbered(picture: bytes, number: int) -> bytes:
-    """The picture with a comment that makes it another file."""
+def with_number(picture: bytes, number: int) -> bytes:
+    """Insert a comment into a JPEG, so that each file is different."""
     return picture[:2] + b"\xff\xfe\x00\x0a" + f"{number:08d}".encode() + picture[2:]
 
 
 def serve(latency_s: float, kilobytes: int, port: "multiprocessing.Queue[int]") -> None:
-    """The server, for ever: /0.jpg and so on after a while, and the hostile ones."""
+    """Run the server: /<number>.jpg and the hostile files, each after the latency. Puts its port into a queue."""
     picture = jpeg(kilobytes)
-    bomb = zlib.compress(bytes(HUGE), 9)
+    bomb = zlib.compress(bytes(HUGE_BYTES), 9)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 path = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1].decode().strip("/")
@@ -74,14 +75,16 @@ def serve(latency_s: float, kilobytes: int, port: "multiprocessing.Queue[int]") 
                     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
                     writer.write(head.encode() + bomb)
                 elif path.startswith("huge"):
-                    told = f"Content-Length: {HUGE}\r\n" if path == "huge_told.jpg" else ""
-                    writer.write(f"HTTP/1.1 200 OK\r\n{told}Connection: close\r\n\r\n".encode() + picture[:PIECE])
-                    for _ in range(HUGE // PIECE):
-                        writer.write(bytes(PIECE))
+                    length = f"Content-Length: {HUGE_BYTES}\r\n" if path == "huge_with_length.jpg" else ""
+                    writer.write(
+                        f"HTTP/1.1 200 OK\r\n{length}Connection: close\r\n\r\n".encode() + picture[:CHUNK_BYTES]
+                    )
+                    for _ in range(HUGE_BYTES // CHUNK_BYTES):
+                        writer.write(bytes(CHUNK_BYTES))
                         await writer.drain()
                     return
                 else:
-                    body = numbered(picture, int(path.split(".")[0]))
+                    body = with_number(picture, int(path.split(".")[0]))
                     writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
@@ -90,15 +93,15 @@ def serve(latency_s: float, kilobytes: int, port: "multiprocessing.Queue[int]") 
             writer.close()
 
     async def run() -> None:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=512)
+        server = await asyncio.start_server(respond, "127.0.0.1", 0, backlog=512)
         port.put(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(run())
 
 
-def ours(port: int, names: list[str], connections: int) -> dict[str, float]:
-    """Stage collect by its source of addresses, in this folder."""
+def run_collect(port: int, names: list[str], connections: int) -> dict[str, float]:
+    """Run stage collect with source `urls` in the working directory."""
     from pipeline.collect import main
     from portraitist.collect.http import HttpClient
     from portraitist.collect.params import CollectParams, FetchParams
@@ -107,7 +110,7 @@ def ours(port: int, names: list[str], connections: int) -> dict[str, float]:
     Path("lists").mkdir()
     with Path("lists/list.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["url", "kind"], *([f"http://site.example/{name}", "portraits"] for name in names)])
-    fetching = FetchParams(
+    fetch = FetchParams(
         contact="me@example.org",
         seconds_per_host=0,
         respect_robots=True,
@@ -115,17 +118,17 @@ def ours(port: int, names: list[str], connections: int) -> dict[str, float]:
         deadline_s=60,
         connections=connections,
     )
-    here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
     began = time.monotonic()
-    with HttpClient(fetching, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: here) as web:
+    with HttpClient(fetch, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: addresses) as web:
         main("urls", CollectParams(path=Path("lists"), limit=len(names), shard_size=1000), web, Path("out"))
     seconds = time.monotonic() - began
-    met = Counter(manifest.read(Path("out/manifest.csv"))["status"])
-    return {"seconds": seconds, "kept": met["kept"], "refused": met.total() - met["kept"]}
+    statuses = Counter(manifest.read(Path("out/manifest.csv"))["status"])
+    return {"seconds": seconds, "kept": statuses["kept"], "refused": statuses.total() - statuses["kept"]}
 
 
-def icrawlers(port: int, names: list[str], threads: int) -> dict[str, float]:
-    """Icrawler's downloader on the same addresses."""
+def run_icrawler(port: int, names: list[str], threads: int) -> dict[str, float]:
+    """Run icrawler's downloader on the same URLs."""
     from icrawler.builtin import UrlListCrawler
 
     crawler = UrlListCrawler(downloader_threads=threads, storage={"root_dir": "out"}, log_level=logging.CRITICAL)
@@ -137,53 +140,55 @@ def icrawlers(port: int, names: list[str], threads: int) -> dict[str, float]:
     return {"seconds": max(path.stat().st_mtime for path in saved) - began, "kept": len(saved), "refused": 0}
 
 
-def measured(who: str, port: int, names: list[str], connections: int) -> dict[str, float]:
-    """One run in a process and a folder of its own, with its CPU time and its peak memory."""
+def measure(program: str, port: int, names: list[str], connections: int) -> dict[str, float]:
+    """Run a program in a new process and folder; return its rate, CPU time and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(Path(__file__).resolve()), "--run", who, str(port), str(connections)]
-        ran = subprocess.run(
+        command = [sys.executable, str(Path(__file__).resolve()), "--run", program, str(port), str(connections)]
+        process = subprocess.run(
             command, cwd=folder, input=json.dumps(names), capture_output=True, text=True, check=False, env=os.environ
         )
-        if ran.returncode:
-            sys.exit(ran.stderr)
-        return json.loads(ran.stdout.splitlines()[-1])
+        if process.returncode:
+            sys.exit(process.stderr)
+        return json.loads(process.stdout.splitlines()[-1])
 
 
-def one_run(who: str, port: int, connections: int) -> None:
-    """What `measured` starts."""
-    told = (ours if who == "ours" else icrawlers)(port, json.load(sys.stdin), connections)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps(told | {"mib": used.ru_maxrss / 1024, "cpu_s": used.ru_utime + used.ru_stime}))
+def run_in_child(program: str, port: int, connections: int) -> None:
+    """Run one program and print its measurements; started by `measure`."""
+    result = (run_collect if program == "portraitist" else run_icrawler)(port, json.load(sys.stdin), connections)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps(result | {"mib": usage.ru_maxrss / 1024, "cpu_s": usage.ru_utime + usage.ru_stime}))
 
 
 def main() -> None:
-    """Every run of the table."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--pictures", type=int, default=1000)
-    words.add_argument("--kilobytes", type=int, default=200)
-    words.add_argument("--latencies-ms", type=int, nargs="+", default=[0, 300])
-    words.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
-    told = words.parse_args()
-    if told.run:
-        one_run(told.run[0], int(told.run[1]), int(told.run[2]))
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--kilobytes", type=int, default=200)
+    parser.add_argument("--latencies-ms", type=int, nargs="+", default=[0, 300])
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        run_in_child(args.run[0], int(args.run[1]), int(args.run[2]))
         return
-    print("| latency | who | connections | pictures | refused | a second | CPU ms each | peak MiB |")
+    print("| latency | program | connections | pictures | refused | pictures/s | CPU ms each | peak MiB |")
     print("|---|---|---|---|---|---|---|---|")
-    for latency_ms in told.latencies_ms:
+    for latency_ms in args.latencies_ms:
         queue: multiprocessing.Queue[int] = multiprocessing.Queue()
-        server = multiprocessing.Process(target=serve, args=(latency_ms / 1000, told.kilobytes, queue), daemon=True)
+        server = multiprocessing.Process(target=serve, args=(latency_ms / 1000, args.kilobytes, queue), daemon=True)
         server.start()
         port = queue.get()
-        for who, connections in RUNS:
-            count = told.pictures if who == "ours" or connections > 1 or not latency_ms else told.pictures // 5
+        for program, connections in RUNS:
+            count = (
+                args.pictures if program == "portraitist" or connections > 1 or not latency_ms else args.pictures // 5
+            )
             names = [f"{number}.jpg" for number in range(count)]
-            if who == "ours":
+            if program == "portraitist":
                 names[count // 2 : count // 2] = HOSTILE
-            run = measured(who, port, names, connections)
-            speed, each_ms = run["kept"] / run["seconds"], run["cpu_s"] * 1000 / run["kept"]
+            run = measure(program, port, names, connections)
+            rate, cpu_ms = run["kept"] / run["seconds"], run["cpu_s"] * 1000 / run["kept"]
             cells = (
-                *(f"{latency_ms} ms", who, connections, f"{run['kept']:.0f} of {count}", f"{run['refused']:.0f}"),
-                *(f"{speed:.0f}", f"{each_ms:.1f}", f"{run['mib']:.0f}"),
+                *(f"{latency_ms} ms", program, connections, f"{run['kept']:.0f} of {count}", f"{run['refused']:.0f}"),
+                *(f"{rate:.0f}", f"{cpu_ms:.1f}", f"{run['mib']:.0f}"),
             )
             print("|", " | ".join(map(str, cells)), "|", flush=True)
         server.terminate()

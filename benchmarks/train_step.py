@@ -1,16 +1,16 @@
-"""One adversarial step of ours beside the textbook's, which paints twice and throws half of its gradients away.
+"""Cost of one adversarial step, beside a textbook implementation that computes and discards half of its gradients.
 
     python -m benchmarks.train_step models/pretrained/efficientnet_lite0.pth
 
-The textbook's discriminator update paints the selfies once more and goes back through the generator (the gradient is
-thrown away); its generator update reckons gradients of the discriminator, thrown away too. So do the public PyTorch
-ports of CartoonGAN. Both steps have the same networks, losses and optimizers, in turns, at CartoonGAN's full width,
-on noise: nothing depends on what is seen. Then what one picture costs the generator of the sample, and CartoonGAN's.
-With --variants, instead, what other ways to reckon our own step cost beside it.
+The textbook's discriminator update generates the stylized images a second time and propagates the gradient into the
+generator, where it is discarded; its generator update computes gradients of the discriminator, discarded as well. So do
+the public PyTorch ports of CartoonGAN. Both implementations use the same networks, losses and optimizers, at
+CartoonGAN's full width, and run in turns. Inputs are noise, because the cost does not depend on them. The last row is
+the cost of painting one image, with CartoonGAN's generator and with that of profiles/sample.yaml. With --variants, our
+own step is compared with other ways to compute it.
 """
 
 import argparse
-import importlib
 import statistics
 import time
 from collections.abc import Callable
@@ -27,72 +27,78 @@ from portraitist.learning.losses import adversarial_loss, content_loss, hinge_ge
 from portraitist.learning.tensors import Batch, on_grey
 from portraitist.methods import method_names
 from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import build
+from portraitist.methods.registry import build, params_class
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.features import Lite0
 from portraitist.nets.unet import UNet
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, SIDE_PX, UNET = 64, 256, 32  # as profiles/full.yaml
-BLOCKS = {"cyclegan": 9}  # CartoonGAN's 8 for all others
-SMALL = (16, 4)  # width and blocks of profiles/sample.yaml
+BASE_CHANNELS, SIZE_PX, UNET_CHANNELS = 64, 256, 32  # as profiles/full.yaml
+NUM_RES_BLOCKS = {"cyclegan": 9}  # all others: CartoonGAN's 8
+SAMPLE_SIZE = (16, 4)  # base_channels and num_res_blocks of profiles/sample.yaml
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down a loss."""
+def minimize(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one optimizer step."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
-def cartoongan(learner: Any, batch: Batch) -> None:
-    """CartoonGAN as its ports have it."""
-    judge = learner.discriminator
-    d_loss = adversarial_loss(judge(batch.portraits), real=True) + adversarial_loss(judge(batch.smoothed), real=False)
-    descend(learner.discriminator_adam, d_loss + adversarial_loss(judge(learner.generator(batch.selfies)), real=False))
+def cartoongan(method: Any, batch: Batch) -> None:
+    """One step of CartoonGAN as in its ports."""
+    discriminator = method.discriminator
+    d_loss = adversarial_loss(discriminator(batch.portraits), target_is_real=True)
+    d_loss = d_loss + adversarial_loss(discriminator(batch.smoothed), target_is_real=False)
+    d_loss = d_loss + adversarial_loss(discriminator(method.generator(batch.selfies)), target_is_real=False)
+    minimize(method.d_optimizer, d_loss)
 
-    painted = learner.generator(batch.selfies)
-    g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(batch.selfies))
-    descend(learner.generator_adam, adversarial_loss(judge(painted), real=True) + g_content)
-    learner.ema.update(learner.generator)
-
-
-def masked_cartoongan(learner: Any, batch: Batch) -> None:
-    """Ours, written likewise."""
-    judge, seen = learner.discriminator, learner.seen(batch.selfies, batch.selfie_masks)
-    here, there = learner.inner(batch.selfie_masks), learner.inner(batch.portrait_masks)
-
-    def fake(painted: Tensor) -> Any:
-        return judge(on_grey(painted, learner.masks(painted, batch.selfie_masks)))
-
-    real_masks = learner.masks(batch.portraits, batch.portrait_masks)
-    d_loss = hinge_loss(judge(on_grey(batch.portraits, real_masks)), there, real=True)
-    d_loss = d_loss + hinge_loss(fake(learner.generator(seen)), here, real=False)
-    d_loss = d_loss + hinge_loss(judge(on_grey(batch.smoothed, real_masks)), there, real=False)
-    descend(learner.discriminator_adam, d_loss)
-
-    painted = learner.generator(seen)
-    masks = batch.selfie_masks if learner.grey_input else None
-    g_content = learner.content_weight * content_loss(learner.features(painted), learner.features(seen), masks)
-    descend(learner.generator_adam, hinge_generator_loss(fake(painted), here) + g_content)
-    learner.ema.update(learner.generator)
+    stylized = method.generator(batch.selfies)
+    g_adv = adversarial_loss(discriminator(stylized), target_is_real=True)
+    g_content = content_loss(method.features(stylized), method.features(batch.selfies))
+    minimize(method.g_optimizer, g_adv + method.params.content_weight * g_content)
+    method.ema.update(method.generator)
 
 
-def cyclegan(learner: Any, batch: Batch) -> None:
-    """CycleGAN, written likewise."""
-    there, back, cycle = learner.generator, learner.generator_back, learner.params.cycle
-    judge, judge_back = learner.discriminator, learner.discriminator_back
+def masked_cartoongan(method: Any, batch: Batch) -> None:
+    """One step of ours, written in the same way."""
+    discriminator = method.discriminator
+    generator_input = method.generator_input(batch.selfies, batch.selfie_masks)
+    fake_area, real_area = method.inner_masks(batch.selfie_masks), method.inner_masks(batch.portrait_masks)
+
+    def fake_logits(stylized: Tensor) -> Any:
+        return discriminator(on_grey(stylized, method.discriminator_masks(stylized, batch.selfie_masks)))
+
+    real_masks = method.discriminator_masks(batch.portraits, batch.portrait_masks)
+    d_loss = hinge_loss(discriminator(on_grey(batch.portraits, real_masks)), real_area, target_is_real=True)
+    d_loss = d_loss + hinge_loss(fake_logits(method.generator(generator_input)), fake_area, target_is_real=False)
+    edge_logits = discriminator(on_grey(batch.smoothed, real_masks))
+    minimize(method.d_optimizer, d_loss + hinge_loss(edge_logits, real_area, target_is_real=False))
+
+    stylized = method.generator(generator_input)
+    content_area = batch.selfie_masks if method.params.grey_input else None
+    g_content = content_loss(method.features(stylized), method.features(generator_input), content_area)
+    g_adv = hinge_generator_loss(fake_logits(stylized), fake_area)
+    minimize(method.g_optimizer, g_adv + method.params.content_weight * g_content)
+    method.ema.update(method.generator)
+
+
+def cyclegan(method: Any, batch: Batch) -> None:
+    """One step of CycleGAN, written in the same way."""
+    generator, generator_back = method.generator, method.generator_back
+    discriminator, discriminator_back = method.discriminator, method.discriminator_back
     selfies, portraits = batch.selfies, batch.portraits
-    painted, photographed = there(selfies), back(portraits)
-    g_fool = (judge(painted) - 1).square().mean() + (judge_back(photographed) - 1).square().mean()
-    g_cycle = (back(painted) - selfies).abs().mean() + (there(photographed) - portraits).abs().mean()
-    g_identity = (there(portraits) - portraits).abs().mean() + (back(selfies) - selfies).abs().mean()
-    descend(learner.generator_adam, g_fool + cycle * (g_cycle + learner.params.identity * g_identity))
-    learner.ema.update(there)
+    stylized, fake_selfies = generator(selfies), generator_back(portraits)
+    g_adv = (discriminator(stylized) - 1).square().mean() + (discriminator_back(fake_selfies) - 1).square().mean()
+    g_cycle = (generator_back(stylized) - selfies).abs().mean() + (generator(fake_selfies) - portraits).abs().mean()
+    g_identity = (generator(portraits) - portraits).abs().mean() + (generator_back(selfies) - selfies).abs().mean()
+    g_loss = g_adv + method.params.lambda_cycle * (g_cycle + method.params.lambda_identity * g_identity)
+    minimize(method.g_optimizer, g_loss)
+    method.ema.update(generator)
 
-    d_loss = (judge(portraits) - 1).square().mean() + judge(there(selfies)).square().mean()
-    d_loss = d_loss + (judge_back(selfies) - 1).square().mean() + judge_back(back(portraits)).square().mean()
-    descend(learner.discriminator_adam, d_loss / 2)
+    d_loss = (discriminator(portraits) - 1).square().mean() + discriminator(generator(selfies)).square().mean()
+    d_loss = d_loss + (discriminator_back(selfies) - 1).square().mean()
+    minimize(method.d_optimizer, (d_loss + discriminator_back(generator_back(portraits)).square().mean()) / 2)
 
 
 TEXTBOOK: dict[str, Callable[[Any, Batch], None]] = {
@@ -100,110 +106,111 @@ TEXTBOOK: dict[str, Callable[[Any, Batch], None]] = {
 }
 
 
-def told(name: str, width: int, blocks: int, side_px: int) -> dict[str, Any]:
-    """What a method is told, by params.yaml and these sizes."""
+def settings(name: str, base_channels: int, num_res_blocks: int, size_px: int) -> dict[str, Any]:
+    """Return a method's params as in params.yaml, for networks and images of this size."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    shape = {"width": width, "blocks": blocks, "skips": False, "size_px": side_px}
-    offered = params["train"] | shape | params["methods"][name]
-    asked = importlib.import_module(f"portraitist.methods.{name}").Params.model_fields
-    return {key: value for key, value in offered.items() if key in asked}
+    size = {"base_channels": base_channels, "num_res_blocks": num_res_blocks, "size_px": size_px}
+    values = params["train"] | size | {"skip_connections": False} | params["methods"][name]
+    return {key: value for key, value in values.items() if key in params_class(name).model_fields}
 
 
-def begun(name: str, weights: Path, width: int, blocks: int, side_px: int) -> Any:
-    """A learner of this size, ready for its first step."""
+def make_trainable(name: str, weights: Path, base_channels: int, num_res_blocks: int, size_px: int) -> Any:
+    """Build a method for training."""
     torch.manual_seed(1)
-    learner = build(name, told(name, width, blocks, side_px))
-    learner.setup(UpstreamModels(Lite0(weights), Generator(width, blocks, skips=False), UNet(UNET).eval()))
-    return learner
+    generator = Generator(base_channels, num_res_blocks, skip_connections=False)
+    upstream = UpstreamModels(Lite0(weights), generator, UNet(UNET_CHANNELS).eval())
+    return build(name, settings(name, base_channels, num_res_blocks, size_px), upstream)
 
 
-def noise(side_px: int) -> Batch:
-    """One selfie and one portrait; a person fills the middle half."""
-    chance = torch.Generator().manual_seed(1)
-    selfies, portraits, smoothed = (torch.rand(1, 3, side_px, side_px, generator=chance) * 2 - 1 for _ in range(3))
-    masks = torch.zeros(1, 1, side_px, side_px)
-    masks[:, :, side_px // 4 :, side_px // 4 : -side_px // 4] = 1
+def noise_batch(size_px: int) -> Batch:
+    """Return one selfie and one portrait of noise; the person fills the middle half."""
+    generator = torch.Generator().manual_seed(1)
+    selfies, portraits, smoothed = (torch.rand(1, 3, size_px, size_px, generator=generator) * 2 - 1 for _ in range(3))
+    masks = torch.zeros(1, 1, size_px, size_px)
+    masks[:, :, size_px // 4 :, size_px // 4 : -size_px // 4] = 1
     return Batch(selfies, masks, portraits, masks, smoothed)
 
 
 def gflop(step: Callable[[], object]) -> float:
-    """Its operations, a multiplication and an addition as two; convolutions and products of matrices only."""
+    """Count operations of convolutions and matrix products; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 1e9
 
 
-def seconds(steps: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The median CPU seconds of each, in turns, so that what the machine does meanwhile hits them alike."""
-    found: list[list[float]] = [[] for _ in steps]
-    for turn in range(rounds + 1):  # the first one loads things
-        for step, taken in zip(steps, found, strict=True):
+def cpu_seconds(steps: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Return the median CPU time of each step; steps run in turns, so that other load affects them equally."""
+    times: list[list[float]] = [[] for _ in steps]
+    for index in range(rounds + 1):  # the first round is a warm-up
+        for step, measured in zip(steps, times, strict=True):
             start = time.process_time()
             step()
-            if turn:
-                taken.append(time.process_time() - start)
-    return [statistics.median(taken) for taken in found]
+            if index:
+                measured.append(time.process_time() - start)
+    return [statistics.median(measured) for measured in times]
 
 
-def table(title: str, textbook: Callable[[], object], ours: Callable[[], object], rounds: int) -> None:
-    """One line of the result."""
-    slow, fast = seconds([textbook, ours], rounds)
-    many, few = gflop(textbook), gflop(ours)
-    print(f"| {title} | {slow:.2f} | {fast:.2f} | **{fast / slow:.2f}** ", end="")
-    print(f"| {many:.0f} | {few:.0f} | {few / many:.2f} |", flush=True)
+def print_row(title: str, baseline: Callable[[], object], candidate: Callable[[], object], rounds: int) -> None:
+    """Print one row of the table."""
+    seconds, gflops = cpu_seconds([baseline, candidate], rounds), [gflop(baseline), gflop(candidate)]
+    print(f"| {title} | {seconds[0]:.2f} | {seconds[1]:.2f} | **{seconds[1] / seconds[0]:.2f}** ", end="")
+    print(f"| {gflops[0]:.0f} | {gflops[1]:.0f} | {gflops[1] / gflops[0]:.2f} |", flush=True)
 
 
-def channels_last(learner: Any, batch: Batch) -> Callable[[], object]:
-    """Weights and images with their channels beside each other."""
-    learner.to(memory_format=torch.channels_last)
-    parts = (getattr(batch, name) for name in Batch.__dataclass_fields__)
-    return partial(learner.step, Batch(*(part.contiguous(memory_format=torch.channels_last) for part in parts)))
+def channels_last(method: Any, batch: Batch) -> Callable[[], object]:
+    """Return a step with weights and images in channels-last memory format."""
+    method.to(memory_format=torch.channels_last)
+    tensors = (getattr(batch, name) for name in Batch.__dataclass_fields__)
+    return partial(method.step, Batch(*(each.contiguous(memory_format=torch.channels_last) for each in tensors)))
 
 
-def fused(learner: Any, batch: Batch) -> Callable[[], object]:
-    """Adam in one kernel."""
-    for which in ("generator", "discriminator"):
-        weights = getattr(learner, which).parameters()
-        setattr(learner, f"{which}_adam", torch.optim.Adam(weights, lr=0.001, betas=(0.5, 0.999), fused=True))
-    return partial(learner.step, batch)
+def fused(method: Any, batch: Batch) -> Callable[[], object]:
+    """Return a step with fused Adam."""
+    for optimizer, network in (("g_optimizer", method.generator), ("d_optimizer", method.discriminator)):
+        adam = torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.5, 0.999), fused=True)
+        setattr(method, optimizer, adam)
+    return partial(method.step, batch)
 
 
-def bfloat16(learner: Any, batch: Batch) -> Callable[[], object]:
-    """As `precision: bfloat16` has it."""
+def bfloat16(method: Any, batch: Batch) -> Callable[[], object]:
+    """Return a step in mixed precision, as with `precision: bfloat16`."""
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
-            learner.step(batch)
+            method.step(batch)
 
     return step
 
 
 def main() -> None:
-    """A line for each method's step, and one for what a picture costs."""
+    """Print a table with a row for each method's step, and one for painting an image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--width", type=int, default=WIDTH)
-    parser.add_argument("--side", type=int, default=SIDE_PX, help="of a picture, in px")
-    parser.add_argument("--variants", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("features", type=Path, help="weights of EfficientNet-Lite0")
+    parser.add_argument("--rounds", type=int, default=5, help="steps to measure of each")
+    parser.add_argument("--base-channels", type=int, default=BASE_CHANNELS, help="of the generators")
+    parser.add_argument("--size-px", type=int, default=SIZE_PX, help="of the images")
+    parser.add_argument("--variants", action="store_true", help="compare our step with its variants")
+    arguments = parser.parse_args()
+    features, rounds, size_px = arguments.features, arguments.rounds, arguments.size_px
+    make = partial(make_trainable, weights=features, base_channels=arguments.base_channels, size_px=size_px)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    batch = noise(asked.side)
-    first, second = ("ours", "variant") if asked.variants else ("textbook", "ours")
+    batch = noise_batch(size_px)
+    first, second = ("ours", "variant") if arguments.variants else ("textbook", "ours")
     print(f"| what | {first}, CPU s | {second} | ratio | {first}, GFLOP | {second} | ratio |")
     print("|:--|--:|--:|--:|--:|--:|--:|")
-    if asked.variants:
+    if arguments.variants:
         for variant in (channels_last, fused, bfloat16):
-            ours, other = (begun("masked_cartoongan", asked.features, asked.width, 8, asked.side) for _ in range(2))
-            table(variant.__name__, partial(ours.step, batch), variant(other, batch), asked.rounds)
+            ours, changed = (make("masked_cartoongan", num_res_blocks=8) for _ in range(2))
+            print_row(variant.__name__, partial(ours.step, batch), variant(changed, batch), rounds)
         return
     for name, step in TEXTBOOK.items():
-        learner = begun(name, asked.features, asked.width, BLOCKS.get(name, 8), asked.side)
-        table(f"step of {name}", partial(step, learner, batch), partial(learner.step, batch), asked.rounds)
+        method = make(name, num_res_blocks=NUM_RES_BLOCKS.get(name, 8))
+        print_row(f"step of {name}", partial(step, method, batch), partial(method.step, batch), rounds)
     with torch.no_grad():
-        large, small = Generator(asked.width, 8, skips=False), Generator(*SMALL, skips=True)
-        table("one picture", partial(large, batch.selfies), partial(small, batch.selfies), asked.rounds)
+        large = Generator(arguments.base_channels, 8, skip_connections=False)
+        small = Generator(*SAMPLE_SIZE, skip_connections=True)
+        print_row("painting one image", partial(large, batch.selfies), partial(small, batch.selfies), rounds)
 
 
 if __name__ == "__main__":

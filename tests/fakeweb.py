@@ -1,4 +1,4 @@
-"""A web of one's own on 127.0.0.1: any number of hosts, over http and https, each request written down."""
+"""A fake web on 127.0.0.1: any number of hosts over http and https, with a log of all requests."""
 
 import datetime
 import socket
@@ -28,69 +28,71 @@ FETCH = FetchParams(
 
 @dataclass(frozen=True)
 class Says:
-    """An answer. `length` is what Content-Length says, if that is not so; None leaves it out."""
+    """A response. `length` overrides Content-Length (None omits the header)."""
 
     body: bytes | str = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = -1
-    drip_s: float = 0.0  # a byte each so often
+    drip_s: float = 0.0  # seconds between two bytes
     repeat: int = 1
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoggedRequest:
     host: str
     path: str
     headers: dict[str, str]
 
 
 class FakeWeb:
-    """`pages` maps "host/path?query", or "host/path", or "host", to an answer or to what makes one of a path."""
+    """`pages` maps "host/path?query", "host/path" or "host" to a response, or to a function from the path to one."""
 
     def __init__(self, folder: Path) -> None:
         self.pages: dict[str, Says | Callable[[str], Says]] = {}
-        self.log: list[Asked] = []
-        self.webs: list[HttpClient] = []
-        self.plain = _server(self)
-        self.secret = _server(self)
+        self.log: list[LoggedRequest] = []
+        self.clients: list[HttpClient] = []
+        self.http_server = _server(self)
+        self.https_server = _server(self)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate(folder))
-        self.secret.socket = context.wrap_socket(self.secret.socket, server_side=True, do_handshake_on_connect=False)
-        for server in (self.plain, self.secret):
+        self.https_server.socket = context.wrap_socket(
+            self.https_server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        for server in (self.http_server, self.https_server):
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def close(self) -> None:
-        for web in self.webs:
-            web.close()
-        for server in (self.plain, self.secret):
+        for client in self.clients:
+            client.close()
+        for server in (self.http_server, self.https_server):
             server.shutdown()
             server.server_close()
 
     @property
     def allow(self) -> set[tuple[str, int]]:
-        return {("127.0.0.1", self.plain.server_port), ("127.0.0.1", self.secret.server_port)}
+        return {("127.0.0.1", self.http_server.server_port), ("127.0.0.1", self.https_server.server_port)}
 
     def resolve(self, host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
-        """Every host's name is at this machine."""
-        there = self.secret if port == 443 else self.plain
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", there.server_port))]
+        """Resolve every host name to this machine."""
+        server = self.https_server if port == 443 else self.http_server
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.server_port))]
 
-    def web(self, blocked: tuple[str, ...] = (), **changed: Any) -> HttpClient:
-        params = FetchParams(**(FETCH.model_dump() | changed))
-        self.webs.append(HttpClient(params, Blocklist.of(blocked), self.allow, self.resolve))
-        return self.webs[-1]
+    def web(self, blocked: tuple[str, ...] = (), **overrides: Any) -> HttpClient:
+        params = FetchParams(**(FETCH.model_dump() | overrides))
+        self.clients.append(HttpClient(params, Blocklist.of(blocked), self.allow, self.resolve))
+        return self.clients[-1]
 
     def asked(self, host: str = "") -> list[str]:
-        """The paths that were asked for, robots.txt apart."""
-        return [one.path for one in self.log if host in ("", one.host) and one.path != "/robots.txt"]
+        """Return the requested paths, without /robots.txt."""
+        return [entry.path for entry in self.log if host in ("", entry.host) and entry.path != "/robots.txt"]
 
-    def answer(self, host: str, path: str) -> Says:
+    def respond(self, host: str, path: str) -> Says:
         for key in (f"{host}{path}", f"{host}{path.partition('?')[0]}", host):
             if key in self.pages and not (key == host and path == "/robots.txt"):
-                found = self.pages[key]
-                return found if isinstance(found, Says) else found(path)
-        return Says("nothing here", 404)
+                page = self.pages[key]
+                return page if isinstance(page, Says) else page(path)
+        return Says("not found", 404)
 
 
 def _server(web: FakeWeb) -> ThreadingHTTPServer:
@@ -99,29 +101,29 @@ def _server(web: FakeWeb) -> ThreadingHTTPServer:
 
         def do_GET(self) -> None:
             host = self.headers["Host"]
-            web.log.append(Asked(host, self.path, dict(self.headers)))
-            said = web.answer(host, self.path)
-            body = said.body.encode() if isinstance(said.body, str) else said.body
-            length = len(body) * said.repeat if said.length == -1 else said.length
+            web.log.append(LoggedRequest(host, self.path, dict(self.headers)))
+            response = web.respond(host, self.path)
+            body = response.body.encode() if isinstance(response.body, str) else response.body
+            length = len(body) * response.repeat if response.length == -1 else response.length
             try:
-                self.send_response(said.status)
-                for name, value in said.headers.items():
+                self.send_response(response.status)
+                for name, value in response.headers.items():
                     self.send_header(name, value)
                 if length is not None:
                     self.send_header("Content-Length", str(length))
-                if length != len(body) * said.repeat:
+                if length != len(body) * response.repeat:
                     self.send_header("Connection", "close")
                     self.close_connection = True
                 self.end_headers()
-                for _ in range(said.repeat):
-                    if said.drip_s:
+                for _ in range(response.repeat):
+                    if response.drip_s:
                         for byte in body:
                             self.wfile.write(bytes([byte]))
-                            time.sleep(said.drip_s)
+                            time.sleep(response.drip_s)
                     else:
                         self.wfile.write(body)
             except OSError:
-                self.close_connection = True  # who asked has gone
+                self.close_connection = True  # the client has gone
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -131,17 +133,17 @@ def _server(web: FakeWeb) -> ThreadingHTTPServer:
         request_queue_size = 128
 
         def handle_error(self, *_: Any) -> None:
-            pass  # a client that does not trust the certificate
+            pass  # the client does not trust the certificate
 
     return Server(("127.0.0.1", 0), Handler)
 
 
 def certificate(folder: Path) -> Path:
-    """A certificate for secret.example, and its key, in one file."""
+    """Write a self-signed certificate for tls.example, with its key, to one file."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "secret.example")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tls.example")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -149,12 +151,12 @@ def certificate(folder: Path) -> Path:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("secret.example")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("tls.example")]), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = folder / "certificate.pem"
     path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
+        signed.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path

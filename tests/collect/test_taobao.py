@@ -1,4 +1,4 @@
-"""Reviews that the user saved become pictures and pairs, and nothing of who wrote them is in any output."""
+"""Saved reviews become pictures and pairs, and no personal data of the reviewers is in any output."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from portraitist.collect import ssrf
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import TaobaoParams
 from portraitist.collect.sources import SourceError
-from portraitist.collect.sources._collage import cut, seam
+from portraitist.collect.sources._collage import find_seam, split_collage
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
@@ -30,10 +30,11 @@ CDN = "https://img.alicdn.com/bao/uploaded"
 
 
 @pytest.fixture
-def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWeb]:
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWeb]:
     monkeypatch.setattr(ssrf, "context", ssl._create_unverified_context)
-    with fake_web(tmp_path) as web:
-        yield web
+    monkeypatch.setattr(FetchCache, "limit_rate", lambda *_: None)
+    with fake_web(tmp_path) as hosts:
+        yield hosts
 
 
 def picture(seed: int) -> bytes:
@@ -41,7 +42,7 @@ def picture(seed: int) -> bytes:
 
 
 def collage(seed: int) -> bytes:
-    """A photo and a painting side by side: one dark, one light, so that the seam is there all along."""
+    """Return a dark photo beside a light painting, which makes the whole seam an edge."""
     left, right = smooth(seed, 200, 160) // 3, 255 - smooth(seed + 1, 200, 160) // 3
     return encoded(np.concatenate([left, right], axis=1), "PNG")
 
@@ -61,8 +62,8 @@ def feed_rate_list() -> str:
         "append": {"content": PRIVATE[2], "photos": [{"url": "//img.alicdn.com/bao/uploaded/3.jpg_400x400.jpg"}]},
         "appendList": [{"photos": [{"url": "//img.alicdn.com/bao/uploaded/4.jpg_400x400.jpg"}]}],
     }  # fmt: skip
-    told = {"maxPage": 1, "currentPageNum": 1, "total": 1, "comments": [review, {"rateId": 2, "content": "好"}]}
-    return f"jsonp_tbcrate_reviews_list({json.dumps(told, ensure_ascii=False)})"
+    content = {"maxPage": 1, "currentPageNum": 1, "total": 1, "comments": [review, {"rateId": 2, "content": "好"}]}
+    return f"jsonp_tbcrate_reviews_list({json.dumps(content, ensure_ascii=False)})"
 
 
 def list_detail_rate() -> str:
@@ -72,8 +73,8 @@ def list_detail_rate() -> str:
         "pics": ["//img.alicdn.com/bao/uploaded/5.jpg", "//img.alicdn.com/bao/uploaded/6.png"],
         "appendComment": {"content": PRIVATE[2], "pics": ["//img.alicdn.com/bao/uploaded/7.jpg"]},
     }  # fmt: skip
-    told = {"rateDetail": {"paginator": {"page": 1, "lastPage": 1, "items": 1}, "rateList": [review]}}
-    return f"\n\njsonp128({json.dumps(told, ensure_ascii=False)});\n"
+    content = {"rateDetail": {"paginator": {"page": 1, "lastPage": 1, "items": 1}, "rateList": [review]}}
+    return f"\n\njsonp128({json.dumps(content, ensure_ascii=False)});\n"
 
 
 def mtop() -> str:
@@ -88,17 +89,17 @@ def mtop() -> str:
         "video": {"cloudVideoUrl": "//cloud.video.taobao.com/v.mp4"},
     }  # fmt: skip
     other = {"id": "300002", "feedPicList": [{"thumbnail": "//img.alicdn.com/bao/uploaded/10.jpg_90x90.jpg_.webp"}]}
-    told = {
+    content = {
         "api": "mtop.taobao.rate.detaillist.get",
         "v": "6.0",
         "ret": ["SUCCESS::调用成功"],
         "data": {"hasNext": "false"},
     }
-    told["data"] |= {"rateList": [review, other]}
-    return f" mtopjsonp3({json.dumps(told, ensure_ascii=False)})"
+    content["data"] |= {"rateList": [review, other]}
+    return f" mtopjsonp3({json.dumps(content, ensure_ascii=False)})"
 
 
-ANSWERS = {
+RESPONSES = {
     "https://rate.taobao.com/feedRateList.htm?auctionNumId=777001&userNumId=1&callback=jsonp_x": feed_rate_list(),
     "https://rate.tmall.com/list_detail_rate.htm?itemId=777002&sellerId=1&currentPage=1": list_detail_rate(),
     'https://h5api.m.tmall.com/h5/mtop.taobao.rate.detaillist.get/6.0/?data={"auctionNumId":"777003"}': mtop(),
@@ -118,8 +119,8 @@ def entry(url: str, text: str | bytes) -> dict[str, Any]:
 
 
 def saved_har(folder: Path) -> None:
-    """All three answers, one page's pictures in full, thumbnails, an avatar, and much that is none of ours."""
-    entries = [entry(url, text) for url, text in ANSWERS.items()]
+    """Save the three responses, full pictures, thumbnails, an avatar, and unrelated resources."""
+    entries = [entry(url, text) for url, text in RESPONSES.items()]
     entries += [
         entry("https://g.alicdn.com/app.js", "var a = 1"),
         entry(f"{CDN}/1.jpg_40x40.jpg", picture(90)),
@@ -134,26 +135,22 @@ def saved_har(folder: Path) -> None:
     (folder / "reviews.har").write_text(json.dumps({"log": {"version": "1.2", "entries": entries}}), encoding="utf-8")
 
 
-def params(**changed: Any) -> TaobaoParams:
-    told: dict[str, Any] = {"path": Path("saved"), "limit": 99, "shard_size": 9, "seam": 0.95, "photo": "left"}
-    return TaobaoParams(**(told | changed))
-
-
-def collected(there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Any:
+def collect(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Any:
+    """Run stage collect in tmp_path and return its manifest."""
     monkeypatch.chdir(tmp_path)
-    web = there.web()
-    web.pace = lambda *_: None  # type: ignore[method-assign]
-    stage.main("taobao", params(**changed), web, tmp_path / "out")
+    values: dict[str, Any] = {"path": Path("saved"), "limit": 99, "shard_size": 9, "min_seam": 0.95}
+    params = TaobaoParams(**(values | {"photo_side": "left"} | overrides))
+    stage.main("taobao", params, web.web(), tmp_path / "out")
     return manifest.read(tmp_path / "out" / "manifest.csv")
 
 
-def test_a_har_of_the_three_review_formats_becomes_pictures_and_a_pair(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_har_of_three_formats_becomes_pictures_and_a_pair(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     saved_har(tmp_path / "saved")
     for number in (2, 3, 4, 6, 7, 8, 9, 10):
-        there.pages[f"img.alicdn.com/bao/uploaded/{number}.{'png' if number == 6 else 'jpg'}"] = Says(picture(number))
-    frame = collected(there, tmp_path, monkeypatch)
+        web.pages[f"img.alicdn.com/bao/uploaded/{number}.{'png' if number == 6 else 'jpg'}"] = Says(picture(number))
+    frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["kept"] * 4 + ["split"] + ["kept"] * 7
     shards = Shards(tmp_path / "out")
     by_url = {row["url"]: row for row in frame.to_dict("records") if row["status"] == "kept" and not row["pair"]}
@@ -166,161 +163,158 @@ def test_a_har_of_the_three_review_formats_becomes_pictures_and_a_pair(
     assert len(set(groups)) == 4
     assert all(re.fullmatch(r"taobao/[0-9a-f]{12}", group) for group in groups)
 
-    whole, photo, painting = frame[frame["pair"] != ""].to_dict("records")
-    assert (whole["status"], photo["kind"], painting["kind"]) == ("split", "selfies", "portraits")
-    assert {whole["pair"], photo["pair"], painting["pair"]} == {whole["id"]}
-    both = [decode_png(shards.read(one["id"], "bytes")) for one in (photo, painting)]
-    assert abs(both[0].shape[1] - 160) <= 3
-    assert both[0].mean() < 100
-    assert both[1].mean() > 160
+    collage_row, photo, painting = frame[frame["pair"] != ""].to_dict("records")
+    assert (collage_row["status"], photo["kind"], painting["kind"]) == ("split", "selfies", "portraits")
+    assert {collage_row["pair"], photo["pair"], painting["pair"]} == {collage_row["id"]}
+    halves = [decode_png(shards.read(row["id"], "bytes")) for row in (photo, painting)]
+    assert abs(halves[0].shape[1] - 160) <= 3
+    assert halves[0].mean() < 100
+    assert halves[1].mean() > 160
 
-    # what the HAR holds in full was not fetched, and of what was, one picture each
-    assert sorted(there.asked()) == sorted(
+    # pictures that the HAR contains in full were not downloaded; each other picture was, once
+    assert sorted(web.asked()) == sorted(
         f"/bao/uploaded/{n}.{'png' if n == 6 else 'jpg'}" for n in (2, 3, 4, 6, 7, 8, 9, 10)
     )
-    assert all(set(one.headers) <= {"Host", "User-Agent", "Accept", "Accept-Encoding"} for one in there.log)
+    assert all(set(request.headers) <= {"Host", "User-Agent", "Accept", "Accept-Encoding"} for request in web.log)
 
 
-def test_nothing_of_who_wrote_a_review_is_in_any_output_or_request(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_no_personal_data_in_outputs_or_requests(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     saved_har(tmp_path / "saved")
-    there.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
-    spooled: list[bytes] = []
-    monkeypatch.setattr(FetchCache, "done", lambda self: spooled.extend(p.read_bytes() for p in self.folder.rglob("*")))
-    collected(there, tmp_path, monkeypatch)
+    web.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
+    cached: list[bytes] = []
+    monkeypatch.setattr(FetchCache, "clear", lambda self: cached.extend(p.read_bytes() for p in self.folder.rglob("*")))
+    collect(web, tmp_path, monkeypatch)
     outputs = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    told = "".join(capfd.readouterr()).encode() + repr(there.log).encode()
+    messages = "".join(capfd.readouterr()).encode() + repr(web.log).encode()
     assert len(outputs) > 3
-    assert len(spooled) > 8
-    for data in (*outputs, *spooled, told):
+    assert len(cached) > 8
+    for data in (*outputs, *cached, messages):
         for private in PRIVATE:
             assert private.encode() not in data
             assert private.encode("unicode_escape") not in data
-    assert b"300001" not in b"".join(outputs)  # a review's number is not told either
+    assert b"300001" not in b"".join(outputs)  # the review number is not stored either
 
 
-@pytest.mark.parametrize("ending", ["json", "jsonp", "js"])
-@pytest.mark.parametrize(("answer", "count"), [(feed_rate_list(), 4), (list_detail_rate(), 3), (mtop(), 3)])
+@pytest.mark.parametrize("suffix", ["json", "jsonp", "js"])
+@pytest.mark.parametrize(("response", "count"), [(feed_rate_list(), 4), (list_detail_rate(), 3), (mtop(), 3)])
 @pytest.mark.parametrize("charset", ["utf-8", "gb18030"])
 def test_saved_bodies_are_read_in_each_format(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, answer: str, count: int, charset: str
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, response: str, count: int, charset: str
 ):
     (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / f"answer.{ending}").write_bytes(answer.encode(charset))
-    there.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
-    frame = collected(there, tmp_path, monkeypatch)
+    (tmp_path / "saved" / f"response.{suffix}").write_bytes(response.encode(charset))
+    web.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
+    frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["kept"] * count
     assert all(url.startswith(f"{CDN}/") and "x400" not in url for url in frame["url"])
 
 
-def test_where_the_original_is_gone_the_copy_is_taken(there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_scaled_copy_replaces_a_missing_original(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.txt").write_text(f"{CDN}/1.jpg_400x400.jpg\n\n{CDN}/2.jpg\n", encoding="utf-8")
-    there.pages["img.alicdn.com/bao/uploaded/1.jpg_400x400.jpg"] = Says(picture(1))
-    there.pages["img.alicdn.com/bao/uploaded/2.jpg"] = Says(picture(2))
-    frame = collected(there, tmp_path, monkeypatch)
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg_400x400.jpg"] = Says(picture(1))
+    web.pages["img.alicdn.com/bao/uploaded/2.jpg"] = Says(picture(2))
+    frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["final_url"]) == [f"{CDN}/1.jpg_400x400.jpg", f"{CDN}/2.jpg"]
     assert list(frame["url"]) == [f"{CDN}/1.jpg", f"{CDN}/2.jpg"]
 
 
-def test_a_collage_that_was_fetched_is_cut_too(there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_downloaded_collage_is_split(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.csv").write_text(f"url\n{CDN}/1.jpg\n", encoding="utf-8")
-    there.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(collage(1))
-    frame = collected(there, tmp_path, monkeypatch)
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(collage(1))
+    frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["split", "kept", "kept"]
     assert set(frame["url"]) == {f"{CDN}/1.jpg"}
     times = manifest.read(tmp_path / "out" / "fetched.csv")
     assert list(times["id"]) == list(frame["id"])[:1]
 
 
-def test_a_list_is_read_in_the_charset_that_it_was_saved_in(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_url_list_is_read_in_any_charset(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.txt").write_bytes(f"{CDN}/1.jpg,买家\n".encode("gbk"))
-    there.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(picture(1))
-    assert list(collected(there, tmp_path, monkeypatch)["url"]) == [f"{CDN}/1.jpg"]
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(picture(1))
+    assert list(collect(web, tmp_path, monkeypatch)["url"]) == [f"{CDN}/1.jpg"]
 
 
-def test_pictures_that_were_saved_are_taken_and_a_folder_is_a_group(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_saved_pictures_are_grouped_by_folder(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, data in {"a.jpg": picture(1), "r1/b.jpg": picture(2), "r1/c.png": collage(3)}.items():
         (tmp_path / "saved" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "saved" / name).write_bytes(data)
-    frame = collected(there, tmp_path, monkeypatch, photo="right")
+    frame = collect(web, tmp_path, monkeypatch, photo_side="right")
     assert list(frame["group"]) == ["", *["taobao/r1"] * 4]
     assert list(frame["kind"][2:]) == ["portraits", "portraits", "selfies"]
-    assert there.log == []
+    assert web.log == []
 
 
-WALLS = [
+REFUSALS = [
     '{"rgv587_flag":"sm","url":"https://rate.tmall.com/punish?x5secdata=abc"}',
     'mtopjsonp1({"api":"mtop","ret":["FAIL_SYS_USER_VALIDATE::哎哟喂,被挤爆啦"],"data":{"url":"https://h5api/punish"}})',
     'mtopjsonp1({"ret":["RGV587_ERROR::SM::哎哟喂,被挤爆啦,请稍后重试"]})',
 ]
 
 
-@pytest.mark.parametrize("wall", WALLS)
+@pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("as_har", [False, True])
-def test_a_slider_page_is_an_error_that_names_the_file_and_says_what_to_do(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wall: str, as_har: bool
+def test_captcha_page_error_names_file_and_marker(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: str, as_har: bool
 ):
     (tmp_path / "saved").mkdir()
-    content = json.dumps({"log": {"entries": [entry(next(iter(ANSWERS)), wall)]}}) if as_har else wall
+    content = json.dumps({"log": {"entries": [entry(next(iter(RESPONSES)), refusal)]}}) if as_har else refusal
     (tmp_path / "saved" / f"reviews.{'har' if as_har else 'json'}").write_text(content, encoding="utf-8")
-    with pytest.raises(SourceError, match=r"reviews\.\w+ holds a refusal \(.*look at them in your browser again"):
-        collected(there, tmp_path, monkeypatch)
-    assert there.log == []
+    with pytest.raises(SourceError, match=r"reviews\.\w+ .*(rgv587_flag|FAIL_SYS_USER_VALIDATE|RGV587_ERROR)"):
+        collect(web, tmp_path, monkeypatch)
+    assert web.log == []
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
-        ("x.json", "<html>", "x.json is no saved answer: neither JSON nor JSONP"),
-        ("x.json", '{"comments": [], "data": 5}', "holds no review picture; save there a HAR"),
-        ("x.har", "{", "x.har is no HAR"),
-        ("x.txt", "file:///etc/hostname\n", "x.txt, line 1: an address was expected"),
-        (".gitkeep", "", "holds no review picture; save there a HAR"),
+        ("x.json", "<html>", "x.json is not a saved response"),
+        ("x.json", '{"comments": [], "data": 5}', "collect.taobao.path: no review picture in saved"),
+        ("x.har", "{", "x.har is not a HAR"),
+        ("x.txt", "file:///etc/hostname\n", "x.txt, line 1: expected a URL"),
+        (".gitkeep", "", "collect.taobao.path: no review picture in saved"),
     ],
 )
-def test_what_holds_no_reviews_is_an_error(
-    there: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, told: str
+def test_folder_without_reviews_is_an_error(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: str
 ):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / name).write_text(text, encoding="utf-8")
-    with pytest.raises(SourceError, match=re.escape(told)):
-        collected(there, tmp_path, monkeypatch)
+    with pytest.raises(SourceError, match=re.escape(expected)):
+        collect(web, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("horizontal", [False, True])
 @pytest.mark.parametrize("gap", [0, 8])
-@pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
-def test_the_seam_is_found_where_it_is(across: bool, gap: int, share: float):
-    at = round(400 * share)
-    left = smooth(1, 300, at) // 3
-    right = 255 - smooth(2, 300, 400 - at - gap) // 3
-    whole = np.concatenate([left, np.full((300, gap, 3), 255, np.uint8), right], axis=1)
-    clear, lies_across, place = seam(np.ascontiguousarray(whole.transpose(1, 0, 2)) if across else whole)
-    assert clear > 0.95
-    assert lies_across is across
-    assert at - 3 <= place <= at + gap + 3
+@pytest.mark.parametrize("fraction", [0.4, 0.5, 0.6])
+def test_seam_position_and_direction_are_found(horizontal: bool, gap: int, fraction: float):
+    end = round(400 * fraction)
+    left = smooth(1, 300, end) // 3
+    right = 255 - smooth(2, 300, 400 - end - gap) // 3
+    joined = np.concatenate([left, np.full((300, gap, 3), 255, np.uint8), right], axis=1)
+    picture = np.ascontiguousarray(joined.transpose(1, 0, 2)) if horizontal else joined
+    edge_fraction, is_horizontal, position = find_seam(picture)
+    assert edge_fraction > 0.95
+    assert is_horizontal is horizontal
+    assert end - 3 <= position <= end + gap + 3
 
 
-def test_a_picture_without_a_seam_stays_whole_and_so_does_what_cannot_be_read():
-    assert cut(picture(1), 0.95) == []
-    assert cut(b"no picture", 0.5) == []
-    assert cut(collage(1)[:400], 0.5) == []
-    assert len(cut(collage(1), 0.95)) == 2
-    assert cut(collage(1), 1.0) == [] or seam(decode_png(collage(1)))[0] == 1.0
+def test_undecodable_or_single_pictures_are_not_split():
+    assert split_collage(picture(1), 0.95) == []
+    assert split_collage(b"no picture", 0.5) == []
+    assert split_collage(collage(1)[:400], 0.5) == []
+    assert len(split_collage(collage(1), 0.95)) == 2
+    assert split_collage(collage(1), 1.0) == [] or find_seam(decode_png(collage(1)))[0] == 1.0
 
 
-def test_a_collage_is_turned_upright_before_it_is_cut():
+def test_exif_rotation_is_applied_before_splitting():
     with Image.open(io.BytesIO(collage(1))) as opened:
-        lying = opened.transpose(Image.Transpose.ROTATE_90)
+        rotated = opened.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    left, right = cut(encoded(lying, "JPEG", exif=exif), 0.9)
+    exif[0x0112] = 6  # viewers rotate it by 90 degrees clockwise
+    left, right = split_collage(encoded(rotated, "JPEG", exif=exif), 0.9)
     assert decode_png(left).mean() < 100 < decode_png(right).mean()

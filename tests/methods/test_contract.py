@@ -1,131 +1,215 @@
-"""What every method promises, whatever it is: this file finds them by their files, as the stages do."""
+"""The contract of every method. Methods are found by their files, as the stages find them."""
 
 import importlib
 from itertools import pairwise
+from typing import Annotated
 
 import pytest
 import torch
+import yaml
 from torch.optim import Optimizer
-from toys import PAINTERS, Bands, batch, begun, boxes, drawn, seen_by, settings
+from toys import (
+    PAINTING_METHODS,
+    ROOT,
+    ToyFeatures,
+    batch,
+    boxes,
+    make_trainable,
+    noise,
+    record_inputs,
+    settings,
+    upstream_models,
+)
 
-from portraitist.core.params import ParamsError
+from portraitist.core.params import OpenFraction, ParamsError, PositiveInt, Section
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar
 from portraitist.learning.optim import DivergedError, optimizer_step
-from portraitist.methods import method_names
-from portraitist.methods.base import Method, UpstreamModels
-from portraitist.methods.registry import build
+from portraitist.methods import method_names, registry
+from portraitist.methods.base import Method, Shared, Trainable, UpstreamModels
+from portraitist.methods.registry import build, check_all_methods, method_settings, register
 from portraitist.train.loop import seeded
 
 ALL = method_names()
-ADVERSARIAL = [name for name in ALL if hasattr(build(name, settings(name)), "discriminator")]
-AVERAGED = [name for name in ALL if hasattr(build(name, settings(name)), "mean")]
+TRAINABLES = {name: make_trainable(name) for name in ALL}  # never stepped
+ADVERSARIAL = [name for name, trainable in TRAINABLES.items() if hasattr(trainable, "discriminator")]
+WITH_EMA = [name for name, trainable in TRAINABLES.items() if hasattr(trainable, "ema")]
+OPTIMIZED = [
+    name
+    for name, trainable in TRAINABLES.items()
+    if any(isinstance(value, Optimizer) for value in vars(trainable).values())
+]
 
 
-def stepped(name):
-    """A learner after its first step: one that trains nothing has then seen what it needs."""
-    learner = begun(name)
-    learner.step(batch())
-    return learner
-
-
-def cannot_begin_with(name, given):
-    """What a method says that it needs beside what it is given; nothing, if it can begin."""
+def missing_models(name, upstream):
+    """Return the error of building a method for training with these models; empty if they suffice."""
     try:
-        build(name, settings(name)).setup(given)
+        build(name, settings(name), upstream)
     except ValueError as error:
         return str(error)
     return ""
 
 
-NEEDY = [name for name in ALL if cannot_begin_with(name, UpstreamModels())]
-TRAINED = [
-    name for name in ALL if any(isinstance(own, Optimizer) for own in vars(build(name, settings(name))).values())
+NEEDS_UPSTREAM = [name for name in ALL if missing_models(name, UpstreamModels())]
+NEEDS_GENERATOR = [
+    name for name in PAINTING_METHODS if "'generator'" in missing_models(name, UpstreamModels(ToyFeatures()))
 ]
-AT_STAGE_1 = [name for name in PAINTERS if "a generator" in cannot_begin_with(name, UpstreamModels(Bands()))]
+
+
+def after_one_step(name):
+    trainable = make_trainable(name)
+    trainable.step(batch())
+    return trainable
 
 
 def weights(module):
     return {name: value.detach().clone() for name, value in module.named_parameters()}
 
 
-def changed(before, module):
+def changed_weights(before, module):
     return {name for name, value in module.named_parameters() if not torch.equal(before[name], value)}
 
 
-def recorded(monkeypatch, name, look=lambda: None):
-    """Each update that a method makes: what it logged, and what `look` saw right after it."""
-    module, updates = importlib.import_module(f"portraitist.methods.{name}"), []
+def record_optimizer_steps(monkeypatch, name, observe=lambda: None):
+    """Record each optimizer step of a method: the terms it returned, and the result of `observe` after it."""
+    module, steps = importlib.import_module(f"portraitist.methods.{name}"), []
 
-    def recording(optimizer: torch.optim.Optimizer, **terms: Scalar) -> dict[str, float]:
-        logged = optimizer_step(optimizer, **terms)
-        updates.append((logged, look()))
-        return logged
+    def recorded(optimizer: torch.optim.Optimizer, **terms: Scalar) -> dict[str, float]:
+        losses = optimizer_step(optimizer, **terms)
+        steps.append((losses, observe()))
+        return losses
 
-    monkeypatch.setattr(module, "descend", recording)
-    return updates
-
-
-def test_the_methods_are_the_files():
-    assert {"perceptual", "unet_mask", *PAINTERS} == set(ALL)
-    assert AT_STAGE_1 == ["masked_cartoongan"]
-    assert all(isinstance(build(name, settings(name)), Method) for name in PAINTERS)
+    monkeypatch.setattr(module, "optimizer_step", recorded)
+    return steps
 
 
-def test_a_method_that_has_no_file_is_refused_by_name():
-    with pytest.raises(ParamsError, match="no method 'stylegan'; there are attention_gan, "):
-        build("stylegan", {})
+# Registry and params
+
+
+def test_methods_are_found_by_their_files():
+    assert {"perceptual", "unet_mask", *PAINTING_METHODS} == set(ALL)
+    assert NEEDS_GENERATOR == ["masked_cartoongan"]
+    assert all(isinstance(TRAINABLES[name], Method) for name in PAINTING_METHODS)
+
+
+def test_unknown_method_is_rejected_by_name():
+    for call in (lambda: build("stylegan", {}), lambda: method_settings("stylegan", {}, {})):
+        with pytest.raises(ParamsError, match=r"'stylegan'.*attention_gan, "):
+            call()
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("wrong", [{"learning_rate": -0.1}, {"learning_rate": 1.5}, {"width": 0}, {"colour": "red"}])
-def test_params_that_cannot_be_are_refused_with_their_key(name, wrong):
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": -0.1}, {"learning_rate": 1.5}, {"base_channels": 0}, {"color": "red"}]
+)
+def test_invalid_param_is_rejected_with_its_key(name, wrong):
     with pytest.raises(ParamsError, match=rf"methods\.{name}\.{next(iter(wrong))}: .*, found "):
         build(name, settings(name) | wrong)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_params_that_are_missing_are_refused_with_their_key(name):
+def test_missing_param_is_rejected_with_its_key(name):
     with pytest.raises(ParamsError, match=rf"methods\.{name}\.learning_rate: Field required"):
         build(name, {key: value for key, value in settings(name).items() if key != "learning_rate"})
 
 
-@pytest.mark.parametrize("name", PAINTERS)
-def test_what_is_painted_has_the_selfies_shape_and_range_and_no_gradient(name):
-    selfies, masks = drawn(3, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31), (0, 16, 0, 32))
-    painted = stepped(name).paint(selfies, masks)
-    assert painted.shape == selfies.shape
-    assert painted.abs().max() <= 1
-    assert not painted.requires_grad
-    assert (painted - selfies).abs().mean() > 0.05
+@pytest.fixture
+def toy_method(monkeypatch):
+    class Params(Section):
+        size_px: Annotated[PositiveInt, Shared("crop")]
+        learning_rate: Annotated[OpenFraction, Shared("train")]
+        strength: OpenFraction
+
+    class Toy(Trainable):
+        __module__ = "portraitist.methods.toy"
+
+        def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
+            super().__init__()
+            self.params, self.upstream = params, upstream
+
+    monkeypatch.setattr(registry, "_REGISTRY", {})
+    monkeypatch.setattr(registry, "method_names", lambda: ["toy"])
+    monkeypatch.setattr(registry.importlib, "import_module", lambda name: None)
+    register(Params)(Toy)
+    return Toy
 
 
-@pytest.mark.parametrize("name", PAINTERS)
-def test_what_is_painted_does_not_depend_on_who_is_painted_beside(name):
-    selfies, masks = drawn(2, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31))
-    painter = stepped(name)
-    alone = painter.paint(selfies[:1], masks[:1])
-    assert torch.allclose(painter.paint(selfies, masks)[:1], alone, atol=1e-5)
+SECTIONS = {"crop": {"size_px": 64, "strength": 0.9}, "train": {"size_px": 1, "learning_rate": 0.1, "epochs": 3}}
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_terms_of_a_step_are_those_that_were_descended(name, monkeypatch):
-    learner = begun(name)
-    updates = recorded(monkeypatch, name)
-    terms = learner.step(batch())
-    assert terms == {key: value for logged, _ in updates for key, value in logged.items()}
-    assert len(terms) == sum(len(logged) for logged, _ in updates)
-    assert all(value > 0 for value in terms.values())
+def test_registered_class_is_built_with_params_and_upstream(toy_method):
+    upstream = upstream_models()
+    toy = build("toy", {"size_px": 64, "learning_rate": 0.1, "strength": 0.5}, upstream)
+    assert isinstance(toy, toy_method)
+    assert (toy.params.strength, toy.upstream) == (0.5, upstream)
 
 
-def test_a_descent_is_down_the_sum_of_the_terms_it_logs():
+def test_shared_params_come_from_their_section_only(toy_method):
+    found = method_settings("toy", SECTIONS, {"strength": 0.5})
+    assert found == {"size_px": 64, "learning_rate": 0.1, "strength": 0.5}
+    with pytest.raises(ParamsError, match=r"methods\.toy\.strength: Field required"):  # crop.strength is no source
+        method_settings("toy", SECTIONS, {})
+
+
+def test_own_section_overrides_shared_params(toy_method):
+    assert method_settings("toy", SECTIONS, {"strength": 0.5, "learning_rate": 0.2})["learning_rate"] == 0.2
+
+
+def test_all_methods_of_params_yaml_are_valid():
+    check_all_methods(ROOT)
+
+
+def test_invalid_method_section_is_rejected_before_training(tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["methods"]["cyclegan"]["lambda_cycle"] = -1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    with pytest.raises(ParamsError, match=r"methods\.cyclegan\.lambda_cycle: .*0, found -1"):
+        check_all_methods(tmp_path)
+
+
+# Painting
+
+
+@pytest.mark.parametrize("name", PAINTING_METHODS)
+def test_stylized_images_have_the_selfies_shape_and_range(name):
+    selfies, masks = noise(3, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31), (0, 16, 0, 32))
+    stylized = after_one_step(name).paint(selfies, masks)
+    assert stylized.shape == selfies.shape
+    assert stylized.abs().max() <= 1
+    assert not stylized.requires_grad
+    assert (stylized - selfies).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("name", PAINTING_METHODS)
+def test_painting_does_not_depend_on_the_rest_of_the_batch(name):
+    selfies, masks = noise(2, 3, 16, 32, seed=4), boxes((1, 9, 2, 20), (5, 15, 9, 31))
+    method = after_one_step(name)
+    alone = method.paint(selfies[:1], masks[:1])
+    assert torch.allclose(method.paint(selfies, masks)[:1], alone, atol=1e-5)
+
+
+# Optimizer steps
+
+
+@pytest.mark.parametrize("name", OPTIMIZED)
+def test_step_returns_all_optimized_terms(name, monkeypatch):
+    trainable = make_trainable(name)
+    steps = record_optimizer_steps(monkeypatch, name)
+    losses = trainable.step(batch())
+    assert losses == {key: value for terms, _ in steps for key, value in terms.items()}
+    assert len(losses) == sum(len(terms) for terms, _ in steps)
+    assert all(value > 0 for value in losses.values())
+
+
+def test_optimizer_step_minimizes_the_sum_of_terms():
     weight = torch.nn.Parameter(torch.tensor(2.0))
-    terms = optimizer_step(torch.optim.SGD([weight], lr=0.1), square=weight**2, line=3 * weight)
-    assert terms == {"square": 4, "line": 6}
+    losses = optimizer_step(torch.optim.SGD([weight], lr=0.1), square=weight**2, line=3 * weight)
+    assert losses == {"square": 4, "line": 6}
     assert weight.item() == pytest.approx(2 - 0.1 * (2 * 2 + 3))
 
 
-def test_a_descent_forgets_the_gradient_of_the_last():
+def test_optimizer_step_clears_earlier_gradients():
     weight = torch.nn.Parameter(torch.tensor(2.0))
     weight.grad = torch.tensor(100.0)
     optimizer_step(torch.optim.SGD([weight], lr=0.1), line=3 * weight)
@@ -133,135 +217,153 @@ def test_a_descent_forgets_the_gradient_of_the_last():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_term_that_is_no_number_is_named_and_moves_nothing(value):
+def test_non_finite_term_is_named_and_no_weight_changes(value):
     weight = torch.nn.Parameter(torch.tensor(2.0))
-    with pytest.raises(DivergedError, match="g_fool is "):
-        optimizer_step(torch.optim.SGD([weight], lr=0.1), g_content=weight**2, g_fool=weight * value)
+    with pytest.raises(DivergedError, match="g_adv is "):
+        optimizer_step(torch.optim.SGD([weight], lr=0.1), g_content=weight**2, g_adv=weight * value)
     assert weight.item() == 2
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_equal_seeds_give_equal_weights_and_another_seed_gives_others(name):
-    one, same, other = begun(name, seed=5), begun(name, seed=5), begun(name, seed=6)
-    for learner in (one, same, other):
-        with seeded(1):  # what a step draws is the loop's to seed
-            learner.step(batch())
-    assert not changed(weights(one), same)
-    assert changed(weights(one), other)
+@pytest.mark.parametrize("name", OPTIMIZED)
+def test_weights_depend_on_the_seed_alone(name):
+    first, same, other = make_trainable(name, seed=5), make_trainable(name, seed=5), make_trainable(name, seed=6)
+    for trainable in (first, same, other):
+        with seeded(1):  # draws within a step are seeded by the training loop
+            trainable.step(batch())
+    assert not changed_weights(weights(first), same)
+    assert changed_weights(weights(first), other)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_what_is_kept_is_all_that_is_needed_to_go_on(name):
-    learned, fresh = begun(name, seed=5), begun(name, seed=6)
-    learned.step(batch())
-    result = learned.saved_state()
-    assert set(result) == set(learned.saved_modules)
-    fresh.load_saved_state(result)
-    for kept in learned.saved_modules:
-        assert not changed(weights(learned.get_submodule(kept)), fresh.get_submodule(kept))
-    if name in PAINTERS:
-        asked = (batch().selfies, batch().selfie_masks)
-        assert torch.equal(learned.paint(*asked), fresh.paint(*asked))
-
-
-@pytest.mark.parametrize("name", [name for name in ALL if "width" in settings(name)])
-def test_weights_of_another_width_are_refused(name):
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        build(name, settings(name, width=16)).load_saved_state(begun(name).saved_state())
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_a_step_changes_what_is_kept(name):
-    learner = begun(name)
-    before = weights(learner)
-    learner.step(batch())
-    assert {part.split(".")[0] for part in changed(before, learner)} >= set(learner.saved_modules)
+@pytest.mark.parametrize("name", OPTIMIZED)
+def test_step_changes_the_saved_modules(name):
+    trainable = make_trainable(name)
+    before = weights(trainable)
+    trainable.step(batch())
+    assert {part.split(".")[0] for part in changed_weights(before, trainable)} >= set(trainable.saved_modules)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_each_update_moves_one_network_only(name, monkeypatch):
-    learner = begun(name)
-    states = [weights(learner)]
-    recorded(monkeypatch, name, lambda: states.append(weights(learner)))
-    learner.step(batch())
-    learner.step(batch(7))
-    moved = [
-        {part.split(".")[0] for part in then if not torch.equal(then[part], now[part])} - {"mean"}
-        for then, now in pairwise(states)
+def test_each_optimizer_step_changes_one_side_only(name, monkeypatch):
+    trainable = make_trainable(name)
+    states = [weights(trainable)]
+    record_optimizer_steps(monkeypatch, name, lambda: states.append(weights(trainable)))
+    trainable.step(batch())
+    trainable.step(batch(7))
+    changed = [
+        {part.split(".")[0] for part in before if not torch.equal(before[part], after[part])} - {"ema"}
+        for before, after in pairwise(states)
     ]
-    judges = {part for part, _ in learner.named_children() if part.startswith("discriminator")}
-    painters = {part for part, _ in learner.named_children() if part.startswith(("generator", "projector"))}
-    assert moved in ([judges, painters] * 2, [painters, judges] * 2)
+    children = [part for part, _ in trainable.named_children()]
+    discriminators = {part for part in children if part.startswith("discriminator")}
+    generators = {part for part in children if part.startswith(("generator", "projector"))}
+    assert changed in ([discriminators, generators] * 2, [generators, discriminators] * 2)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_the_discriminators_loss_gives_the_generator_no_gradient(name, monkeypatch):
-    learner = begun(name)
-    grads = lambda: [None if p.grad is None else p.grad.clone() for p in learner.generator.parameters()]
-    seen = [grads()]
-    updates = recorded(monkeypatch, name, lambda: seen.append(grads()))
-    learner.step(batch())
-    for (logged, _), grads_there in zip(updates, pairwise(seen), strict=True):
-        pairs = zip(*grads_there, strict=True)
-        same = [then is now or (then is not None and torch.equal(then, now)) for then, now in pairs]
-        assert all(same) if all(term.startswith("d_") for term in logged) else not any(same)
+def test_discriminator_loss_gives_the_generator_no_gradient(name, monkeypatch):
+    trainable = make_trainable(name)
+
+    def gradients():
+        return [None if p.grad is None else p.grad.clone() for p in trainable.generator.parameters()]
+
+    recorded = [gradients()]
+    steps = record_optimizer_steps(monkeypatch, name, lambda: recorded.append(gradients()))
+    trainable.step(batch())
+    for (losses, _), before_and_after in zip(steps, pairwise(recorded), strict=True):
+        pairs = zip(*before_and_after, strict=True)
+        same = [old is new or (old is not None and torch.equal(old, new)) for old, new in pairs]
+        assert all(same) if all(term.startswith("d_") for term in losses) else not any(same)
+
+
+# Saved state and upstream models
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_earlier_stages_made_stays_as_it_is(name):
-    learner = begun(name)
+def test_saved_state_restores_the_model(name):
+    trained, fresh = make_trainable(name, seed=5), build(name, settings(name))
+    trained.step(batch())
+    state = trained.saved_state()
+    assert set(state) == set(trained.saved_modules)
+    fresh.load_saved_state(state)
+    for module in trained.saved_modules:
+        assert not changed_weights(weights(trained.get_submodule(module)), fresh.get_submodule(module))
+    if name in PAINTING_METHODS:
+        inputs = (batch().selfies, batch().selfie_masks)
+        assert torch.equal(trained.paint(*inputs), fresh.paint(*inputs))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_upstream_only_saved_modules_are_built(name):
+    painter = build(name, settings(name))
+    assert {part for part, _ in painter.named_children()} == set(painter.saved_modules)
+    assert not any(isinstance(value, Optimizer) for value in vars(painter).values())
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if "base_channels" in settings(name)])
+def test_weights_of_another_size_are_rejected(name):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        build(name, settings(name, base_channels=16)).load_saved_state(TRAINABLES[name].saved_state())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_upstream_models_are_not_trained(name):
+    trainable = make_trainable(name)
     frozen = [
         net
-        for part, net in learner.named_children()
-        if part in ("features", "segmenter") and part not in learner.saved_modules
+        for part, net in trainable.named_children()
+        if part in ("features", "segmenter") and part not in trainable.saved_modules
     ]
-    before = [{key: value.clone() for key, value in part.state_dict().items()} for part in frozen]
-    learner.step(batch())
-    for part, values in zip(frozen, before, strict=True):
-        assert all(torch.equal(values[key], value) for key, value in part.state_dict().items())
-        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in part.parameters())
-        assert not any(module.training for module in part.modules())
+    before = [{key: value.clone() for key, value in net.state_dict().items()} for net in frozen]
+    trainable.step(batch())
+    for net, values in zip(frozen, before, strict=True):
+        assert all(torch.equal(values[key], value) for key, value in net.state_dict().items())
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in net.parameters())
+        assert not any(module.training for module in net.modules())
 
 
-def at(value):
+@pytest.mark.parametrize("name", NEEDS_GENERATOR)
+def test_training_starts_from_the_generator_of_stage_1(name):
+    generator = make_trainable(name).generator
+    assert not changed_weights(weights(upstream_models().generator), generator)
+    assert not changed_weights(weights(make_trainable(name, seed=6).generator), generator)
+    with seeded(5):
+        untrained = build(name, settings(name)).ema.network
+    assert changed_weights(weights(untrained), generator)
+
+
+@pytest.mark.parametrize("name", NEEDS_UPSTREAM)
+def test_missing_upstream_model_is_named(name):
+    with pytest.raises(ValueError, match=r"'(features|generator|segmenter)'"):
+        build(name, settings(name), UpstreamModels())
+
+
+# EMA
+
+
+def linear(value):
     net = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(net.weight, value)
     return net
 
 
-def test_a_running_mean_forgets_the_beginning_and_then_follows_by_its_decay():
-    mean = EMA(at(5.0), decay=0.75)
-    mean.update(at(1.0))
-    assert mean.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
+def test_ema_forgets_the_initial_weights_then_follows_its_decay():
+    ema = EMA(linear(5.0), decay=0.75)
+    ema.update(linear(1.0))
+    assert ema.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
     for _ in range(100):
-        mean.update(at(1.0))
-    mean.update(at(3.0))
-    assert mean.network.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+        ema.update(linear(1.0))
+    ema.update(linear(3.0))
+    assert ema.network.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
 
 
-@pytest.mark.parametrize("name", AVERAGED)
-def test_what_paints_is_the_running_mean_of_the_generator(name):
-    learner = begun(name, average=0.9)
-    started = weights(learner.ema.network)
-    learner.step(batch())
-    share = 10 / 11
-    for part, now in learner.generator.named_parameters():
-        wanted = started[part] + share * (now - started[part])
-        assert torch.allclose(learner.ema.network.get_parameter(part), wanted, atol=1e-6)
-    with seen_by(learner.generator) as asked, seen_by(learner.ema.network) as painted:
-        learner.paint(batch().selfies, batch().selfie_masks)
-    assert (len(asked), len(painted)) == (0, 1)
-
-
-@pytest.mark.parametrize("name", AT_STAGE_1)
-def test_a_painter_that_asks_for_it_begins_at_the_generator_of_stage_1(name):
-    learner = begun(name)
-    drawn_anew = weights(build(name, settings(name)).generator)
-    assert changed(drawn_anew, learner.generator)
-    assert not changed(weights(begun(name, seed=6).generator), learner.generator)
-
-
-@pytest.mark.parametrize("name", NEEDY)
-def test_what_a_method_cannot_begin_without_is_named(name):
-    with pytest.raises(ValueError, match="this method needs a features, and was given none"):
-        build(name, settings(name)).setup(UpstreamModels())
+@pytest.mark.parametrize("name", WITH_EMA)
+def test_the_ema_of_the_generator_paints(name):
+    method = make_trainable(name, ema_decay=0.9)
+    initial = weights(method.ema.network)
+    method.step(batch())
+    for part, current in method.generator.named_parameters():
+        expected = initial[part] + 10 / 11 * (current - initial[part])
+        assert torch.allclose(method.ema.network.get_parameter(part), expected, atol=1e-6)
+    with record_inputs(method.generator) as to_generator, record_inputs(method.ema.network) as to_ema:
+        method.paint(batch().selfies, batch().selfie_masks)
+    assert (len(to_generator), len(to_ema)) == (0, 1)

@@ -4,152 +4,150 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from toys import Says, batch, begun, boxes, drawn, seen_by
+from toys import FixedSegmenter, batch, boxes, make_trainable, noise, record_inputs
 
 from portraitist.learning.tensors import Images, Masks, composite
 
-ONE = torch.ones(2, 1, 16, 32)
-
-
+ONES = torch.ones(2, 1, 16, 32)
 REDDEST = 0.6
 
 
-class NotRed(nn.Module):
-    """A segmenter that takes red for background, each pixel by itself: 1 at grey, 0 where red is REDDEST and green not."""
+class RejectRed(nn.Module):
+    """A segmenter per pixel that takes red for background: 1 at grey, 0 where red is REDDEST and green -REDDEST."""
 
     def forward(self, images: Images) -> Masks:
         return 1 - (images[:, :1] - images[:, 1:2]) / (2 * REDDEST)
 
 
-def shown(painter, pictures):
-    """What the discriminator sees in one step: real, fake and edge for its own update, fake for the generator's."""
-    with seen_by(painter.discriminator) as seen:
-        painter.step(pictures)
-    assert len(seen) == 4
-    return dict(zip(("real", "fake", "edge", "fooling"), seen, strict=True))
+class RejectRedWithoutGradient(RejectRed):
+    def forward(self, images: Images) -> Masks:
+        return super().forward(images).detach()
+
+
+def discriminator_inputs(method, images):
+    """Return the discriminator's inputs in one step: three in its own update, one in the generator's."""
+    with record_inputs(method.discriminator) as inputs:
+        method.step(images)
+    assert len(inputs) == 4
+    return dict(zip(("real", "fake", "edge", "fake_of_generator"), inputs, strict=True))
 
 
 @pytest.mark.parametrize("mask", ["product", "given"])
-def test_the_discriminator_never_sees_a_background(mask):
-    pictures = batch()
-    painter = begun("masked_cartoongan", Says(ONE), mask=mask, erode_px=0, grey_input=False)
-    seen = shown(painter, pictures)
-    for name, images in seen.items():
-        masks = pictures.portrait_masks if name in ("real", "edge") else pictures.selfie_masks
-        assert (images * (1 - masks)).abs().max() == 0, name
-        assert (images * masks).abs().mean((1, 2, 3)).min() > 0.05, name
+def test_discriminator_never_sees_background(mask):
+    images = batch()
+    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask=mask, erode_px=0, grey_input=False)
+    for name, inputs in discriminator_inputs(method, images).items():
+        masks = images.portrait_masks if name in ("real", "edge") else images.selfie_masks
+        assert (inputs * (1 - masks)).abs().max() == 0, name
+        assert (inputs * masks).abs().mean((1, 2, 3)).min() > 0.05, name
 
 
-def test_without_a_mask_it_sees_whole_pictures():
-    pictures = batch()
-    seen = shown(begun("masked_cartoongan", Says(ONE), mask="whole", grey_input=False), pictures)
-    assert torch.equal(seen["real"], pictures.portraits)
-    assert torch.equal(seen["edge"], pictures.smoothed)
+def test_discriminator_sees_whole_images_without_mask():
+    images = batch()
+    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask="whole", grey_input=False)
+    inputs = discriminator_inputs(method, images)
+    assert torch.equal(inputs["real"], images.portraits)
+    assert torch.equal(inputs["edge"], images.smoothed)
 
 
-def test_the_learned_mask_alone_hides_the_background_too():
+def test_learned_mask_alone_hides_background():
     learned = boxes((3, 10, 7, 19), (1, 15, 20, 31))
-    seen = shown(begun("masked_cartoongan", Says(learned), mask="learned", grey_input=False), batch())
-    assert all((images * (1 - learned)).abs().max() == 0 for images in seen.values())
-    assert all((images * learned).abs().mean() > 0.05 for images in seen.values())
+    method = make_trainable("masked_cartoongan", FixedSegmenter(learned), mask="learned", grey_input=False)
+    inputs = discriminator_inputs(method, batch()).values()
+    assert all((images * (1 - learned)).abs().max() == 0 for images in inputs)
+    assert all((images * learned).abs().mean() > 0.05 for images in inputs)
 
 
-def test_both_masks_must_say_person_of_paintings_and_of_portraits_alike():
+def test_product_mask_is_the_intersection_of_both_masks():
     learned = boxes((3, 10, 7, 29), (1, 15, 6, 25))
-    seen = shown(begun("masked_cartoongan", Says(learned), mask="product", erode_px=0), batch())
-    for name, images in seen.items():
-        given = batch().portrait_masks if name in ("real", "edge") else batch().selfie_masks
-        assert 0 < (given * learned).sum() < given.sum()
-        assert torch.equal((images != 0).any(1, keepdim=True).float(), given * learned), name
+    method = make_trainable("masked_cartoongan", FixedSegmenter(learned), mask="product", erode_px=0)
+    for name, images in discriminator_inputs(method, batch()).items():
+        masks = batch().portrait_masks if name in ("real", "edge") else batch().selfie_masks
+        assert 0 < (masks * learned).sum() < masks.sum()
+        assert torch.equal((images != 0).any(1, keepdim=True).float(), masks * learned), name
 
 
 @pytest.mark.parametrize("mask", ["product", "given"])
-def test_given_masks_are_eroded_so_that_no_fringe_of_background_is_seen(mask):
-    seen = shown(begun("masked_cartoongan", Says(ONE), mask=mask, erode_px=2), batch())
+def test_masks_are_eroded_to_hide_the_fringe_of_background(mask):
+    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask=mask, erode_px=2)
     portraits = boxes((3, 10, 20, 29), (8, 13, 5, 9))
     selfies = boxes((6, 11, 7, 14), (4, 7, 14, 28))
-    for name, images in seen.items():
+    for name, images in discriminator_inputs(method, batch()).items():
         expected = portraits if name in ("real", "edge") else selfies
         assert torch.equal((images != 0).any(1, keepdim=True).float(), expected), name
 
 
 @pytest.mark.parametrize("mask", ["product", "given"])
-def test_another_background_changes_nothing_that_the_discriminator_sees(mask):
-    pictures, other = batch(), drawn(2, 3, 16, 32, seed=9)
-    moved = replace(
-        pictures,
-        selfies=composite(pictures.selfies, pictures.selfie_masks, other),
-        portraits=composite(pictures.portraits, pictures.portrait_masks, other),
-        smoothed=composite(pictures.smoothed, pictures.portrait_masks, other),
+def test_another_background_does_not_change_discriminator_inputs(mask):
+    images, background = batch(), noise(2, 3, 16, 32, seed=9)
+    on_other = replace(
+        images,
+        selfies=composite(images.selfies, images.selfie_masks, background),
+        portraits=composite(images.portraits, images.portrait_masks, background),
+        smoothed=composite(images.smoothed, images.portrait_masks, background),
     )
-    seen, then = (shown(begun("masked_cartoongan", NotRed(), mask=mask), each) for each in (pictures, moved))
-    assert all(torch.equal(seen[name], then[name]) for name in seen)
+    before, after = (
+        discriminator_inputs(make_trainable("masked_cartoongan", RejectRed(), mask=mask), each)
+        for each in (images, on_other)
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def painted_on(back, grey_input):
+def stylized_person(background, grey_input):
     selfies, masks = batch().selfies, batch().selfie_masks
-    painter = begun("masked_cartoongan", grey_input=grey_input)
-    return painter.paint(composite(selfies, masks, back), masks) * masks
+    method = make_trainable("masked_cartoongan", grey_input=grey_input)
+    return method.paint(composite(selfies, masks, background), masks) * masks
 
 
-def test_on_grey_another_background_changes_nothing_of_the_painted_person():
-    one, other = drawn(2, 3, 16, 32, seed=8), drawn(2, 3, 16, 32, seed=9)
-    assert torch.equal(painted_on(one, True), painted_on(other, True))
+def test_grey_input_makes_the_person_independent_of_background():
+    backgrounds = noise(2, 3, 16, 32, seed=8), noise(2, 3, 16, 32, seed=9)
+    on_grey = [stylized_person(background, grey_input=True) for background in backgrounds]
+    assert torch.equal(*on_grey)
+    without = [stylized_person(background, grey_input=False) for background in backgrounds]  # by instance norm
+    assert (without[0] - without[1]).abs().max() > 0.01
 
 
-def test_without_grey_it_does_by_the_norms_statistics():
-    one, other = drawn(2, 3, 16, 32, seed=8), drawn(2, 3, 16, 32, seed=9)
-    assert (painted_on(one, False) - painted_on(other, False)).abs().max() > 0.01
-
-
-def paints_only(generator, colour):
-    """Whatever it sees; its last weights can still learn."""
+def make_constant(generator, color):
+    """Make a generator output one color for any input; return its last layer, which can still learn."""
     last = generator.last
     with torch.no_grad():
         last.weight.zero_()
-        last.bias.copy_(torch.tensor([math.atanh(value) for value in colour]))
+        last.bias.copy_(torch.tensor([math.atanh(value) for value in color]))
     return last
 
 
-class Deaf(NotRed):
-    """The same masks, and no gradient through them."""
-
-    def forward(self, images: Images) -> Masks:
-        return super().forward(images).detach()
-
-
 @pytest.mark.parametrize("mask", ["product", "learned"])
-def test_a_red_face_falls_out_of_the_mask_and_the_generator_learns_of_it(mask):
+def test_generator_learns_from_faces_that_drop_out_of_the_mask(mask):
     gradients = {}
-    for segmenter in (NotRed(), Deaf()):
-        painter = begun("masked_cartoongan", segmenter, mask=mask, content_weight=0.0)
-        last = paints_only(painter.generator, (REDDEST, -REDDEST, -REDDEST))
-        with seen_by(painter.discriminator) as seen:
-            painter.step(batch())
-        assert seen[1].abs().max() < 1e-5  # nothing of the red face is left to see
+    for segmenter in (RejectRed(), RejectRedWithoutGradient()):
+        method = make_trainable("masked_cartoongan", segmenter, mask=mask, content_weight=0.0)
+        last = make_constant(method.generator, (REDDEST, -REDDEST, -REDDEST))
+        with record_inputs(method.discriminator) as inputs:
+            method.step(batch())
+        assert inputs[1].abs().max() < 1e-5  # the red face is masked out entirely
         gradients[type(segmenter)] = last.bias.grad.abs().max().item()
-    assert gradients[NotRed] > 100 * gradients[Deaf]
-    assert gradients[NotRed] > 1e-6
+    assert gradients[RejectRed] > 100 * gradients[RejectRedWithoutGradient]
+    assert gradients[RejectRed] > 1e-6
 
 
-def test_the_masker_is_asked_once_about_what_was_painted_and_about_the_portraits_sharp_and_smoothed_alike():
-    pictures = batch()
-    painter = begun("masked_cartoongan", NotRed(), mask="product")
-    painted = painter.generator(painter.seen(pictures.selfies, pictures.selfie_masks))
-    with seen_by(painter.segmenter) as asked:
-        painter.step(pictures)
-    assert len(asked) == 2
-    for wanted in (painted, pictures.portraits):
-        assert any(torch.equal(images, wanted) for images in asked)
+def test_segmenter_runs_once_for_stylized_and_once_for_portraits():
+    images = batch()
+    method = make_trainable("masked_cartoongan", RejectRed(), mask="product")
+    stylized = method.generator(method.generator_input(images.selfies, images.selfie_masks))
+    with record_inputs(method.segmenter) as inputs:
+        method.step(images)
+    assert len(inputs) == 2
+    for expected in (stylized, images.portraits):
+        assert any(torch.equal(segmented, expected) for segmented in inputs)
 
 
-def test_the_avatar_keeps_the_selfies_background_where_the_mask_is_0():
+def test_painting_keeps_the_selfies_background():
     selfies, masks = batch().selfies, batch().selfie_masks.clone()
     masks[:, :, 8] *= 0.5  # a soft row
-    painter = begun("masked_cartoongan", grey_input=True)
-    painted = painter.paint(selfies, masks)
-    bare = painter.generator(selfies * masks)
-    sure, none = (masks == 1).expand_as(selfies), (masks == 0).expand_as(selfies)
-    assert torch.equal(painted[none], selfies[none])
-    assert torch.equal(painted[sure], bare[sure])
-    assert torch.allclose(painted[:, :, 8], composite(bare, masks, selfies)[:, :, 8])
+    method = make_trainable("masked_cartoongan", grey_input=True)
+    painted = method.paint(selfies, masks)
+    stylized = method.generator(selfies * masks)
+    person, background = (masks == 1).expand_as(selfies), (masks == 0).expand_as(selfies)
+    assert torch.equal(painted[background], selfies[background])
+    assert torch.equal(painted[person], stylized[person])
+    assert torch.allclose(painted[:, :, 8], composite(stylized, masks, selfies)[:, :, 8])

@@ -1,12 +1,14 @@
-"""What must not come in, or not again: one line an entry, by address, host, bytes, looks or subject.
+"""The blocklist: pictures that must not be collected, by URL, host, hash of the bytes, perceptual hash or subject.
 
-    url:https://example.org/a.jpg    this very address, whatever stands behind its #
-    host:example.org                 every address of this host and of those below it
-    sha256:ba7816bf8f01cfea          these very bytes: at least the 16 digits of a picture's id
+A text file with one entry per line:
+
+    url:https://example.org/a.jpg    this URL; the fragment after # is ignored
+    host:example.org                 every URL of this host and of its subdomains
+    sha256:ba7816bf8f01cfea          a file with this hash; at least the 16 digits of a picture's id
     dhash:00ff00ff00ff00ff:4         every picture whose difference hash differs in at most 4 of 64 bits
-    subject:selfies/anna             every picture of this group (a person, an artist) and of those below it
+    subject:selfies/anna             every picture of this group (a person, an artist) and of the groups below it
 
-An empty line and one that begins with # say nothing.
+Empty lines and lines that begin with # are ignored. No library is used, because the file format is this project's own.
 """
 
 import re
@@ -17,41 +19,43 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-MAX_BITS = 16  # a hash that is farther off is another picture's
+from portraitist.core.files import atomic_write
+
+MAX_HAMMING_DISTANCE = 16  # beyond this, hashes belong to different pictures
 
 
 class BlocklistError(ValueError):
-    """A line that says nothing that could be kept to; the message names its number, what it says, what is allowed."""
+    """A malformed line; the message contains its number, its text and the allowed format."""
 
 
 @dataclass(frozen=True)
 class Blocklist:
-    """The entries of a list, ready to be asked."""
+    """A set of entries that pictures are matched against."""
 
-    entries: frozenset[str] = frozenset()  # each in its one form
+    entries: frozenset[str] = frozenset()  # normalized
 
     @classmethod
     def read(cls, path: Path, missing_ok: bool = True) -> "Blocklist":
-        """The list in a file; a file that is missing is an empty list, if it may be.
+        """Read a file; if `missing_ok`, a missing file gives an empty list.
 
         Raises:
-            BlocklistError: A line is malformed, or the file is no text.
-            FileNotFoundError: There is no file, and there must be.
+            BlocklistError: a line is malformed, or the file is not UTF-8.
+            FileNotFoundError: the file is missing, and `missing_ok` is false.
         """
         if missing_ok and not path.exists():
             return cls()
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise BlocklistError(f"{path}: not a text in UTF-8") from error
+            raise BlocklistError(f"{path}: not a UTF-8 text file") from error
         return cls.of(lines, str(path))
 
     @classmethod
     def of(cls, lines: Iterable[str], name: str = "blocklist") -> "Blocklist":
-        """The list in these lines; `name` is what an error calls them.
+        """Parse lines; errors contain `name` as the name of the file.
 
         Raises:
-            BlocklistError: A line is malformed.
+            BlocklistError: a line is malformed.
         """
         entries = set()
         for number, line in enumerate(lines, 1):
@@ -63,97 +67,101 @@ class Blocklist:
         return cls(frozenset(entries))
 
     @cached_property
-    def hashes(self) -> list[tuple[int, int]]:
-        """Each difference hash, and within how many bits it blocks."""
-        told = sorted(one.split(":") for one in self.entries if one.startswith("dhash:"))
-        return [(int(hashed, 16), int(bits)) for _, hashed, bits in told]
+    def dhashes(self) -> list[tuple[int, int]]:
+        """The difference hashes, each with the largest Hamming distance that it blocks."""
+        fields = sorted(line.split(":") for line in self.entries if line.startswith("dhash:"))
+        return [(int(dhash, 16), int(distance)) for _, dhash, distance in fields]
 
     def why(self, urls: Iterable[str] = (), sha256: str = "", dhashes: Iterable[int] = (), group: str = "") -> str:
-        """The entry that blocks a picture of which this is known, as it would stand in the list; "" if none does.
+        """Return the normalized entry that blocks a picture; "" if none does.
 
-        Ask before the fetch with its addresses and its group, after it with its bytes' digest (all 64 digits), and
-        when it is decoded with its difference hashes (its own, and its mirror image's).
+        Args:
+            urls: all URLs of the picture and its page, known before the download.
+            sha256: all 64 digits of the hash of the file's bytes.
+            dhashes: difference hashes of the decoded picture and of its mirror image.
+            group: the person or artist.
         """
-        for name in (*_of_urls(urls), *_of_bytes(sha256), *_of_group(group)):
-            if name in self.entries:
-                return name
-        for hashed in dhashes:
-            for theirs, bits in self.hashes:
-                if (hashed ^ theirs).bit_count() <= bits:
-                    return f"dhash:{theirs:016x}:{bits}"
+        for candidate in (*_url_entries(urls), *_sha256_entries(sha256), *_subject_entries(group)):
+            if candidate in self.entries:
+                return candidate
+        for dhash in dhashes:
+            for blocked, max_distance in self.dhashes:
+                if (dhash ^ blocked).bit_count() <= max_distance:
+                    return f"dhash:{blocked:016x}:{max_distance}"
         return ""
 
 
-def add(path: Path, entries: Iterable[str], because: str) -> list[str]:
-    """Append those entries that the file does not hold yet, under a comment that says why; gives what was new.
+def add(path: Path, entries: Iterable[str], reason: str) -> list[str]:
+    """Append the entries that the file does not contain yet, under a comment with the reason; return these entries.
 
     Raises:
-        BlocklistError: The file or an entry is malformed; nothing is written.
+        BlocklistError: the file or an entry is malformed; nothing is written.
     """
-    held = Blocklist.read(path).entries
-    fresh = list(dict.fromkeys(one for one in map(entry, entries) if one not in held))
-    if fresh:
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        end = "" if before.endswith("\n") or not before else "\n"
-        partial = path.with_name(f"{path.name}.partial")
-        text = f"{before}{end}# {' '.join(because.split())}\n" + "".join(f"{one}\n" for one in fresh)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    return fresh
+    existing = Blocklist.read(path).entries
+    new = list(dict.fromkeys(normalized for normalized in map(entry, entries) if normalized not in existing))
+    if new:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        newline = "" if text.endswith("\n") or not text else "\n"
+        with atomic_write(path) as partial:
+            partial.write_text(
+                f"{text}{newline}# {' '.join(reason.split())}\n" + "".join(f"{line}\n" for line in new),
+                encoding="utf-8",
+            )
+    return new
 
 
 def entry(line: str) -> str:
-    """A line in the one form in which lists are compared.
+    """Return a line in normalized form, so that equal entries are equal strings.
 
     Raises:
-        BlocklistError: The line is malformed.
+        BlocklistError: the line is malformed.
     """
     kind, colon, value = line.strip().partition(":")
     if not colon or kind not in KINDS:
-        known = ", ".join(f"{one}:" for one in KINDS)
-        raise BlocklistError(f"{line.strip()!r}; an entry begins with {known}")
+        allowed = ", ".join(f"{kind}:" for kind in KINDS)
+        raise BlocklistError(f"{line.strip()!r}: an entry must begin with {allowed}")
     if not value.strip():
-        raise BlocklistError(f"{kind}: is empty")
+        raise BlocklistError(f"{kind}: has no value")
     return f"{kind}:{KINDS[kind](value.strip())}"
 
 
-def _of_urls(urls: Iterable[str]) -> Iterator[str]:
-    """All entries that an address is blocked by: itself, its host, and those above it."""
+def _url_entries(urls: Iterable[str]) -> Iterator[str]:
+    """Yield all entries that would block one of these URLs: the URL, its host and the host's parent domains."""
     for url in urls:
         try:
-            address = _url(url)
-            host = _ascii((urlsplit(address).hostname or "").rstrip("."))
+            normalized = _url(url)
+            host = _to_ascii((urlsplit(normalized).hostname or "").rstrip("."))
         except ValueError:
-            continue  # no address at all: nothing could be fetched from it
-        yield f"url:{address}"
-        parts = host.split(".")
-        yield from (f"host:{'.'.join(parts[start:])}" for start in range(len(parts)))
+            continue  # malformed: nothing can be fetched from it
+        yield f"url:{normalized}"
+        labels = host.split(".")
+        yield from (f"host:{'.'.join(labels[start:])}" for start in range(len(labels)))
 
 
-def _of_bytes(sha256: str) -> Iterator[str]:
+def _sha256_entries(sha256: str) -> Iterator[str]:
     yield from (f"sha256:{sha256[:length].lower()}" for length in range(len(sha256), 15, -1))
 
 
-def _of_group(group: str) -> Iterator[str]:
-    parts = _subject(group).split("/")
-    yield from (f"subject:{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1))
+def _subject_entries(group: str) -> Iterator[str]:
+    levels = _subject(group).split("/")
+    yield from (f"subject:{'/'.join(levels[:end])}" for end in range(len(levels), 0, -1))
 
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if not parts.scheme or not parts.netloc:
-        raise BlocklistError(f"url:{value}; a whole address was expected, such as https://example.org/a.jpg")
+        raise BlocklistError(f"url:{value}; expected a complete URL such as https://example.org/a.jpg")
     return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), fragment="").geturl()
 
 
 def _host(value: str) -> str:
     host = value.lower().rstrip(".")
     if not re.fullmatch(r"[^\s/:@#?]+", host):
-        raise BlocklistError(f"host:{value}; a name such as example.org was expected")
-    return _ascii(host)
+        raise BlocklistError(f"host:{value}; expected a host name such as example.org")
+    return _to_ascii(host)
 
 
-def _ascii(host: str) -> str:
+def _to_ascii(host: str) -> str:
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
@@ -162,15 +170,18 @@ def _ascii(host: str) -> str:
 
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{16,64}", value):
-        raise BlocklistError(f"sha256:{value}; 16 to 64 hexadecimal digits were expected")
+        raise BlocklistError(f"sha256:{value}; expected 16 to 64 hexadecimal digits")
     return value.lower()
 
 
 def _dhash(value: str) -> str:
-    found = re.fullmatch(r"([0-9a-fA-F]{16}):(\d{1,2})", value)
-    if not found or int(found[2]) > MAX_BITS:
-        raise BlocklistError(f"dhash:{value}; 16 hexadecimal digits, a colon, and 0 to {MAX_BITS} bits were expected")
-    return f"{found[1].lower()}:{int(found[2])}"
+    match = re.fullmatch(r"([0-9a-fA-F]{16}):(\d{1,2})", value)
+    if not match or int(match[2]) > MAX_HAMMING_DISTANCE:
+        raise BlocklistError(
+            f"dhash:{value}; expected 16 hexadecimal digits, a colon and a Hamming distance of 0 to "
+            f"{MAX_HAMMING_DISTANCE} bits"
+        )
+    return f"{match[1].lower()}:{int(match[2])}"
 
 
 def _subject(value: str) -> str:

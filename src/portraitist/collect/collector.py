@@ -1,12 +1,12 @@
-"""A source's candidates become pictures: each is brought, and has a row whatever became of it.
+"""Turn a source's candidates into pictures, with one manifest row per candidate, whether it succeeds or fails.
 
-Many are brought at a time, and the rows come in the order in which the source named the candidates. No more are begun
-than are still wanted, so what is kept, and what is asked for, is the same in every run over the same answers.
+Candidates are fetched concurrently; rows are yielded in the source's order. No more candidates are fetched than the
+limit may still need, so the result, and the set of requests, is the same in every run with the same responses.
 """
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,9 @@ from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, picture_id
 from portraitist.core.outcome import Status
 
-AHEAD = 4  # times the connections: so many candidates may wait for the slowest before them
-NOT_FINAL = {  # faults of an address that another address of the same picture may not have; an opt-out is for all
+MAX_PENDING_PER_CONNECTION = 4  # bounds the candidates that wait for an earlier, slow one
+COPIED_FIELDS = ("kind", "name", "licence", "licence_url", "author", "url", "page_url", "query", "group", "consent")
+TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an opt-out applies to all of its URLs
     Status.HTTP_ERROR,
     Status.NETWORK_ERROR,
     Status.TOO_SLOW,
@@ -39,149 +40,147 @@ NOT_FINAL = {  # faults of an address that another address of the same picture m
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of a candidate: the row that says so, the picture's bytes if it was kept, and when it was fetched."""
+    """One manifest row, with the shard members if the picture is kept, and the time of its download, if any."""
 
     row: dict[str, Any]
     members: dict[str, bytes] | None = None
-    when: str = ""
+    fetched_at: str = ""
 
 
 def collect_source(
-    name: str, source: ModuleType, params: CollectParams, spool: FetchCache, blocklist: Blocklist
+    name: str, source: ModuleType, params: CollectParams, cache: FetchCache, blocklist: Blocklist
 ) -> Iterator[Collected]:
-    """Bring a source's pictures until there are as many of each kind as are wanted.
+    """Yield the rows and pictures of a source until `params.limit` pictures of each kind are kept.
 
     Raises:
-        SourceError: The source refuses, or no candidate became a picture.
+        SourceError: the source refuses, or no candidate became a picture.
     """
-    kinds = [params.kind] if hasattr(params, "kind") else KINDS  # one that searches keeps what it finds as one kind
-    kept: Counter[str] = Counter()
-    met: Counter[str] = Counter()
-    seen: set[str] = set()
-    for candidate, brought in _brought(source.candidates(params, spool), kinds, kept, params.limit, spool, blocklist):
-        for one in _judged(name, source, params, candidate, brought, seen, blocklist):
-            met[one.row["status"]] += 1
-            kept[one.row["kind"]] += one.members is not None
-            yield one
-    if not kept.total():
-        told = ", ".join(f"{count} {status}" for status, count in met.most_common()) or "there was no candidate"
-        raise SourceError(f"no picture could be had: {told}")
-
-
-def _brought(
-    candidates: Iterator[Candidate],
-    kinds: Iterable[str],
-    kept: Counter[str],
-    limit: int,
-    spool: FetchCache,
-    blocklist: Blocklist,
-) -> Iterator[tuple[Candidate, Future["Brought"]]]:
-    """Each candidate and what its address gave, in order. The caller counts what is kept meanwhile."""
-    connections = spool.web.params.connections
-    waiting: deque[tuple[Candidate, Future[Brought]]] = deque()
-    begun: Counter[str] = Counter()
-    urls: set[str] = set()
-    pool = ThreadPoolExecutor(connections)
-
-    def first() -> tuple[Candidate, Future[Brought]]:
-        candidate, brought = waiting.popleft()
-        begun[candidate.kind] -= 1
-        return candidate, brought
-
-    try:
-        while any(kept[kind] < limit for kind in kinds):
-            if waiting and (
-                len(waiting) >= AHEAD * connections or all(kept[kind] + begun[kind] >= limit for kind in kinds)
-            ):
-                yield first()
-                continue
-            candidate = next(candidates, None)
-            if candidate is None:
-                break
-            while waiting and kept[candidate.kind] + begun[candidate.kind] >= limit:
-                yield first()
-            if kept[candidate.kind] >= limit:
-                continue
-            again = bool(candidate.url) and candidate.url in urls
-            urls.add(candidate.url)
-            begun[candidate.kind] += 1
-            waiting.append((candidate, pool.submit(_bring, candidate, again, spool, blocklist)))
-        while waiting:
-            yield first()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    collector = _Collector(name, source, params, cache, blocklist)
+    statuses: Counter[str] = Counter()
+    for candidate, future in collector.fetch_in_order():
+        for collected in collector.process(candidate, future.result()):
+            statuses[collected.row["status"]] += 1
+            collector.kept[collected.row["kind"]] += collected.members is not None
+            yield collected
+    if not collector.kept.total():
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no candidates"
+        raise SourceError(f"no picture was kept: {counts}")
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What an address gave: a file with the picture's bytes, or the status why not."""
+class _Fetched:
+    """The result for one candidate: a file with its download metadata, or a failure; all empty for a local file."""
 
     path: Path | None = None
-    fetched: Download | None = None
-    when: str = ""
+    download: Download | None = None
+    fetched_at: str = ""
     status: Status | None = None
     reason: str = ""
 
 
-def _bring(candidate: Candidate, again: bool, spool: FetchCache, blocklist: Blocklist) -> Brought:
-    blocked = blocklist.why([candidate.url, *candidate.others, candidate.page_url], group=candidate.group)
-    if blocked:
-        return Brought(status=Status.BLOCKLISTED, reason=blocked)
-    if candidate.status:
-        return Brought(status=candidate.status, reason=candidate.reason)
-    if again:
-        return Brought(status=Status.DUPLICATE, reason="the same address")
-    if candidate.read:
-        return Brought()
-    failed = FetchError(Status.REFUSED_ADDRESS, "no address")
-    for url in (candidate.url, *candidate.others):
+class _Collector:
+    """The state of one run over a source; the caller counts in `kept` what it has received."""
+
+    def __init__(
+        self, name: str, source: ModuleType, params: CollectParams, cache: FetchCache, blocklist: Blocklist
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.params = params
+        self.cache = cache
+        self.blocklist = blocklist
+        self.kinds = [params.kind] if hasattr(params, "kind") else KINDS  # a search keeps all results as one kind
+        self.kept: Counter[str] = Counter()
+        self.seen_ids: set[str] = set()
+
+    def fetch_in_order(self) -> Iterator[tuple[Candidate, Future[_Fetched]]]:
+        """Yield each candidate with its result, in the source's order, until enough pictures are kept."""
+        limit = self.params.limit
+        connections = self.cache.web.params.connections
+        pending: deque[tuple[Candidate, Future[_Fetched]]] = deque()
+        in_flight: Counter[str] = Counter()
+        urls: set[str] = set()
+        candidates = self.source.candidates(self.params, self.cache)
+        pool = ThreadPoolExecutor(connections)
+
+        def next_result() -> tuple[Candidate, Future[_Fetched]]:
+            candidate, future = pending.popleft()
+            in_flight[candidate.kind] -= 1
+            return candidate, future
+
         try:
-            fetched, path, when = spool.picture(url)
-            return Brought(path, fetched, when)
-        except FetchError as error:
-            failed = error if url == candidate.url else failed
-            if error.status not in NOT_FINAL:
-                failed = error
-                break
-    return Brought(status=failed.status, reason=str(failed))
+            while any(self.kept[kind] < limit for kind in self.kinds):
+                enough = all(self.kept[kind] + in_flight[kind] >= limit for kind in self.kinds)
+                if pending and (enough or len(pending) >= MAX_PENDING_PER_CONNECTION * connections):
+                    yield next_result()
+                    continue
+                candidate = next(candidates, None)
+                if candidate is None:
+                    break
+                while pending and self.kept[candidate.kind] + in_flight[candidate.kind] >= limit:
+                    yield next_result()
+                if self.kept[candidate.kind] >= limit:
+                    continue
+                repeated = bool(candidate.url) and candidate.url in urls
+                urls.add(candidate.url)
+                in_flight[candidate.kind] += 1
+                pending.append((candidate, pool.submit(self._fetch, candidate, repeated)))
+            while pending:
+                yield next_result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
+    def _fetch(self, candidate: Candidate, repeated: bool) -> _Fetched:
+        urls = (candidate.url, *candidate.others)
+        blocked = self.blocklist.why([*urls, candidate.page_url], group=candidate.group)
+        if blocked:
+            return _Fetched(status=Status.BLOCKLISTED, reason=blocked)
+        if candidate.status:
+            return _Fetched(status=candidate.status, reason=candidate.reason)
+        if repeated:
+            return _Fetched(status=Status.DUPLICATE, reason="the same URL")
+        if candidate.read:
+            return _Fetched()
+        failure = FetchError(Status.REFUSED_ADDRESS, "no URL")
+        for url in urls:
+            try:
+                download, path, fetched_at = self.cache.download(url)
+                return _Fetched(path, download, fetched_at)
+            except FetchError as error:
+                failure = error if url == candidate.url else failure
+                if error.status not in TRY_NEXT_URL:
+                    failure = error
+                    break
+        return _Fetched(status=failure.status, reason=str(failure))
 
-def _judged(
-    name: str,
-    source: ModuleType,
-    params: CollectParams,
-    candidate: Candidate,
-    future: Future[Brought],
-    seen: set[str],
-    blocklist: Blocklist,
-) -> Iterator[Collected]:
-    """The rows of a candidate: one, and one more for each picture that it is split into."""
-    brought = future.result()
-    about = {
-        key: getattr(candidate, key)
-        for key in ("kind", "name", "licence", "licence_url", "author", "url", "page_url", "query", "group", "consent")
-    } | {"source": name, "pair": candidate.pair}
-    if brought.fetched:
-        about |= {"format": brought.fetched.format, "final_url": brought.fetched.final_url}
-    if brought.status:
-        yield Collected(about | {"status": brought.status.value, "reason": brought.reason})
-        return
-    data = brought.path.read_bytes() if brought.path else candidate.read() if candidate.read else b""
-    picture = picture_id(data)
-    about |= {"id": picture, "bytes": len(data)}
-    blocked = blocklist.why(sha256=hashlib.sha256(data).hexdigest())
-    if blocked or picture in seen:
-        status, reason = (Status.BLOCKLISTED, blocked) if blocked else (Status.DUPLICATE, "")
-        yield Collected(about | {"status": status.value, "reason": reason}, when=brought.when)
-        return
-    seen.add(picture)
-    pieces = source.parts(candidate, data, params) if hasattr(source, "parts") and not candidate.pair else []
-    if pieces:
-        yield Collected(about | {"status": Status.SPLIT.value, "pair": picture}, when=brought.when)
-        done: Future[Brought] = Future()
-        done.set_result(Brought())
-        for piece in pieces:
-            yield from _judged(name, source, params, piece, done, seen, blocklist)
-        return
-    truth = {"truth.png": candidate.truth()} if candidate.truth else {}
-    yield Collected(about | {"status": Status.KEPT.value}, {"bytes": data} | truth, brought.when)
+    def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
+        """Yield a candidate's row, and one more for each picture that it is split into."""
+        row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
+        row |= {"source": self.name, "pair": candidate.pair}
+        if fetched.download:
+            row |= {"format": fetched.download.format, "final_url": fetched.download.final_url}
+        if fetched.status:
+            yield Collected(row | {"status": fetched.status.value, "reason": fetched.reason})
+            return
+        data = fetched.path.read_bytes() if fetched.path else candidate.read() if candidate.read else b""
+        picture = picture_id(data)
+        row |= {"id": picture, "bytes": len(data)}
+        blocked = self.blocklist.why(sha256=hashlib.sha256(data).hexdigest())
+        if blocked or picture in self.seen_ids:
+            status = Status.BLOCKLISTED if blocked else Status.DUPLICATE
+            yield Collected(row | {"status": status.value, "reason": blocked}, fetched_at=fetched.fetched_at)
+            return
+        self.seen_ids.add(picture)
+        pieces = self._split(candidate, data)
+        if pieces:
+            yield Collected(row | {"status": Status.SPLIT.value, "pair": picture}, fetched_at=fetched.fetched_at)
+            for piece in pieces:
+                yield from self.process(piece, _Fetched())
+            return
+        truth = {"truth.png": candidate.truth()} if candidate.truth else {}
+        yield Collected(row | {"status": Status.KEPT.value}, {"bytes": data} | truth, fetched.fetched_at)
+
+    def _split(self, candidate: Candidate, data: bytes) -> list[Candidate]:
+        if candidate.pair or not hasattr(self.source, "parts"):
+            return []
+        return self.source.parts(candidate, data, self.params)

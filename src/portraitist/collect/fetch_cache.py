@@ -1,7 +1,10 @@
-"""What was fetched for a source so far: a run that is killed goes on where it was, and fetches nothing twice.
+"""A disk cache of a source's responses, so that a resumed run requests nothing twice.
 
-An answer is kept under the hash of its address, its bytes first and what is known of it last, each written aside and
-moved to its place. Faults that may pass (a host that is busy, broken or away) are not kept: the next run tries again.
+A response is stored under the hash of its URL: first its bytes, then its metadata, each written atomically. Failures
+that may be temporary (a busy, broken or unreachable host) are not stored, so the next run tries again.
+
+No HTTP cache library is used: those follow Cache-Control, while a resumed run must reuse every final result, error
+statuses included, until the stage has finished.
 """
 
 import hashlib
@@ -16,16 +19,21 @@ from typing import Any
 
 from portraitist.collect.http import Download, HttpClient, Response
 from portraitist.collect.ssrf import FetchError
-from portraitist.core.files import FolderLock
+from portraitist.core.files import FolderLock, atomic_write
 from portraitist.core.outcome import Status
 
-PASSING = {Status.THROTTLED, Status.NETWORK_ERROR, Status.TOO_SLOW, Status.CUT_OFF}
+TEMPORARY = {Status.THROTTLED, Status.NETWORK_ERROR, Status.TOO_SLOW, Status.CUT_OFF}
 OK = 200
-BROKEN = 500  # this status and those above are the host's own trouble; those below say something of the address
+SERVER_ERROR = 500  # the first status code that describes a failure of the server, not of the URL
 
 
 class FetchCache(FolderLock):
-    """A folder of answers between a source and the web. `with` locks it; `done` removes it."""
+    """A locked folder of responses, filled through an HTTP client.
+
+    Args:
+        web: sends the requests that are not in the cache.
+        folder: created if missing; only one process may use it at a time.
+    """
 
     def __init__(self, web: HttpClient, folder: Path) -> None:
         super().__init__(folder)
@@ -35,72 +43,70 @@ class FetchCache(FolderLock):
         super().__enter__()
         return self
 
-    def done(self) -> None:
-        """All is in the shards: what was kept for a next try can go."""
+    def clear(self) -> None:
+        """Remove the folder, once everything has been saved elsewhere."""
         shutil.rmtree(self.folder)
-        with suppress(OSError):  # other work is unfinished
+        with suppress(OSError):  # not empty: another run is unfinished
             self.folder.parent.rmdir()
 
-    def picture(self, url: str) -> tuple[Download, Path, str]:
-        """The picture at an address, in a file, and when it was fetched.
+    def download(self, url: str) -> tuple[Download, Path, str]:
+        """Return a picture as (metadata, path to the file, time of the download in ISO 8601).
 
         Raises:
-            FetchError: As `Web.picture`.
+            FetchError: see `HttpClient.download`.
         """
-        known, path = self._known(url), self._place(url, "bytes")
-        if known is None:
+        entry, path = self._load(url), self._path(url, "bytes")
+        if entry is None:
             when = _now()
             try:
-                known = {"fetched": asdict(self.web.picture(url, path)), "when": when}
+                entry = {"fetched": asdict(self.web.download(url, path)), "when": when}
             except FetchError as error:
-                if error.status in PASSING or (error.http_status or 0) >= BROKEN:
+                if error.status in TEMPORARY or (error.http_status or 0) >= SERVER_ERROR:
                     raise
-                known = {"status": error.status.value, "message": str(error)}
-            self._keep(url, known)
-        if "status" in known:
-            raise FetchError(Status(known["status"]), known["message"])
-        return Download(**known["fetched"]), path, known["when"]
+                entry = {"status": error.status.value, "message": str(error)}
+            self._store(url, entry)
+        if "status" in entry:
+            raise FetchError(Status(entry["status"]), entry["message"])
+        return Download(**entry["fetched"]), path, entry["when"]
 
-    def text(
+    def get_text(
         self,
         url: str,
         crawled: bool,
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """As `Web.text`; an answer of status 200 is kept, a refusal is asked for again next time.
+        """Return the response of a page or an API, see `HttpClient.get_text`; only status 200 is cached.
 
         Raises:
-            FetchError: As `Web.text`.
+            FetchError: see `HttpClient.get_text`.
         """
-        known = self._known(url)
-        if known is None:
-            answer = self.web.text(url, crawled, headers, secret)
-            if answer.status == OK:
-                self._keep(url, asdict(answer))
-            return answer
-        return Response(**known)
+        entry = self._load(url)
+        if entry is None:
+            response = self.web.get_text(url, crawled, headers, secret)
+            if response.status == OK:
+                self._store(url, asdict(response))
+            return response
+        return Response(**entry)
 
-    def pace(self, host: str, seconds: float) -> None:
-        """As `Web.pace`."""
-        self.web.pace(host, seconds)
+    def limit_rate(self, host: str, seconds: float) -> None:
+        """Set the minimum seconds between two requests to a host, see `HttpClient.limit_rate`."""
+        self.web.limit_rate(host, seconds)
 
-    def forget(self, url: str) -> None:
-        """An answer that looked well and was a refusal: it is asked for again next time."""
-        self._place(url, "json").unlink(missing_ok=True)
+    def discard(self, url: str) -> None:
+        """Remove a response from the cache, such as a captcha page with status 200; the next run requests it again."""
+        self._path(url, "json").unlink(missing_ok=True)
 
-    def _place(self, url: str, ending: str) -> Path:
-        return self.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.{ending}"
+    def _path(self, url: str, suffix: str) -> Path:
+        return self.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.{suffix}"
 
-    def _known(self, url: str) -> dict[str, Any] | None:
-        place = self._place(url, "json")
-        return json.loads(place.read_text(encoding="utf-8")) if place.exists() else None
+    def _load(self, url: str) -> dict[str, Any] | None:
+        path = self._path(url, "json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def _keep(self, url: str, known: dict[str, Any]) -> None:
-        place = self._place(url, "json")
-        partial = place.with_suffix(".partial")
-        partial.write_text(json.dumps(known), encoding="utf-8")
-        partial.replace(place)
+    def _store(self, url: str, entry: dict[str, Any]) -> None:
+        with atomic_write(self._path(url, "json")) as partial:
+            partial.write_text(json.dumps(entry), encoding="utf-8")
 
 
 def _now() -> str:

@@ -1,21 +1,26 @@
-"""The one guarded, polite download: every picture that a source finds in the web, and all it asks to find it.
+"""The HTTP client through which all sources access the web; it is guarded and polite.
 
-What the project itself needs comes from where it is published, by other ways, and is checked by its hash: see `weights`
-and `static_page`. CelebA comes by torchvision's downloader, if params ask for it.
+Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
+`app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: see `guard`; redirects are followed by hand, each through the same gate; an answer has a cap in bytes and in
-seconds, comes as it is (no compression, so no bomb), and a picture begins and ends as one. Polite: one request per host
-in so many seconds, robots.txt, X-Robots-Tag, Retry-After, and a User-Agent that says who asks. No cookie is kept, no
-script is run, and nothing pretends to be a browser: a site that wants no program is left alone, and told of.
+Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is
+checked; a response is limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must
+begin and end as its format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
+Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
+site that refuses programs is left alone, and the refusal is reported.
 """
 
+import codecs
 import hashlib
+import html
 import http.client
+import json
+import math
 import re
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -28,27 +33,37 @@ from portraitist.collect import robots
 from portraitist.collect.blocklist import Blocklist
 from portraitist.collect.params import FetchParams
 from portraitist.collect.ssrf import FetchError, GuardedConnection, MissingContactError, Resolve, check_url
+from portraitist.core.files import atomic_write
 from portraitist.core.outcome import Status
 
 AGENT = "portraitist"
-MAX_HOPS = 4
+MAX_REDIRECTS = 4
 MAX_TEXT_BYTES = 5 << 20
-MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, 2.5 asks for at least as much
-PATIENCE_S = 60.0  # a Retry-After or Crawl-delay that is longer is told, not waited for
-TRIES = 3
-IDLE = 128  # connections that wait for another request, of all hosts
-CHUNK = 64 << 10
-TAIL = 64 << 10  # where a picture's end is looked for: some cameras write on after it
+MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, section 2.5: at least 500 KiB
+MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is reported, not waited for
+MAX_ATTEMPTS = 3
+MAX_IDLE_CONNECTIONS = 128  # for all hosts together
+CHUNK_BYTES = 64 << 10
+TAIL_BYTES = 64 << 10  # where the end marker is searched: some cameras append data after it
 OPT_OUTS = {"noai", "noimageai"}
 REDIRECTS = {301, 302, 303, 307, 308}
 BUSY = {429, 503}
+PYTHON_CODECS = {
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode-escape",
+    "raw-unicode-escape",
+    "charmap",
+}  # for other purposes than text
+REDACTED = "…"
 
 Host = tuple[str, str, int | None]  # scheme, name, port
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a page or an interface said: any status, the text of at most 5 MiB, the address that it came from."""
+    """The response of a page or an API with any status code: final URL and text, at most 5 MiB."""
 
     url: str
     status: int
@@ -58,7 +73,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Download:
-    """A picture that was saved."""
+    """Metadata of a downloaded picture; `hops` is the number of redirects."""
 
     sha256: str
     bytes: int
@@ -68,16 +83,16 @@ class Download:
 
 
 def sniff_format(head: bytes) -> str:
-    """The format that a file's first bytes say; "" if it is none that pictures come in."""
+    """Return the picture format that a file's first 12 bytes identify; "" if there is none."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
-    named = next((form for start, form in starts.items() if head.startswith(start)), "")
-    return named or ("bmp" if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" else "")
+    magic = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
+    form = next((form for start, form in magic.items() if head.startswith(start)), "")
+    return form or ("bmp" if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" else "")
 
 
-def is_whole(form: str, head: bytes, tail: bytes, size: int) -> bool:
-    """Whether a file ends as its format says. Only decoding shows all faults; this one shows a cut, for nothing."""
+def is_complete(form: str, head: bytes, tail: bytes, size: int) -> bool:
+    """Return whether a file ends as its format requires; a cheap check for truncation, not for other damage."""
     if form == "jpeg":
         return b"\xff\xd9" in tail
     if form == "png":
@@ -92,28 +107,32 @@ def is_whole(form: str, head: bytes, tail: bytes, size: int) -> bool:
 
 
 class HttpClient:
-    """The way out. One for a run: it holds each host's pace, robots.txt and open connections, for any thread.
+    """A thread-safe HTTP client that stores each host's rate limit, robots.txt rules and idle connections.
 
-    `allow` names addresses (ip, port) that are reached though they are not public; it is for tests, and no params file
-    can set it. `resolve` is what names are looked up by.
+    Args:
+        params: section `fetch`.
+        blocklist: URLs and hosts that are never requested, not even after a redirect.
+        allow: pairs (IP address, port) that may be reached although they are not public. Only for tests: no value in
+            params.yaml can set it.
+        resolve: replaces socket.getaddrinfo.
     """
 
     def __init__(
         self,
         params: FetchParams,
-        blocklist: Blocklist = Blocklist(),
+        blocklist: Blocklist | None = None,
         allow: Collection[tuple[str, int]] = (),
         resolve: Resolve | None = None,
     ) -> None:
         self.params = params
-        self.blocklist = blocklist
+        self.blocklist = blocklist or Blocklist()
         self.allow = frozenset(allow)
         self.resolve = resolve
-        self.paces: dict[str, float] = {}
-        self.next_at: dict[str, float] = {}
-        self.closed_until: dict[str, float] = {}
-        self.rules: dict[str, robots.Rules] = {}
-        self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.min_intervals_s: dict[str, float] = {}
+        self.next_request_at: dict[str, float] = {}  # on the monotonic clock, as all times here
+        self.busy_until: dict[str, float] = {}
+        self.robots_rules: dict[str, robots.Rules] = {}
+        self.robots_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.lock = threading.Lock()
         self.idle: dict[Host, deque[GuardedConnection]] = defaultdict(deque)
 
@@ -124,61 +143,62 @@ class HttpClient:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections that wait for another request."""
+        """Close the idle connections."""
         with self.lock:
-            for idle in self.idle.values():
-                while idle:
-                    idle.pop().close()
+            for connections in self.idle.values():
+                while connections:
+                    connections.pop().close()
 
-    def pace(self, host: str, seconds: float) -> None:
-        """Ask this host no more often than once in so many seconds, whatever less params say."""
-        self.paces[host] = seconds
+    def limit_rate(self, host: str, seconds: float) -> None:
+        """Set the minimum seconds between two requests to a host; `fetch.seconds_per_host` applies if it is larger."""
+        self.min_intervals_s[host] = seconds
 
-    def picture(self, url: str, dest: Path) -> Download:
-        """Save the picture at an address as the file dest; its folder must be there.
+    def download(self, url: str, dest: Path) -> Download:
+        """Save a picture as the file `dest`, whose folder must exist.
 
         Raises:
-            FetchError: There is none that may be had, or it is not whole; dest is then not made.
+            FetchError: the picture cannot be downloaded or is truncated; `dest` is not created.
+            OSError: the file cannot be written; the error names it.
         """
-        partial = dest.with_name(f"{dest.name}.partial")
-        try:
-            asked = self._answer(url, {"Accept": "image/*"}, crawled=True)
-            with asked as (answer, hops, final_url), partial.open("wb") as file:
-                sha256, size, form = self._saved(answer, file)
-            partial.replace(dest)
-        finally:
-            partial.unlink(missing_ok=True)
-        return Download(sha256, size, form, final_url, hops)
+        with atomic_write(dest) as partial:
+            request = self._open(url, {"Accept": "image/*"}, crawled=True)
+            with request as (response, redirects, final_url), partial.open("wb") as file:
+                sha256, size, form = self._save_picture(response, file)
+        return Download(sha256, size, form, final_url, redirects)
 
-    def text(
+    def get_text(
         self,
         url: str,
         crawled: bool,
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """What a page or an interface answers, whatever the status.
+        """Return the response of a page or an API, whatever the status code.
 
-        crawled: whether robots.txt is asked: yes for pages, no for an interface that is documented for programs.
-        secret: parts of the query that are sent, and shown nowhere.
+        Args:
+            url: the URL, without the secret query parameters.
+            crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
+            headers: additional request headers.
+            secret: query parameters, such as an API key, that are sent to the first host only. Their values, and the
+                token of an Authorization header, are removed from the response and from errors.
 
         Raises:
-            FetchError: There is no answer, or none that may be had.
+            FetchError: there is no response, or it may not be used.
         """
+        all_headers = {"Accept": "*/*"} | dict(headers or {})
+        secrets = [*(secret or {}).values(), all_headers.get("Authorization", "").rpartition(" ")[2]]
         try:
-            asked = {"Accept": "*/*"} | dict(headers or {})
-            with self._answer(url, asked, crawled, dict(secret or {}), any_status=True) as (answer, _, final_url):
-                charset = re.search(r"charset=[\"']?([\w-]+)", answer.headers.get("Content-Type", ""), re.I)
-                body = _capped(answer, MAX_TEXT_BYTES)
-                wait_s = _retry_after_s(answer)
+            with self._open(url, all_headers, crawled, dict(secret or {}), any_status=True) as (response, _, final_url):
+                charset = re.search(r"charset=[\"']?([\w-]+)", response.headers.get("Content-Type", ""), re.I)
+                body = _read(response, MAX_TEXT_BYTES)
+                wait_s = _retry_after_s(response)
         except FetchError as error:
-            raise FetchError(error.status, _without(str(error), secret), error.retry_after_s) from None
-        return Response(
-            _without(final_url, secret), answer.status, decode_text(body, charset[1] if charset else ""), wait_s
-        )
+            raise FetchError(error.status, _redact(str(error), secrets), error.retry_after_s) from None
+        text = decode_text(body, charset[1] if charset else "")
+        return Response(_redact(final_url, secrets), response.status, _redact(text, secrets), wait_s)
 
     @contextmanager
-    def _answer(
+    def _open(
         self,
         url: str,
         headers: dict[str, str],
@@ -186,242 +206,272 @@ class HttpClient:
         secret: dict[str, str] | None = None,
         any_status: bool = False,
     ) -> Iterator[tuple[http.client.HTTPResponse, int, str]]:
-        """The answer behind all redirects: (the answer, how many redirects, the last address)."""
-        for hops in range(MAX_HOPS + 1):
-            parts = self._gate(url, crawled)
-            connection, answer = self._asked_until_free(parts, headers, secret or {}, any_status)
+        """Yield (the response after all redirects, the number of redirects, the final URL)."""
+        for redirects in range(MAX_REDIRECTS + 1):
+            parts = self._check_and_wait(url, crawled)
+            connection, response = self._send_with_retries(parts, headers, secret or {}, any_status)
             try:
-                place = answer.headers.get("Location")
-                if answer.status in REDIRECTS and place:
-                    _capped(answer, CHUNK, strict=False)
-                    url, secret = _joined(url, place), None  # what is secret is meant for the first host only
+                location = response.headers.get("Location")
+                if response.status in REDIRECTS and location:
+                    _read(response, CHUNK_BYTES, strict=False)
+                    url, secret = _join(url, location), None  # the secret is meant for the first host only
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
-                if not any_status and answer.status != 200:
-                    raise FetchError(Status.HTTP_ERROR, f"status {answer.status}", http_status=answer.status)
-                if answer.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
-                    told = answer.headers["Content-Encoding"]
-                    raise FetchError(Status.ENCODED, f"the answer is in {told!r}, though it was asked for as it is")
-                yield answer, hops, url
+                if not any_status and response.status != 200:
+                    raise FetchError(Status.HTTP_ERROR, f"status {response.status}", http_status=response.status)
+                encoding = response.headers.get("Content-Encoding", "identity").lower()
+                if encoding not in ("", "identity"):
+                    raise FetchError(
+                        Status.ENCODED, f"Content-Encoding is {encoding!r}, although only 'identity' was accepted"
+                    )
+                yield response, redirects, url
                 return
             finally:
-                self._give_back(parts, connection, answer)
-        raise FetchError(Status.TOO_MANY_REDIRECTS, f"more than {MAX_HOPS} redirects")
+                self._release(parts, connection, response)
+        raise FetchError(Status.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS} redirects")
 
-    def _gate(self, url: str, crawled: bool) -> SplitResult:
-        """The parts of an address that may be asked now; returns when the host's turn has come."""
+    def _check_and_wait(self, url: str, crawled: bool) -> SplitResult:
+        """Check that a URL may be requested, wait for its host's rate limit, and return the URL's parts."""
         if not self.params.contact:
             raise MissingContactError(
-                "fetch.contact is empty; sites are told who asks: give an address or a page of yours"
+                "fetch.contact is empty; set it to an email address or a page of yours, which is sent to the sites"
             )
         parts = check_url(url, self.allow)
         blocked = self.blocklist.why(urls=[url])
         if blocked:
             raise FetchError(Status.BLOCKLISTED, blocked)
-        rules = self._rules(parts) if crawled and self.params.respect_robots else robots.NONE
-        if not rules.allow(parts.path + (f"?{parts.query}" if parts.query else "")):
-            raise FetchError(Status.ROBOTS_DENIED, f"robots.txt of {parts.netloc} keeps programs out of {parts.path}")
-        if rules.delay_s > PATIENCE_S:
-            told = f"robots.txt of {parts.netloc} asks for {rules.delay_s:g} s between two requests"
-            raise FetchError(Status.ROBOTS_DENIED, f"{told}, more than {PATIENCE_S:g}")
-        self._wait(parts, rules.delay_s)
+        rules = self._robots_rules(parts) if crawled and self.params.respect_robots else robots.ALLOW_ALL
+        if not rules.can_fetch(url):
+            raise FetchError(Status.ROBOTS_DENIED, f"robots.txt of {parts.netloc} disallows {parts.path}")
+        if rules.crawl_delay_s > MAX_WAIT_S:
+            raise FetchError(
+                Status.ROBOTS_DENIED,
+                f"robots.txt of {parts.netloc} has a Crawl-delay of {rules.crawl_delay_s:g} s; "
+                f"the maximum is {MAX_WAIT_S:g} s",
+            )
+        self._wait(parts, rules.crawl_delay_s)
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
-        """Sleep until it is our turn; who waits while the host asks to be left alone takes another turn after it."""
+        """Sleep until the next free slot of the host; if the host became busy meanwhile, take a slot after that."""
         host = parts.hostname or ""
-        pace = max(self.params.seconds_per_host, self.paces.get(host, 0.0), delay_s)
+        interval_s = max(self.params.seconds_per_host, self.min_intervals_s.get(host, 0.0), delay_s)
         while True:
             with self.lock:
                 now = time.monotonic()
-                turn = max(now, self.next_at.get(host, 0.0), self.closed_until.get(host, 0.0))
-                self.next_at[host] = turn + pace
-            time.sleep(max(0.0, turn - now))
-            if time.monotonic() >= self.closed_until.get(host, 0.0):
+                slot = max(now, self.next_request_at.get(host, 0.0), self.busy_until.get(host, 0.0))
+                self.next_request_at[host] = slot + interval_s
+            time.sleep(max(0.0, slot - now))
+            if time.monotonic() >= self.busy_until.get(host, 0.0):
                 return
 
-    def _asked_until_free(
+    def _send_with_retries(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], any_status: bool
     ) -> tuple[GuardedConnection, http.client.HTTPResponse]:
-        """The host's answer; one that is busy is asked again when it says so, a broken connection is made again."""
+        """Send a request; retry after a broken connection, and when a busy host's Retry-After has passed."""
         wait_s, status = None, 0
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                connection, answer = self._asked(parts, headers, secret, fresh=attempt > 1)
+                connection, response = self._send(parts, headers, secret, fresh=attempt > 1)
             except (OSError, http.client.HTTPException) as error:
-                if attempt == TRIES:
+                if attempt == MAX_ATTEMPTS:
                     raise FetchError(Status.NETWORK_ERROR, f"{type(error).__name__}: {error}") from error
                 continue
-            if answer.status not in BUSY:
-                return connection, answer
-            wait_s, status = _retry_after_s(answer), answer.status
-            if wait_s is None or wait_s > PATIENCE_S or attempt == TRIES:
+            if response.status not in BUSY:
+                return connection, response
+            wait_s, status = _retry_after_s(response), response.status
+            if wait_s is None or wait_s > MAX_WAIT_S or attempt == MAX_ATTEMPTS:
                 if any_status:
-                    return connection, answer
-                self._give_back(parts, connection, answer)
+                    return connection, response
+                self._release(parts, connection, response)
                 break
-            self._give_back(parts, connection, answer)
-            self.closed_until[parts.hostname or ""] = time.monotonic() + wait_s
+            self._release(parts, connection, response)
+            self.busy_until[parts.hostname or ""] = time.monotonic() + wait_s
             self._wait(parts, 0.0)
-        told = "" if wait_s is None else f", and to be left alone for {wait_s:.0f} s"
-        raise FetchError(Status.THROTTLED, f"status {status}{told}", wait_s)
+        retry_after = "" if wait_s is None else f", Retry-After {wait_s:.0f} s"
+        raise FetchError(Status.THROTTLED, f"status {status}{retry_after}", wait_s)
 
-    def _asked(
+    def _send(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], fresh: bool
     ) -> tuple[GuardedConnection, http.client.HTTPResponse]:
-        told = {
+        all_headers = {
             "User-Agent": f"{AGENT}/1 (+{self.params.contact})",
             "Accept-Encoding": "identity",
         } | headers
         query = parts.query + ("&" if parts.query and secret else "") + urlencode(secret)
-        path = _plain(parts.path or "/") + (f"?{_plain(query)}" if query else "")
-        connection = GuardedConnection(parts, self.allow, self.resolve) if fresh else self._taken(parts)
+        target = _percent_encode(parts.path or "/") + (f"?{_percent_encode(query)}" if query else "")
+        connection = GuardedConnection(parts, self.allow, self.resolve) if fresh else self._take_connection(parts)
+        connection.set_deadline(time.monotonic() + self.params.deadline_s)
         try:
             if connection.sock is None:
-                connection.connect()
-            connection.sock.end = time.monotonic() + self.params.deadline_s
-            connection.request("GET", path, headers=told)
+                connection.connect()  # first, because it rejects host names that request() cannot encode
+            connection.request("GET", target, headers=all_headers)
             return connection, connection.getresponse()
         except BaseException:
             connection.close()
             raise
 
-    def _taken(self, parts: SplitResult) -> GuardedConnection:
+    def _take_connection(self, parts: SplitResult) -> GuardedConnection:
         key = (parts.scheme, parts.hostname or "", parts.port)
         with self.lock:
-            return self._popped(key) if key in self.idle else GuardedConnection(parts, self.allow, self.resolve)
+            return self._pop_idle(key) if key in self.idle else GuardedConnection(parts, self.allow, self.resolve)
 
-    def _popped(self, key: Host) -> GuardedConnection:
+    def _pop_idle(self, key: Host) -> GuardedConnection:
         connection = self.idle[key].popleft()
         if not self.idle[key]:
             del self.idle[key]
         return connection
 
-    def _give_back(self, parts: SplitResult, connection: GuardedConnection, answer: http.client.HTTPResponse) -> None:
-        """Keep the connection for the next request, if its answer was read to its end; of too many, close one."""
-        read = answer.isclosed() or answer.length == 0
-        answer.close()
-        if read and connection.sock:
+    def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
+        """Keep a connection for reuse if its response was read to the end; close one if there are too many."""
+        finished = response.isclosed() or response.length == 0
+        response.close()
+        if finished and connection.sock:
             with self.lock:
                 self.idle[parts.scheme, parts.hostname or "", parts.port].append(connection)
-                if sum(map(len, self.idle.values())) <= IDLE:
+                if sum(map(len, self.idle.values())) <= MAX_IDLE_CONNECTIONS:
                     return
-                connection = self._popped(next(iter(self.idle)))
+                connection = self._pop_idle(next(iter(self.idle)))
         connection.close()
 
-    def _rules(self, parts: SplitResult) -> robots.Rules:
-        """What robots.txt says, by RFC 9309: none there allows all, none to be had forbids all."""
+    def _robots_rules(self, parts: SplitResult) -> robots.Rules:
+        """Return a site's rules; each robots.txt is requested once."""
         site = f"{parts.scheme}://{parts.netloc}"
         with self.lock:
-            lock = self.locks[site]
+            lock = self.robots_locks[site]
         with lock:
-            if site not in self.rules:
-                self.rules[site] = self._rules_of(site)
-            return self.rules[site]
+            if site not in self.robots_rules:
+                self.robots_rules[site] = self._fetch_robots_rules(site)
+            return self.robots_rules[site]
 
-    def _rules_of(self, site: str) -> robots.Rules:
+    def _fetch_robots_rules(self, site: str) -> robots.Rules:
+        """Request a robots.txt (RFC 9309, 2.3.1): a missing file allows everything, an unreachable one nothing."""
+        request = self._open(f"{site}/robots.txt", {"Accept": "text/plain"}, crawled=False, any_status=True)
         try:
-            with self._answer(f"{site}/robots.txt", {"Accept": "text/plain"}, crawled=False, any_status=True) as told:
-                answer = told[0]
-                if answer.status == 200:
-                    text = _capped(answer, MAX_ROBOTS_BYTES, strict=False).decode("utf-8", "replace")
-                    return robots.Rules.of(text, AGENT)
-                missing = 400 <= answer.status < 500 and answer.status != 429
-                return robots.NONE if missing else robots.ALL_FORBIDDEN
+            with request as (response, _, _):
+                if response.status == 200:
+                    text = _read(response, MAX_ROBOTS_BYTES, strict=False).decode("utf-8", "replace")
+                    return robots.Rules.parse(text, AGENT)
+                missing = 400 <= response.status < 500 and response.status != 429
+                return robots.ALLOW_ALL if missing else robots.DISALLOW_ALL
         except FetchError as error:
             if error.status in (Status.ENCODED, Status.TOO_MANY_REDIRECTS):
-                return robots.ALL_FORBIDDEN
+                return robots.DISALLOW_ALL
             raise
 
-    def _saved(self, answer: http.client.HTTPResponse, file: BinaryIO) -> tuple[str, int, str]:
-        """Write a picture's bytes as they come: (sha256, size, format)."""
-        directives = {part.strip().lower() for part in ",".join(answer.headers.get_all("X-Robots-Tag", [])).split(",")}
-        ours = {part.removeprefix(f"{AGENT}:").strip() for part in directives}
-        if self.params.respect_robots and ours & OPT_OUTS:
-            raise FetchError(Status.OPTED_OUT, f"X-Robots-Tag: {', '.join(sorted(ours & OPT_OUTS))}")
-        most = int(self.params.max_mb * 1e6)
-        told = answer.length  # http.client knows it unless the answer is chunked or ends with the connection
-        if told is not None and told > most:
-            raise FetchError(Status.TOO_LARGE, f"{told} bytes; at most {most} are read")
+    def _save_picture(self, response: http.client.HTTPResponse, file: BinaryIO) -> tuple[str, int, str]:
+        """Write a picture's bytes to an open file while checking them: (sha256, size, format)."""
+        self._check_opt_out(response)
+        max_bytes = int(self.params.max_mb * 1e6)
+        length = response.length  # None if the response is chunked or ends with the connection
+        if length is not None and length > max_bytes:
+            raise FetchError(Status.TOO_LARGE, f"{length} bytes; fetch.max_mb allows {max_bytes}")
         digest, size, head, tail, form = hashlib.sha256(), 0, b"", b"", ""
-        for chunk in _pieces(answer):
+        for chunk in _chunks(response):
             if not form:
                 head += chunk[:64]
                 form = sniff_format(head)
                 if not form and len(head) >= 12:
-                    raise FetchError(Status.NOT_A_PICTURE, f"the answer begins with {head[:16]!r}")
+                    raise FetchError(Status.NOT_A_PICTURE, f"the response begins with {head[:16]!r}")
             size += len(chunk)
-            if size > most:
-                raise FetchError(Status.TOO_LARGE, f"more than {most} bytes")
+            if size > max_bytes:
+                raise FetchError(Status.TOO_LARGE, f"more than the {max_bytes} bytes that fetch.max_mb allows")
             digest.update(chunk)
             file.write(chunk)
-            tail = (tail + chunk)[-TAIL:]
-        if told is not None and size != told:
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {told}")
+            tail = (tail + chunk)[-TAIL_BYTES:]
+        if length is not None and size != length:
+            raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
         if not form:
-            raise FetchError(Status.NOT_A_PICTURE, f"the answer is {head[:16]!r}")
-        if not is_whole(form, head, tail, size):
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without its end")
+            raise FetchError(Status.NOT_A_PICTURE, f"the response is {head[:16]!r}")
+        if not is_complete(form, head, tail, size):
+            raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
         return digest.hexdigest(), size, form
 
+    def _check_opt_out(self, response: http.client.HTTPResponse) -> None:
+        header = ",".join(response.headers.get_all("X-Robots-Tag", []))
+        directives = {part.strip().lower().removeprefix(f"{AGENT}:").strip() for part in header.split(",")}
+        if self.params.respect_robots and directives & OPT_OUTS:
+            raise FetchError(Status.OPTED_OUT, f"X-Robots-Tag: {', '.join(sorted(directives & OPT_OUTS))}")
 
-def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """An answer's body as it comes."""
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield a response's body as it arrives."""
     while True:
         try:
-            piece = answer.read1(CHUNK)
+            chunk = response.read1(CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise FetchError(Status.NETWORK_ERROR, f"{type(error).__name__}: {error}") from error
-        if not piece:
+        if not chunk:
             return
-        yield piece
+        yield chunk
 
 
-def _capped(answer: http.client.HTTPResponse, most: int, strict: bool = True) -> bytes:
+def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = True) -> bytes:
+    """Return the first `max_bytes` of the body.
+
+    Raises:
+        FetchError: the body is longer, and `strict` is true; or the connection failed.
+    """
     body = b""
-    for piece in _pieces(answer):
-        body += piece
-        if len(body) > most:
+    for chunk in _chunks(response):
+        body += chunk
+        if len(body) > max_bytes:
             if strict:
-                raise FetchError(Status.TOO_LARGE, f"more than {most} bytes of text")
+                raise FetchError(Status.TOO_LARGE, f"more than {max_bytes} bytes of text")
             break
-    return body[:most]
+    return body[:max_bytes]
 
 
 def decode_text(body: bytes, charset: str = "") -> str:
-    """Text in the charset that is named for it; else UTF-8, else what old Chinese pages are in."""
+    """Decode text with the declared charset, else as UTF-8, else as GB 18030 (old Chinese pages).
+
+    A charset is ignored if it is unknown, does not fit the bytes, or is a codec for other purposes than text.
+    """
     for name in (charset, "utf-8", "gb18030"):
         try:
-            return body.decode(name)
-        except (LookupError, UnicodeDecodeError):
+            if codecs.lookup(name).name not in PYTHON_CODECS:
+                return body.decode(name)
+        except (LookupError, ValueError):
             continue
     return body.decode("utf-8", "replace")
 
 
-def _retry_after_s(answer: http.client.HTTPResponse) -> float | None:
-    """Seconds until the host wants to be asked again, given as such or as a date."""
-    told = (answer.headers.get("Retry-After") or "").strip()
-    if told.isdigit():
-        return float(told)
+def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
+    """Return the seconds of Retry-After, a number or a date; None if it is missing or malformed."""
+    value = (response.headers.get("Retry-After") or "").strip()
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-    except (TypeError, ValueError):
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError, IndexError, OSError):  # the date parser checks no ranges
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
-def _joined(url: str, place: str) -> str:
+def _join(url: str, location: str) -> str:
     try:
-        return urljoin(url, place)
+        return urljoin(url, location)
     except ValueError as error:
-        raise FetchError(Status.REFUSED_ADDRESS, f"redirected to no address: {error}") from None
+        raise FetchError(Status.REFUSED_ADDRESS, f"redirect to a malformed URL: {error}") from None
 
 
-def _plain(part: str) -> str:
-    """A path or query in the characters that may be sent; what is quoted already stays."""
+def _percent_encode(part: str) -> str:
+    """Percent-encode the characters that a path or query may not contain; existing escapes are left as they are."""
     return quote(part, safe="/%:;=&?~+!$,'@()*[]|")
 
 
-def _without(text: str, secret: Mapping[str, str] | None) -> str:
-    for value in (secret or {}).values():
-        text = text.replace(quote(value, safe=""), "…").replace(value, "…")
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace secrets in a text, however their characters are escaped (URL, JSON, HTML); empty ones are ignored."""
+    for value in filter(None, secrets):
+        text = re.sub("".join(map(_escapes, value)), REDACTED, text, flags=re.IGNORECASE)
     return text
+
+
+def _escapes(char: str) -> str:
+    """Return a regular expression for a character and its escapes in URLs, JSON and HTML."""
+    code = ord(char)
+    in_url = "".join(f"%{byte:02x}" for byte in char.encode())
+    forms = [char, in_url, json.dumps(char)[1:-1], f"\\u{code:04x}", f"\\{char}", html.escape(char)]
+    forms += [f"&#{code};", f"&#x{code:x};", *("+" for _ in range(char == " "))]
+    return f"(?:{'|'.join(re.escape(form) for form in dict.fromkeys(forms))})"

@@ -1,4 +1,4 @@
-"""How sources are searched and downloaded."""
+"""Parameters of stage `collect`: how to download, and what each source searches for."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,38 +9,42 @@ from portraitist.core.params import Fraction, PositiveInt, Section
 
 
 class FetchParams(Section):
-    """How sources ask the web. Keys of interfaces are no params: they come from the environment."""
+    """How sources access the web. API keys are not parameters: they are environment variables."""
 
     contact: Annotated[
         str, Field(pattern=r"^[!-~]*$")
-    ]  # an address or page of yours; sites are told it. No web without
-    seconds_per_host: Annotated[float, Field(ge=0)]  # at least so long between two requests
-    respect_robots: bool  # robots.txt and X-Robots-Tag; false is for those who have the site's leave
-    max_mb: Annotated[float, Field(gt=0)]  # of a picture's file
-    deadline_s: Annotated[float, Field(gt=0)]  # of one answer, however slowly it drips
-    connections: Annotated[int, Field(ge=1, le=256)]
+    ]  # your e-mail or web page, sent as User-Agent; "": no web access
+    seconds_per_host: Annotated[float, Field(ge=0)]  # minimum interval between two requests to a host
+    respect_robots: bool  # obey robots.txt and X-Robots-Tag; false only with the permission of the site
+    max_mb: Annotated[float, Field(gt=0)]  # largest picture file
+    deadline_s: Annotated[float, Field(gt=0)]  # for one complete response, however slowly it arrives
+    connections: Annotated[int, Field(ge=1, le=256)]  # concurrent downloads
 
 
 class CollectParams(Section):
-    """What every source is told; those below are told more."""
+    """Parameters that every source has."""
 
-    path: Path  # what you give it: pictures, or answers that you saved; an empty folder, if it shall ask the web
-    limit: Annotated[int, Field(ge=0)]  # pictures that are kept, of each kind; 0 leaves the source out
-    shard_size: PositiveInt
+    path: Path  # your pictures, lists or saved responses; if it has no saved responses, a web source uses the web
+    limit: Annotated[int, Field(ge=0)]  # pictures to keep of each kind; 0 disables the source
+    shard_size: PositiveInt  # pictures in a tar shard
 
 
 class CelebaParams(CollectParams):
-    """Which of CelebA's pictures are taken."""
+    """Which pictures of CelebA are selected."""
 
-    download: bool  # by torchvision's downloader into path, if nothing is there
-    max_roll_degrees: Annotated[float, Field(ge=0, le=180)]  # of the line between the eyes
-    max_turn: Fraction  # how far the nose is off the middle between the eyes, as a share of their distance
-    without: list[str]  # attributes that a picture may not have
-    shares: list[str]  # attributes by which the pictures are taken in equal shares
+    download: bool  # download CelebA into `path` with torchvision if it is not there
+    max_roll_degrees: Annotated[
+        float, Field(ge=0, le=180)
+    ]  # largest angle of the line between the eyes to the horizontal
+    # Largest yaw, measured in the picture: horizontal distance of the nose from the midpoint between the eyes, as a
+    # fraction of the distance between the eyes. 0 is exactly frontal.
+    max_yaw: Fraction
+    exclude_attributes: list[str]  # pictures with any of these attributes are left out
+    balance_attributes: list[str]  # select equally many pictures of each combination of these attributes
 
 
 class SearchParams(CollectParams):
-    """What is searched for, and as which kind it is kept."""
+    """Search queries, and the kind of picture that they find."""
 
     kind: Literal["selfies", "portraits"]
     queries: Annotated[list[str], Field(min_length=1)]
@@ -49,14 +53,14 @@ class SearchParams(CollectParams):
 class LicensedParams(SearchParams):
     """A search among pictures whose licence is known."""
 
-    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]
+    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]  # others are not kept
 
 
 class TaobaoParams(CollectParams):
-    """What buyers' photos of paintings become."""
+    """How a review picture that shows a photo beside a painting is split."""
 
-    seam: Fraction  # how clear the line between a photo and the painting beside it must be; 1 splits none
-    photo: Literal["left", "right"]  # which side of it, or upper and lower, is the photo
+    min_seam: Fraction  # fraction of the dividing line that must be an edge; at 1 hardly any picture is split
+    photo_side: Literal["left", "right"]  # the half with the photo; left also means upper, right lower
 
 
 SOURCES: dict[str, type[CollectParams]] = {

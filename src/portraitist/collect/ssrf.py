@@ -1,13 +1,17 @@
-"""The way out to the web, guarded: which addresses may be reached, and connections that go to no other.
+"""HTTP connections that can only reach public addresses (protection against server-side request forgery).
 
-A name is resolved once, the address that was checked is the one that is connected to, and the name goes into `Host`
-and SNI: a name that answers differently the second time (DNS rebinding) is never asked a second time. Proxies of the
-environment are not used, for behind a proxy no address could be checked.
+A host name is resolved once, every address is checked, and the connection is made to a checked address, with the name
+in `Host` and SNI. A name that resolves differently the second time (DNS rebinding) gains nothing, because there is no
+second time. Proxies from the environment are not used: behind a proxy, no address could be checked.
+
+No library is used: the check must happen between resolving and connecting, at the place where the deadline for
+connecting, sending and receiving is enforced, and the clients that we know (requests, httpx) limit single reads only.
 """
 
 import http.client
 import io
 import ipaddress
+import math
 import socket
 import ssl
 import time
@@ -19,17 +23,20 @@ from urllib.parse import SplitResult, urlsplit
 from portraitist.core.outcome import Status
 
 PORTS = {"http": 80, "https": 443}
-CONNECT_S = 10.0  # to one address
-READ_S = 15.0  # between two pieces of an answer
-OPEN_V6 = ipaddress.IPv6Network("2000::/3")  # outside it lie loopback, private nets, and v4 addresses in v6 clothes
+CONNECT_TIMEOUT_S = 10.0  # for one address
+READ_TIMEOUT_S = 15.0  # between two reads of a response
+GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")  # outside: loopback, private, and IPv4 addresses embedded in IPv6
 
-Resolve = Callable[..., list[tuple[Any, ...]]]  # as socket.getaddrinfo
+Resolve = Callable[..., list[tuple[Any, ...]]]  # the signature of socket.getaddrinfo
 
 
 class FetchError(RuntimeError):
-    """An address that gave no picture, and of which kind the fault is; the message says what was found.
+    """A URL could not be fetched.
 
-    `http_status` is the answer's, if it is that that was the fault.
+    Attributes:
+        status: the kind of failure, as in the manifest.
+        retry_after_s: seconds from the response's Retry-After header, if any.
+        http_status: the response's status code, if that was the failure.
     """
 
     def __init__(
@@ -42,82 +49,89 @@ class FetchError(RuntimeError):
 
 
 class MissingContactError(RuntimeError):
-    """The web shall be asked, and no contact is given; the message says where to."""
+    """`fetch.contact` is empty, but a source needs the web."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet: not of this machine, its networks, or a tunnel to such."""
+    """Return whether an IP address is global: not loopback, private, multicast, or a tunnel to such an address."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
             ip = ip.ipv4_mapped
-        elif ip.sixtofour or ip.teredo or ip not in OPEN_V6:
+        elif ip.sixtofour or ip.teredo or ip not in GLOBAL_UNICAST_V6:
             return False
     return ip.is_global and not ip.is_multicast
 
 
 def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
-    """The parts of an address that may be asked: http or https, a host, the scheme's port, no password.
+    """Split a URL, and check that it is http or https with a host, the scheme's port and no password.
+
+    Args:
+        url: the URL to check.
+        allow: pairs (IP address, port); these ports are accepted as well.
 
     Raises:
-        FetchError: It is another.
+        FetchError: the URL is malformed or not allowed.
     """
     try:
-        url.encode()  # half a character cannot be sent
+        url.encode()  # a lone surrogate cannot be sent
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise FetchError(Status.REFUSED_ADDRESS, f"no address: {error}") from None
+        raise FetchError(Status.REFUSED_ADDRESS, f"malformed URL: {error}") from None
     if parts.scheme not in PORTS:
-        raise FetchError(Status.REFUSED_SCHEME, f"{parts.scheme or 'no scheme'}; http and https are fetched")
+        raise FetchError(Status.REFUSED_SCHEME, f"scheme {parts.scheme!r}; only http and https are allowed")
     if not parts.hostname or parts.username is not None or any(ord(char) <= 32 for char in parts.netloc):
-        raise FetchError(Status.REFUSED_ADDRESS, "an address needs a host, and no name or password before it")
+        raise FetchError(Status.REFUSED_ADDRESS, "the URL has no host, or has a user name, a password or a space in it")
     if port not in (None, PORTS[parts.scheme]) and port not in {allowed for _, allowed in allow}:
-        raise FetchError(Status.REFUSED_ADDRESS, f"port {port}; only {PORTS[parts.scheme]} is asked by {parts.scheme}")
+        raise FetchError(
+            Status.REFUSED_ADDRESS, f"port {port}; only {PORTS[parts.scheme]} is allowed for {parts.scheme}"
+        )
     return parts
 
 
 class TimedSocket:
-    """A socket for http.client on which sending and receiving end at one moment, however slowly bytes drip."""
+    """A socket for http.client with one deadline for all sending and receiving, however slowly the bytes arrive."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, deadline: float = math.inf) -> None:
         self.sock = sock
-        self.end = 0.0  # on the monotonic clock
+        self.deadline = deadline  # on the monotonic clock
         self.readers = 0
         self.closed = False
 
     def remaining(self) -> float:
-        """Seconds that the next step may take.
+        """Return the seconds that the next operation may take.
 
         Raises:
-            FetchError: There are none.
+            FetchError: the deadline has passed.
         """
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise self.late()
-        return min(left, READ_S)
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise self.timeout_error()
+        return min(remaining, READ_TIMEOUT_S)
 
-    def late(self) -> FetchError:
-        """Which of the two times is over."""
-        whole = time.monotonic() >= self.end
-        return FetchError(Status.TOO_SLOW, "the whole took too long" if whole else f"nothing came for {READ_S:.0f} s")
+    def timeout_error(self) -> FetchError:
+        """Return the error for the limit that was exceeded: the deadline, or the time between two reads."""
+        if time.monotonic() >= self.deadline:
+            return FetchError(Status.TOO_SLOW, "the request took longer than fetch.deadline_s")
+        return FetchError(Status.TOO_SLOW, f"no data for {READ_TIMEOUT_S:.0f} s")
 
     def sendall(self, data: bytes) -> None:
-        """As a socket's."""
+        """Send all data, as socket.sendall does."""
         self.sock.settimeout(self.remaining())
         try:
             self.sock.sendall(data)
         except TimeoutError:
-            raise self.late() from None
+            raise self.timeout_error() from None
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """As a socket's, for reading."""
+        """Return a buffered reader, as socket.makefile("rb") does."""
         assert mode == "rb"
         self.readers += 1
         return io.BufferedReader(_Reader(self), 65536)
 
     def close(self) -> None:
-        """As a socket's: what is being read may be read to its end."""
+        """Close the socket once its last reader is closed, as socket.close does."""
         self.closed = True
         if not self.readers:
             self.sock.close()
@@ -135,7 +149,7 @@ class _Reader(io.RawIOBase):
         try:
             return self.timed.sock.recv_into(buffer)
         except TimeoutError:
-            raise self.timed.late() from None
+            raise self.timed.timeout_error() from None
 
     def close(self) -> None:
         if not self.closed:
@@ -146,50 +160,77 @@ class _Reader(io.RawIOBase):
 
 
 class GuardedConnection(http.client.HTTPConnection):
-    """A connection to a checked address of a host, encrypted if the scheme is https."""
+    """An HTTP connection to a checked address of a host, with TLS if the scheme is https."""
 
     sock: TimedSocket
 
     def __init__(self, parts: SplitResult, allow: Collection[tuple[str, int]], resolve: Resolve | None) -> None:
         port = parts.port or PORTS[parts.scheme]
         super().__init__(parts.hostname or "", port)
-        self.default_port = PORTS[parts.scheme]  # so that Host names no port that is plain
+        self.default_port = PORTS[parts.scheme]  # so that the Host header omits the default port
         self.scheme = parts.scheme
         self.allow = allow
         self.resolve = resolve or socket.getaddrinfo
+        self.deadline = math.inf
+
+    def set_deadline(self, deadline: float) -> None:
+        """Set the time on the monotonic clock by which connecting, sending and receiving must be done."""
+        self.deadline = deadline
+        if self.sock is not None:
+            self.sock.deadline = deadline
 
     def connect(self) -> None:
-        """Connect to the first address that answers; all of the host's are checked before any is tried.
+        """Connect to the first address that accepts; all addresses of the host are checked before any is tried.
+
+        Resolving the name cannot be interrupted, but its time counts towards the deadline.
 
         Raises:
-            FetchError: The name has no address, one of them is not public, or none answers.
+            FetchError: the name has no address, one of them is not public, none accepts, or the deadline has passed.
         """
+        failure: Exception = OSError("no address")
+        for family, kind, protocol, _, address in self._public_addresses():
+            if time.monotonic() >= self.deadline:
+                break
+            try:
+                self.sock = TimedSocket(self._open(family, kind, protocol, address), self.deadline)
+                return
+            except (OSError, ssl.CertificateError) as error:
+                failure = error
+        if time.monotonic() >= self.deadline:
+            raise FetchError(Status.TOO_SLOW, f"connecting to {self.host} took longer than fetch.deadline_s")
+        raise FetchError(Status.NETWORK_ERROR, f"{self.host}: {failure}") from failure
+
+    def _public_addresses(self) -> list[tuple[Any, ...]]:
         try:
-            found = self.resolve(self.host, self.port, type=socket.SOCK_STREAM)
+            addresses = self.resolve(self.host, self.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise FetchError(Status.NETWORK_ERROR, f"{self.host}: {error}") from None
-        for *_, where in found:
-            if not is_public(where[0]) and (where[0], where[1]) not in self.allow:
-                raise FetchError(Status.REFUSED_ADDRESS, f"{self.host} is at {where[0]}, which is not a public address")
-        why: Exception = OSError("no address")
-        for family, kind, protocol, _, where in found:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.settimeout(CONNECT_S)
-                sock.connect(where)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self.scheme == "https":
-                    sock = context().wrap_socket(sock, server_hostname=self.host)
-            except (OSError, ssl.CertificateError) as error:
-                sock.close()
-                why = error
-                continue
-            self.sock = TimedSocket(sock)
-            return
-        raise FetchError(Status.NETWORK_ERROR, f"{self.host}: {why}") from why
+        for *_, address in addresses:
+            if not is_public(address[0]) and (address[0], address[1]) not in self.allow:
+                raise FetchError(
+                    Status.REFUSED_ADDRESS, f"{self.host} resolves to {address[0]}, which is not a public address"
+                )
+        return addresses
+
+    def _open(self, family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(self._connect_timeout())
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.scheme == "https":
+                sock.settimeout(self._connect_timeout())  # for the handshake as a whole
+                return context().wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _connect_timeout(self) -> float:
+        return max(0.001, min(CONNECT_TIMEOUT_S, self.deadline - time.monotonic()))  # 0 would mean non-blocking
 
 
 @cache
 def context() -> ssl.SSLContext:
-    """How certificates are checked: by the system's list."""
+    """Return the TLS settings: certificates are verified with the system's trust store."""
     return ssl.create_default_context()

@@ -1,0 +1,1 @@
+"""Building blocks of training that name no method: tensors, losses, optimizer steps, EMA, image pool, processes."""

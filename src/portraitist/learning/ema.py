@@ -1,4 +1,4 @@
-"""Exponential moving average of a network."""
+"""Exponential moving average of a network's weights."""
 
 import copy
 
@@ -9,23 +9,24 @@ from portraitist.learning.optim import freeze
 
 
 class EMA(nn.Module):
-    """The running mean of a network's weights over training (Yaz et al. 2019): a GAN circles its goal, the mean stays.
+    """Exponential moving average of a network's weights, kept in `network`.
 
-    The first steps count more, so that the beginning is forgotten soon.
+    A GAN's weights oscillate around an equilibrium; their average is a better generator than the last step (Yaz et al.,
+    2019). The decay is smaller in the first steps, so that the initial weights are forgotten soon.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         self.network = freeze(copy.deepcopy(network))
         self.decay = decay
-        self.seen: Tensor
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # steps that were followed
+        self.num_updates: Tensor
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the mean toward the network as it is now."""
-        self.seen += 1
-        seen = int(self.seen)
-        share = 1 - min(self.decay, seen / (seen + 10))
-        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
-            mean.lerp_(now, share)
+        """Move the average toward the network's current weights."""
+        self.num_updates += 1
+        count = int(self.num_updates)
+        weight = 1 - min(self.decay, count / (count + 10))
+        for average, current in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(current, weight)

@@ -1,11 +1,15 @@
-"""A pool of generated images."""
+"""A pool of images that a generator made in earlier steps."""
 
 import torch
 from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Paintings of some steps ago: every second one that is asked for comes from there (Shrivastava et al. 2017)."""
+    """History of generated images (Shrivastava et al., CVPR 2017), which keeps a discriminator from forgetting.
+
+    Once the pool is full, each new image is returned itself or, with probability 1/2, swapped for a random one of the
+    pool.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -13,23 +17,23 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """As many; while the pool is filling, the same."""
-        shown = []
+        """Return as many images as given, some of them from earlier steps."""
+        chosen = []
         for image in images:
             if len(self.images) < self.size:
                 self.images.append(image)
             elif torch.rand(()) < 0.5:
-                place = int(torch.randint(self.size, ()))
-                shown.append(self.images[place].to(image.device))
-                self.images[place] = image
+                index = int(torch.randint(self.size, ()))
+                chosen.append(self.images[index].to(image.device))
+                self.images[index] = image
                 continue
-            shown.append(image)
-        return torch.stack(shown)
+            chosen.append(image)
+        return torch.stack(chosen)
 
     def get_extra_state(self) -> Tensor:
-        """Its images, so that a training goes on with them."""
+        """Return the pool's images, so that a resumed training continues with them."""
         return torch.stack(self.images) if self.images else torch.zeros(0)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take back what `get_extra_state` gave."""
+        """Restore the images returned by `get_extra_state`."""
         self.images = list(state)

@@ -1,6 +1,6 @@
-"""Tensors in, one unweighted number out. No network.
+"""Loss functions: tensors in, one unweighted scalar out.
 
-Two tensors that are held beside each other have one shape, else it is a ValueError: broadcasting would hide a bug.
+Tensors that are compared must have one shape; otherwise a ValueError is raised, because broadcasting would hide a bug.
 """
 
 import torch
@@ -11,111 +11,147 @@ from torch.nn import functional as F
 from portraitist.learning.tensors import Images, Masks
 
 Scalar = Float[Tensor, ""]
+Features = Float[Tensor, "batch channels rows columns"]
+FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns), of another size in each layer
+LogitLayers = list[Float[Tensor, "_ 1 _ _"]]
+PatchLogits = Float[Tensor, "batch 1 rows columns"]
+Points = Float[Tensor, "batch patches dimensions"]
 
 
-def content_loss(features: list[Tensor], target: list[Tensor], masks: Masks | None = None) -> Scalar:
-    """Mean absolute distance of features, averaged over the layers: CartoonGAN's content loss (Chen et al., CVPR 2018).
+def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | None = None) -> Scalar:
+    """Mean L1 distance of feature maps, averaged over layers (CartoonGAN, Chen et al., CVPR 2018, eq. 4).
 
-    With masks, of any size, each picture's mean is over the person only; where there is no person it is 0.
+    Args:
+        features: one (batch, channels, height, width) map per layer.
+        target: as many maps, of the same shapes.
+        masks: of any size; if given, each image's mean is over the person only, and 0 where there is no person.
+
+    Raises:
+        ValueError: shapes or numbers of layers differ.
     """
-    found = []
-    for pair in zip(features, target, strict=True):
-        _alike(*pair)
-        distance = F.l1_loss(*pair, reduction="none").mean(1, keepdim=True)
-        found.append(distance.mean() if masks is None else _over_person(distance, masks))
-    return torch.stack(found).mean()
+    layers = []
+    for predicted, expected in zip(features, target, strict=True):
+        _check_same_shape(features=predicted, target=expected)
+        distance = F.l1_loss(predicted, expected, reduction="none").mean(1, keepdim=True)
+        layers.append(distance.mean() if masks is None else _mean_over_person(distance, masks))
+    return torch.stack(layers).mean()
 
 
-def adversarial_loss(judgement: Tensor, *, real: bool) -> Scalar:
-    """Binary cross-entropy of a discriminator's logits against all real, or all painted (Goodfellow et al. 2014)."""
-    return F.binary_cross_entropy_with_logits(judgement, torch.full_like(judgement, float(real)))
+def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
+    """Binary cross-entropy of a discriminator's logits (Goodfellow et al., 2014)."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(target_is_real)))
 
 
-def hinge_loss(judgements: list[Tensor], masks: Masks, *, real: bool) -> Scalar:
-    """How far judgements are below 1 for real, above -1 for painted (Lim and Ye 2017): mean over maps and pictures.
+def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Scalar:
+    """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017): relu(1 - x) if real, else relu(1 + x).
 
-    Of each picture's map it is the mean over the person only, by masks of any size; where there is no person it is 0.
+    Averaged over maps and images; of each image over the person only, 0 where there is no person. `masks` may have any
+    size.
     """
-    sign = 1 if real else -1
-    return torch.stack([_over_person(F.relu(1 - sign * each), masks) for each in judgements]).mean()
+    sign = 1 if target_is_real else -1
+    return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
 
 
-def hinge_generator_loss(judgements: list[Tensor], masks: Masks) -> Scalar:
-    """What the hinge loss gives the generator: minus the judgement of persons, averaged as `hinge` does."""
-    return torch.stack([_over_person(-each, masks) for each in judgements]).mean()
+def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
+    """Generator's term of the hinge loss: the negative mean logit, averaged as in `hinge_loss`."""
+    return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
 
 
-def _over_person(values: Tensor, masks: Masks) -> Scalar:
-    share = F.adaptive_avg_pool2d(masks, (values.shape[2], values.shape[3]))
-    return ((values * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=1)).mean()
+def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
+    weights = F.adaptive_avg_pool2d(masks, (values.shape[2], values.shape[3]))
+    return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
-def least_squares_loss(judgement: Tensor, *, real: bool) -> Scalar:
-    """Mean square of how far a discriminator's judgement is from 1 for real, 0 for painted (LSGAN, Mao et al. 2017)."""
-    return F.mse_loss(judgement, torch.full_like(judgement, float(real)))
+def least_squares_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
+    """Mean squared distance of a discriminator's output from 1 if real, else from 0 (LSGAN, Mao et al., ICCV 2017)."""
+    return F.mse_loss(logits, torch.full_like(logits, float(target_is_real)))
 
 
-def l1_loss(images: Images, wanted: Images) -> Scalar:
-    """Mean absolute distance of images, pixel by pixel."""
-    _alike(images, wanted)
-    return F.l1_loss(images, wanted)
+def l1_loss(images: Images, target: Images) -> Scalar:
+    """Mean absolute distance of images, over all pixels and channels.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(images=images, target=target)
+    return F.l1_loss(images, target)
 
 
-def weighted_least_squares_loss(judgement: Tensor, weights: Masks, *, real: bool) -> Scalar:
-    """As `least_squares`, each patch by its weight; the weights, of any size, are averaged down to the judgement's."""
-    share = F.adaptive_avg_pool2d(weights, (judgement.shape[2], judgement.shape[3]))
-    return ((judgement - float(real)).square() * share).sum() / share.sum()
+def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_is_real: bool) -> Scalar:
+    """`least_squares_loss` as a weighted mean over patches; the weights, of any size, are averaged per patch."""
+    patch_weights = F.adaptive_avg_pool2d(weights, (logits.shape[2], logits.shape[3]))
+    return ((logits - float(target_is_real)).square() * patch_weights).sum() / patch_weights.sum()
 
 
-def weighted_l1_loss(images: Images, wanted: Images, weights: Masks) -> Scalar:
-    """As `mean_distance`, each pixel by its weight."""
-    _alike(images, wanted)
-    return ((images - wanted).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
+def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
+    """`l1_loss` as a weighted mean over pixels.
+
+    Raises:
+        ValueError: shapes of images and target differ.
+    """
+    _check_same_shape(images=images, target=target)
+    return ((images - target).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
 
 
-def patch_nce_loss(points: Tensor, target: Tensor, temperature: float) -> Scalar:
-    """Cross-entropy of finding each point's target among its picture's (PatchNCE, Park et al., ECCV 2020, eq. 3)."""
-    _alike(points, target)
-    alike = points @ target.transpose(1, 2) / temperature
+def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:
+    """PatchNCE (Park et al., ECCV 2020, eq. 3): cross-entropy of each point's own target among its image's targets.
+
+    Points and targets are normalized.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(points=points, target=target)
+    similarities = points @ target.transpose(1, 2) / temperature
     own = torch.arange(points.shape[1], device=points.device).expand(points.shape[:2])
-    return F.cross_entropy(alike.flatten(0, 1), own.flatten())
+    return F.cross_entropy(similarities.flatten(0, 1), own.flatten())
 
 
 def total_variation_loss(images: Images) -> Scalar:
-    """Mean absolute difference of neighbours, beside and below (Rudin et al. 1992, anisotropic)."""
+    """Mean absolute difference of horizontal and of vertical neighbors (anisotropic; Rudin et al., 1992)."""
     return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
 
 
-def gram_loss(features: Tensor, masks: Masks, target: Tensor, target_masks: Masks) -> Float[Tensor, " batch"]:
-    """Of each picture, how far its features' correlations are from the target's: 1 is as far as none at all is.
+def gram_loss(features: Features, masks: Masks, target: Features, target_masks: Masks) -> Float[Tensor, " batch"]:
+    """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
 
-    The style loss of Gatys et al. (CVPR 2016, eq. 4), by the target's own size in place of the layer's, so that layers
-    of any network count alike. The correlations are taken where the masks are, which may be of any size.
+    The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
+    of by the layer's size, so that layers of any network count alike. Gram matrices are taken over the masks, which may
+    have any size.
     """
-    ours, theirs = _gram(features, masks), _gram(target, target_masks)
-    return (ours - theirs).square().sum((1, 2)) / theirs.square().sum((1, 2)).clamp(min=1e-8)
+    gram, target_gram = _gram_matrix(features, masks), _gram_matrix(target, target_masks)
+    return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)
 
 
-def _gram(features: Tensor, masks: Masks) -> Float[Tensor, "batch channels channels"]:
-    share = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
+def _gram_matrix(features: Features, masks: Masks) -> Float[Tensor, "batch channels channels"]:
+    weights = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
     flat = features.flatten(2)
-    # one by one: of a batched product of one picture, torch 2.14 gives batch norm a gradient that it reads wrongly
-    products = [one @ other.T for one, other in zip(flat * share, flat, strict=True)]
-    return torch.stack(products) / share.sum(2, keepdim=True).clamp(min=1)
+    # image by image: for a batched product of one image, torch 2.14 passes batch norm a gradient that it reads wrongly
+    products = [weighted @ image.T for weighted, image in zip(flat * weights, flat, strict=True)]
+    return torch.stack(products) / weights.sum(2, keepdim=True).clamp(min=1)
 
 
-def relative_content_loss(features: Tensor, target: Tensor) -> Float[Tensor, " batch"]:
-    """Of each picture, the features' squared distance from the target's, by the latter's own size (as Gatys, eq. 1)."""
-    _alike(features, target)
+def relative_content_loss(features: Features, target: Features) -> Float[Tensor, " batch"]:
+    """Squared distance of features divided by the target's squared norm, per image (after Gatys et al., eq. 1).
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(features=features, target=target)
     return (features - target).square().sum((1, 2, 3)) / target.square().sum((1, 2, 3)).clamp(min=1e-8)
 
 
 def mask_loss(logits: Masks, target: Masks) -> Scalar:
-    """Binary cross-entropy of a segmenter's logits against masks in [0, 1]."""
-    _alike(logits, target)
+    """Binary cross-entropy of a segmenter's logits with masks in [0, 1].
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(logits=logits, target=target)
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
-def _alike(one: Tensor, other: Tensor) -> None:
-    if one.shape != other.shape:
-        raise ValueError(f"{tuple(one.shape)} against {tuple(other.shape)}")
+def _check_same_shape(**tensors: Tensor) -> None:
+    if len({tensor.shape for tensor in tensors.values()}) > 1:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"shape mismatch: {shapes}")

@@ -1,4 +1,4 @@
-"""Optimizer steps, learning rates and freezing."""
+"""Optimizer steps, learning-rate schedule and freezing."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,50 +14,50 @@ Losses = dict[str, float]
 
 
 class DivergedError(RuntimeError):
-    """A loss is no longer a number; the message names the term."""
+    """A loss term is NaN or infinite; the message names the term."""
 
 
 def adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Adam with the first moment at .5, as all GANs here use it (Radford et al. 2016)."""
+    """Return Adam with beta1 = 0.5, which all GANs here use (Radford et al., 2016)."""
     return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.999))
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
-    """One step down the sum of the terms, each its mean over all processes; the terms, as numbers.
+    """Take one optimizer step on the sum of the terms; return the terms, averaged over all processes, as floats.
 
     Raises:
-        DivergedError: A term is not finite.
-        RanksError: A process is lost.
+        DivergedError: a term is not finite.
+        DistributedError: another process does not answer.
     """
-    summed = torch.stack(list(terms.values()))
-    for name, value in zip(terms, summed.tolist(), strict=True):
+    stacked = torch.stack(list(terms.values()))
+    for name, value in zip(terms, stacked.tolist(), strict=True):
         if not math.isfinite(value):
-            raise DivergedError(f"{name} is {value}; lower the learning rate or this term's weight")
+            raise DivergedError(f"{name} is {value}; lower the learning rate or the weight of this term")
     optimizer.zero_grad(set_to_none=True)
-    summed.sum().backward()
-    found = summed.detach().clone()
+    stacked.sum().backward()
+    values = stacked.detach().clone()
     gradients = [
         weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
     ]
-    distributed.all_reduce_mean([*gradients, found])
+    distributed.all_reduce_mean([*gradients, values])
     optimizer.step()
-    return dict(zip(terms, found.tolist(), strict=True))
+    return dict(zip(terms, values.tolist(), strict=True))
 
 
 def linear_decay(index: int, total: int) -> float:
-    """The share of the learning rate in an epoch: all in the first half, then down to nothing in a line."""
+    """Factor of the learning rate in epoch `index`: 1 in the first half, then linearly toward 0, which it never is."""
     return min(1.0, (total - index) / (total - total // 2))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """From now on the optimizer goes at this rate."""
+    """Set the learning rate of all parameter groups; the optimizer's moments stay."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Inside, gradients flow through the module; none is reckoned for its own weights, which would be thrown away."""
+    """Let gradients flow through the module, but compute none for its own weights (they would be discarded)."""
     module.requires_grad_(False)
     try:
         yield
@@ -66,11 +66,11 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """The module in evaluation mode, without gradients of its own; those of its input flow through."""
+    """Return the module in evaluation mode, its weights without gradients; gradients of its input still flow."""
     return module.eval().requires_grad_(False)
 
 
 def mean_losses(steps: Iterable[Losses]) -> Losses:
-    """Each term's mean over steps."""
+    """Average each term over steps."""
     rows = list(steps)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

@@ -1,10 +1,10 @@
-"""One file per method. This module imports no torch: stages that train nothing list the methods by name."""
+"""Trainable methods, one file each. This module imports no torch, so that any stage can list the methods by name."""
 
 from pathlib import Path
 
-SHARED = {"base", "registry"}  # every method uses these; names with a leading underscore are shared by some
+NOT_METHODS = {"base", "registry"}  # neither are files with a leading underscore, which some methods share
 
 
 def method_names() -> list[str]:
     """Return the names of all trainable files in this folder, sorted, without importing any of them."""
-    return sorted({path.stem for path in Path(__file__).parent.glob("[!_]*.py")} - SHARED)
+    return sorted({path.stem for path in Path(__file__).parent.glob("[!_]*.py")} - NOT_METHODS)

@@ -1,58 +1,101 @@
-"""What most of the compared GANs are beside their own step: the mean paints, the rate falls, some go both ways."""
+"""Base classes of the compared GANs: EMA, learning-rate schedule, and the networks of both directions."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from portraitist.core.params import OpenFraction, PositiveInt, Section
+from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
 from portraitist.learning.ema import EMA
+from portraitist.learning.image_pool import ImagePool
 from portraitist.learning.optim import adam, linear_decay, set_lr
 from portraitist.learning.tensors import Images, Masks
-from portraitist.methods.base import Method
+from portraitist.methods.base import Method, Shared, UpstreamModels
+from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
 
 
 class Params(Section):
-    """The networks' shape, and how fast they learn."""
+    """Size of the networks, learning rate and EMA."""
 
-    size_px: PositiveInt
-    width: PositiveInt
-    learning_rate: OpenFraction
-    average: OpenFraction  # decay of the generator's running mean, which is what paints
+    size_px: Annotated[PositiveInt, Shared("crop")]
+    base_channels: Annotated[PositiveInt, Shared("generator")]
+    learning_rate: Annotated[OpenFraction, Shared("train")]
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
+
+
+class ResnetParams(Params):
+    """Params of GANs whose generator has residual blocks."""
+
+    num_res_blocks: Annotated[PositiveInt, Shared("generator")]
+
+
+class CycleParams(ResnetParams):
+    """Params of CycleGAN and the methods that extend it."""
+
+    lambda_cycle: NonNegativeFloat
+    pool_size: PositiveInt
 
 
 class Gan(Method):
-    """One that paints the whole picture by the running mean of `generator`; its subclass makes all that is named."""
+    """A GAN that paints whole images by the EMA of its generator. Subclasses build the networks and optimizers."""
 
     saved_modules = ("ema",)
     params: Params
     ema: EMA
-    generator_adam: torch.optim.Adam
-    discriminator_adam: torch.optim.Adam
+    g_optimizer: torch.optim.Adam
+    d_optimizer: torch.optim.Adam
 
     def start_epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
+        """Set the learning rates: constant for half of the epochs, then decaying linearly."""
+        for optimizer in (self.g_optimizer, self.d_optimizer):
             set_lr(optimizer, self.params.learning_rate * linear_decay(index, total))
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture; masks are not asked."""
+        """Return whole stylized images; `masks` are not used."""
         return self.ema.network(selfies)
 
 
 class BidirectionalGan(Gan):
-    """A generator and a discriminator for the way to portraits, and for the way back."""
+    """A generator and a discriminator for each direction: from selfies to portraits, and back."""
 
-    def __init__(
-        self, params: Params, generator: Callable[[], nn.Module], discriminator: Callable[[], nn.Module]
-    ) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
         self.params = params
-        self.generator, self.generator_back = generator(), generator()
-        self.discriminator, self.discriminator_back = discriminator(), discriminator()
-        self.ema = EMA(self.generator, params.average)
-        painters = nn.ModuleList([self.generator, self.generator_back])
-        judges = nn.ModuleList([self.discriminator, self.discriminator_back])
-        self.generator_adam = adam(painters, params.learning_rate)
-        self.discriminator_adam = adam(judges, params.learning_rate)
+        generator = self.make_generator()
+        self.ema = EMA(generator, params.ema_decay)
+        if upstream is None:
+            return
+        self.generator, self.generator_back = generator, self.make_generator()
+        self.discriminator, self.discriminator_back = self.make_discriminator(), self.make_discriminator()
+        self.g_optimizer = adam(nn.ModuleList([self.generator, self.generator_back]), params.learning_rate)
+        self.d_optimizer = adam(nn.ModuleList([self.discriminator, self.discriminator_back]), params.learning_rate)
+
+    @abstractmethod
+    def make_generator(self) -> nn.Module:
+        """Build the generator of one direction."""
+
+    @abstractmethod
+    def make_discriminator(self) -> nn.Module:
+        """Build the discriminator of one direction."""
+
+
+class CycleBasedGan(BidirectionalGan):
+    """CycleGAN's networks, and pools of earlier images for the discriminators."""
+
+    params: CycleParams
+
+    def __init__(self, params: CycleParams, upstream: UpstreamModels | None = None) -> None:
+        super().__init__(params, upstream)
+        if upstream is None:
+            return
+        self.pool, self.pool_back = ImagePool(params.pool_size), ImagePool(params.pool_size)
+
+    def make_generator(self) -> nn.Module:
+        """Build a ResNet."""
+        return ResnetGenerator(self.params.base_channels, self.params.num_res_blocks)
+
+    def make_discriminator(self) -> nn.Module:
+        """Build a PatchGAN."""
+        return PatchGan(self.params.base_channels, self.params.size_px)

@@ -1,84 +1,84 @@
-"""Unsupervised attention-guided translation (Mejjati et al., NeurIPS 2018), as in their code (MIT).
+"""Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
-A CycleGAN that learns where to paint, and whose discriminators after a while see nothing else.
+A CycleGAN whose generators learn where to change the image. After `foreground_only_after`, the discriminators see only
+the attended foreground.
 """
 
 import torch
+from torch import nn
 
-from portraitist.core.params import Fraction, NonNegativeFloat, PositiveInt
-from portraitist.learning.image_pool import ImagePool
+from portraitist.core.params import Fraction
 from portraitist.learning.losses import l1_loss, least_squares_loss
-from portraitist.learning.optim import frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
-from portraitist.methods.base import Losses
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.attention import AttentiveGenerator
-from portraitist.nets.cyclegan import PatchGan
 
 
-class Params(_gan.Params):
-    """Both pairs of networks' shape, the weight of the cycle, and when the attention is final."""
+class Params(_gan.CycleParams):
+    """Size of the networks, weight of the cycle loss, and when and where the foreground is."""
 
-    blocks: PositiveInt
-    cycle: NonNegativeFloat
-    pool: PositiveInt
-    switch: Fraction  # of the epochs, after which the discriminators see the foreground alone and attention stays
-    threshold: Fraction  # of the attention, for foreground
+    foreground_only_after: Fraction  # of the epochs; from then on attention is fixed, too
+    attention_threshold: Fraction  # attention at or above it is foreground
 
 
-class AttentionGan(_gan.BidirectionalGan):
-    """Generators and discriminators of both ways, as CycleGAN; each generator has an attention network."""
+@register(Params)
+class AttentionGan(_gan.CycleBasedGan):
+    """CycleGAN with an attention network in each generator."""
 
     params: Params
     generator: AttentiveGenerator
     generator_back: AttentiveGenerator
 
-    def __init__(self, params: Params) -> None:
-        super().__init__(
-            params,
-            lambda: AttentiveGenerator(max(1, params.width // 2), params.blocks),  # as the authors' 32 beside 64
-            lambda: PatchGan(params.width, params.size_px),
-        )
-        self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
-        self.switched = False
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
+        super().__init__(params, upstream)
+        self.foreground_only = False
+
+    def make_generator(self) -> nn.Module:
+        """Build a generator of half the discriminator's width, as the authors' 32 and 64."""
+        return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:
-        """The rate falls to nothing in the second half; after the switch attention no longer learns."""
+        """Set the learning rates; from `foreground_only_after` on, freeze the attention networks."""
         super().start_epoch(index, total)
-        self.switched = index >= self.params.switch * total
+        self.foreground_only = index >= self.params.foreground_only_after * total
         for generator in (self.generator, self.generator_back):
-            generator.attention.requires_grad_(not self.switched)
+            generator.attention.requires_grad_(not self.foreground_only)
 
     def step(self, batch: Batch) -> Losses:
-        """Generators, then discriminators, which are shown paintings of some steps ago, too."""
-        selfies, portraits, cycle = batch.selfies, batch.portraits, self.params.cycle
-        painted, where = self.generator.attentively(selfies)
-        photographed, where_back = self.generator_back.attentively(portraits)
-        fake, fake_back = self.seen(painted, where), self.seen(photographed, where_back)
-        real, real_back = self.seen(portraits, where_back), self.seen(selfies, where)
-        shown = self.pool(torch.cat([painted, where], dim=1).detach()).split((3, 1), dim=1)
-        shown_back = self.pool_back(torch.cat([photographed, where_back], dim=1).detach()).split((3, 1), dim=1)
-        norm = not self.switched  # its statistics would tell the mask's area
+        """Update the generators, then the discriminators on pooled images."""
+        selfies, portraits, lambda_cycle = batch.selfies, batch.portraits, self.params.lambda_cycle
+        stylized, attention = self.generator.forward_with_attention(selfies)
+        fake_selfies, attention_back = self.generator_back.forward_with_attention(portraits)
+        fake, fake_back = self.foreground(stylized, attention), self.foreground(fake_selfies, attention_back)
+        real, real_back = self.foreground(portraits, attention_back), self.foreground(selfies, attention)
+        pooled = self.pool(torch.cat([stylized, attention], dim=1).detach()).split((3, 1), dim=1)
+        pooled_back = self.pool_back(torch.cat([fake_selfies, attention_back], dim=1).detach()).split((3, 1), dim=1)
+        norm = not self.foreground_only  # instance norm would reveal the area of the mask
 
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
-            g_fool = least_squares_loss(self.discriminator(fake, norm=norm), real=True)
-            g_fool_back = least_squares_loss(self.discriminator_back(fake_back, norm=norm), real=True)
-            g_cycle = cycle * l1_loss(self.generator_back(painted), selfies)
-            g_cycle_back = cycle * l1_loss(self.generator(photographed), portraits)
-            moved = optimizer_step(
-                self.generator_adam, g_fool=g_fool, g_fool_back=g_fool_back, g_cycle=g_cycle, g_cycle_back=g_cycle_back
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=least_squares_loss(self.discriminator(fake, norm=norm), target_is_real=True),
+                g_adv_back=least_squares_loss(self.discriminator_back(fake_back, norm=norm), target_is_real=True),
+                g_cycle=lambda_cycle * l1_loss(self.generator_back(stylized), selfies),
+                g_cycle_back=lambda_cycle * l1_loss(self.generator(fake_selfies), portraits),
             )
         self.ema.update(self.generator)
 
-        d_real = least_squares_loss(self.discriminator(real.detach(), norm=norm), real=True) / 2
-        d_fake = least_squares_loss(self.discriminator(self.seen(*shown), norm=norm), real=False) / 2
-        d_real_back = least_squares_loss(self.discriminator_back(real_back.detach(), norm=norm), real=True) / 2
-        d_fake_back = least_squares_loss(self.discriminator_back(self.seen(*shown_back), norm=norm), real=False) / 2
-        judged = optimizer_step(
-            self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
+        real, real_back = real.detach(), real_back.detach()
+        fake, fake_back = self.foreground(*pooled), self.foreground(*pooled_back)
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=least_squares_loss(self.discriminator(real, norm=norm), target_is_real=True) / 2,
+            d_fake=least_squares_loss(self.discriminator(fake, norm=norm), target_is_real=False) / 2,
+            d_real_back=least_squares_loss(self.discriminator_back(real_back, norm=norm), target_is_real=True) / 2,
+            d_fake_back=least_squares_loss(self.discriminator_back(fake_back, norm=norm), target_is_real=False) / 2,
         )
-        return judged | moved
+        return d_losses | g_losses
 
-    def seen(self, images: Images, masks: Masks) -> Images:
-        """What the discriminators see: all, and after the switch what the attention is on; no gradient goes there."""
-        return images * (masks >= self.params.threshold).float() if self.switched else images
+    def foreground(self, images: Images, attention: Masks) -> Images:
+        """Return the discriminators' input: whole images, later the foreground only (no gradient to attention)."""
+        return images * (attention >= self.params.attention_threshold).float() if self.foreground_only else images

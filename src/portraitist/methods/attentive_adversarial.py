@@ -1,106 +1,102 @@
 """Attentive adversarial network for selfies (Li et al., "scGAN", ICME 2019, arXiv 1904.12615).
 
-No code is public. Its abstract says: unpaired and cycle-like; an adversarial network that attends to the face; three
-losses, total variation, an attentive cycle loss for delicate areas such as eyes, and a perceptual loss. All else is
-assumed here, and marked so: networks and least squares are CycleGAN's; the face is where the person's mask is; delicate
-are eyes and mouth, found by the crop's own alignment; and every weight in params.yaml but the cycle's, CycleGAN's too.
+No code is public, and only the abstract was available. It states: unpaired training with a cycle; an adversarial
+network that attends to the face; total variation; an attentive cycle loss for delicate areas such as eyes; and a
+perceptual loss. Everything else is assumed here and marked so: networks and least squares are CycleGAN's; the face is
+the person's mask; the delicate areas are eyes and mouth, located by the crop's alignment; and all weights in
+params.yaml except lambda_cycle, which is CycleGAN's.
 """
+
+from typing import Annotated
 
 import torch
 
-from portraitist.core.params import Fraction, NonNegativeFloat, PositiveInt
-from portraitist.learning.image_pool import ImagePool
+from portraitist.core.params import Fraction, NonNegativeFloat
 from portraitist.learning.losses import (
     content_loss,
     total_variation_loss,
     weighted_l1_loss,
     weighted_least_squares_loss,
 )
-from portraitist.learning.optim import freeze, frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
-from portraitist.methods.base import Losses, UpstreamModels, require
-from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
+from portraitist.methods.base import Shared, UpstreamModels
+from portraitist.methods.registry import register
 
-SPREAD = 0.4  # of a delicate area, as a share of the way from eyes to mouth [assumed]
-
-
-class Params(_gan.Params):
-    """The networks' shape, the weights of the losses, and where in a crop eyes and mouth are."""
-
-    eye_line: Fraction
-    eye_to_mouth: Fraction
-    blocks: PositiveInt
-    attention: NonNegativeFloat  # of the face, beside the rest, before the discriminators [assumed]
-    delicate: NonNegativeFloat  # of eyes and mouth, beside the rest, in the cycle [assumed]
-    cycle: NonNegativeFloat
-    perceptual: NonNegativeFloat
-    variation: NonNegativeFloat
-    pool: PositiveInt
+LANDMARK_STD = 0.4  # of the Gaussian around a landmark, relative to eye_to_mouth [assumed]
 
 
-class AttentiveAdversarial(_gan.BidirectionalGan):
-    """Two generators and two discriminators, as CycleGAN; what is a face, and delicate in it, counts more."""
+class Params(_gan.CycleParams):
+    """Size of the networks, weights of the losses, and the position of eyes and mouth in a crop."""
+
+    eye_line: Annotated[Fraction, Shared("crop")]
+    eye_to_mouth: Annotated[Fraction, Shared("crop")]
+    lambda_attention: NonNegativeFloat  # extra weight of the face in the adversarial losses [assumed]
+    lambda_landmarks: NonNegativeFloat  # extra weight of eyes and mouth in the cycle loss [assumed]
+    lambda_perceptual: NonNegativeFloat
+    lambda_tv: NonNegativeFloat
+
+
+@register(Params)
+class AttentiveAdversarial(_gan.CycleBasedGan):
+    """CycleGAN whose losses weigh the face, and its eyes and mouth, more."""
 
     params: Params
 
-    def __init__(self, params: Params) -> None:
-        super().__init__(
-            params,
-            lambda: ResnetGenerator(params.width, params.blocks),
-            lambda: PatchGan(params.width, params.size_px),
-        )
-        self.pool, self.pool_back = ImagePool(params.pool), ImagePool(params.pool)
-
-    def setup(self, upstream: UpstreamModels) -> None:
-        """Take the features."""
-        self.features = freeze(require(upstream.features, "features"))
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
+        super().__init__(params, upstream)
+        if upstream is None:
+            return
+        self.features = freeze(upstream.require("features"))
 
     def step(self, batch: Batch) -> Losses:
-        """Generators, then discriminators, which are shown paintings of some steps ago, too."""
+        """Update the generators, then the discriminators on pooled images."""
         selfies, portraits, params = batch.selfies, batch.portraits, self.params
-        faces, faces_back = (1 + params.attention * masks for masks in (batch.selfie_masks, batch.portrait_masks))
-        delicate = 1 + params.delicate * self.delicate(selfies)
-        painted, photographed = self.generator(selfies), self.generator_back(portraits)
+        face_weights, face_weights_back = (
+            1 + params.lambda_attention * masks for masks in (batch.selfie_masks, batch.portrait_masks)
+        )
+        cycle_weights = 1 + params.lambda_landmarks * self.landmark_heatmap(selfies)
+        stylized, fake_selfies = self.generator(selfies), self.generator_back(portraits)
 
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
-            g_fool = weighted_least_squares_loss(self.discriminator(painted), faces, real=True)
-            g_fool_back = weighted_least_squares_loss(self.discriminator_back(photographed), faces_back, real=True)
-            g_variation = params.variation * total_variation_loss(painted)
-            g_perceptual = params.perceptual * content_loss(self.features(painted), self.features(selfies))
-            g_cycle = params.cycle * weighted_l1_loss(self.generator_back(painted), selfies, delicate)
-            g_cycle_back = params.cycle * weighted_l1_loss(self.generator(photographed), portraits, delicate)
-            moved = optimizer_step(
-                self.generator_adam,
-                g_fool=g_fool,
-                g_fool_back=g_fool_back,
-                g_variation=g_variation,
-                g_perceptual=g_perceptual,
-                g_cycle=g_cycle,
-                g_cycle_back=g_cycle_back,
+            logits, logits_back = self.discriminator(stylized), self.discriminator_back(fake_selfies)
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=weighted_least_squares_loss(logits, face_weights, target_is_real=True),
+                g_adv_back=weighted_least_squares_loss(logits_back, face_weights_back, target_is_real=True),
+                g_tv=params.lambda_tv * total_variation_loss(stylized),
+                g_perceptual=params.lambda_perceptual * content_loss(self.features(stylized), self.features(selfies)),
+                g_cycle=params.lambda_cycle * weighted_l1_loss(self.generator_back(stylized), selfies, cycle_weights),
+                g_cycle_back=params.lambda_cycle
+                * weighted_l1_loss(self.generator(fake_selfies), portraits, cycle_weights),
             )
         self.ema.update(self.generator)
 
-        shown = self.pool(torch.cat([painted.detach(), faces], dim=1)).split((3, 1), dim=1)
-        shown_back = self.pool_back(torch.cat([photographed.detach(), faces_back], dim=1)).split((3, 1), dim=1)
-        d_real = weighted_least_squares_loss(self.discriminator(portraits), faces_back, real=True) / 2
-        d_fake = weighted_least_squares_loss(self.discriminator(shown[0]), shown[1], real=False) / 2
-        d_real_back = weighted_least_squares_loss(self.discriminator_back(selfies), faces, real=True) / 2
-        d_fake_back = weighted_least_squares_loss(self.discriminator_back(shown_back[0]), shown_back[1], real=False) / 2
-        judged = optimizer_step(
-            self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_real_back=d_real_back, d_fake_back=d_fake_back
+        fake, fake_weights = self.pool(torch.cat([stylized.detach(), face_weights], dim=1)).split((3, 1), dim=1)
+        fake_back, fake_weights_back = self.pool_back(
+            torch.cat([fake_selfies.detach(), face_weights_back], dim=1)
+        ).split((3, 1), dim=1)
+        real_logits, fake_logits = self.discriminator(portraits), self.discriminator(fake)
+        real_logits_back, fake_logits_back = self.discriminator_back(selfies), self.discriminator_back(fake_back)
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=weighted_least_squares_loss(real_logits, face_weights_back, target_is_real=True) / 2,
+            d_fake=weighted_least_squares_loss(fake_logits, fake_weights, target_is_real=False) / 2,
+            d_real_back=weighted_least_squares_loss(real_logits_back, face_weights, target_is_real=True) / 2,
+            d_fake_back=weighted_least_squares_loss(fake_logits_back, fake_weights_back, target_is_real=False) / 2,
         )
-        return judged | moved
+        return d_losses | g_losses
 
-    def delicate(self, images: Images) -> Masks:
-        """Where both eyes and the mouth of an aligned crop are: three round hills of height 1."""
+    def landmark_heatmap(self, images: Images) -> Masks:
+        """Return Gaussians of height 1 around both eyes and the mouth of aligned crops."""
         batch, _, height, width = images.shape
         rows = (torch.arange(height, device=images.device) + 0.5) / height
         columns = (torch.arange(width, device=images.device) + 0.5) / width
-        line, way = self.params.eye_line, self.params.eye_to_mouth
-        places = [(line, 0.5 - way / 2), (line, 0.5 + way / 2), (line + way, 0.5)]
-        hills = [
-            torch.exp(-((rows[:, None] - row) ** 2 + (columns - column) ** 2) / (2 * (SPREAD * way) ** 2))
-            for row, column in places
+        eye_line, distance = self.params.eye_line, self.params.eye_to_mouth
+        landmarks = [(eye_line, 0.5 - distance / 2), (eye_line, 0.5 + distance / 2), (eye_line + distance, 0.5)]
+        gaussians = [
+            torch.exp(-((rows[:, None] - row) ** 2 + (columns - column) ** 2) / (2 * (LANDMARK_STD * distance) ** 2))
+            for row, column in landmarks
         ]
-        return torch.stack(hills).amax(0).expand(batch, 1, height, width)
+        return torch.stack(gaussians).amax(0).expand(batch, 1, height, width)

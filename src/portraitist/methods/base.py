@@ -1,6 +1,7 @@
-"""The ways to paint, one file each, found by name; and the two trainings that come before them, in the same form.
+"""Interface of everything that a training stage trains: the methods, and the two trainings that precede them.
 
-A method knows its networks, its update order and its weights; no device, no file, no loop."""
+A method defines its networks, losses and order of updates; devices, files and the training loop are elsewhere.
+"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,60 +14,72 @@ from portraitist.learning.tensors import Batch, Images, Masks
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Mark a parameter of a method whose value is read from another section of params.yaml.
+
+    `size_px: Annotated[PositiveInt, Shared("crop")]` is `crop.size_px`, unless the method's own section sets it.
+    """
+
+    section: str
+
+
+@dataclass(frozen=True)
 class UpstreamModels:
-    """What was made before a training begins, for those methods that need it."""
+    """Models made by earlier stages, for the methods that need them."""
 
     features: nn.Module | None = None
     generator: nn.Module | None = None
     segmenter: nn.Module | None = None
 
+    def require(self, name: str) -> nn.Module:
+        """Return one of the models.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        model: nn.Module | None = getattr(self, name)
+        if model is None:
+            raise ValueError(f"missing upstream model {name!r}: pass UpstreamModels({name}=...)")
+        return model
+
 
 class Trainable(nn.Module):
-    """Something that is trained. `kept` names the networks whose weights are its result."""
+    """Networks that a training stage trains; `saved_modules` names those whose weights are the result.
+
+    A subclass takes `(params, upstream=None)`. Without upstream models it builds only what is saved and used after
+    training; with them it also builds the networks and optimizers of training, ready for the first step.
+    """
 
     saved_modules: ClassVar[tuple[str, ...]]
 
-    def setup(self, upstream: UpstreamModels) -> None:
-        """Take what earlier stages made. A learner that needs nothing ignores it."""
-
     def start_epoch(self, index: int, total: int) -> None:
-        """Told before each epoch, 0 is the first, and before one that is gone on with: rates that fall, phases.
+        """Set what depends on the epoch, such as learning rates. The first epoch has index 0.
 
-        What it sets has to follow from both numbers alone; what is remembered stands in a network's state.
+        Also called when a run resumes within the epoch, so all that it sets must follow from `index` and `total`; other
+        state belongs in a submodule's state dict.
         """
 
     @abstractmethod
     def step(self, batch: Batch) -> Losses:
-        """One update from one batch; the terms are those that were summed."""
+        """Update all networks once; return the weighted loss terms that were summed."""
 
     def saved_state(self) -> dict[str, Any]:
-        """The weights that are kept, by network."""
+        """Return the state dict of each saved module."""
         return {name: getattr(self, name).state_dict() for name in self.saved_modules}
 
     def load_saved_state(self, state: dict[str, Any]) -> None:
-        """Take back what `result` gave.
+        """Load what `saved_state` returned.
 
         Raises:
-            RuntimeError: The weights do not fit the networks.
+            RuntimeError: the weights do not fit the networks.
         """
         for name in self.saved_modules:
             getattr(self, name).load_state_dict(state[name])
 
 
 class Method(Trainable):
-    """A method: it paints selfies."""
+    """A trainable that stylizes selfies."""
 
     @abstractmethod
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The selfies, painted, in [-1, 1]; masks say where the person is, for methods that ask."""
-
-
-def require(part: nn.Module | None, what: str) -> nn.Module:
-    """The part that a method cannot begin without.
-
-    Raises:
-        ValueError: It was not given.
-    """
-    if part is None:
-        raise ValueError(f"this method needs a {what}, and was given none")
-    return part
+        """Return the stylized selfies, in [-1, 1]. `masks` mark the person; some methods ignore them."""

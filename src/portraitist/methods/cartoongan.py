@@ -1,69 +1,78 @@
-"""CartoonGAN (Chen, Lai, Liu, CVPR 2018): whole pictures, backgrounds and all, before the discriminator."""
+"""CartoonGAN (Chen, Lai, Liu, CVPR 2018), on whole images including the background."""
+
+from typing import Annotated
 
 import torch
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import adversarial_loss, content_loss
-from portraitist.learning.optim import adam, freeze, frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.methods.base import Losses, Method, UpstreamModels, require
+from portraitist.methods.base import Method, Shared, UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 
 
 class Params(Section):
-    """The two networks' shape, and how much the selfie's content counts."""
+    """Size of the networks, learning rate, and weight of the content loss."""
 
-    width: PositiveInt
-    blocks: PositiveInt
-    learning_rate: OpenFraction
-    content_weight: NonNegativeFloat
-    average: OpenFraction  # decay of the generator's running mean, which is what paints
+    base_channels: Annotated[PositiveInt, Shared("generator")]
+    num_res_blocks: Annotated[PositiveInt, Shared("generator")]
+    learning_rate: Annotated[OpenFraction, Shared("train")]
+    content_weight: Annotated[NonNegativeFloat, Shared("train")]
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
 
 
+@register(Params)
 class CartoonGan(Method):
-    """A generator against a discriminator that also learns that blurred edges are not painted.
+    """A generator, and a discriminator that must also reject portraits with smoothed edges.
 
-    The first epoch is the paper's initialisation phase (3.3): the generator hears of the selfie's content only.
+    The first epoch is the paper's initialization phase (3.3), in which the generator minimizes the content loss only.
     """
 
     saved_modules = ("ema",)
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
-        self.content_weight = params.content_weight
-        self.generator = Generator(params.width, params.blocks, skips=False)
-        self.discriminator = PatchDiscriminator(max(1, params.width // 2))
-        self.ema = EMA(self.generator, params.average)
-        self.fooling = 1.0
-        self.generator_adam = adam(self.generator, params.learning_rate)
-        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
-
-    def setup(self, upstream: UpstreamModels) -> None:
-        """Take the features."""
-        self.features = freeze(require(upstream.features, "features"))
+        self.params = params
+        generator = Generator(params.base_channels, params.num_res_blocks, skip_connections=False)
+        self.ema = EMA(generator, params.ema_decay)
+        if upstream is None:
+            return
+        self.generator = generator
+        self.discriminator = PatchDiscriminator(max(1, params.base_channels // 2))
+        self.features = freeze(upstream.require("features"))
+        self.g_optimizer = adam(self.generator, params.learning_rate)
+        self.d_optimizer = adam(self.discriminator, params.learning_rate)
+        self.adversarial_weight = 1.0
 
     def start_epoch(self, index: int, total: int) -> None:
-        """No fooling in the first one, unless it is the only one."""
-        self.fooling = float(index > 0 or total == 1)
+        """Turn the generator's adversarial loss off in the first epoch, unless it is the only one."""
+        self.adversarial_weight = float(index > 0 or total == 1)
 
     def step(self, batch: Batch) -> Losses:
-        """Discriminator, then generator."""
-        painted = self.generator(batch.selfies)
+        """Update the discriminator, then the generator."""
+        stylized = self.generator(batch.selfies)
 
-        d_real = adversarial_loss(self.discriminator(batch.portraits), real=True)
-        d_fake = adversarial_loss(self.discriminator(painted.detach()), real=False)
-        d_edge = adversarial_loss(self.discriminator(batch.smoothed), real=False)
-        judged = optimizer_step(self.discriminator_adam, d_real=d_real, d_fake=d_fake, d_edge=d_edge)
-
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=adversarial_loss(self.discriminator(batch.portraits), target_is_real=True),
+            d_fake=adversarial_loss(self.discriminator(stylized.detach()), target_is_real=False),
+            d_edge=adversarial_loss(self.discriminator(batch.smoothed), target_is_real=False),
+        )
         with frozen_parameters(self.discriminator):
-            g_fool = self.fooling * adversarial_loss(self.discriminator(painted), real=True)
-            g_content = self.content_weight * content_loss(self.features(painted), self.features(batch.selfies))
-            moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_content=g_content)
+            g_adv = adversarial_loss(self.discriminator(stylized), target_is_real=True)
+            g_content = content_loss(self.features(stylized), self.features(batch.selfies))
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=self.adversarial_weight * g_adv,
+                g_content=self.params.content_weight * g_content,
+            )
         self.ema.update(self.generator)
-        return judged | moved
+        return d_losses | g_losses
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture; masks are not asked."""
+        """Return whole stylized images; `masks` are not used."""
         return self.ema.network(selfies)

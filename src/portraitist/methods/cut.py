@@ -1,66 +1,75 @@
-"""CUT (Park et al., "Contrastive learning for unpaired image-to-image translation", ECCV 2020), as in their code (BSD).
+"""CUT (Park et al., "Contrastive learning for unpaired image-to-image translation", ECCV 2020), after its code (BSD).
 
-One way only: each place of a painting has to be told from the selfie's other places by what was there.
+Unpaired translation in one direction: each patch of the stylized image must be recognizable, by features of the
+generator's encoder, among the patches of its selfie.
 """
 
 import torch
 from torch import Tensor, nn
 
-from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt
+from portraitist.core.params import NonNegativeFloat, OpenFraction
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar, least_squares_loss, patch_nce_loss
-from portraitist.learning.optim import adam, frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, adam, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images
 from portraitist.methods import _gan
-from portraitist.methods.base import Losses
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.cut import XAVIER, Projector, encode_features
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator, init_weights
 
 
-class Params(_gan.Params):
-    """The networks' shape, and how much what was there counts."""
+class Params(_gan.ResnetParams):
+    """Size of the networks; weight and temperature of PatchNCE."""
 
-    blocks: PositiveInt
-    contrast: NonNegativeFloat
+    lambda_nce: NonNegativeFloat
     temperature: OpenFraction
 
 
+@register(Params)
 class Cut(_gan.Gan):
-    """A generator, its projector, and a discriminator."""
+    """A generator, a projector of its features, and a discriminator."""
 
     params: Params
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
         self.params = params
-        self.generator = init_weights(ResnetGenerator(params.width, params.blocks), XAVIER)
-        self.projector = Projector(params.width, params.blocks)
-        self.discriminator = init_weights(PatchGan(params.width, params.size_px), XAVIER)
-        self.ema = EMA(self.generator, params.average)
-        self.generator_adam = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
-        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+        generator = init_weights(ResnetGenerator(params.base_channels, params.num_res_blocks), XAVIER)
+        self.ema = EMA(generator, params.ema_decay)
+        if upstream is None:
+            return
+        self.generator = generator
+        self.projector = Projector(params.base_channels, params.num_res_blocks)
+        self.discriminator = init_weights(PatchGan(params.base_channels, params.size_px), XAVIER)
+        self.g_optimizer = adam(nn.ModuleList([self.generator, self.projector]), params.learning_rate)
+        self.d_optimizer = adam(self.discriminator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Discriminator, then generator and projector."""
-        painted, kept = self.generator(batch.selfies), self.generator(batch.portraits)
+        """Update the discriminator, then the generator with its projector."""
+        stylized, identity = self.generator(batch.selfies), self.generator(batch.portraits)
 
-        d_real = least_squares_loss(self.discriminator(batch.portraits), real=True) / 2
-        d_fake = least_squares_loss(self.discriminator(painted.detach()), real=False) / 2
-        judged = optimizer_step(self.discriminator_adam, d_real=d_real, d_fake=d_fake)
-
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=least_squares_loss(self.discriminator(batch.portraits), target_is_real=True) / 2,
+            d_fake=least_squares_loss(self.discriminator(stylized.detach()), target_is_real=False) / 2,
+        )
         with frozen_parameters(self.discriminator):
-            g_fool = least_squares_loss(self.discriminator(painted), real=True)
-            g_contrast = self.params.contrast / 2 * self.contrast(painted, batch.selfies)
-            g_identity = self.params.contrast / 2 * self.contrast(kept, batch.portraits)
-            moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_identity=g_identity, g_contrast=g_contrast)
+            g_adv = least_squares_loss(self.discriminator(stylized), target_is_real=True)
+            g_nce = self.params.lambda_nce / 2 * self.nce_loss(stylized, batch.selfies)
+            g_nce_identity = self.params.lambda_nce / 2 * self.nce_loss(identity, batch.portraits)
+            g_losses = optimizer_step(self.g_optimizer, g_adv=g_adv, g_nce_identity=g_nce_identity, g_nce=g_nce)
         self.ema.update(self.generator)
-        return judged | moved
+        return d_losses | g_losses
 
-    def contrast(self, images: Images, source: Images) -> Scalar:
-        """How badly the places of images are told by the source's features, over all layers."""
-        theirs, ours = encode_features(self.generator, source), encode_features(self.generator, images)
-        places = self.projector.places(theirs)
-        points: list[list[Tensor]] = [self.projector(features, places) for features in (ours, theirs)]
-        temperature = self.params.temperature
-        found = [patch_nce_loss(one, other.detach(), temperature) for one, other in zip(*points, strict=True)]
-        return torch.stack(found).mean()
+    def nce_loss(self, images: Images, source: Images) -> Scalar:
+        """Return PatchNCE of generated images with their source, averaged over the encoder's layers."""
+        source_features, features = encode_features(self.generator, source), encode_features(self.generator, images)
+        locations = self.projector.sample_locations(source_features)
+        points: list[Tensor] = self.projector(features, locations)
+        targets: list[Tensor] = self.projector(source_features, locations)
+        losses = [
+            patch_nce_loss(layer, target.detach(), self.params.temperature)
+            for layer, target in zip(points, targets, strict=True)
+        ]
+        return torch.stack(losses).mean()

@@ -1,10 +1,10 @@
-"""Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016): a portrait's background counts as style, as in the paper.
+"""Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
-Nothing is trained. What is kept are portraits to take the style from; painting moves the selfie's pixels until the
-features' correlations are the portrait's, and the features themselves still the selfie's.
+Nothing is trained. The saved model holds portraits to take the style from. Painting optimizes the selfie's pixels until
+the Gram matrices of their features match the portrait's, while the features stay close to the selfie's.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,118 +12,118 @@ from torch.nn import functional as F
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, PositiveInt, Section
 from portraitist.learning.losses import gram_loss, relative_content_loss
+from portraitist.learning.optim import Losses
 from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.methods.base import Losses, Method, UpstreamModels, require
+from portraitist.methods.base import Method, Shared, UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.stem import Stem
 
-OUTLINE = (16, 16)  # masks are compared so coarsely
-CONTENT_LAYER = -1  # of the features, the coarsest
+OUTLINE_SIZE = (16, 16)  # to which masks are reduced before they are compared
+CONTENT_LAYER = -1  # the coarsest layer of features
 
 
 class Params(Section):
-    """Which portrait gives the style, and how it is brought over."""
+    """How the portrait that gives the style is chosen, and how the pixels are optimized."""
 
-    style: Literal["nearest", "random"]  # the portrait whose outline is most like the selfie's; or one for all, by seed
-    portraits: PositiveInt  # so many are kept to choose from
-    optimiser: Literal["adam", "lbfgs"]
-    learning_rate: OpenFraction  # of Adam; L-BFGS searches for its own
-    painting_steps: PositiveInt
+    style: Literal["nearest", "random"]  # the portrait of the most similar outline; or one for all, chosen by the seed
+    portraits: PositiveInt  # number of portraits to choose from
+    optimizer: Literal["adam", "lbfgs"]
+    learning_rate: OpenFraction  # of Adam; L-BFGS searches along a line
+    optimization_steps: Annotated[PositiveInt, Shared("train")]
     style_weight: NonNegativeFloat
 
 
-class Album(nn.Module):
-    """Portraits with their masks, as many as there is room for."""
+class PortraitBank(nn.Module):
+    """Up to `size` portraits with their masks."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.pictures = torch.zeros(0)  # of four channels, the mask the last
+        self.images = torch.zeros(0)  # (count, 4, height, width): RGB and mask
 
     def add(self, portraits: Images, masks: Masks) -> None:
-        """Keep them, as long as there is room."""
-        more = torch.cat([portraits, masks], dim=1).cpu()
-        self.pictures = torch.cat([self.pictures, more])[: self.size] if len(self.pictures) else more[: self.size]
+        """Store portraits until the bank is full."""
+        new = torch.cat([portraits, masks], dim=1).cpu()
+        self.images = torch.cat([self.images, new])[: self.size] if len(self.images) else new[: self.size]
 
-    def chosen(self, masks: Masks, *, nearest: bool) -> tuple[Images, Masks]:
-        """For each mask the portrait whose outline is most like it, or the first portrait; and the portrait's mask."""
-        portraits, known = self.pictures.to(masks).split((3, 1), dim=1)
-        outlines = F.adaptive_avg_pool2d(known, OUTLINE)[None]
-        distances = (F.adaptive_avg_pool2d(masks, OUTLINE)[:, None] - outlines).abs().mean(dim=(2, 3, 4))
-        which = distances.argmin(dim=1) if nearest else torch.zeros_like(distances[:, 0], dtype=torch.long)
-        return portraits[which], known[which]
+    def choose(self, masks: Masks, *, nearest: bool) -> tuple[Images, Masks]:
+        """Return a portrait with its mask for each of `masks`: that of the nearest outline, or the first one."""
+        portraits, portrait_masks = self.images.to(masks).split((3, 1), dim=1)
+        outlines = F.adaptive_avg_pool2d(portrait_masks, OUTLINE_SIZE)[None]
+        distances = (F.adaptive_avg_pool2d(masks, OUTLINE_SIZE)[:, None] - outlines).abs().mean(dim=(2, 3, 4))
+        indices = distances.argmin(dim=1) if nearest else torch.zeros_like(distances[:, 0], dtype=torch.long)
+        return portraits[indices], portrait_masks[indices]
 
     def get_extra_state(self) -> Tensor:
-        """Its pictures: they are what this model is."""
-        return self.pictures
+        """Return the portraits, which are the content of the model."""
+        return self.images
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take back what `get_extra_state` gave."""
-        self.pictures = state
+        """Restore the portraits returned by `get_extra_state`."""
+        self.images = state
 
 
+@register(Params)
 class NstWithBackground(Method):
-    """An album, and the network whose features say what is alike."""
+    """A bank of portraits, and the network whose features are compared."""
 
-    saved_modules = ("album", "features")
+    saved_modules = ("bank", "features")
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
         self.params = params
-        self.album = Album(params.portraits)
+        self.bank = PortraitBank(params.portraits)
         self.features = Stem()
-
-    def setup(self, upstream: UpstreamModels) -> None:
-        """Take the features' weights.
-
-        Raises:
-            ParamsError: They are another network's.
-        """
-        features = require(upstream.features, "features")
+        if upstream is None:
+            return
+        features = upstream.require("features")
         try:
             self.features.copy_from(features)
         except ValueError as error:
-            raise ParamsError(f"content.network: style transfer reads lite0 only: {error}") from None
+            raise ParamsError(f"content.network: style transfer needs lite0: {error}") from None
 
     def step(self, batch: Batch) -> Losses:
-        """Nothing is learned: the first portraits that come by are kept."""
-        self.album.add(batch.portraits, batch.portrait_masks)
+        """Store the batch's portraits; there is nothing to train."""
+        self.bank.add(batch.portraits, batch.portrait_masks)
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The whole picture, background and all."""
-        return self.painted(selfies, masks, torch.ones_like(masks), whole=True)
+        """Return whole stylized images; `masks` choose the portraits."""
+        return self.transfer_style(selfies, masks, person_only=False)
 
-    def painted(self, selfies: Images, masks: Masks, weights: Masks, *, whole: bool) -> Images:
-        """The selfies with the style of a portrait, which is taken of where the weights are, or of the whole."""
-        if len(selfies) > 1:  # each by itself: the optimisers would let one picture's noise sway another's
-            parts = zip(selfies.split(1), masks.split(1), weights.split(1), strict=True)
-            return torch.cat([self.painted(*part, whole=whole) for part in parts])
-        portraits, theirs = self.album.chosen(masks, nearest=self.params.style == "nearest")
+    def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:
+        """Optimize the selfies' pixels, with Gram matrices over the persons or over whole images."""
+        if len(selfies) > 1:  # one at a time: optimized together, one image would change the path of another
+            pairs = zip(selfies.split(1), masks.split(1), strict=True)
+            return torch.cat([self.transfer_style(*pair, person_only=person_only) for pair in pairs])
+        portraits, portrait_masks = self.bank.choose(masks, nearest=self.params.style == "nearest")
+        gram_masks, target_masks = (area if person_only else torch.ones_like(area) for area in (masks, portrait_masks))
         with torch.no_grad():
             content, style = self.features(selfies), self.features(portraits)
         with torch.enable_grad():
             pixels = selfies.clone().requires_grad_()
-            optimizer = self._optimizer(pixels)
+            optimizer = self._make_optimizer(pixels)
 
-            def loss() -> float:
+            def closure() -> float:
                 optimizer.zero_grad()
-                seen = self.features(pixels)
-                styles = [
-                    gram_loss(now, weights, then, torch.ones_like(theirs) if whole else theirs)
-                    for now, then in zip(seen, style, strict=True)
+                features = self.features(pixels)
+                style_losses = [
+                    gram_loss(layer, gram_masks, target, target_masks)
+                    for layer, target in zip(features, style, strict=True)
                 ]
-                kept = relative_content_loss(seen[CONTENT_LAYER], content[CONTENT_LAYER])
-                total = (kept + self.params.style_weight * torch.stack(styles).mean(dim=0)).sum()
-                total.backward()
+                style_loss = torch.stack(style_losses).mean(dim=0)
+                content_loss = relative_content_loss(features[CONTENT_LAYER], content[CONTENT_LAYER])
+                loss = (content_loss + self.params.style_weight * style_loss).sum()
+                loss.backward()
                 assert pixels.grad is not None
-                pixels.grad = pixels.grad.contiguous()  # L-BFGS reads no other
-                return float(total.detach())
+                pixels.grad = pixels.grad.contiguous()  # L-BFGS requires it
+                return float(loss.detach())
 
-            for _ in range(1 if self.params.optimiser == "lbfgs" else self.params.painting_steps):
-                optimizer.step(loss)
+            for _ in range(1 if self.params.optimizer == "lbfgs" else self.params.optimization_steps):
+                optimizer.step(closure)
         return pixels.detach().clamp(-1, 1)
 
-    def _optimizer(self, pixels: Tensor) -> torch.optim.Optimizer:
-        if self.params.optimiser == "adam":
+    def _make_optimizer(self, pixels: Tensor) -> torch.optim.Optimizer:
+        if self.params.optimizer == "adam":
             return torch.optim.Adam([pixels], lr=self.params.learning_rate)
-        return torch.optim.LBFGS([pixels], max_iter=self.params.painting_steps, line_search_fn="strong_wolfe")
+        return torch.optim.LBFGS([pixels], max_iter=self.params.optimization_steps, line_search_fn="strong_wolfe")

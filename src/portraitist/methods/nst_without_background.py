@@ -1,17 +1,17 @@
-"""Neural style transfer between persons: the Gram matrices are taken over the person alone, of selfie and of portrait.
+"""Neural style transfer between persons: Gram matrices are taken over the person only, in selfie and portrait.
 
-As Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", 4) guide style by regions.
+Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
 """
 
 from portraitist.learning.tensors import Images, Masks, composite
 from portraitist.methods.nst_with_background import NstWithBackground, Params
+from portraitist.methods.registry import register
 
-__all__ = ["NstWithoutBackground", "Params"]
 
-
+@register(Params)
 class NstWithoutBackground(NstWithBackground):
-    """As with background, but for where the style comes from and goes to."""
+    """Style transfer from the portrait's person to the selfie's."""
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """The painted person before the selfie's own background."""
-        return composite(self.painted(selfies, masks, masks, whole=False), masks, selfies)
+        """Return the stylized person, composited over the selfie's own background."""
+        return composite(self.transfer_style(selfies, masks, person_only=True), masks, selfies)

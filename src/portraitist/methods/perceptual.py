@@ -1,41 +1,46 @@
-"""Stage 1: the generator learns to give back what it sees (CartoonGAN's initialisation phase, Chen et al. 2018, 3.3).
+"""Stage 1: the generator learns to reconstruct its input (CartoonGAN's initialization phase, Chen et al., 2018, 3.3).
 
-Not a way to paint, but where those that paint begin: at the selfie, not at noise.
+It does not paint. Our method starts from its generator, which outputs the selfie instead of noise.
 """
+
+from typing import Annotated
 
 from portraitist.core.params import OpenFraction, PositiveInt, Section
 from portraitist.learning.losses import content_loss
-from portraitist.learning.optim import adam, freeze, optimizer_step
+from portraitist.learning.optim import Losses, adam, freeze, optimizer_step
 from portraitist.learning.tensors import Batch
-from portraitist.methods.base import Losses, Trainable, UpstreamModels, require
+from portraitist.methods.base import Shared, Trainable, UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.cartoongan import Generator
 
 
 class Params(Section):
-    """The generator's shape, and how fast it learns."""
+    """Size of the generator and learning rate."""
 
-    width: PositiveInt
-    blocks: PositiveInt
-    skips: bool
-    learning_rate: OpenFraction
+    base_channels: Annotated[PositiveInt, Shared("generator")]
+    num_res_blocks: Annotated[PositiveInt, Shared("generator")]
+    skip_connections: Annotated[bool, Shared("generator")]
+    learning_rate: Annotated[OpenFraction, Shared("train_generator")]
 
 
+@register(Params)
 class PerceptualGenerator(Trainable):
-    """A generator and nothing else."""
+    """A generator, trained by the content loss alone."""
 
     saved_modules = ("generator",)
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
-        self.generator = Generator(params.width, params.blocks, skips=params.skips)
-        self.generator_adam = adam(self.generator, params.learning_rate)
-
-    def setup(self, upstream: UpstreamModels) -> None:
-        """Take the features."""
-        self.features = freeze(require(upstream.features, "features"))
+        self.generator = Generator(
+            params.base_channels, params.num_res_blocks, skip_connections=params.skip_connections
+        )
+        if upstream is None:
+            return
+        self.features = freeze(upstream.require("features"))
+        self.g_optimizer = adam(self.generator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Toward equal features of what goes in and what comes out."""
-        painted = self.generator(batch.selfies)
-        g_content = content_loss(self.features(painted), self.features(batch.selfies))
-        return optimizer_step(self.generator_adam, g_content=g_content)
+        """Update the generator."""
+        reconstructed = self.generator(batch.selfies)
+        g_content = content_loss(self.features(reconstructed), self.features(batch.selfies))
+        return optimizer_step(self.g_optimizer, g_content=g_content)

@@ -1,52 +1,61 @@
-"""pix2pix (Isola et al., CVPR 2017), as in junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2): it learns from pairs."""
+"""pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). It learns from pairs."""
 
 import torch
 
 from portraitist.core.params import NonNegativeFloat
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import adversarial_loss, l1_loss
-from portraitist.learning.optim import adam, frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, adam, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.methods.base import Losses
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.cyclegan import PatchGan
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
 from portraitist.train.params import PairKind
 
 
 class Params(_gan.Params):
-    """Where pairs come from, the networks' shape, and what the distance to the pair's portrait weighs."""
+    """Source of the pairs, size of the networks, and weight of the L1 loss."""
 
     pairs: PairKind
-    distance: NonNegativeFloat
+    lambda_l1: NonNegativeFloat
 
 
+@register(Params)
 class Pix2Pix(_gan.Gan):
-    """A U-Net against a discriminator that sees the selfie beside the painting."""
+    """A U-Net, and a discriminator conditioned on the selfie."""
 
     params: Params
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
         self.params = params
-        self.generator = UNetGenerator(params.width, num_levels(params.size_px))
-        self.discriminator = PatchGan(params.width, params.size_px, channels=6, affine=True)
-        self.ema = EMA(self.generator, params.average)
-        self.generator_adam = adam(self.generator, params.learning_rate)
-        self.discriminator_adam = adam(self.discriminator, params.learning_rate)
+        generator = UNetGenerator(params.base_channels, num_levels(params.size_px))
+        self.ema = EMA(generator, params.ema_decay)
+        if upstream is None:
+            return
+        self.generator = generator
+        self.discriminator = PatchGan(params.base_channels, params.size_px, in_channels=6, affine=True)
+        self.g_optimizer = adam(self.generator, params.learning_rate)
+        self.d_optimizer = adam(self.discriminator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Discriminator, then generator; each selfie's portrait is its own."""
-        painted = self.generator(batch.selfies)
-        beside = torch.cat([batch.selfies, painted], dim=1)
+        """Update the discriminator, then the generator. Selfies and portraits of the batch are pairs."""
+        stylized = self.generator(batch.selfies)
+        real = torch.cat([batch.selfies, batch.portraits], dim=1)
+        fake = torch.cat([batch.selfies, stylized], dim=1)
 
-        d_real = adversarial_loss(self.discriminator(torch.cat([batch.selfies, batch.portraits], dim=1)), real=True) / 2
-        d_fake = adversarial_loss(self.discriminator(beside.detach()), real=False) / 2
-        judged = optimizer_step(self.discriminator_adam, d_real=d_real, d_fake=d_fake)
-
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=adversarial_loss(self.discriminator(real), target_is_real=True) / 2,
+            d_fake=adversarial_loss(self.discriminator(fake.detach()), target_is_real=False) / 2,
+        )
         with frozen_parameters(self.discriminator):
-            g_fool = adversarial_loss(self.discriminator(beside), real=True)
-            g_distance = self.params.distance * l1_loss(painted, batch.portraits)
-            moved = optimizer_step(self.generator_adam, g_fool=g_fool, g_distance=g_distance)
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=adversarial_loss(self.discriminator(fake), target_is_real=True),
+                g_l1=self.params.lambda_l1 * l1_loss(stylized, batch.portraits),
+            )
         self.ema.update(self.generator)
-        return judged | moved
+        return d_losses | g_losses

@@ -1,81 +1,112 @@
-"""Find, check and build methods by name."""
+"""Registry of methods: look them up by name, validate their params, build them.
+
+A method is the file methods/<name>.py with one class, decorated by `@register(Params)`; a section of its own values in
+params.yaml; and a line in dvc.yaml.
+"""
 
 import importlib
-import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from portraitist.core.params import (
-    ParamsError,
-    Section,
-    format_validation_error,
-    load,
-    load_methods,
-)
+from portraitist.core.params import ParamsError, Section, format_validation_error, load, load_methods
 from portraitist.crop.params import CropParams
 from portraitist.methods import method_names
-from portraitist.methods.base import Trainable
+from portraitist.methods.base import Shared, Trainable, UpstreamModels
 from portraitist.train.params import GeneratorParams, TrainParams
 
+T = TypeVar("T", bound=Trainable)
+SHARED_SECTIONS: dict[str, type[Section]] = {"crop": CropParams, "train": TrainParams, "generator": GeneratorParams}
 
-def build(name: str, params: dict[str, Any]) -> Trainable:
-    """The learner of methods/<name>.py.
+
+@dataclass(frozen=True)
+class _Entry:
+    trainable: Callable[..., Trainable]
+    params: type[Section]
+
+
+_REGISTRY: dict[str, _Entry] = {}
+
+
+def register(params: type[Section]) -> Callable[[type[T]], type[T]]:
+    """Register the decorated class, which is built from `params`, under the name of its file."""
+
+    def decorate(trainable: type[T]) -> type[T]:
+        _REGISTRY[trainable.__module__.rpartition(".")[2]] = _Entry(trainable, params)
+        return trainable
+
+    return decorate
+
+
+def build(name: str, params: Mapping[str, Any], upstream: UpstreamModels | None = None) -> Trainable:
+    """Build a method: for training if the upstream models are given, otherwise only what painting needs.
 
     Raises:
-        ParamsError: As `checked`.
+        ParamsError: there is no such method, or its params are invalid.
+        ValueError: an upstream model that the method needs is missing.
     """
-    section = check_params(name, params)
-    return _trainable_class(name)(section)
+    return _entry(name).trainable(check_params(name, params), upstream)
 
 
-def method_settings(name: str, offered: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """What a method is told: its own section, and what it asks for of that which all are offered.
+def params_class(name: str) -> type[Section]:
+    """Return the class of a method's params.
 
     Raises:
-        ParamsError: As `checked`.
+        ParamsError: there is no such method.
     """
-    if name not in method_names():
-        raise ParamsError(f"no method {name!r}; there are {', '.join(method_names())}")
-    asked = _module(name).Params.model_fields
-    settings = {key: value for key, value in offered.items() if key in asked} | own
+    return _entry(name).params
+
+
+def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all params of a method: its own section of params.yaml, and the values marked `Shared`.
+
+    Args:
+        name: of the method.
+        sections: the values of the sections of params.yaml that methods share, by name.
+        own: the method's own section, which has precedence.
+
+    Raises:
+        ParamsError: there is no such method, or its params are invalid.
+    """
+    shared = {
+        key: sections[marker.section][key]
+        for key, field in params_class(name).model_fields.items()
+        for marker in field.metadata
+        if isinstance(marker, Shared)
+    }
+    settings = shared | dict(own)
     check_params(name, settings)
     return settings
 
 
-def check_all_methods_or_exit(root: Path = Path()) -> None:
-    """A method's wrong value ends the first training, not the last: one line and exit code 1."""
-    sections: dict[str, type[Section]] = {"generator": GeneratorParams, "train": TrainParams, "crop": CropParams}
-    try:
-        offered = {key: value for name, shape in sections.items() for key, value in load(shape, name, root)}
-        for name, own in load_methods(root).items():
-            method_settings(name, offered, own)
-    except ParamsError as error:
-        sys.exit(f"portraitist: {error}")
-
-
-def check_params(name: str, params: dict[str, Any]) -> Section:
-    """A method's params in its own shape.
+def check_all_methods(root: Path = Path()) -> None:
+    """Validate the params of every method in root/params.yaml, before the first training.
 
     Raises:
-        ParamsError: There is no such file, or its params are not what it allows.
+        ParamsError: there is no such method, or its params are invalid.
     """
-    if name not in method_names():
-        raise ParamsError(f"no method {name!r}; there are {', '.join(method_names())}")
+    sections = {name: load(section, name, root).model_dump() for name, section in SHARED_SECTIONS.items()}
+    for name, own in load_methods(root).items():
+        method_settings(name, sections, own)
+
+
+def check_params(name: str, params: Mapping[str, Any]) -> Section:
+    """Validate a method's params.
+
+    Raises:
+        ParamsError: there is no such method, or its params are invalid.
+    """
     try:
-        return _module(name).Params.model_validate(params)
+        return params_class(name).model_validate(dict(params))
     except ValidationError as error:
         raise ParamsError(format_validation_error(f"methods.{name}", error)) from None
 
 
-def _module(name: str) -> Any:
-    return importlib.import_module(f"portraitist.methods.{name}")
-
-
-def _trainable_class(name: str) -> type[Trainable]:
-    """Return the one trainable class that methods/<name>.py defines."""
-    module = _module(name)
-    own = [found for found in vars(module).values() if isinstance(found, type) and found.__module__ == module.__name__]
-    (found,) = [found for found in own if issubclass(found, Trainable)]
-    return found
+def _entry(name: str) -> _Entry:
+    if name not in method_names():
+        raise ParamsError(f"unknown method {name!r}; available: {', '.join(method_names())}")
+    importlib.import_module(f"portraitist.methods.{name}")  # registers it
+    return _REGISTRY[name]

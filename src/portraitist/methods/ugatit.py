@@ -1,84 +1,99 @@
-"""U-GAT-IT (Kim et al., ICLR 2020), the light one, as minivision-ai/photo2cartoon (MIT) has it.
+"""U-GAT-IT (Kim et al., ICLR 2020), the light version of minivision-ai/photo2cartoon (MIT).
 
-A CycleGAN that attends to what tells selfies and portraits apart. photo2cartoon's Face-ID loss is left out: the face
-network that it asks for comes in no package.
+A CycleGAN with class activation maps (CAM) of what distinguishes selfies from portraits. photo2cartoon's Face-ID loss
+is left out, because its face network is not available in a package.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from portraitist.core.params import NonNegativeFloat, PositiveInt
+from portraitist.core.params import NonNegativeFloat
 from portraitist.learning.losses import Scalar, adversarial_loss, l1_loss, least_squares_loss
-from portraitist.learning.optim import frozen_parameters, optimizer_step
+from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.methods.base import Losses
-from portraitist.nets.ugatit import LEAST_WIDTH, FarAndNear, UgatitGenerator
+from portraitist.methods.base import UpstreamModels
+from portraitist.methods.registry import register
+from portraitist.nets.ugatit import MIN_CHANNELS, GlobalLocalDiscriminator, UgatitGenerator
 
 
-class Params(_gan.Params):
-    """Both pairs of networks' shape, and the weights of the losses."""
+class Params(_gan.ResnetParams):
+    """Size of the networks, weights of the losses, and weight decay."""
 
-    blocks: PositiveInt
-    cycle: NonNegativeFloat
-    identity: NonNegativeFloat
-    attention: NonNegativeFloat  # of telling the kinds apart
-    decay: NonNegativeFloat  # of all networks' weights
+    lambda_cycle: NonNegativeFloat
+    lambda_identity: NonNegativeFloat
+    lambda_cam: NonNegativeFloat
+    weight_decay: NonNegativeFloat  # of all networks
 
 
+@register(Params)
 class Ugatit(_gan.BidirectionalGan):
-    """Generators that also say which kind of picture they are given, and discriminators of the whole and of patches."""
+    """Generators with an auxiliary classifier (CAM), and a global and a local discriminator for each direction."""
 
     params: Params
     generator: UgatitGenerator
     generator_back: UgatitGenerator
 
-    def __init__(self, params: Params) -> None:
-        width, blocks = max(LEAST_WIDTH, params.width // 2), max(1, params.blocks // 2)  # as 32 and 4 of 64 and 8
-        super().__init__(
-            params,
-            lambda: UgatitGenerator(width, blocks, params.size_px),
-            lambda: FarAndNear(width, params.size_px),
-        )
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            optimizer.param_groups[0]["weight_decay"] = params.decay
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
+        super().__init__(params, upstream)
+        if upstream is None:
+            return
+        for optimizer in (self.g_optimizer, self.d_optimizer):
+            optimizer.param_groups[0]["weight_decay"] = params.weight_decay
         for generator in (self.generator, self.generator_back):
-            self.generator_adam.register_step_post_hook(lambda *_, generator=generator: generator.bound())
+            self.g_optimizer.register_step_post_hook(lambda *_, generator=generator: generator.clip_mixing_weights())
+
+    @property
+    def base_channels(self) -> int:
+        """Half of the profile's: photo2cartoon's 32 for 64."""
+        return max(MIN_CHANNELS, self.params.base_channels // 2)
+
+    def make_generator(self) -> nn.Module:
+        """Build a generator with half of the profile's residual blocks: photo2cartoon's 4 for 8."""
+        num_res_blocks = max(1, self.params.num_res_blocks // 2)
+        return UgatitGenerator(self.base_channels, num_res_blocks, self.params.size_px)
+
+    def make_discriminator(self) -> nn.Module:
+        """Build the global and the local discriminator."""
+        return GlobalLocalDiscriminator(self.base_channels, self.params.size_px)
 
     def step(self, batch: Batch) -> Losses:
-        """Discriminators, then generators."""
+        """Update the discriminators, then the generators."""
         selfies, portraits, params = batch.selfies, batch.portraits, self.params
-        painted, taken = self.generator.judged(selfies)
-        photographed, taken_back = self.generator_back.judged(portraits)
+        stylized, cam = self.generator.forward_with_cam(selfies)
+        fake_selfies, cam_back = self.generator_back.forward_with_cam(portraits)
 
-        judged = optimizer_step(
-            self.discriminator_adam,
-            d_real=squares(self.discriminator(portraits), real=True),
-            d_fake=squares(self.discriminator(painted.detach()), real=False),
-            d_real_back=squares(self.discriminator_back(selfies), real=True),
-            d_fake_back=squares(self.discriminator_back(photographed.detach()), real=False),
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=summed_least_squares(self.discriminator(portraits), target_is_real=True),
+            d_fake=summed_least_squares(self.discriminator(stylized.detach()), target_is_real=False),
+            d_real_back=summed_least_squares(self.discriminator_back(selfies), target_is_real=True),
+            d_fake_back=summed_least_squares(self.discriminator_back(fake_selfies.detach()), target_is_real=False),
         )
-
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
-            kept, own = self.generator.judged(portraits)
-            kept_back, own_back = self.generator_back.judged(selfies)
-            told = adversarial_loss(taken, real=True) + adversarial_loss(own, real=False)
-            told_back = adversarial_loss(taken_back, real=True) + adversarial_loss(own_back, real=False)
-            moved = optimizer_step(
-                self.generator_adam,
-                g_fool=squares(self.discriminator(painted), real=True),
-                g_fool_back=squares(self.discriminator_back(photographed), real=True),
-                g_cycle=params.cycle * l1_loss(self.generator_back(painted), selfies),
-                g_cycle_back=params.cycle * l1_loss(self.generator(photographed), portraits),
-                g_identity=params.identity * l1_loss(kept, portraits),
-                g_identity_back=params.identity * l1_loss(kept_back, selfies),
-                g_attention=params.attention * told,
-                g_attention_back=params.attention * told_back,
+            identity, identity_cam = self.generator.forward_with_cam(portraits)
+            identity_back, identity_cam_back = self.generator_back.forward_with_cam(selfies)
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=summed_least_squares(self.discriminator(stylized), target_is_real=True),
+                g_adv_back=summed_least_squares(self.discriminator_back(fake_selfies), target_is_real=True),
+                g_cycle=params.lambda_cycle * l1_loss(self.generator_back(stylized), selfies),
+                g_cycle_back=params.lambda_cycle * l1_loss(self.generator(fake_selfies), portraits),
+                g_identity=params.lambda_identity * l1_loss(identity, portraits),
+                g_identity_back=params.lambda_identity * l1_loss(identity_back, selfies),
+                g_cam=params.lambda_cam * cam_loss(cam, identity_cam),
+                g_cam_back=params.lambda_cam * cam_loss(cam_back, identity_cam_back),
             )
         self.ema.update(self.generator)
-        return judged | moved
+        return d_losses | g_losses
 
 
-def squares(judgements: list[Tensor], *, real: bool) -> Scalar:
-    """The least squares of all judgements, of images and of what is attended to alike."""
-    return torch.stack([least_squares_loss(each, real=real) for each in judgements]).sum()
+def cam_loss(source_logits: Tensor, target_logits: Tensor) -> Scalar:
+    """Cross-entropy of a generator's auxiliary classifier: high for its source domain, low for its target domain."""
+    source_loss = adversarial_loss(source_logits, target_is_real=True)
+    return source_loss + adversarial_loss(target_logits, target_is_real=False)
+
+
+def summed_least_squares(logits: list[Tensor], *, target_is_real: bool) -> Scalar:
+    """Sum of the least-squares losses of a discriminator's outputs: of patches and of the auxiliary classifiers."""
+    return torch.stack([least_squares_loss(output, target_is_real=target_is_real) for output in logits]).sum()

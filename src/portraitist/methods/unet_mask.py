@@ -1,34 +1,40 @@
-"""Stage 2: the segmenter learns from the pipeline's own masks, selfies and portraits on all backgrounds."""
+"""Stage 2: the segmenter learns the pipeline's masks, of selfies and portraits on various backgrounds."""
+
+from typing import Annotated
 
 import torch
 
 from portraitist.core.params import OpenFraction, PositiveInt, Section
 from portraitist.learning.losses import mask_loss
-from portraitist.learning.optim import adam, optimizer_step
+from portraitist.learning.optim import Losses, adam, optimizer_step
 from portraitist.learning.tensors import Batch
-from portraitist.methods.base import Losses, Trainable
+from portraitist.methods.base import Shared, Trainable, UpstreamModels
+from portraitist.methods.registry import register
 from portraitist.nets.unet import UNet
 
 
 class Params(Section):
-    """The U-Net's width, and how fast it learns."""
+    """Size of the U-Net and learning rate."""
 
-    width: PositiveInt
-    learning_rate: OpenFraction
+    base_channels: Annotated[PositiveInt, Shared("train_mask")]
+    learning_rate: Annotated[OpenFraction, Shared("train_mask")]
 
 
+@register(Params)
 class UNetMask(Trainable):
-    """One U-Net for both kinds of picture: it has to read faces that are half of each."""
+    """One U-Net for selfies and portraits, because it must also segment faces that are in between."""
 
     saved_modules = ("segmenter",)
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
-        self.segmenter = UNet(params.width)
-        self.masker_adam = adam(self.segmenter, params.learning_rate)
+        self.segmenter = UNet(params.base_channels)
+        if upstream is None:
+            return
+        self.optimizer = adam(self.segmenter, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Binary cross-entropy on both kinds at once."""
-        seen = torch.cat([batch.selfies, batch.portraits])
-        wanted = torch.cat([batch.selfie_masks, batch.portrait_masks])
-        return optimizer_step(self.masker_adam, m_mask=mask_loss(self.segmenter.logits(seen), wanted))
+        """Update the U-Net on selfies and portraits together."""
+        images = torch.cat([batch.selfies, batch.portraits])
+        masks = torch.cat([batch.selfie_masks, batch.portrait_masks])
+        return optimizer_step(self.optimizer, m_mask=mask_loss(self.segmenter.logits(images), masks))

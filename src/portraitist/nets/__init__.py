@@ -1,1 +1,1 @@
-"""Networks: modules with a forward pass. No loss, no optimiser, no file."""
+"""Networks: modules with a forward pass. No losses, optimizers or files of their own."""

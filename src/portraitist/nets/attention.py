@@ -1,55 +1,55 @@
-"""Mejjati et al.'s attention network (NeurIPS 2018; model.py of their code): where a picture is to be changed."""
+"""Attention network and generator of Mejjati et al. (NeurIPS 2018), after model.py of their code."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from portraitist.learning.tensors import Images, Masks, composite
 from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, init_weights
 
 
 class Attention(nn.Module):
-    """Images to masks of what is to be changed; height and width are multiples of four."""
+    """Predict where an image is to be changed; height and width are multiples of 4."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, base_channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 7, 2, 3, padding_mode="reflect"),
-            nn.InstanceNorm2d(width),
+            nn.Conv2d(3, base_channels, 7, 2, 3, padding_mode="reflect"),
+            nn.InstanceNorm2d(base_channels),
             nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, 2, 1),
-            nn.InstanceNorm2d(2 * width),
+            nn.Conv2d(base_channels, 2 * base_channels, 3, 2, 1),
+            nn.InstanceNorm2d(2 * base_channels),
             nn.ReLU(),
-            ResnetBlock(2 * width),
+            ResnetBlock(2 * base_channels),
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(2 * width, 2 * width, 3, 1, 1),
-            nn.InstanceNorm2d(2 * width),
+            nn.Conv2d(2 * base_channels, 2 * base_channels, 3, 1, 1),
+            nn.InstanceNorm2d(2 * base_channels),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(2 * width, width, 3, 1, 1),
-            nn.InstanceNorm2d(width),
+            nn.Conv2d(2 * base_channels, base_channels, 3, 1, 1),
+            nn.InstanceNorm2d(base_channels),
             nn.ReLU(),
-            nn.Conv2d(width, 1, 7, 1, 3, padding_mode="reflect"),
+            nn.Conv2d(base_channels, 1, 7, 1, 3, padding_mode="reflect"),
             nn.Sigmoid(),
         )
         init_weights(self)
 
     def forward(self, images: Images) -> Masks:
-        """1 is where it looks."""
+        """Return attention in (0, 1)."""
         return self.layers(images)
 
 
 class AttentiveGenerator(nn.Module):
-    """Paints the whole picture, and keeps of it what the attention is on; the rest is the picture as it came."""
+    """Stylize the whole image, and blend the result with the input by the attention."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
-        self.painter = ResnetGenerator(width, blocks)
-        self.attention = Attention(width)
+        self.resnet = ResnetGenerator(base_channels, num_res_blocks)
+        self.attention = Attention(base_channels)
 
-    def attentively(self, images: Images) -> tuple[Images, Masks]:
-        """What is painted, and where."""
-        masks = self.attention(images)
-        return composite(self.painter(images), masks, images), masks
+    def forward_with_attention(self, images: Images) -> tuple[Images, Masks]:
+        """Return the stylized images, in [-1, 1], and the attention."""
+        attention = self.attention(images)
+        return composite(self.resnet(images), attention, images), attention
 
-    def forward(self, images: Images) -> Tensor:
-        """Painted images, in [-1, 1]."""
-        return self.attentively(images)[0]
+    def forward(self, images: Images) -> Images:
+        """Return stylized images, in [-1, 1]."""
+        return self.forward_with_attention(images)[0]

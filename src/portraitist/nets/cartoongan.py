@@ -1,7 +1,7 @@
-"""CartoonGAN's two networks (Chen, Lai, Liu, CVPR 2018, figure 2), their width a parameter: 64 and 32 in the paper.
+"""CartoonGAN's generator and discriminator (Chen, Lai, Liu, CVPR 2018, figure 2), which have 64 and 32 base channels.
 
-Two deviations, named where they are: resize-convolution instead of transposed (no checkerboard), and the generator's
-skips, if it shall have them.
+Two deviations: resize-convolution instead of transposed convolution (no checkerboard artifacts), and optional skip
+connections in the generator.
 """
 
 import torch
@@ -11,94 +11,99 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images
 
-Judgement = Float[Tensor, "batch 1 rows columns"]
+Logits = Float[Tensor, "batch 1 rows columns"]
 
 
-def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    """Two convolutions, the first of which may halve the size; norm and ReLU after the second."""
+def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Two convolutions, the first of which may halve the size; norm and ReLU after the second only."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, 1),
-        nn.Conv2d(outside, outside, 3, 1, 1),
-        nn.InstanceNorm2d(outside, affine=True),
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1),
+        nn.Conv2d(out_channels, out_channels, 3, 1, 1),
+        nn.InstanceNorm2d(out_channels, affine=True),
         nn.ReLU(),
     )
 
 
-class Residual(nn.Module):
-    """Two convolutions added to what came in."""
+class ResidualBlock(nn.Module):
+    """Two convolutions with a residual connection."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
-            nn.InstanceNorm2d(width, affine=True),
+            nn.Conv2d(channels, channels, 3, 1, 1, padding_mode="reflect"),
+            nn.InstanceNorm2d(channels, affine=True),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, padding_mode="reflect"),
-            nn.InstanceNorm2d(width, affine=True),
+            nn.Conv2d(channels, channels, 3, 1, 1, padding_mode="reflect"),
+            nn.InstanceNorm2d(channels, affine=True),
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Return features of the same shape."""
         return features + self.body(features)
 
 
 class Generator(nn.Module):
-    """Images to painted images of the same size, a multiple of four.
+    """Stylize images; height and width are multiples of 4.
 
-    With `skips` the way up is given what the way down has seen at the same size (U-Net; Ronneberger et al. 2015), the
-    image itself at last: detail is handed on, and need not be learned anew.
+    With `skip_connections`, the decoder also gets the encoder's features of the same size (U-Net, Ronneberger et al.,
+    2015), and the last layer the image itself: details are passed on instead of being learned anew.
     """
 
-    def __init__(self, width: int, blocks: int, *, skips: bool) -> None:
+    def __init__(self, base_channels: int, num_res_blocks: int, *, skip_connections: bool) -> None:
         super().__init__()
-        self.skips = skips
-        more = (2 * width, width, 3) if skips else (0, 0, 0)
-        side = 3 if skips else 7
-        self.at_whole = nn.Sequential(
-            nn.Conv2d(3, width, 7, 1, 3, padding_mode="reflect"),
-            nn.InstanceNorm2d(width, affine=True),
+        self.skip_connections = skip_connections
+        skip_channels = (2 * base_channels, base_channels, 3) if skip_connections else (0, 0, 0)
+        last_kernel = 3 if skip_connections else 7
+        self.encode_full = nn.Sequential(
+            nn.Conv2d(3, base_channels, 7, 1, 3, padding_mode="reflect"),
+            nn.InstanceNorm2d(base_channels, affine=True),
             nn.ReLU(),
         )
-        self.at_half = _block(width, 2 * width, 2)
-        self.at_quarter = nn.Sequential(_block(2 * width, 4 * width, 2), *(Residual(4 * width) for _ in range(blocks)))
-        self.up_half = _block(4 * width + more[0], 2 * width)
-        self.up_whole = _block(2 * width + more[1], width)
-        self.last = nn.Conv2d(width + more[2], 3, side, 1, side // 2, padding_mode="reflect")
+        self.encode_half = _conv_block(base_channels, 2 * base_channels, 2)
+        self.encode_quarter = nn.Sequential(
+            _conv_block(2 * base_channels, 4 * base_channels, 2),
+            *(ResidualBlock(4 * base_channels) for _ in range(num_res_blocks)),
+        )
+        self.decode_half = _conv_block(4 * base_channels + skip_channels[0], 2 * base_channels)
+        self.decode_full = _conv_block(2 * base_channels + skip_channels[1], base_channels)
+        self.last = nn.Conv2d(
+            base_channels + skip_channels[2], 3, last_kernel, 1, last_kernel // 2, padding_mode="reflect"
+        )
 
     def forward(self, images: Images) -> Images:
-        """Painted images, in [-1, 1]."""
-        whole = self.at_whole(images)
-        half = self.at_half(whole)
-        quarter = self.at_quarter(half)
-        up = self.up_half(self._beside(F.interpolate(quarter, scale_factor=2, mode="nearest"), half))
-        up = self.up_whole(self._beside(F.interpolate(up, scale_factor=2, mode="nearest"), whole))
-        return torch.tanh(self.last(self._beside(up, images)))
+        """Return stylized images, in [-1, 1]."""
+        full = self.encode_full(images)
+        half = self.encode_half(full)
+        quarter = self.encode_quarter(half)
+        up = self.decode_half(self._join(F.interpolate(quarter, scale_factor=2, mode="nearest"), half))
+        up = self.decode_full(self._join(F.interpolate(up, scale_factor=2, mode="nearest"), full))
+        return torch.tanh(self.last(self._join(up, images)))
 
-    def _beside(self, up: Tensor, down: Tensor) -> Tensor:
-        return torch.cat([up, down], 1) if self.skips else up
+    def _join(self, decoded: Tensor, encoded: Tensor) -> Tensor:
+        return torch.cat([decoded, encoded], 1) if self.skip_connections else decoded
 
 
 class PatchDiscriminator(nn.Module):
-    """Images to a map of logits, one for each patch: positive says painted by a person."""
+    """Classify patches: a high logit means painted by a person."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, base_channels: int) -> None:
         super().__init__()
-        sizes = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]  # in and out by width; stride
+        layers = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]  # multiples in and out; stride
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(inside * (width if place else 1), outside * width, 3, stride, 1)
-            for place, (inside, outside, stride) in enumerate(sizes)
+            nn.Conv2d(inputs * (base_channels if index else 1), outputs * base_channels, 3, stride, 1)
+            for index, (inputs, outputs, stride) in enumerate(layers)
         )
         self.norms = nn.ModuleDict(
-            {str(place): nn.InstanceNorm2d(sizes[place][1] * width, affine=True) for place in (2, 4, 5)}
+            {str(index): nn.InstanceNorm2d(layers[index][1] * base_channels, affine=True) for index in (2, 4, 5)}
         )
-        self.last = nn.Conv2d(8 * width, 1, 3, 1, 1)
+        self.last = nn.Conv2d(8 * base_channels, 1, 3, 1, 1)
 
-    def forward(self, images: Images) -> Judgement:
-        """A quarter of the images' height and width."""
+    def forward(self, images: Images) -> Logits:
+        """Return one logit per patch, at a quarter of the images' height and width."""
         current: Tensor = images
-        for place, convolution in enumerate(self.convolutions):
+        for index, convolution in enumerate(self.convolutions):
             current = convolution(current)
-            if str(place) in self.norms:
-                current = self.norms[str(place)](current)
+            if str(index) in self.norms:
+                current = self.norms[str(index)](current)
             current = F.leaky_relu(current, 0.2)
         return self.last(current)

@@ -1,7 +1,8 @@
-"""CycleGAN's two networks (Zhu et al., ICCV 2017, 7.1), as in junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
+"""CycleGAN's generator and discriminator (Zhu et al., ICCV 2017, section 7.1).
 
-Their width is a parameter, 64 for both at the authors'; nine residual blocks at 256 px. The discriminator sees patches
-of 70 px there, and of as large a share of a smaller picture.
+After junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). The authors' networks have 64 base channels, and 9 residual blocks
+at 256 px. At 256 px the discriminator's patches are 70 px, as the authors'; at smaller sizes they are about the same
+fraction of the image.
 """
 
 import math
@@ -17,82 +18,86 @@ from portraitist.learning.tensors import Images
 
 Net = TypeVar("Net", bound=nn.Module)
 Logits = Float[Tensor, "batch 1 rows columns"]
-INIT_STD = 0.02  # of the weights at the beginning
+DiscriminatorInput = Float[Tensor, "batch channels height width"]  # 3 channels, or 6: the condition and the image
+INIT_STD = 0.02
 NORMAL = partial(nn.init.normal_, std=INIT_STD)
-MOST_LAYERS = 3
-SIDE_PX = 32  # of a picture, for a discriminator of no layer between its first and its last two
+MAX_LAYERS = 3
+MIN_PX = 32  # size of images at which no layer is left between the discriminator's first and last two
 
 
-def init_weights(net: Net, draw: Callable[[Tensor], Tensor] = NORMAL) -> Net:
-    """The network, its weights drawn anew as the authors do; no bias, the scales of norms near 1."""
-    for part in net.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            draw(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.InstanceNorm2d) and part.affine:
-            nn.init.normal_(part.weight, 1, INIT_STD)
+def init_weights(net: Net, initializer: Callable[[Tensor], Tensor] = NORMAL) -> Net:
+    """Initialize a network as the authors do, and return it: biases are 0, scales of norms are near 1."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            initializer(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.InstanceNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1, INIT_STD)
     return net
 
 
 class ResnetBlock(nn.Module):
-    """Two convolutions added to what came in."""
+    """Two convolutions with a residual connection."""
 
-    def __init__(self, width: int, *, bias: bool = True) -> None:
+    def __init__(self, channels: int, *, bias: bool = True) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, 1, 1, bias=bias, padding_mode="reflect"),
-            nn.InstanceNorm2d(width),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=bias, padding_mode="reflect"),
+            nn.InstanceNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, bias=bias, padding_mode="reflect"),
-            nn.InstanceNorm2d(width),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=bias, padding_mode="reflect"),
+            nn.InstanceNorm2d(channels),
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Return features of the same shape."""
         return features + self.body(features)
 
 
 class ResnetGenerator(nn.Module):
-    """Images to images of the same size, a multiple of four."""
+    """Stylize images; height and width are multiples of 4."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 1, 3, padding_mode="reflect"), nn.InstanceNorm2d(width)]
-        layers += [nn.ReLU()]
-        for inside in (width, 2 * width):
-            layers += [nn.Conv2d(inside, 2 * inside, 3, 2, 1), nn.InstanceNorm2d(2 * inside), nn.ReLU()]
-        layers += [ResnetBlock(4 * width) for _ in range(blocks)]
-        for inside in (4 * width, 2 * width):
-            layers += [nn.ConvTranspose2d(inside, inside // 2, 3, 2, 1, 1), nn.InstanceNorm2d(inside // 2), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, 1, 3, padding_mode="reflect"), nn.Tanh())
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, base_channels, 7, 1, 3, padding_mode="reflect"),
+            nn.InstanceNorm2d(base_channels),
+            nn.ReLU(),
+        ]
+        for inputs in (base_channels, 2 * base_channels):
+            layers += [nn.Conv2d(inputs, 2 * inputs, 3, 2, 1), nn.InstanceNorm2d(2 * inputs), nn.ReLU()]
+        layers += [ResnetBlock(4 * base_channels) for _ in range(num_res_blocks)]
+        for inputs in (4 * base_channels, 2 * base_channels):
+            layers += [nn.ConvTranspose2d(inputs, inputs // 2, 3, 2, 1, 1), nn.InstanceNorm2d(inputs // 2), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(base_channels, 3, 7, 1, 3, padding_mode="reflect"), nn.Tanh())
         init_weights(self)
 
     def forward(self, images: Images) -> Images:
-        """Painted images, in [-1, 1]."""
+        """Return stylized images, in [-1, 1]."""
         return self.layers(images)
 
 
 class PatchGan(nn.Module):
-    """Images to a map of judgements, one for each patch."""
+    """Classify patches of images of about `size_px`."""
 
-    def __init__(self, width: int, side_px: int, channels: int = 3, *, affine: bool = False) -> None:
+    def __init__(self, base_channels: int, size_px: int, in_channels: int = 3, *, affine: bool = False) -> None:
         super().__init__()
-        count = min(MOST_LAYERS, max(1, round(math.log2(side_px / SIDE_PX))))
-        widths = [width * 2**place for place in range(count + 1)]
-        self.first = nn.Conv2d(channels, width, 4, 2, 1)
+        num_layers = min(MAX_LAYERS, max(1, round(math.log2(size_px / MIN_PX))))
+        channels = [base_channels * 2**index for index in range(num_layers + 1)]
+        self.first = nn.Conv2d(in_channels, base_channels, 4, 2, 1)
         self.between = nn.ModuleList(
-            nn.Conv2d(inside, outside, 4, 2 if outside != widths[-1] else 1, 1, bias=not affine)
-            for inside, outside in pairwise(widths)
+            nn.Conv2d(inputs, outputs, 4, 2 if outputs != channels[-1] else 1, 1, bias=not affine)
+            for inputs, outputs in pairwise(channels)
         )
-        self.norms = nn.ModuleList(nn.InstanceNorm2d(outside, affine=affine) for outside in widths[1:])
-        self.last = nn.Conv2d(widths[-1], 1, 4, 1, 1)
+        self.norms = nn.ModuleList(nn.InstanceNorm2d(outputs, affine=affine) for outputs in channels[1:])
+        self.last = nn.Conv2d(channels[-1], 1, 4, 1, 1)
         init_weights(self)
 
-    def forward(self, images: Tensor, *, norm: bool = True) -> Logits:
-        """High says real; without norm no statistics of the picture are taken."""
-        current = nn.functional.leaky_relu(self.first(images), 0.2)
-        for convolution, normed in zip(self.between, self.norms, strict=True):
+    def forward(self, images: DiscriminatorInput, *, norm: bool = True) -> Logits:
+        """Return one logit per patch, high for real; with `norm=False`, instance norm is skipped."""
+        current: Tensor = nn.functional.leaky_relu(self.first(images), 0.2)
+        for convolution, instance_norm in zip(self.between, self.norms, strict=True):
             current = convolution(current)
-            current = nn.functional.leaky_relu(normed(current) if norm else current, 0.2)
+            current = nn.functional.leaky_relu(instance_norm(current) if norm else current, 0.2)
         return cast(Tensor, self.last(current))

@@ -1,7 +1,8 @@
-"""Frozen features of pretrained networks, found by name: what the content loss compares, finer layers first.
+"""Frozen feature networks of the content loss, found by name. Layers are ordered from fine to coarse.
 
-EfficientNet-Lite0 (Tan and Le 2019; Apache-2.0) comes in a package; its input is RGB in [-1, 1], as an image is here.
-VGG19 (Simonyan and Zisserman 2015), CartoonGAN's own, is a download; its input is normalised as in its training.
+EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) comes with a package; its input is RGB in [-1, 1], like `Images`.
+VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is a download; its input is normalized by ImageNet's mean
+and standard deviation.
 """
 
 from pathlib import Path
@@ -16,48 +17,48 @@ from torch import Tensor, nn
 from portraitist.learning.tensors import Images
 
 NAME = "EfficientNet-Lite0"
-CONV4_4 = 26  # of torchvision's layers are VGG19 up to there
-IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
-LAYERS = (1, 2)  # of timm's five: 24 channels at a quarter of the size, 40 at an eighth
+CONV4_4 = 26  # number of torchvision's VGG19 layers up to and including conv4_4
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
+LAYERS = (1, 2)  # of timm's five stages: 24 channels at a quarter of the size, 40 at an eighth
 
 
 def lite(number: int, weights: Path) -> Any:
-    """EfficientNet-Lite of a number from 0 to 4, frozen.
+    """Load EfficientNet-Lite0 to -Lite4, frozen.
 
     Raises:
-        ValueError: The file holds the weights of another network.
+        ValueError: the file holds the weights of another network.
     """
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
-    given, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
-    if [tuple(t.shape) for t in given.values()] != [tuple(t.shape) for t in own.values()]:
+    loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
+    if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
         raise ValueError(f"{weights} does not hold EfficientNet-Lite{number}'s {len(own)} tensors")
-    net.load_state_dict(dict(zip(own, given.values(), strict=True)))  # same layers, other names
+    net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0, frozen; `weights` is the file that stage `weights` leaves."""
+    """EfficientNet-Lite0, frozen; `weights` is the file written by stage `weights`."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
         self.net = lite(0, weights)
 
     def train(self, mode: bool = True) -> "Lite0":
-        """Stays in evaluation mode, always."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
-        """The features of `LAYERS`, the finer first."""
-        net, found = self.net, []
+        """Return the features of `LAYERS`."""
+        net, features = self.net, []
         current = net.bn1(net.conv_stem(images))
         for index, stage in enumerate(net.blocks[: max(LAYERS) + 1]):
             current = stage(current)
             if index in LAYERS:
-                found.append(current)
-        return found
+                features.append(current)
+        return features
 
     def pooled(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """The 1280 features before the classifier, averaged over the picture: what the metrics compare."""
+        """Return the 1280 features before the classifier, averaged over each image, for the metrics."""
         return self.net.forward_features(images).mean((2, 3))
 
 
@@ -68,20 +69,20 @@ class Vgg19(nn.Module):
         super().__init__()
         with torch.device("meta"):
             self.net = torchvision.models.vgg19().features[:CONV4_4]
-        given = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-        own = {f"features.{name}": name for name in self.net.state_dict()}
-        if not own.keys() <= given.keys():
-            raise ValueError(f"{weights} does not hold VGG19's {len(own)} tensors up to conv4_4")
-        self.net.load_state_dict({name: given[theirs].clone() for theirs, name in own.items()}, assign=True)
+        loaded = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        names = {f"features.{name}": name for name in self.net.state_dict()}
+        if not names.keys() <= loaded.keys():
+            raise ValueError(f"{weights} does not hold VGG19's {len(names)} tensors up to conv4_4")
+        self.net.load_state_dict({name: loaded[source].clone() for source, name in names.items()}, assign=True)
         self.net.eval().requires_grad_(False)
         self.mean: Tensor
-        self.spread: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("spread", torch.tensor(IMAGENET_SPREAD)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def forward(self, images: Images) -> list[Tensor]:
-        """The one layer's 512 features, at an eighth of the size."""
-        return [self.net(((images + 1) / 2 - self.mean) / self.spread)]
+        """Return one layer of 512 channels, at an eighth of the size."""
+        return [self.net(((images + 1) / 2 - self.mean) / self.std)]
 
 
 NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19]]] = {
@@ -91,10 +92,10 @@ NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19]]] = {
 
 
 def weights_file(network: str, pretrained: Path) -> Path:
-    """The file that stage `weights` leaves for a network."""
+    """Return the path of a network's weights, written by stage `weights`."""
     return pretrained / NETWORKS[network][0]
 
 
 def load_feature_network(network: str, pretrained: Path) -> nn.Module:
-    """The network by its name, with its weights."""
+    """Load a feature network by name."""
     return NETWORKS[network][1](weights_file(network, pretrained))

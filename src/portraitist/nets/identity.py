@@ -1,4 +1,4 @@
-"""A face network of the user's choice, as ONNX, that tells people apart: any that takes a face as ArcFace does."""
+"""Face recognition by an ONNX network that the user provides; any network with ArcFace's input works."""
 
 import hashlib
 from pathlib import Path
@@ -14,62 +14,63 @@ from portraitist.crop.params import CropParams
 from portraitist.learning.tensors import Images
 
 SIDE = 112  # px
-EYES, MOUTH = (
-    (56.0, 51.6),
-    92.3,
-)  # the middle of both eyes, and the mouth's height, in ArcFace's face (Deng et al. 2019)
+EYES = (56.0, 51.6)  # x, y of the midpoint of the eyes in ArcFace's template, in px (Deng et al., 2019)
+MOUTH = 92.3  # y of the mouth in it
 
 
 class IdentityError(ValueError):
-    """The file is no network that takes a face as ArcFace does."""
+    """The file is not a network with ArcFace's input, or there are several files."""
 
 
 class Identity:
-    """Embeddings of crops. The network takes batch x 3 x 112 x 112 of RGB in [-1, 1] and gives one row a face."""
+    """Embeddings of aligned crops.
 
-    def __init__(self, path: Path, frame: CropParams) -> None:
+    The network takes (batch, 3, 112, 112) of RGB in [-1, 1] and returns (batch, length).
+    """
+
+    def __init__(self, path: Path, crop_params: CropParams) -> None:
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise IdentityError(f"{path}: not a network that ONNX Runtime opens ({error})") from error
+            raise IdentityError(f"{path}: ONNX Runtime cannot open it: {error}") from error
         (first, *others), outputs = self.session.get_inputs(), self.session.get_outputs()
         if others or len(outputs) != 1 or list(first.shape[1:]) != [3, SIDE, SIDE] or len(outputs[0].shape) != 2:
-            shapes = [found.shape for found in [first, *others, *outputs]]
+            shapes = [array.shape for array in [first, *others, *outputs]]
             raise IdentityError(
-                f"{path}: one input of n x 3 x {SIDE} x {SIDE}, one output of n x length; found {shapes}"
+                f"{path}: expected one input (n, 3, {SIDE}, {SIDE}) and one output (n, length), found {shapes}"
             )
-        self.input, self.frame = first.name, frame
+        self.input, self.crop_params = first.name, crop_params
         self.name = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
     def faces(self, images: Images) -> Float[Tensor, "batch 3 112 112"]:
-        """Crops as ArcFace's faces: eyes and mouth where it has them, antialiased."""
+        """Resample crops so that eyes and mouth are where ArcFace expects them, with antialiasing."""
         side = images.shape[-1]
-        scale = (MOUTH - EYES[1]) / (self.frame.eye_to_mouth * side)  # of the crop's pixels
+        scale = (MOUTH - EYES[1]) / (self.crop_params.eye_to_mouth * side)  # pixels of the face per pixel of the crop
         if scale < 1:
             images = F.interpolate(
                 images, scale_factor=scale, mode="bicubic", antialias=True, recompute_scale_factor=True
             )
-        # where each pixel of the face lies in the crop, from -1 to 1
-        spots = torch.arange(SIDE) + 0.5
-        across = ((spots - EYES[0]) / (scale * side) + 0.5) * 2 - 1
-        down = ((spots - EYES[1]) / (scale * side) + self.frame.eye_line) * 2 - 1
-        grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
+        # position of each pixel of the face in the crop, from -1 to 1
+        centers = torch.arange(SIDE) + 0.5
+        x = ((centers - EYES[0]) / (scale * side) + 0.5) * 2 - 1
+        y = ((centers - EYES[1]) / (scale * side) + self.crop_params.eye_line) * 2 - 1
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False)
 
     def pooled(self, images: Images) -> Float[np.ndarray, "batch length"]:
-        """The embeddings of crops."""
+        """Return the embeddings of crops."""
         return self.session.run(None, {self.input: self.faces(images).numpy()})[0]
 
 
 def find_network(folder: Path) -> Path | None:
-    """The one network that the user has put into a folder.
+    """Return the path of the ONNX network in a folder; None if there is none.
 
     Raises:
-        IdentityError: There are several.
+        IdentityError: there are several.
     """
-    found = sorted(folder.glob("*.onnx"))
-    if len(found) > 1:
-        raise IdentityError(f"{folder} holds {', '.join(path.name for path in found)}; one of them must go")
-    return found[0] if found else None
+    paths = sorted(folder.glob("*.onnx"))
+    if len(paths) > 1:
+        raise IdentityError(f"{folder} holds {', '.join(path.name for path in paths)}; leave only one network there")
+    return paths[0] if paths else None

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID and KID were published with: TensorFlow's graph of 2015, by torch-fidelity, its resize too."""
+"""The Inception-v3 of published FID and KID: TensorFlow's graph of 2015 with its resize, by torch-fidelity."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ RESIZE = "299 px, TensorFlow 1's bilinear"
 
 
 class Inception:
-    """The 2048 features of the last pooling. `weights` is unpickled: give it a file whose SHA-256 was checked."""
+    """The 2048 features of the last pooling. `weights` is unpickled, so its SHA-256 must have been verified."""
 
     def __init__(self, weights: Path) -> None:
         self.net = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
 
     @torch.no_grad()
     def pooled(self, images: Images) -> Float[Tensor, "batch 2048"]:
-        """The features of images, seen as the bytes that files of them would hold."""
+        """Return the features of images, which are first rounded to bytes as in an image file."""
         pictures = torch.stack([torch.from_numpy(picture) for picture in to_pictures(images)])
         return self.net(pictures.permute(0, 3, 1, 2))[0]

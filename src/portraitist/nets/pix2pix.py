@@ -1,7 +1,7 @@
-"""pix2pix's U-Net (Isola et al., CVPR 2017, 6.1.1), as in junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
+"""pix2pix's U-Net (Isola et al., CVPR 2017, 6.1.1), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
 
-Eight halvings of a picture of 256 px, down to one pixel; a smaller picture is halved as often as it can be. The
-authors' batch norm over batches of one picture, at test time, too, is instance norm, and is called so here.
+An image of 256 px is downsampled eight times, to one pixel; smaller images as often as their size allows. The authors'
+batch norm, over batches of one image and also at test time, is instance norm, and is implemented as such.
 """
 
 from itertools import pairwise
@@ -12,52 +12,54 @@ from torch import Tensor, nn
 from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import init_weights
 
-MOST_LEVELS = 8
-WIDEST = 8  # times the width
-DROPOUT = 0.5  # on the way up, at the widest levels but the innermost
+MAX_LEVELS = 8
+MAX_MULTIPLE = 8  # of the base channels
+DROPOUT = 0.5  # in the decoder, at the levels of most channels except the innermost
 
 
-def num_levels(side_px: int) -> int:
-    """How often a side can be halved, eight times at most."""
-    return next(levels for levels in range(MOST_LEVELS, -1, -1) if side_px % 2**levels == 0)
+def num_levels(size_px: int) -> int:
+    """Return how often a size can be halved, at most eight times."""
+    return next(levels for levels in range(MAX_LEVELS, -1, -1) if size_px % 2**levels == 0)
 
 
 class UNetGenerator(nn.Module):
-    """Images to images of the same size, a multiple of two to the power of the levels."""
+    """Stylize images; height and width are multiples of 2 ** levels."""
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, base_channels: int, levels: int) -> None:
         super().__init__()
-        widths = [3, *(width * min(WIDEST, 2**level) for level in range(levels))]
+        channels = [3, *(base_channels * min(MAX_MULTIPLE, 2**level) for level in range(levels))]
         self.down = nn.ModuleList(
-            nn.Conv2d(inside, outside, 4, 2, 1, bias=False) for inside, outside in pairwise(widths)
+            nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False) for inputs, outputs in pairwise(channels)
         )
         self.down_norms = nn.ModuleList(
-            nn.InstanceNorm2d(outside, affine=True) if 0 < level < levels - 1 else nn.Identity()
-            for level, outside in enumerate(widths[1:])
+            nn.InstanceNorm2d(outputs, affine=True) if 0 < level < levels - 1 else nn.Identity()
+            for level, outputs in enumerate(channels[1:])
         )
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(inside * (1 if level == levels - 1 else 2), outside, 4, 2, 1, bias=level == 0)
-            for level, (outside, inside) in enumerate(pairwise(widths))
+            nn.ConvTranspose2d(inputs * (1 if level == levels - 1 else 2), outputs, 4, 2, 1, bias=level == 0)
+            for level, (outputs, inputs) in enumerate(pairwise(channels))
         )
         self.up_norms = nn.ModuleList(
-            nn.InstanceNorm2d(outside, affine=True) if level else nn.Identity()
-            for level, outside in enumerate(widths[:-1])
+            nn.InstanceNorm2d(outputs, affine=True) if level else nn.Identity()
+            for level, outputs in enumerate(channels[:-1])
         )
-        self.dropped = [level < levels - 1 and widths[level] == WIDEST * width for level in range(levels)]
+        self.has_dropout = [
+            level < levels - 1 and channels[level] == MAX_MULTIPLE * base_channels for level in range(levels)
+        ]
         init_weights(self)
 
     def forward(self, images: Images) -> Images:
-        """Painted images, in [-1, 1]."""
+        """Return stylized images, in [-1, 1]."""
         current: Tensor = images
-        passed: list[Tensor] = []
+        skips: list[Tensor] = []
         for level, (convolution, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
             current = norm(convolution(nn.functional.leaky_relu(current, 0.2) if level else current))
-            passed.append(current)
-        passed.pop()
+            skips.append(current)
+        skips.pop()
         for level in reversed(range(len(self.up))):
             current = self.up_norms[level](self.up[level](current.relu()))
-            if self.dropped[level]:
+            if self.has_dropout[level]:
                 current = nn.functional.dropout(current, DROPOUT, self.training)
             if level:
-                current = torch.cat([passed.pop(), current], dim=1)
+                current = torch.cat([skips.pop(), current], dim=1)
         return current.tanh()

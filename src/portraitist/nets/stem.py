@@ -1,6 +1,6 @@
-"""The first three stages of EfficientNet-Lite0 (Tan and Le 2019) without timm: what paints by optimising carries them.
+"""The first stages of EfficientNet-Lite0 (Tan and Le, 2019) without timm, for methods that save them with the model.
 
-A model's file has to open where only torch is installed; a test holds this to be the library's own network.
+A saved model must open where only torch is installed. A test checks that the outputs equal timm's.
 """
 
 from torch import Tensor, nn
@@ -9,79 +9,81 @@ from torch.nn import functional as F
 from portraitist.learning.tensors import Images
 
 EPSILON = 1e-3  # of the batch norms
-BLOCKS = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel: each halves the size, and is followed by one more
+STAGES = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel; each has a block of stride 2 and one of stride 1
 EXPANSION = 6
 
 
-class Same(nn.Conv2d):
-    """A convolution that halves the size and pads as TensorFlow does: one more at the end than at the start."""
+class SamePadConv2d(nn.Conv2d):
+    """A convolution of stride 2 with TensorFlow's SAME padding, which pads more at the end than at the start."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Half the height and width, rounded up."""
+        """Return half of the height and width, rounded up."""
         height, width = (max(0, (-(-side // 2) - 1) * 2 + self.kernel_size[0] - side) for side in input.shape[2:])
         padded = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
         return super().forward(padded)
 
 
-def _normed(
-    inside: int, outside: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
+def _conv_norm(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
 ) -> nn.Module:
-    kind, padding = (Same, 0) if stride == 2 else (nn.Conv2d, kernel // 2)
-    layers = [kind(inside, outside, kernel, stride, padding, groups=groups, bias=False)]
-    return nn.Sequential(*layers, nn.BatchNorm2d(outside, EPSILON), *([nn.ReLU6()] if relu else []))
+    convolution, padding = (SamePadConv2d, 0) if stride == 2 else (nn.Conv2d, kernel // 2)
+    layers = [convolution(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)]
+    return nn.Sequential(*layers, nn.BatchNorm2d(out_channels, EPSILON), *([nn.ReLU6()] if relu else []))
 
 
-class Inverted(nn.Module):
-    """Wider, each channel by itself, narrow again; added to what came in where the shapes agree."""
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution and projection, with a residual connection if the shapes agree."""
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
         super().__init__()
-        wide = EXPANSION * inside
+        expanded = EXPANSION * in_channels
         self.body = nn.Sequential(
-            _normed(inside, wide, 1),
-            _normed(wide, wide, kernel, stride=stride, groups=wide),
-            _normed(wide, outside, 1, relu=False),
+            _conv_norm(in_channels, expanded, 1),
+            _conv_norm(expanded, expanded, kernel, stride=stride, groups=expanded),
+            _conv_norm(expanded, out_channels, 1, relu=False),
         )
-        self.adds = stride == 1 and inside == outside
+        self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features, of half the size if that is its stride."""
-        return features + self.body(features) if self.adds else self.body(features)
+        """Return features, of half the size if the stride is 2."""
+        return features + self.body(features) if self.has_residual else self.body(features)
 
 
 class Stem(nn.Module):
-    """Images to features of a half, a half, a quarter and an eighth of the size; frozen."""
+    """Features at a half, a half, a quarter and an eighth of the size; frozen."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList([_normed(3, 32, 3, stride=2)])
-        self.stages.append(nn.Sequential(_normed(32, 32, 3, groups=32), _normed(32, 16, 1, relu=False)))
-        for inside, outside, kernel in BLOCKS:
+        self.stages = nn.ModuleList([_conv_norm(3, 32, 3, stride=2)])
+        self.stages.append(nn.Sequential(_conv_norm(32, 32, 3, groups=32), _conv_norm(32, 16, 1, relu=False)))
+        for inputs, outputs, kernel in STAGES:
             self.stages.append(
-                nn.Sequential(Inverted(inside, outside, kernel, 2), Inverted(outside, outside, kernel, 1))
+                nn.Sequential(
+                    InvertedResidual(inputs, outputs, kernel, 2), InvertedResidual(outputs, outputs, kernel, 1)
+                )
             )
         self.eval().requires_grad_(False)
 
     def copy_from(self, network: nn.Module) -> None:
-        """Take the first weights of a network that has these layers in this order.
+        """Copy the first weights of a network that starts with the same layers in the same order.
 
         Raises:
-            ValueError: Its first layers are others.
+            ValueError: the network starts with other layers.
         """
-        own, theirs = self.state_dict(), list(network.state_dict().values())[: len(self.state_dict())]
-        if [value.shape for value in own.values()] != [value.shape for value in theirs]:
-            raise ValueError("the features do not begin as EfficientNet-Lite0 does")
-        self.load_state_dict(dict(zip(own, theirs, strict=True)))
+        own, source = self.state_dict(), list(network.state_dict().values())[: len(self.state_dict())]
+        if [value.shape for value in own.values()] != [value.shape for value in source]:
+            raise ValueError("the feature network does not start with EfficientNet-Lite0's layers")
+        self.load_state_dict(dict(zip(own, source, strict=True)))
 
     def train(self, mode: bool = True) -> "Stem":
-        """Stays in evaluation mode, always."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
-        """The finest first."""
-        found: list[Tensor] = []
+        """Return the features of each stage, the finest first."""
+        features: list[Tensor] = []
         current: Tensor = images
         for stage in self.stages:
             current = stage(current)
-            found.append(current)
-        return found
+            features.append(current)
+        return features

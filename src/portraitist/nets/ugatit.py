@@ -1,7 +1,7 @@
-"""U-GAT-IT's networks (Kim et al., ICLR 2020) in the form of minivision-ai/photo2cartoon (MIT), its `light` one.
+"""U-GAT-IT's networks (Kim et al., ICLR 2020), the light version of minivision-ai/photo2cartoon (MIT).
 
-Their width is a parameter, 32 for both at photo2cartoon; four blocks each way. What it has so many of at 256 px, this
-has fewer of for smaller pictures: `fewer`.
+photo2cartoon has 32 base channels and four residual blocks in encoder and decoder, at 256 px. At smaller sizes the
+networks have fewer hourglasses and downsamplings; see `scale_count`.
 """
 
 import math
@@ -16,191 +16,195 @@ from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import Logits as PatchLogits
 from portraitist.nets.cyclegan import ResnetBlock
 
-Logits = Float[Tensor, "batch 2"]
+CamLogits = Float[Tensor, "batch 2"]  # of the classifiers by average and by maximum pooling
 Vectors = Float[Tensor, "batch channels"]
-HOURGLASSES, LEVELS, FAR, NEAR = 4, 4, 5, 3  # at 256 px; the last two and the levels are halvings
-MOST_PX, LEAST_PX = 256, 32
-LEAST_WIDTH = 4  # an hourglass has quarters of it
+# numbers at 256 px: hourglasses of the generator, downsamplings in each, downsamplings of both discriminators
+NUM_HOURGLASSES, HOURGLASS_LEVELS, GLOBAL_LEVELS, LOCAL_LEVELS = 4, 4, 5, 3
+MAX_PX, MIN_PX = 256, 32
+MIN_CHANNELS = 4  # a ConvBlock divides its channels by 4
 EPSILON = 1e-5
 
 
-def fewer(most: int, side_px: int) -> int:
-    """So many at 256 px, less with each halving down to 32 px, in proportion; one at least."""
-    return max(1, round(most * min(1, math.log2(side_px / LEAST_PX) / math.log2(MOST_PX / LEAST_PX))))
+def scale_count(count: int, size_px: int) -> int:
+    """Scale a number of layers at 256 px to a smaller size, in proportion to the halvings above 32 px; at least 1."""
+    return max(1, round(count * min(1, math.log2(size_px / MIN_PX) / math.log2(MAX_PX / MIN_PX))))
 
 
-def _convolution(inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False, padding_mode="reflect")
+def _convolution(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False, padding_mode="reflect")
 
 
-class Branches(nn.Module):
-    """Three convolutions in a row; what each gives, beside each other, is added to what came in."""
+class ConvBlock(nn.Module):
+    """Three convolutions in sequence, their outputs concatenated, with a residual connection."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        parts = [width, width // 2, width // 4, width - width // 2 - width // 4]
-        self.convolutions = nn.ModuleList(map(_convolution, parts, parts[1:]))
-        self.norms = nn.ModuleList(map(nn.InstanceNorm2d, parts[:-1]))
+        widths = [channels, channels // 2, channels // 4, channels - channels // 2 - channels // 4]
+        self.convolutions = nn.ModuleList(map(_convolution, widths, widths[1:]))
+        self.norms = nn.ModuleList(map(nn.InstanceNorm2d, widths[:-1]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
-        current, found = features, []
+        """Return features of the same shape."""
+        current, outputs = features, []
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             current = convolution(norm(current).relu())
-            found.append(current)
-        return features + torch.cat(found, 1)
+            outputs.append(current)
+        return features + torch.cat(outputs, 1)
 
 
-class Hourglass(nn.Module):
-    """Features at this size, and what an hourglass inside makes of them at half of it."""
+class HourglassLevel(nn.Module):
+    """The sum of a block at this size and of a smaller hourglass at half of it."""
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
-        self.here = Branches(width)
-        inside = Hourglass(width, levels - 1) if levels > 1 else Branches(width)
-        parts = [Branches(width), inside, Branches(width)]
-        self.smaller = nn.Sequential(nn.AvgPool2d(2), *parts, nn.Upsample(scale_factor=2))
+        self.same_size = ConvBlock(channels)
+        inner = HourglassLevel(channels, levels - 1) if levels > 1 else ConvBlock(channels)
+        blocks = [ConvBlock(channels), inner, ConvBlock(channels)]
+        self.half_size = nn.Sequential(nn.AvgPool2d(2), *blocks, nn.Upsample(scale_factor=2))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
-        return self.here(features) + self.smaller(features)
+        """Return features of the same shape."""
+        return self.same_size(features) + self.half_size(features)
 
 
-def _hourglass(width: int, levels: int) -> nn.Sequential:
-    parts = [Hourglass(width, levels), Branches(width), _convolution(width, width, 1)]
-    return nn.Sequential(*parts, nn.InstanceNorm2d(width), nn.ReLU())
+def _hourglass(channels: int, levels: int) -> nn.Sequential:
+    layers = [HourglassLevel(channels, levels), ConvBlock(channels), _convolution(channels, channels, 1)]
+    return nn.Sequential(*layers, nn.InstanceNorm2d(channels), nn.ReLU())
 
 
-class Sketch(nn.Module):
-    """An hourglass that draws a picture; it and the picture are added to what came in."""
+class ImageHourglass(nn.Module):
+    """An hourglass that also outputs an image; features and image are added to the input."""
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
-        self.hourglass = _hourglass(width, levels)
-        self.picture = nn.Conv2d(width, 3, 1)
-        self.same, self.back = nn.Conv2d(width, width, 1), nn.Conv2d(3, width, 1)
+        self.hourglass = _hourglass(channels, levels)
+        self.to_image = nn.Conv2d(channels, 3, 1)
+        self.from_features, self.from_image = nn.Conv2d(channels, channels, 1), nn.Conv2d(3, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
-        drawn = self.hourglass(features)
-        return features + self.same(drawn) + self.back(self.picture(drawn))
+        """Return features of the same shape."""
+        refined = self.hourglass(features)
+        return features + self.from_features(refined) + self.from_image(self.to_image(refined))
 
 
-def _normed(features: Tensor, over: tuple[int, ...]) -> Tensor:
-    variance, mean = torch.var_mean(features, over, keepdim=True)
+def _standardize(features: Tensor, dims: tuple[int, ...]) -> Tensor:
+    variance, mean = torch.var_mean(features, dims, keepdim=True)
     return (features - mean) / (variance + EPSILON).sqrt()
 
 
-class Norm(nn.Module):
-    """Of each channel a share, `rho`, by instance norm, the rest by layer norm."""
+class InstanceLayerNorm(nn.Module):
+    """A mixture of instance norm and layer norm; `rho` is the weight of instance norm in each channel."""
 
-    def __init__(self, width: int, rho: float) -> None:
+    def __init__(self, channels: int, rho: float) -> None:
         super().__init__()
-        self.rho = nn.Parameter(torch.full((width, 1, 1), rho))
+        self.rho = nn.Parameter(torch.full((channels, 1, 1), rho))
 
-    def blended(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
-        return self.rho * _normed(features, (2, 3)) + (1 - self.rho) * _normed(features, (1, 2, 3))
+    def normalize(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        return self.rho * _standardize(features, (2, 3)) + (1 - self.rho) * _standardize(features, (1, 2, 3))
 
 
-class Lin(Norm):
-    """The norm, then a scale and a shift for each channel."""
+class Lin(InstanceLayerNorm):
+    """LIN: the norm with a learned scale and shift of each channel."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, 0.0)
-        self.scale, self.shift = nn.Parameter(torch.ones(width, 1, 1)), nn.Parameter(torch.zeros(width, 1, 1))
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 0.0)
+        self.scale, self.shift = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
-        return self.blended(features) * self.scale + self.shift
+        """Return features of the same shape."""
+        return self.normalize(features) * self.scale + self.shift
 
 
-class Statistic(nn.Module):
-    """A number for each channel: by the style, and by the selfie's own content to the share that is learned."""
+class AffineParameter(nn.Module):
+    """A scale or shift of each channel, predicted from style and content, mixed by a learned content weight."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.share = nn.Parameter(torch.zeros(width))
-        self.content = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        self.style = nn.Linear(width, width)
+        self.content_weight = nn.Parameter(torch.zeros(channels))
+        self.content = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.style = nn.Linear(channels, channels)
 
     def forward(self, content: Vectors, style: Vectors) -> Float[Tensor, "batch channels 1 1"]:
-        """Shaped as a scale of features."""
-        mixed = (1 - self.share) * self.style(style) + self.share * self.content(content)
+        """Return one value for each channel."""
+        mixed = (1 - self.content_weight) * self.style(style) + self.content_weight * self.content(content)
         return mixed[:, :, None, None]
 
 
-class SoftAdaLin(Norm):
-    """The norm, then a scale and a shift that style and content say."""
+class SoftAdaLin(InstanceLayerNorm):
+    """Soft AdaLIN: the norm with a scale and shift predicted from style and content."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, 0.9)
-        self.scale, self.shift = Statistic(width), Statistic(width)
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 0.9)
+        self.scale, self.shift = AffineParameter(channels), AffineParameter(channels)
 
     def forward(self, features: Tensor, content: Vectors, style: Vectors) -> Tensor:
-        """Features of the same shape."""
-        return self.blended(features) * self.scale(content, style) + self.shift(content, style)
+        """Return features of the same shape."""
+        return self.normalize(features) * self.scale(content, style) + self.shift(content, style)
 
 
-class SoftBlock(nn.Module):
-    """Two convolutions added to what came in, in the style."""
+class SoftAdaLinBlock(nn.Module):
+    """Two convolutions with soft AdaLIN and a residual connection."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(_convolution(width, width) for _ in range(2))
-        self.norms = nn.ModuleList(SoftAdaLin(width) for _ in range(2))
+        self.convolutions = nn.ModuleList(_convolution(channels, channels) for _ in range(2))
+        self.norms = nn.ModuleList(SoftAdaLin(channels) for _ in range(2))
 
     def forward(self, features: Tensor, content: Vectors, style: Vectors) -> Tensor:
-        """Features of the same shape."""
-        (first, second), (norm, last) = self.convolutions, self.norms
-        return features + last(second(norm(first(features), content, style).relu()), content, style)
+        """Return features of the same shape."""
+        (conv1, conv2), (norm1, norm2) = self.convolutions, self.norms
+        return features + norm2(conv2(norm1(conv1(features), content, style).relu()), content, style)
 
 
 class Cam(nn.Module):
-    """Two judgements, by the features' means and by their maxima; features weighed as they were for these (CAM)."""
+    """Class activation maps: two linear classifiers of pooled features, whose weights also scale the features."""
 
-    def __init__(self, width: int, *, spectral: bool) -> None:
+    def __init__(self, channels: int, *, spectral: bool) -> None:
         super().__init__()
-        self.by_mean, self.by_peak = (nn.Linear(width, 1, bias=not spectral) for _ in range(2))
+        self.by_mean, self.by_max = (nn.Linear(channels, 1, bias=not spectral) for _ in range(2))
         if spectral:
             spectral_norm(self.by_mean)
-            spectral_norm(self.by_peak)
-        self.merge = nn.Conv2d(2 * width, width, 1)
+            spectral_norm(self.by_max)
+        self.merge = nn.Conv2d(2 * channels, channels, 1)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Logits]:
-        """Features of the same shape, and the judgements."""
-        logits, weighed = [], []
-        for head, pooled in ((self.by_mean, features.mean((2, 3))), (self.by_peak, features.amax((2, 3)))):
+    def forward(self, features: Tensor) -> tuple[Tensor, CamLogits]:
+        """Return features of the same shape, and the logits of both classifiers."""
+        logits, weighted = [], []
+        for head, pooled in ((self.by_mean, features.mean((2, 3))), (self.by_max, features.amax((2, 3)))):
             logits.append(head(pooled))
-            weight = next(head.parameters())  # as it is without its spectral norm, in all the authors' codes
-            weighed.append(features * weight[:, :, None, None])
-        return self.merge(torch.cat(weighed, 1)), torch.cat(logits, 1)
+            weight = next(head.parameters())  # before spectral norm, as in all the authors' codes
+            weighted.append(features * weight[:, :, None, None])
+        return self.merge(torch.cat(weighted, 1)), torch.cat(logits, 1)
 
 
 class UgatitGenerator(nn.Module):
-    """Images to images of the same size, a multiple of sixteen; `blocks` are those of each way."""
+    """Stylize images; height and width are multiples of 16. Encoder and decoder have `num_res_blocks` each."""
 
-    def __init__(self, width: int, blocks: int, side_px: int) -> None:
+    def __init__(self, base_channels: int, num_res_blocks: int, size_px: int) -> None:
         super().__init__()
-        count, levels, widest = fewer(HOURGLASSES, side_px), fewer(LEVELS, side_px), 4 * width
-        down: list[nn.Module] = [_convolution(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
-        down += [Sketch(width, levels) for _ in range(count // 2)]
+        num_hourglasses = scale_count(NUM_HOURGLASSES, size_px)
+        levels, bottleneck = scale_count(HOURGLASS_LEVELS, size_px), 4 * base_channels
+        down: list[nn.Module] = [_convolution(3, base_channels, 7), nn.InstanceNorm2d(base_channels), nn.ReLU()]
+        down += [ImageHourglass(base_channels, levels) for _ in range(num_hourglasses // 2)]
         up: list[nn.Module] = []
-        for inside in (width, 2 * width):
-            down += [_convolution(inside, 2 * inside, 3, 2), nn.InstanceNorm2d(2 * inside), nn.ReLU()]
-        for inside in (widest, 2 * width):
-            up += [nn.Upsample(scale_factor=2), _convolution(inside, inside // 2), Lin(inside // 2), nn.ReLU()]
-        up += [Sketch(width, levels) for _ in range((count - 1) // 2)]
-        up += [_hourglass(width, levels), nn.Conv2d(width, 3, 1), _convolution(3, 3, 7), nn.Tanh()]
+        for inputs in (base_channels, 2 * base_channels):
+            down += [_convolution(inputs, 2 * inputs, 3, 2), nn.InstanceNorm2d(2 * inputs), nn.ReLU()]
+        for inputs in (bottleneck, 2 * base_channels):
+            up += [nn.Upsample(scale_factor=2), _convolution(inputs, inputs // 2), Lin(inputs // 2), nn.ReLU()]
+        up += [ImageHourglass(base_channels, levels) for _ in range((num_hourglasses - 1) // 2)]
+        up += [_hourglass(base_channels, levels), nn.Conv2d(base_channels, 3, 1), _convolution(3, 3, 7), nn.Tanh()]
         self.down = nn.Sequential(*down)
-        self.encoders = nn.ModuleList(ResnetBlock(widest, bias=False) for _ in range(blocks))
-        self.cam = Cam(widest, spectral=False)
-        self.style = nn.Sequential(nn.Linear(widest, widest), nn.ReLU(), nn.Linear(widest, widest), nn.ReLU())
-        self.decoders = nn.ModuleList(SoftBlock(widest) for _ in range(blocks))
+        self.encoders = nn.ModuleList(ResnetBlock(bottleneck, bias=False) for _ in range(num_res_blocks))
+        self.cam = Cam(bottleneck, spectral=False)
+        self.style = nn.Sequential(
+            nn.Linear(bottleneck, bottleneck), nn.ReLU(), nn.Linear(bottleneck, bottleneck), nn.ReLU()
+        )
+        self.decoders = nn.ModuleList(SoftAdaLinBlock(bottleneck) for _ in range(num_res_blocks))
         self.up = nn.Sequential(*up)
 
-    def judged(self, images: Images) -> tuple[Images, Logits]:
-        """Painted images, in [-1, 1], and what the images are taken for: high says of the kind that is painted."""
+    def forward_with_cam(self, images: Images) -> tuple[Images, CamLogits]:
+        """Return stylized images, in [-1, 1], and the auxiliary logits: high for images of the source domain."""
         current, contents = self.down(images), []
         for encoder in self.encoders:
             current = encoder(current)
@@ -213,45 +217,47 @@ class UgatitGenerator(nn.Module):
         return self.up(current), logits
 
     def forward(self, images: Images) -> Images:
-        """Painted images, in [-1, 1]."""
-        return self.judged(images)[0]
+        """Return stylized images, in [-1, 1]."""
+        return self.forward_with_cam(images)[0]
 
     @torch.no_grad()
-    def bound(self) -> None:
-        """Bring every share of a mixture back into [0, 1]."""
+    def clip_mixing_weights(self) -> None:
+        """Clip the weights of all mixtures to [0, 1]."""
         for name, weights in self.named_parameters():
-            if name.endswith(("rho", "share")):
+            if name.endswith(("rho", "content_weight")):
                 weights.clamp_(0, 1)
 
 
 class CamDiscriminator(nn.Module):
-    """Images to a map of judgements, one for each patch, and two of the whole."""
+    """Classify patches, and the whole image by CAM."""
 
-    def __init__(self, width: int, halved: int) -> None:
+    def __init__(self, base_channels: int, levels: int) -> None:
         super().__init__()
-        widths = [3, *(width * 2**place for place in range(halved + 1))]
+        channels = [3, *(base_channels * 2**level for level in range(levels + 1))]
         layers: list[nn.Module] = []
-        for place, (inside, outside) in enumerate(pairwise(widths)):
-            stride = 2 if place < halved else 1
-            layers += [spectral_norm(nn.Conv2d(inside, outside, 4, stride, 1, padding_mode="reflect"))]
+        for index, (inputs, outputs) in enumerate(pairwise(channels)):
+            stride = 2 if index < levels else 1
+            layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, 1, padding_mode="reflect"))]
             layers += [nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
-        self.cam = Cam(widths[-1], spectral=True)
-        self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 4, 1, 1, bias=False, padding_mode="reflect"))
+        self.cam = Cam(channels[-1], spectral=True)
+        self.last = spectral_norm(nn.Conv2d(channels[-1], 1, 4, 1, 1, bias=False, padding_mode="reflect"))
 
-    def forward(self, images: Images) -> tuple[PatchLogits, Logits]:
-        """High says real."""
+    def forward(self, images: Images) -> tuple[PatchLogits, CamLogits]:
+        """Return the logits of patches and of CAM, high for real."""
         features, logits = self.cam(self.layers(images))
         return self.last(nn.functional.leaky_relu(features, 0.2)), logits
 
 
-class FarAndNear(nn.Module):
-    """A discriminator of most of the picture, and one of its patches."""
+class GlobalLocalDiscriminator(nn.Module):
+    """A discriminator of large patches and one of small patches."""
 
-    def __init__(self, width: int, side_px: int) -> None:
+    def __init__(self, base_channels: int, size_px: int) -> None:
         super().__init__()
-        self.far, self.near = (CamDiscriminator(width, fewer(most, side_px)) for most in (FAR, NEAR))
+        self.large, self.small = (
+            CamDiscriminator(base_channels, scale_count(levels, size_px)) for levels in (GLOBAL_LEVELS, LOCAL_LEVELS)
+        )
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Both one's judgements."""
-        return [*self.far(images), *self.near(images)]
+        """Return patch logits and CAM logits of the global, then of the local discriminator."""
+        return [*self.large(images), *self.small(images)]

@@ -1,4 +1,4 @@
-"""The segmenter: a U-Net (Ronneberger et al. 2015) that tells the person from the background, in selfies and paintings."""
+"""The segmenter of stage 2: a U-Net (Ronneberger et al., 2015) that segments persons in selfies and stylized images."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ LEVELS = 4
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm over the whole batch, of which every process has a share; torch's SyncBatchNorm asks for a GPU."""
+    """Batch norm over the batches of all processes; torch's SyncBatchNorm requires a GPU."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Return features of the same shape."""
         if not self.training or distributed.world_size() == 1:
             return super().forward(features)
         assert self.momentum is not None
@@ -24,51 +24,51 @@ class BatchNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         features = features.to(self.weight.dtype)
         mean = distributed.differentiable_mean(features.mean((0, 2, 3), keepdim=True))
-        apart = features - mean
-        variance = distributed.differentiable_mean(apart.square().mean((0, 2, 3), keepdim=True))
+        centered = features - mean
+        variance = distributed.differentiable_mean(centered.square().mean((0, 2, 3), keepdim=True))
         with torch.no_grad():
-            seen = distributed.world_size() * features.numel() / features.shape[1]
+            count = distributed.world_size() * features.numel() / features.shape[1]
             self.running_mean.lerp_(mean.flatten(), self.momentum)
-            self.running_var.lerp_(variance.flatten() * seen / (seen - 1), self.momentum)
+            self.running_var.lerp_(variance.flatten() * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale, shift = (weights[:, None, None] for weights in (self.weight, self.bias))
-        return apart * torch.rsqrt(variance + self.eps) * scale + shift
+        return centered * torch.rsqrt(variance + self.eps) * scale + shift
 
 
-def _double(inside: int, outside: int) -> nn.Sequential:
+def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width in (inside, outside):
-        layers += [nn.Conv2d(width, outside, 3, 1, 1, bias=False), BatchNorm(outside), nn.ReLU()]
+    for inputs in (in_channels, out_channels):
+        layers += [nn.Conv2d(inputs, out_channels, 3, 1, 1, bias=False), BatchNorm(out_channels), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
-    """Images to masks; height and width are multiples of 16."""
+    """Predict masks of persons; height and width are multiples of 16."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, base_channels: int) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(LEVELS + 1)]
-        self.first = _double(3, widths[0])
-        self.down = nn.ModuleList(_double(inside, 2 * inside) for inside in widths[:-1])
-        self.up = nn.ModuleList(_double(3 * inside, inside) for inside in reversed(widths[:-1]))
-        self.last = nn.Conv2d(width, 1, 1)
+        channels = [base_channels * 2**level for level in range(LEVELS + 1)]
+        self.first = _double_conv(3, channels[0])
+        self.down = nn.ModuleList(_double_conv(inputs, 2 * inputs) for inputs in channels[:-1])
+        self.up = nn.ModuleList(_double_conv(3 * outputs, outputs) for outputs in reversed(channels[:-1]))
+        self.last = nn.Conv2d(base_channels, 1, 1)
         self.pool = nn.MaxPool2d(2)
-        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
-    def compile(self, *told: Any, **more: Any) -> None:
-        """As every module's; what stage 2 asks for are the logits."""
-        self.logits = torch.compile(self.logits, *told, **more)  # type: ignore[method-assign]
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile `logits`, which is what training calls."""
+        self.logits = torch.compile(self.logits, *args, **kwargs)  # type: ignore[method-assign]
 
     def logits(self, images: Images) -> Masks:
-        """The masks before the sigmoid, unbounded."""
+        """Return the masks before the sigmoid."""
         features: list[Tensor] = [self.first(images)]
-        for step in self.down:
-            features.append(step(self.pool(features[-1])))
+        for block in self.down:
+            features.append(block(self.pool(features[-1])))
         current = features.pop()
-        for step in self.up:
-            current = step(torch.cat([self.grow(current), features.pop()], dim=1))
+        for block in self.up:
+            current = block(torch.cat([self.upsample(current), features.pop()], dim=1))
         return self.last(current)
 
     def forward(self, images: Images) -> Masks:
-        """Masks in (0, 1): 1 is the person."""
+        """Return masks in (0, 1); 1 is the person."""
         return self.logits(images).sigmoid()

@@ -1,16 +1,17 @@
-"""A picture and all that was made of it are taken out: what names it, what it stands for, what still holds it.
+"""Remove pictures and everything made from them.
 
-The blocklist keeps it out of every later run. What was collected is rewritten without it here and now, so that nothing
-need be collected again; the stages after that do without it when they run next.
+`find` resolves what the user named to picture ids and blocklist entries. `block` adds the entries to the blocklist,
+which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
+again; the later stages drop them at their next run. `holders` and `remains` list what still contains them.
 """
 
 import difflib
 import hashlib
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,108 +22,119 @@ import yaml
 from portraitist.clean.decode import RejectedError, decode_picture, difference_hash
 from portraitist.collect import blocklist
 from portraitist.collect.blocklist import Blocklist
+from portraitist.collect.sources import find_files
 from portraitist.core import manifest
 from portraitist.core.outcome import Status
 from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter, is_index
 
 BLOCKLIST = Path("data") / "blocklist.txt"
-COPY_BITS = 2  # a copy that was stored again or made smaller differs in no more bits
-ADDRESSES = ("url", "final_url", "page_url")
-REMAIN = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a forgotten picture's row
+COPY_BITS = 2  # maximum Hamming distance of the dHash of a re-encoded or downscaled copy
+URL_COLUMNS = ("url", "final_url", "page_url")
+UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed picture's row
 
 
 class UnknownError(ValueError):
-    """A word that names no picture that is here, and is no entry for the blocklist either."""
+    """A word matches no collected picture and is not a blocklist entry either."""
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is to go: the pictures that are here, by id, what will keep them and their copies out, and what to know."""
+    """What is to be removed."""
 
-    ids: list[str]
-    entries: list[str]
-    notes: list[str]
-    missed: dict[str, str]  # each word that names no picture that is here: what could have been meant, or ""
+    ids: list[str]  # collected pictures
+    entries: list[str]  # blocklist entries that reject these pictures and their copies
+    notes: list[str]  # for the user
+    missed: dict[str, str]  # words that match no collected picture, each with a hint, or ""
 
 
 def find(root: Path, words: Iterable[str]) -> Forgotten:
-    """The pictures that these words name, each with its copies and its other half, in the checkout at root.
+    """Resolve words to collected pictures, including their copies and the other half of each pair.
 
-    A word is an entry as in the blocklist, the id of a picture or of a face in it, a file, an address, a group, its
-    folder's path, or the name that a source gave.
+    Args:
+        root: the checkout, which contains data/.
+        words: each is a blocklist entry, the id of a picture or of a face, a file, a URL, a group, the path of a
+            group's folder, or the name that a source gave to a picture.
 
     Raises:
-        UnknownError: A word says nothing.
-        BlocklistError: A word is a malformed entry.
+        UnknownError: a word is none of these.
+        BlocklistError: a word is a malformed blocklist entry.
     """
-    found, clean = _collected(root), _cleaned(root)
-    pictures, faces = set(found["id"]), _faces(root)
+    collected, clean = _read_collected(root), _read_clean(root)
+    pictures, faces = set(collected["id"]), _read_faces(root)
     notes: list[str] = []
-    said = {word: [_of_face(one, pictures, faces, notes) for one in _entries(word, found)] for word in words}
-    entries = list(dict.fromkeys(entry for some in said.values() for entry in some))
-    by_entry = _named(entries, found, clean)
-    ids = sorted(_with_copies(set().union(*by_entry.values()), found, clean) & set(found["id"]))
-    missed = {word: _near(word, found) for word, some in said.items() if not any(by_entry[entry] for entry in some)}
-    return Forgotten(ids, list(dict.fromkeys([*entries, *_of_pictures(root, ids, clean)])), notes, missed)
+    entries_by_word = {
+        word: [_face_to_picture(entry, pictures, faces, notes) for entry in _to_entries(word, collected)]
+        for word in words
+    }
+    entries = list(dict.fromkeys(entry for listed in entries_by_word.values() for entry in listed))
+    matches = _match(entries, collected, clean)
+    ids = sorted(_with_copies(set().union(*matches.values()), collected, clean) & pictures)
+    missed = {
+        word: _suggest_groups(word, collected)
+        for word, listed in entries_by_word.items()
+        if not any(matches[entry] for entry in listed)
+    }
+    return Forgotten(ids, list(dict.fromkeys([*entries, *_content_entries(root, ids, clean)])), notes, missed)
 
 
-def _named(entries: list[str], found: pd.DataFrame, clean: pd.DataFrame) -> dict[str, set[str]]:
-    """The ids of the pictures that each entry names."""
-    named: dict[str, set[str]] = {entry: set() for entry in entries}
-    here = set(found["id"])
+def _match(entries: list[str], collected: pd.DataFrame, clean: pd.DataFrame) -> dict[str, set[str]]:
+    """Return the ids of the pictures that each entry matches."""
+    matches: dict[str, set[str]] = {entry: set() for entry in entries}
+    pictures = set(collected["id"])
     for entry in entries:
         if entry.startswith("sha256:"):
-            named[entry] |= {entry[len("sha256:") :][:16]} & here
+            matches[entry] |= {entry[len("sha256:") :][:16]} & pictures
     blocked = Blocklist.of(entries)
-    for row in manifest.to_records(found):
+    for row in manifest.to_records(collected):
         if row["id"]:
-            urls = [row[name] for name in ADDRESSES if row.get(name)]
-            for entry in _every(blocked, urls=urls, group=row["group"]):
-                named[entry].add(row["id"])
+            urls = [row[name] for name in URL_COLUMNS if row.get(name)]
+            for entry in _all_matches(blocked, urls=urls, group=row["group"]):
+                matches[entry].add(row["id"])
     for row in manifest.to_records(clean):
         if row["dhash"]:
-            for entry in _every(blocked, dhashes=[int(row["dhash"], 16)]):
-                named[entry].add(row["id"])
-    return named
+            for entry in _all_matches(blocked, dhashes=[int(row["dhash"], 16)]):
+                matches[entry].add(row["id"])
+    return matches
 
 
-def _every(blocked: Blocklist, **known: Any) -> Iterator[str]:
-    """Every entry that blocks a picture of which this is known; the list itself tells the first."""
-    while entry := blocked.why(**known):
+def _all_matches(blocked: Blocklist, **properties: Any) -> Iterator[str]:
+    """Yield every entry that blocks a picture; `Blocklist.why` returns only the first."""
+    while entry := blocked.why(**properties):
         yield entry
         blocked = Blocklist(blocked.entries - {entry})
 
 
-def _collected(root: Path) -> pd.DataFrame:
-    """The rows of all sources."""
+def _read_collected(root: Path) -> pd.DataFrame:
+    """Read the manifests of all sources."""
     paths = sorted((root / "data" / "raw").glob("*/manifest.csv"))
-    columns = ["id", "kind", "source", "name", "group", "pair", *ADDRESSES]
+    columns = ["id", "kind", "source", "name", "group", "pair", *URL_COLUMNS]
     frames = [manifest.read(path).assign(source=path.parent.name) for path in paths]
     return pd.concat([pd.DataFrame(columns=columns, dtype=str), *frames]).fillna("")
 
 
-def _cleaned(root: Path) -> pd.DataFrame:
+def _read_clean(root: Path) -> pd.DataFrame:
     path = root / "data" / "clean" / "manifest.csv"
     return manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "dhash", "same_as"], dtype=str)
 
 
-def _faces(root: Path) -> dict[str, str]:
-    """The picture of each face that has an id of its own."""
+def _read_faces(root: Path) -> dict[str, str]:
+    """Return {id of a face: id of its picture}."""
     path = root / "data" / "crop" / "manifest.csv"
     frame = manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "picture"], dtype=str)
     return dict(zip(frame["id"], frame["picture"], strict=True))
 
 
-def _of_face(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
-    """The entry; or, where it is a face's, its picture's, and a note of that."""
+def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
+    """Replace the id of a face by that of its picture, and add a note; return any other entry unchanged."""
     kind, _, digits = entry.partition(":")
     if kind == "sha256" and digits[:16] not in pictures and digits in faces:
-        notes.append(f"{digits} is a face of picture {faces[digits]}, which goes whole")
+        notes.append(f"{digits} is a face in picture {faces[digits]}; the whole picture is removed")
         return f"sha256:{faces[digits]}"
     return entry
 
 
-def _entries(word: str, found: pd.DataFrame) -> list[str]:
+def _to_entries(word: str, collected: pd.DataFrame) -> list[str]:
+    """Translate a word to blocklist entries."""
     if word.partition(":")[0] in blocklist.KINDS:
         return [blocklist.entry(word)]
     if "://" in word:
@@ -130,160 +142,175 @@ def _entries(word: str, found: pd.DataFrame) -> list[str]:
     if re.fullmatch(r"[0-9a-fA-F]{16,64}", word):
         return [blocklist.entry(f"sha256:{word}")]
     if Path(word).is_file():
-        data = Path(word).read_bytes()
-        try:
-            look = [f"dhash:{difference_hash(decode_picture(data)):016x}:{COPY_BITS}"]
-        except RejectedError:
-            look = []  # its bytes can be blocked all the same
-        return [f"sha256:{hashlib.sha256(data).hexdigest()}", *look]
+        return _file_entries(Path(word).read_bytes())
     parts = Path(word).as_posix().strip("/").split("/")
-    for start in range(max(1, len(parts) - 1)):  # at least two names of a path: a folder's last alone may be another's
+    groups = set(collected["group"])
+    for start in range(max(1, len(parts) - 1)):  # at least two parts of a path: the last could be another group's name
         subject = blocklist.entry(f"subject:{'/'.join(parts[start:])}")
-        if any(Blocklist.of([subject]).why(group=group) for group in set(found["group"])):
+        if any(Blocklist.of([subject]).why(group=group) for group in groups):
             return [subject]
-    named = sorted(set(found.loc[(found["name"] == word) & (found["id"] != ""), "id"]))
-    if not named:
-        near = _near(word, found) or "'subject:GROUP' blocks a group that is not here yet"
-        told = "no picture here has this id, address, group or name, and there is no such file"
-        raise UnknownError(f"{word}: {told}; {near}")
-    return [f"sha256:{one}" for one in named]
+    ids = sorted(set(collected.loc[(collected["name"] == word) & (collected["id"] != ""), "id"]))
+    if not ids:
+        hint = _suggest_groups(word, collected) or "use subject:GROUP to block a group that is not collected yet"
+        raise UnknownError(f"{word}: not the id, URL, group or name of a collected picture, and not a file; {hint}")
+    return [f"sha256:{picture}" for picture in ids]
 
 
-def _near(word: str, found: pd.DataFrame) -> str:
-    """The groups that could have been meant, by their last name, or ""."""
+def _file_entries(data: bytes) -> list[str]:
+    entries = [f"sha256:{hashlib.sha256(data).hexdigest()}"]
+    with suppress(RejectedError):  # of a file that cannot be decoded only the exact bytes are blocked
+        entries.append(_dhash_entry(f"{difference_hash(decode_picture(data)):016x}"))
+    return entries
+
+
+def _dhash_entry(digits: str) -> str:
+    return f"dhash:{digits}:{COPY_BITS}"
+
+
+def _suggest_groups(word: str, collected: pd.DataFrame) -> str:
+    """Return a hint with the groups whose last path part is similar; "" if there are none."""
     if "://" in word:
         return ""
-    last = {group: group.rpartition("/")[2].casefold() for group in sorted(set(found["group"]) - {""})}
-    meant = difflib.get_close_matches(word.rstrip("/").rpartition("/")[2].rpartition(":")[2].casefold(), last.values())
-    groups = [group for group, name in last.items() if name in meant]
-    return f"groups near it: {', '.join(groups)}" if groups else ""
+    last_parts = {group: group.rpartition("/")[2].casefold() for group in sorted(set(collected["group"]) - {""})}
+    wanted = word.rstrip("/").rpartition("/")[2].rpartition(":")[2].casefold()
+    similar = difflib.get_close_matches(wanted, last_parts.values())
+    groups = [group for group, last in last_parts.items() if last in similar]
+    return f"similar groups: {', '.join(groups)}" if groups else ""
 
 
-def _with_copies(ids: set[str], found: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
-    """And those that are the same to the eye, and the other half of a pair, and theirs, and so on."""
-    tied: dict[str, set[str]] = {}
-    for frame, column in ((clean, "same_as"), (found, "pair")):
-        for one, other in zip(frame["id"], frame[column], strict=True):
-            if one and other:
-                tied.setdefault(one, set()).add(other)
-                tied.setdefault(other, set()).add(one)
-    todo, done = set(ids), set()
-    while todo:
-        done |= todo
-        todo = {other for one in todo for other in tied.get(one, ())} - done
-    return done
+def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
+    """Add copies and other halves of pairs, transitively."""
+    related: dict[str, set[str]] = {}
+    for frame, column in ((clean, "same_as"), (collected, "pair")):
+        for first, second in zip(frame["id"], frame[column], strict=True):
+            if first and second:
+                related.setdefault(first, set()).add(second)
+                related.setdefault(second, set()).add(first)
+    pending, found = set(ids), set()
+    while pending:
+        found |= pending
+        pending = {neighbour for picture in pending for neighbour in related.get(picture, ())} - found
+    return found
 
 
-def _of_pictures(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
-    """The entries that keep out these pictures' bytes, and what looks just like them."""
-    shards = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
+def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
+    """Return the entries that block the bytes of these pictures, and near-identical ones."""
+    sources = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
     entries = []
-    for one in ids:
-        holder = next((each for each in shards if each.has(one, "bytes")), None)
-        digest = hashlib.sha256(holder.read(one, "bytes")).hexdigest() if holder else one
-        looks = sorted(set(clean.loc[clean["id"] == one, "dhash"]) - {""})
-        entries += [f"sha256:{digest}", *(f"dhash:{look}:{COPY_BITS}" for look in looks)]
+    for picture in ids:
+        shards = next((shards for shards in sources if shards.has(picture, "bytes")), None)
+        digest = hashlib.sha256(shards.read(picture, "bytes")).hexdigest() if shards else picture
+        dhashes = sorted(set(clean.loc[clean["id"] == picture, "dhash"]) - {""})
+        entries += [f"sha256:{digest}", *map(_dhash_entry, dhashes)]
     return entries
 
 
 def block(root: Path, forgotten: Forgotten, because: str) -> list[str]:
-    """The entries that the checkout's blocklist did not hold yet; now it does."""
+    """Add the entries to the blocklist, with the reason; return those that were not in it yet."""
     return blocklist.add(root / BLOCKLIST, forgotten.entries, because)
 
 
 def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
-    """Rewrite what was collected without these pictures: {source: how many it lost}.
+    """Rewrite data/raw without these pictures; return {source: number of pictures removed}.
 
-    Their rows stay, as `blocklisted`, and say nothing more of them.
+    Their rows stay with status `blocklisted`, without name, author, URL or other metadata.
     """
-    gone, lost = set(ids), {}
+    removed, counts = set(ids), {}
     for path in sorted((root / "data" / "raw").glob("*/manifest.csv")):
         frame = manifest.read(path)
-        hit = frame["id"].isin(gone)
-        if (hit & (frame["status"] != Status.BLOCKLISTED.value)).any():
-            lost[path.parent.name] = int(hit.sum())
-            _rewrite(path.parent, frame, hit, gone)
-    return lost
+        is_removed = frame["id"].isin(removed)
+        if (is_removed & (frame["status"] != Status.BLOCKLISTED.value)).any():
+            counts[path.parent.name] = int(is_removed.sum())
+            _rewrite_source(path.parent, frame, is_removed, removed)
+    return counts
 
 
-def _rewrite(folder: Path, frame: pd.DataFrame, hit: "pd.Series[bool]", gone: set[str]) -> None:
-    shards = Shards(folder)
-    per_shard = Counter(next(iter(members.values()))[0] for members in shards.places.values())
-    place = folder.parent.parent  # not beside it: every folder there is a source
-    fresh, old = (place / f".{folder.name}.{name}.partial" for name in ("new", "old"))
-    for leftover in (fresh, old):
+def _rewrite_source(folder: Path, frame: pd.DataFrame, is_removed: "pd.Series[bool]", removed: set[str]) -> None:
+    """Replace a source's folder by one without the removed pictures."""
+    data = folder.parent.parent  # temporary folders must not be in data/raw, where every folder is a source
+    new, old = (data / f".{folder.name}.{name}.partial" for name in ("new", "old"))
+    for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    with ShardWriter(fresh, max(per_shard.values(), default=1)) as writer:
+    shards = Shards(folder)
+    per_shard = manifest.read(folder / INDEX_FILE).drop_duplicates("id")["shard"].value_counts()
+    with ShardWriter(new, int(per_shard.max()) if len(shards) else 1) as writer:
         for picture in shards:
-            if picture not in gone:
+            if picture not in removed:
                 writer.add(picture, shards.members(picture))
-    about = frame.astype(object)
-    about.loc[hit, [name for name in about if name not in REMAIN]] = ""
-    about.loc[hit, "status"] = Status.BLOCKLISTED.value
-    if "reason" in about:
-        about.loc[hit, "reason"] = "forgotten"
-    manifest.write(manifest.to_records(about), fresh / "manifest.csv", [str(name) for name in frame])
-    for more in folder.glob("*.csv"):
-        if more.name not in (INDEX_FILE, "manifest.csv"):
-            rows = manifest.read(more)
-            manifest.write(
-                manifest.to_records(rows[~rows["id"].isin(gone)]), fresh / more.name, [str(name) for name in rows]
-            )
+    _write_table(_anonymize(frame, is_removed), new / "manifest.csv")
+    for path in folder.glob("*.csv"):
+        if path.name not in (INDEX_FILE, "manifest.csv"):
+            table = manifest.read(path)
+            _write_table(table[~table["id"].isin(removed)], new / path.name)
     folder.rename(old)
-    fresh.rename(folder)
+    new.rename(folder)
     shutil.rmtree(old)
 
 
+def _anonymize(frame: pd.DataFrame, is_removed: "pd.Series[bool]") -> pd.DataFrame:
+    frame = frame.astype(object)
+    frame.loc[is_removed, [name for name in frame if name not in UNCHANGED_COLUMNS]] = ""
+    frame.loc[is_removed, "status"] = Status.BLOCKLISTED.value
+    if "reason" in frame:
+        frame.loc[is_removed, "reason"] = "forgotten"
+    return frame
+
+
+def _write_table(frame: pd.DataFrame, path: Path) -> None:
+    manifest.write(manifest.to_records(frame), path, [str(name) for name in frame])
+
+
 def holders(root: Path, ids: Iterable[str]) -> list[str]:
-    """What was made of these pictures and lies here until the stages run again, as far as it can be seen."""
-    gone, found = set(ids), []
-    indexes = [path for path in sorted((root / "data").rglob(INDEX_FILE)) if is_index(path)]
-    for index in indexes:
-        if index.parent.parent.name != "raw" and gone & set(Shards(index.parent)):
+    """List the outputs of later stages that contain these pictures or were made from them, until the next run."""
+    removed, found = set(ids), []
+    for index in sorted((root / "data").rglob(INDEX_FILE)):
+        if is_index(index) and index.parent.parent.name != "raw" and removed & set(Shards(index.parent)):
             found.append(index.parent.relative_to(root).as_posix())
     split = root / "data" / "split.csv"
     if split.exists():
         frame = manifest.read(split)
-        parts = sorted(set(frame.loc[frame["id"].isin(gone), "part"]))
+        parts = sorted(set(frame.loc[frame["id"].isin(removed), "part"]))
         found += [f"data/split.csv ({', '.join(parts)})"] if parts else []
         if "train" in parts:
             models = [path for path in sorted((root / "models").glob("*.*")) if path.is_file()]
-            models += (root / "models").glob("portraitist")  # what stage export left
+            models += (root / "models").glob("portraitist")  # the output of stage export
             found += [path.relative_to(root).as_posix() for path in models]
     return found
 
 
 def remains(root: Path, ids: Iterable[str]) -> list[str]:
-    """What no stage clears, each with what does."""
-    told = [
-        "DVC's cache keeps every earlier version: `dvc gc --workspace --force` leaves only what the workspace uses, "
-        "and takes other branches' and experiments' data with it",
-        "experiments and their queue: `dvc exp remove --all-commits`, `dvc exp remove --queue`, and .dvc/tmp/exps",
+    """List what no stage removes, each with the command or the action that does."""
+    removed = set(ids)
+    steps = [
+        "DVC's cache has all earlier versions: `dvc gc --workspace --force` keeps only what the workspace uses; it "
+        "also deletes the data of other branches and experiments",
+        "experiments and the experiment queue: `dvc exp remove --all-commits`, `dvc exp remove --queue`, and delete "
+        ".dvc/tmp/exps",
+        *(f"remote {name}: `dvc gc --workspace --cloud --remote {name} --force`" for name in _remotes(root)),
+        "trained models retain what they learned from the pictures: `dvc repro` trains them again; you must recall "
+        "exported or published models, avatars and contact sheets yourself",
     ]
+    leftovers = {".checkpoints": "interrupted work", "runs": "TensorBoard pictures"}
+    steps += [f"{content}: delete {folder}/" for folder, content in leftovers.items() if (root / folder).exists()]
+    pages = (path.read_text(encoding="utf-8") for path in (root / "review").glob("*.html"))
+    if any(picture in page for page in pages for picture in removed):
+        steps.append("review pages: delete review/")
+    return steps + [f"your own file: delete {path}" for path in _originals(root, removed)]
+
+
+def _remotes(root: Path) -> list[str]:
+    """Return the names of DVC's remotes."""
     config = ConfigParser(strict=False)
     config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    for section in config.sections():
-        if name := re.fullmatch(r"['\"]?remote \"(.+?)\"['\"]?", section):
-            told.append(f"remote {name[1]}: `dvc gc --workspace --cloud --remote {name[1]} --force`")
-    told.append(
-        "models that were trained with it hold what they learned of it: `dvc repro` trains them anew; "
-        "what was exported or handed out, and avatars and sheets made before, you must take back yourself"
-    )
-    leftovers = {".checkpoints": "unfinished work", "runs": "what trainings have painted, for TensorBoard"}
-    told += [f"{what}: delete {folder}/" for folder, what in leftovers.items() if (root / folder).exists()]
-    gone = set(ids)
-    pages = [path.read_text(encoding="utf-8") for path in (root / "review").glob("*.html")]
-    told += ["pages that show it: delete review/"] if any(one in page for page in pages for one in gone) else []
-    told += [f"your own file: delete {path}" for path in _originals(root, gone)]
-    return told
+    matches = (re.fullmatch(r"['\"]?remote \"(.+?)\"['\"]?", section) for section in config.sections())
+    return [match[1] for match in matches if match]
 
 
 def _originals(root: Path, ids: set[str]) -> list[Path]:
-    """The user's own files of these pictures, where params say that pictures are collected from."""
-    params = (
-        yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) if (root / "params.yaml").exists() else {}
-    )
-    told = [value for source in (params.get("collect") or {}).values() for value in source.values()]
-    places = [root / value for value in told if isinstance(value, str) and (root / value).is_dir()]
-    files = {path for place in places for path in place.rglob("*") if path.is_file()}
+    """Find the user's own files of these pictures, in the folders that params.yaml collects from."""
+    path = root / "params.yaml"
+    params = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    values = [value for source in (params.get("collect") or {}).values() for value in source.values()]
+    folders = [root / value for value in values if isinstance(value, str) and (root / value).is_dir()]
+    files = {path for folder in folders for path in find_files(folder) if path.is_file()}
     return sorted(path for path in files if manifest.picture_id(path.read_bytes()) in ids)

@@ -1,4 +1,4 @@
-"""Two pictures side by side in one, or one above the other, cut apart."""
+"""Find and split collages: two pictures side by side, or one above the other, in one file."""
 
 import io
 import warnings
@@ -10,41 +10,56 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.types import Picture
 
 MAX_PIXELS = 50_000_000
-EDGE = 12  # grey levels between neighbours that are an edge
-LOOK_PX = 256
-MIDDLE = (0.35, 0.65)  # where the seam is looked for
+MIN_EDGE_STEP = 12  # difference of two neighbouring pixels, in grey levels, that counts as an edge
+ANALYSIS_SIDE_PX = 256
+SEARCH_RANGE = (0.35, 0.65)  # where the seam may be, as fractions of the side
 
 
-def cut(data: bytes, clear: float) -> list[bytes]:
-    """The left and the right, or the upper and the lower picture, as PNG; nothing, if no line is so clear a seam."""
-    picture = _seen(data)
+def split_collage(data: bytes, min_seam: float) -> list[bytes]:
+    """Split a collage at its seam into PNGs: left and right, or upper and lower half.
+
+    Args:
+        data: an encoded picture.
+        min_seam: fraction of the seam's length that must be an edge.
+
+    Returns:
+        Two PNGs; or an empty list if there is no such seam, or the picture cannot be decoded.
+    """
+    picture = _decode(data)
     if picture is None:
         return []
-    share, across, at = seam(picture)
-    if share < clear:
+    edge_fraction, is_horizontal, position = find_seam(picture)
+    if edge_fraction < min_seam:
         return []
-    halves = (picture[:at], picture[at:]) if across else (picture[:, :at], picture[:, at:])
+    halves = (
+        (picture[:position], picture[position:]) if is_horizontal else (picture[:, :position], picture[:, position:])
+    )
     return [encode_png(np.ascontiguousarray(half)) for half in halves]
 
 
-def seam(picture: Picture) -> tuple[float, bool, int]:
-    """The clearest straight line near the middle: (the share of it that is an edge, whether it lies across, where)."""
+def find_seam(picture: Picture) -> tuple[float, bool, int]:
+    """Find the straight line near the middle that has the most edge pixels.
+
+    Returns:
+        The fraction of the line that is an edge, whether it is horizontal, and its position in pixels.
+    """
     grey = Image.fromarray(picture).convert("L")
-    small = np.asarray(grey.resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX), np.int16)
+    small = np.asarray(grey.resize((ANALYSIS_SIDE_PX, ANALYSIS_SIDE_PX), Image.Resampling.BOX), np.int16)
     found = []
-    for across in (False, True):
-        edges = np.abs(np.diff(small.T if across else small, axis=1)) >= EDGE
-        edges = edges[:, :-1] | edges[:, 1:]  # where the seam falls between two columns, it is in either
-        first, last = (int(share * LOOK_PX) for share in MIDDLE)
-        shares = edges.mean(axis=0)[first:last]
-        place = first + int(shares.argmax())
-        length = picture.shape[0 if across else 1]
-        found.append((float(shares.max()), across, round((place + 1.5) / LOOK_PX * length)))
+    for is_horizontal in (False, True):
+        edges = np.abs(np.diff(small.T if is_horizontal else small, axis=1)) >= MIN_EDGE_STEP
+        edges = edges[:, :-1] | edges[:, 1:]  # a seam between two columns is an edge in one of them
+        first, last = (int(fraction * ANALYSIS_SIDE_PX) for fraction in SEARCH_RANGE)
+        edge_fractions = edges.mean(axis=0)[first:last]
+        column = first + int(edge_fractions.argmax())
+        length = picture.shape[0 if is_horizontal else 1]
+        position = round((column + 1.5) / ANALYSIS_SIDE_PX * length)
+        found.append((float(edge_fractions.max()), is_horizontal, position))
     return max(found)
 
 
-def _seen(data: bytes) -> Picture | None:
-    """The picture in a file's bytes; None of one that cannot be read: which fault it has, stage clean says."""
+def _decode(data: bytes) -> Picture | None:
+    """Decode a picture; None if that fails. Stage `clean` reports why."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -52,5 +67,5 @@ def _seen(data: bytes) -> Picture | None:
                 if picture.width * picture.height > MAX_PIXELS:
                     return None
                 return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Exception:  # Pillow's readers raise what they please at broken bytes
+    except Exception:  # Pillow's decoders raise many exception types on broken bytes
         return None

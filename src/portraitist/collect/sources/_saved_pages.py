@@ -1,6 +1,6 @@
-"""What the user put there: lists of his own, and answers that he saved from his browser.
+"""Files that the user saved: CSV lists, and responses saved from a browser.
 
-Such answers are pages, JSON, and HAR files, of which only the answers are read.
+Responses are HTML pages, JSON, or HAR files, of which only the responses are read.
 """
 
 import base64
@@ -19,13 +19,14 @@ from portraitist.collect.params import SearchParams
 from portraitist.collect.sources import Candidate, SourceError, get_field, get_list, parse_json, plain_text
 
 P = TypeVar("P", bound=SearchParams)
-TEXTS = {".html", ".htm", ".json", ".jsonp", ".js"}
+HAR_SUFFIX = ".har"
+RESPONSE_SUFFIXES = {".html", ".htm", ".json", ".jsonp", ".js", HAR_SUFFIX}
 MAX_MB = 512
 
 
 @dataclass(frozen=True)
-class Saved:
-    """An answer out of a file: where it came from, if that is known, and its bytes."""
+class SavedResponse:
+    """A response read from a file: its URL, "" if unknown, and its body."""
 
     file: Path
     url: str
@@ -33,90 +34,100 @@ class Saved:
 
     @property
     def text(self) -> str:
-        """The answer as text."""
+        """The body as text."""
         return decode_text(self.data)
 
 
-def text_of(path: Path) -> str:
-    """A file's text, whichever charset an editor or a spreadsheet saved it in, as `fetch.decoded` takes it."""
+def read_text(path: Path) -> str:
+    """Read a text file in whichever charset an editor or spreadsheet saved it; see `http.decode_text`."""
     return decode_text(path.read_bytes()).removeprefix("\ufeff")
 
 
-def rows_of(path: Path, needed: Collection[str], more: Collection[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a .csv, each with the line that it ends in.
+def read_csv(
+    path: Path, required: Collection[str], optional: Collection[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV file, each with the number of its last line.
 
     Raises:
-        SourceError: A needed column is missing, one is neither needed nor one more, or a line is malformed.
+        SourceError: a required column is missing, a column is unknown, or a line is malformed.
     """
-    table = csv.DictReader(io.StringIO(text_of(path), newline=""), strict=True)
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         columns = table.fieldnames or []
-        if not set(needed) <= set(columns) <= {*needed, *more} or len(set(columns)) < len(columns):
-            told = f"{','.join(needed)} are needed" + (f", {','.join(more)} may be there" if more else "")
-            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {told}, each once")
+        if not set(required) <= set(columns) <= {*required, *optional} or len(set(columns)) < len(columns):
+            allowed = f"required: {','.join(required)}" + (f"; optional: {','.join(optional)}" if optional else "")
+            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each only once")
         for row in table:
             if None in row or None in row.values():
-                raise SourceError(f"{path}, line {table.line_num}: {len(columns)} cells were expected")
+                raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells")
             yield table.line_num, row
     except csv.Error as error:
-        raise SourceError(f"{path}, line {table.reader.line_num}: {error}") from None  # the table's own lags behind
+        # `table.line_num` is not updated until a row is complete
+        raise SourceError(f"{path}, line {table.reader.line_num}: {error}") from None
 
 
-def saved(folder: Path) -> Iterator[Saved]:
-    """Every answer in a folder's pages, JSON and HAR files, by the files' names.
+def read_saved(folder: Path) -> Iterator[SavedResponse]:
+    """Yield the responses in all pages, JSON and HAR files below a folder, in the order of the file names.
 
-    Of a HAR's entries the answer and its address are taken. What the browser sent (cookies, names) is never read.
+    Only the URL and the response body of a HAR entry are read; what the browser sent (cookies, names) never is.
 
     Raises:
-        SourceError: A file is no such thing as its name says, or too large.
+        SourceError: a HAR file is invalid, or a file is too large.
     """
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in {*TEXTS, ".har"} or not path.is_file():
+        if path.suffix.lower() not in RESPONSE_SUFFIXES or not path.is_file():
             continue
         if path.stat().st_size > MAX_MB << 20:
             raise SourceError(f"{path} is larger than {MAX_MB} MB; save fewer pages in one file")
-        if path.suffix.lower() == ".har":
-            yield from _of_har(path)
+        if path.suffix.lower() == HAR_SUFFIX:
+            yield from _read_har(path)
         else:
-            yield Saved(path, "", path.read_bytes())
+            yield SavedResponse(path, "", path.read_bytes())
 
 
-def has_saved(folder: Path) -> bool:
-    """Whether the user has saved something here, which is then read in place of asking the web."""
-    return any(path.suffix.lower() in {*TEXTS, ".har"} for path in folder.rglob("*"))
+def has_saved_responses(folder: Path) -> bool:
+    """Return whether the folder contains saved responses, which are then read instead of the web."""
+    return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
 
-def texts_from(folder: Path, host: str) -> list[str]:
-    """The texts among saved answers that came from a host; a file that is no HAR is taken for one of its."""
-    return [one.text for one in saved(folder) if not one.url or (urlsplit(one.url).hostname or "") == host]
+def saved_texts(folder: Path, host: str) -> list[str]:
+    """Return the saved responses of a host as text. A file that is not a HAR has no URL and is always included."""
+    return [
+        response.text
+        for response in read_saved(folder)
+        if not response.url or (urlsplit(response.url).hostname or "") == host
+    ]
 
 
-def from_saved(params: P, host: str, rows: Callable[[Any, P, str], Iterable[Candidate]]) -> Iterator[Candidate]:
-    """What the user's saved answers of an interface hold.
+def candidates_from_saved(
+    params: P, host: str, rows: Callable[[Any, P, str], Iterable[Candidate]]
+) -> Iterator[Candidate]:
+    """Yield the candidates in saved API responses of a host. `rows` extracts them from one response.
 
     Raises:
-        SourceError: One is no JSON.
+        SourceError: a response is not JSON.
     """
-    for text in texts_from(params.path, host):
+    for text in saved_texts(params.path, host):
         try:
-            answer = parse_json(text)
+            content = parse_json(text)
         except ValueError:
-            raise SourceError(f"a file in {params.path} is no answer of {host}: {text.strip()[:60]!r}") from None
-        yield from rows(answer, params, "")
+            found = text.strip()[:60]
+            raise SourceError(f"a file in {params.path} is not a JSON response of {host}: {found!r}") from None
+        yield from rows(content, params, "")
 
 
-def _of_har(path: Path) -> Iterator[Saved]:
+def _read_har(path: Path) -> Iterator[SavedResponse]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is no HAR: {error}") from None
+        raise SourceError(f"{path} is not a HAR file: {error}") from None
     if not isinstance(get_field(content, "log", "entries"), list):
-        raise SourceError(f"{path} is no HAR: log.entries is missing; save it from the browser's network panel")
+        raise SourceError(f"{path} is not a HAR file: log.entries is missing; save it from the browser's network panel")
     for entry in get_list(content, "log", "entries"):
-        url, answer = get_field(entry, "request", "url"), get_field(entry, "response", "content")
-        text = get_field(answer, "text")
+        url, body = get_field(entry, "request", "url"), get_field(entry, "response", "content")
+        text = get_field(body, "text")
         if isinstance(url, str) and _has_host(url) and isinstance(text, str) and text:
-            yield Saved(path, url, _bytes(text, get_field(answer, "encoding")))
+            yield SavedResponse(path, url, _decode_body(text, get_field(body, "encoding")))
 
 
 def _has_host(url: str) -> bool:
@@ -126,7 +137,7 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def _bytes(text: str, encoding: Any) -> bytes:
+def _decode_body(text: str, encoding: Any) -> bytes:
     if encoding != "base64":
         return text.encode("utf-8", "replace")
     try:

@@ -1,7 +1,7 @@
-"""Search engines: icrawler's feeders say where their result pages are; the parsers are our own.
+"""Image search engines: icrawler's feeders build the URLs of the result pages; the parsers are this project's.
 
-icrawler's downloader and threads are not used: they lose addresses when a queue is full, and end without an error when
-a page is a captcha.
+icrawler's downloader and threads are not used: they lose URLs when a queue is full, and stop without an error when a
+page is a captcha.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,75 +13,92 @@ from icrawler.utils.cached_queue import CachedQueue
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.collect.sources import Candidate, SourceError, request
-from portraitist.collect.sources._saved_pages import texts_from
+from portraitist.collect.sources import Candidate, SourceError, fetch_page
+from portraitist.collect.sources._saved_pages import saved_texts
 
-MOST = 1000  # results that an engine gives before it repeats itself
-WALLS = {"wappass": "a captcha", "/sorry": "a captcha", "consent.": "a consent page", "/consent": "a consent page"}
+MAX_RESULTS = 1000  # search engines repeat themselves after this many
+BLOCK_PAGES = {  # a part of the URL that a search engine redirects programs to
+    "wappass": "a captcha",
+    "/sorry": "a captcha",
+    "consent.": "a consent page",
+    "/consent": "a consent page",
+}
 
-PagesOf = Callable[[str], list[str]]
+ListPages = Callable[[str], list[str]]
 Parse = Callable[[str, SearchParams, str], Iterable[Candidate]]
 
 
 class BlockedError(ValueError):
-    """A page that is a refusal, though it may look like an answer; the message says what was seen."""
+    """A response is a refusal, although it may look like a result page; the message states what was found."""
 
 
-def pages(feeder_class: type[Feeder], query: str) -> list[str]:
-    """The addresses of a query's result pages, by an icrawler feeder with a queue that drops none."""
+def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:
+    """Return the URLs of a query's result pages, from an icrawler feeder with an unbounded queue."""
     feeder = feeder_class(1, Signal(), None)
     feeder.out_queue = CachedQueue(0)
-    feeder.feed(keyword=query, offset=0, max_num=MOST)
+    feeder.feed(keyword=query, offset=0, max_num=MAX_RESULTS)
     return [feeder.out_queue.get() for _ in range(feeder.out_queue.qsize())]
 
 
-def found(
-    params: SearchParams, ask: FetchCache, host: str, seconds: float, pages_of: PagesOf, parse: Parse
+def search(
+    params: SearchParams, cache: FetchCache, host: str, seconds_per_page: float, list_pages: ListPages, parse: Parse
 ) -> Iterator[Candidate]:
-    """What the pages that the user saved hold; without any, what the engine's own pages hold, query after query.
+    """Yield the candidates in the saved pages; if there are none, those in the engine's pages, query by query.
+
+    Args:
+        params: the queries, and the folder of saved pages.
+        cache: fetches the engine's pages.
+        host: the engine's host name.
+        seconds_per_page: minimum interval between two requests.
+        list_pages: returns the URLs of a query's result pages.
+        parse: extracts the candidates from a page; raises `BlockedError`.
 
     Raises:
-        SourceError: A page is a refusal, or is not recognised.
+        SourceError: a page is a refusal, or its format is unknown.
     """
-    do = f"open the results in your browser and save the pages (or a HAR) into {params.path}, then run this again"
-    seen: set[str] = set()
-    texts = texts_from(params.path, host)
+    advice = f"open the results in your browser and save the pages (or a HAR) in {params.path}, then run this again"
+    known_urls: set[str] = set()
+    texts = saved_texts(params.path, host)
     for text in texts:
-        yield from _new(_parsed(parse, text, params, "", f"a page in {params.path}", do), seen)
+        candidates = _parse_or_fail(parse, text, params, "", f"a page in {params.path}", advice)
+        yield from _new_candidates(candidates, known_urls)
     if texts:
         return
-    ask.pace(host, seconds)
+    cache.limit_rate(host, seconds_per_page)
     for query in params.queries:
-        for url in pages_of(query):
-            answer = request(ask, url, do, crawled=True)
-            where = urlsplit(answer.url)
-            wall = next((told for sign, told in WALLS.items() if sign in f"{where.netloc}{where.path}"), "")
+        for url in list_pages(query):
+            response = fetch_page(cache, url, advice, crawled=True)
+            final = urlsplit(response.url)
+            block_page = next((page for part, page in BLOCK_PAGES.items() if part in f"{final.netloc}{final.path}"), "")
             try:
-                if wall:
-                    raise SourceError(f"{host} answered with {wall} ({where.netloc}{where.path}); {do}")
-                fresh = list(_new(_parsed(parse, answer.text, params, query, host, do), seen))
+                if block_page:
+                    raise SourceError(f"{host} responded with {block_page} ({final.netloc}{final.path}); {advice}")
+                candidates = _parse_or_fail(parse, response.text, params, query, host, advice)
             except SourceError:
-                ask.forget(url)
+                cache.discard(url)
                 raise
-            if not fresh:
-                break  # the engine has no more, or repeats itself
-            yield from fresh
+            new = list(_new_candidates(candidates, known_urls))
+            if not new:
+                break  # no more results, or only repeated ones
+            yield from new
 
 
-def _parsed(parse: Parse, text: str, params: SearchParams, query: str, name: str, do: str) -> list[Candidate]:
+def _parse_or_fail(
+    parse: Parse, text: str, params: SearchParams, query: str, origin: str, advice: str
+) -> list[Candidate]:
     try:
         return list(parse(text, params, query))
     except BlockedError as error:
-        raise SourceError(f"{name} refused: {error}; {do}") from None
+        raise SourceError(f"{origin} refused: {error}; {advice}") from None
 
 
-def _new(candidates: Iterable[Candidate], seen: set[str]) -> Iterator[Candidate]:
-    for one in candidates:
-        if one.url not in seen:
-            seen.add(one.url)
-            yield one
+def _new_candidates(candidates: Iterable[Candidate], known_urls: set[str]) -> Iterator[Candidate]:
+    for candidate in candidates:
+        if candidate.url not in known_urls:
+            known_urls.add(candidate.url)
+            yield candidate
 
 
-def word(query: str) -> str:
-    """A query as part of an address; icrawler puts it in as it is, and an & in it would be another parameter."""
+def quote_query(query: str) -> str:
+    """Percent-encode a query. icrawler inserts it unquoted, so that an & would begin another parameter."""
     return quote(query, safe="")

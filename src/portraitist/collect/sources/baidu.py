@@ -1,4 +1,4 @@
-"""Baidu image search: its pages' JSON, asked politely or saved by the user. It refuses programs often (antiFlag)."""
+"""Baidu image search: JSON result pages, fetched or saved by the user. Baidu often refuses programs (antiFlag)."""
 
 from collections.abc import Iterator
 
@@ -7,48 +7,51 @@ from icrawler.builtin.baidu import BaiduFeeder, BaiduParser
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.collect.sources import Candidate, get_field, get_list, get_text, get_url, parse_json
-from portraitist.collect.sources._search_engines import BlockedError, found, pages, word
+from portraitist.collect.sources._search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "image.baidu.com"
-SECONDS = 3.0
+SECONDS_PER_PAGE = 3.0
 
 
-def candidates(params: SearchParams, ask: FetchCache) -> Iterator[Candidate]:
-    """Every result's own address, then those of Baidu's copies.
+def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every result: the original URL first, then Baidu's copies.
 
     Raises:
         SourceError: Baidu refuses.
     """
-    yield from found(params, ask, HOST, SECONDS, lambda query: pages(BaiduFeeder, word(query)), parse)
+    yield from search(
+        params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(BaiduFeeder, quote_query(query)), parse
+    )
 
 
 def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """The results in one answer of acjson.
+    """Yield the results in one response of Baidu's acjson API.
 
     Raises:
-        BlockedError: It is none.
+        BlockedError: the response contains no results.
     """
     try:
-        answer = parse_json(text)
+        content = parse_json(text)
     except ValueError:
-        raise BlockedError(f"a page in place of results: {text.strip()[:60]!r}") from None
-    if get_field(answer, "antiFlag") or not isinstance(get_field(answer, "data"), list):
-        raise BlockedError(get_text(answer, "message") or "an answer without results")
-    for row in get_list(answer, "data"):
-        ciphered = get_url(row, "objURL")
-        plain_url = ciphered if ciphered.startswith("http") else _deciphered(ciphered)
+        raise BlockedError(f"an HTML page instead of results: {text.strip()[:60]!r}") from None
+    if get_field(content, "antiFlag") or not isinstance(get_field(content, "data"), list):
+        raise BlockedError(get_text(content, "message") or "a response without results")
+    for row in get_list(content, "data"):
+        object_url = get_url(row, "objURL")
+        original = object_url if object_url.startswith("http") else _decode_url(object_url)
         copies = [get_url(row, name) for name in ("hoverURL", "middleURL", "thumbURL")]
-        addresses = [*dict.fromkeys(filter(None, (get_url(row, "replaceUrl", 0, "ObjURL"), plain_url, *copies)))]
-        if addresses:
+        urls = [*dict.fromkeys(filter(None, (get_url(row, "replaceUrl", 0, "ObjURL"), original, *copies)))]
+        if urls:
             yield Candidate(
                 params.kind,
                 get_text(row, "fromPageTitleEnc") or get_text(row, "fromPageTitle"),
-                url=addresses[0],
-                others=tuple(addresses[1:]),
+                url=urls[0],
+                others=tuple(urls[1:]),
                 page_url=get_url(row, "replaceUrl", 0, "FromURL"),
-                query=query or get_text(answer, "queryExt"),
+                query=query or get_text(content, "queryExt"),
             )
 
 
-def _deciphered(text: str) -> str:
-    return str(BaiduParser._decode_url(None, text)) if text else ""
+def _decode_url(encoded: str) -> str:
+    """Decode Baidu's substitution cipher for URLs."""
+    return str(BaiduParser._decode_url(None, encoded)) if encoded else ""

@@ -1,4 +1,4 @@
-"""Bing image search: its pages' tiles, asked politely or saved by the user."""
+"""Bing image search: HTML result pages, fetched or saved by the user."""
 
 from collections.abc import Iterator
 from json import JSONDecodeError, loads
@@ -9,40 +9,46 @@ from icrawler.builtin.bing import BingFeeder
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.collect.sources import Candidate, get_text, get_url
-from portraitist.collect.sources._search_engines import BlockedError, found, pages, word
+from portraitist.collect.sources._search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "www.bing.com"
-SECONDS = 3.0
+SECONDS_PER_PAGE = 3.0
 
 
-def candidates(params: SearchParams, ask: FetchCache) -> Iterator[Candidate]:
-    """Every tile's picture, then Bing's thumbnail of it.
+def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every result: the original URL first, then Bing's thumbnail.
 
     Raises:
         SourceError: Bing refuses.
     """
-    yield from found(params, ask, HOST, SECONDS, lambda query: pages(BingFeeder, word(query)), parse)
+    yield from search(
+        params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(BingFeeder, quote_query(query)), parse
+    )
 
 
 def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """The results in one page.
+    """Yield the results in one page.
 
     Raises:
-        BlockedError: It is none.
+        BlockedError: the text is not a result page.
     """
     page = BeautifulSoup(text, "lxml")
     tiles = page.select("a.iusc[m]")
     if not tiles and not page.select("ul.dgControl_list, #mmComponent_images_1, .noresults"):
-        raise BlockedError(
-            f"no result is recognised in its page {page.title.get_text(strip=True) if page.title else ''!r}"
-        )
+        title = page.title.get_text(strip=True) if page.title else ""
+        raise BlockedError(f"no result found in the page titled {title!r}")
     for tile in tiles:
         try:
-            about = loads(str(tile["m"]))
+            metadata = loads(str(tile["m"]))
         except (JSONDecodeError, RecursionError):
             continue
-        url, copy = get_url(about, "murl"), get_url(about, "turl")
+        url, thumbnail = get_url(metadata, "murl"), get_url(metadata, "turl")
         if url:
-            others = (copy,) if copy else ()
-            page_url = get_url(about, "purl")
-            yield Candidate(params.kind, get_text(about, "t"), url=url, others=others, page_url=page_url, query=query)
+            yield Candidate(
+                params.kind,
+                get_text(metadata, "t"),
+                url=url,
+                others=(thumbnail,) if thumbnail else (),
+                page_url=get_url(metadata, "purl"),
+                query=query,
+            )

@@ -1,10 +1,11 @@
-"""CelebA, aligned and cropped: the user's own copy, checked, and a written rule which of its pictures are taken.
+"""CelebA, aligned and cropped: the user's own copy, verified by MD5, and a fixed selection rule.
 
-Taken are pictures of the training part, without the attributes that params name, with level eyes and the nose in the
-middle (near-frontal), one a person, in equal shares of the attributes that params name, in the order of a hash of their
-names. Without the list of persons or of landmarks that part of the rule is left out, and it is said.
+The rule selects pictures of CelebA's training partition that have none of `exclude_attributes`, level eyes and a
+near-frontal head; one picture a person; equally many of each combination of `balance_attributes`; ordered by the
+SHA-256 of the file name. Without the list of persons or of landmarks, that part of the rule is skipped with a warning.
 
-CelebA is for non-commercial research; its pictures may not be passed on. `data/raw` is never pushed to a remote.
+CelebA is for non-commercial research only and its pictures may not be redistributed: `data/raw` is never pushed to a
+DVC remote.
 """
 
 import hashlib
@@ -23,124 +24,142 @@ from portraitist.collect.params import CelebaParams
 from portraitist.collect.sources import Candidate, SourceError
 
 PICTURES = "img_align_celeba"
-MD5 = {  # as torchvision's datasets/celeba.py tells them
+MD5 = {  # from torchvision/datasets/celeba.py
     f"{PICTURES}.zip": "00d2c5bc6d35e252742224ab0c1e8fcb",
     "list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
     "identity_CelebA.txt": "32bd1bd63d3c78cd57e08160ec5ed1e2",
     "list_landmarks_align_celeba.txt": "cc24ecafdb5b50baae59b03474781f8c",
     "list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
 }
-NEEDED = ("list_attr_celeba.txt", "list_eval_partition.txt")
+REQUIRED = ("list_attr_celeba.txt", "list_eval_partition.txt")
 MEMBER = re.compile(rf"{PICTURES}/(\d{{6}}\.jpg)")
-MAX_MEMBER = 1 << 20
-LICENCE = "CelebA agreement: non-commercial research, no passing on"
-TRAIN = "0"
+MAX_MEMBER_BYTES = 1 << 20
+LICENCE = "CelebA agreement: non-commercial research, no redistribution"
+TRAIN = "0"  # in list_eval_partition.txt
 
 
-def candidates(params: CelebaParams, ask: FetchCache) -> Iterator[Candidate]:
-    """The pictures that the rule takes, in its order, for as long as they are wanted.
+def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield the selected pictures.
 
     Raises:
-        SourceError: The copy is missing, incomplete or another; or the download failed.
+        SourceError: the copy is missing, incomplete or modified, or the download failed.
     """
     if params.download and not any((params.path / name).exists() for name in (PICTURES, f"{PICTURES}.zip")):
         _download(params.path)
-    _check(params.path)
-    readers = _readers(params.path)
-    persons = {name: row[0] for name, row in _table(params.path, "identity_CelebA.txt", heads=0).items()}
-    for name in _chosen(params, persons):
+    _verify(params.path)
+    readers = _picture_readers(params.path)
+    persons = {name: row[0] for name, row in _read_table(params.path, "identity_CelebA.txt", header_lines=0).items()}
+    for name in _select(params, persons):
         if name not in readers:
-            raise SourceError(f"{params.path / PICTURES} is not whole: {name} is missing")
+            raise SourceError(f"{params.path / PICTURES} is incomplete: {name} is missing")
         group = f"celeba/{persons[name]}" if name in persons else ""
         yield Candidate("selfies", name, readers[name], licence=LICENCE, group=group)
 
 
 def _download(path: Path) -> None:
+    if path.name != "celeba":
+        raise SourceError(
+            f"collect.celeba.path is {path}; to download, it must end in celeba: torchvision's downloader writes there"
+        )
     try:
         from torchvision.datasets import CelebA
 
-        if path.name != "celeba":
-            raise SourceError(
-                f"torchvision's downloader writes to a folder named celeba; collect.celeba.path is {path}"
-            )
         CelebA(str(path.parent), download=True)
     except (ImportError, RuntimeError, OSError, zipfile.BadZipFile, ValueError) as error:
         raise SourceError(
             f"torchvision's downloader failed: {type(error).__name__}: {error}; it needs gdown, and Google Drive's "
-            f"daily quota is often used up: fetch the files yourself and put them into {path}"
+            f"daily quota is often exhausted: download the files yourself and put them in {path}"
         ) from error
 
 
-def _check(path: Path) -> None:
-    missing = [name for name in NEEDED if not (path / name).is_file()]
+def _verify(path: Path) -> None:
+    missing = [name for name in REQUIRED if not (path / name).is_file()]
     if not (path / PICTURES).is_dir() and not (path / f"{PICTURES}.zip").is_file():
         missing = [f"{PICTURES}.zip", *missing]
     if missing:
-        raise SourceError(f"{path} lacks {', '.join(missing)}; put your own copy of CelebA (aligned, cropped) there")
+        raise SourceError(
+            f"collect.celeba.path: {', '.join(missing)} missing in {path}; put your own copy of CelebA (aligned and "
+            "cropped) there"
+        )
     for name, expected in MD5.items():
         if (path / name).is_file() and not (name.endswith(".zip") and (path / PICTURES).is_dir()):
             digest = hashlib.md5(usedforsecurity=False)
             with (path / name).open("rb") as file:
-                for piece in iter(partial(file.read, 1 << 20), b""):
-                    digest.update(piece)
+                for block in iter(partial(file.read, 1 << 20), b""):
+                    digest.update(block)
             if digest.hexdigest() != expected:
-                raise SourceError(f"{path / name}: md5 {expected} expected, found {digest.hexdigest()}; fetch it anew")
+                raise SourceError(
+                    f"{path / name}: expected md5 {expected}, found {digest.hexdigest()}; download it again"
+                )
 
 
-def _readers(path: Path) -> dict[str, Callable[[], bytes]]:
-    """How each picture is read: out of the folder, or out of the zip without unpacking it."""
+def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
+    """Map each file name to a function that reads it, from the folder or directly from the zip."""
     if (path / PICTURES).is_dir():
         return {file.name: file.read_bytes for file in (path / PICTURES).glob("*.jpg")}
     try:
         archive = zipfile.ZipFile(path / f"{PICTURES}.zip")
     except zipfile.BadZipFile as error:
-        raise SourceError(f"{path / PICTURES}.zip is no zip ({error}); fetch it anew") from None
+        raise SourceError(f"{path / PICTURES}.zip is not a zip file ({error}); download it again") from None
     members = [(MEMBER.fullmatch(info.filename), info) for info in archive.infolist()]
-    return {match[1]: partial(archive.read, info) for match, info in members if match and info.file_size <= MAX_MEMBER}
+    return {
+        match[1]: partial(archive.read, info) for match, info in members if match and info.file_size <= MAX_MEMBER_BYTES
+    }
 
 
-def _chosen(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
-    attributes = _attributes(params.path)
-    for name in (*params.without, *params.shares):
-        if attributes and name not in next(iter(attributes.values())):
-            raise SourceError(f"CelebA knows no attribute {name!r}")
-    part = {name: row[0] for name, row in _table(params.path, "list_eval_partition.txt", heads=0).items()}
-    marks = _table(params.path, "list_landmarks_align_celeba.txt", heads=2)
-    for told, there in (("persons", persons), ("landmarks", marks)):
-        if not there:
-            print(f"collect celeba: no list of {told}; that part of the rule is left out", file=sys.stderr)
-    shares: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    taken: set[str] = set()
+def _select(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
+    attributes = _read_attributes(params.path)
+    known = set(next(iter(attributes.values()), {}))
+    for key in ("exclude_attributes", "balance_attributes"):
+        unknown = [name for name in getattr(params, key) if known and name not in known]
+        if unknown:
+            raise SourceError(
+                f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; one of {', '.join(sorted(known))}"
+            )
+    partition = {
+        name: row[0] for name, row in _read_table(params.path, "list_eval_partition.txt", header_lines=0).items()
+    }
+    landmarks = _read_table(params.path, "list_landmarks_align_celeba.txt", header_lines=2)
+    for title, table, skipped in (
+        ("identity_CelebA.txt", persons, "one picture a person"),
+        ("list_landmarks_align_celeba.txt", landmarks, "level, near-frontal heads"),
+    ):
+        if not table:
+            print(f"collect celeba: {params.path / title} is missing; not selecting by: {skipped}", file=sys.stderr)
+    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    selected_persons: set[str] = set()
     for name in sorted(attributes, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        has = attributes[name]
+        values = attributes[name]
         person = persons.get(name, name)
-        if part.get(name) != TRAIN or person in taken or any(has[one] == "1" for one in params.without):
+        if partition.get(name) != TRAIN or person in selected_persons:
             continue
-        if marks and not _is_frontal([float(number) for number in marks[name]], params):
+        if any(values[attribute] == "1" for attribute in params.exclude_attributes):
             continue
-        taken.add(person)
-        shares[tuple(has[one] for one in params.shares)].append(name)
-    for row in zip_longest(*(shares[key] for key in sorted(shares))):
+        if landmarks and not _is_frontal([float(number) for number in landmarks[name]], params):
+            continue
+        selected_persons.add(person)
+        strata[tuple(values[attribute] for attribute in params.balance_attributes)].append(name)
+    for row in zip_longest(*(strata[key] for key in sorted(strata))):
         yield from filter(None, row)
 
 
-def _is_frontal(marks: list[float], params: CelebaParams) -> bool:
-    left_x, left_y, right_x, right_y, nose_x = marks[:5]
-    apart = hypot(right_x - left_x, right_y - left_y)
+def _is_frontal(landmarks: list[float], params: CelebaParams) -> bool:
+    left_x, left_y, right_x, right_y, nose_x = landmarks[:5]
+    eye_distance = hypot(right_x - left_x, right_y - left_y)
     roll = abs(degrees(atan2(right_y - left_y, right_x - left_x)))
-    off = abs(nose_x - (left_x + right_x) / 2)
-    return apart > 0 and roll <= params.max_roll_degrees and off <= params.max_turn * apart
+    nose_offset = abs(nose_x - (left_x + right_x) / 2)
+    return eye_distance > 0 and roll <= params.max_roll_degrees and nose_offset <= params.max_yaw * eye_distance
 
 
-def _attributes(path: Path) -> dict[str, dict[str, str]]:
+def _read_attributes(path: Path) -> dict[str, dict[str, str]]:
     names = (path / "list_attr_celeba.txt").read_text(encoding="ascii").splitlines()[1].split()
-    rows = _table(path, "list_attr_celeba.txt", heads=2)
+    rows = _read_table(path, "list_attr_celeba.txt", header_lines=2)
     return {file: dict(zip(names, row, strict=True)) for file, row in rows.items()}
 
 
-def _table(path: Path, name: str, heads: int) -> dict[str, list[str]]:
-    """The rows of one of CelebA's lists by file, without its first lines; empty if there is no such list."""
+def _read_table(path: Path, name: str, header_lines: int) -> dict[str, list[str]]:
+    """Read one of CelebA's lists as {file: values}; empty if the list is missing."""
     if not (path / name).is_file():
         return {}
-    rows = (line.split() for line in (path / name).read_text(encoding="ascii").splitlines()[heads:])
+    rows = (line.split() for line in (path / name).read_text(encoding="ascii").splitlines()[header_lines:])
     return {row[0]: row[1:] for row in rows if row}

@@ -1,4 +1,4 @@
-"""Flickr, by its interface and a key of yours (FLICKR_API_KEY): openly licensed photos, safe search on."""
+"""Flickr, by its API and your own key (FLICKR_API_KEY): openly licensed photos, with safe search."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,20 +10,20 @@ from portraitist.collect.sources import (
     Candidate,
     SourceError,
     api_key,
+    fetch_json,
     get_field,
     get_list,
     get_text,
     get_url,
-    request_json,
 )
-from portraitist.collect.sources._licences import PAGES, refused
-from portraitist.collect.sources._saved_pages import from_saved, has_saved
+from portraitist.collect.sources._licences import PAGES, check_licence
+from portraitist.collect.sources._saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.flickr.com"
-DO = "set FLICKR_API_KEY in the environment to a key from https://www.flickr.com/services/apps/create"
-NUMBERS = {"by": "4", "by-sa": "5", "cc0": "9", "pdm": "10"}  # as flickr.photos.licenses.getInfo tells them
-NAMES = {number: name for name, number in NUMBERS.items()}
-ASKS = {
+ADVICE = "set FLICKR_API_KEY in the environment to a key from https://www.flickr.com/services/apps/create"
+LICENCE_IDS = {"by": "4", "by-sa": "5", "cc0": "9", "pdm": "10"}  # from flickr.photos.licenses.getInfo
+LICENCES = {number: name for name, number in LICENCE_IDS.items()}
+QUERY = {
     "method": "flickr.photos.search",
     "format": "json",
     "nojsoncallback": "1",
@@ -35,38 +35,38 @@ ASKS = {
 }
 
 
-def candidates(params: LicensedParams, ask: FetchCache) -> Iterator[Candidate]:
-    """Every photo that is found, at a side of at most 1024 px. One under another licence is a row that says so.
+def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every photo found, at most 1024 px wide or high; those under other licences with status `no_licence`.
 
     Raises:
         SourceError: FLICKR_API_KEY is not set, or Flickr refuses.
     """
-    if has_saved(params.path):
-        yield from from_saved(params, HOST, rows)
+    if has_saved_responses(params.path):
+        yield from candidates_from_saved(params, HOST, rows)
         return
-    secret = {"api_key": api_key("FLICKR_API_KEY", DO)}
-    numbers = ",".join(NUMBERS[name] for name in params.licences)
+    secret = {"api_key": api_key("FLICKR_API_KEY", ADVICE)}
+    licence_ids = ",".join(LICENCE_IDS[name] for name in params.licences)
     for query in params.queries:
-        number, last = 1, 1
-        while number <= last:
-            url = (
-                f"https://{HOST}/services/rest/?{urlencode(ASKS | {'text': query, 'license': numbers, 'page': number})}"
-            )
-            answer = request_json(ask, url, DO, secret=secret)
-            if get_text(answer, "stat") != "ok":
-                ask.forget(url)
-                raise SourceError(f"{HOST} refused: {get_text(answer, 'message') or 'no reason given'}; {DO}")
-            yield from rows(answer, params, query)
-            told = get_field(answer, "photos", "pages")
-            number, last = number + 1, told if isinstance(told, int) else 0
+        page, last_page = 1, 1
+        while page <= last_page:
+            parameters = QUERY | {"text": query, "license": licence_ids, "page": str(page)}
+            url = f"https://{HOST}/services/rest/?{urlencode(parameters)}"
+            content = fetch_json(cache, url, ADVICE, secret=secret)
+            if get_text(content, "stat") != "ok":
+                cache.discard(url)
+                message = get_text(content, "message") or "no reason given"
+                raise SourceError(f"{HOST} refused: {message}; {ADVICE}")
+            yield from rows(content, params, query)
+            pages = get_field(content, "photos", "pages")
+            page, last_page = page + 1, pages if isinstance(pages, int) else 0
 
 
-def rows(answer: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
-    """The photos in one answer."""
-    for row in get_list(answer, "photos", "photo"):
+def rows(content: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
+    """Yield the photos in one response."""
+    for row in get_list(content, "photos", "photo"):
         url = get_url(row, "url_l") or get_url(row, "url_c")
-        licence = NAMES.get(get_text(row, "license"), "")
-        status, reason = refused(licence, params.licences)
+        licence = LICENCES.get(get_text(row, "license"), "")
+        status, reason = check_licence(licence, params.licences)
         owner = get_text(row, "owner")
         if url:
             yield Candidate(

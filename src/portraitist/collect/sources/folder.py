@@ -1,30 +1,40 @@
-"""Pictures of the user's own: a folder with `selfies` and `portraits` in it. An alpha becomes the mask."""
+"""The user's own pictures: a folder with `selfies` and `portraits` in it. An alpha channel becomes the person mask."""
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.collect.sources import Candidate, find_pictures_by_kind
 from portraitist.core.manifest import KINDS
 
+KEY = "collect.folder.path"
 PAIRS = "pairs"
 
 
-def candidates(params: CollectParams, ask: FetchCache) -> Iterator[Candidate]:
-    """The pictures below both folders. A folder inside them names a group (a person, an artist): it is never split.
+def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every file below both folders; one that is not a picture with a status and the reason.
 
-    Those of one name in `selfies/pairs` and `portraits/pairs` are a photo and the painting that was made of it.
+    A subfolder is a group (a person or an artist), which `split` never divides. Files of the same name, whatever their
+    suffix, in `selfies/pairs` and `portraits/pairs` are a photo and the portrait that was painted from it.
 
     Raises:
-        SourceError: A folder is missing or holds no picture.
+        SourceError: a folder is missing, cannot be read, or contains no picture.
     """
-    found = list(find_pictures_by_kind(params.path))
-    names = [
-        {path.stem for of, folder, path in found if of == kind and path.parent == folder / PAIRS} for kind in KINDS
-    ]
-    for kind, folder, path in found:
-        inner = path.parent.relative_to(folder).as_posix()
-        group = "" if inner in (".", PAIRS) else f"{kind}/{inner}"
-        name = path.relative_to(folder).as_posix()
-        pair = path.stem if inner == PAIRS and path.stem in names[0] & names[1] else ""
-        yield Candidate(kind, name, path.read_bytes, licence="the user's own", group=group, pair=pair)
+    files = [(kind, file, PurePosixPath(file.name).stem) for kind, file in find_pictures_by_kind(params.path, KEY)]
+    selfie_stems, portrait_stems = (
+        {stem for other, file, stem in files if other == kind and file.folder == PAIRS and not file.status}
+        for kind in KINDS
+    )
+    for kind, file, stem in files:
+        is_paired = file.folder == PAIRS and not file.status and stem in selfie_stems & portrait_stems
+        yield Candidate(
+            kind,
+            file.name,
+            file.path.read_bytes,
+            licence="the user's own",
+            group="" if file.folder in ("", PAIRS) else f"{kind}/{file.folder}",
+            pair=stem if is_paired else "",
+            status=file.status,
+            reason=file.reason,
+        )

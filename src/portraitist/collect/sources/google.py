@@ -1,4 +1,4 @@
-"""Google image search: the pages that the user saved. Google answers programs with a wall of JavaScript."""
+"""Google image search: pages that the user saved. Google requires a browser with JavaScript for its result pages."""
 
 import json
 import re
@@ -10,49 +10,49 @@ from icrawler.builtin.google import GoogleFeeder
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.collect.sources import Candidate
-from portraitist.collect.sources._search_engines import BlockedError, found, pages
+from portraitist.collect.sources._search_engines import BlockedError, result_pages, search
 
 HOST = "www.google.com"
-SECONDS = 3.0
-RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",\d+,\d+\]')  # [address, height, width]
-LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # what a result links to
-OWN = (".gstatic.com", ".google.com", ".googleusercontent.com")  # Google's thumbnails and buttons
+SECONDS_PER_PAGE = 3.0
+RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",\d+,\d+\]')  # [url, height, width]
+LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # the link of a result
+GOOGLE_HOSTS = (".gstatic.com", ".google.com", ".googleusercontent.com")  # of Google's thumbnails and buttons
 
 
-def candidates(params: SearchParams, ask: FetchCache) -> Iterator[Candidate]:
-    """Every result's own address.
+def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield the original URL of every result.
 
     Raises:
-        SourceError: Google refuses, as it does to all but browsers.
+        SourceError: Google refuses, as it does unless the request comes from a browser.
     """
-    yield from found(params, ask, HOST, SECONDS, lambda query: pages(GoogleFeeder, query), parse)
+    yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 
 
 def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """The results in one page.
+    """Yield the results in one page.
 
     Raises:
-        BlockedError: It is none.
+        BlockedError: the text is not a result page.
     """
-    told = [*map(_unescaped, RESULT.findall(text)), *(unquote(address) for address in LINK.findall(text))]
-    urls = [url for url in dict.fromkeys(told) if _is_of_others(url)]
+    found = [*map(_unescape, RESULT.findall(text)), *(unquote(url) for url in LINK.findall(text))]
+    urls = [url for url in dict.fromkeys(found) if _is_external(url)]
     if not urls and "/httpservice/retry/enablejs" in text:
-        raise BlockedError("it answers only to a browser with JavaScript")
+        raise BlockedError("the site requires a browser with JavaScript")
     if not urls:
-        raise BlockedError("no result is recognised in its page")
+        raise BlockedError("no result found in the page")
     yield from (Candidate(params.kind, url=url, query=query) for url in urls)
 
 
-def _unescaped(address: str) -> str:
+def _unescape(url: str) -> str:
     try:
-        return str(json.loads(f'"{address}"', strict=False))
+        return str(json.loads(f'"{url}"', strict=False))
     except ValueError:
         return ""
 
 
-def _is_of_others(url: str) -> bool:
+def _is_external(url: str) -> bool:
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    return bool(host) and url.isprintable() and not f".{host}".endswith(OWN)
+    return bool(host) and url.isprintable() and not f".{host}".endswith(GOOGLE_HOSTS)

@@ -1,4 +1,4 @@
-"""Openverse, by its interface: openly licensed pictures of many sites. Without an account 20 requests a minute."""
+"""Openverse, by its API: openly licensed pictures of many sites. 20 requests a minute without an account."""
 
 import os
 from collections.abc import Iterator
@@ -7,48 +7,49 @@ from urllib.parse import urlencode
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import LicensedParams
-from portraitist.collect.sources import Candidate, get_field, get_list, get_text, get_url, request_json
-from portraitist.collect.sources._licences import refused
-from portraitist.collect.sources._saved_pages import from_saved, has_saved
+from portraitist.collect.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.collect.sources._licences import check_licence
+from portraitist.collect.sources._saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.openverse.org"
-DO = "wait (200 requests a day are free), or set OPENVERSE_TOKEN in the environment to a free token"
-SECONDS = 3.1
+ADVICE = "wait (200 requests a day are free), or set OPENVERSE_TOKEN in the environment to a free token"
+SECONDS_PER_PAGE = 3.1
 
 
-def candidates(params: LicensedParams, ask: FetchCache) -> Iterator[Candidate]:
-    """Every picture that is found, from where it is published. One under another licence is a row that says so.
+def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every picture found, from its original site; those under other licences with status `no_licence`.
 
     Raises:
         SourceError: Openverse refuses.
     """
-    if has_saved(params.path):
-        yield from from_saved(params, HOST, rows)
+    if has_saved_responses(params.path):
+        yield from candidates_from_saved(params, HOST, rows)
         return
-    ask.pace(HOST, SECONDS)
+    cache.limit_rate(HOST, SECONDS_PER_PAGE)
     token = os.environ.get("OPENVERSE_TOKEN", "").strip()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     for query in params.queries:
-        number, last = 1, 1
-        while number <= last:
-            asks = {
+        page, last_page = 1, 1
+        while page <= last_page:
+            parameters = {
                 "q": query,
                 "license": ",".join(params.licences),
                 "page_size": 20,
                 "mature": "false",
-                "page": number,
+                "page": page,
             }
-            answer = request_json(ask, f"https://{HOST}/v1/images/?{urlencode(asks)}", DO, headers=headers)
-            yield from rows(answer, params, query)
-            told = get_field(answer, "page_count")
-            number, last = number + 1, told if isinstance(told, int) else 0
+            url = f"https://{HOST}/v1/images/?{urlencode(parameters)}"
+            content = fetch_json(cache, url, ADVICE, headers=headers)
+            yield from rows(content, params, query)
+            pages = get_field(content, "page_count")
+            page, last_page = page + 1, pages if isinstance(pages, int) else 0
 
 
-def rows(answer: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
-    """The results in one answer."""
-    for row in get_list(answer, "results"):
+def rows(content: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
+    """Yield the results in one response."""
+    for row in get_list(content, "results"):
         if get_url(row, "url"):
-            status, reason = refused(get_text(row, "license"), params.licences)
+            status, reason = check_licence(get_text(row, "license"), params.licences)
             yield Candidate(
                 params.kind,
                 get_text(row, "title"),

@@ -1,4 +1,4 @@
-"""The synthetic pack that the project ships: rendered heads, and other heads painted on mostly red backgrounds."""
+"""The synthetic sample of this repository: rendered heads, and other heads painted on mostly red backgrounds."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,21 @@ from portraitist.collect.params import CollectParams
 from portraitist.collect.sources import Candidate, find_pictures_by_kind
 
 
-def candidates(params: CollectParams, ask: FetchCache) -> Iterator[Candidate]:
-    """The pack's pictures, each with its exact mask as truth.
+def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield the sample's pictures, each with its exact person mask.
 
     Raises:
-        SourceError: The pack is not where params say.
+        SourceError: the sample is not at `collect.sample.path`.
     """
-    for kind, _, path in find_pictures_by_kind(params.path):
-        truth = params.path / "masks" / kind / f"{path.stem}.png"
+    for kind, file in find_pictures_by_kind(params.path, "collect.sample.path"):
+        truth = params.path / "masks" / kind / f"{file.path.stem}.png"
         yield Candidate(
-            kind, path.name, path.read_bytes, licence="CC0-1.0", author="Portraitist", truth=truth.read_bytes
+            kind,
+            file.path.name,
+            file.path.read_bytes,
+            licence="CC0-1.0",
+            author="Portraitist",
+            truth=truth.read_bytes,
+            status=file.status,
+            reason=file.reason,
         )

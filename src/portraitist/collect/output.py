@@ -1,0 +1,37 @@
+"""The output folder of a source: shards with the original bytes, manifest.csv, and fetched.csv with download times."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portraitist.core.shards import ShardWriter
+
+if TYPE_CHECKING:
+    from portraitist.collect.collector import Collected
+
+MANIFEST_COLUMNS = ["id", "kind", "source", "name", "status", "reason", "bytes", "format", "licence", "licence_url"]
+MANIFEST_COLUMNS += ["author", "url", "final_url", "page_url", "query", "group", "pair", "consent"]
+FETCHED_COLUMNS = ["id", "url", "fetched_at"]
+
+
+def write_empty_output(folder: Path) -> None:
+    """Write the output of a source with limit 0. Imports nothing slow: a pipeline may leave out many sources."""
+    with ShardWriter(folder, 1):
+        (folder / "manifest.csv").write_text(",".join(MANIFEST_COLUMNS) + "\n", encoding="utf-8")
+
+
+def write_output(collected: Iterable["Collected"], folder: Path, shard_size: int) -> None:
+    """Write pictures and rows in the order in which they are yielded; the folder must not exist."""
+    from portraitist.core import manifest  # imports pandas
+
+    rows, downloads = [], []
+    with ShardWriter(folder, shard_size) as shards:
+        for item in collected:
+            rows.append(item.row)
+            if item.fetched_at:
+                downloads.append({"id": item.row["id"], "url": item.row["final_url"], "fetched_at": item.fetched_at})
+            if item.members is not None:
+                shards.add(item.row["id"], item.members)
+    manifest.write(rows, folder / "manifest.csv", MANIFEST_COLUMNS)
+    if downloads:
+        manifest.write(downloads, folder / "fetched.csv", FETCHED_COLUMNS)

@@ -1,0 +1,47 @@
+"""A checkout in a temporary folder in which tests run the data stages, by their commands in dvc.yaml."""
+
+import hashlib
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA_STAGES = ("collect@sample", "collect@folder", "clean", "crop", "mask", "split", "augment")
+
+
+def run_stage(checkout: Path, name: str) -> None:
+    """Run a stage in a checkout, in this process."""
+    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stage, _, source = name.partition("@")
+    command = (definition[stage].get("do") or definition[stage])["cmd"].replace("${key}", source)
+    words = command.split()
+    assert words[:2] == ["python", "-m"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(checkout)
+        patch.setattr(sys, "argv", words[2:])
+        sys.modules.pop(words[2], None)
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+
+
+def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Path:
+    """Write what the data stages read: the shipped params, with the folder `own` and these limits for each source."""
+    for folder in ("profiles", "data/raw", "data/local/backgrounds", "metrics", "models"):
+        (path / folder).mkdir(parents=True)
+    (path / "models" / "pretrained").symlink_to(pretrained)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
+    params["collect"]["folder"]["path"] = str(own)
+    profile = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
+    profile["collect"] = {source: {"limit": limits.get(source, 0), "shard_size": 5} for source in params["collect"]}
+    (path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (path / "profiles" / f"{params['profile']}.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    return path
+
+
+def digests(checkout: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in data/ and metrics/."""
+    files = (path for part in ("data", "metrics") for path in (checkout / part).rglob("*") if path.is_file())
+    return {path.relative_to(checkout).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
