@@ -205,28 +205,28 @@ def test_ground_truth_mask_of_another_shape_is_rejected():
 
 
 def test_thresholds_apply_to_measures_in_the_row():
-    about = screened(photo()).content
-    assert about["status"] == "kept"
-    assert (about["width"], about["height"]) == (80, 64)
-    for bounds, status in (
-        ({"min_sharpness": {"selfies": about["sharpness"] + 0.01, "portraits": 0}}, "blurred"),
-        ({"min_sharpness": {"selfies": 0, "portraits": about["sharpness"] + 0.01}}, "kept"),
-        ({"min_sharpness": {"selfies": about["sharpness"], "portraits": 0}}, "kept"),
-        ({"min_entropy_bits": about["entropy_bits"] + 0.001}, "blank"),
+    measured = screened(photo()).content
+    assert measured["status"] == "kept"
+    assert (measured["width"], measured["height"]) == (80, 64)
+    for limits, status in (
+        ({"min_sharpness": {"selfies": measured["sharpness"] + 0.01, "portraits": 0}}, "blurred"),
+        ({"min_sharpness": {"selfies": 0, "portraits": measured["sharpness"] + 0.01}}, "kept"),
+        ({"min_sharpness": {"selfies": measured["sharpness"], "portraits": 0}}, "kept"),
+        ({"min_entropy_bits": measured["entropy_bits"] + 0.001}, "blank"),
         ({"max_aspect": 1.24}, "too_long"),
         ({"max_aspect": 1.25}, "kept"),
         ({"min_side_px": 65}, "too_small"),
         ({"max_megapixels": 0.00005}, "too_large"),
         ({"max_megabytes": 0.001}, "too_large"),
     ):
-        other = screened(photo(), params=changed(PARAMS, **bounds)).content
-        assert other["status"] == status
-        if "max_megabytes" not in bounds:
-            assert (other["width"], other["height"]) == (80, 64)
+        row = screened(photo(), params=changed(PARAMS, **limits)).content
+        assert row["status"] == status
+        if "max_megabytes" not in limits:
+            assert (row["width"], row["height"]) == (80, 64)
         if status in ("blurred", "blank", "too_long"):
-            assert other["sharpness"] == about["sharpness"]
-            assert other["dhash"] == about["dhash"]
-            assert other["reason"]
+            assert row["sharpness"] == measured["sharpness"]
+            assert row["dhash"] == measured["dhash"]
+            assert row["reason"]
 
 
 def test_sharpness_depends_on_blur_but_not_on_size():

@@ -1,7 +1,7 @@
 """Decode untrusted picture files: bounded in size, memory and time; upright, in sRGB, without metadata.
 
 Stage clean and the product use the same `decode_picture`. It never decodes more than `max_megapixels`. For each decoded
-pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 25). A JPEG of several scans
+pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG of several scans
 needs up to MAX_COEFFICIENT_MB in addition. Measured by `python benchmarks/clean.py decode`.
 """
 
