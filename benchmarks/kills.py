@@ -1,9 +1,9 @@
-"""Kill the three stages of training at random moments, over and over: the models are those of undisturbed runs.
+"""Kill the three training stages at random moments, again and again, and compare with uninterrupted runs.
 
     dvc repro augment && python -m benchmarks.kills --kills 20
 
-Runs the stages' own commands on what the pipeline has prepared, in a scratch folder, with an epoch or two each, and
-with a state that is kept twice a second instead of once a minute, or no kill would find one.
+Runs the commands of the stages on data that the pipeline has prepared, in a temporary folder, for one or two epochs
+each. The state is saved twice a second instead of once a minute; otherwise no kill would leave one.
 """
 
 import argparse
@@ -21,99 +21,104 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY_S = 0.5
-RUN = f"""
+SAVE_EVERY_S = 0.5
+RUN_STAGE = f"""
 import runpy, sys
-from portraitist.resume import Resume
-Resume.every_s = {EVERY_S}
+from portraitist.train.resume import Checkpointer
+Checkpointer.every_s = {SAVE_EVERY_S}
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-SHARED = ["data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv"]
-PRETRAINED = "models/pretrained"
+DATA = "--crops data/crop --masks data/mask --split data/split.csv --recipes data/augment/recipes.csv"
+PRETRAINED = "--pretrained models/pretrained"
+UPSTREAM = "--generator models/generator.pt --segmenter models/mask.pt"
 STAGES = {
-    "generator": ["pipeline.train_generator", *SHARED, PRETRAINED, "models/generator.pt", "logs/train_generator.csv"],
-    "mask": ["pipeline.train_mask", *SHARED, "models/mask.pt", "logs/train_mask.csv"],
-    "masked_cartoongan": [
-        *("pipeline.train", "masked_cartoongan", *SHARED, PRETRAINED, "models/generator.pt", "models/mask.pt"),
-        *("models/masked_cartoongan.pt", "logs/train/masked_cartoongan.csv", "logs/train/masked_cartoongan.jpg"),
-    ],
+    name: command.split()
+    for name, command in {
+        "generator": f"pipeline.train_generator {DATA} {PRETRAINED} --out models/generator.pt"
+        " --log logs/train_generator.csv",
+        "mask": f"pipeline.train_mask {DATA} --out models/mask.pt --log logs/train_mask.csv",
+        "masked_cartoongan": f"pipeline.train --method masked_cartoongan {DATA} {PRETRAINED} {UPSTREAM}"
+        " --out models/masked_cartoongan.pt --log logs/train/masked_cartoongan.csv"
+        " --sample-strip logs/train/masked_cartoongan.jpg",
+    }.items()
 }
-FEW = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train": {"epochs": 2}}
+EPOCHS = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train": {"epochs": 2}}
 
 
-def prepare(made: Path, here: Path, changed: dict[str, dict[str, int]]) -> None:
-    """The pipeline's data, the params of this code, and what is changed of the profile."""
-    (here / "models").mkdir(parents=True)
-    (here / "data").symlink_to(made.resolve() / "data")
-    (here / "models" / "pretrained").symlink_to(made.resolve() / "models" / "pretrained")
-    shutil.copy(ROOT / "params.yaml", here)
-    shutil.copytree(ROOT / "profiles", here / "profiles")
-    profile = here / "profiles" / f"{yaml.safe_load((here / 'params.yaml').read_text())['profile']}.yaml"
-    told = yaml.safe_load(profile.read_text())
-    for section, values in changed.items():
-        told[section] |= values
-    profile.write_text(yaml.safe_dump(told))
+def prepare(source: Path, folder: Path, changes: dict[str, dict[str, int]]) -> None:
+    """Set up a folder with links to the pipeline's data, and with this code's params, changed in the profile."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "data").symlink_to(source.resolve() / "data")
+    (folder / "models" / "pretrained").symlink_to(source.resolve() / "models" / "pretrained")
+    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    profile = folder / "profiles" / f"{yaml.safe_load((folder / 'params.yaml').read_text())['profile']}.yaml"
+    content = yaml.safe_load(profile.read_text())
+    for section, values in changes.items():
+        content[section] |= values
+    profile.write_text(yaml.safe_dump(content))
 
 
-def run(here: Path, *command: str) -> subprocess.Popen[bytes]:
-    """Python with the project's code."""
+def run(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+    """Start Python in a folder, with the code of this checkout."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    return subprocess.Popen([sys.executable, *command], cwd=here, env=os.environ | {"PYTHONPATH": path})
+    return subprocess.Popen([sys.executable, *command], cwd=folder, env=os.environ | {"PYTHONPATH": path})
 
 
-def start(here: Path, name: str) -> subprocess.Popen[bytes]:
-    """The stage's command; it goes on where it was."""
-    return run(here, "-c", RUN, *STAGES[name])
+def start(folder: Path, stage: str) -> subprocess.Popen[bytes]:
+    """Start the command of a stage, which resumes from a saved state if there is one."""
+    return run(folder, "-c", RUN_STAGE, *STAGES[stage])
 
 
-def calm(here: Path, name: str) -> float:
-    """Run a stage undisturbed; the seconds that it took."""
-    began = time.monotonic()
-    if start(here, name).wait():
-        sys.exit(f"{name} failed in {here}")
-    return time.monotonic() - began
+def run_uninterrupted(folder: Path, stage: str) -> float:
+    """Run a stage to its end, and return the seconds that it took."""
+    start_time = time.monotonic()
+    if start(folder, stage).wait():
+        sys.exit(f"{stage} failed in {folder}")
+    return time.monotonic() - start_time
 
 
-def disturbed(here: Path, name: str, kills: int, within_s: float, chance: random.Random) -> int:
-    """Run a stage to its end through so many kills; how many of them found a state to go on from."""
-    found = 0
+def run_with_kills(folder: Path, stage: str, kills: int, max_s: float, rng: random.Random) -> int:
+    """Kill a stage `kills` times after up to `max_s` seconds, let it finish; return how many kills left a state."""
+    with_state = 0
     while kills:
-        running = start(here, name)
+        process = start(folder, stage)
         try:
-            running.wait(chance.uniform(0, within_s))
+            process.wait(rng.uniform(0, max_s))
         except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-            found += any(here.glob(".checkpoints/*/state.pt"))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            with_state += any(folder.glob(".checkpoints/*/state.pt"))
             kills -= 1
-    calm(here, name)
-    return found
+    run_uninterrupted(folder, stage)
+    return with_state
 
 
 def main() -> None:
-    """Each stage in peace and under kills; exits with an error if a weight differs."""
+    """Run each stage without and with kills; exit with code 1 if any weight differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--made", type=Path, default=ROOT, help="where the pipeline has prepared data")
+    parser.add_argument("--data", type=Path, default=ROOT, help="checkout in which `dvc repro augment` has run")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    told, different = parser.parse_args(), []
-    chance = random.Random(told.seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        peace, war = Path(scratch) / "peace", Path(scratch) / "war"
-        prepare(told.made, peace, FEW)
-        prepare(told.made, war, FEW)
-        for place, name in enumerate(STAGES):
-            seconds = calm(peace, name)
-            kills = (told.kills + place) // len(STAGES)
-            found = disturbed(war, name, kills, seconds, chance)
-            one, other = (torch.load(here / "models" / f"{name}.pt")["weights"] for here in (peace, war))
-            pairs = [(one[net][key], other[net][key]) for net in one for key in one[net]]
-            same = all(torch.equal(*pair) for pair in pairs)
-            different += [] if same else [name]
-            print(f"{name}: {kills} kills in runs of {seconds:.0f} s, {found} of them left a state; ", end="")
-            print(f"{len(pairs)} tensors {'equal' if same else 'DIFFER'}", flush=True)
-    sys.exit(f"other weights: {', '.join(different)}" if different else 0)
+    arguments = parser.parse_args()
+    different: list[str] = []
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        reference, killed = Path(temporary) / "reference", Path(temporary) / "killed"
+        prepare(arguments.data, reference, EPOCHS)
+        prepare(arguments.data, killed, EPOCHS)
+        for index, stage in enumerate(STAGES):
+            seconds = run_uninterrupted(reference, stage)
+            kills = (arguments.kills + index) // len(STAGES)
+            with_state = run_with_kills(killed, stage, kills, seconds, rng)
+            first, second = (torch.load(folder / "models" / f"{stage}.pt")["weights"] for folder in (reference, killed))
+            pairs = [(first[network][key], second[network][key]) for network in first for key in first[network]]
+            equal = all(torch.equal(*pair) for pair in pairs)
+            different += [] if equal else [stage]
+            print(f"{stage}: {kills} kills in runs of {seconds:.0f} s, {with_state} of them left a state; ", end="")
+            print(f"{len(pairs)} tensors {'equal' if equal else 'DIFFER'}", flush=True)
+    sys.exit(f"weights differ: {', '.join(different)}" if different else 0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.parts import HeldOutSet
-from portraitist.nets.features import lite
+from portraitist.learning.features import lite
 from portraitist.weights import Part, extract_models
 
 LITE2 = Part(

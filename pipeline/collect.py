@@ -21,7 +21,7 @@ def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> Non
 
     from portraitist.collect.collector import collect_source
     from portraitist.collect.fetch_cache import FetchCache
-    from portraitist.collect.sources import load_source
+    from portraitist.sources import load_source
 
     fingerprint = sha256(params.model_dump_json(exclude={"limit", "shard_size"}).encode()).hexdigest()[:12]
     with FetchCache(web, Path(".checkpoints") / f"collect-{name}-{fingerprint}") as cache:
@@ -38,7 +38,7 @@ def run(name: str, dest: Path) -> None:
         return
     from portraitist.collect.blocklist import Blocklist, BlocklistError
     from portraitist.collect.http import HttpClient
-    from portraitist.collect.sources import SourceError
+    from portraitist.sources import SourceError
     from portraitist.collect.ssrf import MissingContactError
     from portraitist.core.files import LockedError
 

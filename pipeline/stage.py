@@ -3,8 +3,9 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from portraitist.core.params import ParamsError, Section, load, load_methods
@@ -13,13 +14,21 @@ S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
 
 
-def path_options(*names: str) -> list[Path]:
-    """Parse the command line: one required option --name PATH for each name; the paths in the order of the names."""
+def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str] = ()) -> list[Any]:
+    """Parse the command line, which consists of named options only, such as --crops data/crop.
+
+    Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
+    required `words`, and a Path for each of the `optional` names, None where the option is missing.
+    """
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+    for name in words:
+        parser.add_argument(f"--{name}", required=True)
+    for name in optional:
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH")
     arguments = vars(parser.parse_args())
-    return [arguments[name.replace("-", "_")] for name in names]
+    return [arguments[name.replace("-", "_")] for name in (*names, *words, *optional)]
 
 
 def load_or_exit(section: type[S], name: str) -> S:
@@ -32,10 +41,19 @@ def load_methods_or_exit() -> dict[str, dict[str, Any]]:
     return _or_exit(load_methods)
 
 
+def check_methods_or_exit() -> None:
+    """Validate the values of every method."""
+    _or_exit(_all_params().check_methods)
+
+
 def _or_exit(read: Callable[[], Result]) -> Result:
     try:
-        # by name: a test requires the stage to list all code that it imports, but this one cannot change an output
-        importlib.import_module("portraitist.all_params").check_all()
+        _all_params().check_all()
         return read()
     except ParamsError as error:
         sys.exit(f"portraitist: {error}")
+
+
+def _all_params() -> ModuleType:
+    """Import by name: stages list all code that they import as dependencies, but this cannot change their outputs."""
+    return importlib.import_module("portraitist.all_params")

@@ -1,65 +1,57 @@
-"""Stage train: one method's own training -> models/<method>.pt. Those that begin at stage 1 are given its generator."""
+"""Stage train: train one method -> models/<method>.pt, its log, and a sample strip."""
 
 import sys
-from pathlib import Path
-from typing import Any
 
-from pipeline.stage import load_methods_or_exit, load_or_exit
+from pipeline.stage import load_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
+from portraitist.learning.dataset import DatasetPaths
 from portraitist.mask.params import MaskParams
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import method_settings
-from portraitist.nets.features import load_feature_network, weights_file
-from portraitist.train.batches import DatasetPaths
-from portraitist.train.checkpoint import load_network
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
+from portraitist.learning.features import load_feature_network, weights_file
+from portraitist.learning.checkpoint import CheckpointError, load_network
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.pairing import NoPairsError, find_pairs
-from portraitist.train.params import ContentParams, GeneratorParams, TrainParams
+from portraitist.train.params import GeneratorParams, TrainParams
+from portraitist.learning.params import ContentParams
 
 
-def main(
-    name: str,
-    params: TrainParams,
-    settings: dict[str, Any],
-    content: ContentParams,
-    augment: AugmentParams,
-    about: dict[str, Any],
-    folders: DatasetPaths,
-    pretrained: Path,
-    generator: Path,
-    segmenter: Path,
-    dest: Path,
-    log: Path,
-    shown: Path,
-) -> None:
-    """Train, save with all that painting needs, log, show. A folder in place of a model: the method does without it."""
-    made = {"generator": generator, "segmenter": segmenter}
-    parts = {name: path for name, path in made.items() if path.suffix}
-    features = load_feature_network(content.network, pretrained)
-    given = UpstreamModels(features, **{name: load_network(path, name) for name, path in parts.items()})
-    pairs = find_pairs(settings["pairs"], folders) if "pairs" in settings else None
-    read = (weights_file(content.network, pretrained), *parts.values())
-    task = TrainingTask(name, settings, params, augment, diverse=False, folders=folders, parts=read, pairs=pairs)
-    train_or_exit(task, given, about, dest, log, shown)
+def main() -> None:
+    """Load the data's paths, the parameters and the upstream models; train."""
+    *data, pretrained, out, log, sample_strip, name, generator, segmenter = path_options(
+        *("crops", "masks", "split", "recipes", "pretrained", "out", "log", "sample-strip"),
+        words=["method"],
+        optional=["generator", "segmenter"],
+    )
+    params, paths = load_or_exit(TrainParams, "train"), DatasetPaths(*data)
+    crop, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
+    content, shape = load_or_exit(ContentParams, "content"), load_or_exit(GeneratorParams, "generator")
+    shared = {"crop": crop.model_dump(), "train": params.model_dump(), "generator": shape.model_dump()}
+    try:
+        settings = method_settings(name, shared, load_methods_or_exit().get(name, {}))
+        pairs = find_pairs(settings["pairs"], paths) if "pairs" in settings else None
+        upstream = UpstreamModels(
+            load_feature_network(content.network, pretrained),
+            load_network(generator, "generator") if generator else None,
+            load_network(segmenter, "segmenter") if segmenter else None,
+        )
+    except (CheckpointError, NoPairsError, ParamsError) as error:
+        sys.exit(f"train {name}: {error}")
+    task = TrainingTask(
+        name,
+        settings,
+        params,
+        load_or_exit(AugmentParams, "augment"),
+        diverse=False,
+        paths=paths,
+        upstream=upstream,
+        upstream_files=tuple(filter(None, (weights_file(content.network, pretrained), generator, segmenter))),
+        pairs=pairs,
+    )
+    train_or_exit(task, {"crop": crop.model_dump(), "mask": mask.model_dump()}, out, log, sample_strip)
 
 
 if __name__ == "__main__":
-    name, paths = sys.argv[1], list(map(Path, sys.argv[2:]))
-    params, shape = load_or_exit(TrainParams, "train"), load_or_exit(GeneratorParams, "generator")
-    frame, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
-    offered = {**shape.model_dump(), **params.model_dump(), **frame.model_dump()}
-    try:
-        main(
-            name,
-            params,
-            method_settings(name, offered, load_methods_or_exit()[name]),
-            load_or_exit(ContentParams, "content"),
-            load_or_exit(AugmentParams, "augment"),
-            {"crop": frame.model_dump(), "mask": mask.model_dump()},
-            DatasetPaths(*paths[:4]),
-            *paths[4:],
-        )
-    except (NoPairsError, ParamsError) as error:
-        sys.exit(f"train {name}: {error}")
+    main()

@@ -1,45 +1,44 @@
-"""Stage train_generator: crops and recipes -> models/generator.pt. Stage 1: perceptual loss."""
+"""Stage train_generator (stage 1): pretrain the generator with a perceptual loss -> models/generator.pt and its log."""
 
 import sys
-from pathlib import Path
 
-from pipeline.stage import load_or_exit
+from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import check_all_methods_or_exit
-from portraitist.nets.features import load_feature_network, weights_file
-from portraitist.train.batches import DatasetPaths
+from portraitist.core.params import ParamsError
+from portraitist.learning.dataset import DatasetPaths
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
+from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.train.loop import TrainingTask, train_or_exit
-from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams
+from portraitist.train.params import GeneratorParams, TrainGeneratorParams
+from portraitist.learning.params import ContentParams
 
 METHOD = "perceptual"
 
 
-def main(
-    params: TrainGeneratorParams,
-    shape: GeneratorParams,
-    content: ContentParams,
-    augment: AugmentParams,
-    folders: DatasetPaths,
-    pretrained: Path,
-    dest: Path,
-    log: Path,
-) -> None:
-    """Train, save, log."""
-    settings = {**shape.model_dump(), "learning_rate": params.learning_rate}
-    parts = (weights_file(content.network, pretrained),)
-    task = TrainingTask(METHOD, settings, params, augment, diverse=True, folders=folders, parts=parts)
-    train_or_exit(task, UpstreamModels(load_feature_network(content.network, pretrained)), {}, dest, log)
+def main() -> None:
+    """Check the parameters of all methods, which later stages use; train."""
+    *data, pretrained, out, log = path_options("crops", "masks", "split", "recipes", "pretrained", "out", "log")
+    check_methods_or_exit()  # an invalid value stops the run now, not after hours in stage 3
+    params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")
+    content = load_or_exit(ContentParams, "content")
+    try:
+        sections = {"generator": shape.model_dump(), "train_generator": params.model_dump()}
+        settings = method_settings(METHOD, sections, {})
+    except ParamsError as error:
+        sys.exit(f"train_generator: {error}")
+    task = TrainingTask(
+        METHOD,
+        settings,
+        params,
+        load_or_exit(AugmentParams, "augment"),
+        diverse=True,
+        paths=DatasetPaths(*data),
+        upstream=UpstreamModels(load_feature_network(content.network, pretrained)),
+        upstream_files=(weights_file(content.network, pretrained),),
+    )
+    train_or_exit(task, {}, out, log)
 
 
 if __name__ == "__main__":
-    paths = list(map(Path, sys.argv[1:]))
-    check_all_methods_or_exit()  # before the hours that stages 1 and 2 may take
-    main(
-        load_or_exit(TrainGeneratorParams, "train_generator"),
-        load_or_exit(GeneratorParams, "generator"),
-        load_or_exit(ContentParams, "content"),
-        load_or_exit(AugmentParams, "augment"),
-        DatasetPaths(*paths[:4]),
-        *paths[4:],
-    )
+    main()

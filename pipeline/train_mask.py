@@ -1,35 +1,32 @@
-"""Stage train_mask: crops, masks and recipes -> models/mask.pt. Stage 2: the U-Net, by binary cross-entropy."""
+"""Stage train_mask (stage 2): train the U-Net segmenter by binary cross-entropy -> models/mask.pt and its log."""
 
-import sys
-from pathlib import Path
-
-from pipeline.stage import load_or_exit
+from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
-from portraitist.methods.base import UpstreamModels
-from portraitist.train.batches import DatasetPaths
+from portraitist.learning.dataset import DatasetPaths
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import method_settings
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.params import TrainMaskParams
 
 METHOD = "unet_mask"
 
 
-def main(params: TrainMaskParams, augment: AugmentParams, folders: DatasetPaths, dest: Path, log: Path) -> None:
-    """Train, save, log."""
-    settings = {"width": params.width, "learning_rate": params.learning_rate}
-    train_or_exit(
-        TrainingTask(METHOD, settings, params, augment, diverse=True, folders=folders, parts=()),
-        UpstreamModels(),
-        {},
-        dest,
-        log,
+def main() -> None:
+    """Train on selfies and portraits, both on many backgrounds."""
+    *data, out, log = path_options("crops", "masks", "split", "recipes", "out", "log")
+    params = load_or_exit(TrainMaskParams, "train_mask")
+    task = TrainingTask(
+        METHOD,
+        method_settings(METHOD, {"train_mask": params.model_dump()}, {}),
+        params,
+        load_or_exit(AugmentParams, "augment"),
+        diverse=True,
+        paths=DatasetPaths(*data),
+        upstream=UpstreamModels(),
+        upstream_files=(),
     )
+    train_or_exit(task, {}, out, log)
 
 
 if __name__ == "__main__":
-    paths = list(map(Path, sys.argv[1:]))
-    main(
-        load_or_exit(TrainMaskParams, "train_mask"),
-        load_or_exit(AugmentParams, "augment"),
-        DatasetPaths(*paths[:4]),
-        *paths[4:],
-    )
+    main()

@@ -19,14 +19,14 @@ from portraitist.export.params import ExportParams
 from portraitist.learning import distributed
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.mask.params import MaskParams
-from portraitist.methods import method_names
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import build, params_class
+from portraitist.learning import method_names
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import build, params_class
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
 from portraitist.train.batches import EpochBatches
-from portraitist.train.checkpoint import save_checkpoint
+from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.train.loop import seeded
 from portraitist.train.params import TrainParams
 
@@ -63,7 +63,7 @@ def settings(name: str, **overrides: Any) -> dict[str, Any]:
 
 def schedule(**overrides: Any) -> TrainParams:
     """Return params of a short training."""
-    short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch": 2, "loader_workers": 0, "threads": 1}
+    short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch_size": 2, "num_workers": 0, "num_threads": 1}
     short |= {"precision": "float32", "compile": False}
     return TrainParams(**(PARAMS["train"] | short | overrides))
 
@@ -134,7 +134,7 @@ class NoiseBatches(EpochBatches):
     """Batches of noise, which need no folder."""
 
     def __init__(self, count: int = 3) -> None:
-        self.count, self.batch, self.share = count, 2, distributed.local_batch_size(2)
+        self.count, self.batch_size, self.local_batch_size = count, 2, distributed.local_batch_size(2)
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -144,8 +144,8 @@ class NoiseBatches(EpochBatches):
         return self.count
 
     def __getitem__(self, step: int) -> Batch:
-        full, first = batch(100 * self.epoch + step), distributed.rank() * self.share
-        local = slice(first, first + self.share)
+        full, first = batch(100 * self.epoch + step), distributed.rank() * self.local_batch_size
+        local = slice(first, first + self.local_batch_size)
         return Batch(*(getattr(full, name)[local] for name in Batch.__dataclass_fields__))
 
 

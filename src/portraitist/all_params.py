@@ -8,14 +8,15 @@ from pathlib import Path
 from portraitist.augment.params import AugmentParams
 from portraitist.clean.params import CleanParams
 from portraitist.collect.params import SOURCES, FetchParams
-from portraitist.core.params import ParamsError, Section, read_files, subsection, validate
+from portraitist.core.params import ParamsError, Section, load, load_methods, read_files, subsection, validate
 from portraitist.crop.params import CropParams
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.export.params import ExportParams
 from portraitist.mask.params import MaskParams
-from portraitist.methods import method_names
+from portraitist.learning import method_names
 from portraitist.split.params import SplitParams
-from portraitist.train.params import ContentParams, GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
+from portraitist.train.params import GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
+from portraitist.learning.params import ContentParams
 
 SECTIONS: dict[str, type[Section]] = {
     "fetch": FetchParams,
@@ -32,16 +33,13 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateParams,
     "export": ExportParams,
 }
-REQUIRED_KEYS = ("profile", "seed", "launch", "collect", "methods")
+REQUIRED_KEYS = ("profile", "seed", "launch", "limits", "shard_size", "collect", "methods")
 TOP_LEVEL_KEYS = {*REQUIRED_KEYS, *SECTIONS}
-PROFILE_SECTIONS = {"collect", *SECTIONS} - {"fetch", "split", "content", "export"}  # those that dvc.yaml tracks
+PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {"fetch", "clean", "split", "content", "export"}  # of the scale
 
 
 def check_all(root: Path = Path()) -> None:
     """Validate every section of root/params.yaml and of its profile; of methods, only their names.
-
-    The values of a method need torch to be checked: methods.registry.check_all_methods does so before the first
-    training.
 
     Raises:
         ParamsError: a section or a key is unknown or missing, or a value is invalid.
@@ -51,13 +49,28 @@ def check_all(root: Path = Path()) -> None:
     for key in REQUIRED_KEYS:
         if key not in params:
             raise ParamsError(f"params.yaml: {key!r} is missing")
-    _check_known(profile, PROFILE_SECTIONS, f"profiles/{params['profile']}.yaml")
+    _check_known(profile, PROFILE_KEYS, f"profiles/{params['profile']}.yaml")
     for name, section in SECTIONS.items():
         validate(section, name, params, profile)
     _check_known(subsection(params, "methods"), set(method_names()), "params.yaml: methods")
+    for where, content in (("params.yaml", params), (f"profiles/{params['profile']}.yaml", profile)):
+        _check_known(subsection(content, "limits"), set(SOURCES), f"{where}: limits")
     _check_known(subsection(params, "collect"), set(SOURCES), "params.yaml: collect")
     for source in subsection(params, "collect"):
         validate(SOURCES[source], f"collect.{source}", params, profile)
+
+
+def check_methods(root: Path = Path()) -> None:
+    """Validate the values of every method in root/params.yaml. Needs torch, so only trainings do it, before they start.
+
+    Raises:
+        ParamsError: there is no such method, or a value is invalid.
+    """
+    from portraitist.learning.registry import method_settings  # noqa: PLC0415  imports torch
+
+    shared = {name: load(SECTIONS[name], name, root).model_dump() for name in ("crop", "generator", "train")}
+    for name, own in load_methods(root).items():
+        method_settings(name, shared, own)
 
 
 def _check_known(content: dict[str, object], allowed: set[str], where: str) -> None:

@@ -1,36 +1,77 @@
-"""Squares painted by a method in torch: what stage `paint` does, and what an exported model is held against."""
+"""Paint crops with a trained method in PyTorch, as stage paint does; exported models are compared with this."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
+from portraitist.core import manifest
+from portraitist.core.image_io import decode_png, encode_png
+from portraitist.core.shards import Shards, ShardWriter
 from portraitist.core.types import MaskArray, Picture
+from portraitist.learning.flops import inference_cost
 from portraitist.learning.tensors import to_images, to_masks, to_pictures
-from portraitist.methods.base import Method
-from portraitist.train.checkpoint import CheckpointError, load_checkpoint
+from portraitist.learning.method import Method
+from portraitist.learning.checkpoint import CheckpointError, load_checkpoint
 
-AT_ONCE = 16  # pictures painted in one go
+BATCH_SIZE = 16  # pictures in memory at a time
+COST_FILE = "cost.json"
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
-    """A method's checkpoint, ready to paint, and what was said about it. From now on torch reckons with one thread.
+    """Load a trained method and its metadata; torch runs on one thread from then on.
 
     Raises:
-        CheckpointError: As `open_learner`, or what was trained does not paint.
+        CheckpointError: as `load_checkpoint`, or the model cannot paint.
     """
-    torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
-    learner, about = load_checkpoint(path)
-    if not isinstance(learner, Method):
-        raise CheckpointError(f"{path}: holds {about['method']}, which does not paint")
-    return learner, about
+    torch.set_num_threads(1)  # fixed, because the order of summation depends on it
+    trainable, metadata = load_checkpoint(path)
+    if not isinstance(trainable, Method):
+        raise CheckpointError(f"{path}: {metadata['method']} is not a method that paints")
+    return trainable, metadata
 
 
-def paint_crops(painter: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-    """Crops with their masks, painted."""
-    painted: list[Picture] = []
-    for start in range(0, len(pictures), AT_ONCE):
-        now = slice(start, start + AT_ONCE)
-        painted += to_pictures(painter.paint(to_images(list(pictures[now])), to_masks(list(masks[now]))))
-    return painted
+def paint_crops(method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
+    """Stylize crops, given their person masks."""
+    stylized: list[Picture] = []
+    for start in range(0, len(pictures), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        stylized += to_pictures(method.paint(to_images(list(pictures[part])), to_masks(list(masks[part]))))
+    return stylized
+
+
+def paint_test_selfies(
+    model: Path,
+    crops: Path,
+    masks: Path,
+    split: Path,
+    on_backgrounds: Path,
+    dest: Path,
+    *,
+    backgrounds: Collection[str],
+    shard_size: int,
+) -> None:
+    """Stylize each test selfie on its own background and on each test background; write shards and the cost.
+
+    `on_backgrounds` is the output of stage augment: the test selfies, composited with each of the `backgrounds`. In the
+    folder `dest`, which is created, each selfie has the members `png` and `<background>.png`.
+
+    Raises:
+        CheckpointError: as `load_method`.
+    """
+    method, metadata = load_method(model)
+    pictures, person_masks, composites = Shards(crops), Shards(masks), Shards(on_backgrounds)
+    endings = ["png", *(f"{name}.png" for name in backgrounds)]
+    with ShardWriter(dest, shard_size) as shards:
+        for selfie in tqdm(manifest.split_ids(split, "selfies", "test"), f"paint {model.stem}", disable=None):
+            inputs = [decode_png(pictures.read(selfie, "png"))]
+            inputs += [decode_png(composites.read(selfie, f"{name}.png")) for name in backgrounds]
+            input_masks = [decode_png(person_masks.read(selfie, "png"))]
+            input_masks += [decode_png(composites.read(selfie, f"{name}.mask.png")) for name in backgrounds]
+            stylized = map(encode_png, paint_crops(method, inputs, input_masks))
+            shards.add(selfie, dict(zip(endings, stylized, strict=True)))
+    cost = inference_cost(method.paint, method.saved_state(), metadata["crop"]["size_px"])
+    (dest / COST_FILE).write_text(json.dumps(cost) + "\n", encoding="utf-8")

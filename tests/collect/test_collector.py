@@ -27,7 +27,7 @@ from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
 from portraitist.collect.output import MANIFEST_COLUMNS
 from portraitist.collect.params import CollectParams, FetchParams, SearchParams
-from portraitist.collect.sources import Candidate, SourceError
+from portraitist.sources import Candidate, SourceError
 from portraitist.collect.ssrf import MissingContactError
 from portraitist.core import manifest
 from portraitist.core.files import LockedError

@@ -1,5 +1,5 @@
+import base64
 import getpass
-import importlib
 import json
 import warnings
 from pathlib import Path
@@ -9,22 +9,26 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from toys import FRAME, ROOT, begun
+from toys import CROP_PARAMS, ROOT, make_trainable
 
-from portraitist.crop.detector import DETECTOR_FILES as DETECTORS
-from portraitist.export.model_card import model_card
-from portraitist.export.onnx_export import ExportError, export_model
+from portraitist.core import manifest
+from portraitist.core.image_io import encode_png
+from portraitist.core.shards import ShardWriter
+from portraitist.crop.detector import DETECTOR_FILES
+from portraitist.export import onnx_export
+from portraitist.export.model_card import model_card, read_training_data
+from portraitist.export.onnx_export import ExportError, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
-from portraitist.methods.base import Method
+from portraitist.learning.method import Method
 from portraitist.paint import paint_crops
 
 pytestmark = pytest.mark.slow
-ABOUT = {"crop": FRAME.model_dump(), "mask": {"model": "selfie"}, "method": "masked_cartoongan"}
-ALL = {"fp32": 1, "fp16": 8, "int8": 60}
-BOUNDS = ExportParams(method="masked_cartoongan", max_error=ALL, mean_error=ALL)
+METADATA = {"crop": CROP_PARAMS.model_dump(), "mask": {"model": "selfie"}, "method": "masked_cartoongan"}
+TOLERANCE = {"fp32": 1, "fp16": 8, "int8": 60}
+BOUNDS = ExportParams(method="masked_cartoongan", max_error=TOLERANCE, mean_error=TOLERANCE)
 
 
-def squares(count, seed=8):
+def random_crops(count, seed=8):
     rng = np.random.default_rng(seed)
     masks = np.zeros((count, 32, 32), np.uint8)
     masks[:, 4:30, 3:25] = 255
@@ -33,66 +37,64 @@ def squares(count, seed=8):
 
 
 @pytest.fixture(scope="module")
-def painter():
-    learner = begun("masked_cartoongan")
+def method():
+    method = make_trainable("masked_cartoongan")
     with torch.no_grad():
-        for part in learner.parameters():
-            part.mul_(1.5)  # away from what was drawn
-    return learner.eval()
+        for weights in method.parameters():
+            weights.mul_(1.5)  # so that it does not reproduce its input
+    return method.eval()
 
 
-def write(painter, pretrained, dest, params=BOUNDS):
+def export(method, pretrained, dest, params=BOUNDS):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return export_model(painter, ABOUT, pretrained, params, *squares(3, seed=1), "A card.", dest)
+        return export_model(method, METADATA, pretrained, params, *random_crops(3, seed=1), "A card.", dest)
 
 
 @pytest.fixture(scope="module")
-def exported(painter, pretrained, tmp_path_factory):
-    """The folder, and what export measured."""
+def exported(method, pretrained, tmp_path_factory):
+    """The folder, and the report of the export."""
     dest = tmp_path_factory.mktemp("export") / "portraitist"
-    return dest, write(painter, pretrained, dest)
+    return dest, export(method, pretrained, dest)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize(("file", "most"), [("portraitist", 1), ("portraitist.fp16", 8), ("portraitist.int8", 60)])
-def test_the_exported_model_paints_as_torch_does_however_many(painter, exported, count, file, most):
-    selfies, masks = squares(count)
+@pytest.mark.parametrize(("file", "max_error"), [("portraitist", 1), ("portraitist.fp16", 8), ("portraitist.int8", 60)])
+def test_onnx_paints_as_torch_does(method, exported, count, file, max_error):
+    selfies, masks = random_crops(count)
     session = onnxruntime.InferenceSession(exported[0] / f"{file}.onnx", providers=["CPUExecutionProvider"])
     (painted,) = session.run(["painted"], {"pictures": np.stack(selfies), "masks": np.stack(masks)})
-    apart = np.abs(painted.astype(int) - np.stack(paint_crops(painter, selfies, masks)))
-    assert apart.max() <= most
-    assert apart.mean() < most / 8
+    difference = np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks)))
+    assert difference.max() <= max_error
+    assert difference.mean() < max_error / 8
     assert np.abs(painted.astype(int) - np.stack(selfies)).max() > 12
 
 
-def test_the_file_holds_all_that_an_avatar_needs_and_says_how(exported, pretrained):
-    import base64
-
-    told = {entry.key: entry.value for entry in onnx.load(exported[0] / "portraitist.onnx").metadata_props}
-    assert json.loads(told["crop"]) == ABOUT["crop"]
-    assert json.loads(told["mask"]) == ABOUT["mask"]
-    assert (told["method"], told["card"], told["format"]) == ("masked_cartoongan", "A card.", "2")
-    assert set(json.loads(told["tensors"])) == {"pictures", "masks", "painted"}
-    parts = {name: base64.b64decode(text) for name, text in json.loads(told["parts"]).items()}
-    assert set(parts) == {*DETECTORS, "selfie_segmentation.tflite", "NOTICE"}
+def test_metadata_holds_everything_that_an_avatar_needs(exported, pretrained):
+    metadata = {entry.key: entry.value for entry in onnx.load(exported[0] / "portraitist.onnx").metadata_props}
+    assert json.loads(metadata["crop"]) == METADATA["crop"]
+    assert json.loads(metadata["mask"]) == METADATA["mask"]
+    assert (metadata["method"], metadata["card"], metadata["format"]) == ("masked_cartoongan", "A card.", "2")
+    assert set(json.loads(metadata["tensors"])) == {"pictures", "masks", "painted"}
+    parts = {name: base64.b64decode(text) for name, text in json.loads(metadata["parts"]).items()}
+    assert set(parts) == {*DETECTOR_FILES, "selfie_segmentation.tflite", "NOTICE"}
     assert all(data == (pretrained / name).read_bytes() for name, data in parts.items())
     assert (exported[0] / "README.md").read_text() == "A card."
 
 
-def test_what_was_measured_is_written_in_plain_numbers(exported):
-    dest, measured = exported
-    assert (measured["side_px"], measured["crops"]) == (32, 3)
-    sizes = [measured[precision]["megabytes"] for precision in ("fp32", "fp16", "int8")]
+def test_report_has_sizes_and_errors(exported):
+    dest, report = exported
+    assert (report["side_px"], report["crops"]) == (32, 3)
+    sizes = [report[precision]["megabytes"] for precision in ("fp32", "fp16", "int8")]
     assert sizes[0] == pytest.approx((dest / "portraitist.onnx").stat().st_size / 1e6, abs=0.001)
     assert sizes[0] > sizes[1] > sizes[2]
-    errors = [measured[precision]["mean_error"] for precision in ("fp32", "fp16", "int8")]
+    errors = [report[precision]["mean_error"] for precision in ("fp32", "fp16", "int8")]
     assert errors[0] <= errors[1] < errors[2]
-    assert json.loads(json.dumps(measured)) == measured
+    assert json.loads(json.dumps(report)) == report
 
 
-def test_exporting_twice_gives_equal_bytes_that_tell_not_where_or_by_whom(painter, pretrained, exported, tmp_path):
-    write(painter, pretrained, tmp_path / "again")
+def test_export_is_reproducible_and_names_no_machine(method, pretrained, exported, tmp_path):
+    export(method, pretrained, tmp_path / "again")
     for path in exported[0].iterdir():
         data = path.read_bytes()
         assert (tmp_path / "again" / path.name).read_bytes() == data
@@ -100,26 +102,26 @@ def test_exporting_twice_gives_equal_bytes_that_tell_not_where_or_by_whom(painte
             assert word.encode() not in data, word
 
 
-def test_a_precision_that_does_not_hold_is_left_out_and_said_so(painter, pretrained, tmp_path):
-    strict = ExportParams(method="masked_cartoongan", max_error=ALL | {"int8": 1}, mean_error=ALL)
-    measured = write(painter, pretrained, tmp_path / "made", strict)
-    assert measured["int8"]["max_error"] > 1
-    assert [measured[name]["written"] for name in ("fp32", "fp16", "int8")] == [True, True, False]
-    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [
+def test_precision_out_of_bounds_is_not_written(method, pretrained, tmp_path):
+    strict = ExportParams(method="masked_cartoongan", max_error=TOLERANCE | {"int8": 1}, mean_error=TOLERANCE)
+    report = export(method, pretrained, tmp_path / "out", strict)
+    assert report["int8"]["max_error"] > 1
+    assert [report[name]["written"] for name in ("fp32", "fp16", "int8")] == [True, True, False]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "README.md", "portraitist.fp16.onnx", "portraitist.onnx"
     ]  # fmt: skip
 
 
-def test_a_model_that_differs_too_much_is_not_written(painter, pretrained, tmp_path, monkeypatch):
-    module = importlib.import_module("portraitist.export.onnx_export")
-    monkeypatch.setattr(module, "paint_squares", lambda *_: [255 - one for one in paint_crops(*_)])
-    with pytest.raises(ExportError, match=r"differ by .* steps of 255; .* are allowed"):
-        write(painter, pretrained, tmp_path / "made")
-    assert list((tmp_path / "made").iterdir()) == []
+def test_fp32_out_of_bounds_is_an_error(method, pretrained, tmp_path, monkeypatch):
+    inverted = lambda *arguments: [255 - picture for picture in paint_crops(*arguments)]  # noqa: E731
+    monkeypatch.setattr(onnx_export, "paint_crops", inverted)
+    with pytest.raises(ExportError, match=r"max_error.* steps of 255; .*export allows"):
+        export(method, pretrained, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
-class Iterates(Method):
-    """Paints by as many steps as the picture asks for: no graph holds that."""
+class DataDependentLoop(Method):
+    """Paints in a number of steps that depends on the picture, which ONNX cannot represent."""
 
     saved_modules = ()
 
@@ -132,19 +134,39 @@ class Iterates(Method):
         return selfies
 
 
-def test_a_method_that_is_no_graph_is_refused_in_one_line(pretrained, tmp_path):
-    with pytest.raises(ExportError, match=r"\Amasked_cartoongan does not become ONNX: .*\Z"):
-        write(Iterates().eval(), pretrained, tmp_path / "made")
-    assert not (tmp_path / "made").exists()
+def test_inconvertible_method_gives_a_one_line_error(pretrained, tmp_path):
+    with pytest.raises(ExportError, match=r"\Amasked_cartoongan cannot be converted to ONNX: .*\Z"):
+        export(DataDependentLoop().eval(), pretrained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_the_card_names_data_and_numbers():
+def test_card_lists_training_data_and_metrics():
     metrics = {"bleed": {"selfies": 0.5, "ours": 0.25, "theirs": 9}, "cost": {"theirs": 3}}
-    trained = [("sample", "selfies")] * 3 + [("commons", "portraits")]
-    text = model_card({"method": "ours", "crop": {"size_px": 96}}, metrics, trained)
+    training_data = [("sample", "selfies")] * 3 + [("commons", "portraits")]
+    text = model_card({"method": "ours", "crop": {"size_px": 96}}, metrics, training_data)
     assert text.startswith("---\nlicense: other\n")
     assert "- 3 selfies of source `sample`\n" in text
     assert "- 1 portraits of source `commons`\n" in text
     assert "| bleed | 0.5 | 0.25 |\n" in text
     assert "cost" not in text.split("## Licence")[0].split("## Metrics")[1]
     assert "# Portraitist: ours, 96 px" in text
+
+
+def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
+    ids = [f"{number:016x}" for number in range(4)]
+    parts = [("selfies", "train"), ("portraits", "train"), ("selfies", "test"), ("selfies", "train")]
+    rows = [{"id": picture, "kind": kind, "part": part} for picture, (kind, part) in zip(ids, parts, strict=True)]
+    manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part"])
+    (tmp_path / "clean").mkdir()
+    manifest.write([{"id": ids[0], "source": "sample"}], tmp_path / "clean" / "manifest.csv", ["id", "source"])
+    assert read_training_data(tmp_path / "clean", tmp_path / "split.csv") == [
+        ("sample", "selfies"), ("unknown", "selfies"), ("unknown", "portraits")
+    ]  # fmt: skip
+    pictures, masks = random_crops(4)
+    for folder, arrays in (("crop", pictures), ("mask", masks)):
+        with ShardWriter(tmp_path / folder, 10) as shards:
+            for picture, array in zip(ids, arrays, strict=True):
+                shards.add(picture, {"png": encode_png(array)})
+    found = load_compared_crops(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv")
+    assert all(map(np.array_equal, found[0], [pictures[0], pictures[3]]))
+    assert all(map(np.array_equal, found[1], [masks[0], masks[3]]))

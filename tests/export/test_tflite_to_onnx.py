@@ -18,20 +18,21 @@ from portraitist.mask.segmenter import SELFIE_MODEL, SELFIE_OUTPUT
         (SELFIE_MODEL, 256, (SELFIE_OUTPUT,)),
     ],
 )
-def test_a_converted_model_says_what_opencv_says(pretrained, sample, file, side, outputs):
+def test_converted_model_agrees_with_opencv(pretrained, sample, file, side, outputs):
     with Image.open(sample / "selfies" / "0006.jpg") as opened:
-        seen = (np.array(opened.resize((side, side)).convert("RGB"))[None] / np.float32(255)).astype(np.float32)
+        inputs = (np.array(opened.resize((side, side)).convert("RGB"))[None] / np.float32(255)).astype(np.float32)
     session = onnxruntime.InferenceSession(convert((pretrained / file).read_bytes()).SerializeToString())
-    found = session.run(list(outputs), {session.get_inputs()[0].name: seen})
+    outputs_onnx = session.run(list(outputs), {session.get_inputs()[0].name: inputs})
     net = open_tflite(pretrained / file)
-    net.setInput(np.ascontiguousarray(seen.transpose(0, 3, 1, 2)))
-    for one, other in zip(found, net.forward(list(outputs)), strict=True):
-        assert np.ptp(other) > 0.01
-        assert np.abs(one.reshape(-1) - other.reshape(-1)).max() <= 1e-4 * max(1, np.abs(other).max())
+    net.setInput(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)))
+    for actual, expected in zip(outputs_onnx, net.forward(list(outputs)), strict=True):
+        assert np.ptp(expected) > 0.01
+        difference = np.abs(actual.reshape(-1) - expected.reshape(-1))
+        assert difference.max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
-def test_an_operator_that_is_not_known_is_named(pretrained, monkeypatch):
-    names = tflite_to_onnx.NAMES | {tflite.BuiltinOperator.PAD: "MIRROR_PAD"}
-    monkeypatch.setattr(tflite_to_onnx, "NAMES", names)
-    with pytest.raises(ConversionError, match="operator MIRROR_PAD is not known here"):
+def test_unsupported_operator_is_named(pretrained, monkeypatch):
+    names = tflite_to_onnx.OPERATOR_NAMES | {tflite.BuiltinOperator.PAD: "MIRROR_PAD"}
+    monkeypatch.setattr(tflite_to_onnx, "OPERATOR_NAMES", names)
+    with pytest.raises(ConversionError, match="MIRROR_PAD"):
         convert((pretrained / FULL_RANGE.file).read_bytes())

@@ -1,4 +1,4 @@
-"""Several processes, started by torchrun as a user would, over gloo: they do what one does, or end with an error."""
+"""Training with several processes, started by torchrun over gloo: same results as one process, or an error."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import ROOT, Few, given, schedule, settings
+from toys import ROOT, NoiseBatches, schedule, settings, upstream_models
 
 from portraitist.learning import distributed
 from portraitist.learning.distributed import DistributedError
@@ -18,141 +18,140 @@ from portraitist.train.loop import train
 
 METHODS = ["perceptual", "unet_mask", "cyclegan", "cartoongan", "masked_cartoongan"]
 pytestmark = pytest.mark.slow
-START = """
+HEADER = """
 import os, sys, time
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-from toys import Few, batch, given, schedule, settings
-from portraitist import ranks
-from portraitist.resume import Resume
-from portraitist.train import train
-dest = Path(sys.argv[1])
+from toys import NoiseBatches, upstream_models, schedule, settings
+from portraitist.learning import distributed
+from portraitist.train.loop import train
+from portraitist.train.resume import Checkpointer
+folder = Path(sys.argv[1])
 torch.set_default_dtype(torch.float64)
-with ranks.joined():
-    (dest / f"{ranks.rank()}.pid").write_text(str(os.getpid()))
+with distributed.process_group():
+    rank = distributed.rank()
+    (folder / f"{rank}.pid").write_text(str(os.getpid()))
 """
-TRAINS = (
-    START
+TRAIN_ALL = (
+    HEADER
     + """
     for name in sys.argv[2:]:
-        learner, log = train(name, settings(name), Few(), given(), schedule())
-        torch.save({"log": log, "weights": learner.state_dict()}, dest / f"{name}{ranks.rank()}.pt")
+        trainable, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
+        torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / f"{name}{rank}.pt")
 """
 )
-
-
-def start(script: str, dest: Path, *words: str, count: int = 2) -> subprocess.Popen[str]:
-    dest.mkdir(parents=True, exist_ok=True)
-    (dest / "script.py").write_text(script, encoding="utf-8")
-    paths = os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests", ROOT)))
-    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "DVC_ROOT": str(dest)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    command = [*torchrun, str(dest / "script.py"), str(dest), *words]
-    with (dest / "stderr").open("w") as stderr:
-        return subprocess.Popen(command, env=env, stderr=stderr, text=True)
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes have made of every stage."""
-    dest = tmp_path_factory.mktemp("two")
-    running = start(TRAINS, dest, *METHODS)
-    assert running.wait(300) == 0, (dest / "stderr").read_text()
-    return dest
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_two_processes_learn_what_one_does(name: str, two: Path, double: None):
-    first, second = (torch.load(two / f"{name}{rank}.pt") for rank in range(2))
-    alone, log = train(name, settings(name), Few(), given(), schedule())
-    for row, expected in zip(first["log"], log, strict=True):
-        assert row == pytest.approx(expected, rel=1e-9)
-    assert first["log"] == second["log"]
-    for key, weights in alone.state_dict().items():
-        if not key.endswith("_extra_state"):  # a pool of images is each process's own
-            assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
-            assert torch.equal(first["weights"][key], second["weights"][key]), key
-
-
-def test_a_batch_that_cannot_be_shared_out_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    assert distributed.local_batch_size(3) == 3
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    assert distributed.local_batch_size(4) == 2
-    with pytest.raises(DistributedError, match="a batch of 3 cannot be shared by 2 processes; a multiple of 2 can"):
-        distributed.local_batch_size(3)
-
-
-LONG = (
-    START
+TRAIN_LONG = (
+    HEADER
     + """
     try:
-        Resume.every_s = 0
-        resume = Resume("train", "long") if ranks.rank() == 0 else None
-        if resume:
-            resume.__enter__()
-        train("cartoongan", settings("cartoongan"), Few(40), given(), schedule(epochs=200), resume)
-    except ranks.RanksError as error:
-        (dest / "lost").write_text(str(error))
+        Checkpointer.every_s = 0
+        state = Checkpointer("train", "long") if rank == 0 else None
+        if state:
+            state.__enter__()
+        train("cartoongan", settings("cartoongan"), NoiseBatches(40), upstream_models(), schedule(epochs=200), state)
+    except distributed.DistributedError as error:
+        (folder / "lost").write_text(str(error))
         raise
 """
 )
-
-
-GOES_ON = (
-    START
+TRAIN_SLOWLY = (
+    HEADER
     + """
-    class Slow(Few):
+    class Slow(NoiseBatches):
         def __getitem__(self, step):
             time.sleep(0.5)
             return super().__getitem__(step)
 
-    Resume.every_s = 0
-    with Resume("train", "short") if ranks.rank() == 0 else nullcontext() as resume:
-        learner, log = train("cartoongan", settings("cartoongan"), Slow(), given(), schedule(), resume)
-        if resume:
-            torch.save({"log": log, "weights": learner.state_dict()}, dest / "done.pt")
+    Checkpointer.every_s = 0
+    with Checkpointer("train", "short") if rank == 0 else nullcontext() as state:
+        trainable, losses = train("cartoongan", settings("cartoongan"), Slow(), upstream_models(), schedule(), state)
+        if state:
+            torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / "done.pt")
 """
 )
 
 
+def start(script: str, folder: Path, *arguments: str, count: int = 2) -> subprocess.Popen[str]:
+    """Start a script under torchrun."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "script.py").write_text(script, encoding="utf-8")
+    python_path = os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests", ROOT)))
+    env = os.environ | {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", "DVC_ROOT": str(folder)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [*torchrun, str(folder / "script.py"), str(folder), *arguments]
+    with (folder / "stderr").open("w") as stderr:
+        return subprocess.Popen(command, env=env, stderr=stderr, text=True)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of all stages, trained by two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    process = start(TRAIN_ALL, folder, *METHODS)
+    assert process.wait(300) == 0, (folder / "stderr").read_text()
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_learn_the_same_as_one(name: str, two_processes: Path, double: None):
+    first, second = (torch.load(two_processes / f"{name}{rank}.pt") for rank in range(2))
+    single, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
+    for row, expected in zip(first["losses"], losses, strict=True):
+        assert row == pytest.approx(expected, rel=1e-9)
+    assert first["losses"] == second["losses"]
+    for key, weights in single.state_dict().items():
+        if not key.endswith("_extra_state"):  # each process has its own image pool
+            assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
+            assert torch.equal(first["weights"][key], second["weights"][key]), key
+
+
+def test_indivisible_batch_size_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    assert distributed.local_batch_size(3) == 3
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    assert distributed.local_batch_size(4) == 2
+    with pytest.raises(DistributedError, match=r"batch_size is 3.* multiple of 2"):
+        distributed.local_batch_size(3)
+
+
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_two_have_begun_is_gone_on_with_by_as_many_as_there_are(count: int, tmp_path: Path, double: None):
-    kept = tmp_path / ".checkpoints" / "train-short" / "state.pt"
-    running = start(GOES_ON, tmp_path)
+def test_any_number_of_processes_can_resume(count: int, tmp_path: Path, double: None):
+    state = tmp_path / ".checkpoints" / "train-short" / "state.pt"
+    process = start(TRAIN_SLOWLY, tmp_path)
     try:
-        until(kept.exists)
+        wait_until(state.exists)
         os.kill(int((tmp_path / "1.pid").read_text()), signal.SIGKILL)
-        assert running.wait(60) == 1
+        assert process.wait(60) == 1
     finally:
-        running.kill()
+        process.kill()
     assert not (tmp_path / "done.pt").exists()
-    assert start(GOES_ON, tmp_path, count=count).wait(120) == 0
-    alone, log = train("cartoongan", settings("cartoongan"), Few(), given(), schedule())
-    done = torch.load(tmp_path / "done.pt")
-    assert [row.keys() for row in done["log"]] == [row.keys() for row in log]
-    assert done["log"][1] == pytest.approx(log[1], rel=1e-6)
-    assert all(torch.allclose(done["weights"][key], weights, atol=1e-6) for key, weights in alone.state_dict().items())
+    assert start(TRAIN_SLOWLY, tmp_path, count=count).wait(120) == 0
+    single, losses = train("cartoongan", settings("cartoongan"), NoiseBatches(), upstream_models(), schedule())
+    resumed = torch.load(tmp_path / "done.pt")
+    assert [row.keys() for row in resumed["losses"]] == [row.keys() for row in losses]
+    assert resumed["losses"][1] == pytest.approx(losses[1], rel=1e-6)
+    expected = single.state_dict()
+    assert all(torch.allclose(resumed["weights"][key], weights, atol=1e-6) for key, weights in expected.items())
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_when_a_process_is_lost_all_end_and_the_state_is_there(lost: int, tmp_path: Path):
-    running = start(LONG, tmp_path)
-    kept = tmp_path / ".checkpoints" / "train-long" / "state.pt"
+def test_a_lost_process_stops_all_and_keeps_the_state(lost: int, tmp_path: Path):
+    process = start(TRAIN_LONG, tmp_path)
+    state = tmp_path / ".checkpoints" / "train-long" / "state.pt"
     try:
-        until(kept.exists)
+        wait_until(state.exists)
         pids = [int((tmp_path / f"{rank}.pid").read_text()) for rank in range(2)]
         os.kill(pids[lost], signal.SIGKILL)
-        assert running.wait(60) == 1
+        assert process.wait(60) == 1
     finally:
-        running.kill()
+        process.kill()
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
     assert "Signal 9 (SIGKILL)" in (tmp_path / "stderr").read_text()
-    assert torch.load(kept)["rows"]
-
-
-def until(happens: Callable[[], bool], within_s: float = 60) -> None:
-    end = time.monotonic() + within_s
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert torch.load(state)["step_losses"]

@@ -2,7 +2,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from toys import batch, boxes, drawn
+from toys import batch, boxes, noise
 
 from portraitist.learning.tensors import composite, erode, on_grey, to_images, to_mask_arrays, to_masks, to_pictures
 
@@ -13,61 +13,61 @@ def test_black_is_minus_one_and_white_is_one():
     assert to_images([picture])[0, :, 0, 1].tolist() == pytest.approx([-1, 1, -0.6])
 
 
-def test_every_value_comes_back_from_an_image_as_it_was():
+def test_image_round_trip_keeps_every_value():
     picture = np.arange(256 * 3, dtype=np.uint16).reshape(16, 16, 3).astype(np.uint8)
     assert np.array_equal(to_pictures(to_images([picture[:8], picture[8:]]))[1], picture[8:])
 
 
-def test_every_value_comes_back_from_a_mask_as_it_was():
-    plane = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    masks = to_masks([plane, 255 - plane])
+def test_mask_round_trip_keeps_every_value():
+    array = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    masks = to_masks([array, 255 - array])
     assert (masks.min().item(), masks.max().item()) == (0, 1)
-    assert np.array_equal(to_mask_arrays(masks)[1], 255 - plane)
+    assert np.array_equal(to_mask_arrays(masks)[1], 255 - array)
 
 
-def test_what_lies_beyond_the_range_is_clipped_not_wrapped():
+def test_values_outside_the_range_are_clipped():
     images = torch.tensor([-1.5, 0.0, 1.5]).reshape(1, 3, 1, 1)
     assert to_pictures(images)[0].tolist() == [[[0, 128, 255]]]
     assert to_mask_arrays(torch.tensor([-0.5, 1.5]).reshape(1, 1, 1, 2))[0].tolist() == [[0, 255]]
 
 
-def test_over_is_the_front_by_the_share_that_the_mask_says():
+def test_composite_blends_by_the_mask():
     front, back = torch.full((1, 3, 1, 2), 0.8), torch.full((1, 3, 1, 2), -0.4)
-    mixed = composite(front, torch.tensor([0.25, 1.0]).reshape(1, 1, 1, 2), back)
-    assert mixed[0, 0, 0].tolist() == pytest.approx([0.25 * 0.8 - 0.75 * 0.4, 0.8])
+    blended = composite(front, torch.tensor([0.25, 1.0]).reshape(1, 1, 1, 2), back)
+    assert blended[0, 0, 0].tolist() == pytest.approx([0.25 * 0.8 - 0.75 * 0.4, 0.8])
 
 
-def test_over_grey_leaves_neither_background_nor_its_gradient():
-    images, masks = drawn(2, 3, 16, 32, seed=1).requires_grad_(), batch().selfie_masks
-    seen = on_grey(images, masks)
-    seen.square().sum().backward()
+def test_on_grey_removes_the_background_and_its_gradient():
+    images, masks = noise(2, 3, 16, 32, seed=1).requires_grad_(), batch().selfie_masks
+    person = on_grey(images, masks)
+    person.square().sum().backward()
     outside = (masks == 0).expand_as(images)
-    assert seen[outside].abs().max() == 0
+    assert person[outside].abs().max() == 0
     assert images.grad[outside].abs().max() == 0
-    assert torch.equal(seen[~outside], images[~outside])
+    assert torch.equal(person[~outside], images[~outside])
 
 
-def test_erosion_takes_so_many_pixels_from_every_side():
+def test_erosion_removes_pixels_on_every_side():
     masks = boxes((2, 11, 5, 20), (4, 9, 9, 30))
     assert torch.equal(erode(masks, 2), boxes((4, 9, 7, 18), (6, 7, 11, 28)))
     assert torch.equal(erode(masks, 0), masks)
 
 
-def test_the_frame_is_no_edge_to_erode():
+def test_image_border_is_not_eroded():
     assert torch.equal(erode(boxes((7, 16, 0, 12)), 3), boxes((10, 16, 0, 9)))
 
 
-def test_a_batch_moves_with_all_its_parts():
-    moved = batch().to(torch.device("meta"))
-    assert {getattr(moved, name).device.type for name in vars(batch())} == {"meta"}
+def test_batch_moves_all_its_tensors():
+    on_meta = batch().to(torch.device("meta"))
+    assert {getattr(on_meta, name).device.type for name in vars(batch())} == {"meta"}
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(2, 4, 16, 32), torch.zeros(3, 16, 32), torch.zeros(1, 3, 4, 4).int()])
-def test_what_is_no_image_is_refused_by_the_hook(wrong):
+@pytest.mark.parametrize("invalid", [torch.zeros(2, 4, 16, 32), torch.zeros(3, 16, 32), torch.zeros(1, 3, 4, 4).int()])
+def test_wrong_image_shape_or_dtype_is_rejected(invalid):
     with pytest.raises(jaxtyping.TypeCheckError):
-        on_grey(wrong, torch.zeros(2, 1, 16, 32))
+        on_grey(invalid, torch.zeros(2, 1, 16, 32))
 
 
-def test_a_mask_of_another_size_is_refused_by_the_hook():
+def test_mask_of_another_batch_size_is_rejected():
     with pytest.raises(jaxtyping.TypeCheckError):
         on_grey(torch.zeros(2, 3, 16, 32), torch.zeros(1, 1, 16, 32))

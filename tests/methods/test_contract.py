@@ -25,9 +25,9 @@ from portraitist.core.params import OpenFraction, ParamsError, PositiveInt, Sect
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar
 from portraitist.learning.optim import DivergedError, optimizer_step
-from portraitist.methods import method_names, registry
-from portraitist.methods.base import Method, Shared, Trainable, UpstreamModels
-from portraitist.methods.registry import build, check_all_methods, method_settings, register
+from portraitist.learning import method_names, registry
+from portraitist.learning.method import Method, Shared, Trainable, UpstreamModels
+from portraitist.learning.registry import build, check_all_methods, method_settings, register
 from portraitist.train.loop import seeded
 
 ALL = method_names()

@@ -7,7 +7,7 @@ from toys import noise
 
 from portraitist.nets.attention import Attention, AttentiveGenerator
 from portraitist.nets.cyclegan import INIT_STD, PatchGan, ResnetGenerator
-from portraitist.nets.features import Lite0
+from portraitist.learning.features import Lite0
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
 from portraitist.nets.stem import Stem
 from portraitist.nets.ugatit import (

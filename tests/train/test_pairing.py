@@ -1,4 +1,4 @@
-"""Who belongs to whom: pairs that sources made, and portraits that merely look alike."""
+"""Pairs that a source provides, and pseudo-pairs of similar pictures."""
 
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from drawn import STILL, changed
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
+from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.tensors import to_pictures
-from portraitist.train.batches import DatasetPaths, EpochBatches
+from portraitist.train.batches import EpochBatches
 from portraitist.train.pairing import NoPairsError, find_pairs
 
 SIDE = 32
@@ -27,15 +28,15 @@ ROWS = [  # id, kind, part, pair, colour, left edge of the person
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> DatasetPaths:
+def paths(tmp_path: Path) -> DatasetPaths:
     with ShardWriter(tmp_path / "crop", 4) as crops, ShardWriter(tmp_path / "mask", 4) as masks:
-        for name, *_, colour, left in ROWS:
+        for picture_id, *_, colour, left in ROWS:
             mask = np.zeros((SIDE, SIDE), np.uint8)
             mask[5:30, left : left + 12] = 255
-            picture = np.full((SIDE, SIDE, 3), 255, np.uint8)  # a background that all share
+            picture = np.full((SIDE, SIDE, 3), 255, np.uint8)  # all have the same background
             picture[mask > 0] = colour
-            crops.add(name, {"png": encode_png(picture)})
-            masks.add(name, {"png": encode_png(mask)})
+            crops.add(picture_id, {"png": encode_png(picture)})
+            masks.add(picture_id, {"png": encode_png(mask)})
     rows = [dict(zip(("id", "kind", "part", "pair"), row, strict=False)) for row in ROWS]
     manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part", "pair"])
     recipes = [{"id": row[0], "background": "own", "seed": 7} for row in ROWS]
@@ -43,42 +44,42 @@ def folders(tmp_path: Path) -> DatasetPaths:
     return DatasetPaths(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv", tmp_path / "recipes.csv")
 
 
-def test_a_pair_is_of_its_own_source_and_both_are_trained_on(folders):
-    assert find_pairs("folder", folders) == {"5e1f1e0000000001": "b0a4d00000000002"}
-    assert find_pairs("review", folders) == {"5e1f1e0000000003": "b0a4d00000000001"}
+def test_pairs_are_of_one_source_and_in_the_train_part(paths):
+    assert find_pairs("folder", paths) == {"5e1f1e0000000001": "b0a4d00000000002"}
+    assert find_pairs("review", paths) == {"5e1f1e0000000003": "b0a4d00000000001"}
 
 
-def test_no_pair_is_said_with_what_is_allowed(folders):
-    split = manifest.read(folders.split)
+def test_no_pairs_error_names_source_and_alternatives(paths):
+    split = manifest.read(paths.split)
     split["pair"] = split["pair"].str.replace("taobao", "elsewhere")
-    split.to_csv(folders.split, index=False)
-    with pytest.raises(NoPairsError, match=r"pairs: review, and .*split\.csv holds no pair of source taobao.*nearest"):
-        find_pairs("review", folders)
+    split.to_csv(paths.split, index=False)
+    with pytest.raises(NoPairsError, match=r"pairs is 'review'.*split\.csv.*taobao.*review, folder or nearest"):
+        find_pairs("review", paths)
 
 
-def test_the_nearest_portrait_is_alike_in_colour_and_outline(folders):
-    assert find_pairs("nearest", folders) == {
+def test_nearest_portrait_is_similar_in_colour_and_outline(paths):
+    assert find_pairs("nearest", paths) == {
         "5e1f1e0000000001": "b0a4d00000000001",
         "5e1f1e0000000002": "b0a4d00000000003",
         "5e1f1e0000000003": "b0a4d00000000002",
     }
 
 
-def test_each_selfie_comes_with_its_own_portrait_and_both_are_turned_alike(folders):
-    moving = changed(STILL, flip=0.5, zoom=0.2, shift=0.1)
-    pairs = {"5e1f1e0000000001": "b0a4d00000000001", "5e1f1e0000000002": "b0a4d00000000003"}  # of one outline each
-    steps = EpochBatches(folders, moving, batch=1, seed=2, diverse=False, pairs=pairs)
-    reds, moved = set(), 0
-    assert len(steps) == 2
+def test_a_pair_gets_the_same_random_transform(paths):
+    params = changed(STILL, flip=0.5, zoom=0.2, shift=0.1)
+    pairs = {"5e1f1e0000000001": "b0a4d00000000001", "5e1f1e0000000002": "b0a4d00000000003"}  # with equal masks
+    batches = EpochBatches(paths, params, batch_size=1, seed=2, diverse=False, pairs=pairs)
+    reds, transformed = set(), 0
+    assert len(batches) == 2
     for epoch in range(4):
-        steps.start(epoch)
-        for step in range(len(steps)):
-            batch = steps[step]
+        batches.start(epoch)
+        for step in range(len(batches)):
+            batch = batches[step]
             assert np.array_equal(batch.selfie_masks, batch.portrait_masks)
-            moved += bool(batch.selfie_masks[0, 0, 16, 4] != 1 or batch.selfie_masks[0, 0, 16, 16] != 0)
-            inside = np.argwhere(batch.selfie_masks[0, 0].numpy() == 1).mean(axis=0).astype(int)
-            selfie, portrait = (to_pictures(images)[0][tuple(inside)] for images in (batch.selfies, batch.portraits))
+            transformed += bool(batch.selfie_masks[0, 0, 16, 4] != 1 or batch.selfie_masks[0, 0, 16, 16] != 0)
+            centre = np.argwhere(batch.selfie_masks[0, 0].numpy() == 1).mean(axis=0).astype(int)
+            selfie, portrait = (to_pictures(images)[0][tuple(centre)] for images in (batch.selfies, batch.portraits))
             assert (int(selfie[0]) > 100) == (int(portrait[0]) > 100)
             reds.add(int(selfie[0]) > 100)
     assert reds == {True, False}
-    assert moved > 2
+    assert transformed > 2

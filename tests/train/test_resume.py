@@ -1,117 +1,102 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
-from toys import PAINTERS, ROOT, Few, given, schedule, settings
+from drawn import STILL
+from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstream_models
+from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from portraitist.core.files import LockedError
-from portraitist.train.loop import train
-from portraitist.train.resume import Checkpointer, fingerprint
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.features import Lite0
+from portraitist.nets.unet import UNet
+from portraitist.train import loop
+from portraitist.train.loop import TrainingTask, train
+from portraitist.train.resume import fingerprint
 
-METHODS = ["perceptual", "unet_mask", *PAINTERS]
+METHODS = ["perceptual", "unet_mask", *PAINTING_METHODS]
 EPOCHS, STEPS = 3, 3
 
 
-class KilledError(Exception):
-    """Stands for a kill: whatever was not kept is lost."""
-
-
-class Mortal(Few):
-    """Batches of which one kills, once."""
-
-    def __init__(self, at: tuple[int, int]) -> None:
-        super().__init__(STEPS)
-        self.at = at
-
-    def __getitem__(self, step):
-        if (self.epoch, step) == self.at:
-            raise KilledError
-        return super().__getitem__(step)
-
-
-def in_folder(tmp_path, monkeypatch, every_s=0.0):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setattr(Checkpointer, "every_s", every_s)
-    return Checkpointer("train", "0123")
-
-
-def trained(name, steps, resume=None):
-    learner, log = train(name, settings(name), steps, given(), schedule(epochs=EPOCHS), resume)
-    return learner.state_dict(), log
+def trained(name, batches, checkpointer=None):
+    trainable, losses = train(name, settings(name), batches, upstream_models(), schedule(epochs=EPOCHS), checkpointer)
+    return trainable.state_dict(), losses
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_wherever_a_training_was_killed_it_ends_with_the_same_bits(name, tmp_path, monkeypatch):
-    undisturbed, log = trained(name, Few(STEPS))
+def test_resume_gives_identical_weights(name, tmp_path, monkeypatch):
+    expected, expected_losses = trained(name, NoiseBatches(STEPS))
     for at in [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]:
-        with pytest.raises(KilledError), in_folder(tmp_path, monkeypatch) as resume:
-            trained(name, Mortal(at), resume)
-        with in_folder(tmp_path, monkeypatch) as resume:
-            weights, again = trained(name, Few(STEPS), resume)
-        assert weights.keys() == undisturbed.keys()
-        assert all(torch.equal(weights[key], undisturbed[key]) for key in weights), at
-        assert again == log
+        with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+            trained(name, Interrupted(at, STEPS), checkpointer)
+        with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+            weights, losses = trained(name, NoiseBatches(STEPS), checkpointer)
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(weights[key], expected[key]) for key in weights), at
+        assert losses == expected_losses
 
 
-def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
-    with pytest.raises(KilledError), in_folder(tmp_path, monkeypatch) as resume:
-        trained("cartoongan", Mortal((1, 2)), resume)
-    seen = []
+def test_resumed_run_loads_only_the_remaining_batches(tmp_path, monkeypatch):
+    with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        trained("cartoongan", Interrupted((1, 2), STEPS), checkpointer)
+    loaded = []
 
-    class Counting(Few):
+    class Recording(NoiseBatches):
         def __getitem__(self, step):
-            seen.append((self.epoch, step))
+            loaded.append((self.epoch, step))
             return super().__getitem__(step)
 
-    with in_folder(tmp_path, monkeypatch) as resume:
-        trained("cartoongan", Counting(STEPS), resume)
-    assert seen == [(1, 2), (2, 0), (2, 1), (2, 2)]
+    with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        trained("cartoongan", Recording(STEPS), checkpointer)
+    assert loaded == [(1, 2), (2, 0), (2, 1), (2, 2)]
 
 
-def test_a_state_is_kept_only_when_it_is_time(tmp_path, monkeypatch):
-    with in_folder(tmp_path, monkeypatch, every_s=3600.0) as resume:
-        trained("perceptual", Few(STEPS), resume)
-        assert resume.last() is None
+def test_state_is_saved_only_when_due(tmp_path, monkeypatch):
+    with checkpointer_in(tmp_path, monkeypatch, every_s=3600.0) as checkpointer:
+        trained("perceptual", NoiseBatches(STEPS), checkpointer)
+        assert checkpointer.load() is None
 
 
-def test_the_state_of_work_that_is_done_is_cleared_away_and_of_broken_work_kept(tmp_path, monkeypatch):
-    with pytest.raises(KilledError), in_folder(tmp_path, monkeypatch) as resume:
-        resume.keep({"epoch": 4})
+def test_state_is_deleted_after_success_and_kept_on_error(tmp_path, monkeypatch):
+    with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        checkpointer.save({"epoch": 4})
         raise KilledError
-    with in_folder(tmp_path, monkeypatch) as resume:
-        assert resume.last() == {"epoch": 4}
+    with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        assert checkpointer.load() == {"epoch": 4}
     assert list((tmp_path / ".checkpoints").iterdir()) == []
 
 
-def test_a_state_that_was_half_written_does_not_take_the_place_of_the_last_whole_one(tmp_path, monkeypatch):
-    def breaks(state, file):
-        file.write(b"half")
+def test_failed_save_keeps_the_last_state(tmp_path, monkeypatch):
+    def fail(state, path):
+        path.write_bytes(b"half")
         raise OSError("no space left")
 
-    with in_folder(tmp_path, monkeypatch) as resume:
-        resume.keep({"epoch": 1})
+    with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        checkpointer.save({"epoch": 1})
         with monkeypatch.context() as patched:
-            patched.setattr(torch, "save", breaks)
+            patched.setattr(torch, "save", fail)
             with pytest.raises(OSError, match="no space left"):
-                resume.keep({"epoch": 2})
-        assert resume.last() == {"epoch": 1}
+                checkpointer.save({"epoch": 2})
+        assert checkpointer.load() == {"epoch": 1}
 
 
-def test_two_runs_at_the_same_work_are_one_too_many(tmp_path, monkeypatch):
+def test_a_second_run_with_the_same_fingerprint_is_refused(tmp_path, monkeypatch):
     with (
-        in_folder(tmp_path, monkeypatch),
-        pytest.raises(LockedError, match=r"another run is at the same work, in .*train-0123; wait"),
-        in_folder(tmp_path, monkeypatch),
+        checkpointer_in(tmp_path, monkeypatch),
+        pytest.raises(LockedError, match=r"train-0123 is in use"),
+        checkpointer_in(tmp_path, monkeypatch),
     ):
         pass
 
 
-def test_the_fingerprint_is_of_what_is_told_and_of_every_byte_that_is_read(tmp_path):
+def test_fingerprint_covers_settings_and_every_byte(tmp_path):
     folder = tmp_path / "crops"
     folder.mkdir()
     (folder / "b.tar").write_bytes(b"two")
@@ -122,52 +107,99 @@ def test_the_fingerprint_is_of_what_is_told_and_of_every_byte_that_is_read(tmp_p
     assert first == fingerprint({"seed": 1, "rate": 0.1}, files)
     assert first != fingerprint({"rate": 0.2, "seed": 1}, files)
     (folder / "a.tar").write_bytes(b"One")
-    changed = fingerprint({"rate": 0.1, "seed": 1}, files)
-    assert changed != first
+    edited = fingerprint({"rate": 0.1, "seed": 1}, files)
+    assert edited != first
     (folder / "a.tar").rename(folder / "c.tar")
-    assert fingerprint({"rate": 0.1, "seed": 1}, files) not in (first, changed)
+    assert fingerprint({"rate": 0.1, "seed": 1}, files) not in (first, edited)
     with pytest.raises(FileNotFoundError):
         fingerprint({}, [tmp_path / "none.csv"])
 
 
-LONG = """
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's source, which the fingerprint reads instead of the original."""
+    copy = tmp_path / "portraitist"
+    shutil.copytree(ROOT / "src" / "portraitist", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(loop, "PACKAGE", copy)
+    return copy
+
+
+def test_fingerprint_covers_the_code_that_training_runs(paths, package):
+    features = Lite0.__new__(Lite0)
+    torch.nn.Module.__init__(features)
+    upstream = UpstreamModels(features, None, UNet(4))
+    name = "masked_cartoongan"
+    task = TrainingTask(
+        name,
+        settings(name),
+        schedule(),
+        STILL,
+        diverse=False,
+        paths=paths,
+        upstream=upstream,
+        upstream_files=(),
+    )
+
+    def changes_fingerprint(file: str) -> bool:
+        before, original = task.fingerprint(), (package / file).read_bytes()
+        (package / file).write_bytes(original + b"# edited\n")
+        after = task.fingerprint()
+        (package / file).write_bytes(original)
+        return before != after
+
+    used = {
+        "__init__.py", "augment/render.py", "core/shards.py",
+        "learning/losses.py", "learning/optim.py", "learning/ema.py", "learning/tensors.py", "learning/dataset.py",
+        "learning/method.py", "methods/masked_cartoongan.py",
+        "nets/cartoongan.py", "nets/projected.py", "learning/features.py", "nets/unet.py",
+        "train/loop.py", "train/batches.py", "train/monitor.py", "train/params.py", "train/resume.py",
+    }  # fmt: skip
+    unused = {
+        "app/server.py", "evaluate/params.py", "evaluate/run.py", "reporting/contact_sheet.py", "all_params.py",
+        "methods/cyclegan.py", "methods/unet_mask.py", "nets/cyclegan.py", "tools/tensorboard.py",
+    }  # fmt: skip
+    assert {file for file in used | unused if changes_fingerprint(file)} == used
+
+
+TRAIN_AND_SAVE = """
 import sys
 from pathlib import Path
 import torch
-from toys import Few, given, schedule, settings
-from portraitist.resume import Resume
-from portraitist.train import train
-Resume.every_s = 0
-with Resume("train", "long") as resume:
-    learner, _ = train("masked_cartoongan", settings("masked_cartoongan"), Few(40), given(), schedule(epochs=4), resume)
-    torch.save(learner.state_dict(), sys.argv[1])
+from toys import NoiseBatches, upstream_models, schedule, settings
+from portraitist.train.loop import train
+from portraitist.train.resume import Checkpointer
+Checkpointer.every_s = 0
+name = "masked_cartoongan"
+with Checkpointer("train", "long") as checkpointer:
+    trainable, _ = train(name, settings(name), NoiseBatches(40), upstream_models(), schedule(epochs=4), checkpointer)
+    torch.save(trainable.state_dict(), sys.argv[1])
 """
 
 
 @pytest.mark.slow
-def test_kill_nine_again_and_again_and_the_weights_are_those_of_an_undisturbed_run(tmp_path):
-    def start(where):
-        where.mkdir(exist_ok=True)
-        paths = os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests")))
-        env = os.environ | {"DVC_ROOT": str(where), "PYTHONPATH": paths}
-        return subprocess.Popen([sys.executable, "-c", LONG, str(where / "model.pt")], env=env)
+def test_repeated_sigkill_gives_identical_weights(tmp_path):
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        python_path = os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests")))
+        env = os.environ | {"DVC_ROOT": str(folder), "PYTHONPATH": python_path}
+        return subprocess.Popen([sys.executable, "-c", TRAIN_AND_SAVE, str(folder / "model.pt")], env=env)
 
-    kept = tmp_path / "killed" / ".checkpoints" / "train-long" / "state.pt"
+    state = tmp_path / "killed" / ".checkpoints" / "train-long" / "state.pt"
     kills = 0
     while not (tmp_path / "killed" / "model.pt").exists():
-        running = start(tmp_path / "killed")
-        before = kept.stat().st_mtime_ns if kept.exists() else 0
-        while kills < 5 and running.poll() is None and not (kept.exists() and kept.stat().st_mtime_ns > before):
+        process = start(tmp_path / "killed")
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while kills < 5 and process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
             time.sleep(0.01)
         if kills < 5:
-            time.sleep(0.1 * kills)  # some steps on, somewhere in one
-            running.send_signal(signal.SIGKILL)
+            time.sleep(0.1 * kills)  # some steps later, in the middle of a step
+            process.send_signal(signal.SIGKILL)
             kills += 1
-            assert running.wait() == -signal.SIGKILL
+            assert process.wait() == -signal.SIGKILL
         else:
-            assert running.wait() == 0
-    assert start(tmp_path / "calm").wait() == 0
-    killed, calm = (torch.load(tmp_path / where / "model.pt") for where in ("killed", "calm"))
-    assert killed.keys() == calm.keys()
-    assert all(torch.equal(killed[key], calm[key]) for key in calm)
-    assert not kept.parent.exists()
+            assert process.wait() == 0
+    assert start(tmp_path / "reference").wait() == 0
+    killed, reference = (torch.load(tmp_path / folder / "model.pt") for folder in ("killed", "reference"))
+    assert killed.keys() == reference.keys()
+    assert all(torch.equal(killed[key], reference[key]) for key in reference)
+    assert not state.parent.exists()

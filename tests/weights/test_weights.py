@@ -17,7 +17,7 @@ import yaml
 from pipeline import weights as stage
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import DOWNLOADED
-from portraitist.nets.features import NETWORKS, weights_file
+from portraitist.learning.features import NETWORKS, weights_file
 from portraitist.weights import (
     DOWNLOADS,
     INCEPTION,

@@ -17,7 +17,7 @@ from portraitist.collect.blocklist import Blocklist
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import Download
 from portraitist.collect.params import CollectParams
-from portraitist.collect.sources import Candidate, SourceError
+from portraitist.sources import Candidate, SourceError
 from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, picture_id
 from portraitist.core.outcome import Status

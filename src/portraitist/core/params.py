@@ -1,7 +1,8 @@
 """Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
 
-params.yaml holds what a method is, the profile its scale (limits, sizes, epochs). A section is the union of both, and
-each key is in exactly one of them. The class of each section is beside the stage that uses it.
+params.yaml has every parameter. A value of null is taken from the profile, which holds the scale of a run (limits, sizes,
+epochs): so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each section is beside
+the stage that uses it.
 """
 
 from pathlib import Path
@@ -77,20 +78,34 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
-    """Build one section from the contents of both files.
+    """Build one section: the values of params.yaml, and where these are null those of the profile.
+
+    The fields `seed` and `shard_size` are one value for all sections; a source's `limit` is limits.<source>.
 
     Raises:
-        ParamsError: a key is unknown or in both files, or a value is invalid.
+        ParamsError: a key is unknown or missing, or a value is invalid.
     """
-    own, scale = subsection(params, name), subsection(profile, name)
-    repeated = sorted(set(own) & set(scale))
-    if repeated:
-        raise ParamsError(f"{name}.{repeated[0]} is in params.yaml and in the profile; remove one of them")
-    seed = {"seed": params.get("seed")} if "seed" in section.model_fields else {}
+    values = _merge(name, subsection(params, name), subsection(profile, name))
+    for key in ("seed", "shard_size"):
+        if key in section.model_fields:
+            values |= _merge("", {key: params.get(key)}, {key: profile[key]} if key in profile else {})
+    if "limit" in section.model_fields:
+        source = name.rpartition(".")[2]
+        limits = _merge("limits", subsection(params, "limits"), subsection(profile, "limits"))
+        values |= {"limit": limits[source]} if source in limits else {}
     try:
-        return section.model_validate(own | scale | seed)
+        return section.model_validate(values)
     except ValidationError as error:
         raise ParamsError(format_validation_error(name, error)) from None
+
+
+def _merge(name: str, own: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
+    """Fill the null values of params.yaml from the profile."""
+    prefix = f"{name}." if name else ""
+    for key in profile:
+        if key not in own:
+            raise ParamsError(f"{prefix}{key} is in the profile but not in params.yaml; add `{key}: null` there")
+    return {key: profile.get(key) if value is None else value for key, value in own.items()}
 
 
 def format_validation_error(name: str, error: ValidationError) -> str:

@@ -1,0 +1,1 @@
+"""Export of a trained method as ONNX, with its model card."""

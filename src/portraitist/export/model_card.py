@@ -1,8 +1,11 @@
-"""A model's card: what it is, what it was made of, how good it is, what it may be used for, what it cannot do."""
+"""Model card: training data, metrics, licence and limits of an exported model."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from portraitist.core import manifest
 
 CARD = """\
 ---
@@ -14,14 +17,14 @@ tags: [portrait, avatar, style-transfer, onnx]
 
 # Portraitist: {method}, {side} px
 
-A selfie becomes a hand-painted avatar. Trained by https://github.com/portraitist/portraitist.
+Turns selfies into avatars that look hand-painted. Trained with Portraitist.
 
     pip install "portraitist[app]"
     portraitist paint selfie.jpg -o avatar.png --model FOLDER_OF_THIS_FILE
 
-`portraitist.onnx` is all that is needed: generator, face detector, segmenter, and how to cut and mask a selfie, in its
-metadata. `portraitist.fp16.onnx` and `portraitist.int8.onnx`, if they are here, hold the same weights in a half and a
-quarter of the size; how far they are off stands in the repository's `metrics/export.json`.
+`portraitist.onnx` is self-contained: the generator, and in its metadata the face detector, the segmenter and the
+parameters for cropping and masking a selfie. If present, `portraitist.fp16.onnx` and `portraitist.int8.onnx` store the
+same weights in half and a quarter of the size; the repository's `metrics/export.json` has their errors.
 
 ## Data
 
@@ -29,8 +32,8 @@ quarter of the size; how far they are off stands in the repository's `metrics/ex
 
 ## Metrics
 
-On the test selfies of the data above. What each means: `docs/evaluation.md` of the repository. Distances are on
-EfficientNet-Lite0's features and are no FID or KID.
+Measured on the test selfies of the data above. `docs/evaluation.md` in the repository explains each metric. Fréchet and
+kernel distances use features of EfficientNet-Lite0 and cannot be compared with FID or KID.
 
 | metric | selfies, unchanged | {method} |
 |:--|--:|--:|
@@ -38,35 +41,48 @@ EfficientNet-Lite0's features and are no FID or KID.
 
 ## Licence
 
-Code and detector parts: Apache-2.0 (MediaPipe's models, their notice is in the metadata). The weights come under the
-terms of the pictures they were trained on, named above: CelebA allows non-commercial research only; the shipped sample
-is CC0.
+Code and MediaPipe models: Apache-2.0 (the notice is in the metadata). The weights are subject to the terms of the
+training pictures listed above: CelebA permits non-commercial research only; the shipped sample is CC0.
 
 ## Limits
 
-- Faces from the front to about three quarters; profiles, hidden eyes and very small faces are refused.
-- A model paints all as it has seen it: persons whom the training pictures do not show (skin, age, dress, glasses) may
-  come out worse. The pipeline's report counts groups.
-- What it paints is {side} px wide; larger avatars are enlarged from that.
-- Not for telling who somebody is, and not for pictures of persons who would not want it.
+- Faces must be frontal to about three-quarter view; profiles, hidden eyes and very small faces are rejected.
+- Persons unlike those in the training pictures (skin, age, clothes, glasses) may come out worse. The pipeline's report
+  counts groups.
+- The output is {side} px wide; larger avatars are upscaled.
+- Not for identifying people, and not for pictures of people who have not agreed.
 """
 
 
-Metrics = Mapping[str, Mapping[str, float]]  # by metric and method
+Metrics = Mapping[str, Mapping[str, float]]  # value of each metric and method
 
 
-def model_card(about: Mapping[str, Any], metrics: Metrics, trained: Iterable[tuple[str, str]]) -> str:
-    """The card, in the form that Hugging Face reads; trained holds each picture's source and kind."""
-    counts = Counter(trained)
+def model_card(metadata: Mapping[str, Any], metrics: Metrics, training_data: Iterable[tuple[str, str]]) -> str:
+    """Return the card in Hugging Face's format.
+
+    `metadata` is that of the checkpoint; `training_data` holds the source and the kind of each training picture.
+    """
+    method = metadata["method"]
+    counts = Counter(training_data)
     data = [f"- {count} {kind} of source `{source}`" for (source, kind), count in sorted(counts.items())]
     rows = [
-        f"| {name} | {values.get('selfies', '')} | {values[about['method']]} |"
+        f"| {name} | {values.get('selfies', '')} | {values[method]} |"
         for name, values in sorted(metrics.items())
-        if about["method"] in values
+        if method in values
     ]
     return CARD.format(
-        method=about["method"],
-        side=about["crop"]["size_px"],
+        method=method,
+        side=metadata["crop"]["size_px"],
         data="\n".join(data) or "- unknown",
         metrics="\n".join(rows),
     )
+
+
+def read_training_data(clean: Path, split: Path) -> list[tuple[str, str]]:
+    """Return the source ("unknown" if the manifest lacks it) and the kind of each picture of the train part."""
+    sources = manifest.read(clean / "manifest.csv").set_index("id")["source"]
+    return [
+        (sources.get(picture, "unknown"), kind)
+        for kind in manifest.KINDS
+        for picture in manifest.split_ids(split, kind, "train")
+    ]

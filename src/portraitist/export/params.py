@@ -1,13 +1,13 @@
-"""Which model is exported, and how closely it must match torch."""
+"""Which model is exported, and how closely its ONNX files must match PyTorch."""
 
 from pydantic import field_validator
 
 from portraitist.core.params import NonNegativeFloat, Section
-from portraitist.methods import method_names
+from portraitist.learning import method_names
 
 
 class PerPrecision(Section):
-    """A bound for the weights as they are, as halves, and in eight bits; in steps of 255."""
+    """A bound for each precision in which weights are stored, in steps of 255."""
 
     fp32: NonNegativeFloat
     fp16: NonNegativeFloat
@@ -15,7 +15,7 @@ class PerPrecision(Section):
 
 
 class ExportParams(Section):
-    """Which model leaves the house, and how exactly what it paints must agree with torch."""
+    """Which model is exported, and the allowed difference between what ONNX and PyTorch paint."""
 
     method: str
     max_error: PerPrecision
@@ -23,7 +23,7 @@ class ExportParams(Section):
 
     @field_validator("method")
     @classmethod
-    def _is_one_of_methods(cls, method: str) -> str:
+    def _exists(cls, method: str) -> str:
         if method not in method_names():
-            raise ValueError(f"there is no such method; there are {', '.join(method_names())}")
+            raise ValueError(f"unknown method; available methods: {', '.join(method_names())}")
         return method

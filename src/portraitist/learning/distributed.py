@@ -1,6 +1,7 @@
-"""One training by several processes, on one machine or many: each learns from its share of a batch, all move alike.
+"""Data-parallel training: each process handles its share of every batch; gradients and statistics are averaged.
 
-`torchrun` starts them and tells them who they are. A process that was started without is rank 0 of 1, and asks nobody.
+`torchrun` starts the processes and sets their environment variables. Without it, a process is rank 0 of 1 and no
+function of this module communicates.
 """
 
 import os
@@ -13,26 +14,26 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import Function
 
-WAIT = timedelta(minutes=10)  # for the others; longer than any of them is busy alone, to read or to write
+TIMEOUT = timedelta(minutes=10)  # longer than one process is ever busy alone, for example with writing a model
 
 
 class DistributedError(RuntimeError):
-    """The processes cannot share the work, or one of them is lost."""
+    """The batch cannot be divided among the processes, or a process is lost."""
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Inside, the processes that torchrun started know each other.
+    """Connect the processes that torchrun started; do nothing if there is only one.
 
     Raises:
-        RanksError: One of them was lost, or answered no more.
+        DistributedError: a process was lost or did not answer in time.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -40,86 +41,85 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Which of the processes this one is; 0 speaks for all."""
+    """Return the index of this process; rank 0 writes all files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def local_batch_size(batch: int) -> int:
-    """How many pictures of a batch are this process's: as many as everybody's, so that a mean of means is the mean.
+def local_batch_size(batch_size: int) -> int:
+    """Return this process's share of a batch. Equal shares make the mean of the processes' means the batch mean.
 
     Raises:
-        RanksError: The batch cannot be shared out evenly.
+        DistributedError: `batch_size` is not a multiple of the number of processes.
     """
-    if batch % world_size():
+    if batch_size % world_size():
         raise DistributedError(
-            f"a batch of {batch} cannot be shared by {world_size()} processes; a multiple of {world_size()} can"
+            f"batch_size is {batch_size}; with {world_size()} processes it must be a multiple of {world_size()}"
         )
-    return batch // world_size()
+    return batch_size // world_size()
 
 
-def broadcast(word: Any) -> Any:
-    """What rank 0 says, whatever the others would.
+def broadcast(value: Any) -> Any:
+    """Return the value of rank 0 in every process.
 
     Raises:
-        RanksError: A process is lost.
+        DistributedError: a process is lost.
     """
-    words = [word]
+    values = [value]
     if world_size() > 1:
-        with _talking():
-            distributed.broadcast_object_list(words, src=0)
-    return words[0]
+        with _communication():
+            distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 @torch.no_grad()
 def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
-    """Each tensor becomes its mean over all processes; one message for all of them.
+    """Replace each tensor, in place, by its mean over all processes; one message carries all tensors.
 
     Raises:
-        RanksError: A process is lost.
+        DistributedError: a process is lost.
     """
     if world_size() > 1:
-        flat = _mean(torch.cat([tensor.flatten() for tensor in tensors]))
+        flat = _all_reduce_mean(torch.cat([tensor.flatten() for tensor in tensors]))
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
 
 def differentiable_mean(tensor: Tensor) -> Tensor:
-    """The tensor's mean over all processes; the gradient finds its way back to each of them.
+    """Return the mean of a tensor over all processes; gradients flow back to each of them.
 
     Raises:
-        RanksError: A process is lost.
+        DistributedError: a process is lost.
     """
-    return _Mean.apply(tensor) if world_size() > 1 else tensor
+    return _DifferentiableMean.apply(tensor) if world_size() > 1 else tensor
 
 
-class _Mean(Function):
-    """Each process adds to the mean what it has, so its gradient is the mean of theirs."""
+class _DifferentiableMean(Function):
+    """The mean over processes is linear and symmetric, so its backward pass is the mean of the gradients."""
 
     @staticmethod
     def forward(_: Any, tensor: Tensor) -> Tensor:
-        return _mean(tensor.clone())
+        return _all_reduce_mean(tensor.clone())
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
-        return _mean(gradient.clone())
+        return _all_reduce_mean(gradient.clone())
 
 
-def _mean(tensor: Tensor) -> Tensor:
-    with _talking():
+def _all_reduce_mean(tensor: Tensor) -> Tensor:
+    with _communication():
         distributed.all_reduce(tensor)
     return tensor / world_size()
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def _communication() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise DistributedError(
-            f"another process is lost ({str(error).splitlines()[0]}); start all of them again"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise DistributedError(f"a training process is lost ({reason}); restart all of them") from error

@@ -1,16 +1,24 @@
-"""What one avatar costs, in numbers that no machine changes: operations and weights. Seconds: benchmarks/avatar.py."""
+"""Cost of one avatar in machine-independent numbers: operations and weights. For seconds, see benchmarks/avatar.py."""
+
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from portraitist.methods.base import Method
+from portraitist.learning.tensors import Images, Masks
 
 
-def inference_cost(painter: Method, side_px: int) -> dict[str, float]:
-    """For one picture of a side: `gflop`, a multiplication and an addition as two, and `megabytes` of weights."""
+def inference_cost(
+    paint: Callable[[Images, Masks], Images], weights: Mapping[str, Mapping[str, Tensor]], side_px: int
+) -> dict[str, float]:
+    """Measure the cost of painting one square picture of a side, with the state_dict of each network involved.
+
+    Returns:
+        `gflop`, where a multiplication and an addition count as two operations, and `megabytes` of weights.
+    """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        painter.paint(torch.zeros(1, 3, side_px, side_px), torch.ones(1, 1, side_px, side_px))
-    weights = [tensor for name in painter.saved_modules for tensor in getattr(painter, name).state_dict().values()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
+        paint(torch.zeros(1, 3, side_px, side_px), torch.ones(1, 1, side_px, side_px))
+    size = sum(tensor.numel() * tensor.element_size() for state in weights.values() for tensor in state.values())
     return {"gflop": float(f"{counter.get_total_flops() / 1e9:.6g}"), "megabytes": float(f"{size / 1e6:.6g}")}

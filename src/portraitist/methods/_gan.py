@@ -11,7 +11,7 @@ from portraitist.learning.ema import EMA
 from portraitist.learning.image_pool import ImagePool
 from portraitist.learning.optim import adam, linear_decay, set_lr
 from portraitist.learning.tensors import Images, Masks
-from portraitist.methods.base import Method, Shared, UpstreamModels
+from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
 
 

@@ -21,8 +21,8 @@ from portraitist.learning.losses import (
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
-from portraitist.methods.base import Shared, UpstreamModels
-from portraitist.methods.registry import register
+from portraitist.learning.method import Shared, UpstreamModels
+from portraitist.learning.registry import register
 
 LANDMARK_STD = 0.4  # of the Gaussian around a landmark, relative to eye_to_mouth [assumed]
 

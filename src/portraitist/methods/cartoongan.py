@@ -9,8 +9,8 @@ from portraitist.learning.ema import EMA
 from portraitist.learning.losses import adversarial_loss, content_loss
 from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.methods.base import Method, Shared, UpstreamModels
-from portraitist.methods.registry import register
+from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.registry import register
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 
 

@@ -14,8 +14,8 @@ from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError,
 from portraitist.learning.losses import gram_loss, relative_content_loss
 from portraitist.learning.optim import Losses
 from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.methods.base import Method, Shared, UpstreamModels
-from portraitist.methods.registry import register
+from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.registry import register
 from portraitist.nets.stem import Stem
 
 OUTLINE_SIZE = (16, 16)  # to which masks are reduced before they are compared

@@ -5,7 +5,7 @@ Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors i
 
 from portraitist.learning.tensors import Images, Masks, composite
 from portraitist.methods.nst_with_background import NstWithBackground, Params
-from portraitist.methods.registry import register
+from portraitist.learning.registry import register
 
 
 @register(Params)

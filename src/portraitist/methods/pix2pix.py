@@ -8,8 +8,8 @@ from portraitist.learning.losses import adversarial_loss, l1_loss
 from portraitist.learning.optim import Losses, adam, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import register
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import register
 from portraitist.nets.cyclegan import PatchGan
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
 from portraitist.train.params import PairKind

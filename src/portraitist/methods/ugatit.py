@@ -12,8 +12,8 @@ from portraitist.learning.losses import Scalar, adversarial_loss, l1_loss, least
 from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.methods.base import UpstreamModels
-from portraitist.methods.registry import register
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.registry import register
 from portraitist.nets.ugatit import MIN_CHANNELS, GlobalLocalDiscriminator, UgatitGenerator
 
 

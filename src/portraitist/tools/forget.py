@@ -22,7 +22,7 @@ import yaml
 from portraitist.clean.decode import RejectedError, decode_picture, difference_hash
 from portraitist.collect import blocklist
 from portraitist.collect.blocklist import Blocklist
-from portraitist.collect.sources import find_files
+from portraitist.sources import find_files
 from portraitist.core import manifest
 from portraitist.core.outcome import Status
 from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter, is_index

@@ -1,4 +1,4 @@
-"""The logs of trainings as TensorBoard's event files: a run a log, a scalar a column, the painted selfies an image."""
+"""Convert training logs to TensorBoard event files: one run per log, one scalar per column, the samples as an image."""
 
 import io
 from contextlib import suppress
@@ -12,79 +12,83 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-LIVE_SUFFIX = ".live.csv"  # as in watch.py, which loads torch
-OURS = ".portraitist"  # how the names of these event files end; others in the same folder are let be
+from portraitist.core.training_log import LIVE_SUFFIX
+
+FILE_SUFFIX = ".portraitist"  # marks the event files of this module; other files in the same folder stay untouched
+SAMPLES_TAG = "painted"
 
 
 class LogFormatError(ValueError):
-    """A file is no log of a training."""
+    """A file is not a training log."""
 
 
 class TensorboardWriter:
-    """The logs in and below a folder, each with an event file in the folder out."""
+    """Writes an event file below `out` for each training log below `logs`."""
 
     def __init__(self, logs: Path, out: Path) -> None:
         self.logs, self.out = logs, out
-        self.known: dict[Path, Run] = {}
+        self.runs: dict[Path, Run] = {}
 
     def catch_up(self) -> int:
-        """Write what the logs have more than before; how many logs there are.
+        """Write everything that is new in the logs, and return the number of logs.
 
         Raises:
-            EventsError: As `Run.catch_up`.
+            LogFormatError: as `Run.catch_up`.
         """
         for log in sorted(self.logs.rglob(f"*{LIVE_SUFFIX}")):
-            if log not in self.known:
-                self.known[log] = Run(log, self.out / log.relative_to(self.logs).as_posix().removesuffix(LIVE_SUFFIX))
-            self.known[log].catch_up()
-        return len(self.known)
+            if log not in self.runs:
+                self.runs[log] = Run(log, self.out / log.relative_to(self.logs).as_posix().removesuffix(LIVE_SUFFIX))
+            self.runs[log].catch_up()
+        return len(self.runs)
 
 
 class Run:
-    """The event file of one log, in place of those that earlier commands left."""
+    """The event file of one log; it replaces those that earlier runs of the command wrote."""
 
     def __init__(self, log: Path, folder: Path) -> None:
-        for old in folder.glob(f"events.out.tfevents.*{OURS}"):
+        for old in folder.glob(f"events.out.tfevents.*{FILE_SUFFIX}"):
             old.unlink()
-        self.log, self.sheet = log, log.with_name(log.name.removesuffix(LIVE_SUFFIX) + ".jpg")
-        self.file = EventFileWriter(str(folder), filename_suffix=OURS)
-        self.lines: list[str] = []
-        self.shown = 0
-        self._begin(0)
+        self.log, self.sample_strip = log, log.with_name(log.name.removesuffix(LIVE_SUFFIX) + ".jpg")
+        self.file = EventFileWriter(str(folder), filename_suffix=FILE_SUFFIX)
+        self.lines: list[str] = []  # the part of the log that has been written
+        self.strip_time = 0  # modification time of the sample strip that has been written, ns
+        self._start_session(0)
 
     def catch_up(self) -> None:
-        """Write the rows that are new, and the sheet of samples, which comes when the training ends.
+        """Write the new rows, and the sample strip, which appears when the training ends.
 
         Raises:
-            EventsError: A row has no number for each column.
+            LogFormatError: a row does not have one number for each column.
         """
         text = self.log.read_text(encoding="utf-8")
-        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be half written
-        kept = sum(takewhile(bool, map(eq, self.lines, lines)))
-        if kept < len(self.lines):  # a killed training goes on, or another began: what came later is to be forgotten
-            self._begin(max(0, kept - 1))
-        for line in lines[max(1, kept) :]:
+        lines = text[: text.rfind("\n") + 1].splitlines()  # without a last line that is still being written
+        unchanged = sum(takewhile(bool, map(eq, self.lines, lines)))
+        if unchanged < len(self.lines):  # the training resumed at an earlier step, or started again: discard the rest
+            self._start_session(max(0, unchanged - 1))
+        for line in lines[max(1, unchanged) :]:
             try:
                 row = dict(zip(lines[0].split(","), map(float, line.split(",")), strict=True))
                 step = int(row.pop("step"))
             except (KeyError, ValueError):
-                raise LogFormatError(f"{self.log}: {line!r} is no step of a training") from None
+                raise LogFormatError(f"{self.log}: not a row of a training log: {line!r}") from None
             self._write(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=row[tag]) for tag in row]))
         self.lines = lines
-        with suppress(OSError):  # not there yet, or not whole
-            if (written := self.sheet.stat().st_mtime_ns) != self.shown:
-                self._write(max(0, len(lines) - 2), summary=Summary(value=[_image(self.sheet.read_bytes())]))
-                self.shown = written
+        with suppress(OSError):  # the strip does not exist yet, or is incomplete
+            if (modified := self.sample_strip.stat().st_mtime_ns) != self.strip_time:
+                image = _image_value(self.sample_strip.read_bytes())
+                self._write(max(0, len(lines) - 2), summary=Summary(value=[image]))
+                self.strip_time = modified
         self.file.flush()
 
-    def _begin(self, step: int) -> None:
+    def _start_session(self, step: int) -> None:
+        """Tell TensorBoard to discard everything from a step on."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
 
-    def _write(self, step: int, **what: Any) -> None:
-        self.file.add_event(Event(wall_time=self.log.stat().st_mtime, step=step, **what))
+    def _write(self, step: int, **content: Any) -> None:
+        self.file.add_event(Event(wall_time=self.log.stat().st_mtime, step=step, **content))
 
 
-def _image(data: bytes) -> Summary.Value:
-    with Image.open(io.BytesIO(data)) as picture:
-        image = Summary.Image(width=picture.width, height=picture.height, colorspace=3, encoded_image_string=data)
-    return Summary.Value(tag="painted", image=image)
+def _image_value(jpeg: bytes) -> Summary.Value:
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        image = Summary.Image(width=picture.width, height=picture.height, colorspace=3, encoded_image_string=jpeg)
+    return Summary.Value(tag=SAMPLES_TAG, image=image)

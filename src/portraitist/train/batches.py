@@ -1,14 +1,11 @@
-"""Shards to batches. What a step sees is a function of seed, epoch and step alone, whatever the number of processes."""
+"""Training batches. They depend only on (seed, epoch, step), so runs resume exactly, with any number of processes."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from portraitist.augment.params import AugmentParams
@@ -19,107 +16,106 @@ from portraitist.core.manifest import Kind
 from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
 from portraitist.learning import distributed
+from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_members, split_ids
 from portraitist.learning.tensors import Batch, Images, Masks, to_images, to_masks
 
-CANNY = (100, 200)  # thresholds; with 5 x 5 dilation and blur the values of all public CartoonGAN ports
+CANNY_THRESHOLDS = (100, 200)  # with 5 x 5 dilation and blur: the values of all public CartoonGAN ports
 EDGE_KERNEL = 5
 
 
-@dataclass(frozen=True)
-class DatasetPaths:
-    """What training reads."""
-
-    crops: Path
-    masks: Path
-    split: Path
-    recipes: Path  # beside it lie the rooms that they name
-
-
 class PersonImages:
-    """The persons of one kind in one part of the split: each as it is, and on the backgrounds it was given."""
+    """All persons of one kind in one part of the split: the original crops, and composites with other backgrounds."""
 
-    def __init__(self, folders: DatasetPaths, kind: Kind, part: str) -> None:
-        self.ids = split_ids(folders, kind, part)
-        self.crops, self.masks = Shards(folders.crops), Shards(folders.masks)
+    def __init__(self, paths: DatasetPaths, kind: Kind, part: str) -> None:
+        self.ids = split_ids(paths, kind, part)
+        self.crops, self.masks = Shards(paths.crops), Shards(paths.masks)
         self.recipes: dict[str, list[tuple[str, int]]] = {person: [] for person in self.ids}
-        for person, kind_of, seed in manifest.read(folders.recipes).itertuples(index=False, name=None):
+        for person, background, seed in manifest.read(paths.recipes).itertuples(index=False, name=None):
             if person in self.recipes:
-                self.recipes[person].append((kind_of, seed))
-        self.rooms = BackgroundLibrary(folders.recipes.parent / LIBRARY_FOLDER)
+                self.recipes[person].append((background, seed))
+        self.library = BackgroundLibrary(paths.recipes.parent / LIBRARY_FOLDER)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def plain(self, index: int) -> tuple[Picture, MaskArray]:
-        """A person's picture and mask, as they are."""
+    def original(self, index: int) -> tuple[Picture, MaskArray]:
+        """Return a person's picture and mask, unchanged."""
         person = self.ids[index]
         return decode_png(self.crops.read(person, "png")), decode_png(self.masks.read(person, "png"))
 
     def on_background(self, index: int, rng: np.random.Generator, light_wrap: float) -> tuple[Picture, MaskArray]:
-        """A person and its mask, on a background drawn from its recipes."""
-        picture, mask = self.plain(index)
+        """Return a person on a background drawn from its recipes, and the mask."""
+        picture, mask = self.original(index)
         recipes = self.recipes[self.ids[index]]
-        kind, seed = recipes[int(rng.integers(len(recipes)))]
-        return render_recipe(picture, mask, kind, seed, light_wrap, self.rooms), mask
+        background, seed = recipes[int(rng.integers(len(recipes)))]
+        return render_recipe(picture, mask, background, seed, light_wrap, self.library), mask
 
 
 def smoothed_edges(picture: Picture) -> Picture:
-    """The picture with its edges blurred (Chen et al., CVPR 2018, section 3.2.1): Canny, dilated, Gaussian in there."""
+    """Blur a picture near its edges: Canny edges, dilated, Gaussian blur inside (Chen et al., CVPR 2018, 3.2.1)."""
     kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
-    edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY), kernel)
+    edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS), kernel)
     return np.where(edges[..., None] > 0, cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0), picture)
 
 
 class EpochBatches(Dataset[Batch]):
-    """One epoch: every selfie once, on one of its backgrounds, each step beside as many portraits.
+    """The batches of one epoch: each selfie once, on one of its backgrounds, with equally many portraits.
 
-    With `diverse` the portraits stand on their backgrounds too (for the segmenter); without, on their own. Of several
-    processes each gets its share of every step. With `pairs` each selfie that has one comes with its own portrait, both
-    turned and lit alike.
+    Args:
+        batch_size: pictures of each kind per step, over all processes; each process loads its share.
+        diverse: composite the portraits with backgrounds too (for the segmenter) instead of keeping their own.
+        pairs: portrait id of each selfie id. If given, only these selfies are used, each with its own portrait, and
+            both get the same random transform.
 
     Raises:
-        RanksError: The batch cannot be shared out evenly.
+        DistributedError: `batch_size` is not a multiple of the number of processes.
+        ValueError: the train part has no selfies or no portraits.
     """
 
     def __init__(
         self,
-        folders: DatasetPaths,
+        paths: DatasetPaths,
         augment: AugmentParams,
         *,
-        batch: int,
+        batch_size: int,
         seed: int,
         diverse: bool,
         pairs: Mapping[str, str] | None = None,
     ) -> None:
         self.selfies, self.portraits = (
-            PersonImages(folders, "selfies", "train"),
-            PersonImages(folders, "portraits", "train"),
+            PersonImages(paths, "selfies", "train"),
+            PersonImages(paths, "portraits", "train"),
         )
-        self.vary, self.light_wrap = RandomTransform(augment), augment.light_wrap
-        self.batch, self.share, self.seed, self.diverse = batch, distributed.local_batch_size(batch), seed, diverse
-        places = [{name: place for place, name in enumerate(people.ids)} for people in (self.selfies, self.portraits)]
-        self.pairs = [(places[0][one], places[1][other]) for one, other in (pairs or {}).items()]
+        self.transform, self.light_wrap = RandomTransform(augment), augment.light_wrap
+        self.batch_size, self.local_batch_size = batch_size, distributed.local_batch_size(batch_size)
+        self.seed, self.diverse = seed, diverse
+        selfie_index, portrait_index = (
+            {person: index for index, person in enumerate(people.ids)} for people in (self.selfies, self.portraits)
+        )
+        self.pairs = [(selfie_index[selfie], portrait_index[portrait]) for selfie, portrait in (pairs or {}).items()]
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        """Shuffle for an epoch. A portrait comes round again only when every other has been seen."""
+        """Shuffle for an epoch. No portrait is repeated before all others have been used."""
         self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
-        wanted = len(self) * self.batch
+        length = len(self) * self.batch_size
         if self.pairs:
-            self.selfie_order, self.portrait_order = np.array(self.pairs)[_rounds(len(self.pairs), wanted, rng)].T
+            self.selfie_order, self.portrait_order = np.array(self.pairs)[_cycles(len(self.pairs), length, rng)].T
             return
-        self.selfie_order = _rounds(len(self.selfies), wanted, rng)
-        self.portrait_order = _rounds(len(self.portraits), wanted, rng)
+        self.selfie_order = _cycles(len(self.selfies), length, rng)
+        self.portrait_order = _cycles(len(self.portraits), length, rng)
 
     def __len__(self) -> int:
-        return max(1, len(self.pairs or self.selfies) // self.batch)
+        return max(1, len(self.pairs or self.selfies) // self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
-        first = step * self.batch + distributed.rank() * self.share
-        places = range(first, first + self.share)
-        selfies = [self._varied(self.selfies, 1, int(self.selfie_order[at]), at, diverse=True) for at in places]
-        portraits = [self._varied(self.portraits, 2, int(self.portrait_order[at]), at, self.diverse) for at in places]
+        first = step * self.batch_size + distributed.rank() * self.local_batch_size
+        positions = range(first, first + self.local_batch_size)
+        selfies = [self._example(self.selfies, 1, int(self.selfie_order[at]), at, diverse=True) for at in positions]
+        portraits = [
+            self._example(self.portraits, 2, int(self.portrait_order[at]), at, self.diverse) for at in positions
+        ]
         return Batch(
             to_images([picture for picture, _ in selfies]),
             to_masks([mask for _, mask in selfies]),
@@ -128,76 +124,37 @@ class EpochBatches(Dataset[Batch]):
             to_images([smoothed_edges(picture) for picture, _ in portraits]),
         )
 
-    def _varied(
-        self, people: PersonImages, kind: int, index: int, place: int, diverse: bool
+    def _example(
+        self, people: PersonImages, stream: int, index: int, position: int, diverse: bool
     ) -> tuple[Picture, MaskArray]:
-        rng = np.random.default_rng([self.seed, self.epoch, kind, place])
-        picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.plain(index)
-        if self.pairs:  # both are varied by one number
-            rng = np.random.default_rng([self.seed, self.epoch, 0, place])
-        return self.vary(picture, mask, int(rng.integers(2**31)))
+        rng = np.random.default_rng([self.seed, self.epoch, stream, position])
+        picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.original(index)
+        if self.pairs:  # one stream for both, so that selfie and portrait get the same transform
+            rng = np.random.default_rng([self.seed, self.epoch, 0, position])
+        return self.transform(picture, mask, int(rng.integers(2**31)))
 
 
-def _rounds(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """So many indexes below count, in rounds: each comes once before any comes again."""
-    return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
+def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return `length` indices below `count`: concatenated permutations, the last one cut off."""
+    return np.concatenate([rng.permutation(count) for _ in range(-(-length // count))])[:length]
 
 
-def prefetch(steps: EpochBatches, workers: int, first: int = 0) -> Iterator[Batch]:
-    """The steps of the epoch, in order, from the first on, prepared ahead by so many worker processes."""
-    order = range(first, len(steps))
-    return iter(DataLoader(steps, batch_size=None, sampler=order, num_workers=workers, generator=torch.Generator()))
+def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterator[Batch]:
+    """Iterate over the batches of the epoch in order, from step `first` on, prepared ahead by worker processes."""
+    steps = range(first, len(batches))
+    return iter(
+        DataLoader(batches, batch_size=None, sampler=steps, num_workers=num_workers, generator=torch.Generator())
+    )
 
 
-def load_images(shards: Shards, ids: list[str], ending: str = "png") -> Images:
-    """One member of each picture, as images."""
-    return to_images([decode_png(shards.read(picture, ending)) for picture in ids])
-
-
-def masks_of(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
-    """One member of each picture, as masks."""
-    return to_masks([decode_png(shards.read(picture, ending)) for picture in ids])
-
-
-def validation_samples(folders: DatasetPaths, count: int) -> tuple[Images, Masks]:
-    """The first selfies of the validation part and their masks; of the train part, where the split left none there."""
-    for part in ("validation", "train"):
-        try:
-            ids = split_ids(folders, "selfies", part)[:count]
-        except ValueError:
-            continue
-        return load_images(Shards(folders.crops), ids), masks_of(Shards(folders.masks), ids)
-    raise AssertionError("Steps has found selfies to train on")
-
-
-class LazyImages:
-    """Images or masks of many pictures, decoded when a part of them is asked for: memory holds that part only."""
-
-    def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
-        self.ids, self.read = ids, read
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, part: slice, /) -> Tensor:
-        return self.read(self.ids[part])
-
-
-def load_masks(folders: DatasetPaths, ids: list[str]) -> LazyImages:
-    """The exact masks if every picture's is known, else the pipeline's own."""
-    crops, own = Shards(folders.crops), Shards(folders.masks)
-    if all(crops.has(picture, "truth.png") for picture in ids):
-        return LazyImages(ids, lambda some: masks_of(crops, some, "truth.png"))
-    return LazyImages(ids, lambda some: masks_of(own, some))
-
-
-def split_ids(folders: DatasetPaths, kind: Kind, part: str) -> list[str]:
-    """The pictures of one kind in one part of the split, sorted.
+def validation_samples(paths: DatasetPaths, count: int) -> tuple[Images, Masks]:
+    """Load the first validation selfies and their masks; training selfies if the validation part is empty.
 
     Raises:
-        ValueError: There is none.
+        ValueError: both parts are empty.
     """
-    ids = manifest.split_ids(folders.split, kind, part)
-    if not ids:
-        raise ValueError(f"{folders.split} holds no {kind} in part {part}; more pictures, or other shares in `split`")
-    return ids
+    try:
+        ids = split_ids(paths, "selfies", "validation")
+    except ValueError:
+        ids = split_ids(paths, "selfies", "train")
+    return load_images(Shards(paths.crops), ids[:count]), load_mask_members(Shards(paths.masks), ids[:count])

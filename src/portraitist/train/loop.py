@@ -1,4 +1,4 @@
-"""The one training loop: device, seed, progress, log, going on after a kill. It never names a loss term."""
+"""The training loop of all methods: device, seed, progress, logs and resuming. It knows no loss term by name."""
 
 import csv
 import os
@@ -19,27 +19,30 @@ from portraitist.core.files import LockedError
 from portraitist.core.params import ParamsError
 from portraitist.core.training_log import LIVE_SUFFIX
 from portraitist.learning import distributed
+from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.distributed import DistributedError
 from portraitist.learning.optim import DivergedError, mean_losses
-from portraitist.methods.base import Losses, Trainable, UpstreamModels
-from portraitist.methods.registry import build
-from portraitist.train.batches import DatasetPaths, EpochBatches, prefetch, validation_samples
-from portraitist.train.checkpoint import save_checkpoint
+from portraitist.learning.method import Losses, Trainable, UpstreamModels
+from portraitist.learning.registry import build
+from portraitist.train.batches import EpochBatches, prefetch, validation_samples
+from portraitist.learning.checkpoint import save_checkpoint
+from portraitist.train.import_closure import import_closure, module_file
 from portraitist.train.monitor import LiveLog, SampleStrip
 from portraitist.train.params import ScheduleParams
-from portraitist.train.resume import Checkpointer, code_files, fingerprint
+from portraitist.train.resume import Checkpointer, fingerprint
 
-SAMPLES = 4  # selfies that are painted while a method learns
+NUM_SAMPLES = 4  # selfies of the sample strip
+PACKAGE = Path(__file__).parents[1]
 
 
-def device() -> torch.device:
-    """The GPU if there is one; of several, torchrun's processes take one each."""
+def get_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU; of several GPUs, each process has its own."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's own draws (weights, dropout) start from the seed inside, and go on as before outside."""
+    """Seed torch's global generator (initial weights, dropout) inside the context, and restore it afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -47,149 +50,174 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """One training of the pipeline: who learns, what it is told, how long, and from which files."""
+    """One training of the pipeline and everything that its result depends on."""
 
-    learner: str
+    method: str
     settings: dict[str, Any]
     schedule: ScheduleParams
     augment: AugmentParams
-    diverse: bool  # portraits too stand on many backgrounds
-    folders: DatasetPaths
-    parts: tuple[Path, ...]  # the files that `given` was read from
-    pairs: dict[str, str] | None = None  # each selfie's own portrait, for those who learn from pairs
+    diverse: bool  # composite portraits with backgrounds, too
+    paths: DatasetPaths
+    upstream: UpstreamModels
+    upstream_files: tuple[Path, ...]  # the weights of `upstream`
+    pairs: dict[str, str] | None = None  # portrait id of each selfie id, for methods that need pairs
 
     def fingerprint(self) -> str:
-        """Of all that the result depends on: params, data, earlier models, code."""
+        """Return a hash of everything that the result depends on: parameters, data, upstream models and code."""
         schedule, augment = self.schedule.model_dump(), self.augment.model_dump()
-        told = [self.learner, self.settings, schedule, augment, self.diverse, self.pairs]
-        read = [self.folders.crops, self.folders.masks, self.folders.split, self.folders.recipes]
-        return fingerprint(told, [*code_files(), *read, *self.parts])
+        settings = [self.method, self.settings, schedule, augment, self.diverse, self.pairs]
+        data = [self.paths.crops, self.paths.masks, self.paths.split, self.paths.recipes]
+        return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
+
+    def code_files(self) -> list[Path]:
+        """Return all source files that the training runs: the loop, the method, the upstream networks, and imports."""
+        packages = {PACKAGE.name: PACKAGE}
+        networks = (self.upstream.features, self.upstream.generator, self.upstream.segmenter)
+        modules = {type(layer).__module__ for network in networks if network for layer in network.modules()}
+        upstream = [file for name in modules if (file := module_file(name, packages))]
+        entry_points = [PACKAGE / "train" / "loop.py", PACKAGE / "methods" / f"{self.method}.py", *upstream]
+        return sorted(import_closure(entry_points, packages))
 
 
 def train_or_exit(
-    task: TrainingTask, given: UpstreamModels, about: dict[str, Any], dest: Path, log: Path, shown: Path | None = None
+    task: TrainingTask, metadata: dict[str, Any], dest: Path, log: Path, sample_strip: Path | None = None
 ) -> None:
-    """Train, or go on where a killed run was; save the model with what is said about it, its log, what it painted.
+    """Run a training, or resume an interrupted one; write the model, its log and a sample strip.
 
-    What cannot be done, or is another run's, is one line and exit code 1. Of several processes, rank 0 alone writes.
+    Errors that a user can fix end the process with one line and exit code 1. Of several processes, only rank 0 writes.
     """
     schedule = task.schedule
     try:
         with distributed.process_group():
-            order = {"batch": schedule.batch, "seed": schedule.seed}
-            steps = EpochBatches(task.folders, task.augment, **order, diverse=task.diverse, pairs=task.pairs)
-            samples = SampleStrip(*validation_samples(task.folders, SAMPLES), schedule.epochs)
-            live = log.with_suffix(LIVE_SUFFIX)
-            with Checkpointer(dest.stem, task.fingerprint()) if distributed.rank() == 0 else nullcontext() as resume:
-                learner, terms = train(task.learner, task.settings, steps, given, schedule, resume, samples, live)
-                if resume:
-                    told = about | {"epochs": schedule.epochs, "seed": schedule.seed}
-                    save_checkpoint(dest, task.learner, task.settings, learner, told)
-                    write_log(terms, log)
-                    if shown:
-                        samples.write(shown)
+            batches = EpochBatches(
+                task.paths,
+                task.augment,
+                batch_size=schedule.batch_size,
+                seed=schedule.seed,
+                diverse=task.diverse,
+                pairs=task.pairs,
+            )
+            samples = SampleStrip(*validation_samples(task.paths, NUM_SAMPLES), schedule.epochs)
+            live_log = log.with_suffix(LIVE_SUFFIX)
+            is_main = distributed.rank() == 0
+            with Checkpointer(dest.stem, task.fingerprint()) if is_main else nullcontext() as checkpointer:
+                trainable, epoch_losses = train(
+                    task.method, task.settings, batches, task.upstream, schedule, checkpointer, samples, live_log
+                )
+                if checkpointer:
+                    metadata = metadata | {"epochs": schedule.epochs, "seed": schedule.seed}
+                    save_checkpoint(dest, task.method, task.settings, trainable, metadata)
+                    write_log(epoch_losses, log)
+                    if sample_strip:
+                        samples.write(sample_strip)
     except (LockedError, DivergedError, ParamsError, DistributedError) as error:
         sys.exit(f"{dest.stem}: {error}")
 
 
 def train(
-    name: str,
+    method: str,
     params: dict[str, Any],
-    steps: EpochBatches,
-    given: UpstreamModels,
+    batches: EpochBatches,
+    upstream: UpstreamModels,
     schedule: ScheduleParams,
-    resume: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     samples: SampleStrip | None = None,
-    live: Path | None = None,
+    live_log: Path | None = None,
 ) -> tuple[Trainable, list[Losses]]:
-    """The learner `name` after the schedule's epochs, and each epoch's mean terms. On a CPU, equal seeds, equal bits.
+    """Train a method; return it with the mean losses of each epoch. On a CPU, equal seeds give equal bits.
 
-    With `resume` it goes on from the state that was kept last, and ends with the bits of a run that was never killed.
-    Meanwhile it paints `samples`, and writes a row a step to `live`.
+    With a `checkpointer`, training resumes from its saved state, if any, with the same bits as an uninterrupted run.
+    `samples` get a new column every few epochs; the file `live_log` gets a row after each step.
 
     Raises:
-        ParamsError: As `build`.
-        DivergedError: As `descend`.
-        RanksError: A process is lost.
+        ParamsError: the method does not exist, or does not accept `params`.
+        DivergedError: a loss is not finite.
+        DistributedError: a process is lost.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none of it is read
-    torch.set_num_threads(schedule.threads)
-    torch.set_flush_denormal(True)  # a GAN's moments fade into numbers that a CPU is slow at
-    where = device()
+    # filling uninitialized memory costs time, and none of it is read
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_num_threads(schedule.num_threads)
+    torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, with which CPUs are slow
+    device = get_device()
+    is_main = distributed.rank() == 0
     with seeded(schedule.seed):
-        learner = build(name, params)
-        learner.setup(given)
-        learner.to(where)
-        log: list[Losses] = []
-        rows: list[Losses] = []  # of the epoch's steps
-        if state := distributed.broadcast(resume.last() if resume else None):
-            log, rows = state["log"], state["rows"]
-            _restore(learner, given, state)
+        trainable = build(method, params, upstream)
+        trainable.to(device)
+        epoch_losses: list[Losses] = []
+        step_losses: list[Losses] = []  # of the current epoch
+        if state := distributed.broadcast(checkpointer.load() if checkpointer else None):
+            epoch_losses, step_losses = state["epoch_losses"], state["step_losses"]
+            _restore(trainable, upstream, state)
             if samples:
                 samples.columns = state["samples"]
         if schedule.compile:
-            for net in learner.children():
-                net.compile()
-        rowwise = LiveLog(live, len(log) * len(steps) + len(rows)) if live and distributed.rank() == 0 else None
-        reckoning = torch.autocast(where.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
-        for epoch in range(len(log), schedule.epochs):
-            steps.start(epoch)
-            learner.start_epoch(epoch, schedule.epochs)
-            coming = prefetch(steps, schedule.loader_workers, first=len(rows))
-            title = f"{name} {epoch + 1}/{schedule.epochs}"
-            unseen = None if distributed.rank() == 0 else True  # none: on a terminal only
-            for batch in tqdm(coming, title, len(steps), initial=len(rows), disable=unseen, leave=False):
-                torch.manual_seed(step_seed(schedule.seed, epoch, len(rows)))
-                with reckoning:
-                    rows.append(learner.step(batch.to(where)))
-                if rowwise:
-                    rowwise.add(epoch + 1, rows[-1], steps.batch)
-                if resume and resume.due():
-                    shown = samples.columns if samples else {}
-                    resume.keep(_state(learner, given) | {"log": log, "rows": rows, "samples": shown})
-            log.append(mean_losses(rows))
-            rows = []
-            if samples and (log[-1] or epoch + 1 == schedule.epochs):  # what learns nothing paints the same all along
-                samples.paint(learner, epoch + 1)
-    return learner.to("cpu"), log
+            for network in trainable.children():
+                network.compile()
+        steps_done = len(epoch_losses) * len(batches) + len(step_losses)
+        live = LiveLog(live_log, steps_done) if live_log and is_main else None
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+        for epoch in range(len(epoch_losses), schedule.epochs):
+            batches.start(epoch)
+            trainable.start_epoch(epoch, schedule.epochs)
+            upcoming = prefetch(batches, schedule.num_workers, first=len(step_losses))
+            title = f"{method} {epoch + 1}/{schedule.epochs}"
+            disable = None if is_main else True  # None: show the bar only on a terminal
+            for batch in tqdm(upcoming, title, len(batches), initial=len(step_losses), disable=disable, leave=False):
+                torch.manual_seed(step_seed(schedule.seed, epoch, len(step_losses)))
+                with autocast:
+                    step_losses.append(trainable.step(batch.to(device)))
+                if live:
+                    live.add(epoch + 1, step_losses[-1], schedule.batch_size)
+                if checkpointer and checkpointer.due():
+                    state = _state(trainable, upstream)
+                    state |= {"epoch_losses": epoch_losses, "step_losses": step_losses}
+                    checkpointer.save(state | {"samples": samples.columns if samples else {}})
+            epoch_losses.append(mean_losses(step_losses))
+            step_losses = []
+            if samples and (epoch_losses[-1] or epoch + 1 == schedule.epochs):  # without losses, nothing has changed
+                samples.paint(trainable, epoch + 1)
+    return trainable.to("cpu"), epoch_losses
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """A seed of this step's own draws, so that no state of chance is ever kept; each process draws otherwise."""
+    """Return the seed of one step's random draws. No generator state is saved; each process draws differently."""
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
 
 
-def _own(learner: Trainable, given: UpstreamModels) -> dict[str, nn.Module]:
-    """The networks that change while the learner learns: not those that earlier stages made."""
-    made = [part for part in (given.features, given.generator, given.segmenter) if part is not None]
-    return {name: net for name, net in learner.named_children() if not any(net is part for part in made)}
+def write_log(epoch_losses: list[Losses], path: Path) -> None:
+    """Write the mean losses as CSV: one row per epoch, one column per term."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", *epoch_losses[0]])
+        for epoch, losses in enumerate(epoch_losses, start=1):
+            writer.writerow([epoch, *(f"{value:.6f}" for value in losses.values())])
 
 
-def _optimizers(learner: Trainable) -> dict[str, torch.optim.Optimizer]:
-    return {name: each for name, each in vars(learner).items() if isinstance(each, torch.optim.Optimizer)}
+def _trained_networks(trainable: Trainable, upstream: UpstreamModels) -> dict[str, nn.Module]:
+    """Return the networks that training changes, without the upstream networks."""
+    fixed = [network for network in (upstream.features, upstream.generator, upstream.segmenter) if network is not None]
+    children = trainable.named_children()
+    return {name: child for name, child in children if not any(child is network for network in fixed)}
 
 
-def _state(learner: Trainable, given: UpstreamModels) -> dict[str, Any]:
-    """All that the next step depends on beside its batch and its own chance: networks and optimizers."""
+def _optimizers(trainable: Trainable) -> dict[str, torch.optim.Optimizer]:
+    return {name: value for name, value in vars(trainable).items() if isinstance(value, torch.optim.Optimizer)}
+
+
+def _state(trainable: Trainable, upstream: UpstreamModels) -> dict[str, Any]:
+    """Return everything that the next step depends on, besides its batch and seed: networks and optimizers."""
+    networks, optimizers = _trained_networks(trainable, upstream), _optimizers(trainable)
     return {
-        "networks": {name: net.state_dict() for name, net in _own(learner, given).items()},
-        "optimizers": {name: each.state_dict() for name, each in _optimizers(learner).items()},
+        "networks": {name: network.state_dict() for name, network in networks.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
     }
 
 
-def _restore(learner: Trainable, given: UpstreamModels, state: dict[str, Any]) -> None:
-    for name, net in _own(learner, given).items():
-        net.load_state_dict(state["networks"][name])
-    for name, each in _optimizers(learner).items():
-        each.load_state_dict(state["optimizers"][name])
-
-
-def write_log(log: list[Losses], path: Path) -> None:
-    """The log as CSV: a row an epoch, a column a term."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["epoch", *log[0]])
-        rows.writerows([epoch + 1, *(f"{value:.6f}" for value in terms.values())] for epoch, terms in enumerate(log))
+def _restore(trainable: Trainable, upstream: UpstreamModels, state: dict[str, Any]) -> None:
+    for name, network in _trained_networks(trainable, upstream).items():
+        network.load_state_dict(state["networks"][name])
+    for name, optimizer in _optimizers(trainable).items():
+        optimizer.load_state_dict(state["optimizers"][name])

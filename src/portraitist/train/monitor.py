@@ -1,4 +1,4 @@
-"""What a person sees of a training: a row a step while it runs, and the same few selfies, painted every so often."""
+"""Progress of a training for people to follow: a log with one row per step, and sample selfies, stylized repeatedly."""
 
 import resource
 import sys
@@ -10,65 +10,61 @@ import torch
 
 from portraitist.core.image_io import encode_jpeg
 from portraitist.learning.tensors import Images, Masks, to_pictures
-from portraitist.methods.base import Losses, Method, Trainable
-from portraitist.reporting.contact_sheet import contact_sheet
+from portraitist.learning.method import Losses, Method, Trainable
 
-LIVE_SUFFIX = ".live.csv"  # how the name of a log ends that is written while a training runs
-WIDEST_PX = 128
-PAINTED = 8  # times that the selfies are painted, the last one when the training ends
+NUM_COLUMNS = 8  # how often the samples are stylized, the last time after the last epoch
 
 
 def memory_mb() -> float:
-    """The most that this process has taken so far: of the GPU's memory, if there is one."""
+    """Return the peak memory of this process in MB: of the GPU if there is one, else of the CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return taken / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, Linux kilobytes
 
 
 class LiveLog:
-    """A CSV with a row a step, to be watched. No out of the pipeline: its seconds are never the same again."""
+    """A CSV file with one row per step. It is not an output of the pipeline, because timings differ in every run."""
 
     def __init__(self, path: Path, first: int) -> None:
-        """The rows from step `first` on are yet to come; those of a run that was killed are kept up to there."""
+        """Open or create the log; rows of an interrupted run are kept if their step is below `first`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and first else []
-        path.write_text("".join(known[: first + 1]), encoding="utf-8")
-        self.path, self.step, self.at = path, first, time.monotonic()
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and first else []
+        path.write_text("".join(rows[: first + 1]), encoding="utf-8")
+        self.path, self.step, self.last_time = path, first, time.monotonic()
 
-    def add(self, epoch: int, terms: Losses, pictures: int) -> None:
-        """One step is done."""
+    def add(self, epoch: int, losses: Losses, batch_size: int) -> None:
+        """Append the row of a step that has just ended."""
         now = time.monotonic()
-        row = {"step": self.step, "epoch": epoch, **terms}
-        row |= {"images_per_s": pictures / (now - self.at), "memory_mb": memory_mb()}
+        row = {"step": self.step, "epoch": epoch, **losses}
+        row |= {"images_per_s": batch_size / (now - self.last_time), "memory_mb": memory_mb()}
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() == 0:
                 file.write(",".join(row) + "\n")
             file.write(",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
             file.write("\n")
-        self.step, self.at = self.step + 1, now
+        self.step, self.last_time = self.step + 1, now
 
 
 class SampleStrip:
-    """A few selfies and what a training has painted of them so far: how it came to paint as it does."""
+    """A few selfies, and how the method stylized them in the course of its training."""
 
     def __init__(self, selfies: Images, masks: Masks, epochs: int) -> None:
         self.selfies, self.masks = selfies, masks
-        self.due = {epochs * (turn + 1) // PAINTED for turn in range(PAINTED)}
-        self.columns = {0: _bytes(selfies)}  # by epoch
+        self.due = {epochs * (column + 1) // NUM_COLUMNS for column in range(NUM_COLUMNS)}
+        self.columns = {0: _to_bytes(selfies)}  # by epoch; 0 are the selfies
 
-    def paint(self, learner: Trainable, epoch: int) -> None:
-        """Add a column, if this epoch's is to be shown and the learner is one that paints."""
-        if epoch in self.due and isinstance(learner, Method):
-            where = next(learner.parameters()).device
-            self.columns[epoch] = _bytes(learner.paint(self.selfies.to(where), self.masks.to(where)))
+    def paint(self, trainable: Trainable, epoch: int) -> None:
+        """Add a column if one is due after this epoch, and if what is trained can paint."""
+        if epoch in self.due and isinstance(trainable, Method):
+            device = next(trainable.parameters()).device
+            self.columns[epoch] = _to_bytes(trainable.paint(self.selfies.to(device), self.masks.to(device)))
 
     def write(self, path: Path) -> None:
-        """A row a selfie, a column an epoch, as a JPEG."""
-        labels = ["selfie", *(f"epoch {epoch}" for epoch in list(self.columns)[1:])]
-        rows = [[column[row].numpy() for column in self.columns.values()] for row in range(len(self.selfies))]
-        path.write_bytes(encode_jpeg(contact_sheet(rows, labels, min(rows[0][0].shape[0], WIDEST_PX))))
+        """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies at the left."""
+        columns = [np.concatenate(list(column.numpy())) for column in self.columns.values()]
+        path.write_bytes(encode_jpeg(np.concatenate(columns, axis=1)))
 
 
-def _bytes(images: Images) -> torch.Tensor:
+def _to_bytes(images: Images) -> torch.Tensor:
     return torch.from_numpy(np.stack(to_pictures(images)))

@@ -1,4 +1,4 @@
-"""Which portrait belongs to which selfie, for methods that learn from pairs."""
+"""Pairs of a selfie and a portrait, for methods that need paired training data."""
 
 import numpy as np
 from PIL import Image
@@ -6,60 +6,64 @@ from PIL import Image
 from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
 from portraitist.core.manifest import Kind
-from portraitist.train.batches import DatasetPaths, PersonImages
+from portraitist.learning.dataset import DatasetPaths
+from portraitist.train.batches import PersonImages
 from portraitist.train.params import PairKind
 
-SOURCE = {"review": "taobao", "folder": "folder"}  # whose pictures may be a photo and the painting that was made of it
-LOOK_PX = 16  # what is compared: coarse enough that only pose, hair and colours are seen
+PAIR_SOURCE = {"review": "taobao", "folder": "folder"}  # the source that has a photo and a painting of the same person
+THUMBNAIL_PX = 16  # size at which persons are compared: only pose, hair and colours remain
+GREY = (128, 128, 128)
 
 
 class NoPairsError(ValueError):
-    """There is no pair to learn from; the message says where pairs come from."""
+    """The training data contains no pairs of the requested kind."""
 
 
-def find_pairs(kind: PairKind, folders: DatasetPaths) -> dict[str, str]:
-    """The portrait of each selfie that has one, both in the part that is trained on.
+def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
+    """Return the portrait id of each selfie id that is paired, both in the train part.
 
-    `review` are photos beside their paintings, of source taobao; `folder` the pictures of one name in `selfies/pairs`
-    and `portraits/pairs` of source folder. `nearest` are no pairs: each selfie is given the portrait most like it.
+    `review` are photos and paintings in customer reviews of source taobao; `folder` are pictures of the same name in
+    `selfies/pairs` and `portraits/pairs` of source folder; `nearest` are pseudo-pairs of each selfie with the most
+    similar portrait.
 
     Raises:
-        NoPairsError: There is none.
+        NoPairsError: there are none.
     """
     if kind == "nearest":
-        return nearest(folders)
-    split = manifest.read(folders.split)
-    split = split[(split["part"] == "train") & split["pair"].str.startswith(f"{SOURCE[kind]}/")]
-    selfies, portraits = (split[split["kind"] == one].set_index("pair")["id"] for one in manifest.KINDS)
-    found = {str(selfies[pair]): str(portraits[pair]) for pair in sorted(set(selfies.index) & set(portraits.index))}
-    if not found:
+        return nearest_pairs(paths)
+    split = manifest.read(paths.split)
+    split = split[(split["part"] == "train") & split["pair"].str.startswith(f"{PAIR_SOURCE[kind]}/")]
+    selfies, portraits = (split[split["kind"] == side].set_index("pair")["id"] for side in manifest.KINDS)
+    pairs = {str(selfies[name]): str(portraits[name]) for name in sorted(set(selfies.index) & set(portraits.index))}
+    if not pairs:
         raise NoPairsError(
-            f"pairs: {kind}, and {folders.split} holds no pair of source {SOURCE[kind]} to train on; "
-            "allowed are review, folder, and nearest, which makes pseudo-pairs"
+            f"pairs is {kind!r}, but the train part of {paths.split} has no pairs of source {PAIR_SOURCE[kind]}; "
+            "add some, or set pairs to review, folder or nearest (pseudo-pairs)"
         )
-    return found
+    return pairs
 
 
-def nearest(folders: DatasetPaths) -> dict[str, str]:
-    """Each selfie's most similar portrait, by the person on grey and by its outline, both coarse.
+def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
+    """Return the most similar portrait of each selfie: least mean squared difference of thumbnails, colour and mask.
 
-    Crops are aligned at eyes and mouth, so what is left of the landmarks is the pose, which the outline tells.
+    All crops are aligned at eyes and mouth, so what the outline adds is mainly the pose.
     """
-    selfies, portraits = (_seen(folders, kind) for kind in manifest.KINDS)
-    others = np.stack([*portraits.values()])
-    names = [*portraits]
+    selfies, portraits = (_thumbnails(paths, kind) for kind in manifest.KINDS)
+    candidates, ids = np.stack([*portraits.values()]), [*portraits]
     return {
-        selfie: names[int(np.square(others - one).mean(axis=(1, 2, 3)).argmin())] for selfie, one in selfies.items()
+        selfie: ids[int(np.square(candidates - thumbnail).mean(axis=(1, 2, 3)).argmin())]
+        for selfie, thumbnail in selfies.items()
     }
 
 
-def _seen(folders: DatasetPaths, kind: Kind) -> dict[str, np.ndarray]:
-    """Each picture of the train part, small: colour and mask, 0 to 255."""
-    people = PersonImages(folders, kind, "train")
-    found = {}
-    for index, name in enumerate(people.ids):
-        picture, mask = people.plain(index)
-        planes = [Image.fromarray(part) for part in (alpha_composite(picture, mask, (128, 128, 128)), mask)]
-        small = [np.asarray(plane.resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX), np.float32) for plane in planes]
-        found[name] = np.dstack(small)
-    return found
+def _thumbnails(paths: DatasetPaths, kind: Kind) -> dict[str, np.ndarray]:
+    """Return each training picture as an array of THUMBNAIL_PX x THUMBNAIL_PX x 4: RGB on grey and mask, 0 to 255."""
+    people = PersonImages(paths, kind, "train")
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
+    thumbnails = {}
+    for index, person in enumerate(people.ids):
+        picture, mask = people.original(index)
+        layers = [Image.fromarray(array) for array in (alpha_composite(picture, mask, GREY), mask)]
+        small = [np.asarray(layer.resize(size, Image.Resampling.BOX), np.float32) for layer in layers]
+        thumbnails[person] = np.dstack(small)
+    return thumbnails

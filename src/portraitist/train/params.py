@@ -1,4 +1,4 @@
-"""Networks, schedule and optimization of the three training stages."""
+"""Parameters of the three training stages: networks, schedule and optimization."""
 
 from typing import Annotated, Literal
 
@@ -10,48 +10,42 @@ PairKind = Literal["review", "folder", "nearest"]
 
 
 class GeneratorParams(Section):
-    """The shape of the generator that stage 1 begins and CartoonGAN and ours go on with: 64 and 8 in the paper."""
+    """Architecture of the generator that stage 1 pretrains. CartoonGAN's paper uses 64 channels and 8 blocks."""
 
-    width: Annotated[int, Field(ge=4, multiple_of=2)]
-    blocks: PositiveInt
-    skips: bool  # from the way down to the way up; the paper has none
+    base_channels: Annotated[int, Field(ge=4, multiple_of=2)]
+    num_res_blocks: PositiveInt
+    skip_connections: bool  # U-Net connections from encoder to decoder; the paper has none
 
 
 class ScheduleParams(Section):
-    """How long a training runs, and on what."""
+    """Length of a training, batch size, and use of the machine."""
 
     seed: Seed
     epochs: PositiveInt
-    batch: PositiveInt  # of all processes together
-    loader_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no result depends on it
-    threads: PositiveInt  # of the CPU; fixed, for sums depend on it: equal bytes with any number of cores
-    precision: Literal["float32", "bfloat16"]  # of what networks reckon with; weights are float32 always
-    compile: bool  # networks by torch.compile, which asks for a C++ compiler
-
-
-class ContentParams(Section):
-    """What the content loss of stages 1 and 3 compares."""
-
-    network: Literal["lite0", "vgg19"]  # the last one is downloaded
+    batch_size: PositiveInt  # over all processes
+    num_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no effect on results
+    num_threads: PositiveInt  # CPU threads; fixed, because the order of summation depends on it
+    precision: Literal["float32", "bfloat16"]  # of the forward passes; weights are always float32
+    compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 
 
 class TrainGeneratorParams(ScheduleParams):
-    """Stage 1: the generator learns to give back what it sees."""
+    """Stage 1: train the generator to reconstruct its input."""
 
     learning_rate: OpenFraction
 
 
 class TrainMaskParams(ScheduleParams):
-    """Stage 2: the U-Net learns to tell the person from the background."""
+    """Stage 2: train the U-Net to segment the person."""
 
-    width: Annotated[int, Field(ge=4)]
+    base_channels: Annotated[int, Field(ge=4)]
     learning_rate: OpenFraction
 
 
 class TrainParams(ScheduleParams):
-    """Stage 3 and every method's own training: what all methods share, so that they can be compared."""
+    """Stage 3, and the training of every other method: settings that all methods share, so that they are comparable."""
 
     learning_rate: OpenFraction
     content_weight: NonNegativeFloat
-    average: OpenFraction  # decay of the generator's running mean
-    painting_steps: PositiveInt  # of a method that trains nothing and optimises each picture
+    ema_decay: OpenFraction  # decay of the exponential moving average of the generator's weights
+    optimization_steps: PositiveInt  # for methods that train nothing and optimize each picture instead

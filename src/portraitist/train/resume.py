@@ -1,7 +1,8 @@
-"""What a long stage has done so far, kept beside the pipeline, so that a killed run goes on where it was.
+"""Save the state of a long-running stage, so that an interrupted run resumes where it was.
 
-DVC removes the outputs of a stage before it runs, and one that keeps them (`persist`) would go on with the state of
-other params; so the state lies in .checkpoints/<stage>-<fingerprint of all that the result depends on>/.
+DVC deletes the outputs of a stage before it runs, and an output that it keeps (`persist`) could hold the state of a
+run with other parameters. The state is therefore kept outside the outputs, in .checkpoints/<stage>-<fingerprint>/; the
+fingerprint covers everything that the result depends on.
 """
 
 import hashlib
@@ -16,45 +17,44 @@ from typing import Any
 
 import torch
 
-from portraitist.core.files import FolderLock
+from portraitist.core.files import FolderLock, atomic_write
 
 FOLDER = ".checkpoints"
-STATE = "state.pt"
+STATE_FILE = "state.pt"
 
 
-def fingerprint(told: Any, files: Iterable[Path]) -> str:
-    """16 hex digits of the SHA-256 of what a stage is told (as JSON) and of the files, all those in a folder, it reads.
+def fingerprint(settings: Any, files: Iterable[Path]) -> str:
+    """Return 16 hex digits of the SHA-256 of a stage's settings (as JSON) and of the files that it depends on.
+
+    Args:
+        settings: anything that JSON can represent; other objects count as their string.
+        files: files, in an order that is the same in every run, or folders, of which every file counts.
 
     Raises:
-        FileNotFoundError: One of the files is not there.
+        FileNotFoundError: one of the files does not exist.
     """
-    found = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in files:
-        inside = sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
-        for file in inside:
+        members = sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
+        for file in members:
             name = file.relative_to(path).as_posix()
-            found.update(f"\0{name}\0{file.stat().st_size}\0".encode())
-            found.update(file.read_bytes())
-    return found.hexdigest()[:16]
-
-
-def code_files() -> list[Path]:
-    """The package's own modules: a stage whose code has changed does not go on from the old state."""
-    return sorted(Path(__file__).parents[1].rglob("*.py"))
+            digest.update(f"\0{name}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Checkpointer(FolderLock):
-    """The state of one piece of work; `with` takes it for this process, and clears it away when the work is done.
+    """The saved state of one run: a context manager that locks it, and deletes it after a successful run.
 
-    An error inside leaves the state for the next run. Experiments in scratch folders (`dvc exp run --temp`) share the
-    states of the repository that they come from.
+    After an error the state is kept for the next run. Experiments in temporary folders (`dvc exp run --temp`) share
+    the states of the repository that they come from.
     """
 
-    every_s = 60.0  # that much of the work a kill costs at most
+    every_s = 60.0  # an interrupted run loses at most this much work
 
     def __init__(self, stage: str, fingerprint: str) -> None:
         super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")
-        self.kept_at = time.monotonic()
+        self.saved_at = time.monotonic()
 
     def __enter__(self) -> "Checkpointer":
         super().__enter__()
@@ -65,21 +65,17 @@ class Checkpointer(FolderLock):
             shutil.rmtree(self.folder)
         super().__exit__(kind, error, at)
 
-    def last(self) -> dict[str, Any] | None:
-        """The state that was kept last, read without running anything in it; none at the beginning."""
-        path = self.folder / STATE
+    def load(self) -> dict[str, Any] | None:
+        """Load the last saved state without executing code from the file; None if nothing has been saved."""
+        path = self.folder / STATE_FILE
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
     def due(self) -> bool:
-        """Whether it is time to keep the state again."""
-        return time.monotonic() - self.kept_at >= self.every_s
+        """Return whether the last save was at least `every_s` seconds ago."""
+        return time.monotonic() - self.saved_at >= self.every_s
 
-    def keep(self, state: dict[str, Any]) -> None:
-        """Keep a state in place of the last one: on the disk whole, or not at all."""
-        partial = self.folder / f"{STATE}.partial"
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / STATE)
-        self.kept_at = time.monotonic()
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state, atomically."""
+        with atomic_write(self.folder / STATE_FILE, sync=True) as partial:
+            torch.save(state, partial)
+        self.saved_at = time.monotonic()

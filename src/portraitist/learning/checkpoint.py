@@ -1,0 +1,63 @@
+"""Trained models on disk. They load without any option, and loading executes no code from the file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from portraitist.core.files import atomic_write
+from portraitist.learning.method import Trainable
+from portraitist.learning.registry import build
+
+FORMAT = 2
+
+
+class CheckpointError(ValueError):
+    """A file is not a model of this project, or has another format version."""
+
+
+def save_checkpoint(
+    path: Path, method: str, params: dict[str, Any], trainable: Trainable, metadata: dict[str, Any]
+) -> None:
+    """Write a model atomically: the weights, with the method's name and parameters. Equal models give equal bytes.
+
+    `load_checkpoint` returns `metadata`, such as the parameters of the crops that the model was trained on.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": FORMAT, "method": method, "params": params, "metadata": metadata, "weights": trainable.saved_state()
+    }  # fmt: skip
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)  # to a file object: given a path, torch stores its random name in the archive
+
+
+def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
+    """Load a model in evaluation mode, and its metadata with the name of the method.
+
+    Raises:
+        CheckpointError: the file is missing, is not a model of this project, or has another format version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {content['format']}; this version reads format {FORMAT}")
+        trainable = build(content["method"], content["params"])
+        trainable.load_saved_state(content["weights"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: file not found; `dvc repro` creates it") from None
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a Portraitist model ({error})") from error
+    return trainable.eval(), content["metadata"] | {"method": content["method"]}
+
+
+def load_network(path: Path, name: str) -> nn.Module | None:
+    """Load one network of a model; None if the model does not store a network of that name.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    trainable = load_checkpoint(path)[0]
+    return trainable.get_submodule(name) if name in trainable.saved_modules else None

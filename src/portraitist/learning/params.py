@@ -1,0 +1,11 @@
+"""The feature network of the content loss."""
+
+from typing import Literal
+
+from portraitist.core.params import Section
+
+
+class ContentParams(Section):
+    """Feature network of the content loss in stages 1 and 3."""
+
+    network: Literal["lite0", "vgg19"]  # vgg19 is downloaded

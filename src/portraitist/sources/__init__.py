@@ -1,0 +1,312 @@
+"""Picture sources, one file each, found by name. Every source defines `candidates(params, cache)`.
+
+A source yields candidates: where a picture is (a URL, or a function that reads a file) and its metadata; `collector`
+fetches the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
+Result pages and API responses go through `cache`, a `FetchCache`: SSRF-guarded, rate-limited and stored, so that an
+interrupted run does not repeat a request. A site that refuses is a `SourceError` with what was found and what to do,
+never an empty result. Sources do not solve captchas, compute request signatures or imitate browsers.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import stat
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.http import Response, sniff_format
+from portraitist.collect.ssrf import FetchError
+from portraitist.core.manifest import KINDS, Kind
+from portraitist.core.outcome import Status
+
+FORMATS = "JPEG, PNG, WebP, TIFF, BMP or GIF"  # those of `sniff_format`
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+HEADER_BYTES = 32  # enough for `sniff_format`
+PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git; not one of the user's files
+HTTP_OK = 200
+MAX_TEXT_CHARS = 300
+MAX_URL_CHARS = 4096
+
+
+class SourceError(RuntimeError):
+    """A source cannot deliver; the message states what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture that a source found, and its metadata.
+
+    The bytes come from `read`, or from `url`, or from the first of `others` that responds if `url` fails. `group`
+    identifies the person or artist. `pair` is shared by the two pictures of a selfie-portrait pair. `truth` reads an
+    exact person mask, which is used for evaluation only. A candidate with a `status` is rejected by its source, for
+    `reason`.
+    """
+
+    kind: Kind
+    name: str = ""
+    read: Callable[[], bytes] | None = None
+    url: str = ""
+    others: tuple[str, ...] = ()
+    page_url: str = ""
+    query: str = ""
+    licence: str = ""
+    licence_url: str = ""
+    author: str = ""
+    group: str = ""
+    pair: str = ""
+    consent: str = ""
+    truth: Callable[[], bytes] | None = None
+    status: Status | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of the user's, and why it is not a picture that can be used, if it is not."""
+
+    path: Path
+    name: str  # relative to the folder, as valid Unicode
+    status: Status | None = None
+    reason: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The subfolder that holds the file; "" at the top."""
+        return self.name.rpartition("/")[0]
+
+
+def source_names() -> list[str]:
+    """Return the names of all sources."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+
+
+def load_source(name: str) -> ModuleType:
+    """Import sources/<name>.py.
+
+    Raises:
+        SourceError: there is no such source.
+    """
+    if name not in source_names():
+        raise SourceError(f"unknown source {name!r}; available sources: {', '.join(source_names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Return every file below a folder, sorted by path. Linked folders are followed; each real folder is read once.
+
+    Args:
+        folder: where to search.
+        on_error: called for a folder that cannot be read. By default such a folder is skipped.
+    """
+    found: list[Path] = []
+    visited: set[str] = set()
+    pending = deque([str(folder)])
+    while pending:
+        for parent, folders, files in os.walk(pending.popleft(), onerror=on_error):  # does not enter linked folders
+            real = os.path.realpath(parent)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            paths = [os.path.join(parent, name) for name in sorted(folders)]  # noqa: PTH118
+            pending.extend(path for path in paths if os.path.islink(path))  # noqa: PTH114
+            found += [Path(parent, name) for name in files]
+    return sorted(found)
+
+
+def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
+    """List every file below a folder, sorted by path. Pictures are recognised by content; other files have a status.
+
+    A damaged file with a picture's suffix has no status: stage `clean` decodes it and reports the damage.
+
+    Args:
+        folder: where to search.
+        key: the params key that this folder comes from, for error messages.
+        expected: what the user should put in the folder, for error messages.
+
+    Raises:
+        SourceError: the folder is missing, cannot be read, or contains no picture.
+    """
+
+    def stop(error: OSError) -> None:
+        raise SourceError(f"{key}: cannot read folder {printable_path(str(error.filename))}: {error.strerror}")
+
+    if not folder.is_dir():
+        raise SourceError(f"{key}: {folder} is not a folder; create it and put {expected} there, or change {key}")
+    paths = [path for path in find_files(folder, stop) if path.name != PLACEHOLDER]
+    files = [_inspect(path, printable_path(path.relative_to(folder).as_posix())) for path in paths]
+    if all(file.status for file in files):
+        examples = "".join(f"; {file.name}: {file.reason}" for file in files[:3])
+        raise SourceError(f"{key}: no picture among the {len(files)} files in {folder}{examples}; put {expected} there")
+    return files
+
+
+def find_pictures_by_kind(path: Path, key: str) -> Iterator[tuple[Kind, LocalFile]]:
+    """List every file in path/selfies and path/portraits, with its kind. `key` is the params key of `path`.
+
+    Raises:
+        SourceError: one of both folders is missing, cannot be read, or contains no picture.
+    """
+    for kind in KINDS:
+        for file in find_pictures(path / kind, key, f"your {kind} ({FORMATS})"):
+            yield kind, file
+
+
+def _inspect(path: Path, name: str) -> LocalFile:
+    """Recognise a file by its first bytes. Only regular files are opened: a pipe or a device could block."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return LocalFile(path, name, Status.NOT_A_PICTURE, "not a regular file")
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+    except OSError as error:
+        reason = "broken link" if path.is_symlink() and not path.exists() else error.strerror or str(error)
+        return LocalFile(path, name, Status.UNREADABLE, reason)
+    if sniff_format(header):
+        return LocalFile(path, name)
+    if header[4:8] == b"ftyp":
+        brand = plain_text(header[8:12].decode("latin-1"))
+        reason = f"HEIC, AVIF or video (ISO media, brand {brand!r}), not {FORMATS}; convert it"
+        return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return LocalFile(path, name)
+    return LocalFile(path, name, Status.NOT_A_PICTURE, f"the content is not {FORMATS}")
+
+
+def printable_path(path: str) -> str:
+    r"""Return a path as valid Unicode; a byte that is not UTF-8 becomes an escape such as `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def fetch_page(
+    cache: FetchCache,
+    url: str,
+    advice: str,
+    crawled: bool = False,
+    headers: Mapping[str, str] | None = None,
+    secret: Mapping[str, str] | None = None,
+) -> Response:
+    """Fetch a page or an API response that has status 200.
+
+    Args:
+        cache: stores the response, and fetches it if it is not stored yet.
+        url: its address, without the secret parameters.
+        advice: what the user should do after a failure, for error messages.
+        crawled: whether robots.txt applies, which it does not for APIs that are documented for programs.
+        headers: additional request headers.
+        secret: query parameters, such as API keys, that are never stored or shown.
+
+    Raises:
+        SourceError: the request failed, or the status is not 200.
+    """
+    host = urlsplit(url).netloc
+    try:
+        response = cache.get_text(url, crawled, headers, secret)
+    except FetchError as error:
+        raise SourceError(f"request to {host} failed: {error.status.value}, {error}; {advice}") from None
+    if response.status != HTTP_OK:
+        wait = "" if response.retry_after_s is None else f", Retry-After {response.retry_after_s:.0f} s"
+        body = plain_text(response.text)[:120]
+        raise SourceError(f"{host} responded with status {response.status}{wait}: {body!r}; {advice}")
+    return response
+
+
+def fetch_json(
+    cache: FetchCache,
+    url: str,
+    advice: str,
+    headers: Mapping[str, str] | None = None,
+    secret: Mapping[str, str] | None = None,
+) -> Any:
+    """Fetch and parse an API's JSON response. The arguments are those of `fetch_page`.
+
+    Raises:
+        SourceError: the request failed, the status is not 200, or the response is not JSON.
+    """
+    text = fetch_page(cache, url, advice, headers=headers, secret=secret).text
+    try:
+        return parse_json(text)
+    except ValueError:
+        cache.discard(url)
+        host = urlsplit(url).netloc
+        raise SourceError(f"the response of {host} is not JSON: {plain_text(text)[:120]!r}; {advice}") from None
+
+
+def api_key(variable: str, advice: str) -> str:
+    """Return an API key from the environment, which keeps it out of params files, logs and lock files.
+
+    Raises:
+        SourceError: the variable is not set.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise SourceError(f"environment variable {variable} is not set; {advice}")
+    return key
+
+
+def get_field(content: Any, *keys: str | int) -> Any:
+    """Return the value at a path in untrusted JSON; None if the path does not exist."""
+    for key in keys:
+        if isinstance(content, dict) and isinstance(key, str):
+            content = content.get(key)
+        elif isinstance(content, list) and isinstance(key, int) and len(content) > key:
+            content = content[key]
+        else:
+            return None
+    return content
+
+
+def get_list(content: Any, *keys: str | int) -> list[Any]:
+    """Return the list at a path in untrusted JSON; empty if there is none."""
+    found = get_field(content, *keys)
+    return found if isinstance(found, list) else []
+
+
+def get_text(content: Any, *keys: str | int) -> str:
+    """Return the text or number at a path in untrusted JSON, as plain text; "" if there is none."""
+    found = get_field(content, *keys)
+    return plain_text(str(found)) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
+
+
+def get_url(content: Any, *keys: str | int) -> str:
+    """Return the URL at a path in untrusted JSON; "" if there is none. A scheme-relative URL becomes https."""
+    found = get_field(content, *keys)
+    if not isinstance(found, str) or len(found) > MAX_URL_CHARS or not found.strip().isprintable():
+        return ""
+    found = found.strip()
+    return f"https:{found}" if found.startswith("//") else found
+
+
+def plain_text(text: str) -> str:
+    """Sanitize untrusted text to one short line: no markup, no control characters, no spreadsheet formula."""
+    text = re.sub(r"<[^<>]*>", " ", text)
+    text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
+    return " ".join(text.split()).lstrip("=+-@")[:MAX_TEXT_CHARS]
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON or JSONP, also with the invalid escapes that some sites produce.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    text = text.strip().lstrip("\ufeff")
+    callback = re.match(r"[\w.$]+\s*\(", text)
+    if callback:
+        text = text[callback.end() :].rstrip("; \n\r\t").removesuffix(")")
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:
+        repaired = re.sub(r'\\(?:(["\\/bfnrtu])|(.))', lambda found: f"\\{found[1]}" if found[1] else found[2], text)
+        return json.loads(repaired, strict=False)

@@ -1,0 +1,165 @@
+"""CelebA, aligned and cropped: the user's own copy, verified by MD5, and a fixed selection rule.
+
+The rule selects pictures of CelebA's training partition that have none of `exclude_attributes`, level eyes and a
+near-frontal head; one picture a person; equally many of each combination of `balance_attributes`; ordered by the
+SHA-256 of the file name. Without the list of persons or of landmarks, that part of the rule is skipped with a warning.
+
+CelebA is for non-commercial research only and its pictures may not be redistributed: `data/raw` is never pushed to a
+DVC remote.
+"""
+
+import hashlib
+import re
+import sys
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
+from math import atan2, degrees, hypot
+from pathlib import Path
+
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.params import CelebaParams
+from portraitist.sources import Candidate, SourceError
+
+PICTURES = "img_align_celeba"
+MD5 = {  # from torchvision/datasets/celeba.py
+    f"{PICTURES}.zip": "00d2c5bc6d35e252742224ab0c1e8fcb",
+    "list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
+    "identity_CelebA.txt": "32bd1bd63d3c78cd57e08160ec5ed1e2",
+    "list_landmarks_align_celeba.txt": "cc24ecafdb5b50baae59b03474781f8c",
+    "list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
+}
+REQUIRED = ("list_attr_celeba.txt", "list_eval_partition.txt")
+MEMBER = re.compile(rf"{PICTURES}/(\d{{6}}\.jpg)")
+MAX_MEMBER_BYTES = 1 << 20
+LICENCE = "CelebA agreement: non-commercial research, no redistribution"
+TRAIN = "0"  # in list_eval_partition.txt
+
+
+def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield the selected pictures.
+
+    Raises:
+        SourceError: the copy is missing, incomplete or modified, or the download failed.
+    """
+    if params.download and not any((params.path / name).exists() for name in (PICTURES, f"{PICTURES}.zip")):
+        _download(params.path)
+    _verify(params.path)
+    readers = _picture_readers(params.path)
+    persons = {name: row[0] for name, row in _read_table(params.path, "identity_CelebA.txt", header_lines=0).items()}
+    for name in _select(params, persons):
+        if name not in readers:
+            raise SourceError(f"{params.path / PICTURES} is incomplete: {name} is missing")
+        group = f"celeba/{persons[name]}" if name in persons else ""
+        yield Candidate("selfies", name, readers[name], licence=LICENCE, group=group)
+
+
+def _download(path: Path) -> None:
+    if path.name != "celeba":
+        raise SourceError(
+            f"collect.celeba.path is {path}; to download, it must end in celeba: torchvision's downloader writes there"
+        )
+    try:
+        from torchvision.datasets import CelebA
+
+        CelebA(str(path.parent), download=True)
+    except (ImportError, RuntimeError, OSError, zipfile.BadZipFile, ValueError) as error:
+        raise SourceError(
+            f"torchvision's downloader failed: {type(error).__name__}: {error}; it needs gdown, and Google Drive's "
+            f"daily quota is often exhausted: download the files yourself and put them in {path}"
+        ) from error
+
+
+def _verify(path: Path) -> None:
+    missing = [name for name in REQUIRED if not (path / name).is_file()]
+    if not (path / PICTURES).is_dir() and not (path / f"{PICTURES}.zip").is_file():
+        missing = [f"{PICTURES}.zip", *missing]
+    if missing:
+        raise SourceError(
+            f"collect.celeba.path: {', '.join(missing)} missing in {path}; put your own copy of CelebA (aligned and "
+            "cropped) there"
+        )
+    for name, expected in MD5.items():
+        if (path / name).is_file() and not (name.endswith(".zip") and (path / PICTURES).is_dir()):
+            digest = hashlib.md5(usedforsecurity=False)
+            with (path / name).open("rb") as file:
+                for block in iter(partial(file.read, 1 << 20), b""):
+                    digest.update(block)
+            if digest.hexdigest() != expected:
+                raise SourceError(
+                    f"{path / name}: expected md5 {expected}, found {digest.hexdigest()}; download it again"
+                )
+
+
+def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
+    """Map each file name to a function that reads it, from the folder or directly from the zip."""
+    if (path / PICTURES).is_dir():
+        return {file.name: file.read_bytes for file in (path / PICTURES).glob("*.jpg")}
+    try:
+        archive = zipfile.ZipFile(path / f"{PICTURES}.zip")
+    except zipfile.BadZipFile as error:
+        raise SourceError(f"{path / PICTURES}.zip is not a zip file ({error}); download it again") from None
+    members = [(MEMBER.fullmatch(info.filename), info) for info in archive.infolist()]
+    return {
+        match[1]: partial(archive.read, info) for match, info in members if match and info.file_size <= MAX_MEMBER_BYTES
+    }
+
+
+def _select(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
+    attributes = _read_attributes(params.path)
+    known = set(next(iter(attributes.values()), {}))
+    for key in ("exclude_attributes", "balance_attributes"):
+        unknown = [name for name in getattr(params, key) if known and name not in known]
+        if unknown:
+            raise SourceError(
+                f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; one of {', '.join(sorted(known))}"
+            )
+    partition = {
+        name: row[0] for name, row in _read_table(params.path, "list_eval_partition.txt", header_lines=0).items()
+    }
+    landmarks = _read_table(params.path, "list_landmarks_align_celeba.txt", header_lines=2)
+    for title, table, skipped in (
+        ("identity_CelebA.txt", persons, "one picture a person"),
+        ("list_landmarks_align_celeba.txt", landmarks, "level, near-frontal heads"),
+    ):
+        if not table:
+            print(f"collect celeba: {params.path / title} is missing; not selecting by: {skipped}", file=sys.stderr)
+    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    selected_persons: set[str] = set()
+    for name in sorted(attributes, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        values = attributes[name]
+        person = persons.get(name, name)
+        if partition.get(name) != TRAIN or person in selected_persons:
+            continue
+        if any(values[attribute] == "1" for attribute in params.exclude_attributes):
+            continue
+        if landmarks and not _is_frontal([float(number) for number in landmarks[name]], params):
+            continue
+        selected_persons.add(person)
+        strata[tuple(values[attribute] for attribute in params.balance_attributes)].append(name)
+    for row in zip_longest(*(strata[key] for key in sorted(strata))):
+        yield from filter(None, row)
+
+
+def _is_frontal(landmarks: list[float], params: CelebaParams) -> bool:
+    left_x, left_y, right_x, right_y, nose_x = landmarks[:5]
+    eye_distance = hypot(right_x - left_x, right_y - left_y)
+    roll = abs(degrees(atan2(right_y - left_y, right_x - left_x)))
+    nose_offset = abs(nose_x - (left_x + right_x) / 2)
+    return eye_distance > 0 and roll <= params.max_roll_degrees and nose_offset <= params.max_yaw * eye_distance
+
+
+def _read_attributes(path: Path) -> dict[str, dict[str, str]]:
+    names = (path / "list_attr_celeba.txt").read_text(encoding="ascii").splitlines()[1].split()
+    rows = _read_table(path, "list_attr_celeba.txt", header_lines=2)
+    return {file: dict(zip(names, row, strict=True)) for file, row in rows.items()}
+
+
+def _read_table(path: Path, name: str, header_lines: int) -> dict[str, list[str]]:
+    """Read one of CelebA's lists as {file: values}; empty if the list is missing."""
+    if not (path / name).is_file():
+        return {}
+    rows = (line.split() for line in (path / name).read_text(encoding="ascii").splitlines()[header_lines:])
+    return {row[0]: row[1:] for row in rows if row}

@@ -1,0 +1,40 @@
+"""The user's own pictures: a folder with `selfies` and `portraits` in it. An alpha channel becomes the person mask."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.params import CollectParams
+from portraitist.sources import Candidate, find_pictures_by_kind
+from portraitist.core.manifest import KINDS
+
+KEY = "collect.folder.path"
+PAIRS = "pairs"
+
+
+def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every file below both folders; one that is not a picture with a status and the reason.
+
+    A subfolder is a group (a person or an artist), which `split` never divides. Files of the same name, whatever their
+    suffix, in `selfies/pairs` and `portraits/pairs` are a photo and the portrait that was painted from it.
+
+    Raises:
+        SourceError: a folder is missing, cannot be read, or contains no picture.
+    """
+    files = [(kind, file, PurePosixPath(file.name).stem) for kind, file in find_pictures_by_kind(params.path, KEY)]
+    selfie_stems, portrait_stems = (
+        {stem for other, file, stem in files if other == kind and file.folder == PAIRS and not file.status}
+        for kind in KINDS
+    )
+    for kind, file, stem in files:
+        is_paired = file.folder == PAIRS and not file.status and stem in selfie_stems & portrait_stems
+        yield Candidate(
+            kind,
+            file.name,
+            file.path.read_bytes,
+            licence="the user's own",
+            group="" if file.folder in ("", PAIRS) else f"{kind}/{file.folder}",
+            pair=stem if is_paired else "",
+            status=file.status,
+            reason=file.reason,
+        )

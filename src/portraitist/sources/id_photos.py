@@ -1,0 +1,68 @@
+"""Identification photos of persons who gave consent: a folder of pictures, and `consent.csv` with a row for each file.
+
+file,subject_id,consent,date,scope,minor
+0001.jpg,p17,yes,2026-05-04,training of avatar models,no
+"""
+
+from collections.abc import Iterator
+
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.params import CollectParams
+from portraitist.sources import FORMATS, Candidate, SourceError, find_pictures
+from portraitist.sources.helpers.saved_pages import read_csv
+from portraitist.core.outcome import Status
+
+KEY = "collect.id_photos.path"
+CONSENTS = "consent.csv"
+COLUMNS = ["file", "subject_id", "consent", "date", "scope", "minor"]
+NON_EMPTY = COLUMNS[:4]
+
+
+def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield every file in the folder; one without consent, of a minor, or that is not a picture, with a status.
+
+    Raises:
+        SourceError: the folder or the list is missing or malformed, or the list contains a file that does not exist.
+    """
+    pictures = find_pictures(params.path, KEY, f"your photos ({FORMATS}) and {CONSENTS}")
+    files = {file.name: file for file in pictures if file.name != CONSENTS}
+    consents = _read_consents(params)
+    missing = sorted(set(consents) - set(files))
+    if missing:
+        raise SourceError(f"{CONSENTS} lists {missing[0]}, which is not in {params.path}")
+    for name, file in files.items():
+        row = consents.get(name, {})
+        objection = _objection(row)
+        yield Candidate(
+            "selfies",
+            name,
+            file.path.read_bytes,
+            licence="by consent",
+            group=f"id_photos/{row['subject_id']}" if row else "",
+            consent="" if objection else f"{row['date']}: {row['scope']}",
+            status=Status.NO_CONSENT if objection else file.status,
+            reason=objection or file.reason,
+        )
+
+
+def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
+    path = params.path / CONSENTS
+    if not path.is_file():
+        raise SourceError(f"{path} is missing; it lists who gave consent, with the columns {','.join(COLUMNS)}")
+    rows: dict[str, dict[str, str]] = {}
+    for line, row in read_csv(path, COLUMNS):
+        if not all(row[name].strip() for name in NON_EMPTY):
+            raise SourceError(f"{path}, line {line}: {', '.join(NON_EMPTY)} must not be empty")
+        if row["file"] in rows:
+            raise SourceError(f"{path}, line {line}: {row['file']} is listed twice")
+        rows[row["file"]] = {name: value.strip() for name, value in row.items()}
+    return rows
+
+
+def _objection(row: dict[str, str]) -> str:
+    """Return why a photo must not be used; "" if it may be."""
+    if not row:
+        return f"not in {CONSENTS}"
+    if row["consent"].lower() != "yes":
+        return f"consent is {row['consent']!r}, not 'yes'"
+    return "" if row["minor"].lower() == "no" else f"minor is {row['minor']!r}, not 'no'; only adults are allowed"

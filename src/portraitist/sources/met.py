@@ -1,0 +1,57 @@
+"""The Metropolitan Museum of Art's collection, by its API: no account needed; public-domain works are CC0."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.params import SearchParams
+from portraitist.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.sources.helpers.licences import PAGES
+from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
+from portraitist.core.outcome import Status
+
+HOST = "collectionapi.metmuseum.org"
+API = f"https://{HOST}/public/collection/v1"
+ADVICE = "see https://metmuseum.github.io, wait, and run this again"
+PAINT_MEDIA = ("oil", "tempera", "watercolo", "gouache", "acrylic", "fresco", "pastel")
+
+
+def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
+    """Yield the painted portraits among the results, whose search is imprecise; those not CC0 as `no_licence`.
+
+    Raises:
+        SourceError: the museum's API refuses.
+    """
+    if has_saved_responses(params.path):
+        yield from candidates_from_saved(params, HOST, rows)
+        return
+    for query in params.queries:
+        content = fetch_json(cache, f"{API}/search?{urlencode({'hasImages': 'true', 'q': query})}", ADVICE)
+        for object_id in get_list(content, "objectIDs"):
+            if isinstance(object_id, int):
+                yield from rows(fetch_json(cache, f"{API}/objects/{object_id}", ADVICE), params, query)
+
+
+def rows(content: Any, params: SearchParams, query: str) -> Iterator[Candidate]:
+    """Yield the picture of one object, if it is a painted portrait."""
+    tags = {get_text(tag, "term").lower() for tag in get_list(content, "tags")}
+    medium = get_text(content, "medium").lower()
+    is_portrait = "portraits" in tags or "portrait" in get_text(content, "title").lower()
+    if not is_portrait or not any(name in medium for name in PAINT_MEDIA):
+        return
+    small, full = get_url(content, "primaryImageSmall"), get_url(content, "primaryImage")
+    is_open = get_field(content, "isPublicDomain") is True and bool(small or full)
+    yield Candidate(
+        params.kind,
+        get_text(content, "title"),
+        url=small or full,
+        others=(full,) if small and full else (),
+        page_url=get_url(content, "objectURL"),
+        query=query,
+        licence="CC0-1.0" if is_open else "",
+        licence_url=PAGES["cc0"] if is_open else "",
+        author=get_text(content, "artistDisplayName"),
+        status=None if is_open else Status.NO_LICENCE,
+        reason="" if is_open else "the museum does not release this picture under CC0",
+    )
