@@ -59,15 +59,44 @@ def test_every_profile_is_valid(root, profile):
     check_all(root)
     for name, section in SECTIONS.items():
         assert isinstance(load(section, name, root), section)
+    assert all(isinstance(section, dict) for section in load_methods(root).values())
 
 
-def test_section_is_union_of_params_and_profile(root):
-    set_value(root, "clean.min_side_px", 77)
-    set_value(root, "clean.shard_size", 5, PROFILE)
+def test_null_value_is_taken_from_profile(root):
     set_value(root, "seed", 9)
-    params = load(CleanParams, "clean", root)
-    assert (params.min_side_px, params.shard_size) == (77, 5)
-    assert load(TrainParams, "train", root).seed == 9
+    set_value(root, "train.epochs", None)
+    set_value(root, "train.epochs", 7, PROFILE)
+    params = load(TrainParams, "train", root)
+    assert (params.seed, params.epochs) == (9, 7)
+    set_value(root, "train.epochs", 3)
+    assert load(TrainParams, "train", root).epochs == 3
+
+
+def test_shard_size_is_shared_and_limits_are_per_source():
+    class Source(Section):
+        limit: int
+        shard_size: int
+
+    params = {"shard_size": None, "limits": {"web": None, "own": 4}, "collect": {"web": {}, "own": {}}}
+    profile = {"shard_size": 50, "limits": {"web": 8}}
+    assert validate(Source, "collect.web", params, profile) == Source(limit=8, shard_size=50)
+    assert validate(Source, "collect.own", params, profile) == Source(limit=4, shard_size=50)
+    assert validate(Source, "collect.own", params | {"shard_size": 6}, profile) == Source(limit=4, shard_size=6)
+
+
+@pytest.mark.parametrize(
+    ("params", "profile", "name"),
+    [
+        ({"one": {}}, {"one": {"size": 1}}, "one.size"),
+        ({"one": {"size": 1}}, {"one": {"size": 1, "side": 1}}, "one.side"),
+    ],
+)
+def test_profile_key_must_be_in_params(params, profile, name):
+    class Sized(Section):
+        size: int
+
+    with pytest.raises(ParamsError, match=f"{name} is in the profile but not in params.yaml.*null"):
+        validate(Sized, "one", params, profile)
 
 
 def test_load_validates_only_its_own_section(root):
@@ -118,7 +147,11 @@ def test_sections_are_immutable(root):
         ("collect", 5, "collect must be a mapping, found 5"),
         ("methods", [1], r"methods must be a mapping, found \[1\]"),
         ("profile", "huge", "params.yaml: profile is 'huge'; available profiles: cpu, full, local, sample"),
-        ("clean.shard_size", 100, "clean.shard_size is in params.yaml and in the profile; remove one"),
+        ("clean.shard_size", 100, "clean.shard_size: unknown key, found 100; set the top-level key 'shard_size'"),
+        ("collect.sample.limit", 7, "collect.sample.limit: unknown key, found 7; set limits "),
+        ("shard_size", 0, "shard_size: .*greater than or equal to 1, found 0"),
+        ("limits.sample", -1, "limit: .*greater than or equal to 0, found -1"),
+        ("limits.gallery", 5, "limits: unknown key 'gallery'; allowed: baidu, bing, celeba, "),
     ],
 )
 def test_invalid_value_is_reported_with_key_and_range(root, name, value, pattern):
@@ -130,12 +163,13 @@ def test_invalid_value_is_reported_with_key_and_range(root, name, value, pattern
     ("name", "value", "pattern"),
     [
         ("crop.size_px", 100, "crop.size_px: .*multiple of 16, found 100"),
-        ("crop.size", 96, "crop.size: Extra inputs are not permitted, found 96"),
+        ("crop.size", 96, "crop.size is in the profile but not in params.yaml"),
         ("generator.base_channels", 5, "generator.base_channels: .*multiple of 2, found 5"),
         ("train.epochs", 0, "train.epochs: .*greater than or equal to 1, found 0"),
         ("trane.epochs", 1, "profiles/sample.yaml: unknown key 'trane'"),
-        ("seed", 7, "profiles/sample.yaml: unknown key 'seed'; allowed: augment, clean, collect, crop, evaluate"),
+        ("seed", 7, "profiles/sample.yaml: unknown key 'seed'; allowed: augment, crop, evaluate"),
         ("content.network", "vgg19", "profiles/sample.yaml: unknown key 'content'"),
+        ("limits.gallery", 5, "profiles/sample.yaml: limits: unknown key 'gallery'; allowed: baidu, "),
     ],
 )
 def test_profile_is_validated_as_strictly(root, name, value, pattern):
@@ -148,7 +182,7 @@ def test_missing_key_is_named(root):
     assert error_of_check_all(root) == "crop.eye_line: Field required"
 
 
-@pytest.mark.parametrize("key", ["profile", "seed", "launch", "collect", "methods"])
+@pytest.mark.parametrize("key", ["profile", "seed", "launch", "limits", "shard_size", "collect", "methods"])
 def test_missing_top_level_key_is_named(root, key):
     delete(root, key)
     assert error_of_check_all(root) == f"params.yaml: {key!r} is missing"

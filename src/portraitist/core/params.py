@@ -86,6 +86,10 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
         ParamsError: a key is unknown or missing, or a value is invalid.
     """
     values = _merge(name, subsection(params, name), subsection(profile, name))
+    for key in ("seed", "shard_size", "limit"):
+        if key in values:  # would be ignored
+            where = "limits" if key == "limit" else f"the top-level key {key!r}"
+            raise ParamsError(f"{name}.{key}: unknown key, found {values[key]!r}; set {where} instead")
     for key in ("seed", "shard_size"):
         if key in section.model_fields:
             values |= _merge("", {key: params.get(key)}, {key: profile[key]} if key in profile else {})
