@@ -8,45 +8,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portraitist.clean.sandbox import Limits, Message, Sandbox
+from portraitist.clean.sandbox import MAX_PENDING, Limits, Message, Sandbox
 
 HERE = str(Path(__file__).parent)
 
 
 def task(message: Message) -> Message:
-    """What the children of these tests do: as they are told."""
-    what = message.about["do"]
-    if what == "crash":
+    """Run by the workers of these tests: do what the request names."""
+    action = message.content["do"]
+    if action == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if what == "leave":
+    if action == "exit":
         sys.exit(3)
-    if what == "sleep":
+    if action == "sleep":
         time.sleep(60)
-    if what == "spin":
+    if action == "spin":
         while True:
             pass
-    if what == "work":
-        end = time.process_time() + message.about["s"]
+    if action == "compute":
+        end = time.process_time() + message.content["s"]
         while time.process_time() < end:
             pass
-    if what == "eat":
+    if action == "allocate":
         try:
-            np.ones(message.about["mb"] * 2**20, np.uint8)
+            np.ones(message.content["mb"] * 2**20, np.uint8)
         except MemoryError:
-            return Message({"ate": False}, {})
-        return Message({"ate": True}, {})
-    if what == "shout":
+            return Message({"allocated": False}, {})
+        return Message({"allocated": True}, {})
+    if action == "print":
         print("noise", flush=True)
         os.write(1, b"noise")
         os.write(2, b"noise")
-    if what == "slow":
-        time.sleep(message.about["s"])
+    if action == "slow":
+        time.sleep(message.content["s"])
     peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
-    return Message({"pid": os.getpid(), "number": message.about.get("number"), "peak_mb": peak}, message.parts)
+    return Message({"pid": os.getpid(), "number": message.content.get("number"), "peak_mb": peak}, message.parts)
 
 
 @pytest.fixture(autouse=True)
-def _children_find_this_file(monkeypatch):
+def _workers_find_this_file(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
 
 
@@ -54,94 +54,92 @@ def sandbox(workers=2, *, memory_mb=1024, cpu_s=30, wall_s=300.0):
     return Sandbox("test_sandbox:task", Limits(memory_mb, cpu_s, wall_s), workers)
 
 
-def asked(*whats, **more):
-    return [Message({"do": what, "number": number, **more}, {}) for number, what in enumerate(whats)]
+def requests(*actions, **options):
+    return [Message({"do": action, "number": number, **options}, {}) for number, action in enumerate(actions)]
 
 
-def test_bytes_go_in_and_come_back_in_order_whoever_is_first():
+def test_responses_are_in_order_with_their_bytes():
     data = [os.urandom(size) for size in (0, 1, 70_000, 3_000_000)]
     messages = [
         Message({"do": "slow", "s": 0.2 / (n + 1), "number": n, "ü": "☃"}, {"bytes": one, "more": b"x"})
         for n, one in enumerate(data)
     ]
-    with sandbox() as children:
-        answers = list(children.map(messages))
-        assert [answer.parts for answer in answers] == [message.parts for message in messages]
-        assert [answer.about["number"] for answer in answers] == [0, 1, 2, 3]
-        assert len({answer.about["pid"] for answer in answers}) == 2
-        assert os.getpid() not in {answer.about["pid"] for answer in answers}
-        assert [answer.about["number"] for answer in children.map(asked("", "", ""))] == [0, 1, 2]  # and once more
+    with sandbox() as pool:
+        responses = list(pool.map(messages))
+        assert [response.parts for response in responses] == [message.parts for message in messages]
+        assert [response.content["number"] for response in responses] == [0, 1, 2, 3]
+        assert len({response.content["pid"] for response in responses}) == 2
+        assert os.getpid() not in {response.content["pid"] for response in responses}
+        assert [response.content["number"] for response in pool.map(requests("", "", ""))] == [0, 1, 2]  # reused
 
 
-@pytest.mark.parametrize(("what", "why"), [("crash", "SIGSEGV"), ("leave", "ended with code 3")])
-def test_a_child_that_dies_costs_its_task_alone(what, why):
-    with sandbox(1) as children:
-        answers = list(children.map(asked("", "", what, "", what, what, "")))
-    assert ["died" in answer.about for answer in answers] == [False, False, True, False, True, True, False]
-    assert all(why in answer.about["died"] for answer in answers if "died" in answer.about)
-    pids = [answer.about["pid"] for answer in answers if "pid" in answer.about]
-    assert pids[0] == pids[1]  # a child lives on
+@pytest.mark.parametrize(("action", "reason"), [("crash", "SIGSEGV"), ("exit", "exited with code 3")])
+def test_dying_worker_costs_only_its_task(action, reason):
+    with sandbox(1) as pool:
+        responses = list(pool.map(requests("", "", action, "", action, action, "")))
+    assert ["died" in response.content for response in responses] == [False, False, True, False, True, True, False]
+    assert all(reason in response.content["died"] for response in responses if "died" in response.content)
+    pids = [response.content["pid"] for response in responses if "pid" in response.content]
+    assert pids[0] == pids[1]  # a worker is reused
     assert len(set(pids)) == 3
 
 
-def test_who_sleeps_or_spins_is_stopped():
-    with sandbox(2, wall_s=1.5) as children:
-        answers = list(children.map(asked("sleep", "", "spin")))
-    assert [answer.about.get("died") for answer in answers] == ["stopped after 1.5 s", None, "stopped after 1.5 s"]
+def test_task_is_killed_after_wall_time():
+    stopped = "decoding was stopped after 1.5 s"
+    with sandbox(2, wall_s=1.5) as pool:
+        responses = list(pool.map(requests("sleep", "", "spin")))
+    assert [response.content.get("died") for response in responses] == [stopped, None, stopped]
 
 
 @pytest.mark.slow
-def test_processor_time_is_counted_for_each_task_anew():
-    with sandbox(1, cpu_s=2) as children:
-        worked = list(children.map(asked(*["work"] * 5, s=0.9)))
-        spun = list(children.map(asked("spin", "", "spin")))
-    assert len({answer.about["pid"] for answer in worked}) == 1  # 4.5 s in all, and none of them too much
-    assert [answer.about.get("died") for answer in spun] == [
-        "it took more processor time than allowed",
-        None,
-        "it took more processor time than allowed",
-    ]
+def test_cpu_time_is_limited_per_task():
+    exceeded = "decoding took more CPU time than allowed"
+    with sandbox(1, cpu_s=2) as pool:
+        computed = list(pool.map(requests(*["compute"] * 5, s=0.9)))
+        spinning = list(pool.map(requests("spin", "", "spin")))
+    assert len({response.content["pid"] for response in computed}) == 1  # 4.5 s in total, each below the limit
+    assert [response.content.get("died") for response in spinning] == [exceeded, None, exceeded]
 
 
-def test_memory_has_an_end():
-    with sandbox(1, memory_mb=1024) as children:
-        answers = list(children.map(asked("eat", mb=2000) + asked("eat", mb=50) + asked("")))
-    assert [answer.about.get("ate") for answer in answers] == [False, True, None]
-    assert answers[2].about["peak_mb"] < 600
+def test_memory_is_limited():
+    with sandbox(1, memory_mb=1024) as pool:
+        responses = list(pool.map(requests("allocate", mb=2000) + requests("allocate", mb=50) + requests("")))
+    assert [response.content.get("allocated") for response in responses] == [False, True, None]
+    assert responses[2].content["peak_mb"] < 600
 
 
-def test_what_a_library_prints_is_no_answer(capfd):
-    with sandbox(1) as children:
-        answers = list(children.map(asked("shout", "")))
-    assert [answer.about["number"] for answer in answers] == [0, 1]
+def test_output_of_libraries_is_discarded(capfd):
+    with sandbox(1) as pool:
+        responses = list(pool.map(requests("print", "")))
+    assert [response.content["number"] for response in responses] == [0, 1]
     assert capfd.readouterr() == ("", "")
 
 
-def test_few_tasks_are_begun_before_their_answers_are_taken():
-    begun = []
+def test_number_of_pending_tasks_is_bounded():
+    started = []
 
     def messages():
         for number in range(100):
-            begun.append(number)
+            started.append(number)
             yield Message({"do": "", "number": number}, {})
 
-    with sandbox(2) as children:
-        answers = children.map(messages())
+    with sandbox(2) as pool:
+        responses = pool.map(messages())
         for taken in range(1, 4):
-            next(answers)
-            assert len(begun) <= taken + 4 * 2
+            next(responses)
+            assert len(started) <= taken + MAX_PENDING * 2
 
 
-def test_a_task_that_does_not_exist_is_an_error_and_no_verdict_on_a_file(capfd):
-    none = Sandbox("test_sandbox:no_such", Limits(1024, 5, 5.0), 1)
-    with none, pytest.raises(RuntimeError, match="did not start"):
-        list(none.map(asked("")))
+def test_missing_task_function_is_an_error(capfd):
+    broken = Sandbox("test_sandbox:no_such", Limits(1024, 5, 5.0), 1)
+    with broken, pytest.raises(RuntimeError, match="did not start"):
+        list(broken.map(requests("")))
     assert "no_such" in capfd.readouterr().err
 
 
-def test_no_child_is_left_behind():
-    with sandbox(2) as children:
-        pids = {answer.about["pid"] for answer in children.map(asked(*[""] * 8))}
+def test_no_worker_process_is_left():
+    with sandbox(2) as pool:
+        pids = {response.content["pid"] for response in pool.map(requests(*[""] * 8))}
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

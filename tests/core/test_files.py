@@ -1,54 +1,92 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import PARTIAL_PREFIX, FolderLock, LockedError, atomic_write
+
+SRC = Path(__file__).resolve().parents[2] / "src"
 
 
-def test_a_file_has_its_name_when_it_is_whole_and_nothing_else_is_left(tmp_path):
-    with atomic_write(tmp_path / "a.png", force=False) as partial:
-        partial.write_bytes(b"mine")
+@pytest.mark.parametrize("sync", [False, True])
+def test_file_appears_only_on_success(tmp_path, sync):
+    with atomic_write(tmp_path / "a.png", overwrite=False, sync=sync) as partial:
+        partial.write_bytes(b"new")
         assert partial.suffix == ".png"
+        assert partial.name.startswith(PARTIAL_PREFIX)
         assert not (tmp_path / "a.png").exists()
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"mine")]
-    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "b.png", force=False) as partial:
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"new")]
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "b.png", sync=sync) as partial:
         partial.write_bytes(b"half")
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("steps", [("write_bytes",), ("unlink", "write_bytes"), ("replace",)])
-def test_a_fault_of_writing_names_the_file_that_was_meant_and_one_of_reading_what_was_read(
-    tmp_path, monkeypatch, steps
-):
-    def fails(self, *words, **more):
+@pytest.mark.parametrize("methods", [("write_bytes",), ("unlink", "write_bytes"), ("replace",)])
+def test_write_error_names_final_file_and_read_error_its_own(tmp_path, monkeypatch, methods):
+    def fail(self, *args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system", str(self))
 
-    place = tmp_path / "a.png"
-    with pytest.raises(OSError, match="Read-only") as raised, atomic_write(place, force=True) as partial:
-        for step in steps:
-            monkeypatch.setattr(Path, step, fails)
-        partial.write_bytes(b"mine")
-    assert raised.value.filename == str(place)
+    path = tmp_path / "a.png"
+    with pytest.raises(OSError, match="Read-only") as raised, atomic_write(path) as partial:
+        for method in methods:
+            monkeypatch.setattr(Path, method, fail)
+        partial.write_bytes(b"new")
+    assert raised.value.filename == str(path)
     monkeypatch.undo()
-    with pytest.raises(FileNotFoundError) as raised, atomic_write(place, force=True):
+    with pytest.raises(FileNotFoundError) as raised, atomic_write(path):
         (tmp_path / "selfie.jpg").read_bytes()
     assert raised.value.filename == str(tmp_path / "selfie.jpg")
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_file_that_is_there_or_comes_meanwhile_is_kept_unless_force_is_said(tmp_path, late):
-    place = tmp_path / "a.png"
-    for force in (False, True):
-        place.unlink(missing_ok=True)
-        if not late:
-            place.write_bytes(b"theirs")
+@pytest.mark.parametrize("created_meanwhile", [False, True])
+def test_existing_file_is_kept_unless_overwrite(tmp_path, created_meanwhile):
+    path = tmp_path / "a.png"
+    for overwrite in (False, True):
+        path.unlink(missing_ok=True)
+        if not created_meanwhile:
+            path.write_bytes(b"old")
         try:
-            with atomic_write(place, force) as partial:
-                partial.write_bytes(b"mine")
-                place.write_bytes(b"theirs")
+            with atomic_write(path, overwrite) as partial:
+                partial.write_bytes(b"new")
+                path.write_bytes(b"old")
         except FileExistsError as error:
-            assert str(error) == f"{place} exists; --force writes over it"
-        assert place.read_bytes() == (b"mine" if force else b"theirs")
-        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+            assert not overwrite
+            assert str(path) in str(error)
+            assert "--force" in str(error)
+        assert path.read_bytes() == (b"new" if overwrite else b"old")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_name_of_80_chinese_characters_can_be_written(tmp_path):
+    path = tmp_path / f"{'画' * 80}.png"  # 244 bytes in UTF-8, where file systems allow 255
+    with atomic_write(path) as partial:
+        partial.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_two_processes_cannot_hold_one_lock(tmp_path):
+    folder = tmp_path / "missing" / "folder"
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from portraitist.core.files import FolderLock
+        with FolderLock(Path({str(folder)!r})):
+            print("locked", flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, env={"PYTHONPATH": str(SRC)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(LockedError, match=str(folder)), FolderLock(folder):
+            pass
+        holder.kill()  # even then the lock is released
+        holder.wait()
+    with FolderLock(folder), pytest.raises(LockedError), FolderLock(folder):
+        pass
+    with FolderLock(folder):
+        pass

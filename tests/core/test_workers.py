@@ -4,40 +4,40 @@ from functools import partial
 
 import pytest
 
-from portraitist.core.workers import AHEAD, map_ordered
+from portraitist.core.workers import MAX_PENDING, map_ordered
 
 
-class Squares:
-    """Work that is begun with a number, and remembers where."""
+class Square:
+    """A function that is set up with a constant, and returns the process it was set up in."""
 
-    def __init__(self, plus: int) -> None:
-        self.plus, self.begun_in = plus, os.getpid()
+    def __init__(self, offset: int) -> None:
+        self.offset, self.process = offset, os.getpid()
 
     def __call__(self, item: int) -> tuple[int, int]:
         if item < 0:
-            raise ValueError(f"{item} has no root")
-        return item * item + self.plus, self.begun_in
+            raise ValueError(f"{item} is negative")
+        return item * item + self.offset, self.process
 
 
-def counted(items: int, taken: list[int]) -> Iterator[int]:
-    for item in range(items):
+def record(count: int, taken: list[int]) -> Iterator[int]:
+    for item in range(count):
         taken.append(item)
         yield item
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_results_come_in_the_order_of_the_items_and_begin_is_called_once_a_process(workers: int):
-    results = list(map_ordered(partial(Squares, 7), range(60), workers))
+def test_results_are_in_order_and_setup_runs_once_per_process(workers: int):
+    results = list(map_ordered(partial(Square, 7), range(60), workers))
     assert [result for result, _ in results] == [item * item + 7 for item in range(60)]
     processes = {process for _, process in results}
     assert (processes == {os.getpid()}) if workers == 1 else (os.getpid() not in processes)
     assert len(processes) <= workers
 
 
-@pytest.mark.parametrize(("workers", "at_most"), [(1, 1), (2, 2 * AHEAD + 1)])
-def test_no_more_items_are_taken_than_are_under_way(workers: int, at_most: int):
+@pytest.mark.parametrize(("workers", "at_most"), [(1, 1), (2, 2 * MAX_PENDING + 1)])
+def test_number_of_pending_items_is_bounded(workers: int, at_most: int):
     taken: list[int] = []
-    results = map_ordered(partial(Squares, 0), counted(100, taken), workers)
+    results = map_ordered(partial(Square, 0), record(100, taken), workers)
     for number in range(1, 40):
         assert next(results)[0] == (number - 1) ** 2
         assert number <= len(taken) < number + at_most
@@ -45,7 +45,7 @@ def test_no_more_items_are_taken_than_are_under_way(workers: int, at_most: int):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_goes_wrong_in_a_worker_goes_wrong_here(workers: int):
-    begin: Callable[[], Squares] = partial(Squares, 0)
-    with pytest.raises(ValueError, match="-3 has no root"):
-        list(map_ordered(begin, [1, 2, -3, 4], workers))
+def test_exception_in_worker_is_raised_in_caller(workers: int):
+    setup: Callable[[], Square] = partial(Square, 0)
+    with pytest.raises(ValueError, match="-3 is negative"):
+        list(map_ordered(setup, [1, 2, -3, 4], workers))

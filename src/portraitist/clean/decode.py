@@ -1,6 +1,8 @@
-"""Strangers' bytes become plain pictures: decoded within bounds, upright, sRGB, no metadata; the rest is refused.
+"""Decode untrusted picture files: bounded in size, memory and time; upright, in sRGB, without metadata.
 
-The same `read` opens a user's selfie.
+Stage clean and the product use the same `decode_picture`. It never decodes more than `max_megapixels`. For each decoded
+pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG of several scans
+needs up to MAX_COEFFICIENT_MB in addition. Measured by `python benchmarks/clean.py decode`.
 """
 
 import io
@@ -9,16 +11,31 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
+from portraitist.clean.containers import (
+    PNG_SIGNATURE,
+    ContainerError,
+    JpegStructure,
+    complete_jpeg,
+    read_jpeg_structure,
+    strip_png_text,
+)
 from portraitist.clean.params import CleanParams
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too: what phones call one with a depth picture
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
+JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, such as a depth map
+STILL_FORMATS = ("MPO", "HEIF")  # several pictures, of which Pillow opens the primary one; not an animation
+MAX_MEGAPIXELS = 50.0
+MAX_JPEG_MEGAPIXELS = 120.0  # of files decoded at reduced size; phones make up to 108
+MAX_SCAN_MEGAPIXELS = 2000.0  # scans x megapixels of a JPEG: 2 s; 108 megapixels in the usual 10 scans are 1080
+MAX_COEFFICIENT_MB = 400  # that libjpeg holds for a JPEG of several scans; 324 for 108 megapixels in 4:2:0
+STRIP_PIXELS = 2**20  # converted at a time from more than 8 bits
 ORIENTATION = 0x0112
-TURNS = {  # EXIF 2.3, tag Orientation: what sets a picture upright
+TRANSPOSITIONS = {  # EXIF 2.3, tag Orientation: how to make a picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -33,7 +50,7 @@ BOX = Image.Resampling.BOX
 
 
 class RejectedError(ValueError):
-    """A picture that cannot be used; the status says which kind of fault, the message what was found."""
+    """A picture cannot be used; `status` is the kind of reason, the message says what was found."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -42,199 +59,286 @@ class RejectedError(ValueError):
 
 @dataclass(frozen=True)
 class CleanPicture:
-    """A picture fit for use: RGB, upright; the alpha if it had one."""
+    """An upright sRGB picture, and its alpha channel unless it is opaque everywhere."""
 
     picture: Picture
     alpha: MaskArray | None
 
     def members(self) -> dict[str, bytes]:
-        """As a shard's members."""
+        """Encode as the members of a shard."""
         return {"png": encode_png(self.picture)} | ({} if self.alpha is None else {"alpha.png": encode_png(self.alpha)})
 
     @classmethod
     def from_members(cls, members: dict[str, bytes]) -> "CleanPicture":
-        """From a shard's members."""
+        """Decode the members of a shard."""
         return cls(decode_png(members["png"]), decode_png(members["alpha.png"]) if "alpha.png" in members else None)
 
     def grey(self) -> Image.Image:
-        """In shades of grey; what the alpha hides is one of them."""
+        """Convert to grey levels, composited over mid-grey by alpha."""
         grey = Image.fromarray(self.picture).convert("L")
         if self.alpha is None:
             return grey
         return Image.composite(grey, Image.new("L", grey.size, GREY), Image.fromarray(self.alpha))
 
 
+@dataclass(frozen=True)
+class OpenedFile:
+    """A picture file of which only the header has been read.
+
+    `control` is the same JPEG file completed with different bytes, if its end is missing (see complete_jpeg).
+    """
+
+    picture: Image.Image
+    control: Image.Image | None = None
+
+
 def decode_picture(
     data: bytes,
-    max_megapixels: float = 50.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
     min_side_px: int = 16,
     max_side_px: int = 4096,
     max_megabytes: float = 64.0,
     formats: tuple[str, ...] = FORMATS,
 ) -> CleanPicture:
-    """The picture in a file's bytes, scaled down to max_side_px if it is larger.
+    """Decode a picture file in one of Pillow's formats; a larger picture is scaled down to max_side_px.
+
+    max_megapixels are those of the decoded picture. To meet it, a JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded at
+    1/2, 1/4 or 1/8 of its size, even if its longer side then becomes shorter than max_side_px.
 
     Raises:
-        RejectedError: The bytes are no picture, or one that is broken, animated, too small or too large.
+        RejectedError: the data is no picture, or one that is broken, animated, too small, too large or too costly.
     """
-    picture = open_header(data, max_megabytes, formats)
-    check_dimensions(picture, max_megapixels, min_side_px)
-    return load_upright(picture, max_side_px)[0]
+    opened = open_header(data, max_megabytes, formats)
+    check_dimensions(opened.picture, max_megapixels, min_side_px, MAX_JPEG_MEGAPIXELS)
+    return load_upright(opened.picture, max_side_px, max_megapixels, opened.control)[0]
 
 
-def open_header(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """The picture, of which no more than the header was read.
+def open_header(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FORMATS) -> OpenedFile:
+    """Open a picture file without decoding pixels.
 
     Raises:
-        RejectedError: The bytes are too many, or no picture.
+        RejectedError: the file is too large, is no picture, or would take too much time or memory to decode.
     """
     if len(data) > max_megabytes * 1e6:
         raise RejectedError(
-            Status.TOO_LARGE, f"{len(data) / 1e6:.1f} megabytes; at most {max_megabytes:g} megabytes are read"
+            Status.TOO_LARGE, f"the file has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are read"
         )
+    structure, control = None, None
+    try:
+        if data.startswith(b"\xff\xd8"):
+            structure = read_jpeg_structure(data)
+            if structure.ends_in_scan:
+                data, control = complete_jpeg(data)
+        elif data.startswith(PNG_SIGNATURE):
+            data = strip_png_text(data)
+    except ContainerError as error:
+        raise RejectedError(Status.TOO_COSTLY, str(error)) from error
+    picture = _open(data, formats)
+    if structure:
+        _check_scans(picture, structure)
+    return OpenedFile(picture, None if control is None else _open(control, formats))
+
+
+def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of size; both are decided here
-            picture = Image.open(io.BytesIO(data), formats=formats)
+            warnings.simplefilter("ignore")  # about EXIF and size, which are checked here
+            return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise RejectedError(Status.TOO_LARGE, str(error)) from error
-    except Exception as error:  # Pillow's readers raise a dozen kinds at broken bytes, SyntaxError among them
-        allowed = ", ".join(formats)
-        raise RejectedError(Status.NOT_A_PICTURE, f"not a picture that opens as one of {allowed}") from error
-    return picture
+    except Exception as error:  # Pillow raises many kinds for broken files, among them SyntaxError
+        raise RejectedError(
+            Status.NOT_A_PICTURE, f"not a picture in one of the formats {', '.join(formats)}"
+        ) from error
 
 
-def check_dimensions(picture: Image.Image, max_megapixels: float, min_side_px: int) -> None:
-    """Passes an opened picture that may be decoded.
+def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
+    """Reject a JPEG file of several scans that takes too much time, or memory: libjpeg holds all its coefficients."""
+    megapixels = picture.width * picture.height / 1e6
+    if structure.scans > 1 and structure.scans * megapixels > MAX_SCAN_MEGAPIXELS:
+        found = f"a JPEG file of {structure.scans} scans of {megapixels:.1f} megapixels"
+        raise RejectedError(Status.TOO_COSTLY, f"{found}; their product may be at most {MAX_SCAN_MEGAPIXELS:g}")
+    layers = [(max(1, across), max(1, down)) for _, across, down, _ in getattr(picture, "layer", [])]
+    if structure.scans > 1 and layers:
+        largest = max(across for across, _ in layers) * max(down for _, down in layers)
+        coefficients_mb = 2 * megapixels * sum(across * down for across, down in layers) / largest
+        if coefficients_mb > MAX_COEFFICIENT_MB:
+            found = f"a JPEG file of {structure.scans} scans whose coefficients take {coefficients_mb:.0f} MB"
+            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are used")
+
+
+def check_dimensions(
+    picture: Image.Image, max_megapixels: float, min_side_px: int, max_jpeg_megapixels: float = 0.0
+) -> None:
+    """Check the size of an opened picture before it is decoded.
+
+    JPEG files may have max_jpeg_megapixels if that is more; pass it only if load_upright decodes the picture, which it
+    does at reduced size.
 
     Raises:
-        RejectedError: It is too large or too small.
+        RejectedError: the picture is too large or too small.
     """
     width, height = picture.size
-    if width * height > max_megapixels * 1e6:
-        raise RejectedError(
-            Status.TOO_LARGE, f"{width} x {height} pixels; at most {max_megapixels:g} megapixels are read"
-        )
+    largest = max(max_megapixels, max_jpeg_megapixels if picture.format in JPEG_FORMATS else 0)
+    if width * height > largest * 1e6:
+        raise RejectedError(Status.TOO_LARGE, f"{width} x {height} pixels; at most {largest:g} megapixels are read")
     if min(width, height) < min_side_px:
         raise RejectedError(Status.TOO_SMALL, f"{width} x {height} pixels; each side needs {min_side_px}")
 
 
-def load_upright(picture: Image.Image, max_side_px: int) -> tuple[CleanPicture, int]:
-    """The opened picture decoded, and the orientation that it lay in.
+def load_upright(
+    picture: Image.Image,
+    max_side_px: int,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    control: Image.Image | None = None,
+) -> tuple[CleanPicture, int]:
+    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). Its pixel memory may be released.
 
     Raises:
-        RejectedError: It is broken, animated, or takes too much memory.
+        RejectedError: the picture is broken, animated, too large, or takes too much memory.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _still(picture)
-            share = max_side_px / max(picture.size)
-            picture.draft(
-                None, (round(picture.width * share), round(picture.height * share))
-            )  # JPEG: no finer than needed
-            before = _orientation(picture) if picture.format == "TIFF" else 1  # it turns itself when it is decoded
+            _reject_animation(picture)
+            _reduce_jpeg(picture, max_side_px, max_megapixels)
+            before = _orientation(picture) if picture.format == "TIFF" else 1  # Pillow rotates TIFF while decoding
             picture.load()
+            if control is not None:
+                _compare_with_control(picture, control, max_side_px, max_megapixels)
             after = _orientation(picture)
-            plain = _turned(_plain(picture), after)
-            plain.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
-            return _flat(plain, picture.info.get("icc_profile")), max(before, after)
+            upright = _make_upright(_to_plain_mode(picture), after)
+            if upright is not picture:
+                picture.close()  # the caller still refers to it
+            upright.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+            return _to_clean_picture(upright, picture.info.get("icc_profile")), max(before, after)
     except RejectedError:
         raise
     except MemoryError as error:
-        raise RejectedError(Status.TOO_COSTLY, "decoding it takes more memory than allowed") from error
-    except Exception as error:  # as above
+        raise RejectedError(Status.TOO_COSTLY, "decoding takes more memory than allowed") from error
+    except Exception as error:  # of many kinds, as in _open
         raise RejectedError(Status.UNREADABLE, f"the picture is broken: {error or type(error).__name__}") from error
 
 
-def _still(picture: Image.Image) -> None:
-    """Not `n_frames`: it reads a film to its end."""
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        raise RejectedError(Status.ANIMATED, "more than one frame; one still picture is needed")
+def _reject_animation(picture: Image.Image) -> None:
+    # not n_frames, for which Pillow reads an animation to its end
+    if getattr(picture, "is_animated", False) and picture.format not in STILL_FORMATS:
+        raise RejectedError(Status.ANIMATED, "an animation of several frames; a still picture is needed")
+
+
+def _reduce_jpeg(picture: Image.Image, max_side_px: int, max_megapixels: float) -> None:
+    """Let libjpeg decode at 1/2, 1/4 or 1/8 of the size, if more is not needed or too much."""
+    width, height = picture.size
+    scale = next(
+        (scale for scale in (1, 2, 4, 8) if -(-width // scale) * -(-height // scale) <= max_megapixels * 1e6), 8
+    )
+    share = max_side_px / max(width, height)
+    across, down = (max(1, min(round(side * share), side // scale)) for side in (width, height))
+    picture.draft(None, (across, down))
+    if picture.width * picture.height > max_megapixels * 1e6:
+        found = f"{width} x {height} pixels"
+        raise RejectedError(Status.TOO_LARGE, f"{found}; at most {max_megapixels:g} megapixels are decoded")
+
+
+def _compare_with_control(picture: Image.Image, control: Image.Image, max_side_px: int, max_megapixels: float) -> None:
+    _reduce_jpeg(control, max_side_px, max_megapixels)
+    if ImageChops.difference(picture, control).getbbox() is not None:
+        raise RejectedError(Status.UNREADABLE, "the picture is broken: the end of the JPEG file is missing")
 
 
 def _orientation(picture: Image.Image) -> int:
     try:
-        told = picture.getexif().get(ORIENTATION)
-    except Exception:  # EXIF that cannot be read is no reason to lose the picture
+        orientation = picture.getexif().get(ORIENTATION)
+    except Exception:  # unreadable EXIF is no reason to reject the picture
         return 1
-    return told if isinstance(told, int) and told in TURNS else 1
+    return orientation if isinstance(orientation, int) and orientation in TRANSPOSITIONS else 1
 
 
-def _turned(picture: Image.Image, orientation: int) -> Image.Image:
-    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+def _make_upright(picture: Image.Image, orientation: int) -> Image.Image:
+    return picture.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else picture
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """Eight bits a channel in one of the modes that scale and convert well: L, RGB, CMYK, RGBA."""
+def _to_plain_mode(picture: Image.Image) -> Image.Image:
+    """Convert to a mode of 8 bits a channel that can be scaled and converted: L, RGB, CMYK or RGBA."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bits(picture)
+        picture = _to_eight_bits(picture)
     if picture.mode in ("LA", "La", "PA", "RGBa") or "transparency" in picture.info:
         return picture.convert("RGBA")
     return picture if picture.mode in ("L", "RGB", "CMYK", "RGBA") else picture.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Sixteen bits, 32 bits or fractions; the range is told by the largest value."""
-    values = np.nan_to_num(np.asarray(picture, np.float32))
-    largest = float(values.max(initial=0))
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """Convert 16 or 32 bits a pixel to 8, in strips; the range is 1 (floats only), 255, 65535 or else the maximum."""
+    width, height = picture.size
+    rows = max(1, STRIP_PIXELS // width)
+    strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    largest = max(float(_float_values(picture.crop(strip)).max(initial=0)) for strip in strips)
     white = next(
         (known for known in (1, 255, 65535) if largest <= known and (known > 1 or picture.mode == "F")), largest
     )
-    return Image.fromarray((values * np.float32(255 / white)).clip(0, 255).astype(np.uint8))
+    grey = Image.new("L", picture.size)
+    for strip in strips:
+        values = (_float_values(picture.crop(strip)) * np.float32(255 / white)).clip(0, 255).astype(np.uint8)
+        grey.paste(Image.fromarray(values), strip)
+    return grey
 
 
-def _flat(picture: Image.Image, profile: bytes | None) -> CleanPicture:
-    """The colours as sRGB, and the alpha apart; one that hides nothing is none."""
+def _float_values(picture: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(picture, np.float32))
+
+
+def _to_clean_picture(picture: Image.Image, profile: bytes | None) -> CleanPicture:
+    """Convert to sRGB, and separate the alpha channel unless it is opaque everywhere."""
     alpha = np.array(picture.getchannel("A")) if picture.mode == "RGBA" else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
-    colours = picture.convert("RGB") if picture.mode == "RGBA" else picture
-    return CleanPicture(np.array((_to_srgb(colours, profile) if profile else colours).convert("RGB")), alpha)
+    picture = picture.convert("RGB") if picture.mode == "RGBA" else picture
+    picture = _to_srgb(picture, profile) if profile else picture
+    return CleanPicture(np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), alpha)
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        changed = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        return changed if changed is not None else picture
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return converted if converted is not None else picture
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture  # a profile that cannot be read is no reason to lose the picture
+        return picture  # an unreadable profile is no reason to reject the picture
 
 
 def clean_picture(data: bytes, params: CleanParams) -> CleanPicture:
-    """The picture in a file's bytes, by the stage's bounds.
+    """Decode a picture file within the limits of stage clean.
 
     Raises:
-        RejectedError: As `read`.
+        RejectedError: as `decode_picture`.
     """
     return decode_picture(data, params.max_megapixels, params.min_side_px, params.max_side_px, params.max_megabytes)
 
 
-def transform_mask(truth: bytes, orientation: int, cleaned: CleanPicture) -> MaskArray:
-    """An exact mask turned and scaled as its picture was.
+def transform_mask(mask: bytes, orientation: int, cleaned: CleanPicture) -> MaskArray:
+    """Make a ground-truth mask upright and scale it, as was done with its picture.
 
     Raises:
-        RejectedError: It has not the picture's shape: one of them is another's.
+        RejectedError: the aspect ratios differ, so the mask belongs to another picture.
     """
-    turned = _turned(Image.fromarray(decode_png(truth)), orientation)
+    upright = _make_upright(Image.fromarray(decode_png(mask)), orientation)
     height, width = cleaned.picture.shape[:2]
-    if abs(turned.width * height - turned.height * width) > max(turned.size):  # a pixel is lost to rounding
-        found = f"an exact mask of {turned.width} x {turned.height} for a picture of {width} x {height}"
+    if abs(upright.width * height - upright.height * width) > max(upright.size):  # rounding costs up to one pixel
+        found = f"a ground-truth mask of {upright.width} x {upright.height} for a picture of {width} x {height}"
         raise RejectedError(Status.UNREADABLE, found)
-    return np.array(turned if turned.size == (width, height) else turned.resize((width, height), BOX))
+    return np.array(upright if upright.size == (width, height) else upright.resize((width, height), BOX))
 
 
 def difference_hash(cleaned: CleanPicture) -> int:
-    """64 bits of a picture's gradient (difference hash): near pictures differ in few. Alpha is laid over grey."""
-    return hash_from_shades(hash_shades(cleaned.grey()))
+    """Return the 64-bit difference hash (dHash); near-duplicates differ in few bits. Alpha is composited over grey."""
+    return hash_from_levels(hash_levels(cleaned.grey()))
 
 
-def hash_shades(grey: Image.Image) -> UInt8[np.ndarray, "8 9"]:
-    """The few shades whose slopes to the right are the difference hash."""
+def hash_levels(grey: Image.Image) -> UInt8[np.ndarray, "8 9"]:
+    """Scale to the 8 x 9 grey levels whose horizontal differences are the hash."""
     return np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), BOX))
 
 
-def hash_from_shades(shades: UInt8[np.ndarray, "8 9"]) -> int:
-    """The difference hash of these shades."""
-    return int.from_bytes(np.packbits(shades[:, 1:] > shades[:, :-1]).tobytes(), "big")
+def hash_from_levels(levels: UInt8[np.ndarray, "8 9"]) -> int:
+    """Return the difference hash of 8 x 9 grey levels."""
+    return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes(), "big")

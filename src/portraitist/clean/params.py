@@ -1,4 +1,4 @@
-"""Which pictures are accepted."""
+"""Parameters of stage clean."""
 
 from typing import Annotated
 
@@ -8,25 +8,25 @@ from portraitist.core.params import Fraction, NonNegativeFloat, PositiveInt, Sec
 
 
 class PerKind(Section):
-    """A threshold of each kind of picture."""
+    """One threshold for each kind of picture."""
 
     selfies: NonNegativeFloat
     portraits: NonNegativeFloat
 
 
 class CleanParams(Section):
-    """What a picture must be to stay."""
+    """Which pictures are kept, and what decoding one may cost."""
 
     min_side_px: Annotated[int, Field(ge=16)]
-    max_megapixels: Annotated[float, Field(gt=0)]
-    max_side_px: Annotated[int, Field(ge=64)]  # larger ones are scaled down to it
-    max_megabytes: Annotated[float, Field(gt=0)]
-    max_aspect: Annotated[float, Field(ge=1)]  # the longer side by the shorter
-    min_entropy_bits: Annotated[float, Field(ge=0, le=8)]  # of the shades of grey: less is a blank wall
-    min_sharpness: PerKind  # variance of the Laplacian at 256 px
-    same_within_bits: Annotated[int, Field(ge=0, le=16)]  # of 64 bits of dHash: closer may be the same picture,
-    same_correlation: Fraction  # and is, if their shades agree so well, too
-    task_memory_mb: Annotated[int, Field(ge=512)]  # of address space: what one file may take
-    task_cpu_s: PositiveInt
-    task_wall_s: Annotated[float, Field(gt=0)]
+    max_megapixels: Annotated[float, Field(gt=0)]  # decoded; a larger JPEG file is decoded at reduced size
+    max_side_px: Annotated[int, Field(ge=64)]  # larger pictures are scaled down
+    max_megabytes: Annotated[float, Field(gt=0)]  # of the file
+    max_aspect: Annotated[float, Field(ge=1)]  # longer side / shorter side
+    min_entropy_bits: Annotated[float, Field(ge=0, le=8)]  # of the grey levels; a blank wall has little
+    min_sharpness: PerKind  # variance of the Laplacian at 256 px width
+    max_hamming_distance: Annotated[int, Field(ge=0, le=16)]  # of near-duplicates' difference hashes, of 64 bits
+    min_correlation: Fraction  # of near-duplicates' thumbnails
+    task_memory_mb: Annotated[int, Field(ge=512)]  # address space of a worker process
+    task_cpu_s: PositiveInt  # for one file
+    task_wall_s: Annotated[float, Field(gt=0)]  # for one file
     shard_size: PositiveInt

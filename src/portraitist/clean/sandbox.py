@@ -1,7 +1,8 @@
-"""Child processes for work that strangers' bytes may break: a file that kills its reader costs that one file.
+"""Worker processes with limits, to decode untrusted files: a file that crashes its decoder costs only that file.
 
-A few long-lived children each do one task at a time, under a limit of memory, of processor time and of patience; one
-that dies is replaced. What goes in and comes out is JSON and plain bytes, never pickle: a child is not trusted.
+Each of a few long-lived workers runs one task at a time, limited in memory, CPU time and wall time; one that dies is
+replaced. Messages are JSON and plain bytes, never pickle, because a worker is not trusted. Own code, because pools of
+the standard library, joblib or loky cannot set RLIMITs per task, nor kill one task without losing the others.
 """
 
 import contextlib
@@ -22,42 +23,42 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
 
-AHEAD = 4  # tasks begun for each worker before the first of their answers was taken
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each child has one core, and reserves no more
+MAX_PENDING = 4  # tasks per worker that are started, or whose results have not been consumed yet
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
 
 
-class DiedError(RuntimeError):
-    """A child died of its task, or was stopped for it; the message says why."""
+class WorkerDiedError(RuntimeError):
+    """A worker crashed during a task or exceeded a limit; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a child is told and what it answers: JSON, and bytes by name."""
+    """A request or its response: JSON, and named byte strings."""
 
-    about: dict[str, Any]
+    content: dict[str, Any]
     parts: dict[str, bytes]
 
     def write(self, pipe: IO[bytes]) -> None:
-        """Into a pipe."""
+        """Write to a pipe."""
         sizes = {name: len(data) for name, data in self.parts.items()}
-        head = json.dumps({"about": self.about, "sizes": sizes}).encode()
-        pipe.write(struct.pack(">I", len(head)) + head)
+        header = json.dumps({"content": self.content, "sizes": sizes}).encode()
+        pipe.write(struct.pack(">I", len(header)) + header)
         for data in self.parts.values():
             pipe.write(data)
         pipe.flush()
 
     @classmethod
     def read(cls, pipe: IO[bytes]) -> "Message":
-        """Out of a pipe.
+        """Read from a pipe.
 
         Raises:
-            EOFError: It ends before the message does.
+            EOFError: the pipe was closed before the end of the message.
         """
-        head = json.loads(_exactly(pipe, struct.unpack(">I", _exactly(pipe, 4))[0]))
-        return cls(head["about"], {name: _exactly(pipe, size) for name, size in head["sizes"].items()})
+        header = json.loads(_read_exactly(pipe, struct.unpack(">I", _read_exactly(pipe, 4))[0]))
+        return cls(header["content"], {name: _read_exactly(pipe, size) for name, size in header["sizes"].items()})
 
 
-def _exactly(pipe: IO[bytes], size: int) -> bytes:
+def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
     data = pipe.read(size)
     if len(data) < size:
         raise EOFError(f"{size} bytes expected, found {len(data)}")
@@ -66,148 +67,154 @@ def _exactly(pipe: IO[bytes], size: int) -> bytes:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one task may take."""
+    """Resources that one task may use."""
 
-    memory_mb: int  # of address space, the interpreter's own included
+    memory_mb: int  # address space, including the interpreter
     cpu_s: int
-    wall_s: float  # also ends what only waits
+    wall_s: float
 
 
-class Child:
-    """One process, at work on one task at a time."""
+class Worker:
+    """One worker process, which runs one task at a time."""
 
     def __init__(self, task: str, limits: Limits) -> None:
         self.limits = limits
-        told = [task, str(limits.memory_mb), str(limits.cpu_s)]
+        arguments = [task, str(limits.memory_mb), str(limits.cpu_s)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from portraitist.sandbox import serve; serve()", *told],
+            [sys.executable, "-c", "from portraitist.clean.sandbox import serve; serve()", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         assert self.process.stdin
         assert self.process.stdout
-        self.to, self.back = self.process.stdin, self.process.stdout
-        self.started = False
+        self._requests, self._responses = self.process.stdin, self.process.stdout
+        self._started = False
 
-    def ask(self, message: Message) -> Message:
-        """The answer to a message.
+    def run(self, request: Message) -> Message:
+        """Send a request and wait for the response.
 
         Raises:
-            DiedError: The child died of it; it answers no more.
-            RuntimeError: The child did not even start.
+            WorkerDiedError: the worker crashed or exceeded a limit; it cannot be used again.
+            RuntimeError: the worker process did not start.
         """
-        if not self.started:
+        if not self._started:
             try:
-                Message.read(self.back)
+                Message.read(self._responses)
             except EOFError:
-                raise RuntimeError("a child process did not start; its complaint stands above") from None
-            self.started = True
-        late = threading.Event()
+                raise RuntimeError("a worker process did not start; see its error message above") from None
+            self._started = True
+        timed_out = threading.Event()
 
-        def stop() -> None:
-            late.set()
+        def kill() -> None:
+            timed_out.set()
             self.process.kill()
 
-        timer = threading.Timer(self.limits.wall_s, stop)
+        timer = threading.Timer(self.limits.wall_s, kill)
         timer.daemon = True
         timer.start()
         try:
-            message.write(self.to)
-            return Message.read(self.back)
+            request.write(self._requests)
+            return Message.read(self._responses)
         except (EOFError, OSError):
             code = self.process.wait()
-            raise DiedError(f"stopped after {self.limits.wall_s:g} s" if late.is_set() else _told(code)) from None
+            reason = f"decoding was stopped after {self.limits.wall_s:g} s" if timed_out.is_set() else _describe(code)
+            raise WorkerDiedError(reason) from None
         finally:
             timer.cancel()
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
-        self.back.close()
-        with contextlib.suppress(BrokenPipeError):  # the rest of a message that it died of
-            self.to.close()
+        self._responses.close()
+        with contextlib.suppress(BrokenPipeError):  # buffered bytes of a request that killed the worker
+            self._requests.close()
 
 
-def _told(code: int) -> str:
-    if -code == signal.SIGXCPU:
-        return "it took more processor time than allowed"
-    return f"its reader was ended by {signal.Signals(-code).name}" if code < 0 else f"its reader ended with code {code}"
+def _describe(exit_code: int) -> str:
+    if -exit_code == signal.SIGXCPU:
+        return "decoding took more CPU time than allowed"
+    if exit_code < 0:
+        return f"the decoder was ended by {signal.Signals(-exit_code).name}"
+    return f"the decoder exited with code {exit_code}"
 
 
 class Sandbox:
-    """A pool of children that all do one task, "package.module:function"; `with` ends them.
+    """A context manager: a pool of workers that all run one task, given as "package.module:function".
 
-    The function takes and gives a Message. There is a child for each core that this process may use, or `workers`.
+    The function takes and returns a Message. By default there is one worker for each core.
     """
 
     def __init__(self, task: str, limits: Limits, workers: int | None = None) -> None:
-        workers = workers or cores()
-        self.task, self.limits, self.workers = task, limits, workers
-        self.idle: SimpleQueue[Child] = SimpleQueue()
-        self.threads = ThreadPoolExecutor(workers)
-        for _ in range(workers):
-            self.idle.put(Child(task, limits))
+        self.workers = workers or available_cores()
+        self._task, self._limits = task, limits
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(self.workers)
+        for _ in range(self.workers):
+            self._idle.put(Worker(task, limits))
 
-    def map(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """The answers in the messages' order, a few in memory at a time. Of one that a child died of: {"died": why}."""
-        begun: deque[Future[Message]] = deque()
-        for message in messages:
-            begun.append(self.threads.submit(self._one, message))
-            if len(begun) > AHEAD * self.workers:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+    def map(self, requests: Iterable[Message]) -> Iterator[Message]:
+        """Yield the responses in the order of the requests, with few in memory at a time.
 
-    def _one(self, message: Message) -> Message:
-        child = self.idle.get()
+        The response to a request during which the worker died has the content {"died": reason}.
+        """
+        pending: deque[Future[Message]] = deque()
+        for request in requests:
+            pending.append(self._threads.submit(self._run, request))
+            if len(pending) > MAX_PENDING * self.workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _run(self, request: Message) -> Message:
+        worker = self._idle.get()
         try:
-            return child.ask(message)
-        except DiedError as error:
-            child.close()
-            child = Child(self.task, self.limits)
+            return worker.run(request)
+        except WorkerDiedError as error:
+            worker.close()
+            worker = Worker(self._task, self._limits)
             return Message({"died": str(error)}, {})
         finally:
-            self.idle.put(child)
+            self._idle.put(worker)
 
     def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.threads.shutdown(cancel_futures=True)
-        while not self.idle.empty():
-            self.idle.get().close()
+        self._threads.shutdown(cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().close()
 
 
-def cores() -> int:
-    """How many this process may use."""
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve() -> None:
-    """The child's side: answers until the pipe is closed. What libraries print goes nowhere."""
+    """Run a worker process: answer requests until the pipe is closed. Output of libraries is discarded."""
     task, memory_mb, cpu_s = sys.argv[1:]
     module, _, name = task.partition(":")
     function: Callable[[Message], Message] = getattr(importlib.import_module(module), name)
-    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    requests, responses = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(null, stream)
     _limit(resource.RLIMIT_AS, int(memory_mb) * 2**20)
     _limit(resource.RLIMIT_CORE, 0)
-    Message({}, {}).write(answers)
+    Message({}, {}).write(responses)
     while True:
         try:
-            message = Message.read(asked)
+            request = Message.read(requests)
         except EOFError:
             return
-        spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        _limit(resource.RLIMIT_CPU, int(spent) + 1 + int(cpu_s))
-        function(message).write(answers)
+        used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        _limit(resource.RLIMIT_CPU, int(used) + 1 + int(cpu_s))
+        function(request).write(responses)
 
 
-def _limit(what: int, most: int) -> None:
-    hard = resource.getrlimit(what)[1]
-    with contextlib.suppress(ValueError, OSError):  # macOS knows some limits only by name
-        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+def _limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    with contextlib.suppress(ValueError, OSError):  # macOS does not support all limits
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

@@ -1,13 +1,13 @@
-"""One collected file, cleaned, measured and judged; and which of many go on.
+"""Which pictures stage clean keeps: decisions on each file, and on files that repeat each other or are blocklisted.
 
-`job` runs in a child process (sandbox.py): a file that breaks its reader, or takes more memory or time than allowed,
-costs one row.
+`screen` runs in a worker process (sandbox.py).
 """
 
 import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from PIL import Image
 
 from portraitist.clean.decode import (
     BOX,
+    MAX_JPEG_MEGAPIXELS,
     CleanPicture,
     RejectedError,
     check_dimensions,
@@ -30,139 +31,144 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.manifest import Kind
 from portraitist.core.outcome import Status
 
-ADDRESSES = ("url", "final_url", "page_url")  # columns of a source's manifest, as far as it has them
-MEASURED_PX = 256  # the width at which pictures are measured, so that large and small ones compare
+URL_COLUMNS = ("url", "final_url", "page_url")  # of a source's manifest, which may have any of them
+MEASURED_PX = 256  # width at which pictures are measured, so that sizes do not matter
 
 Row = dict[str, object]
+Scope = Literal["area", "all"]  # what a worker reads of a file: its dimensions, or everything
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What a picture is judged by; kept in the manifest, so that a threshold can be chosen by what was found."""
+    """Measures of quality; all are in the manifest, so that thresholds can be chosen from their distribution."""
 
-    sharpness: float  # variance of the Laplacian, at MEASURED_PX
-    entropy_bits: float  # of the shades of grey
-    colour: float  # mean spread of the channels, of 255; near 0 is a grey picture
+    sharpness: float  # variance of the Laplacian at MEASURED_PX width
+    entropy_bits: float  # of the grey levels
+    colour: float  # mean of max - min over the channels, 0 to 255; near 0 for a grey picture
 
 
 def measure(cleaned: CleanPicture) -> Measures:
-    """A picture's measures; what its alpha hides counts nowhere."""
+    """Measure a picture where its alpha is above one half."""
     height, width = cleaned.picture.shape[:2]
     size = MEASURED_PX, max(4, round(height * MEASURED_PX / width))
-    how = BOX if width > MEASURED_PX else Image.Resampling.BILINEAR
-    grey = np.asarray(cleaned.grey().resize(size, how), np.float32)
-    red, green, blue = (np.asarray(one) for one in Image.fromarray(cleaned.picture).resize(size, how).split())
-    shown = np.ones(grey.shape, bool)
+    resampling = BOX if width > MEASURED_PX else Image.Resampling.BILINEAR
+    grey = np.asarray(cleaned.grey().resize(size, resampling), np.float32)
+    channels = Image.fromarray(cleaned.picture).resize(size, resampling).split()
+    red, green, blue = (np.asarray(channel) for channel in channels)
+    visible = np.ones(grey.shape, bool)
     if cleaned.alpha is not None:
-        shown = np.asarray(Image.fromarray(cleaned.alpha).resize(size, how)) > 127
-    if not shown[1:-1, 1:-1].any():
+        visible = np.asarray(Image.fromarray(cleaned.alpha).resize(size, resampling)) > 127
+    if not visible[1:-1, 1:-1].any():
         return Measures(0.0, 0.0, 0.0)
-    beside = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1]
-    laplacian = (beside - 4 * grey[1:-1, 1:-1])[shown[1:-1, 1:-1]]
-    shares = np.bincount(grey[shown].astype(np.uint8)) / shown.sum()
+    neighbours = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1]
+    laplacian = (neighbours - 4 * grey[1:-1, 1:-1])[visible[1:-1, 1:-1]]
+    shares = np.bincount(grey[visible].astype(np.uint8)) / visible.sum()
     shares = shares[shares > 0]
     entropy = float(-(shares * np.log2(shares)).sum())
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return Measures(round(float(laplacian.var()), 2), round(abs(entropy), 3), round(float(spread[shown].mean()), 2))
+    ranges = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return Measures(round(float(laplacian.var()), 2), round(abs(entropy), 3), round(float(ranges[visible].mean()), 2))
 
 
 def check_quality(width: int, height: int, measures: Measures, kind: Kind, params: CleanParams) -> None:
-    """Passes a picture that was decoded.
+    """Compare a picture with the thresholds.
 
     Raises:
-        RejectedError: It is too long, blank or blurred to be of use.
+        RejectedError: the picture is too elongated, blank or blurred.
     """
     aspect = max(width, height) / min(width, height)
     if aspect > params.max_aspect:
         raise RejectedError(
-            Status.TOO_LONG, f"{width} x {height} pixels; one side may be {params.max_aspect:g} times the other"
+            Status.TOO_LONG, f"{width} x {height} pixels; the aspect ratio may be at most {params.max_aspect:g}"
         )
     if measures.entropy_bits < params.min_entropy_bits:
         found = f"{measures.entropy_bits:g} bits of entropy"
-        raise RejectedError(Status.BLANK, f"{found}; {params.min_entropy_bits:g} are needed")
-    needed = getattr(params.min_sharpness, kind)
-    if measures.sharpness < needed:
-        raise RejectedError(Status.BLURRED, f"sharpness {measures.sharpness:g}; {kind} need {needed:g}")
+        raise RejectedError(Status.BLANK, f"{found}; at least {params.min_entropy_bits:g} are needed")
+    threshold = getattr(params.min_sharpness, kind)
+    if measures.sharpness < threshold:
+        raise RejectedError(Status.BLURRED, f"sharpness {measures.sharpness:g}; {kind} need at least {threshold:g}")
 
 
-def make_request(members: dict[str, bytes], kind: Kind, look: str, params: CleanParams) -> Message:
-    """What `job` is told: the members of a collected picture, and whether to look at "all" of it or at its "area"."""
-    parts = members if look == "all" else {"bytes": members["bytes"]}
-    return Message({"kind": kind, "look": look, "params": params.model_dump()}, parts)
+def make_request(members: dict[str, bytes], kind: Kind, scope: Scope, params: CleanParams) -> Message:
+    """Make the request that `screen` handles from the members of a collected picture."""
+    parts = members if scope == "all" else {"bytes": members["bytes"]}
+    return Message({"kind": kind, "scope": scope, "params": params.model_dump()}, parts)
 
 
-def screen(message: Message) -> Message:
-    """A child's task: one file cleaned, measured and judged, or only its area told, as `asked`.
+def screen(request: Message) -> Message:
+    """Decode, measure and check one collected file, in a worker process.
 
-    Answers with the manifest's columns, its looks, and the members of a picture that passed.
+    Returns:
+        With scope "area", the number of pixels. Else the columns of the manifest, the fingerprints, and the members of
+        a picture that passed.
     """
-    params, data = CleanParams(**message.about["params"]), message.parts["bytes"]
+    params, data = CleanParams(**request.content["params"]), request.parts["bytes"]
     row: dict[str, object] = {"status": Status.KEPT.value}
     try:
-        picture = open_header(data, params.max_megabytes)
-        if message.about["look"] == "area":
-            return Message({"area": math.prod(picture.size)}, {})
-        width, height = picture.size
+        opened = open_header(data, params.max_megabytes)
+        width, height = opened.picture.size
+        if request.content["scope"] == "area":
+            return Message({"area": math.prod((width, height))}, {})
         row |= {"width": width, "height": height}
-        check_dimensions(picture, params.max_megapixels, params.min_side_px)
-        cleaned, orientation = load_upright(picture, params.max_side_px)
-        high, wide = cleaned.picture.shape[:2]
-        if (high > wide) != (height > width):  # it lay on its side
+        check_dimensions(opened.picture, params.max_megapixels, params.min_side_px, MAX_JPEG_MEGAPIXELS)
+        cleaned, orientation = load_upright(opened.picture, params.max_side_px, params.max_megapixels, opened.control)
+        clean_height, clean_width = cleaned.picture.shape[:2]
+        if (clean_height > clean_width) != (height > width):  # rotated by 90 degrees
             row |= {"width": height, "height": width}
-        seen, measures = fingerprints(cleaned), measure(cleaned)
-        row |= {"dhash": f"{seen[0].dhash:016x}", "looks": [look.digits() for look in seen], **asdict(measures)}
-        check_quality(width, height, measures, message.about["kind"], params)
+        prints, measures = fingerprints(cleaned), measure(cleaned)
+        row |= {"dhash": f"{prints[0].dhash:016x}", "fingerprints": [one.to_hex() for one in prints]}
+        row |= asdict(measures)
+        check_quality(width, height, measures, request.content["kind"], params)
         members = cleaned.members()
-        if "truth.png" in message.parts:
-            members["truth.png"] = encode_png(transform_mask(message.parts["truth.png"], orientation, cleaned))
+        if "truth.png" in request.parts:
+            members["truth.png"] = encode_png(transform_mask(request.parts["truth.png"], orientation, cleaned))
         return Message(row, members)
     except RejectedError as error:
         return Message(row | {"status": error.status.value, "reason": str(error)}, {})
 
 
 class Screener:
-    """What becomes of each picture of a run."""
+    """Decides on each picture of a run: first by its source and bytes, then by the response of a worker."""
 
-    def __init__(self, blocked: Blocklist, params: CleanParams) -> None:
-        self.blocked = blocked
-        self.seen = SeenPictures(params.same_within_bits, params.same_correlation)
+    def __init__(self, blocklist: Blocklist, params: CleanParams) -> None:
+        self._blocklist = blocklist
+        self._seen = SeenPictures(params.max_hamming_distance, params.min_correlation)
 
-    def before(self, frame: pd.DataFrame, bytes_of: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
-        """For each row of the sources' manifests: the status, if it is blocked or its bytes came before; else nothing.
+    def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
+        """Return, for each row of the sources' manifests, the outcome of a blocked or repeated file; else an empty row.
 
-        Bytes that are blocked in one place are blocked in all.
+        Bytes that are blocked in one row are blocked in all.
         """
         blocked: dict[str, str] = {}
         for values in frame.itertuples(index=False):
             row = dict(zip(frame.columns, values, strict=True))
-            urls = [row[name] for name in ADDRESSES if row.get(name)]
-            why = self.blocked.why(urls, hashlib.sha256(bytes_of(row)).hexdigest(), group=row["group"])
-            if why:
-                blocked.setdefault(row["id"], why)
-        came: set[str] = set()
-        statuses: list[Row] = []
+            urls = [row[name] for name in URL_COLUMNS if row.get(name)]
+            entry = self._blocklist.why(urls, hashlib.sha256(read_bytes(row)).hexdigest(), group=row["group"])
+            if entry:
+                blocked.setdefault(row["id"], entry)
+        seen: set[str] = set()
+        outcomes: list[Row] = []
         for picture in frame["id"]:
             if picture in blocked:
-                statuses.append({"status": Status.BLOCKLISTED.value, "reason": blocked[picture]})
-            elif picture in came:
-                statuses.append({"status": Status.DUPLICATE.value, "same_as": picture, "relation": "bytes"})
+                outcomes.append({"status": Status.BLOCKLISTED.value, "reason": blocked[picture]})
+            elif picture in seen:
+                outcomes.append({"status": Status.DUPLICATE.value, "same_as": picture, "relation": "bytes"})
             else:
-                statuses.append({})
-                came.add(picture)
-        return statuses
+                outcomes.append({})
+                seen.add(picture)
+        return outcomes
 
-    def after(self, picture: str, answer: Message) -> Row:
-        """The status and the measures of a picture that a child has seen all of; ask for the ones to prefer first."""
-        if "died" in answer.about:
-            return {"status": Status.TOO_COSTLY.value, "reason": answer.about["died"]}
-        found = {name: value for name, value in answer.about.items() if name != "looks"}
-        if found["status"] != Status.KEPT.value:
-            return found
-        looks = [Fingerprint.parse(digits) for digits in answer.about["looks"]]
-        why = self.blocked.why(dhashes=[each.dhash for look in looks for each in (look, look.mirrored())])
-        if why:
-            return found | {"status": Status.BLOCKLISTED.value, "reason": why}
-        same_as, relation = self.seen.same_as(picture, looks)
+    def decide(self, picture: str, response: Message) -> Row:
+        """Return the outcome and measures of a picture; of near-duplicates, the first one decided on is kept."""
+        if "died" in response.content:
+            return {"status": Status.TOO_COSTLY.value, "reason": response.content["died"]}
+        row = {name: value for name, value in response.content.items() if name != "fingerprints"}
+        if row["status"] != Status.KEPT.value:
+            return row
+        prints = [Fingerprint.parse(digits) for digits in response.content["fingerprints"]]
+        entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
+        if entry:
+            return row | {"status": Status.BLOCKLISTED.value, "reason": entry}
+        same_as, relation = self._seen.find_or_add(picture, prints)
         if same_as:
-            return found | {"status": Status.DUPLICATE.value, "same_as": same_as, "relation": relation}
-        return found
+            return row | {"status": Status.DUPLICATE.value, "same_as": same_as, "relation": relation}
+        return row

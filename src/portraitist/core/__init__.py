@@ -1,0 +1,1 @@
+"""Code that all packages share: parameters, files, shards, manifests, image codecs, worker processes."""

@@ -5,29 +5,32 @@ import numpy as np
 
 from portraitist.core.types import MaskArray, Picture
 
-BLED = (0.02, 0.05, 0.15, 0.5)  # of the longer side: how far around a mean is taken, the nearest that finds something
+WINDOWS = (0.02, 0.05, 0.15, 0.5)  # half-widths of the averaging windows, as fractions of the longer side
 
 
 def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[int, int, int]) -> Picture:
-    """The picture laid over another picture or one colour, by alpha."""
-    share = alpha[..., None].astype(np.float32) / 255
-    return (picture * share + np.asarray(back, np.float32) * (1 - share)).round().astype(np.uint8)
+    """Composite a picture over a background, which is a picture of the same size or one colour."""
+    opacity = alpha[..., None].astype(np.float32) / 255
+    return (picture * opacity + np.asarray(back, np.float32) * (1 - opacity)).round().astype(np.uint8)
 
 
-def extend_foreground(picture: Picture, own: MaskArray) -> Picture:
-    """The picture where own is 255; elsewhere the mean colour of the nearest of that, near or, failing that, far.
+def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
+    """Return the picture with the colours where mask is 255 extended over all other pixels.
 
-    So colours of a person reach under its soft edge, where the picture holds some of what was behind.
+    Each other pixel gets the mean foreground colour of the smallest window around it that contains any. The person's
+    colours then reach under the soft edge of the mask, where the picture itself is blended with its background.
     """
-    image, sure = picture.astype(np.float32), (own == 255).astype(np.float32)
-    if not sure.any():
+    image, foreground = picture.astype(np.float32), (mask == 255).astype(np.float32)
+    if not foreground.any():
         return picture
-    done = image * sure[..., None]
-    known = sure
-    for part in BLED:
-        side = 2 * max(1, round(part * max(own.shape))) + 1
-        weight = cv2.blur(sure, (side, side))
-        found = (known == 0) & (weight > 1e-4)
-        done[found] = (cv2.blur(image * sure[..., None], (side, side)) / np.maximum(weight, 1e-4)[..., None])[found]
-        known = np.maximum(known, found)
-    return done.clip(0, 255).round().astype(np.uint8)
+    extended = image * foreground[..., None]
+    filled = foreground
+    for window in WINDOWS:
+        side = 2 * max(1, round(window * max(mask.shape))) + 1
+        weight = cv2.blur(foreground, (side, side))
+        new = (filled == 0) & (weight > 1e-4)
+        extended[new] = (cv2.blur(image * foreground[..., None], (side, side)) / np.maximum(weight, 1e-4)[..., None])[
+            new
+        ]
+        filled = np.maximum(filled, new)
+    return extended.clip(0, 255).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Encode arrays as PNG or JPEG bytes, and decode PNG bytes of our own."""
+"""Encode arrays as PNG or JPEG, and decode PNG files that this package wrote."""
 
 import io
 
@@ -9,20 +9,20 @@ from portraitist.core.types import MaskArray, Picture
 
 
 def encode_png(array: Picture | MaskArray) -> bytes:
-    """PNG bytes of a picture or a plane; equal arrays give equal bytes."""
+    """Encode a picture or a mask as PNG; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 
 def decode_png(data: bytes) -> Picture | MaskArray:
-    """The array that `encode` was given. For bytes of our own making; strangers' bytes go through `clean.read`."""
+    """Decode the bytes of `encode_png`. Files from outside must be decoded by `clean.decode.decode_picture`."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.array(picture)
 
 
 def encode_jpeg(picture: Picture) -> bytes:
-    """JPEG bytes, for sheets that a person looks at."""
+    """Encode a picture as JPEG of quality 88, for contact sheets."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

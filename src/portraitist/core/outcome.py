@@ -1,10 +1,10 @@
-"""What became of a picture at a stage, in one word: of a row in a manifest, or of a selfie that cannot be painted."""
+"""The outcome of a picture at a stage, or of a selfie in the product: a status, with a reason as text beside it."""
 
 from enum import Enum
 
 
 class Status(str, Enum):
-    """What became of a picture at a stage."""
+    """What happened to a picture at a stage."""
 
     KEPT = "kept"
     UNREADABLE = "unreadable"
@@ -13,12 +13,12 @@ class Status(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     DUPLICATE = "duplicate"
-    TOO_COSTLY = "too_costly"  # its reader took more memory or time than allowed, or broke
-    TOO_LONG = "too_long"  # one side many times the other
+    TOO_COSTLY = "too_costly"  # decoding exceeded the limits of memory or time, or crashed
+    TOO_LONG = "too_long"  # aspect ratio
     BLANK = "blank"
     BLURRED = "blurred"
-    BLOCKLISTED = "blocklisted"  # data/blocklist.txt names it
-    # of collect: what an address gave in place of a picture
+    BLOCKLISTED = "blocklisted"  # by data/blocklist.txt
+    # stage collect: why a URL gave no picture
     REFUSED_SCHEME = "refused_scheme"
     REFUSED_ADDRESS = "refused_address"
     TOO_MANY_REDIRECTS = "too_many_redirects"
@@ -32,8 +32,8 @@ class Status(str, Enum):
     CUT_OFF = "cut_off"
     NO_LICENCE = "no_licence"
     NO_CONSENT = "no_consent"
-    SPLIT = "split"  # into a selfie and a portrait that are a pair
-    # of crop and mask
+    SPLIT = "split"  # a collage, split into a selfie and a portrait that form a pair
+    # stages crop and mask
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
     FACE_CUT_OFF = "face_cut_off"

@@ -1,8 +1,8 @@
 """Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
 
-params.yaml has every parameter. A value of null is taken from the profile, which holds the scale of a run (limits, sizes,
-epochs): so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each section is beside
-the stage that uses it.
+params.yaml has every parameter. A value of null is taken from the profile, which holds the scale of a run (limits,
+sizes, epochs), so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each section is
+beside the stage that uses it.
 """
 
 from pathlib import Path
@@ -86,6 +86,10 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
         ParamsError: a key is unknown or missing, or a value is invalid.
     """
     values = _merge(name, subsection(params, name), subsection(profile, name))
+    for key in ("seed", "shard_size", "limit"):
+        if key in values:  # would be ignored
+            where = "limits" if key == "limit" else f"the top-level key {key!r}"
+            raise ParamsError(f"{name}.{key}: unknown key, found {values[key]!r}; set {where} instead")
     for key in ("seed", "shard_size"):
         if key in section.model_fields:
             values |= _merge("", {key: params.get(key)}, {key: profile[key]} if key in profile else {})
@@ -111,10 +115,10 @@ def _merge(name: str, own: dict[str, Any], profile: dict[str, Any]) -> dict[str,
 def format_validation_error(name: str, error: ValidationError) -> str:
     """Describe a validation error in one line: each key, what is allowed, and the value found."""
     lines = []
-    for fault in error.errors(include_url=False):
-        key = ".".join([name, *map(str, fault["loc"])])
-        found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
-        lines.append(f"{key}: {fault['msg']}{found}")
+    for detail in error.errors(include_url=False):
+        key = ".".join([name, *map(str, detail["loc"])])
+        found = "" if detail["type"] == "missing" else f", found {detail['input']!r}"
+        lines.append(f"{key}: {detail['msg']}{found}")
     return "; ".join(lines)
 
 

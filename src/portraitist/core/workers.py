@@ -1,4 +1,8 @@
-"""Work on many items in worker processes: results in the order of the items, a bounded number under way."""
+"""Map a function over many items in worker processes, with ordered results and bounded memory.
+
+The standard library's pool does all of it, so joblib would only be one more dependency: an initializer loads models
+once per process, and results are streamed in order.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,35 +16,37 @@ import cv2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 8  # items a worker that are under way or wait to be taken: memory stays flat however many there are
+MAX_PENDING = 8  # items per worker that are submitted, or whose results have not been consumed yet
 
-_work: Callable[[Any], Any]  # of a worker process: what it was begun with
+_function: Callable[[Any], Any]  # in a worker process: what `setup` returned
 
 
-def map_ordered(begin: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """The result for each item, in their order. `begin` is called once in each process: it opens what work needs.
+def map_ordered(setup: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Yield function(item) for each item, in order, where `setup()` returns the function.
 
-    With one worker all happens in this process. Else `begin`, items and results travel between processes, so they can
-    be pickled.
+    `setup` is called once in each worker process, to load what the function needs. With one worker, everything runs in
+    the calling process; else `setup`, items and results must be picklable.
     """
     if workers == 1:
-        yield from map(begin(), items)
+        yield from map(setup(), items)
         return
     items = iter(items)
     # spawned, not forked: OpenCV's threads do not survive a fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
-        under_way: deque[Future[Result]] = deque(pool.submit(_do, item) for item in islice(items, AHEAD * workers))
-        while under_way:
-            result = under_way.popleft().result()
-            under_way.extend(pool.submit(_do, item) for item in islice(items, 1))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _initialize, (setup,)) as pool:
+        pending: deque[Future[Result]] = deque(
+            pool.submit(_call, item) for item in islice(items, MAX_PENDING * workers)
+        )
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(_call, item) for item in islice(items, 1))
             yield result
 
 
-def _begin(begin: Callable[[], Callable[[Any], Any]]) -> None:
-    global _work
+def _initialize(setup: Callable[[], Callable[[Any], Any]]) -> None:
+    global _function  # noqa: PLW0603  set once per process
     cv2.setNumThreads(1)
-    _work = begin()
+    _function = setup()
 
 
-def _do(item: Any) -> Any:
-    return _work(item)
+def _call(item: Any) -> Any:
+    return _function(item)

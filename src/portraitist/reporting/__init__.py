@@ -1,0 +1,1 @@
+"""Reports of the stages: outcome counts and contact sheets."""

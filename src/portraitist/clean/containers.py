@@ -1,0 +1,117 @@
+"""Limits and repairs of JPEG and PNG files on the level of segments and chunks, before Pillow decodes them.
+
+Everything here takes time linear in the file size, and a small factor of it in memory.
+"""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+
+MAX_SCANS = 100  # libtiff's limit too; encoders write about 10, and each costs a pass over all blocks of the picture
+MAX_SEGMENTS = 200_000  # Pillow takes microseconds for each
+MAX_FILL_BYTES = 1_000_000  # between segments; Pillow reads them one by one
+MAX_TEXT_BYTES = 1_000_000  # of a PNG text chunk, decompressed; Pillow rejects the whole file above 2**20
+SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # not stuffed or fill bytes, nor restart markers (D0 to D7)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # Pillow reads the orientation from these
+
+
+class ContainerError(ValueError):
+    """A file exceeds a limit of this module; decoding it would take too long."""
+
+
+@dataclass(frozen=True)
+class JpegStructure:
+    """What the markers of a JPEG file tell; a second picture behind the first (MPO) is not read."""
+
+    scans: int
+    ends_in_scan: bool  # the file ends in the data of a scan: at least the end marker is missing
+
+
+def read_jpeg_structure(data: bytes) -> JpegStructure:
+    """Walk through the markers of a JPEG file up to its end marker (ITU-T T.81, annex B).
+
+    Raises:
+        ContainerError: there are too many scans, segments or fill bytes.
+    """
+    scans = segments = fill_bytes = 0
+    in_scan, position = False, 2
+    while match := MARKER.search(data, position):
+        if not in_scan:
+            fill_bytes += match.start() - position
+        marker, position = data[match.start() + 1], match.end()
+        if marker == EOI:
+            return JpegStructure(scans, ends_in_scan=False)
+        if marker != SOI:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+        in_scan = marker == SOS
+        scans += in_scan
+        segments += 1
+        for found, allowed, what in (
+            (scans, MAX_SCANS, "scans"),
+            (segments, MAX_SEGMENTS, "segments"),
+            (fill_bytes, MAX_FILL_BYTES, "fill bytes between segments"),
+        ):
+            if found > allowed:
+                raise ContainerError(f"a JPEG file of more than {allowed} {what}")
+    if not in_scan and len(data) - position > MAX_FILL_BYTES:
+        raise ContainerError(f"a JPEG file of more than {MAX_FILL_BYTES} fill bytes between segments")
+    return JpegStructure(scans, in_scan and position <= len(data))
+
+
+def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
+    """Append an end marker to a JPEG file that ends in a scan, after different bytes each time.
+
+    A decoder ignores these bytes if the scan is complete; else it takes them for picture data, and the two files decode
+    to different pictures. Pillow does not report that data is missing before an end marker.
+    """
+    data = data.rstrip(b"\xff")  # an end marker without its second byte
+    last = max(data.rfind(bytes((0xFF, 0xD0 + number))) for number in range(8))
+    restart = bytes((0xFF, 0xD0 if last < 0 else 0xD0 + (data[last + 1] + 1) % 8))  # the next in sequence
+    end = bytes((0xFF, EOI))
+    first = bytes(range(0x20, 0x30))
+    second = bytes(range(0xD0, 0xC0, -1)) + restart + bytes(range(0x60, 0x70))
+    return data + first + end, data + second + end
+
+
+def strip_png_text(data: bytes) -> bytes:
+    """Remove the text chunks of a PNG file, except short ones that may hold the orientation.
+
+    Pillow rejects a file whose text is larger than MAX_TEXT_BYTES, a limit that only a global variable can change.
+
+    Raises:
+        ContainerError: there are too many chunks.
+    """
+    parts, start, position, chunks = [], 0, len(PNG_SIGNATURE), 0
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if name == b"IEND" or end > len(data):
+            break
+        chunks += 1
+        if chunks > MAX_SEGMENTS:
+            raise ContainerError(f"a PNG file of more than {MAX_SEGMENTS} chunks")
+        if name in TEXT_CHUNKS and not _may_hold_orientation(name, data[position + 8 : end - 4]):
+            parts.append(data[start:position])
+            start = end
+        position = end
+    return b"".join([*parts, data[start:]])
+
+
+def _may_hold_orientation(name: bytes, body: bytes) -> bool:
+    keyword, _, rest = body.partition(b"\0")
+    if keyword not in ORIENTATION_KEYWORDS or len(body) > MAX_TEXT_BYTES:
+        return False
+    if name == b"zTXt":
+        compressed = rest[1:]
+    elif name == b"iTXt" and rest[:1] not in (b"", b"\0"):
+        compressed = rest[2:].split(b"\0", 2)[-1]
+    else:
+        return True
+    try:
+        return len(zlib.decompressobj().decompress(compressed, MAX_TEXT_BYTES + 1)) <= MAX_TEXT_BYTES
+    except zlib.error:
+        return False

@@ -1,0 +1,11 @@
+"""JPEG files of many scans."""
+
+from drawn import encoded
+from PIL import Image
+
+
+def progressive_jpeg(width: int, height: int, scans: int) -> bytes:
+    """Return a progressive JPEG whose last scan, a refinement that changes nothing, is repeated."""
+    data = encoded(Image.new("RGB", (width, height)), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
