@@ -36,9 +36,9 @@ def prepare(folder: Path) -> dict[str, Any]:
     from portraitist.crop.params import CropParams
     from portraitist.export.onnx_export import export_model
     from portraitist.export.params import ExportParams
-    from portraitist.mask.params import MaskParams
     from portraitist.learning.method import Method
     from portraitist.learning.registry import build
+    from portraitist.mask.params import MaskParams
 
     crop = load(CropParams, "crop").model_copy(update={"size_px": SIDE_PX, "max_upscale": 10.0})
     metadata = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}

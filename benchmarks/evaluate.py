@@ -26,8 +26,8 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from portraitist.evaluate.data import map_batches, pooled_features
 from portraitist.evaluate.distances import frechet_distance, kernel_distance
-from portraitist.learning.tensors import to_images
 from portraitist.learning.features import Lite0
+from portraitist.learning.tensors import to_images
 from portraitist.train.batches import LazyImages
 
 SIDE_PX, FEATURES_PX = 256, 224

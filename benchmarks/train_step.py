@@ -23,13 +23,13 @@ import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from portraitist.learning.losses import adversarial_loss, content_loss, hinge_generator_loss, hinge_loss
-from portraitist.learning.tensors import Batch, on_grey
 from portraitist.learning import method_names
+from portraitist.learning.features import Lite0
+from portraitist.learning.losses import adversarial_loss, content_loss, hinge_generator_loss, hinge_loss
 from portraitist.learning.method import UpstreamModels
 from portraitist.learning.registry import build, params_class
+from portraitist.learning.tensors import Batch, on_grey
 from portraitist.nets.cartoongan import Generator
-from portraitist.learning.features import Lite0
 from portraitist.nets.unet import UNet
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -38,9 +38,9 @@ def run(name: str, dest: Path) -> None:
         return
     from portraitist.collect.blocklist import Blocklist, BlocklistError
     from portraitist.collect.http import HttpClient
-    from portraitist.sources import SourceError
     from portraitist.collect.ssrf import MissingContactError
     from portraitist.core.files import LockedError
+    from portraitist.sources import SourceError
 
     try:
         with HttpClient(fetch, Blocklist.read(BLOCKLIST)) as web:

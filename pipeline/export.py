@@ -7,8 +7,8 @@ from pipeline.stage import load_or_exit, path_options
 from portraitist.export.model_card import model_card, read_training_data
 from portraitist.export.onnx_export import ExportError, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
-from portraitist.paint import load_method
 from portraitist.learning.checkpoint import CheckpointError
+from portraitist.paint import load_method
 
 
 def main() -> None:

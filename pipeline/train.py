@@ -6,16 +6,16 @@ from pipeline.stage import load_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
-from portraitist.learning.dataset import DatasetPaths
-from portraitist.mask.params import MaskParams
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import method_settings
-from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.learning.checkpoint import CheckpointError, load_network
+from portraitist.learning.dataset import DatasetPaths
+from portraitist.learning.features import load_feature_network, weights_file
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.params import ContentParams
+from portraitist.learning.registry import method_settings
+from portraitist.mask.params import MaskParams
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.pairing import NoPairsError, find_pairs
 from portraitist.train.params import GeneratorParams, TrainParams
-from portraitist.learning.params import ContentParams
 
 
 def main() -> None:

@@ -6,12 +6,12 @@ from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import ParamsError
 from portraitist.learning.dataset import DatasetPaths
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import method_settings
 from portraitist.learning.features import load_feature_network, weights_file
+from portraitist.learning.method import UpstreamModels
+from portraitist.learning.params import ContentParams
+from portraitist.learning.registry import method_settings
 from portraitist.train.loop import TrainingTask, train_or_exit
 from portraitist.train.params import GeneratorParams, TrainGeneratorParams
-from portraitist.learning.params import ContentParams
 
 METHOD = "perceptual"
 

@@ -3,8 +3,8 @@
 import sys
 
 from pipeline.stage import load_or_exit, path_options
-from portraitist.mask.params import MaskParams
 from portraitist.learning.params import ContentParams
+from portraitist.mask.params import MaskParams
 from portraitist.weights import DOWNLOADS, PACKAGE_FILES, WeightsError, extract_models
 
 

@@ -16,17 +16,16 @@ from portraitist.core.params import load
 from portraitist.crop.params import CropParams
 from portraitist.export.onnx_export import export_model
 from portraitist.export.params import ExportParams
-from portraitist.learning import distributed
-from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.mask.params import MaskParams
-from portraitist.learning import method_names
+from portraitist.learning import distributed, method_names
+from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.learning.method import UpstreamModels
 from portraitist.learning.registry import build, params_class
+from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.mask.params import MaskParams
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
 from portraitist.train.batches import EpochBatches
-from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.train.loop import seeded
 from portraitist.train.params import TrainParams
 

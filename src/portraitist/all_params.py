@@ -12,11 +12,11 @@ from portraitist.core.params import ParamsError, Section, load, load_methods, re
 from portraitist.crop.params import CropParams
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.export.params import ExportParams
-from portraitist.mask.params import MaskParams
 from portraitist.learning import method_names
+from portraitist.learning.params import ContentParams
+from portraitist.mask.params import MaskParams
 from portraitist.split.params import SplitParams
 from portraitist.train.params import GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
-from portraitist.learning.params import ContentParams
 
 SECTIONS: dict[str, type[Section]] = {
     "fetch": FetchParams,

@@ -12,10 +12,10 @@ from portraitist.core import manifest
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.core.types import MaskArray, Picture
-from portraitist.learning.flops import inference_cost
-from portraitist.learning.tensors import to_images, to_masks, to_pictures
-from portraitist.learning.method import Method
 from portraitist.learning.checkpoint import CheckpointError, load_checkpoint
+from portraitist.learning.flops import inference_cost
+from portraitist.learning.method import Method
+from portraitist.learning.tensors import to_images, to_masks, to_pictures
 
 BATCH_SIZE = 16  # pictures in memory at a time
 COST_FILE = "cost.json"

@@ -27,12 +27,12 @@ from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
 from portraitist.collect.output import MANIFEST_COLUMNS
 from portraitist.collect.params import CollectParams, FetchParams, SearchParams
-from portraitist.sources import Candidate, SourceError
 from portraitist.collect.ssrf import MissingContactError
 from portraitist.core import manifest
 from portraitist.core.files import LockedError
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.reporting.stage_report import write_collect_metrics
+from portraitist.sources import Candidate, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = [encoded(smooth(number), "PNG") for number in range(12)]

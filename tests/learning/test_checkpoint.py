@@ -6,8 +6,8 @@ from pydantic import create_model
 from toys import PAINTING_METHODS, batch, make_checkpoint, make_trainable, settings
 
 from portraitist.learning import registry
-from portraitist.learning.registry import params_class
 from portraitist.learning.checkpoint import FORMAT, CheckpointError, load_checkpoint, load_network, save_checkpoint
+from portraitist.learning.registry import params_class
 
 
 @pytest.mark.parametrize("name", PAINTING_METHODS)

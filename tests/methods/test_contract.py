@@ -22,11 +22,11 @@ from toys import (
 )
 
 from portraitist.core.params import OpenFraction, ParamsError, PositiveInt, Section
+from portraitist.learning import method_names, registry
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar
-from portraitist.learning.optim import DivergedError, optimizer_step
-from portraitist.learning import method_names, registry
 from portraitist.learning.method import Method, Shared, Trainable, UpstreamModels
+from portraitist.learning.optim import DivergedError, optimizer_step
 from portraitist.learning.registry import build, check_all_methods, method_settings, register
 from portraitist.train.loop import seeded
 

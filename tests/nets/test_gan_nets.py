@@ -5,9 +5,9 @@ import pytest
 import torch
 from toys import noise
 
+from portraitist.learning.features import Lite0
 from portraitist.nets.attention import Attention, AttentiveGenerator
 from portraitist.nets.cyclegan import INIT_STD, PatchGan, ResnetGenerator
-from portraitist.learning.features import Lite0
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
 from portraitist.nets.stem import Stem
 from portraitist.nets.ugatit import (

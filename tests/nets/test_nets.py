@@ -3,8 +3,8 @@ import torch
 import torchvision
 from toys import ToyFeatures, noise
 
-from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.learning.features import CONV4_4, Lite0, Vgg19, load_feature_network
+from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.nets.projected import ProjectedDiscriminator
 from portraitist.nets.unet import UNet
 from portraitist.train.loop import seeded

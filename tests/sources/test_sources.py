@@ -15,6 +15,7 @@ from portraitist.collect.collector import collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
 from portraitist.collect.params import CelebaParams, CollectParams
+from portraitist.core import manifest
 from portraitist.sources import (
     Candidate,
     SourceError,
@@ -26,7 +27,6 @@ from portraitist.sources import (
     plain_text,
     source_names,
 )
-from portraitist.core import manifest
 
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG\r\n\x1a\n"

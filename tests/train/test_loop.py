@@ -6,10 +6,10 @@ from drawn import STILL
 from PIL import Image
 from toys import PAINTING_METHODS, NoiseBatches, batch, make_trainable, schedule, settings, upstream_models
 
-from portraitist.learning.optim import DivergedError, frozen_parameters
 from portraitist.learning import method_names
-from portraitist.learning.registry import build
 from portraitist.learning.checkpoint import load_checkpoint
+from portraitist.learning.optim import DivergedError, frozen_parameters
+from portraitist.learning.registry import build
 from portraitist.train.loop import TrainingTask, seeded, step_seed, train, train_or_exit, write_log
 from portraitist.train.resume import Checkpointer
 

@@ -13,8 +13,8 @@ from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstr
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from portraitist.core.files import LockedError
-from portraitist.learning.method import UpstreamModels
 from portraitist.learning.features import Lite0
+from portraitist.learning.method import UpstreamModels
 from portraitist.nets.unet import UNet
 from portraitist.train import loop
 from portraitist.train.loop import TrainingTask, train

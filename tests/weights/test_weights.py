@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from pipeline import weights as stage
+from portraitist.learning.features import NETWORKS, weights_file
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import DOWNLOADED
-from portraitist.learning.features import NETWORKS, weights_file
 from portraitist.weights import (
     DOWNLOADS,
     INCEPTION,

@@ -24,9 +24,9 @@ from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop import detector
 from portraitist.export.params import ExportParams, PerPrecision
+from portraitist.learning.method import Method
 from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
 from portraitist.mask import segmenter
-from portraitist.learning.method import Method
 from portraitist.paint import paint_crops
 
 FORMAT = 2  # app/avatar.py reads this version only

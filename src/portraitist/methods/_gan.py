@@ -9,9 +9,9 @@ from torch import nn
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
 from portraitist.learning.ema import EMA
 from portraitist.learning.image_pool import ImagePool
+from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.learning.optim import adam, linear_decay, set_lr
 from portraitist.learning.tensors import Images, Masks
-from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
 
 

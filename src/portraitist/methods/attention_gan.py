@@ -9,11 +9,11 @@ from torch import nn
 
 from portraitist.core.params import Fraction
 from portraitist.learning.losses import l1_loss, least_squares_loss
+from portraitist.learning.method import UpstreamModels
 from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import register
 from portraitist.nets.attention import AttentiveGenerator
 
 

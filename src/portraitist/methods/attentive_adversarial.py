@@ -18,11 +18,11 @@ from portraitist.learning.losses import (
     weighted_l1_loss,
     weighted_least_squares_loss,
 )
+from portraitist.learning.method import Shared, UpstreamModels
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
-from portraitist.learning.method import Shared, UpstreamModels
-from portraitist.learning.registry import register
 
 LANDMARK_STD = 0.4  # of the Gaussian around a landmark, relative to eye_to_mouth [assumed]
 

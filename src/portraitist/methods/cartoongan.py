@@ -7,10 +7,10 @@ import torch
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import adversarial_loss, content_loss
-from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
-from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from portraitist.core.params import NonNegativeFloat, OpenFraction
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar, least_squares_loss, patch_nce_loss
+from portraitist.learning.method import UpstreamModels
 from portraitist.learning.optim import Losses, adam, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images
 from portraitist.methods import _gan
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import register
 from portraitist.nets.cut import XAVIER, Projector, encode_features
 from portraitist.nets.cyclegan import PatchGan, ResnetGenerator, init_weights
 

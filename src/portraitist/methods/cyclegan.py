@@ -3,9 +3,9 @@
 from portraitist.core.params import NonNegativeFloat
 from portraitist.learning.losses import l1_loss, least_squares_loss
 from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.learning.registry import register
 
 
 class Params(_gan.CycleParams):

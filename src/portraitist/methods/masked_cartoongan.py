@@ -21,10 +21,10 @@ from pydantic import Field
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import content_loss, hinge_generator_loss, hinge_loss
-from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
-from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
 from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.optim import Losses, adam, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.projected import ProjectedDiscriminator
 

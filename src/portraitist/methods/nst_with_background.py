@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, PositiveInt, Section
 from portraitist.learning.losses import gram_loss, relative_content_loss
-from portraitist.learning.optim import Losses
-from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.optim import Losses
 from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.nets.stem import Stem
 
 OUTLINE_SIZE = (16, 16)  # to which masks are reduced before they are compared

@@ -3,9 +3,9 @@
 Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
 """
 
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Images, Masks, composite
 from portraitist.methods.nst_with_background import NstWithBackground, Params
-from portraitist.learning.registry import register
 
 
 @register(Params)

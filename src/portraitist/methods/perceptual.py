@@ -7,10 +7,10 @@ from typing import Annotated
 
 from portraitist.core.params import OpenFraction, PositiveInt, Section
 from portraitist.learning.losses import content_loss
-from portraitist.learning.optim import Losses, adam, freeze, optimizer_step
-from portraitist.learning.tensors import Batch
 from portraitist.learning.method import Shared, Trainable, UpstreamModels
+from portraitist.learning.optim import Losses, adam, freeze, optimizer_step
 from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch
 from portraitist.nets.cartoongan import Generator
 
 

@@ -5,11 +5,11 @@ import torch
 from portraitist.core.params import NonNegativeFloat
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import adversarial_loss, l1_loss
+from portraitist.learning.method import UpstreamModels
 from portraitist.learning.optim import Losses, adam, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import register
 from portraitist.nets.cyclegan import PatchGan
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
 from portraitist.train.params import PairKind

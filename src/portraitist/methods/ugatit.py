@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from portraitist.core.params import NonNegativeFloat
 from portraitist.learning.losses import Scalar, adversarial_loss, l1_loss, least_squares_loss
+from portraitist.learning.method import UpstreamModels
 from portraitist.learning.optim import Losses, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
-from portraitist.learning.method import UpstreamModels
-from portraitist.learning.registry import register
 from portraitist.nets.ugatit import MIN_CHANNELS, GlobalLocalDiscriminator, UgatitGenerator
 
 

@@ -6,10 +6,10 @@ import torch
 
 from portraitist.core.params import OpenFraction, PositiveInt, Section
 from portraitist.learning.losses import mask_loss
-from portraitist.learning.optim import Losses, adam, optimizer_step
-from portraitist.learning.tensors import Batch
 from portraitist.learning.method import Shared, Trainable, UpstreamModels
+from portraitist.learning.optim import Losses, adam, optimizer_step
 from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch
 from portraitist.nets.unet import UNet
 
 

@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.sources import Candidate, find_pictures_by_kind
 from portraitist.core.manifest import KINDS
+from portraitist.sources import Candidate, find_pictures_by_kind
 
 KEY = "collect.folder.path"
 PAIRS = "pairs"

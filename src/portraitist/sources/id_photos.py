@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
+from portraitist.core.outcome import Status
 from portraitist.sources import FORMATS, Candidate, SourceError, find_pictures
 from portraitist.sources.helpers.saved_pages import read_csv
-from portraitist.core.outcome import Status
 
 KEY = "collect.id_photos.path"
 CONSENTS = "consent.csv"

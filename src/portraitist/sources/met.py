@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
+from portraitist.core.outcome import Status
 from portraitist.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
 from portraitist.sources.helpers.licences import PAGES
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
-from portraitist.core.outcome import Status
 
 HOST = "collectionapi.metmuseum.org"
 API = f"https://{HOST}/public/collection/v1"

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import sniff_format
 from portraitist.collect.params import TaobaoParams
+from portraitist.core.manifest import Kind, picture_id
 from portraitist.sources import (
     HEADER_BYTES,
     Candidate,
@@ -36,7 +37,6 @@ from portraitist.sources import (
 )
 from portraitist.sources.helpers.collage import split_collage
 from portraitist.sources.helpers.saved_pages import SavedResponse, read_saved, read_text
-from portraitist.core.manifest import Kind, picture_id
 
 REVIEW_HOSTS = ("rate.taobao.com", "rate.tmall.com", "h5api.m.taobao.com", "h5api.m.tmall.com")
 BLOCK_MARKERS = ("rgv587_flag", "FAIL_SYS_USER_VALIDATE", "RGV587_ERROR", "x5secdata", "FAIL_SYS_SESSION_EXPIRED")

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
+from portraitist.core.manifest import KINDS
 from portraitist.sources import Candidate, SourceError
 from portraitist.sources.helpers.saved_pages import read_csv
-from portraitist.core.manifest import KINDS
 
 REQUIRED = ["url", "kind"]
 OPTIONAL = ["name", "page_url", "licence", "licence_url", "author", "group"]

@@ -22,10 +22,10 @@ import yaml
 from portraitist.clean.decode import RejectedError, decode_picture, difference_hash
 from portraitist.collect import blocklist
 from portraitist.collect.blocklist import Blocklist
-from portraitist.sources import find_files
 from portraitist.core import manifest
 from portraitist.core.outcome import Status
 from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter, is_index
+from portraitist.sources import find_files
 
 BLOCKLIST = Path("data") / "blocklist.txt"
 COPY_BITS = 2  # maximum Hamming distance of the dHash of a re-encoded or downscaled copy

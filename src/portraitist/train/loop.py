@@ -19,13 +19,13 @@ from portraitist.core.files import LockedError
 from portraitist.core.params import ParamsError
 from portraitist.core.training_log import LIVE_SUFFIX
 from portraitist.learning import distributed
+from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.distributed import DistributedError
-from portraitist.learning.optim import DivergedError, mean_losses
 from portraitist.learning.method import Losses, Trainable, UpstreamModels
+from portraitist.learning.optim import DivergedError, mean_losses
 from portraitist.learning.registry import build
 from portraitist.train.batches import EpochBatches, prefetch, validation_samples
-from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.train.import_closure import import_closure, module_file
 from portraitist.train.monitor import LiveLog, SampleStrip
 from portraitist.train.params import ScheduleParams

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from portraitist.core.image_io import encode_jpeg
-from portraitist.learning.tensors import Images, Masks, to_pictures
 from portraitist.learning.method import Losses, Method, Trainable
+from portraitist.learning.tensors import Images, Masks, to_pictures
 
 NUM_COLUMNS = 8  # how often the samples are stylized, the last time after the last epoch
 
