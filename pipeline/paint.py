@@ -1,7 +1,7 @@
 """Stage paint: test selfies, on their own and on all test backgrounds -> data/paint/<method>, stylized."""
 
 from pipeline.stage import load_or_exit, path_options
-from portraitist.augment.render import TEST_BACKGROUNDS
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.crop.params import CropParams
 from portraitist.paint import paint_test_selfies
 

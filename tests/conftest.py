@@ -41,9 +41,9 @@ def pretrained() -> Path:
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as stage export writes it, of an untrained model."""
-    from toys import exported  # noqa: PLC0415  only some tests need torch
+    from toys import make_export  # noqa: PLC0415  only some tests need torch
 
-    return exported(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
+    return make_export(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
 
 
 @pytest.fixture

@@ -90,11 +90,13 @@ def needed_code(name: str) -> set[Path]:
     key = name.partition("@")[2]
     if name.startswith("collect@"):
         files |= reached(SRC / "sources" / f"{key}.py")
-    if name.startswith("export"):
+    if name == "export":
         files |= set((SRC / "nets").glob("*.py"))  # whichever method is exported
-    checkpoints = {path for path in [*stage["deps"], *outputs(stage)] if path.endswith(".pt")}
+    stylizes = name.startswith(("train", "paint", "export"))
+    checkpoints = [path for path in [*stage["deps"], *outputs(stage)] if path.endswith(".pt")] if stylizes else []
     for checkpoint in checkpoints:
-        files |= reached(SRC / "methods" / f"{method_in(checkpoint)}.py")
+        if not (name.startswith("train@") and checkpoint in stage["deps"]):  # covered by the upstream model's own md5
+            files |= reached(SRC / "methods" / f"{method_in(checkpoint)}.py")
     return files
 
 

@@ -1,11 +1,9 @@
 """Evaluation data and images with known answers."""
 
 import numpy as np
-from toys import FRAME as CROP_PARAMS
-from toys import boxes
-from toys import drawn as noise
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
+from toys import CROP_PARAMS, boxes, noise
 
-from portraitist.augment.render import TEST_BACKGROUNDS
 from portraitist.crop.geometry import Face
 from portraitist.evaluate.data import EvaluationData, Network
 from portraitist.evaluate.registry import available_metrics

@@ -22,8 +22,7 @@ from evaluation_toys import (
     noise,
     uniform,
 )
-from toys import ROOT, batch
-from toys import begun as make_trainable
+from toys import ROOT, batch, make_trainable
 
 from benchmarks import counterfactual, intervals, monotone, parts, ranks, recolour, seeds
 from benchmarks.train_step import TEXTBOOK, gflop

@@ -26,7 +26,7 @@ from dvc_stages import (
 )
 from reach import ROOT
 
-from portraitist.all_params import PROFILE_SECTIONS, SECTIONS
+from portraitist.all_params import PROFILE_KEYS, SECTIONS
 from portraitist.collect.params import SOURCES, CollectParams
 
 PROFILE = read_profile(PARAMS["profile"])
@@ -170,11 +170,15 @@ def test_listed_params_are_those_the_script_loads():
     for name, stage in stages().items():
         own, profile = listed_sections(stage)
         loaded = set(loaded_sections(name, stage))
+        narrow = {entry for entry in own if entry.rpartition(".")[0] in loaded}  # mask.model alone, of section mask
+        loaded -= {entry.rpartition(".")[0] for entry in narrow}
         classes = [CollectParams if section.startswith("collect.") else SECTIONS.get(section) for section in loaded]
-        seed = {"seed"} if any("seed" in cls.model_fields for cls in classes if cls) else set()
+        fields = set().union(*(cls.model_fields for cls in classes if cls))
+        shared = {key for key in ("seed", "shard_size") if key in fields}
+        limit = {f"limits.{name.partition('@')[2]}"} if "limit" in fields else set()
         expected = (
-            {section for section in loaded if has_section(PARAMS, section)} | seed,
-            {section for section in loaded if has_section(PROFILE, section)},
+            {section for section in loaded if has_section(PARAMS, section)} | shared | limit | narrow,
+            {section for section in loaded if has_section(PROFILE, section)} | (shared - {"seed"}) | limit,
         )
         if (own, profile) != expected:
             wrong[name] = {"listed": (own, profile), "loaded": expected}
@@ -226,7 +230,7 @@ def test_methods_depend_on_the_upstream_models_they_require():
     wrong = {}
     for method in VARS["painters"]:
         source = (SRC / "methods" / f"{method}.py").read_text(encoding="utf-8")
-        required = {path for name, path in UPSTREAM.items() if re.search(rf"require\(upstream\.{name}\b", source)}
+        required = {path for name, path in UPSTREAM.items() if re.search(rf'upstream\.require\("{name}"\)', source)}
         listed = set(stages()[f"train@{method}"]["deps"]) & set(UPSTREAM.values())
         if required != listed:
             wrong[method] = (required, listed)
@@ -235,7 +239,7 @@ def test_methods_depend_on_the_upstream_models_they_require():
 
 def test_profile_sections_are_those_that_stages_list():
     listed = set().union(*(listed_sections(stage)[1] for stage in stages().values()))
-    assert {section.partition(".")[0] for section in listed} == PROFILE_SECTIONS
+    assert {section.partition(".")[0] for section in listed} == PROFILE_KEYS
 
 
 def test_collected_pictures_are_never_pushed():

@@ -148,7 +148,7 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
         return before != after
 
     used = {
-        "__init__.py", "augment/render.py", "core/shards.py",
+        "__init__.py", "augment/recipes.py", "core/shards.py",
         "learning/losses.py", "learning/optim.py", "learning/ema.py", "learning/tensors.py", "learning/dataset.py",
         "learning/method.py", "methods/masked_cartoongan.py",
         "nets/cartoongan.py", "nets/projected.py", "learning/features.py", "nets/unet.py",

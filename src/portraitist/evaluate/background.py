@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from portraitist.augment.render import TEST_BACKGROUNDS
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.core.types import HALF_RANGE
 from portraitist.evaluate.data import EvaluationData, map_batches
 from portraitist.evaluate.registry import (

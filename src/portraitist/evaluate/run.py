@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from portraitist.augment.render import TEST_BACKGROUNDS
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_jpeg, encode_png
 from portraitist.core.shards import Shards

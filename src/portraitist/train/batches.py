@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from portraitist.augment.library import LIBRARY_FOLDER, BackgroundLibrary
 from portraitist.augment.params import AugmentParams
-from portraitist.augment.render import LIBRARY_FOLDER, BackgroundLibrary, RandomTransform, render_recipe
+from portraitist.augment.recipes import render_recipe
+from portraitist.augment.transforms import RandomTransform
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import Kind
