@@ -1,50 +1,39 @@
-"""Stage split: who is trained on, looked at, and tested on -> data/split.csv; the leaks, which must be none."""
+"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if parts leak."""
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.stage import load_or_exit
+from pipeline.stage import load_or_exit, path_options
 from portraitist.core import manifest
-from portraitist.split.assign import assign_parts, count_leaks, near_pairs
+from portraitist.split.assign import join_sources, split_faces
 from portraitist.split.params import SplitParams
 
 
-def named_in(source: Path) -> pd.DataFrame:
-    """Each picture's group and pair, as its source names them."""
-    rows = manifest.kept_rows(source / "manifest.csv")[["id", "group", "pair"]]
-    rows["pair"] = rows["pair"].where(rows["pair"] == "", f"{source.name}/" + rows["pair"])
+def read_source(folder: Path) -> pd.DataFrame:
+    """Return group and pair of each picture of a source; pairs are prefixed with the source's name."""
+    rows = manifest.kept_rows(folder / "manifest.csv")[["id", "group", "pair"]]
+    rows["pair"] = rows["pair"].where(rows["pair"] == "", f"{folder.name}/" + rows["pair"])
     return rows
 
 
-def main(params: SplitParams, masks: Path, crops: Path, clean: Path, split: Path, leakage: Path, raw: Path) -> None:
-    """Split every masked face by its group, and count what stands on two sides; any leak ends the run."""
-    named = pd.concat(map(named_in, manifest.source_folders(raw)))
-    named = named.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")  # two may hold one picture
-    known = (
-        manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
-        .merge(named, on="id")
-        .rename(columns={"id": "picture"})
-    )
-    frame = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
-    frame = frame.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id").merge(
-        known, on="picture"
-    )
-    for name in ("pair", "picture"):  # a photo and the painting made of it are never on two sides
-        frame["group"] = frame["group"].where(frame["group"] != "", frame[name])
-    frame["pair"] = frame["pair"].where(frame["id"] == frame["picture"], "")  # the largest face is meant
-    groups, near = list(frame["group"]), near_pairs([int(value, 16) for value in frame["dhash"]], params.near_bits)
-    frame["part"] = assign_parts(groups, near, params)
-    count = count_leaks(list(frame["part"]), groups, near)
-    sizes = frame.groupby(["kind", "part"]).size()
-    report = {"leaks": count, "pictures": {f"{kind}/{part}": int(n) for (kind, part), n in sizes.items()}}
+def main(params: SplitParams, raw: Path, clean: Path, crops: Path, masks: Path, split: Path, leakage: Path) -> None:
+    """Split the faces by group, write the report, and exit with an error if there are leaks."""
+    sources = pd.concat(map(read_source, manifest.source_folders(raw)))
+    pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
+    faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
+    faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
+    table, leaks = split_faces(join_sources(faces, pictures, sources), params)
+    sizes = Counter((table["kind"] + "/" + table["part"]).tolist())
+    report = {"leaks": leaks, "pictures": dict(sorted(sizes.items()))}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if count:
-        sys.exit(f"split: {count} pairs of near pictures stand on two sides")
-    manifest.write(frame.to_dict("records"), split, ["id", "kind", "part", "group", "pair"])
+    if leaks:
+        sys.exit(f"split: {leaks} pairs of pictures of one group, or near-duplicates, are in different parts")
+    manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])
 
 
 if __name__ == "__main__":
-    main(load_or_exit(SplitParams, "split"), *map(Path, sys.argv[1:]))
+    main(load_or_exit(SplitParams, "split"), *path_options("raw", "clean", "crops", "masks", "split", "leakage"))

@@ -1,4 +1,4 @@
-"""Pictures and sections whose every pixel and bound the tests know."""
+"""Parameters and pictures with known values, shared by the tests."""
 
 import io
 from pathlib import Path
@@ -37,25 +37,25 @@ CROP = CropParams(
     closest_eye_to_mouth=0.32,
     min_score=0.5,
     max_upscale=2,
-    min_inside=0.5,
+    min_visible=0.5,
     faces="largest",
-    large=0.5,
+    min_relative_size=0.5,
     workers=1,
     shard_size=4,
 )
 MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
-SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, near_bits=6)
-STILL = AugmentParams(  # changes nothing
+SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, max_hamming_distance=6)
+STILL = AugmentParams(  # transforms nothing
     seed=3,
     backgrounds=["solid"],
-    folder=Path("none"),
-    rooms=0,
-    per_person=1,
+    backgrounds_folder=Path("none"),
+    library_size=0,
+    recipes_per_person=1,
     light_wrap=0,
-    flip=0,
-    turn_degrees=0,
-    zoom=0,
-    shift=0,
+    flip_probability=0,
+    max_rotation_degrees=0,
+    max_zoom=0,
+    max_shift=0,
     brightness=0,
     hue=0,
     shard_size=4,
@@ -63,23 +63,23 @@ STILL = AugmentParams(  # changes nothing
 
 
 def changed(section: Any, **values: Any) -> Any:
-    """The section with other values, checked."""
+    """Return a validated copy of a section with other values."""
     return type(section)(**(section.model_dump() | values))
 
 
 def smooth(seed: int, height: int = 40, width: int = 56) -> Picture:
-    """Soft blots of colour: no symmetry, and little for JPEG to lose."""
+    """Return a picture of smooth random colours, without symmetry, that JPEG hardly changes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).round().astype(np.uint8)
 
 
 def encoded(picture: Picture | MaskArray | Image.Image, form: str, **how: Any) -> bytes:
-    """The picture's bytes in one of Pillow's formats."""
+    """Encode a picture in one of Pillow's formats."""
     buffer = io.BytesIO()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **how)
     return buffer.getvalue()
 
 
 def selfie(sample: Path, number: int) -> Picture:
-    """One of the pack's selfies."""
+    """Load a selfie of the sample."""
     return np.array(Image.open(sample / "selfies" / f"{number:04d}.jpg"))

@@ -138,7 +138,8 @@ def test_finish_validates_values_from_python():
     }
     program = (  # in a process without the type checks that the tests install
         "import sys\nfrom portraitist.app.compositing import Finish, FinishError\n"
-        "for call in sys.argv[1:]:\n    try:\n        eval(call)\n    except FinishError as error:\n        print(error)"
+        "for call in sys.argv[1:]:\n    try:\n        eval(call)\n"
+        "    except FinishError as error:\n        print(error)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", program, *calls]

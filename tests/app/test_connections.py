@@ -22,10 +22,19 @@ def upload(sample):
 
 
 def is_closed(connection):
-    """Whether the server has closed the connection."""
+    """Wait for the server and return whether it has closed the connection."""
     try:
         return connection.recv(1000) == b""
     except ConnectionResetError:
+        return True
+
+
+def is_open(connection):
+    """Whether the server has not closed the connection so far."""
+    connection.setblocking(False)
+    try:
+        return not is_closed(connection)
+    except BlockingIOError:
         return True
 
 
@@ -33,12 +42,15 @@ def is_closed(connection):
 def test_idle_connections_lock_nobody_out(portraitist, data):
     pool = ConnectionPool(limit=20, per_address=10)
     with serving(portraitist, pool=pool) as port, ExitStack() as stack:
+        connections = []
         for number in range(60):
             source = ("127.0.0.2" if number % 2 else "127.0.0.3", 0)
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20, source))
             connection.sendall(data)
+            connections.append(connection)
         for source in ("127.0.0.1", "127.0.0.2"):
             assert request(port, "GET", "/", source=source)[0] == 200
+        wait_until(lambda: sum(map(is_open, connections)) <= 20)
 
 
 def test_half_open_uploads_lock_nobody_out(portraitist, upload):

@@ -69,9 +69,9 @@ def test_checksum_covers_every_byte(model, tmp_path):
     data = path.read_bytes()
     digest, expected = content_checksum(data)
     assert digest == expected
-    for place in np.random.default_rng(1).integers(0, len(data), 25):
+    for position in np.random.default_rng(1).integers(0, len(data), 25):
         flipped = bytearray(data)
-        flipped[place] ^= 0x10
+        flipped[position] ^= 0x10
         path.write_bytes(flipped)
         open_error(path)
 

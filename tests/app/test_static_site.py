@@ -69,9 +69,9 @@ def selfie(sample):
 def pair(sample, tmp_path_factory):
     """A photo of two persons."""
     photo = Image.new("RGB", (512, 256), (120, 140, 130))
-    for place in range(2):
-        with Image.open(sample / "selfies" / f"{6 * place:04d}.jpg") as opened:
-            photo.paste(opened.resize((206 + 50 * place,) * 2), (256 * place, 0))
+    for column in range(2):
+        with Image.open(sample / "selfies" / f"{6 * column:04d}.jpg") as opened:
+            photo.paste(opened.resize((206 + 50 * column,) * 2), (256 * column, 0))
     path = tmp_path_factory.mktemp("pair") / "wir zwei, 我们.png"
     photo.save(path)
     return path

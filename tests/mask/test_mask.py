@@ -16,13 +16,23 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop, CropImage, crop_faces
 from portraitist.crop.detector import FaceDetector
 from portraitist.mask.params import MaskModel
-from portraitist.mask.segmenter import DOWNLOADED, Segmenter, folded, person_mask, segment_person, under_face
+from portraitist.mask.segmenter import (
+    DOWNLOADED,
+    Segmenter,
+    alpha_is_mask,
+    connected_to_face,
+    locate_person,
+    person_mask,
+    segment_person,
+    space_to_depth,
+)
 
-FACE = (slice(40, 60), slice(38, 58))  # around where CROP sets the face
+FACE = (slice(40, 60), slice(38, 58))  # where CROP puts the face
+UNSEEN = {"selfies": (8, 14, 16, 18), "portraits": (1, 9, 11, 17, 19, 27)}  # the refiner was not trained on them
 
 
-class Known(Segmenter):
-    """Sees the mask that it was given."""
+class FixedSegmenter(Segmenter):
+    """Returns a fixed mask."""
 
     def __init__(self, mask: MaskArray) -> None:
         self.mask = mask
@@ -45,170 +55,214 @@ def square(alpha: MaskArray | None = None, inside: MaskArray = FULL) -> CropImag
     return CropImage(smooth(1, 96, 96), alpha, inside)
 
 
-def verdict_on(mask: MaskArray) -> Status:
-    with pytest.raises(RejectedError) as refused:
-        person_mask(square(), Known(mask), MASK, CROP)
-    return refused.value.status
+def rejection(mask: MaskArray, alpha: MaskArray | None = None) -> Status:
+    with pytest.raises(RejectedError) as caught:
+        person_mask(square(alpha), FixedSegmenter(mask), MASK, CROP)
+    return caught.value.status
 
 
-TESTED = {"selfies": (8, 14, 16, 18), "portraits": (1, 9, 11, 17, 19, 27)}  # the refiner has not learned from them
-
-
-def of_pack(sample: Path, kind: str, number: int) -> tuple[Picture, MaskArray]:
-    """A picture of the pack, and its exact mask."""
+def load_pair(sample: Path, kind: str, number: int) -> tuple[Picture, MaskArray]:
+    """Load a picture of the sample and its exact mask."""
     mask = decode_png((sample / "masks" / kind / f"{number:04d}.png").read_bytes())
     return np.array(Image.open(sample / kind / f"{number:04d}.jpg")), mask
 
 
-def test_masks_of_the_pack_come_near_its_exact_ones(pretrained: Path, sample: Path):
+def cropped(picture: Picture, alpha: MaskArray | None, detector: FaceDetector) -> Crop:
+    crop = crop_faces(CleanPicture(picture, alpha), detector, CROP)[0]
+    assert isinstance(crop, Crop)
+    return crop
+
+
+def test_masks_are_near_the_exact_ones(pretrained: Path, sample: Path):
     detector, segmenter, found = FaceDetector(pretrained), Segmenter(pretrained), []
-    for kind, numbers in TESTED.items():
+    for kind, numbers in UNSEEN.items():
         for number in numbers:
-            picture, truth = of_pack(sample, kind, number)
-            made = crop_faces(CleanPicture(picture, None), detector, CROP)[0]
-            assert isinstance(made, Crop)
-            found.append(mask_iou(person_mask(made.square, segmenter, MASK, CROP), made.warp(truth)))
+            picture, exact = load_pair(sample, kind, number)
+            crop = cropped(picture, None, detector)
+            found.append(mask_iou(person_mask(crop.square, segmenter, MASK, CROP), crop.warp(exact)))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.9
 
 
-def test_the_refiner_knows_people_whose_colours_the_segmenter_has_never_seen(pretrained: Path, sample: Path):
+def test_refiner_improves_masks_of_unusual_colours(pretrained: Path, sample: Path):
     mean = {}
     models: tuple[MaskModel, MaskModel] = ("selfie", "refined")
     for model in models:
         segmenter, found = Segmenter(pretrained, model), []
-        for number in TESTED["portraits"]:
-            picture, truth = of_pack(sample, "portraits", number)
-            found.append(mask_iou(segmenter(255 - picture), truth))
+        for number in UNSEEN["portraits"]:
+            picture, exact = load_pair(sample, "portraits", number)
+            found.append(mask_iou(segmenter(255 - picture), exact))
         mean[model] = np.mean(found)
     assert mean["refined"] > mean["selfie"] + 0.015
 
 
-def test_the_segmenter_answers_in_the_pictures_own_size(pretrained: Path, sample: Path):
+def test_mask_has_the_size_of_its_picture(pretrained: Path, sample: Path):
     segmenter, picture = Segmenter(pretrained), selfie(sample, 10)
-    whole = segmenter(picture)
+    full = segmenter(picture)
     small = segmenter(cv2.resize(picture, (80, 96), interpolation=cv2.INTER_AREA))
-    assert whole.shape == (256, 256)
+    assert full.shape == (256, 256)
     assert small.shape == (96, 80)
-    assert mask_iou(cv2.resize(whole, (80, 96), interpolation=cv2.INTER_AREA), small) > 0.9
+    assert mask_iou(cv2.resize(full, (80, 96), interpolation=cv2.INTER_AREA), small) > 0.9
 
 
-def test_an_alpha_wins_over_the_segmenter():
-    alpha = plane((slice(20, 90), slice(10, 50)), value=200)
-    assert np.array_equal(person_mask(square(alpha), Known(plane(FACE)), MASK, CROP), alpha)
+@pytest.mark.parametrize(("kind", "number"), [("selfies", 8), ("selfies", 16), ("portraits", 1), ("portraits", 11)])
+def test_exact_alpha_is_the_mask(kind: str, number: int, pretrained: Path, sample: Path):
+    picture, exact = load_pair(sample, kind, number)
+    square = cropped(picture, exact, FaceDetector(pretrained)).square
+    mask, origin = locate_person(square, Segmenter(pretrained), CROP)
+    assert origin == "alpha"
+    assert np.array_equal(mask, square.alpha)
 
 
-def test_a_blob_that_does_not_hang_together_with_the_face_is_removed():
+def unrelated_alphas() -> dict[str, MaskArray]:
+    """Return alphas of 256 px that pictures have for other reasons than a cut-out person."""
+    rows, columns = np.mgrid[0:256, 0:256] - 127.5
+    corner = np.hypot((np.abs(rows) - 112).clip(0), (np.abs(columns) - 112).clip(0))
+    pixel = np.full((256, 256), True)
+    pixel[0, 0] = False
+    alphas = {
+        "round": np.hypot(rows, columns) < 128,
+        "rounded corners": corner < 16,
+        "one pixel": pixel,
+        "margins": np.abs(columns) < 90,
+    }
+    return {name: np.where(opaque, 255, 0).astype(np.uint8) for name, opaque in alphas.items()}
+
+
+@pytest.mark.parametrize("name", unrelated_alphas())
+def test_alpha_that_is_no_mask_is_not_used(name: str, pretrained: Path, sample: Path):
+    alpha, (picture, exact) = unrelated_alphas()[name], load_pair(sample, "selfies", 8)
+    hidden = np.where(alpha[..., None] > 0, picture, 0).astype(np.uint8)
+    crop = cropped(hidden, alpha, FaceDetector(pretrained))
+    mask, origin = locate_person(crop.square, Segmenter(pretrained), CROP)
+    assert origin == "segmenter"
+    assert crop.square.alpha is not None
+    assert (mask <= crop.square.alpha).all()
+    assert mask_iou(mask, np.minimum(crop.warp(exact), crop.square.alpha)) > 0.9
+
+
+def test_alpha_needs_transparency_shape_and_agreement():
+    person = plane((slice(20, 96), slice(30, 66)), (slice(60, 96), slice(10, 86)))  # not convex
+    disc = cv2.circle(plane(), (48, 48), 46, 255, -1)
+    part = plane((slice(20, 96), slice(30, 48)))
+    assert alpha_is_mask(person, person, FULL)
+    assert not alpha_is_mask(person, part, FULL)
+    assert not alpha_is_mask(disc, cv2.circle(plane(), (48, 48), 42, 255, -1), FULL)
+    assert alpha_is_mask(disc, disc, FULL)
+    assert not alpha_is_mask(FULL, FULL, FULL)
+    assert not alpha_is_mask(plane(), plane(), FULL)
+    assert not alpha_is_mask(person, person, person)  # nothing of the visible part is transparent
+
+
+def test_component_apart_from_the_face_is_removed():
     own, other = (slice(20, 96), slice(25, 70)), (slice(10, 90), slice(80, 94))
-    mask = person_mask(square(), Known(plane(own, other)), MASK, CROP)
+    mask = person_mask(square(), FixedSegmenter(plane(own, other)), MASK, CROP)
     assert np.array_equal(mask, plane(own))
 
 
-def test_what_hangs_together_with_the_face_stays_whole():
+def test_component_of_the_face_stays_complete():
     shape = plane(FACE, (slice(60, 96), slice(0, 96)))
-    assert np.array_equal(under_face(shape, CROP), shape)
+    assert np.array_equal(connected_to_face(shape, CROP), shape)
 
 
-def test_the_soft_edge_of_the_person_stays_and_anothers_goes():
+def test_only_the_persons_own_soft_edge_stays():
     soft = plane((slice(18, 82), slice(28, 72)), (slice(18, 82), slice(84, 92)), value=90)
     soft[20:80, 30:70] = soft[20:80, 86:90] = 255
-    found = under_face(soft, CROP)
+    found = connected_to_face(soft, CROP)
     assert (found[18:82, 28:72] == soft[18:82, 28:72]).all()
     assert (found[:, 74:] == 0).all()
 
 
-def test_no_person_is_refused():
-    assert verdict_on(plane()) is Status.NO_PERSON
-    assert verdict_on(plane((slice(0, 90), slice(0, 20)))) is Status.NO_PERSON  # somebody, but not under the face
-    assert verdict_on(plane(FACE)) is Status.NO_PERSON  # 4 %
+def test_too_little_person_is_rejected():
+    assert rejection(plane()) is Status.NO_PERSON
+    assert rejection(plane((slice(0, 90), slice(0, 20)))) is Status.NO_PERSON  # a person, but not at the face
+    assert rejection(plane(FACE)) is Status.NO_PERSON  # 4 %
 
 
-def test_no_background_is_refused_and_so_it_is_of_an_alpha():
-    assert verdict_on(FULL) is Status.NO_BACKGROUND
-    with pytest.raises(RejectedError) as refused:
-        person_mask(square(FULL), Known(plane(FACE)), MASK, CROP)
-    assert refused.value.status is Status.NO_BACKGROUND
+def test_too_little_background_is_rejected():
+    assert rejection(FULL) is Status.NO_BACKGROUND
+    assert rejection(FULL, alpha=FULL) is Status.NO_BACKGROUND
 
 
-def test_nothing_beyond_the_picture_is_person():
+def test_no_person_beyond_the_picture():
     inside = FULL.copy()
     inside[:, :31], inside[:, 31] = 0, 128
     person = (slice(10, 96), slice(5, 80))
-    mask = segment_person(square(inside=inside), Known(plane(person)), CROP)
+    mask = segment_person(square(inside=inside), FixedSegmenter(plane(person)), CROP)
     assert (mask <= inside).all()
     assert mask[30:70, 45:60].min() == 255
     assert mask[50, 31] == 128
 
 
-def test_segment_refuses_nothing():
-    assert not segment_person(square(), Known(plane()), CROP).any()
+def test_segment_person_rejects_nothing():
+    assert not segment_person(square(), FixedSegmenter(plane()), CROP).any()
 
 
-def test_folding_keeps_each_pixel_of_each_channel_in_its_place():
+def test_space_to_depth_keeps_every_pixel():
     picture, mask = smooth(1, 8, 8), smooth(2, 8, 8)[..., 0]
-    fold = folded(picture, mask)
-    assert fold.shape == (1, 16, 4, 4)
+    blocks = space_to_depth(picture, mask)
+    assert blocks.shape == (1, 16, 4, 4)
     for channel, source in enumerate([*picture.transpose(2, 0, 1), mask]):
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            found = fold[0, 4 * channel + 2 * row + column]
+            found = blocks[0, 4 * channel + 2 * row + column]
             assert np.allclose(found, source[row::2, column::2] / 127.5 - 1, atol=1e-6)
 
 
-def test_the_refiner_unfolds_what_it_folded(pretrained: Path):
-    look = Segmenter(pretrained).look
-    fold = folded(smooth(1, 256, 256), smooth(2, 256, 256)[..., 0])
+def test_refiner_puts_logits_back_in_place(pretrained: Path):
+    network = Segmenter(pretrained).network
+    blocks = space_to_depth(smooth(1, 256, 256), smooth(2, 256, 256)[..., 0])
 
-    class Says:
-        """A network whose logits are the green channel's four pixels."""
+    class GreenChannel:
+        """A network whose logits are the four pixels of the green channel, scaled to saturate the sigmoid."""
 
-        def setInput(self, seen: np.ndarray) -> None:
+        def setInput(self, inputs: np.ndarray) -> None:
             pass
 
         def forward(self) -> np.ndarray:
-            return 200 * fold[:, 4:8]  # so sure that no threshold matters
+            return 200 * blocks[:, 4:8]
 
-    look.net = Says()
-    found = look(smooth(1, 256, 256))
+    network.net = GreenChannel()
+    found = network(smooth(1, 256, 256))
     green = smooth(1, 256, 256)[..., 1].astype(float) / 127.5 - 1
     assert np.array_equal(found > 127, green > 0)
 
 
-def u2net_like(path: Path, side: int) -> Path:
-    """An ONNX with two numbered answers: the first the mean of the channels, the second nought, named before it."""
+def write_toy_u2net(path: Path, side: int) -> Path:
+    """Write an ONNX model with two numbered outputs: the lower is the mean of the channels, the other is zero."""
     kind, shape = onnx.TensorProto.FLOAT, [1, 1, side, side]
     third = numpy_helper.from_array(np.full((1, 3, 1, 1), 1 / 3, np.float32), "third")
-    nought = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "nought")
+    zero = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "zero")
     nodes = [
-        helper.make_node("Conv", ["input.1", "nought"], ["1960"]),
+        helper.make_node("Conv", ["input.1", "zero"], ["1960"]),
         helper.make_node("Conv", ["input.1", "third"], ["1959"]),
     ]
     outputs = [helper.make_tensor_value_info(name, kind, shape) for name in ("1960", "1959")]
-    given = [helper.make_tensor_value_info("input.1", kind, [1, 3, side, side])]
-    graph = helper.make_graph(nodes, "toy", given, outputs, [third, nought])
+    inputs = [helper.make_tensor_value_info("input.1", kind, [1, 3, side, side])]
+    graph = helper.make_graph(nodes, "toy", inputs, outputs, [third, zero])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), path)
     return path
 
 
-def test_a_downloaded_model_sees_what_it_was_trained_on_and_answers_from_0_to_255(tmp_path: Path):
-    u2net_like(tmp_path / f"{DOWNLOADED}.onnx", 320)
+def test_downloaded_model_is_normalized_as_trained(tmp_path: Path):
+    write_toy_u2net(tmp_path / f"{DOWNLOADED}.onnx", 320)
     picture = smooth(3, 320, 320)
     scaled = (picture / picture.max() - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    wanted = scaled.mean(axis=-1)
-    wanted = 255 * (wanted - wanted.min()) / np.ptp(wanted)
+    expected = scaled.mean(axis=-1)
+    expected = 255 * (expected - expected.min()) / np.ptp(expected)
     found = Segmenter(tmp_path, "u2net_human_seg")(picture)
-    assert np.abs(found - wanted).max() < 1
+    assert np.abs(found - expected).max() < 1
     assert (found.min(), found.max()) == (0, 255)
     assert Segmenter(tmp_path, "u2net_human_seg")(smooth(3, 64, 80)).shape == (64, 80)
 
 
-def test_a_model_that_was_not_downloaded_says_what_brings_it(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"u2net_human_seg\.onnx is missing: `dvc repro weights` brings it"):
+def test_missing_model_names_file_and_stage(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"u2net_human_seg\.onnx.*dvc repro weights"):
         Segmenter(tmp_path, "u2net_human_seg")
 
 
-def test_overlap_is_what_is_shared_of_what_is_covered():
-    one, other = plane((slice(0, 4), slice(0, 6))), plane((slice(2, 4), slice(0, 9)))
-    assert mask_iou(one, other) == pytest.approx(12 / (24 + 18 - 12))
-    assert mask_iou(one, plane((slice(0, 4), slice(0, 6)), value=128)) == 1
-    assert mask_iou(one, plane((slice(0, 4), slice(0, 6)), value=127)) == 0
+def test_mask_iou_thresholds_at_one_half():
+    first, second = plane((slice(0, 4), slice(0, 6))), plane((slice(2, 4), slice(0, 9)))
+    assert mask_iou(first, second) == pytest.approx(12 / (24 + 18 - 12))
+    assert mask_iou(first, plane((slice(0, 4), slice(0, 6)), value=128)) == 1
+    assert mask_iou(first, plane((slice(0, 4), slice(0, 6)), value=127)) == 0
     assert mask_iou(plane(), plane()) == 1

@@ -1,4 +1,4 @@
-"""The clerk of the split: what it takes of each stage's manifest, and what a pair is there."""
+"""Stage split: groups and pairs from the manifests of the stages before."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from pipeline.split import main as split
 from portraitist.core import manifest
 from portraitist.split.params import SplitParams
 
-PARAMS = SplitParams(salt="portraitist", train=0.5, validation=0.1, near_bits=0)
+PARAMS = SplitParams(salt="portraitist", train=0.5, validation=0.1, max_hamming_distance=0)
 ROWS = [  # picture, face, kind, source, group, pair
     ("a" * 16, "a" * 16, "selfies", "taobao", "", "1" * 16),
-    ("a" * 16, "b" * 16, "selfies", "taobao", "", "1" * 16),  # another face of it
+    ("a" * 16, "b" * 16, "selfies", "taobao", "", "1" * 16),  # another face of the same picture
     ("c" * 16, "c" * 16, "portraits", "taobao", "", "1" * 16),
     ("d" * 16, "d" * 16, "selfies", "folder", "", "anna"),
     ("e" * 16, "e" * 16, "portraits", "folder", "", "anna"),
@@ -22,34 +22,34 @@ ROWS = [  # picture, face, kind, source, group, pair
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> pd.DataFrame:
+def table(tmp_path: Path) -> pd.DataFrame:
     frame = pd.DataFrame(ROWS, columns=["picture", "id", "kind", "source", "group", "pair"]).assign(status="kept")
     frame["dhash"] = [f"{int(face[0], 16):016x}" for face in frame["id"]]
     for stage in ("mask", "crop"):
         (tmp_path / stage).mkdir()
         frame[["id", "picture", "kind", "status"]].to_csv(tmp_path / stage / "manifest.csv", index=False)
-    whole = frame.drop_duplicates("picture").drop(columns="id").rename(columns={"picture": "id"})
+    pictures = frame.drop_duplicates("picture").drop(columns="id").rename(columns={"picture": "id"})
     (tmp_path / "clean").mkdir()
-    whole.to_csv(tmp_path / "clean" / "manifest.csv", index=False)
-    for source, rows in whole.groupby("source"):
+    pictures.to_csv(tmp_path / "clean" / "manifest.csv", index=False)
+    for source, rows in pictures.groupby("source"):
         (tmp_path / "raw" / str(source)).mkdir(parents=True)
         rows.to_csv(tmp_path / "raw" / str(source) / "manifest.csv", index=False)
-    paths = [tmp_path / name for name in ("mask", "crop", "clean", "split.csv", "leakage.json", "raw")]
+    paths = [tmp_path / name for name in ("raw", "clean", "crop", "mask", "split.csv", "leakage.json")]
     split(PARAMS, *paths)
     return manifest.read(tmp_path / "split.csv").set_index("id")
 
 
-def test_a_pair_goes_by_its_source_and_is_of_the_largest_face(made: pd.DataFrame):
-    pairs = {face[0]: pair for face, pair in made["pair"].items()}
+def test_pair_is_per_source_and_of_the_largest_face(table: pd.DataFrame):
+    pairs = {face[0]: pair for face, pair in table["pair"].items()}
     assert pairs == {
         "a": f"taobao/{'1' * 16}", "b": "", "c": f"taobao/{'1' * 16}", "d": "folder/anna", "e": "folder/anna",
         "f": "", "0": "",
     }  # fmt: skip
 
 
-def test_a_photo_and_its_painting_are_one_group_and_so_on_one_side(made: pd.DataFrame):
-    groups = {face[0]: group for face, group in made["group"].items()}
+def test_photo_and_its_painting_are_one_group(table: pd.DataFrame):
+    groups = {face[0]: group for face, group in table["group"].items()}
     assert groups["a"] == groups["b"] == groups["c"] == f"taobao/{'1' * 16}"
     assert groups["d"] == groups["e"] == "folder/anna"
     assert (groups["f"], groups["0"]) == ("portraits/zorn", "0" * 16)
-    assert made.groupby("group")["part"].nunique().max() == 1
+    assert table.groupby("group")["part"].nunique().max() == 1

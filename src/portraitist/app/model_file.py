@@ -124,7 +124,7 @@ def verify_checksum(path: Path, data: bytes) -> None:
     except ValueError as error:
         raise ModelError(f"{path}: not an exported model") from error
     if expected is not None and found != expected:
-        raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, the metadata says {expected[:16]}…")
+        raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…")
 
 
 def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:

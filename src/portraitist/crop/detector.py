@@ -1,8 +1,9 @@
-"""A face becomes a square: found, turned level, head and shoulders around it, always at the same place and size.
+"""Face detection by MediaPipe's BlazeFace (Bazarevsky et al. 2019; Apache-2.0), run by OpenCV.
 
-The detector is MediaPipe's BlazeFace (Bazarevsky et al. 2019; Apache-2.0), run by OpenCV: its full-range model, then
-its short-range one, then closer looks at the upper centre, brighter ones too, for dark paintings. What was found is
-looked at once more, turned level and near: that refuses most beasts and ornaments, and places eyes and mouth exactly."""
+Candidates come from two models, full-range and short-range, on the whole picture; if both find nothing, from enlarged
+and brightened views of the upper centre, for dark paintings. Each candidate is verified: the short-range model runs
+again on a levelled close-up. This rejects most animals and ornaments, and locates eyes and mouth precisely.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,123 +13,172 @@ import numpy as np
 
 from portraitist.core.geometry import box_iou
 from portraitist.core.types import HALF_RANGE, Picture, SquarePicture
-from portraitist.crop.geometry import (
-    LEFT_EYE,
-    MOUTH,
-    NOSE,
-    RIGHT_EYE,
-    Face,
-    Landmarks,
-    eye_mouth_similarity,
-    warp,
-)
+from portraitist.crop.geometry import LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face, Landmarks, eye_mouth_similarity, warp
 
-OVERLAP = 0.3  # boxes that share more than this are one face (MediaPipe's graph)
-FIRST = 0.4  # score of what is worth a second look
-AT_ALL = 0.1  # score at the second look of what is seen at all
-CLOSER = 0.6  # side of the closer look, as a share of the picture's shorter side
-BRIGHTER = 0.6  # gamma of its brighter copy
-SECOND_EYE_LINE, SECOND_EYE_TO_MOUTH = 0.44, 0.2  # where the second look expects the face
-ASTRAY = 0.1  # of the score, for points that moved by the length from the eyes to the mouth
-FAR_ASTRAY = 2.0  # such lengths at which the second look has found something else
-SAME = 0.3  # of a face's side: noses nearer than this are one face's
+MIN_IOU = 0.3  # boxes that overlap more are the same face (value of MediaPipe's graph)
+MIN_CANDIDATE_SCORE = 0.4
+# Enlarged views: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
+VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
+# Verification: where the close-up has the face, and the lowest score that counts as a detection there.
+VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
+MIN_VERIFY_SCORE = 0.1
+# Penalty on the score when landmarks move between detection and verification: per distance from eyes to mouth, and
+# the distance at which it stops growing, because verification has found something else.
+MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
+MIN_NOSE_DISTANCE = 0.3  # in sides of a face: closer noses belong to the same face
+# BlazeFace often reports an upside-down face as an upright one with a lower score. Below CONFIDENT_SCORE the other
+# orientations are tried; one of them must win by a margin or, if the upright picture shows no face, reach a minimum.
+CONFIDENT_SCORE = 0.77
+ROTATION_MARGIN = 0.06
+MIN_ROTATED_SCORE = 0.65
 
 
 @dataclass(frozen=True)
-class _Model:
+class BlazeFaceModel:
+    """File, input size, anchors and output names of a detection model."""
+
     file: str
     side: int
-    anchors: tuple[tuple[int, int], ...]  # (stride, anchors a cell)
+    anchors: tuple[tuple[int, int], ...]  # (stride, anchors per cell)
     outputs: tuple[str, str]  # boxes and points; scores
 
 
-FULL_RANGE = _Model(
+FULL_RANGE = BlazeFaceModel(
     "face_full_range.tflite", 192, ((4, 1),), ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
 )
-SHORT_RANGE = _Model("face_short_range.tflite", 128, ((8, 2), (16, 6)), ("regressors", "classificators"))
-DETECTOR_FILES = (FULL_RANGE.file, SHORT_RANGE.file)  # of the folder that stage `weights` leaves
+SHORT_RANGE = BlazeFaceModel("face_short_range.tflite", 128, ((8, 2), (16, 6)), ("regressors", "classificators"))
+DETECTOR_FILES = (FULL_RANGE.file, SHORT_RANGE.file)  # in the folder that stage `weights` writes
 
 
 def open_tflite(path: Path) -> "cv2.dnn.Net":
-    """A tflite model in OpenCV; its classic engine, for the new one of OpenCV 5 gives only one output.
+    """Open a TensorFlow Lite model in OpenCV.
+
+    The classic engine is used where there is a choice: the new one of OpenCV 5 returns only one output.
 
     Raises:
-        FileNotFoundError: There is no such file; stage `weights` brings it.
+        FileNotFoundError: the file is missing; stage `weights` writes it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro weights` brings it")
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro weights`")
     engine = [cv2.dnn.ENGINE_CLASSIC] if hasattr(cv2.dnn, "ENGINE_CLASSIC") else []
     return cv2.dnn.readNetFromTFLite(str(path), *engine)
 
 
 class FaceDetector:
-    """Finds faces in photographs and paintings; `pretrained` is the folder that stage `weights` leaves."""
+    """Detects faces in photographs and paintings.
+
+    Args:
+        pretrained: the folder that stage `weights` writes.
+    """
 
     def __init__(self, pretrained: Path) -> None:
-        self.models = [(model, open_tflite(pretrained / model.file)) for model in (FULL_RANGE, SHORT_RANGE)]
-        self.anchors = {model.file: _anchors(model) for model, _ in self.models}
+        self.nets = {model: open_tflite(pretrained / model.file) for model in (FULL_RANGE, SHORT_RANGE)}
+        self.anchors = {model: _anchor_centres(model) for model in self.nets}
 
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """The faces in a picture, the largest first; none is an empty list.
+        """Return the faces of an upright picture with one main face, such as an aligned crop, the largest first.
 
-        A face's score is the mean of two looks, less what its points moved from one to the other.
+        The short-range model runs only if the full-range model finds nothing. A face's score is the mean of detection
+        and verification, less a penalty for landmarks that moved between them.
         """
-        faces = self._look(picture, 0, FIRST) or self._look(picture, 1, FIRST) or self._closer(picture)
-        seen = [self._again(picture, face) for face in faces]
-        sure = [face for face in seen if face.score >= min_score]
-        return sorted(_apart(sure), key=lambda face: -face.score * face.side_px)
+        candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
+        candidates = candidates or self.run(SHORT_RANGE, picture, MIN_CANDIDATE_SCORE)
+        return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
-    def _closer(self, picture: Picture) -> list[Face]:
+    def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
+        """Return the faces of any size in a picture of any orientation, the largest first.
+
+        Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
+        alignment by the landmarks rights the face.
+        """
+        faces = self._detect_merged(picture, min_score)
+        if faces and faces[0].score >= CONFIDENT_SCORE:
+            return faces
+        score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
+        for quarter_turns in (1, 2, 3):
+            rotated = np.ascontiguousarray(np.rot90(picture, quarter_turns))
+            found = self._detect_merged(rotated, min_score)
+            if found and found[0].score > score_to_beat:
+                faces = [_rotate_back(face, quarter_turns, rotated) for face in found]
+                score_to_beat = found[0].score
+        return faces
+
+    def run(self, model: BlazeFaceModel, picture: Picture, min_score: float) -> list[Face]:
+        """Return the detections of one model, without verification."""
+        boxed, scale, left, top = _letterbox(picture, model.side)
+        blob = (boxed.astype(np.float32) / HALF_RANGE - 1).transpose(2, 0, 1)[None]
+        net = self.nets[model]
+        net.setInput(np.ascontiguousarray(blob))
+        regression, logits = net.forward(list(model.outputs))
+        scores = 1 / (1 + np.exp(-np.clip(logits.reshape(-1), -80, 80)))
+        selected = scores > min_score
+        if not selected.any():
+            return []
+        anchors = self.anchors[model][selected]
+        values = regression.reshape(-1, 16)[selected] / model.side
+        centre, size = values[:, :2] + anchors, values[:, 2:4]
+        boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+        points = values[:, 4:].reshape(-1, 6, 2) + anchors[:, None]
+
+        def to_picture(positions: np.ndarray) -> np.ndarray:
+            return (positions * model.side - [left, top]) / scale
+
+        return [
+            Face(score, tuple(to_picture(box.reshape(2, 2)).ravel().tolist()), to_picture(marks).astype(np.float32))
+            for score, box, marks in _weighted_nms(scores[selected], boxes, points)
+        ]
+
+    def verify(self, picture: Picture, face: Face) -> Face:
+        """Return the face with score and landmarks updated by the short-range model on a levelled close-up.
+
+        If the model finds no face there, the score is halved.
+        """
+        side = SHORT_RANGE.side
+        transform = eye_mouth_similarity(face, side, VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH)
+        view = warp(picture, transform, side, border=cv2.BORDER_CONSTANT)
+        found = max(self.run(SHORT_RANGE, view, MIN_VERIFY_SCORE), key=lambda candidate: candidate.score, default=None)
+        if found is None:
+            return replace(face, score=face.score / 2)
+        inverse = cv2.invertAffineTransform(transform)
+        points = (found.points @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+        moved_px = np.abs(points - face.points)[[RIGHT_EYE, LEFT_EYE, MOUTH]].max() * np.hypot(*transform[:, 0])
+        moved = min(float(moved_px) / (VERIFY_EYE_TO_MOUTH * side), MAX_MOVE)
+        return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
+
+    def _detect_merged(self, picture: Picture, min_score: float) -> list[Face]:
+        """Return the faces that either model finds in an upright picture.
+
+        The full-range model misses a face that fills the picture, the short-range model small ones.
+        """
+        candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
+        boxes = np.array([face.box for face in candidates]).reshape(-1, 4)
+        for face in self.run(SHORT_RANGE, picture, MIN_CANDIDATE_SCORE):
+            if box_iou(face.box, boxes).max(initial=0) <= MIN_IOU:
+                candidates.append(face)
+        return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
+
+    def _verified(self, picture: Picture, candidates: list[Face], min_score: float) -> list[Face]:
+        """Return the distinct candidates that reach `min_score` after verification, by size and score."""
+        verified = [self.verify(picture, face) for face in candidates]
+        accepted = [face for face in verified if face.score >= min_score]
+        return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)
+
+    def _candidates_in_views(self, picture: Picture) -> list[Face]:
         height, width = picture.shape[:2]
-        side = round(min(height, width) * CLOSER)
+        side = round(min(height, width) * VIEW_SIDE)
         left = (width - side) // 2
         for top in (0, (height - side) // 2):
             view = picture[top : top + side, left : left + side]
-            brighter = (255 * (view / 255.0) ** BRIGHTER).astype(np.uint8)
-            for look in (view, brighter):
-                faces = self._look(look, 0, FIRST)
+            brightened = (255 * (view / 255.0) ** VIEW_GAMMA).astype(np.uint8)
+            for variant in (view, brightened):
+                faces = self.run(FULL_RANGE, variant, MIN_CANDIDATE_SCORE)
                 if faces:
-                    return [_moved(face, left, top) for face in faces]
+                    return [_translate(face, left, top) for face in faces]
         return []
 
-    def _again(self, picture: Picture, face: Face) -> Face:
-        """The face as the short-range model sees it, level and near; one that it does not see loses half its score."""
-        side = SHORT_RANGE.side
-        there = eye_mouth_similarity(face, side, SECOND_EYE_LINE, SECOND_EYE_TO_MOUTH)
-        view = warp(picture, there, side, border=cv2.BORDER_CONSTANT)
-        found = max(self._look(view, 1, AT_ALL), key=lambda one: one.score, default=None)
-        if found is None:
-            return replace(face, score=face.score / 2)
-        back = cv2.invertAffineTransform(there)
-        points = (found.points @ back[:, :2].T + back[:, 2]).astype(np.float32)
-        moved = np.abs(points - face.points)[[RIGHT_EYE, LEFT_EYE, MOUTH]].max() * np.hypot(*there[:, 0])
-        astray = min(float(moved) / (SECOND_EYE_TO_MOUTH * side), FAR_ASTRAY)
-        return replace(face, score=(face.score + found.score) / 2 - ASTRAY * astray, points=points)
 
-    def _look(self, picture: Picture, which: int, min_score: float) -> list[Face]:
-        model, net = self.models[which]
-        boxed, scale, left, top = _letterboxed(picture, model.side)
-        blob = (boxed.astype(np.float32) / HALF_RANGE - 1).transpose(2, 0, 1)[None]
-        net.setInput(np.ascontiguousarray(blob))
-        regressed, scores = net.forward(list(model.outputs))
-        score = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -80, 80)))
-        sure = score > min_score
-        if not sure.any():
-            return []
-        anchors = self.anchors[model.file][sure]
-        values = regressed.reshape(-1, 16)[sure] / model.side
-        centre, size = values[:, :2] + anchors, values[:, 2:4]
-        corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
-        points = values[:, 4:].reshape(-1, 6, 2) + anchors[:, None]
-        back = lambda spots: (spots * model.side - [left, top]) / scale
-        return [
-            Face(best, tuple(back(box.reshape(2, 2)).ravel().tolist()), back(spots).astype(np.float32))
-            for best, box, spots in _merged(score[sure], corners, points)
-        ]
-
-
-def _anchors(model: _Model) -> Landmarks:
-    """The middle of each cell, as shares of the side, as often as the cell has anchors."""
+def _anchor_centres(model: BlazeFaceModel) -> Landmarks:
+    """Return the centre of each grid cell as fractions of the side, repeated for each of its anchors."""
     grids = []
     for stride, per_cell in model.anchors:
         count = model.side // stride
@@ -138,42 +188,56 @@ def _anchors(model: _Model) -> Landmarks:
     return np.concatenate(grids).astype(np.float32)
 
 
-def _letterboxed(picture: Picture, side: int) -> tuple[SquarePicture, float, int, int]:
+def _letterbox(picture: Picture, side: int) -> tuple[SquarePicture, float, int, int]:
+    """Fit the picture into a black square; return also its scale and the left and top margins."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    resized = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
     boxed = np.zeros((side, side, 3), np.uint8)
-    boxed[top : top + inner[1], left : left + inner[0]] = small
+    boxed[top : top + inner[1], left : left + inner[0]] = resized
     return boxed, scale, left, top
 
 
-def _merged(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Overlapping finds as one, averaged by score: MediaPipe's weighted non-maximum suppression."""
-    found = []
-    free = np.ones(len(scores), bool)
+def _weighted_nms(
+    scores: np.ndarray, boxes: np.ndarray, points: np.ndarray
+) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Merge overlapping detections by their score-weighted mean: MediaPipe's weighted non-maximum suppression."""
+    merged = []
+    remaining = np.ones(len(scores), bool)
     for best in np.argsort(-scores, kind="stable"):
-        if free[best]:
-            group = free & (box_iou(boxes[best], boxes) > OVERLAP)
+        if remaining[best]:
+            group = remaining & (box_iou(boxes[best], boxes) > MIN_IOU)
             group[best] = True
-            free &= ~group
-            share = scores[group] / scores[group].sum()
-            box = np.tensordot(share, boxes[group], 1)
-            found.append((float(scores[best]), box, np.tensordot(share, points[group], 1)))
-    return found
+            remaining &= ~group
+            weights = scores[group] / scores[group].sum()
+            box = np.tensordot(weights, boxes[group], 1)
+            merged.append((float(scores[best]), box, np.tensordot(weights, points[group], 1)))
+    return merged
 
 
-def _moved(face: Face, left: int, top: int) -> Face:
+def _translate(face: Face, left: int, top: int) -> Face:
     box = (face.box[0] + left, face.box[1] + top, face.box[2] + left, face.box[3] + top)
     return Face(face.score, box, face.points + np.array([left, top], np.float32))
 
 
-def _apart(faces: list[Face]) -> list[Face]:
-    """The faces without those that the second look took for another one."""
-    kept: list[Face] = []
+def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
+    """Map a face from a picture that `np.rot90` rotated by `quarter_turns` to the original one."""
+    height, width = rotated.shape[:2]
+    corners, points = np.array(face.box, np.float64).reshape(2, 2), face.points
+    for _ in range(quarter_turns):
+        corners, points = (np.stack([height - 1 - xy[:, 1], xy[:, 0]], axis=1) for xy in (corners, points))
+        height, width = width, height
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return Face(face.score, (left, top, right, bottom), points.astype(np.float32))
+
+
+def _drop_duplicates(faces: list[Face]) -> list[Face]:
+    """Drop faces that verification identified with a face of a higher score."""
+    distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        away = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in kept]
-        if min(away, default=1.0) > SAME:
-            kept.append(face)
-    return kept
+        distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]
+        if min(distances, default=1.0) > MIN_NOSE_DISTANCE:
+            distinct.append(face)
+    return distinct

@@ -1,4 +1,4 @@
-"""Faces and the similarity transforms that align them."""
+"""Face landmarks, and the similarity transforms that align them."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,16 @@ from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePi
 
 Landmarks = Float32[np.ndarray, "count 2"]  # x and y, in pixels
 Transform = Float32[np.ndarray, "2 3"]  # a similarity of x and y
-RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = range(4)  # of BlazeFace's six points; the person's right is left in the picture
+# Indexes of BlazeFace's six points; left and right are the person's own, so the right eye is on the picture's left.
+RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = range(4)
+# The distance from eyes to mouth is at least this multiple of the distance between the eyes. On a nodding head the
+# mouth moves towards the eyes, and on a turned head the eyes move together: the longer of the two sets the scale.
+MIN_FACE_RATIO = 1.05
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face as the detector sees it: score in [0, 1], box (left, top, right, bottom) and six points in pixels."""
+    """A detected face: score in [0, 1], box (left, top, right, bottom) and six landmarks, both in pixels."""
 
     score: float
     box: tuple[float, float, float, float]
@@ -23,34 +27,44 @@ class Face:
 
     @property
     def side_px(self) -> float:
-        """The longer side of the box."""
+        """Length of the longer side of the box."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
-    """The transform that sets the eyes level in the middle of the eye line, and the mouth at its distance below."""
-    right, left, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
-    eyes, across = (right + left) / 2, left - right
-    apart = float(np.linalg.norm(across))
-    axis = across / max(apart, 1e-6)
-    down = max(float(np.linalg.norm(mouth - eyes)), apart * 1.05)  # a head that nods or turns: the longer one holds
-    scale = eye_to_mouth * size_px / max(down, 1e-6)
-    turn = scale * np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
-    shift = np.array([0.5, eye_line]) * size_px - turn @ eyes
-    return np.concatenate([turn, shift[:, None]], axis=1).astype(np.float32)
+    """Return the similarity from picture to square that aligns a face.
+
+    The eyes become level and their midpoint is in the middle of the square at height `eye_line`; the mouth is
+    `eye_to_mouth` below them. Both are fractions of `size_px`.
+    """
+    right_eye, left_eye, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
+    eye_centre, eye_vector = (right_eye + left_eye) / 2, left_eye - right_eye
+    eye_distance = float(np.linalg.norm(eye_vector))
+    axis = eye_vector / max(eye_distance, 1e-6)
+    face_height = max(float(np.linalg.norm(mouth - eye_centre)), eye_distance * MIN_FACE_RATIO)
+    scale = eye_to_mouth * size_px / max(face_height, 1e-6)
+    rotation = scale * np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
+    translation = np.array([0.5, eye_line]) * size_px - rotation @ eye_centre
+    return np.concatenate([rotation, translation[:, None]], axis=1).astype(np.float32)
 
 
 def warp(
     picture: Picture | MaskArray, transform: np.ndarray, size_px: int, border: int
 ) -> SquarePicture | SquareMaskArray:
-    """The picture under a similarity, antialiased: reduced by area first, so that fine lines survive."""
+    """Apply a similarity to a picture or mask and return a square of `size_px`.
+
+    `border` is one of OpenCV's border modes. When the picture shrinks to less than half, it is reduced by area first:
+    this prevents aliasing of fine lines.
+    """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:
         height, width = picture.shape[:2]
         factor = 2 * scale
-        small = (max(1, round(width * factor)), max(1, round(height * factor)))
-        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-        turn = transform[:, :2] / [small[0] / width, small[1] / height]
-        transform = np.concatenate([turn, transform[:, 2:]], axis=1)
-    smooth = cv2.INTER_AREA if scale < 0.7 else cv2.INTER_CUBIC
-    return cv2.warpAffine(picture, transform.astype(np.float32), (size_px, size_px), flags=smooth, borderMode=border)
+        reduced = (max(1, round(width * factor)), max(1, round(height * factor)))
+        picture = cv2.resize(picture, reduced, interpolation=cv2.INTER_AREA)
+        linear = transform[:, :2] / [reduced[0] / width, reduced[1] / height]
+        transform = np.concatenate([linear, transform[:, 2:]], axis=1)
+    interpolation = cv2.INTER_AREA if scale < 0.7 else cv2.INTER_CUBIC
+    return cv2.warpAffine(
+        picture, transform.astype(np.float32), (size_px, size_px), flags=interpolation, borderMode=border
+    )

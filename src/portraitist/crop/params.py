@@ -1,4 +1,4 @@
-"""How faces are cropped."""
+"""Parameters of stage `crop`."""
 
 from typing import Annotated, Literal
 
@@ -8,16 +8,16 @@ from portraitist.core.params import Fraction, PositiveInt, Section
 
 
 class CropParams(Section):
-    """How a face becomes a square."""
+    """How a face is detected, selected and cropped to a square."""
 
     size_px: Annotated[int, Field(ge=32, multiple_of=16)]
-    eye_line: Fraction  # height of the eyes in the crop, from its top
-    eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # as a share of the crop
-    closest_eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # the same, where the picture ends around the face
-    min_score: Fraction
-    max_upscale: Annotated[float, Field(gt=0)]  # a smaller face is refused
-    min_inside: Fraction  # of the crop that lies in the picture
-    faces: Literal["largest", "each"]  # of a picture that shows several
-    large: Fraction  # of the largest one's side: with `each`, smaller ones are bystanders
-    workers: PositiveInt  # processes; no result depends on it
+    eye_line: Fraction  # height of the eyes as a fraction of the crop, from its top
+    eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # distance as a fraction of the crop
+    closest_eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # maximum where the picture is smaller than the crop
+    min_score: Fraction  # of the detector
+    max_upscale: Annotated[float, Field(gt=0)]  # faces that need more enlargement are rejected
+    min_visible: Fraction  # fraction of the crop that must lie inside the picture
+    faces: Literal["largest", "each"]  # which faces of a picture are cropped
+    min_relative_size: Fraction  # with `each`: smallest face to crop, relative to the largest
+    workers: PositiveInt  # processes; results do not depend on it
     shard_size: PositiveInt

@@ -1,0 +1,1 @@
+"""Stage `mask`: segment the person in every crop."""

@@ -1,4 +1,4 @@
-"""How persons are segmented."""
+"""Parameters of stage `mask`."""
 
 from typing import Literal
 
@@ -8,10 +8,10 @@ MaskModel = Literal["refined", "selfie", "u2net_human_seg"]
 
 
 class MaskParams(Section):
-    """How the person is told from the background."""
+    """How the person is segmented."""
 
-    model: MaskModel  # the last one is downloaded
-    min_person: Fraction  # of the crop; less is refused
-    max_person: Fraction
-    workers: PositiveInt  # processes; no result depends on it
+    model: MaskModel  # u2net_human_seg is downloaded
+    min_person: Fraction  # of the crop; less person is rejected
+    max_person: Fraction  # of the crop; more person is rejected
+    workers: PositiveInt  # processes; results do not depend on it
     shard_size: PositiveInt

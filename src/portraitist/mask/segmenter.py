@@ -1,18 +1,21 @@
-"""Who is person and who is background: the alpha if a picture has one, else what a segmentation model says.
+"""Person segmentation: a picture's own alpha if it is a person mask, otherwise the output of a segmentation model.
 
-The model is MediaPipe's selfie segmentation (Apache-2.0), and a small U-Net that corrects it on paintings, dress and
-edges (data/refiner); or the U²-Net that `rembg` offers, which is downloaded. OpenCV runs all of them on the face's own
-square; of what they find the part under the face stays.
+The default model is MediaPipe's selfie segmentation (Apache-2.0), corrected by a small U-Net on paintings, clothing
+and edges (data/refiner). The alternative is U²-Net as `rembg` distributes it, which is downloaded. OpenCV runs all
+models on the aligned crop; only the part of the mask that is connected to the face is used.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
 from portraitist.clean.decode import RejectedError
+from portraitist.core.blend import extend_foreground
+from portraitist.core.geometry import mask_iou
 from portraitist.core.outcome import Status
 from portraitist.core.types import HALF_RANGE, MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import CropImage
@@ -25,134 +28,189 @@ SELFIE_SIDE = 256
 SELFIE_OUTPUT = "activation_10"
 REFINER_MODEL = "person_refiner.onnx"
 REFINED_SIDE = 256
-# The refiner's chances from which on there is nothing, and all, of a person: a person is opaque, and its edge soft.
-# Their middle, .4, is where painted portraits are cut best (docs/faces.md).
-NOBODY, SOMEBODY = 0.1, 0.7
+# The refiner's probabilities that become 0 and 255: a person is opaque, with a soft edge. Their midpoint, .4, gives the
+# best masks of painted portraits (docs/faces.md).
+ZERO_PROBABILITY, FULL_PROBABILITY = 0.1, 0.7
 DOWNLOADED = "u2net_human_seg"
 DOWNLOADED_SIDE = 320
-MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, as U²-Net expects them
-SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # of the folder that stage `weights` leaves, by what needs them
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, as U²-Net expects
+SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # in the folder that stage `weights` writes
     "refined": (SELFIE_MODEL, REFINER_MODEL),
     "selfie": (SELFIE_MODEL,),
     "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
 }
-Seen = Float32[np.ndarray, "1 16 half half"]
+# When an alpha counts as a person mask. Round and rounded pictures have a convex alpha; a person hardly ever has, so a
+# convex alpha must agree almost exactly with the segmenter. Convexity is the area divided by that of the convex hull.
+OPAQUE = 250  # alpha from which a pixel's colour is visible
+MIN_TRANSPARENT = 0.02  # of the visible crop
+CONVEX = 0.95
+MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU = 0.7, 0.9
+RefinerInput = Float32[np.ndarray, "1 16 half half"]
+MaskOrigin = Literal["alpha", "segmenter"]
 
 
 class Segmenter:
-    """Soft person masks of pictures; `pretrained` is the folder that stage `weights` leaves."""
+    """Predicts soft person masks.
+
+    Args:
+        pretrained: the folder that stage `weights` writes.
+        model: which segmentation model to use.
+    """
 
     def __init__(self, pretrained: Path, model: MaskModel = "refined") -> None:
-        looks: dict[str, Callable[[Path], Callable[[Picture], SquareMaskArray]]]
-        looks = {"refined": _Refined, "selfie": _Selfie, DOWNLOADED: _Downloaded}
-        self.look = looks[model](pretrained)
+        networks: dict[str, Callable[[Path], Callable[[Picture], SquareMaskArray]]]
+        networks = {"refined": _Refined, "selfie": _Selfie, DOWNLOADED: _Downloaded}
+        self.network = networks[model](pretrained)
 
     def __call__(self, picture: Picture) -> MaskArray:
-        """The chance, of 255, that each pixel is a person."""
+        """Return the probability that each pixel is a person, from 0 to 255, in the picture's size."""
         height, width = picture.shape[:2]
-        return cv2.resize(self.look(picture), (width, height), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(self.network(picture), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 class _Selfie:
-    """MediaPipe's model."""
+    """MediaPipe's selfie segmentation."""
 
     def __init__(self, pretrained: Path) -> None:
         self.net = open_tflite(pretrained / SELFIE_MODEL)
 
     def __call__(self, picture: Picture) -> SquareMaskArray:
-        square = _sized(picture, SELFIE_SIDE).astype(np.float32) / 255
+        square = _resize(picture, SELFIE_SIDE).astype(np.float32) / 255
         self.net.setInput(np.ascontiguousarray(square.transpose(2, 0, 1)[None]))
-        return _bytes(self.net.forward([SELFIE_OUTPUT])[0].reshape(SELFIE_SIDE, SELFIE_SIDE))
+        return _to_uint8(self.net.forward([SELFIE_OUTPUT])[0].reshape(SELFIE_SIDE, SELFIE_SIDE))
 
 
 class _Refined:
-    """The same, corrected by a network that sees the picture too."""
+    """MediaPipe's selfie segmentation, corrected by a network with picture and mask as inputs."""
 
     def __init__(self, pretrained: Path) -> None:
         self.selfie, self.net = _Selfie(pretrained), open_onnx(pretrained / REFINER_MODEL)
 
     def __call__(self, picture: Picture) -> SquareMaskArray:
-        self.net.setInput(folded(_sized(picture, REFINED_SIDE), self.selfie(picture)))
+        self.net.setInput(space_to_depth(_resize(picture, REFINED_SIDE), self.selfie(picture)))
         logits = self.net.forward().reshape(2, 2, REFINED_SIDE // 2, REFINED_SIDE // 2)
-        unfolded = logits.transpose(2, 0, 3, 1).reshape(REFINED_SIDE, REFINED_SIDE)
-        chance = 1 / (1 + np.exp(-unfolded.clip(-30, 30)))
-        return _bytes((chance - NOBODY) / (SOMEBODY - NOBODY))
+        logits = logits.transpose(2, 0, 3, 1).reshape(REFINED_SIDE, REFINED_SIDE)
+        probability = 1 / (1 + np.exp(-logits.clip(-30, 30)))
+        return _to_uint8((probability - ZERO_PROBABILITY) / (FULL_PROBABILITY - ZERO_PROBABILITY))
 
 
 class _Downloaded:
-    """U²-Net, trained on people (Qin et al. 2020); it answers in a range of its own."""
+    """U²-Net trained on people (Qin et al. 2020); its output is normalized to [0, 1] per picture."""
 
     def __init__(self, pretrained: Path) -> None:
         self.net = open_onnx(pretrained / f"{DOWNLOADED}.onnx")
-        # the best of its seven answers is the first; they are numbered, and OpenCV's engines list them in any order
-        self.answers = list(self.net.getUnconnectedOutLayersNames())
-        self.best = self.answers.index(min(self.answers, key=lambda name: (len(name), name)))
+        # The final output is the lowest of seven numbered names; OpenCV's engines list them in different orders.
+        self.outputs = list(self.net.getUnconnectedOutLayersNames())
+        self.final = self.outputs.index(min(self.outputs, key=lambda name: (len(name), name)))
 
     def __call__(self, picture: Picture) -> SquareMaskArray:
-        square = _sized(picture, DOWNLOADED_SIDE).astype(np.float64)
-        scaled = (square / max(float(square.max()), 1e-6) - MEAN) / SPREAD
+        square = _resize(picture, DOWNLOADED_SIDE).astype(np.float64)
+        scaled = (square / max(float(square.max()), 1e-6) - MEAN) / STD
         self.net.setInput(np.ascontiguousarray(scaled.astype(np.float32).transpose(2, 0, 1)[None]))
-        chance = self.net.forward(self.answers)[self.best].reshape(DOWNLOADED_SIDE, DOWNLOADED_SIDE)
-        return _bytes((chance - chance.min()) / max(float(np.ptp(chance)), 1e-6))
+        output = self.net.forward(self.outputs)[self.final].reshape(DOWNLOADED_SIDE, DOWNLOADED_SIDE)
+        return _to_uint8((output - output.min()) / max(float(np.ptp(output)), 1e-6))
 
 
-def _sized(picture: Picture, side: int) -> SquarePicture:
-    smooth = cv2.INTER_AREA if max(picture.shape) > side else cv2.INTER_CUBIC
-    return cv2.resize(picture, (side, side), interpolation=smooth)
+def _resize(picture: Picture, side: int) -> SquarePicture:
+    interpolation = cv2.INTER_AREA if max(picture.shape) > side else cv2.INTER_CUBIC
+    return cv2.resize(picture, (side, side), interpolation=interpolation)
 
 
-def _bytes(chance: np.ndarray) -> SquareMaskArray:
-    return (chance.clip(0, 1) * 255).round().astype(np.uint8)
+def _to_uint8(probability: np.ndarray) -> SquareMaskArray:
+    return (probability.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def folded(picture: SquarePicture, mask: SquareMaskArray) -> Seen:
-    """Picture and mask as the refiner takes them: in [-1, 1], each channel's 2 x 2 pixels as four channels."""
+def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInput:
+    """Return the refiner's input: picture and mask in [-1, 1], each 2 x 2 block of a channel as four channels."""
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
-    fold = channels.transpose(0, 2, 4, 1, 3).reshape(1, 16, half, half)
-    return np.ascontiguousarray(fold).astype(np.float32) / HALF_RANGE - 1
+    blocks = channels.transpose(0, 2, 4, 1, 3).reshape(1, 16, half, half)
+    return np.ascontiguousarray(blocks).astype(np.float32) / HALF_RANGE - 1
 
 
 def open_onnx(path: Path) -> "cv2.dnn.Net":
-    """An ONNX model in OpenCV.
+    """Open an ONNX model in OpenCV.
 
     Raises:
-        FileNotFoundError: There is no such file; stage `weights` brings it.
+        FileNotFoundError: the file is missing; stage `weights` writes it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro weights` brings it, as mask.model says")
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro weights` (it writes the model of `mask.model`)")
     return cv2.dnn.readNetFromONNX(str(path))
 
 
-def person_mask(square: CropImage, segmenter: Segmenter, params: MaskParams, frame: CropParams) -> MaskArray:
-    """The mask of the one person a square was made around: 255 is person. The alpha, where there is one.
+def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams, crop_params: CropParams) -> MaskArray:
+    """Return the mask of the person whose face is aligned in the crop: 255 is person.
 
     Raises:
-        RejectedError: Next to nothing, or next to everything, is person.
+        RejectedError: the share of the person is below `min_person` or above `max_person`.
     """
-    mask = segment_person(square, segmenter, frame) if square.alpha is None else square.alpha
-    share = float(mask.mean()) / 255
-    if share < params.min_person:
-        raise RejectedError(Status.NO_PERSON, f"{share:.0%} of the crop is person, {params.min_person:.0%} needed")
-    if share > params.max_person:
-        raise RejectedError(Status.NO_BACKGROUND, f"{share:.0%} of the crop is person, {params.max_person:.0%} at most")
+    mask, _ = locate_person(square, segmenter, crop_params)
+    check_person_share(mask, mask_params)
     return mask
 
 
-def segment_person(square: CropImage, segmenter: Segmenter, frame: CropParams) -> MaskArray:
-    """The person that the segmenter sees under the face, whatever its share; nothing beyond the picture's border."""
-    return np.minimum(under_face(segmenter(square.picture), frame), square.inside)
+def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
+    """Return the person's mask whatever its share, and whether it is the picture's alpha or the segmenter's.
+
+    Where an alpha that is no person mask is transparent, the picture is not visible: its colours there are unknown, so
+    the segmenter gets those around, and no pixel there is person.
+    """
+    if square.alpha is None:
+        return segment_person(square, segmenter, crop_params), "segmenter"
+    opaque = np.where(square.alpha >= OPAQUE, 255, 0).astype(np.uint8)
+    visible = CropImage(extend_foreground(square.picture, opaque), None, np.minimum(square.inside, square.alpha))
+    segmented = segment_person(visible, segmenter, crop_params)
+    if alpha_is_mask(square.alpha, segmented, square.inside):
+        return square.alpha, "alpha"
+    return segmented, "segmenter"
 
 
-def under_face(mask: MaskArray, frame: CropParams) -> MaskArray:
-    """The mask without what does not hang together with the face: other people, posters, hands."""
+def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> bool:
+    """Return whether an alpha is a person mask, and not a round picture, rounded corners or a few transparent pixels.
+
+    Args:
+        alpha: alpha of the crop.
+        segmented: the segmenter's mask of what the alpha leaves visible.
+        inside: 255 where the picture covers the crop.
+    """
+    opaque = alpha > 127
+    transparent = float((~opaque)[inside > 127].mean()) if (inside > 127).any() else 0.0
+    if not opaque.any() or transparent < MIN_TRANSPARENT:
+        return False
+    hull = np.zeros_like(alpha)
+    cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(opaque.astype(np.uint8))), 1)
+    convexity = float(opaque.sum()) / float(hull.sum())
+    return mask_iou(alpha, segmented) >= (MIN_CONVEX_ALPHA_IOU if convexity > CONVEX else MIN_ALPHA_IOU)
+
+
+def check_person_share(mask: MaskArray, mask_params: MaskParams) -> None:
+    """Check that a mask holds enough person and enough background.
+
+    Raises:
+        RejectedError: the share of the person is below `min_person` or above `max_person`.
+    """
+    share, least, most = float(mask.mean()) / 255, mask_params.min_person, mask_params.max_person
+    if share < least:
+        raise RejectedError(Status.NO_PERSON, f"{share:.0%} of the crop is person; at least {least:.0%} is needed")
+    if share > most:
+        raise RejectedError(Status.NO_BACKGROUND, f"{share:.0%} of the crop is person; at most {most:.0%} is allowed")
+
+
+def segment_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> MaskArray:
+    """Return the segmenter's mask of the person with the aligned face; 0 beyond the picture's border."""
+    return np.minimum(connected_to_face(segmenter(square.picture), crop_params), square.inside)
+
+
+def connected_to_face(mask: MaskArray, crop_params: CropParams) -> MaskArray:
+    """Return the mask without components that do not touch the face: other people, posters, hands."""
     side = mask.shape[0]
-    _, parts = cv2.connectedComponents((mask > 127).astype(np.uint8))
-    middle = round((frame.eye_line + frame.eye_to_mouth / 2) * side)
-    reach = max(1, round(frame.eye_to_mouth / 2 * side))
-    seen = parts[middle - reach : middle + reach, side // 2 - reach : side // 2 + reach]
-    names = np.unique(seen[seen > 0])
-    if not len(names):
+    _, labels = cv2.connectedComponents((mask > 127).astype(np.uint8))
+    face_row = round((crop_params.eye_line + crop_params.eye_to_mouth / 2) * side)
+    radius = max(1, round(crop_params.eye_to_mouth / 2 * side))
+    at_face = labels[face_row - radius : face_row + radius, side // 2 - radius : side // 2 + radius]
+    face_labels = np.unique(at_face[at_face > 0])
+    if not len(face_labels):
         return np.zeros_like(mask)
-    own = cv2.dilate(np.isin(parts, names).astype(np.uint8), np.ones((5, 5), np.uint8))  # its soft edge belongs to it
-    return mask * own
+    component = np.isin(labels, face_labels).astype(np.uint8)
+    return mask * cv2.dilate(component, np.ones((5, 5), np.uint8))  # dilated, to include the soft edge

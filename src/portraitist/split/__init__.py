@@ -1,0 +1,1 @@
+"""Stage `split`: assign every crop to training, validation or test."""

@@ -1,8 +1,9 @@
-"""Train, validation or test, by group and by hash: a new picture moves no old one to another side.
+"""Assignment of pictures to training, validation and test: by group, with near-duplicates set aside.
 
-A group is what goes by one name (a person, an artist), or one picture with all its faces. Its side is a salted hash of
-its name, so it depends on nothing else. Where pictures of different groups are nearly alike to the eye and their sides
-differ, those that are learned from stand aside: what is tested on stays as it was, and was never seen.
+A group is a person or artist, or one picture with all its faces. Its part is a salted hash of its name, so it does not
+depend on any other picture, and new pictures move no old one to another part. Of near-duplicates in different parts,
+the one in the earlier part (train before validation before test) is set aside: the test part never changes, and
+nothing in it was trained on.
 """
 
 import hashlib
@@ -11,61 +12,96 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int64
 
 from portraitist.split.params import SplitParams
 
 Part = Literal["train", "validation", "test", "aside"]
 Pairs = Int64[np.ndarray, "pairs 2"]  # of indexes, the smaller first
-BITS = 64
-STAYS = {"train": 0, "validation": 1, "test": 2}  # of two near pictures the higher one stays
+HASH_BITS = 64
+PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value stays
 
 
 def part_of(group: str, params: SplitParams) -> Part:
-    """The side that a group is on: a salted hash of its name, as a number in [0, 1)."""
+    """Return the part of a group: its salted hash as a number in [0, 1), compared with the cumulated shares."""
     digest = hashlib.sha256(f"{params.salt}/{group}".encode()).digest()
-    chance = int.from_bytes(digest[:8], "big") / 2**64
-    if chance < params.train:
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    if position < params.train:
         return "train"
-    return "validation" if chance < params.train + params.validation else "test"
+    return "validation" if position < params.train + params.validation else "test"
 
 
-def near_pairs(hashes: Sequence[int], within_bits: int) -> Pairs:
-    """Every pair of 64-bit hashes that differ in at most so many bits.
+def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
+    """Return every pair of 64-bit hashes within a Hamming distance.
 
-    Hashes that differ in n bits agree in one of n + 1 bands: only those that share a band are compared.
+    Hashes that differ in n bits agree in at least one of n + 1 bands of bits: only those that share a band are
+    compared.
     """
     values = np.array(hashes, np.uint64)
-    edges = np.linspace(0, BITS, within_bits + 2).astype(int)
+    edges = np.linspace(0, HASH_BITS, max_hamming_distance + 2).astype(int)
     found = [np.empty((0, 2), np.int64)]
     for low, high in pairwise(edges):
         band = (values >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
         order = np.argsort(band, kind="stable")
-        ends = np.flatnonzero(np.diff(band[order])) + 1
-        for group in np.split(order, ends):
-            for place in range(len(group) - 1):
-                others = group[place + 1 :]
-                near = others[np.bitwise_count(values[group[place]] ^ values[others]) <= within_bits]
-                found.append(np.stack([np.full_like(near, group[place]), near], axis=1))
+        boundaries = np.flatnonzero(np.diff(band[order])) + 1
+        for bucket in np.split(order, boundaries):
+            for position, index in enumerate(bucket[:-1]):
+                others = bucket[position + 1 :]
+                near = others[np.bitwise_count(values[index] ^ values[others]) <= max_hamming_distance]
+                found.append(np.stack([np.full_like(near, index), near], axis=1))
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
 def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:
-    """The side of each picture: its group's, or aside, for being near to one that is held back from what it is in."""
-    sides = [part_of(group, params) for group in groups]
-    split: list[Part] = list(sides)
-    for one, other in near.tolist():
-        if sides[one] != sides[other]:
-            split[min(one, other, key=lambda index: STAYS[sides[index]])] = "aside"
-    return split
+    """Return the part of each picture: its group's, or "aside" for a near-duplicate of one in a later part."""
+    group_parts = [part_of(group, params) for group in groups]
+    parts: list[Part] = list(group_parts)
+    for first, second in near.tolist():
+        if group_parts[first] != group_parts[second]:
+            parts[min(first, second, key=lambda index: PRECEDENCE[group_parts[index]])] = "aside"
+    return parts
 
 
-def count_leaks(split: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
-    """How many pairs of pictures stand on two sides though their group is one or they are nearly alike to the eye."""
-    sides: dict[str, list[Part]] = {}
-    for group, part in zip(groups, split, strict=True):
+def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
+    """Count the pairs of pictures in different parts that are of the same group or near-duplicates."""
+    parts_of_group: dict[str, list[Part]] = {}
+    for group, part in zip(groups, parts, strict=True):
         if part != "aside":
-            sides.setdefault(group, []).append(part)
-    count = sum(len(own) ** 2 - sum(own.count(part) ** 2 for part in set(own)) for own in sides.values()) // 2
-    apart = [(split[one], split[other]) for one, other in near.tolist() if groups[one] != groups[other]]
-    return count + sum(one != other and "aside" not in (one, other) for one, other in apart)
+            parts_of_group.setdefault(group, []).append(part)
+    of_same_group = (
+        sum(len(own) ** 2 - sum(own.count(part) ** 2 for part in set(own)) for own in parts_of_group.values()) // 2
+    )
+    of_other_groups = [
+        (parts[first], parts[second]) for first, second in near.tolist() if groups[first] != groups[second]
+    ]
+    near_duplicates = sum(first != second and "aside" not in (first, second) for first, second in of_other_groups)
+    return of_same_group + near_duplicates
+
+
+def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
+    """Add dHash, group and pair to the faces.
+
+    Without a group of its own, a face belongs to that of its pair, so that a photo and its painting are never in
+    different parts, otherwise to that of its picture. A pair refers to the largest face of a picture, which has the
+    picture's id.
+
+    Args:
+        faces: id, kind and picture of each face.
+        pictures: id and dhash of each picture.
+        sources: id, group and pair of each collected picture; a picture may be in several sources.
+    """
+    named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
+    table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")
+    for column in ("pair", "picture"):
+        table["group"] = table["group"].where(table["group"] != "", table[column])
+    table["pair"] = table["pair"].where(table["id"] == table["picture"], "")
+    return table
+
+
+def split_faces(table: pd.DataFrame, params: SplitParams) -> tuple[pd.DataFrame, int]:
+    """Return the faces with their `part`, and the number of leaks, which is 0 unless assignment has a bug."""
+    groups = list(table["group"])
+    near = near_pairs([int(value, 16) for value in table["dhash"]], params.max_hamming_distance)
+    parts = assign_parts(groups, near, params)
+    return table.assign(part=parts), count_leaks(parts, groups, near)

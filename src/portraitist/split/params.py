@@ -1,4 +1,4 @@
-"""Shares of the training, validation and test parts."""
+"""Parameters of stage `split`."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from portraitist.core.params import Fraction, Section
 
 
 class SplitParams(Section):
-    """Which share of the groups is trained on, looked at, and tested on. The rest after both is for the test."""
+    """Shares of the training and validation parts; the rest is the test part."""
 
-    salt: str
+    salt: str  # of the hash that assigns groups to parts
     train: Fraction
     validation: Fraction
-    near_bits: Annotated[int, Field(ge=0, le=20)]  # of 64 bits of dHash: pictures as close may not be on two sides
+    max_hamming_distance: Annotated[int, Field(ge=0, le=20)]  # of near-duplicates, in bits of a 64-bit dHash
 
     @model_validator(mode="after")
-    def _leaves_a_test(self) -> "SplitParams":
+    def _leaves_a_test_part(self) -> "SplitParams":
         if self.train + self.validation >= 1:
-            raise ValueError(f"train {self.train} and validation {self.validation} leave nothing for the test")
+            raise ValueError(f"train {self.train} + validation {self.validation} must be below 1, to leave a test part")
         return self
