@@ -1,6 +1,8 @@
-"""The page that paints on the visitor's own device: a folder for any web server, which asks nothing of any other.
+"""Build the static site, which paints on the visitor's own device: a folder for any web server.
 
-onnxruntime-web comes from the npm registry when the folder is made, checked by its hash, and lies in it from then on.
+onnxruntime-web is downloaded from the npm registry during the build and checked by its hash; the site itself loads
+nothing from other hosts. Every file has a suffix that a stock nginx serves with the right type (.js, not .mjs), and
+every address is relative, so that the folder works under any path.
 """
 
 import base64
@@ -14,117 +16,131 @@ from pathlib import Path
 
 import onnx
 
-from portraitist.app.avatar import MODEL_FILE, ModelError, read_metadata
+from portraitist.app.model_file import MODEL_FILE, ModelError, read_metadata, verify_checksum
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
 from portraitist.export.tflite_to_onnx import convert
 from portraitist.mask.segmenter import REFINER_MODEL, SELFIE_MODEL
 
 SITE = Path(__file__).with_name("static_site")
-PAGE = ("index.html", "style.css", "page.js", "maths.js", "painter.js")
+PAGE_FILES = ("index.html", "style.css", "page.js", "image_math.js", "paint_worker.js")
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-RUNTIME_NOTICE = f"{RUNTIME} of the npm registry, unchanged. Copyright Microsoft Corporation, MIT License: \
-https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
-MOST_MB = 10.0  # of all models together, as a visitor loads them
-POLICY = (
+RUNTIME_FILES = {  # in the package -> in the site
+    "ort.wasm.min.mjs": "ort.wasm.min.js",
+    "ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.js",
+    "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+}
+RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
+Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
+MAX_MODELS_MB = 10.0  # all models together, which every visitor downloads
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
 
 
 class SiteBuildError(RuntimeError):
-    """The page cannot be made; nothing was written."""
+    """The site cannot be built; nothing was written."""
 
 
 def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
-    """Write the page of an exported model into the folder out; the megabytes of its models.
+    """Write the static site of an exported model into the folder `out`.
 
-    runtime is the package's .tgz, if it is not to be asked of npm.
+    Args:
+        model: the output of the export stage: a folder or a file.
+        out: the folder; existing files of the same names are overwritten.
+        runtime: onnxruntime-web's .tgz, to build without npm.
+
+    Returns:
+        The size of the models in megabytes.
 
     Raises:
-        StaticError: There is no such model, its parts are too large or none a browser can run, or the runtime is not
-            what it should be.
+        SiteBuildError: the model is missing, damaged, too large or cannot run in a browser, or the runtime has another
+            hash.
     """
-    told, models = _models(model / MODEL_FILE if model.is_dir() else model)
+    config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
     megabytes = sum(map(len, models.values())) / 1e6
-    if megabytes > MOST_MB:
-        smaller = "an .int8.onnx or a generator of less width is smaller"
-        raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models, {MOST_MB:g} are allowed; {smaller}")
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "page"
-        (made / "models").mkdir(parents=True)
-        _unpack(runtime or _packed(Path(folder)), made / "ort")
-        for name in PAGE:
-            shutil.copyfile(SITE / name, made / name)
-        shutil.copyfile(SITE / "on_device.js", made / "backend.js")
-        page = (made / "index.html").read_text(encoding="utf-8")
-        policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        (made / "index.html").write_text(page.replace("<title>", f"{policy}\n<title>"), encoding="utf-8")
-        (made / "model.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        for name, data in models.items():
-            (made / "models" / f"{name}.onnx").write_bytes(data)
-        shutil.copytree(made, out, dirs_exist_ok=True)
+    if megabytes > MAX_MODELS_MB:
+        hint = "use portraitist.int8.onnx, or train with a smaller generator.width"
+        raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models; at most {MAX_MODELS_MB:g} are allowed; {hint}")
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name) / "page"
+        (site / "models").mkdir(parents=True)
+        _unpack_runtime(runtime or _download_runtime(Path(name)), site / "ort")
+        for file in PAGE_FILES:
+            shutil.copyfile(SITE / file, site / file)
+        shutil.copyfile(SITE / "device_backend.js", site / "backend.js")
+        page = (site / "index.html").read_text(encoding="utf-8")
+        policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
+        (site / "index.html").write_text(page.replace("<title>", f"{policy}\n<title>"), encoding="utf-8")
+        (site / "model.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for network, data in models.items():
+            (site / "models" / f"{network}.onnx").write_bytes(data)
+        shutil.copytree(site, out, dirs_exist_ok=True)
     return megabytes
 
 
-def _models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
-    """What the page is told, and its models: the generator without its metadata, detector and segmenter as ONNX."""
+def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Return the page's configuration and its networks as ONNX: generator, detectors and segmenter."""
     try:
-        model = onnx.load(path)
-        meta = {entry.key: entry.value for entry in model.metadata_props}
-    except Exception as error:  # onnx raises protobuf's, and OSError
-        raise SiteBuildError(f"{path}: not a model that stage export left") from error
-    try:
-        parts, crop, mask = read_metadata(path, meta)
+        data = path.read_bytes()
+        verify_checksum(path, data)
+        model = onnx.load_from_string(data)
+        entries = {entry.key: entry.value for entry in model.metadata_props}
+        parts, crop, mask = read_metadata(path, entries)
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
+    except OSError as error:
+        raise SiteBuildError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # protobuf's exceptions
+        raise SiteBuildError(f"{path}: not an exported model") from error
     if SELFIE_MODEL not in parts:
-        raise SiteBuildError(f"{path}: mask.model is {mask.model}, which no browser runs; refined and selfie are")
+        raise SiteBuildError(f"{path}: mask.model is {mask.model}, which browsers cannot run; use refined or selfie")
     del model.metadata_props[:]
     models = {"generator": model.SerializeToString(deterministic=True)}
     try:
         for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE_MODEL):
             models[Path(name).stem] = convert(parts[name]).SerializeToString(deterministic=True)
-    except Exception as error:  # broken bytes are met by flatbuffers, numpy and onnx, each with errors of its own
-        raise SiteBuildError(f"{path}: its detector or its segmenter is broken") from error
+    except Exception as error:  # flatbuffers, numpy and onnx raise their own kinds
+        raise SiteBuildError(f"{path}: the face detector or the segmenter in the model is damaged") from error
     if REFINER_MODEL in parts:
         models[Path(REFINER_MODEL).stem] = parts[REFINER_MODEL]
     detectors = [
-        {"name": Path(one.file).stem, "side": one.side, "anchors": one.anchors, "outputs": one.outputs}
-        for one in (FULL_RANGE, SHORT_RANGE)
+        {"name": Path(spec.file).stem, "side": spec.side, "anchors": spec.anchors, "outputs": spec.outputs}
+        for spec in (FULL_RANGE, SHORT_RANGE)
     ]
     return {
         "crop": crop.model_dump(),
         "mask": mask.model_dump(),
-        "nets": sorted(models),
+        "networks": sorted(models),
         "detectors": detectors,
     }, models
 
 
-def _packed(folder: Path) -> Path:
+def _download_runtime(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        raise SiteBuildError(f"npm is missing, which brings {RUNTIME}; or give its .tgz by --runtime")
+        raise SiteBuildError(f"npm is needed to download {RUNTIME}; install it, or pass the .tgz with --runtime")
     command = [npm, "pack", RUNTIME, "--silent", "--pack-destination", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = list(folder.glob("*.tgz"))
-    if done.returncode or len(found) != 1:
-        raise SiteBuildError(f"npm could not bring {RUNTIME}: {done.stderr.strip()[-300:] or 'nothing came'}")
-    return found[0]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    packages = list(folder.glob("*.tgz"))
+    if process.returncode or len(packages) != 1:
+        reason = process.stderr.strip()[-300:] or "no output"
+        raise SiteBuildError(f"npm could not download {RUNTIME}: {reason}")
+    return packages[0]
 
 
-def _unpack(package: Path, dest: Path) -> None:
+def _unpack_runtime(package: Path, folder: Path) -> None:
     try:
-        found = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode("ascii")
+        digest = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode("ascii")
     except OSError as error:
         raise SiteBuildError(f"{package}: {error.strerror}") from error
-    if found != RUNTIME_SHA512:
-        raise SiteBuildError(f"{package.name}: sha512 {RUNTIME_SHA512} expected, found {found}")
-    dest.mkdir()
+    if digest != RUNTIME_SHA512:
+        raise SiteBuildError(f"{package.name}: SHA-512 is {digest}; {RUNTIME} has {RUNTIME_SHA512}")
+    folder.mkdir()
     with tarfile.open(package) as archive:
-        for name in RUNTIME_FILES:
-            member = archive.extractfile(f"package/dist/{name}")
-            assert member is not None  # the hash says what is in it
-            (dest / name).write_bytes(member.read())
-    (dest / "NOTICE").write_text(RUNTIME_NOTICE, encoding="utf-8")
+        for source, target in RUNTIME_FILES.items():
+            member = archive.extractfile(f"package/dist/{source}")
+            assert member is not None  # guaranteed by the hash
+            (folder / target).write_bytes(member.read())
+    (folder / "NOTICE").write_text(RUNTIME_NOTICE, encoding="utf-8")

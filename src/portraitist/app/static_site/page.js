@@ -1,173 +1,178 @@
-// The page: a selfie in, an avatar out. Who paints is backend.js's matter: the server, or this very device.
+// The page: selfie in, avatar out. backend.js paints, on the server or on this device.
 
-import { PLACE, finish, open, paint } from "./backend.js";
+import { PRIVACY_NOTE, finish, open, paint } from "./backend.js";
 
-const at = (id) => document.getElementById(id);
-const faultOf = (error) => (error instanceof Error ? error.message : String(error));
-let file = null;
+const element = (id) => document.getElementById(id);
+const show = (id, text) => { element(id).textContent = text; };
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+let selfie = null;
 let faces = [];
-let chosen = 0;
-let behind = null;
-let asked = 0;
+let selected = 0;
+let backgroundImage = null;
+let requests = 0;
 
-at("where").textContent = PLACE;
-const ready = open((text) => { at("status").textContent = text; });
-ready.then(() => { if (!asked) at("status").textContent = ""; }, (error) => { at("fault").textContent = faultOf(error); });
+show("note", PRIVACY_NOTE);
+const ready = open((text) => show("status", text));
+ready.then(() => { if (!requests) show("status", ""); }, (error) => show("error", messageOf(error)));
 
-async function take(picture) {
-  if (!picture) return;
-  const mine = ++asked;
-  file = picture;
-  at("fault").textContent = "";
-  at("result").hidden = true;
-  at("status").textContent = "Painting…";
+async function load(file) {
+  if (!file) return;
+  const request = ++requests;
+  selfie = file;
+  show("error", "");
+  element("result").hidden = true;
+  show("status", "Painting…");
   try {
     await ready;
-    const made = await paint(picture, (text) => { if (mine === asked) at("status").textContent = text; });
-    if (mine !== asked) return; // a newer selfie came meanwhile
-    faces = made.faces;
-    chosen = faces.findIndex((face) => !face.fault);
-    const left = made.leftOut ? ` ${made.leftOut} more faces were left out.` : "";
-    const faults = faces.flatMap((face, place) => (face.fault ? [`Face ${place + 1}: ${face.fault}.`] : []));
-    at("status").textContent = [`${faces.length - faults.length} painted.${left}`, ...faults].join(" ");
-    list();
-    at("result").hidden = false;
+    const result = await paint(file, (text) => { if (request === requests) show("status", text); });
+    if (request !== requests) return; // a newer selfie was chosen meanwhile
+    faces = result.faces;
+    selected = faces.findIndex((face) => !face.error);
+    show("status", summary(result));
+    listFaces();
+    element("result").hidden = false;
     await draw();
   } catch (error) {
-    if (mine !== asked) return;
-    at("status").textContent = "";
-    at("fault").textContent = faultOf(error);
+    if (request !== requests) return;
+    show("status", "");
+    show("error", messageOf(error));
   }
 }
 
-function list() {
-  const box = at("faces");
+function summary({ faces, leftOut }) {
+  const errors = faces.flatMap((face, index) => (face.error ? [`Face ${index + 1}: ${face.error}.`] : []));
+  const count = faces.length - errors.length;
+  const more = leftOut ? [`${leftOut} more ${leftOut === 1 ? "face was" : "faces were"} not painted.`] : [];
+  return [`${count} ${count === 1 ? "avatar" : "avatars"}.`, ...more, ...errors].join(" ");
+}
+
+function listFaces() {
+  const box = element("faces");
   box.hidden = faces.length < 2;
   box.replaceChildren(box.querySelector("legend"));
-  for (const [place, face] of faces.entries()) {
-    if (face.fault) continue;
+  for (const [index, face] of faces.entries()) {
+    if (face.error) continue;
     const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "face", value: place });
-    input.checked = place === chosen;
-    input.addEventListener("change", () => { chosen = place; draw(); });
-    const small = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
-    small.getContext("2d").drawImage(face.before, 0, 0, 64, 64);
-    label.append(input, small, ` face ${place + 1}`);
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "face", value: index });
+    input.checked = index === selected;
+    input.addEventListener("change", () => { selected = index; draw(); });
+    const thumbnail = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    thumbnail.getContext("2d").drawImage(face.crop, 0, 0, 64, 64);
+    label.append(input, thumbnail, ` face ${index + 1}`);
     box.append(label);
   }
 }
 
-export function look() {
-  const kind = document.querySelector("[name=background]:checked").value;
+function readOptions() {
+  const background = document.querySelector("[name=background]:checked").value;
   return {
-    background: kind === "colour" ? at("colour").value : kind,
+    background: background === "colour" ? element("colour").value : background,
     shape: document.querySelector("[name=shape]:checked").value,
-    size: Number(at("size").value) || null,
-    file: at("behind").files[0],
-    behind,
+    size: Number(element("size").value) || null,
+    backgroundFile: element("background-file").files[0],
+    backgroundImage,
   };
 }
 
 async function draw() {
-  const face = faces[chosen];
+  const face = faces[selected];
   if (!face) return;
-  const wanted = look();
-  const size = wanted.size ?? face.before.width;
-  for (const id of ["before", "after"]) Object.assign(at(id), { width: size, height: size });
-  dress(at("after"), face, wanted);
-  const pen = at("before").getContext("2d");
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(face.before, 0, 0, size, size);
-  slide();
+  const options = readOptions();
+  const size = options.size ?? face.crop.width;
+  for (const id of ["before", "after"]) Object.assign(element(id), { width: size, height: size });
+  drawAvatar(element("after"), face, options);
+  const context = element("before").getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(face.crop, 0, 0, size, size);
+  updateSlider();
 }
 
-// The avatar's look on a canvas, as look.py has it.
-function dress(canvas, face, wanted) {
-  const pen = canvas.getContext("2d");
+// The counterpart of compositing.apply_finish.
+function drawAvatar(canvas, face, options) {
+  const context = canvas.getContext("2d");
   const size = canvas.width;
-  pen.imageSmoothingQuality = "high";
-  if (wanted.shape === "circle") {
-    pen.beginPath();
-    pen.arc(size / 2, size / 2, size / 2, 0, 2 * Math.PI);
-    pen.clip();
+  context.imageSmoothingQuality = "high";
+  if (options.shape === "circle") {
+    context.beginPath();
+    context.arc(size / 2, size / 2, size / 2, 0, 2 * Math.PI);
+    context.clip();
   }
-  if (wanted.background === "keep") return void pen.drawImage(face.painted, 0, 0, size, size);
-  if (wanted.background.startsWith("#")) {
-    pen.fillStyle = wanted.background;
-    pen.fillRect(0, 0, size, size);
-  } else if (wanted.background === "picture" && wanted.behind) {
-    const { width, height } = wanted.behind;
+  if (options.background === "keep") return void context.drawImage(face.avatar, 0, 0, size, size);
+  if (options.background.startsWith("#")) {
+    context.fillStyle = options.background;
+    context.fillRect(0, 0, size, size);
+  } else if (options.background === "picture" && options.backgroundImage) {
+    const { width, height } = options.backgroundImage;
     const side = Math.min(width, height);
-    pen.drawImage(wanted.behind, (width - side) / 2, (height - side) / 2, side, side, 0, 0, size, size);
+    context.drawImage(options.backgroundImage, (width - side) / 2, (height - side) / 2, side, side, 0, 0, size, size);
   }
-  pen.drawImage(face.person, 0, 0, size, size);
+  context.drawImage(face.person, 0, 0, size, size);
 }
 
-function slide() {
-  at("before").style.clipPath = `inset(0 ${100 - at("slider").value}% 0 0)`;
+function updateSlider() {
+  element("before").style.clipPath = `inset(0 ${100 - element("slider").value}% 0 0)`;
 }
 
 async function download() {
-  at("download").disabled = true;
+  element("download").disabled = true;
   try {
-    const wanted = look();
-    if (wanted.background === "picture" && !wanted.behind) throw new Error("Choose the picture to set behind first.");
-    const blob = (await finish(file, chosen + 1, wanted)) ?? (await drawn());
+    const options = readOptions();
+    if (options.background === "picture" && !options.backgroundImage) throw new Error("Choose a background picture first.");
+    const blob = (await finish(selfie, selected + 1, options)) ?? (await canvasBlob());
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "avatar.png" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    at("fault").textContent = "";
+    show("error", "");
   } catch (error) {
-    at("fault").textContent = faultOf(error);
+    show("error", messageOf(error));
   } finally {
-    at("download").disabled = false;
+    element("download").disabled = false;
   }
 }
 
-const drawn = () => new Promise((done) => at("after").toBlob(done, "image/png"));
+const canvasBlob = () => new Promise((resolve) => element("after").toBlob(resolve, "image/png"));
 
-at("selfie").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
-at("look").addEventListener("input", draw);
-at("look").addEventListener("submit", (event) => event.preventDefault());
-at("colour").addEventListener("input", () => { document.querySelector("[value=colour]").checked = true; });
-at("behind").addEventListener("change", async (event) => {
+element("selfie").addEventListener("change", (event) => { load(event.target.files[0]); event.target.value = ""; });
+element("options").addEventListener("input", draw);
+element("options").addEventListener("submit", (event) => event.preventDefault());
+element("colour").addEventListener("input", () => { document.querySelector("[value=colour]").checked = true; });
+element("background-file").addEventListener("change", async (event) => {
   try {
-    behind = event.target.files[0] ? await createImageBitmap(event.target.files[0]) : null;
+    backgroundImage = event.target.files[0] ? await createImageBitmap(event.target.files[0]) : null;
     document.querySelector("[value=picture]").checked = true;
     await draw();
   } catch {
-    at("fault").textContent = "The picture to set behind does not open.";
+    show("error", "The background picture cannot be opened.");
   }
 });
-at("slider").addEventListener("input", slide);
-at("download").addEventListener("click", download);
+element("slider").addEventListener("input", updateSlider);
+element("download").addEventListener("click", download);
 
-document.addEventListener("paste", (event) => take([...event.clipboardData.files][0]));
-document.addEventListener("dragover", (event) => { event.preventDefault(); at("drop").classList.add("over"); });
-document.addEventListener("dragleave", () => at("drop").classList.remove("over"));
+document.addEventListener("paste", (event) => load([...event.clipboardData.files][0]));
+document.addEventListener("dragover", (event) => { event.preventDefault(); element("drop").classList.add("over"); });
+document.addEventListener("dragleave", () => element("drop").classList.remove("over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  at("drop").classList.remove("over");
-  take(event.dataTransfer.files[0]);
+  element("drop").classList.remove("over");
+  load(event.dataTransfer.files[0]);
 });
 
-const closed = () => {
-  for (const track of at("video").srcObject?.getTracks() ?? []) track.stop();
-  at("video").srcObject = null;
-};
-at("camera").addEventListener("click", async () => {
+element("camera").addEventListener("click", async () => {
   try {
-    at("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: 1280 } });
-    at("viewfinder").showModal();
+    element("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: 1280 } });
+    element("viewfinder").showModal();
   } catch {
-    at("fault").textContent = "There is no camera, or it was not allowed.";
+    show("error", "No camera was found, or access to it was denied.");
   }
 });
-at("viewfinder").addEventListener("close", closed);
-at("stop").addEventListener("click", () => at("viewfinder").close());
-at("shoot").addEventListener("click", () => {
-  const video = at("video");
+element("viewfinder").addEventListener("close", () => {
+  for (const track of element("video").srcObject?.getTracks() ?? []) track.stop();
+  element("video").srcObject = null;
+});
+element("close-camera").addEventListener("click", () => element("viewfinder").close());
+element("shutter").addEventListener("click", () => {
+  const video = element("video");
   const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
   canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => { at("viewfinder").close(); take(blob); }, "image/jpeg", 0.95);
+  canvas.toBlob((blob) => { element("viewfinder").close(); load(blob); }, "image/jpeg", 0.95);
 });
