@@ -1,20 +1,17 @@
-"""The product: selfies to avatars by an exported model, with onnxruntime, OpenCV and Pillow; no torch comes in here.
+"""Paint avatars from selfies with an exported model, using onnxruntime, OpenCV and Pillow; torch is not needed.
 
-Faces and masks are found by the very functions that made the training data.
+Faces and masks come from the same functions that made the training data.
 """
 
-import base64
-import json
 import os
-import shutil
 import tempfile
 import threading
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import cv2
 import numpy as np
@@ -22,6 +19,8 @@ import onnxruntime
 import pillow_heif
 from PIL import Image
 
+from portraitist.app import DEFAULT_MODEL
+from portraitist.app.model_file import LoadedModel, ModelError, load_model
 from portraitist.clean.decode import (
     FORMATS,
     CleanPicture,
@@ -34,12 +33,9 @@ from portraitist.core.blend import extend_foreground
 from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop, crop_face, crop_faces
-from portraitist.crop.detector import DETECTOR_FILES as DETECTORS
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face, Landmarks, Transform
-from portraitist.crop.params import CropParams
-from portraitist.mask.params import MaskModel, MaskParams
-from portraitist.mask.segmenter import SEGMENTER_FILES as SEGMENTERS
+from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import Segmenter, person_mask
 
 __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source"]
@@ -47,36 +43,29 @@ __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source"]
 
 @runtime_checkable
 class OpenFile(Protocol):
-    """A file that is open, to read bytes."""
+    """A file opened for reading bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many of them."""
+        """Return at most `size` bytes."""
 
 
-File = Path | str | bytes | bytearray | OpenFile  # its path, its bytes, or the file itself
-Source = File | Image.Image | np.ndarray  # or a picture, or its RGB pixels
-FaceSelection = Literal["largest", "each"]  # of a selfie that shows several; params.yaml has the same words
+File = Path | str | bytes | bytearray | OpenFile  # a path, the content, or an open file
+Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
+FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
-MODEL = Path("models/portraitist")  # where stage export leaves it
-MODEL_FILE = "portraitist.onnx"
-FORMAT = "2"  # export.py writes it
 READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")
-RIM = 0.012  # of the side
-MAX_SIDE_PX = 2016  # half of what phones take, which JPEG decodes to at once; a whole photo is read for pasting back
-FULL_MAX_SIDE_PX = 8192
-MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of what is read at all
-DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
+MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
+FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
+MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
+FIRST_RUN_LIMIT_S = 30.0  # a hostile or damaged graph may run for minutes; an honest one takes about a second
 
 pillow_heif.register_heif_opener()
 
 
-class ModelError(ValueError):
-    """A file is no model that stage export left, or the device to run it on is not there."""
-
-
 @dataclass(frozen=True)
 class Avatar:
-    """A painted face: the picture as painted, its person mask (255 is the person), and the crop it was painted from."""
+    """A stylized face: the picture as painted, its person mask (255 is the person), and the crop it was made from."""
 
     picture: Picture
     mask: MaskArray
@@ -84,72 +73,76 @@ class Avatar:
 
     @cached_property
     def person(self) -> Picture:
-        """The painted person's own colours, under the soft edge too: there `picture` holds some of the background.
+        """The person's colours, extended outwards so that no background is left under the mask's soft edge.
 
-        The outermost of the person counts as edge, for a method that sees grey behind the person paints a rim of it.
+        The outermost pixels of the person count as edge: a method that sees grey behind the person paints a grey rim.
         """
         rim = 2 * max(1, round(RIM * self.mask.shape[0])) + 1
         return extend_foreground(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
 
     @property
     def landmarks(self) -> Landmarks:
-        """Right eye, left eye, nose, mouth, right ear, left ear; in pixels of the selfie as it was read, upright."""
+        """Right eye, left eye, nose, mouth, right ear, left ear; (x, y) in pixels of the upright selfie."""
         return self.crop.face.points
 
     @property
     def transform(self) -> Transform:
-        """The similarity from the selfie's pixels to the avatar's."""
+        """The similarity transform from the selfie's pixels to the avatar's."""
         return self.crop.transform
 
 
 class Portraitist:
-    """An exported model, ready to paint. Any number of threads may use one at the same time."""
+    """An exported model, ready to paint. Thread-safe."""
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, parts: dict[str, bytes], crop: CropParams, mask: MaskParams
-    ) -> None:
-        self.session, self.crop_params, self.mask_params = session, crop, mask
-        folder = Path(tempfile.mkdtemp(prefix="portraitist-"))  # OpenCV opens such models by path only
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        for name, data in parts.items():
-            (folder / name).write_bytes(data)
-        self._eyes = _Eyes(folder, mask.model)
+    def __init__(self, model: LoadedModel) -> None:
+        self.session, self.card = model.session, model.card
+        self.crop_params, self.mask_params = model.metadata.crop, model.metadata.mask
+        self._networks = _Networks(model.metadata.parts, self.mask_params.model)
+        self._has_run = False
 
     @classmethod
-    def open(cls, model: Path | str = MODEL, device: str = "cpu", threads: int = 0) -> "Portraitist":
-        """The model in a file, or in a folder that holds portraitist.onnx.
+    def open(cls, model: Path | str = DEFAULT_MODEL, device: str = "cpu", threads: int = 0) -> "Portraitist":
+        """Load a model file, or `portraitist.onnx` from a folder.
 
         Args:
-            model: What stage export left.
-            device: One of cpu, cuda, coreml; other than cpu need another build of onnxruntime.
-            threads: For painting one picture; 0 is one for each core. OpenCV's are the whole process's.
+            model: the output of the export stage.
+            device: cpu, cuda or coreml; the last two need another build of onnxruntime.
+            threads: threads per picture; 0 uses all cores. Also sets OpenCV's thread count for the whole process.
 
         Raises:
-            ModelError: There is no such file, it is no exported model, or the device is not there.
+            ModelError: there is no such file, it is damaged or not an exported model, or the device is not available.
         """
-        path = Path(model)
-        path = path / MODEL_FILE if path.is_dir() else path
-        if not path.is_file():
-            raise ModelError(f"{path}: no such file; `make repro` makes it, `--model` names another")
-        session = _session(path, device, threads)
+        loaded = load_model(model, device, threads)
         cv2.setNumThreads(threads or -1)
-        told = read_metadata(path, session.get_modelmeta().custom_metadata_map)
+        portraitist = cls(loaded)
         try:
-            return cls(session, told.parts, told.crop, told.mask)
-        except cv2.error as error:
-            raise ModelError(f"{path}: its detector or its segmenter is broken") from error
+            portraitist._networks.load()
+        except ModelError:
+            raise
+        except Exception as error:  # OpenCV, or numpy where a network has unexpected layers
+            raise ModelError(f"{model}: the face detector or the segmenter in the model is damaged") from error
+        return portraitist
 
-    @property
-    def card(self) -> str:
-        """What the model is, of which data, how good, and its licence: Markdown."""
-        return self.session.get_modelmeta().custom_metadata_map.get("card", "")
+    def check(self) -> None:
+        """Run all networks once on a blank picture.
+
+        Raises:
+            ModelError: one of them fails, or takes longer than `FIRST_RUN_LIMIT_S`.
+        """
+        side = self.crop_params.size_px
+        blank = np.zeros((side, side, 3), np.uint8)
+        self.crops(CleanPicture(blank, None))
+        with _model_errors("segmenter"):
+            self._networks.segmenter(blank)
+        self.paint_squares([blank], [blank[..., 0]])
 
     def paint(self, selfie: Source) -> Avatar:
-        """The largest face of a selfie, painted.
+        """Paint the largest face of a selfie.
 
         Raises:
-            RejectedError: It is no picture, or shows no face that can be used; the message says what was found.
-            OSError: The file cannot be read.
+            RejectedError: the file is not a picture, or shows no usable face; the message says what was found.
+            ModelError: the model file is damaged.
+            OSError: the file cannot be read.
         """
         (avatar,) = self.paint_all(selfie, faces="largest")
         if isinstance(avatar, RejectedError):
@@ -159,144 +152,185 @@ class Portraitist:
     def paint_all(
         self, selfie: Source, faces: FaceSelection = "each", max_side_px: int = MAX_SIDE_PX
     ) -> list[Avatar | RejectedError]:
-        """Each large face of a selfie, the largest first, or the largest alone; painted, or why not.
+        """Paint every large face of a selfie, or the largest only.
+
+        Returns:
+            One avatar, or the reason why it was not painted, per face; the largest face comes first.
 
         Raises:
-            RejectedError: It is no picture.
-            ValueError: `faces` is another word.
-            OSError: The file cannot be read.
+            RejectedError: the file is not a picture.
+            ValueError: `faces` is neither "largest" nor "each".
+            ModelError: the model file is damaged.
+            OSError: the file cannot be read.
         """
         cleaned = read_selfie(selfie, max_side_px)
         return self.paint_crops(self.crops(cleaned, faces))
 
     def crops(self, cleaned: CleanPicture, faces: FaceSelection = "each") -> list[Crop | RejectedError]:
-        """The faces of a picture, found and cut; no face is one refusal.
+        """Detect and crop the faces of a picture; a picture without a face gives one `RejectedError`.
 
         Raises:
-            ValueError: `faces` is another word.
+            ValueError: `faces` is neither "largest" nor "each".
+            ModelError: the detector in the model file is damaged.
         """
         if faces not in get_args(FaceSelection):
             raise ValueError(f"faces is {faces!r}; allowed are {' and '.join(get_args(FaceSelection))}")
-        return crop_faces(cleaned, self._eyes.detector, self.crop_params.model_copy(update={"faces": faces}))
+        with _model_errors("face detector"):
+            return crop_faces(cleaned, self._networks.detector, self.crop_params.model_copy(update={"faces": faces}))
 
     def crop(self, cleaned: CleanPicture, face: Face) -> Crop:
-        """A face that is known, cut.
+        """Crop a face whose landmarks are known.
 
         Raises:
-            RejectedError: As `portraitist.crop.crop`.
+            RejectedError: the face is too small, or too much of the crop lies outside the picture.
         """
         return crop_face(cleaned, face, self.crop_params)
 
     def mask(self, crop: Crop) -> MaskArray:
-        """The person of a crop. One that fills it is a close selfie here, and no fault.
+        """Segment the person of a crop. Unlike in training data, the person may fill the crop (a close-up).
 
         Raises:
-            RejectedError: Next to nothing of it is a person.
+            RejectedError: almost nothing of the crop is a person.
+            ModelError: the segmenter in the model file is damaged.
         """
-        near = self.mask_params.model_copy(update={"max_person": 1.0})
-        return person_mask(crop.square, self._eyes.segmenter, near, self.crop_params)
+        params = self.mask_params.model_copy(update={"max_person": 1.0})
+        with _model_errors("segmenter"):
+            return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def paint_crops(self, crops: Sequence[Crop | RejectedError]) -> list[Avatar | RejectedError]:
-        """Crops masked and painted; what was refused before stays where it is."""
-        done: list[Avatar | RejectedError] = []
-        for made in crops:
+        """Segment and paint crops; rejected ones stay in their place."""
+        avatars: list[Avatar | RejectedError] = []
+        for crop in crops:
+            if isinstance(crop, RejectedError):
+                avatars.append(crop)
+                continue
             try:
-                if isinstance(made, RejectedError):
-                    raise made
-                mask = self.mask(made)
-                done.append(Avatar(self.paint_squares([made.square.picture], [mask])[0], mask, made))
+                mask = self.mask(crop)
+                avatars.append(Avatar(self.paint_squares([crop.square.picture], [mask])[0], mask, crop))
             except RejectedError as error:
-                done.append(error)
-        return done
+                avatars.append(error)
+        return avatars
 
     def paint_squares(self, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-        """Squares with their masks, painted: what is left to do once faces are found and masked."""
-        given = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
-        return list(self.session.run(["painted"], given)[0])
+        """Run the generator on cropped pictures and their masks.
+
+        Raises:
+            ModelError: the graph fails, returns something else than a picture, or its first run takes too long.
+        """
+        inputs = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
+        (stylized,) = self._run(inputs)
+        expected = inputs["pictures"].shape
+        if not isinstance(stylized, np.ndarray) or stylized.dtype != np.uint8 or stylized.shape != expected:
+            found = f"{getattr(stylized, 'dtype', type(stylized))} of shape {getattr(stylized, 'shape', ())}"
+            raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}")
+        return list(stylized)
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4  # failures are raised; onnxruntime would print them as well
+        timer = threading.Timer(FIRST_RUN_LIMIT_S, setattr, (options, "terminate", True))
+        timer.daemon = True
+        if not self._has_run:
+            timer.start()
+        try:
+            outputs = self.session.run(["painted"], inputs, options)
+        except Exception as error:  # onnxruntime's exceptions have no common base class
+            if getattr(options, "terminate", False):
+                raise ModelError(f"the model takes more than {FIRST_RUN_LIMIT_S:g} s for one picture") from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise ModelError(f"the model cannot run: {reason}") from error
+        finally:
+            timer.cancel()
+        self._has_run = True
+        return list(outputs)
 
 
-class Metadata(NamedTuple):
-    """What a model's file holds beside the generator: detector and segmenter by name, and how to crop and mask."""
+class _Networks(threading.local):
+    """Face detector and segmenter, one pair per thread: OpenCV's networks keep the last input."""
 
-    parts: dict[str, bytes]
-    crop: CropParams
-    mask: MaskParams
+    _loading = threading.Lock()
+
+    def __init__(self, parts: dict[str, bytes], model: MaskModel) -> None:
+        self._parts, self._model = parts, model
+        self._pair: tuple[FaceDetector, Segmenter] | None = None
+
+    def load(self) -> tuple[FaceDetector, Segmenter]:
+        """Return this thread's pair, loading it on first use.
+
+        The loaders take a folder. It is deleted right after loading, so that nothing is left behind by a process that
+        is killed later, and no forked worker depends on its parent's files.
+        """
+        if self._pair is None:
+            with self._loading:
+                try:
+                    self._pair = self._load()
+                except OSError as error:
+                    raise ModelError(f"cannot write temporary files: {error.strerror}; set TMPDIR") from error
+        return self._pair
+
+    def _load(self) -> tuple[FaceDetector, Segmenter]:
+        with tempfile.TemporaryDirectory(prefix="portraitist-") as name:
+            folder = Path(name)
+            for file, data in self._parts.items():
+                (folder / file).write_bytes(data)
+            return FaceDetector(folder), Segmenter(folder, self._model)
+
+    @property
+    def detector(self) -> FaceDetector:
+        return self.load()[0]
+
+    @property
+    def segmenter(self) -> Segmenter:
+        return self.load()[1]
 
 
-def read_metadata(path: Path, told: Mapping[str, str]) -> Metadata:
-    """What is told in the model at path. Of its parts only those that are needed, by the names that they have here.
-
-    Raises:
-        ModelError: It is of another format, or something is missing or broken.
-    """
-    if told.get("format") != FORMAT:
-        raise ModelError(f"{path}: format {told.get('format', 'unknown')}; this version reads {FORMAT}")
+@contextmanager
+def _model_errors(part: str) -> Iterator[None]:
+    """Turn failures of a damaged network into a `ModelError`."""
     try:
-        crop, mask = CropParams(**json.loads(told["crop"])), MaskParams(**json.loads(told["mask"]))
-        held = json.loads(told["parts"])
-        # parts become files, and a stranger's model may name one ../x: no name is taken from it
-        parts = {name: base64.b64decode(held[name], validate=True) for name in (*DETECTORS, *SEGMENTERS[mask.model])}
-    except (KeyError, ValueError, TypeError) as error:
-        why = next(iter(str(error).splitlines()), "")
-        raise ModelError(f"{path}: something of its metadata is missing or broken: {why}") from error
-    return Metadata(parts, crop, mask)
+        yield
+    except (RejectedError, ModelError):
+        raise
+    except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise ModelError(f"the {part} in the model file fails: {reason}") from error
 
 
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
-    """A selfie upright in sRGB, scaled down to max_side_px if it is larger.
+    """Return a selfie upright and in sRGB, reduced so that no side is longer than max_side_px.
 
     Raises:
-        TypeError: It is none of the kinds that a selfie may be.
-        RejectedError: It is no picture, or one that is broken, animated, too small or too large.
-        OSError: The file cannot be read.
+        TypeError: the argument is none of the types of `Source`.
+        RejectedError: it is not a picture, or a damaged, animated, too small or too large one.
+        OSError: the file cannot be read.
     """
     if isinstance(selfie, np.ndarray):
-        selfie = _of_pixels(selfie)
+        selfie = _image_from_pixels(selfie)
     if isinstance(selfie, Image.Image):
         check_dimensions(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
         return load_upright(selfie.copy(), max_side_px)[0]
-    return decode_picture(_bytes(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, READABLE_FORMATS)
+    return decode_picture(_read_file(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, READABLE_FORMATS)
 
 
-def _bytes(selfie: File) -> bytes:
-    """What a file holds; of one that has too much, or no end, not even all of it is read."""
+def _read_file(selfie: File) -> bytes:
+    """Return a file's content; reading stops beyond the size limit, as with /dev/zero."""
     if isinstance(selfie, (bytes, bytearray)):
         return bytes(selfie)
     if isinstance(selfie, (str, os.PathLike)):
         with Path(selfie).open("rb") as file:
-            return _bytes(file)
-    most = round(MAX_MEGABYTES * 1e6)
-    data = selfie.read(most + 1) if isinstance(selfie, OpenFile) else None
+            return _read_file(file)
+    limit = round(MAX_MEGABYTES * 1e6)
+    data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
     if not isinstance(data, bytes):
-        allowed = "a path, a file's bytes, a file open to read bytes, a PIL picture, or RGB pixels"
-        raise TypeError(f"a selfie is {allowed}; not a {type(selfie).__name__}")
-    if len(data) > most:
-        raise RejectedError(Status.TOO_LARGE, f"more than {MAX_MEGABYTES:g} megabytes; no more are read")
+        allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"
+        raise TypeError(f"a selfie must be {allowed}; found {type(selfie).__name__}")
+    if len(data) > limit:
+        raise RejectedError(Status.TOO_LARGE, f"the file is larger than {MAX_MEGABYTES:g} megabytes")
     return data
 
 
-def _of_pixels(pixels: np.ndarray) -> Image.Image:
+def _image_from_pixels(pixels: np.ndarray) -> Image.Image:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        found = f"an array of {pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
-        raise RejectedError(Status.NOT_A_PICTURE, f"{found}; height x width x 3 of uint8 is expected: RGB, 0 to 255")
+        found = f"found an array of {pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
+        raise RejectedError(Status.NOT_A_PICTURE, f"expected uint8 RGB pixels of height x width x 3; {found}")
     return Image.fromarray(pixels)
-
-
-class _Eyes(threading.local):
-    """Detector and segmenter, for each thread its own: OpenCV's networks keep what they saw last."""
-
-    def __init__(self, parts: Path, model: MaskModel) -> None:
-        self.detector, self.segmenter = FaceDetector(parts), Segmenter(parts, model)
-
-
-def _session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    there = [name for name, provider in DEVICES.items() if provider in onnxruntime.get_available_providers()]
-    if device not in there:
-        raise ModelError(f"device {device!r} is not there; this onnxruntime has {', '.join(there)}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; they come as exceptions too
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[DEVICES[device]])
-    except Exception as error:  # onnxruntime raises kinds of its own that have no common parent
-        raise ModelError(f"{path}: not a model that stage export left") from error

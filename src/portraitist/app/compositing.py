@@ -1,4 +1,4 @@
-"""What an avatar looks like in the end: background, shape, size; or the painted person back in the whole photo."""
+"""Finish avatars: background, shape and size, or the painted persons pasted back into the whole photo."""
 
 import io
 from collections.abc import Sequence
@@ -19,22 +19,26 @@ from portraitist.crop.geometry import warp
 Shape = Literal["square", "circle"]
 Background = Literal["transparent", "keep"] | tuple[int, int, int] | Image.Image
 OUTPUT_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-HOW: dict[str, dict[str, Any]] = {"PNG": {"compress_level": 4}, "WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
-SMALLEST_PX, LARGEST_PX = 16, 4096
-SMOOTH = 4  # a circle is drawn so many times larger, for a smooth rim
-FEATHER = 0.08  # of the square's side: where a person is cut by it, the painting fades into the photo
+ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"compress_level": 4},
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95},
+}
+MIN_SIZE_PX, MAX_SIZE_PX = 16, 4096
+OVERSAMPLING = 4  # a circle is drawn this many times larger, for an antialiased edge
+FEATHER = 0.08  # of the crop's side: where the crop cuts the person, the painting fades into the photo
 
 
 class FinishError(ValueError):
-    """Words that name no look; the message says what was found and what is allowed."""
+    """An invalid background, shape, size or face number; the message has the value found and those allowed."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How an avatar is finished; size_px is the side, by default the model's.
+    """Background, shape and side in pixels of a finished avatar; size_px=None is the model's resolution.
 
     Raises:
-        LookError: One of them says nothing that is allowed.
+        FinishError: a value is not allowed.
     """
 
     background: Background = "transparent"
@@ -45,150 +49,159 @@ class Finish:
         if not _is_background(self.background):
             found = f"background is {self.background!r}"
             raise FinishError(f"{found}; allowed are transparent, keep, (red, green, blue) of 0 to 255, and a picture")
-        _shape(self.shape)
-        if self.size_px is not None and not SMALLEST_PX <= self.size_px <= LARGEST_PX:
-            raise FinishError(f"size is {self.size_px}; allowed are {SMALLEST_PX} to {LARGEST_PX} pixels")
+        _parse_shape(self.shape)
+        if self.size_px is not None and not MIN_SIZE_PX <= self.size_px <= MAX_SIZE_PX:
+            raise FinishError(f"size is {self.size_px}; allowed are {MIN_SIZE_PX} to {MAX_SIZE_PX} pixels")
 
     @classmethod
-    def of(cls, background: str | Image.Image, shape: str, size_px: int | None) -> "Finish":
-        """From words; a background may be transparent, keep, a colour as CSS has them, or the path of a picture.
+    def parse(
+        cls, background: str | Image.Image, shape: str, size_px: int | None, allow_files: bool = False
+    ) -> "Finish":
+        """Build a finish from option values.
+
+        Args:
+            background: transparent, keep, a CSS colour, a picture, or with `allow_files` the path of one.
+            shape: square or circle.
+            size_px: side in pixels, or None for the model's resolution.
+            allow_files: read the background from a file of that name. Never set it for values that come from others.
 
         Raises:
-            LookError: One of them says nothing that is allowed.
+            FinishError: a value is not allowed.
         """
-        behind = background if isinstance(background, Image.Image) else _background(background)
-        return cls(behind, _shape(shape), size_px)
+        parsed = background if isinstance(background, Image.Image) else _parse_background(background, allow_files)
+        return cls(parsed, _parse_shape(shape), size_px)
 
     def check(self, form: str) -> None:
-        """Passes a look that a file of this form can hold.
+        """Check that a file format can hold this finish.
 
         Raises:
-            LookError: It is JPEG, and something would be transparent.
+            FinishError: the format is JPEG and a part of the avatar would be transparent.
         """
         if form == "JPEG" and self.shape == "circle":
-            raise FinishError("JPEG holds nothing transparent, and a circle's corners are; write .png or .webp")
+            raise FinishError("JPEG has no transparency, which the corners of --shape circle need; use .png or .webp")
         if form == "JPEG" and self.background == "transparent":
-            raise FinishError("JPEG holds nothing transparent; give a background, or write .png or .webp")
+            raise FinishError("JPEG has no transparency; set --background, or use .png or .webp")
 
 
-def _shape(words: str) -> Shape:
-    if words not in get_args(Shape):
-        raise FinishError(f"shape is {words!r}; allowed are {' and '.join(get_args(Shape))}")
-    return "circle" if words == "circle" else "square"
+def _parse_shape(value: str) -> Shape:
+    if value not in get_args(Shape):
+        raise FinishError(f"shape is {value!r}; allowed are {' and '.join(get_args(Shape))}")
+    return "circle" if value == "circle" else "square"
 
 
-def _is_background(given: object) -> bool:
-    if isinstance(given, tuple):
-        return len(given) == 3 and all(isinstance(value, int) and 0 <= value <= 255 for value in given)
-    return isinstance(given, Image.Image) or given in ("transparent", "keep")
+def _is_background(value: object) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 3 and all(isinstance(channel, int) and 0 <= channel <= 255 for channel in value)
+    return isinstance(value, Image.Image) or value in ("transparent", "keep")
 
 
-def _background(words: str) -> Background:
-    if words == "transparent":
+def _parse_background(value: str, allow_files: bool) -> Background:
+    if value == "transparent":
         return "transparent"
-    if words == "keep":
+    if value == "keep":
         return "keep"
-    if colour := colour_of(words):
+    if colour := colour_of(value):
         return colour
-    if words and Path(words).is_file():
+    if allow_files and value and Path(value).is_file():
         try:
-            return load_background(read_selfie(words))
+            return load_background(read_selfie(value))
         except RejectedError as error:
-            raise FinishError(f"background {words}: {error}") from error
-    raise FinishError(
-        f"background is {words!r}; allowed are transparent, keep, a colour (#f4efe6, ivory), and a picture's file"
-    )
+            raise FinishError(f"background {value}: {error}") from error
+    kinds = "a colour (#f4efe6, ivory), and " + ("the path of a picture" if allow_files else "an uploaded picture")
+    raise FinishError(f"background is {value!r}; allowed are transparent, keep, {kinds}")
 
 
-def colour_of(words: str) -> tuple[int, int, int] | None:
-    """A colour as CSS has them, #rrggbb or a name, as three numbers of 0 to 255; nothing where it is none, or clear."""
+def colour_of(value: str) -> tuple[int, int, int] | None:
+    """Return an opaque CSS colour (#rrggbb, a name) as red, green and blue of 0 to 255; None if it is not one."""
     try:
-        red, green, blue, *clear = ImageColor.getrgb(words)
+        red, green, blue, *alpha = ImageColor.getrgb(value)
     except ValueError:
         return None
-    return None if clear else (red, green, blue)
+    return None if alpha else (red, green, blue)
 
 
 def load_background(cleaned: CleanPicture) -> Image.Image:
-    """A picture to set behind a person."""
+    """Return a decoded picture as a background."""
     return Image.fromarray(cleaned.picture)
 
 
-def apply_finish(avatar: Avatar, look: Finish) -> Image.Image:
-    """The finished avatar: RGBA where something is transparent, else RGB."""
+def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
+    """Return the finished avatar: RGBA if a part of it is transparent, else RGB."""
     side = avatar.mask.shape[0]
-    size = look.size_px or side
-    if look.background == "keep":
-        done = _sized(Image.fromarray(avatar.picture), size)
+    size = finish.size_px or side
+    if finish.background == "keep":
+        finished = _resize(Image.fromarray(avatar.picture), size)
     else:
-        person = _sized(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
-        done = person if look.background == "transparent" else _before(person, look.background)
-    if look.shape == "circle":
-        done = done.convert("RGBA")
-        done.putalpha(Image.fromarray(np.minimum(np.array(done.getchannel("A")), _disc(size))))
-    return done
+        person = _resize(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
+        finished = person if finish.background == "transparent" else _set_background(person, finish.background)
+    if finish.shape == "circle":
+        finished = finished.convert("RGBA")
+        finished.putalpha(Image.fromarray(np.minimum(np.array(finished.getchannel("A")), _disc(size))))
+    return finished
 
 
-def _sized(picture: Image.Image, size: int) -> Image.Image:
+def _resize(picture: Image.Image, size: int) -> Image.Image:
     return picture if picture.width == size else picture.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _before(person: Image.Image, background: Background) -> Image.Image:
+def _set_background(person: Image.Image, background: Background) -> Image.Image:
     if isinstance(background, Image.Image):
-        behind = ImageOps.fit(background.convert("RGB"), person.size, Image.Resampling.LANCZOS)
+        backdrop = ImageOps.fit(background.convert("RGB"), person.size, Image.Resampling.LANCZOS)
     else:
-        behind = Image.new("RGB", person.size, background)
+        backdrop = Image.new("RGB", person.size, background)
     pixels = np.array(person)
-    return Image.fromarray(alpha_composite(pixels[..., :3], pixels[..., 3], np.array(behind)))
+    return Image.fromarray(alpha_composite(pixels[..., :3], pixels[..., 3], np.array(backdrop)))
 
 
 def _disc(size: int) -> MaskArray:
-    large = Image.new("L", (size * SMOOTH, size * SMOOTH))
-    ImageDraw.Draw(large).ellipse((0, 0, size * SMOOTH - 1, size * SMOOTH - 1), fill=255)
+    large = Image.new("L", (size * OVERSAMPLING, size * OVERSAMPLING))
+    ImageDraw.Draw(large).ellipse((0, 0, size * OVERSAMPLING - 1, size * OVERSAMPLING - 1), fill=255)
     return np.array(large.resize((size, size), Image.Resampling.BOX))
 
 
 def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
-    """The photo with each painted person back in its place, by the transform that cut it."""
-    done = photo
-    for avatar in reversed(avatars):  # the largest on top
+    """Return the photo with each painted person pasted back in place, by the inverse of the crop's transform."""
+    pasted = photo
+    for avatar in reversed(avatars):  # the largest face on top
         height, width = photo.shape[:2]
-        alpha = (avatar.mask * _ramp(avatar.crop.square.inside)).round().astype(np.uint8)
-        front, share = (_back(plane, avatar, (width, height)) for plane in (avatar.person, alpha))
-        done = alpha_composite(front, share, done)
-    return Image.fromarray(done)
+        alpha = (avatar.mask * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
+        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.person, alpha))
+        pasted = alpha_composite(person, alpha, pasted)
+    return Image.fromarray(pasted)
 
 
-def _back(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndarray:
-    """A square's plane in the photo's frame."""
+def _unwarp(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndarray:
+    """Map a picture or mask from the crop's coordinates to the photo's; size is (width, height) in pixels."""
     border = cv2.BORDER_REPLICATE if plane.ndim == 3 else cv2.BORDER_CONSTANT
-    there = cv2.invertAffineTransform(avatar.transform)
-    if float(np.hypot(*there[:, 0])) < 1:  # the face is larger in the square than in the photo: reduced by area
-        there_px = int(max(size))
-        return warp(plane, there, there_px, border)[: size[1], : size[0]]
-    return cv2.warpAffine(plane, there, size, flags=cv2.INTER_CUBIC, borderMode=border)
+    inverse = cv2.invertAffineTransform(avatar.transform)
+    if float(np.hypot(*inverse[:, 0])) < 1:  # smaller in the photo than in the crop: reduce by area
+        return warp(plane, inverse, int(max(size)), border)[: size[1], : size[0]]
+    return cv2.warpAffine(plane, inverse, size, flags=cv2.INTER_CUBIC, borderMode=border)
 
 
-def _ramp(inside: MaskArray) -> np.ndarray:
-    """From 0 at those sides of the square that lie within the photo to 1; a person cut by the photo is not faded."""
+def _feather(inside: MaskArray) -> np.ndarray:
+    """Return weights in [0, 1] that fade out towards those sides of the crop that lie inside the photo.
+
+    A person who is cut off by the photo's own border is not faded.
+    """
     side = inside.shape[0]
-    steps = np.minimum((np.arange(side, dtype=np.float32) + 0.5) / (FEATHER * side), 1)
-    ramp = np.ones((side, side), np.float32)
-    for edge, rows in ((inside[0], steps[:, None]), (inside[-1], steps[::-1, None])):
-        ramp *= rows if edge.min() else 1
-    for edge, columns in ((inside[:, 0], steps[None]), (inside[:, -1], steps[None, ::-1])):
-        ramp *= columns if edge.min() else 1
-    return ramp
+    ramp = np.minimum((np.arange(side, dtype=np.float32) + 0.5) / (FEATHER * side), 1)
+    weights = np.ones((side, side), np.float32)
+    for edge, rows in ((inside[0], ramp[:, None]), (inside[-1], ramp[::-1, None])):
+        weights *= rows if edge.min() else 1
+    for edge, columns in ((inside[:, 0], ramp[None]), (inside[:, -1], ramp[None, ::-1])):
+        weights *= columns if edge.min() else 1
+    return weights
 
 
 def encode_avatar(picture: Image.Image, form: str) -> bytes:
-    """A file's bytes; nothing of camera, place or maker is in them.
+    """Return the bytes of a file without any metadata; form is a value of `OUTPUT_FORMATS`.
 
     Raises:
-        LookError: JPEG has no transparency.
+        FinishError: the picture is transparent and the format is JPEG.
     """
     if form == "JPEG" and picture.mode == "RGBA":
-        raise FinishError("JPEG holds nothing transparent; write .png or .webp")
+        raise FinishError("JPEG has no transparency; use .png or .webp")
     buffer = io.BytesIO()
-    picture.save(buffer, form, **HOW[form])
+    picture.save(buffer, form, **ENCODER_OPTIONS[form])
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Selfies on disk to avatars on disk: which files are meant, where each goes, many at once, none overwritten."""
+"""Paint files: expand arguments to input files, choose output paths, and paint in parallel without overwriting."""
 
 import functools
 import glob
@@ -10,204 +10,261 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
+from typing import NamedTuple
 
-from portraitist.app.avatar import FULL_MAX_SIDE_PX, Avatar, FaceSelection, Portraitist, RejectedError, read_selfie
+from PIL import Image
+
+from portraitist.app.avatar import (
+    FULL_MAX_SIDE_PX,
+    READABLE_FORMATS,
+    Avatar,
+    FaceSelection,
+    Portraitist,
+    RejectedError,
+    read_selfie,
+)
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
-from portraitist.app.video import VIDEO_SUFFIXES as FILMS
-from portraitist.app.video import paint_video
+from portraitist.app.video import VIDEO_SUFFIXES, paint_video
 from portraitist.core.files import atomic_write
 
-MADE = dict.fromkeys(FILMS, ".mp4") | {".gif": ".gif"}  # of a clip; a picture becomes a PNG
-ENDINGS_OF_FILMS = (".gif", ".mp4", ".webp")
+DEFAULT_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of clips; a picture becomes .png
+VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
 
 class BatchError(ValueError):
-    """What was asked for cannot be done as a whole; nothing was painted."""
+    """Invalid arguments; nothing was painted."""
+
+
+class Inputs(NamedTuple):
+    """The files to paint, and what was left out of the folders among the arguments."""
+
+    selfies: list[Path]
+    skipped: list[Path]
 
 
 @dataclass(frozen=True)
-class Job:
-    """How all selfies of a batch are painted."""
+class PaintOptions:
+    """Options of one run of `portraitist paint`."""
 
-    look: Finish
+    finish: Finish
     faces: FaceSelection = "each"
     paste_back: bool = False
     force: bool = False
 
 
 @dataclass
-class Outcome:
-    """What became of one selfie: the files written, and what could not be painted; or its avatar was there before."""
+class PaintResult:
+    """The result for one selfie: the files written and the errors, or that its avatar existed already."""
 
     selfie: Path
-    was_there: bool = False
+    existed: bool = False
     written: list[Path] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
-def expand_paths(words: Sequence[Path]) -> list[Path]:
-    """The files that are meant by files, folders (the pictures in them, not deeper) and globs; each once.
+def expand_paths(arguments: Sequence[Path]) -> Inputs:
+    """Expand files, folders (not recursively) and glob patterns to input files, each listed once.
+
+    Files of a folder are recognised by suffix, or by content where the suffix is unknown (a `.jfif` is a JPEG). Hidden
+    files, such as those that macOS leaves beside each picture, are ignored.
 
     Raises:
-        BatchError: A folder or a glob holds no picture, or a word is an address.
+        BatchError: a folder or a pattern matches no picture, or an argument is a URL.
     """
-    found: dict[Path, Path] = {}
-    for word in words:
-        if re.match(r"\w\w+:/", word.as_posix()) and not word.exists():  # a path has lost one of an address's slashes
-            address = word.as_posix().replace(":/", "://", 1)
-            raise BatchError(f"{address}: addresses are not read; download the picture first")
-        if word.is_dir():
-            here = sorted(filter(_is_picture, word.iterdir()))
-        elif glob.has_magic(str(word)) and not word.exists():
-            root = Path(word.anchor)
-            here = [path for path in sorted(root.glob(str(word.relative_to(root)))) if _is_shown_file(path)]
+    selfies: dict[Path, Path] = {}
+    skipped: list[Path] = []
+    for argument in arguments:
+        if re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists():  # Path has collapsed the double slash
+            url = argument.as_posix().replace(":/", "://", 1)
+            raise BatchError(f"{url}: URLs are not supported; download the picture first")
+        if argument.is_dir():
+            visible = [path for path in sorted(argument.iterdir()) if not path.name.startswith(".")]
+            matches = [path for path in visible if _is_selfie(path)]
+            skipped += [path for path in visible if path not in matches]
+        elif glob.has_magic(str(argument)) and not argument.exists():
+            root = Path(argument.anchor)
+            matches = [path for path in sorted(root.glob(str(argument.relative_to(root)))) if _is_visible_file(path)]
         else:
-            here = [word]
-        if not here:
-            deeper = next(filter(_is_picture, word.rglob("*")), None) if word.is_dir() else None
-            read = f"; read are {' '.join((*IMAGE_SUFFIXES, *FILMS))}"
-            told = f", but in {deeper.parent}: name that folder" if deeper else read
-            raise BatchError(f"{word}: no pictures there{told}")
-        for path in here:
-            found.setdefault(path.absolute(), path)
-    return list(found.values())
+            matches = [argument]
+        if not matches:
+            deeper = next(filter(_is_selfie, argument.rglob("*")), None) if argument.is_dir() else None
+            hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
+            if deeper:
+                hint = f"there are some in {deeper.parent}; folders are not searched recursively, so name that one"
+            raise BatchError(f"{argument}: no pictures found; {hint}")
+        for path in matches:
+            selfies.setdefault(path.absolute(), path)
+    return Inputs(list(selfies.values()), skipped)
+
+
+def _is_selfie(path: Path) -> bool:
+    if not _is_visible_file(path):
+        return False
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or _is_picture(path)
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *FILMS) and _is_shown_file(path)
+    """Whether a file's header is that of a picture."""
+    try:
+        with Image.open(path, formats=READABLE_FORMATS):
+            return True
+    except Exception:  # Pillow's readers raise a dozen kinds of exceptions
+        return False
 
 
-def _is_shown_file(path: Path) -> bool:
-    """Not one that macOS leaves beside a picture: ._me.jpg."""
+def _is_visible_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
-def check_options(selfies: Sequence[Path], job: Job) -> None:
-    """Passes a job of which every option has an effect on these selfies.
+def check_options(selfies: Sequence[Path], options: PaintOptions) -> None:
+    """Check that every option has an effect on these selfies.
 
     Raises:
-        BatchError: One has none.
+        BatchError: an option would be ignored.
     """
-    if job.paste_back and job.look != Finish():
-        raise BatchError("--paste-back leaves the photo as it is: no --background, --shape or --size goes with it")
-    if job.paste_back and (films := [path for path in selfies if path.suffix.lower() in FILMS]):
-        raise BatchError(f"{films[0]} is a clip: --paste-back is for pictures")
+    if options.paste_back and options.finish != Finish():
+        raise BatchError("--paste-back keeps the photo as it is; it excludes --background, --shape and --size")
+    if options.paste_back and (clips := [path for path in selfies if path.suffix.lower() in VIDEO_SUFFIXES]):
+        raise BatchError(f"{clips[0]} is a clip; --paste-back is for pictures only")
 
 
 def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> list[Path]:
-    """Where each one's avatar goes: to out itself, or into it as a folder, by the selfie's name.
+    """Return the output path of each selfie: `out` itself, or a file in the folder `out` named after the selfie.
 
-    A slash at its end says that it is a folder. Selfies that differ in their endings only keep them: me.heic.png.
+    A trailing slash marks a folder. Selfies whose names differ only in the suffix keep it: me.heic.png.
 
     Raises:
-        BatchError: Two would share a name, a selfie would be written over, a file is there and may not be, out's ending
-            is none that is written, or it is one file for several selfies.
+        BatchError: two outputs would have the same name, a selfie would be overwritten, a file exists though
+            `may_exist` is False, the suffix of `out` is not supported, or `out` is one file for several selfies.
     """
-    folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
-    told, out = str(out), Path(out)
-    if told == "-":
-        raise BatchError("-o -: nothing is written to standard output; name a file or a folder")
-    kinds = [ENDINGS_OF_FILMS if path.suffix.lower() in FILMS else tuple(OUTPUT_FORMATS) for path in selfies]
-    if len(selfies) > 1 and not folder and out.suffix.lower() in (*OUTPUT_FORMATS, *ENDINGS_OF_FILMS):
-        raise BatchError(f"{out} is one file for {len(selfies)} selfies; a folder ends in /")
-    alone = len(selfies) == 1 and not folder and bool(out.suffix)
-    if alone and out.suffix.lower() not in kinds[0]:
-        raise BatchError(f"{out}: allowed endings are {' '.join(kinds[0])}")
-    plain = [out] if alone else [out / _name(path.stem, path) for path in selfies]
-    goals = [out] if alone else _distinct(selfies, plain)
-    above = next(path for path in goals[0].absolute().parents if path.exists())
-    if not above.is_dir():
-        raise BatchError(f"{above} is no folder")
-    users = {_identity(path) for path in selfies if path.exists()}
-    # a plain name, too: where selfies lie beside avatars that were made of them before, which is which cannot be told
-    if lost := [place for place in (*plain, *goals) if place.exists() and _identity(place) in users]:
-        raise BatchError(f"{lost[0]} is one of the selfies, and none is written over")
-    there = [place for place in goals if place.exists()]
-    if there and not may_exist:
-        raise BatchError(f"{there[0]} exists; --force writes over it")
-    return goals
+    is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
+    if str(out) == "-":
+        raise BatchError("-o -: writing to standard output is not supported; name a file or a folder")
+    out = Path(out)
+    allowed = [
+        VIDEO_OUTPUT_SUFFIXES if path.suffix.lower() in VIDEO_SUFFIXES else tuple(OUTPUT_FORMATS) for path in selfies
+    ]
+    if len(selfies) > 1 and not is_folder and out.suffix.lower() in (*OUTPUT_FORMATS, *VIDEO_OUTPUT_SUFFIXES):
+        raise BatchError(f"{out} is one file for {len(selfies)} selfies; for a folder, append a slash: -o {out}/")
+    is_single = len(selfies) == 1 and not is_folder and bool(out.suffix)
+    if is_single and out.suffix.lower() not in allowed[0]:
+        raise BatchError(f"{out}: suffix {out.suffix!r} is not supported; allowed are {' '.join(allowed[0])}")
+    short_names = [out] if is_single else [out / _output_name(path.stem, path) for path in selfies]
+    outputs = [out] if is_single else _disambiguate(selfies, short_names)
+    parent = next(path for path in outputs[0].absolute().parents if path.exists())
+    if not parent.is_dir():
+        raise BatchError(f"{parent} is not a folder")
+    inputs = {_file_id(path) for path in selfies if path.exists()}
+    # the short names too: among selfies that lie beside avatars of an earlier run, the two cannot be distinguished
+    if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
+        raise BatchError(f"{lost[0]} is one of the selfies, which are never overwritten; choose another output")
+    existing = [path for path in outputs if path.exists()]
+    if existing and not may_exist:
+        raise BatchError(f"{existing[0]} exists; --force overwrites it")
+    return outputs
 
 
-def _name(begin: str, selfie: Path) -> str:
-    return f"{begin}{MADE.get(selfie.suffix.lower(), '.png')}"
+def _output_name(stem: str, selfie: Path) -> str:
+    return f"{stem}{DEFAULT_SUFFIXES.get(selfie.suffix.lower(), '.png')}"
 
 
-def _distinct(selfies: Sequence[Path], plain: Sequence[Path]) -> list[Path]:
-    """The plain names, or those that hold the selfie's ending, too, where several selfies would share one."""
-    shared = Counter(plain)
-    whose: dict[Path, Path] = {}
-    for path, name in zip(selfies, plain, strict=True):
-        other = whose.setdefault(name if shared[name] == 1 else name.with_name(_name(path.name, path)), path)
-        if other != path:
-            raise BatchError(f"{other} and {path} have the same name; paint them one by one")
-    return list(whose)
+def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path]) -> list[Path]:
+    """Return the short names; where several selfies share one, it also gets the selfie's own suffix."""
+    counts = Counter(short_names)
+    owners: dict[Path, Path] = {}
+    for path, name in zip(selfies, short_names, strict=True):
+        unique = name if counts[name] == 1 else name.with_name(_output_name(path.name, path))
+        owner = owners.setdefault(unique, path)
+        if owner != path:
+            raise BatchError(f"{owner} and {path} have the same name; paint them in separate runs")
+    return list(owners)
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """What two names of one file have in common, on a disk that knows no case too."""
+def _file_id(path: Path) -> tuple[int, int]:
+    """Identify a file under all of its names, also on file systems that ignore case."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
 
 def paint_batch(
-    portraitist: Portraitist, selfies: Sequence[Path], goals: Sequence[Path], job: Job, workers: int
-) -> Iterator[Outcome]:
-    """Paint them all, so many at a time; the outcomes in their order."""
+    portraitist: Portraitist, selfies: Sequence[Path], outputs: Sequence[Path], options: PaintOptions, workers: int
+) -> Iterator[PaintResult]:
+    """Paint the selfies with `workers` threads and yield the results in the order of the selfies.
+
+    Raises:
+        ModelError: the model file is damaged.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(lambda selfie, place: _paint(portraitist, selfie, place, job, goals), selfies, goals)
+        yield from pool.map(
+            lambda selfie, output: _paint(portraitist, selfie, output, options, outputs), selfies, outputs
+        )
 
 
-def _paint(portraitist: Portraitist, selfie: Path, place: Path, job: Job, goals: Collection[Path]) -> Outcome:
-    if place.exists() and not job.force:
-        return Outcome(selfie, was_there=True)
-    outcome = Outcome(selfie)
+def _paint(
+    portraitist: Portraitist, selfie: Path, output: Path, options: PaintOptions, outputs: Collection[Path]
+) -> PaintResult:
+    if output.exists() and not options.force:
+        return PaintResult(selfie, existed=True)
+    result = PaintResult(selfie)
     try:
-        makers: dict[Path, Callable[[Path], object]]
-        if selfie.suffix.lower() in FILMS:
-            makers = {place: lambda path: paint_video(portraitist, selfie, path, job.look, job.force)}
+        writers: dict[Path, Callable[[Path], object]]
+        if selfie.suffix.lower() in VIDEO_SUFFIXES:
+            writers = {output: lambda path: paint_video(portraitist, selfie, path, options.finish, options.force)}
         else:
-            files = _files(portraitist, selfie, place, job, goals, outcome)
-            makers = {path: functools.partial(_write, data, job.force) for path, data in files.items()}
-        for path, make in makers.items():
+            files = _encode_avatars(portraitist, selfie, output, options, outputs, result)
+            writers = {path: functools.partial(_write, data, options.force) for path, data in files.items()}
+        for path, write in writers.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            make(path)
-            outcome.written.append(path)
+            try:
+                write(path)
+            except FileExistsError:
+                if path != output or options.force:
+                    raise
+                return PaintResult(selfie, existed=True)  # written meanwhile by another run
+            result.written.append(path)
     except (RejectedError, FinishError, OSError) as error:
-        outcome.faults.append(_told(error, selfie))
-    return outcome
+        result.errors.append(_describe(error, selfie))
+    return result
 
 
-def _told(error: Exception, selfie: Path) -> str:
-    """A fault of the output names the output."""
+def _describe(error: Exception, selfie: Path) -> str:
+    """Describe an error in one line; an error of the output names the output."""
     if isinstance(error, OSError) and error.filename and str(error.filename) != str(selfie):
         return f"cannot write {error.filename}: {error.strerror}"
     return str(getattr(error, "strerror", None) or error)
 
 
-def _files(
-    portraitist: Portraitist, selfie: Path, place: Path, job: Job, goals: Collection[Path], outcome: Outcome
+def _encode_avatars(
+    portraitist: Portraitist,
+    selfie: Path,
+    output: Path,
+    options: PaintOptions,
+    outputs: Collection[Path],
+    result: PaintResult,
 ) -> dict[Path, bytes]:
-    """The finished files of a still picture; the largest face has the place itself, the others are numbered.
+    """Return the files of a still picture: the largest face gets the output path, the others numbered ones.
 
-    A number is passed over if another selfie of the batch has that name, or if it is the selfie.
+    A number is skipped if another selfie of the run has that output path, or if the file is the selfie itself.
     """
-    cleaned = read_selfie(selfie, FULL_MAX_SIDE_PX) if job.paste_back else read_selfie(selfie)
-    made = portraitist.paint_crops(portraitist.crops(cleaned, job.faces))
-    avatars = {number: one for number, one in enumerate(made, 1) if isinstance(one, Avatar)}
-    faults = {number: one for number, one in enumerate(made, 1) if isinstance(one, RejectedError)}
+    cleaned = read_selfie(selfie, FULL_MAX_SIDE_PX) if options.paste_back else read_selfie(selfie)
+    faces = portraitist.paint_crops(portraitist.crops(cleaned, options.faces))
+    avatars = {index: face for index, face in enumerate(faces) if isinstance(face, Avatar)}
+    rejected = {index: face for index, face in enumerate(faces) if isinstance(face, RejectedError)}
     if not avatars:
-        raise faults[1]
-    outcome.faults += [f"face {number}: {error}" for number, error in faults.items()]
-    form = OUTPUT_FORMATS[place.suffix.lower()]
-    if job.paste_back:
-        return {place: encode_avatar(paste_back(cleaned.picture, list(avatars.values())), form)}
-    numbered = (place.with_stem(f"{place.stem}-{number}") for number in count(2))
-    free = (name for name in numbered if name not in goals and not (name.exists() and name.samefile(selfie)))
-    names = [place, *islice(free, len(made) - 1)]
-    return {names[number - 1]: encode_avatar(apply_finish(one, job.look), form) for number, one in avatars.items()}
+        raise rejected[0]
+    result.errors += [f"face {index + 1}: {error}" for index, error in rejected.items()]
+    form = OUTPUT_FORMATS[output.suffix.lower()]
+    if options.paste_back:
+        return {output: encode_avatar(paste_back(cleaned.picture, list(avatars.values())), form)}
+    numbered = (output.with_stem(f"{output.stem}-{number}") for number in count(2))
+    free = (path for path in numbered if path not in outputs and not (path.exists() and path.samefile(selfie)))
+    paths = [output, *islice(free, len(faces) - 1)]
+    return {
+        paths[index]: encode_avatar(apply_finish(avatar, options.finish), form) for index, avatar in avatars.items()
+    }
 
 
-def _write(data: bytes, force: bool, place: Path) -> None:
-    with atomic_write(place, overwrite=force) as partial:
+def _write(data: bytes, force: bool, path: Path) -> None:
+    with atomic_write(path, overwrite=force) as partial:
         partial.write_bytes(data)

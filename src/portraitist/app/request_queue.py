@@ -1,91 +1,96 @@
-"""Who is being served and who waits, in the order of arrival; and how often each may come. All of it in memory only."""
+"""Order requests on the server and limit their rate. All state is in memory and belongs to one event loop."""
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 
 class QueueFullError(RuntimeError):
-    """The line is full; `place` is where the newcomer would have stood."""
+    """The queue is full; `position` is the one that the rejected request would have had."""
 
-    def __init__(self, place: int) -> None:
-        super().__init__(f"{place - 1} pictures wait already, yours would be number {place} in line")
-        self.place = place
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the queue is full: {position - 1} pictures are waiting, yours would be number {position}")
+        self.position = position
 
 
 class RequestQueue:
-    """So many are served at a time, so many more may wait. Belongs to one event loop."""
+    """Serve `workers` requests at a time, first come, first served, while at most `max_waiting` others wait."""
 
-    def __init__(self, served: int, waiting: int) -> None:
-        self.served, self.waiting = served, waiting
-        self.inside, self.free = 0, served
-        self.turns: dict[str, asyncio.Future[None]] = {}  # by ticket, the first in line first
+    def __init__(self, workers: int, max_waiting: int) -> None:
+        self.workers, self.max_waiting = workers, max_waiting
+        self.admitted, self.idle_workers = 0, workers
+        self._waiting: dict[str, asyncio.Future[None]] = {}  # by ticket, in order of arrival
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Inside, from the first byte of an upload to the last of the answer: so much is in memory at most.
+    def admit(self) -> Iterator[None]:
+        """Count a request from the end of its upload to the end of its answer.
 
         Raises:
-            FullError: Too many are.
+            QueueFullError: `workers + max_waiting` requests are admitted already.
         """
-        if self.inside >= self.served + self.waiting:
-            raise QueueFullError(self.inside - self.served + 1)
-        self.inside += 1
+        if self.admitted >= self.workers + self.max_waiting:
+            raise QueueFullError(self.admitted - self.workers + 1)
+        self.admitted += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self.admitted -= 1
 
     def join(self, ticket: str) -> asyncio.Future[None]:
-        """A turn, which is done when it is this one's.
+        """Return a future that is done when a worker is free for this ticket.
 
         Raises:
-            ValueError: The ticket stands in the line already.
+            ValueError: the ticket is in the queue already.
         """
-        if ticket in self.turns:
-            raise ValueError(f"ticket {ticket!r} stands in the line already")
+        if ticket in self._waiting:
+            raise ValueError(f"ticket {ticket!r} is in the queue already")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.free:
-            self.free -= 1
+        if self.idle_workers:
+            self.idle_workers -= 1
             turn.set_result(None)
         else:
-            self.turns[ticket] = turn
+            self._waiting[ticket] = turn
         return turn
 
-    def place(self, ticket: str) -> int | None:
-        """1 is next; None is being served, or not here."""
-        return list(self.turns).index(ticket) + 1 if ticket in self.turns else None
+    def position(self, ticket: str) -> int | None:
+        """Return a waiting ticket's position, 1 for the next; None if it is being served or unknown."""
+        return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
 
     def leave(self, ticket: str) -> None:
-        """Whoever joined leaves, served or not; the next one's turn comes."""
-        if ticket in self.turns:
-            del self.turns[ticket]
+        """Remove a ticket that joined, served or not, and serve the next one."""
+        if ticket in self._waiting:
+            del self._waiting[ticket]
             return
-        self.free += 1
-        while self.free and self.turns:
-            turn = self.turns.pop(next(iter(self.turns)))
+        self.idle_workers += 1
+        while self.idle_workers and self._waiting:
+            turn = self._waiting.pop(next(iter(self._waiting)))
             turn.set_result(None)
-            self.free -= 1
+            self.idle_workers -= 1
 
 
-class RateLimiter:
-    """So many a minute for each address, in one go or spread."""
+class AddressRateLimiter:
+    """Allow `per_minute` requests from each address in any 60 seconds; remember at most `max_addresses`."""
 
-    MOST = 10_000  # addresses that are remembered
+    def __init__(self, per_minute: int, max_addresses: int = 10_000) -> None:
+        self.max_addresses = max_addresses
+        self._item = RateLimitItemPerMinute(per_minute)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._addresses: OrderedDict[str, None] = OrderedDict()  # least recent first; `limits` sets no bound itself
 
-    def __init__(self, per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
-        self.per_minute, self.now = per_minute, now
-        self.left: dict[str, tuple[float, float]] = {}  # what is left, and when that was so
-
-    def wait_s(self, address: str) -> int:
-        """0, and one is counted; or in how many seconds one may come again."""
-        now = self.now()
-        left, then = self.left.pop(address, (float(self.per_minute), now))
-        left = min(self.per_minute, left + (now - then) * self.per_minute / 60)
-        allowed = left >= 1
-        self.left[address] = (left - allowed, now)  # last in the order: the least recent is forgotten first
-        if len(self.left) > self.MOST:
-            del self.left[next(iter(self.left))]
-        return 0 if allowed else math.ceil((1 - left) * 60 / self.per_minute)
+    def hit(self, address: str) -> int:
+        """Count a request and return 0, or the seconds until the next one is allowed."""
+        self._addresses[address] = None
+        self._addresses.move_to_end(address)
+        if len(self._addresses) > self.max_addresses:
+            self._limiter.clear(self._item, self._addresses.popitem(last=False)[0])
+        if self._limiter.hit(self._item, address):
+            return 0
+        reset_time = self._limiter.get_window_stats(self._item, address).reset_time
+        return max(1, math.ceil(reset_time - time.time()))

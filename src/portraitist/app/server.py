@@ -1,16 +1,16 @@
-"""HTTP to avatar.py and back: one page, and two addresses that take a picture. Nothing of a picture is kept anywhere.
+"""An HTTP server around `Portraitist`: the web page, and two endpoints that accept a picture.
 
-A picture is in memory from its first byte to the answer's last, and no longer; no file is written, no line logged, and
-the page asks no other machine for anything.
+A picture is in memory from its first byte to the end of the answer and no longer: nothing is written to disk or logged,
+and the page loads nothing from other hosts.
 """
 
 import asyncio
 import base64
 import io
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,245 +27,332 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from portraitist.app.avatar import Avatar, Portraitist, RejectedError, read_selfie
+from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError, read_selfie
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, load_background
-from portraitist.app.request_queue import QueueFullError, RateLimiter, RequestQueue
+from portraitist.app.connections import BACKLOG, ConnectionPool, LoopErrorLog
+from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
 from portraitist.core.outcome import Status
 
 SITE = Path(__file__).with_name("static_site")
-KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
-BACKEND = {"backend.js": "by_server.js"}  # the page's other one is on_device.js
-POLICY = (
+MEDIA_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+FILES = {path.name: path for path in SITE.iterdir() if path.suffix in MEDIA_TYPES}
+FILES["backend.js"] = SITE / "server_backend.js"  # the static site uses device_backend.js
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATED: 415, Status.TOO_LARGE: 413}
-MOST_FACES = 12  # of one picture
-FIELD = 200  # characters of a word in a form
-FORM = 2000  # bytes of a form beside its pictures
-FILES = ("selfie", "background")  # which parts of a form may be files
-LOOK_S = 1.0  # how often it is seen whether whoever waits is still there
-Work = Callable[[dict[str, Any]], Response]
+HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATED: 415, Status.TOO_LARGE: 413}
+MAX_FACES = 12  # painted per picture
+MAX_FIELD_CHARS = 200
+FORM_OVERHEAD_BYTES = 2000  # of a multipart body besides its pictures
+FILE_FIELDS = ("selfie", "background")
+POLL_S = 1.0  # how often a waiting client's connection is checked
+SHUTDOWN_S = 3  # requests that are not answered by then are cancelled
+Handler = Callable[[dict[str, Any]], Response]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes."""
+    """Limits of the server.
+
+    Attributes:
+        megabytes: size of one picture.
+        waiting: requests that may wait for a worker.
+        per_minute: pictures per minute from one address.
+        upload_s: seconds for a whole upload.
+        silent_s: seconds of an upload without a byte.
+    """
 
     megabytes: float = 20.0
     waiting: int = 20
     per_minute: int = 30
     upload_s: float = 60.0
+    silent_s: float = 5.0
 
 
-class _Desk:
-    """The routes' shared state: the model, the line, the clock."""
+class _Endpoints:
+    """The request handlers and what they share: the model, the queue and the rate limiter."""
 
     def __init__(self, portraitist: Portraitist, workers: int, limits: Limits) -> None:
         self.portraitist, self.limits = portraitist, limits
-        self.line, self.rate = RequestQueue(workers, limits.waiting), RateLimiter(limits.per_minute)
+        self.queue, self.rate_limiter = RequestQueue(workers, limits.waiting), AddressRateLimiter(limits.per_minute)
         self.pool = ThreadPoolExecutor(workers)
-        self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # open ones, by address
+        self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
+        self.bytes_in_memory = 0
+        self.capacity = workers + limits.waiting  # requests whose uploads fit into memory
 
     async def faces(self, request: Request) -> Response:
-        """Every face of `selfie`: as cut, as painted, and the painted person alone."""
-        return await self._served(request, self._faces)
+        """Return every face of `selfie` as JSON: the crop, the avatar, and the person with transparency."""
+        return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
-        """One finished avatar, as the command line writes it; `background`, `shape`, `size` and `face` may be said."""
-        return await self._served(request, self._avatar)
+        """Return one finished avatar as the command line writes it; form: `selfie`, `background`, `shape`, ..."""
+        return await self._handle(request, self._paint_avatar)
 
-    async def place(self, request: Request) -> Response:
-        """Where in the line a ticket stands."""
-        return JSONResponse({"place": self.line.place(request.path_params["ticket"])})
+    async def position(self, request: Request) -> Response:
+        """Return a ticket's position in the queue."""
+        return JSONResponse({"position": self.queue.position(request.path_params["ticket"])})
 
-    async def _served(self, request: Request, work: Work) -> Response:
+    async def _handle(self, request: Request, handler: Handler) -> Response:
         address = request.client.host if request.client else ""
-        wait_s = self.rate.wait_s(address)
-        if wait_s:
-            raise _busy(429, f"{self.limits.per_minute} pictures a minute are painted; wait {wait_s} s", wait_s)
-        if float(request.headers.get("content-length") or 0) > self._most_bytes():
-            raise HTTPException(413, f"more than {self.limits.megabytes:g} megabytes")
+        retry_after_s = self.rate_limiter.hit(address)
+        if retry_after_s:
+            limit = f"at most {self.limits.per_minute} pictures per minute are painted"
+            raise _retry_later(429, f"{limit}; try again in {retry_after_s} s", retry_after_s)
+        if float(request.headers.get("content-length") or 0) > self._max_body_bytes():
+            raise self._too_large()
         ticket = request.headers.get("x-ticket", "")[:64] or secrets.token_urlsafe(12)
         try:
-            with ExitStack() as inside:
-                async with self._upload(address):
-                    inside.enter_context(self.line.entered())
-                    said = await self._form(request)
-                return await self._in_turn(request, ticket, said, work)
+            with ExitStack() as resources:
+                async with self._upload_slot(address):
+                    count_bytes = resources.enter_context(self._memory())
+                    fields = await self._read_form(request, count_bytes)
+                resources.enter_context(self.queue.admit())
+                return await self._wait_and_run(request, ticket, fields, handler)
         except QueueFullError as error:
-            raise _busy(503, f"{error}: try again in a few seconds", 5) from error
+            raise _retry_later(503, f"{error}; try again in a few seconds", 5) from error
 
-    def _upload(self, address: str) -> asyncio.Semaphore:
-        """Uploads of one address take half of the places at most, so that it cannot keep others out by sending nothing.
+    def _upload_slot(self, address: str) -> asyncio.Semaphore:
+        """Limit the simultaneous uploads of one address to a quarter of the capacity; its others wait, unread."""
+        return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
-        Its next ones wait; none of their bytes is read meanwhile.
+    @contextmanager
+    def _memory(self) -> Iterator[Callable[[int], None]]:
+        """Account for the bytes of one request until it is answered.
+
+        An upload takes no place in the queue before it is complete, so that clients that send nothing block nobody;
+        memory is bounded by the sum of all bytes received.
         """
-        half = max(1, (self.line.served + self.line.waiting) // 2)
-        return self.uploads.setdefault(address, asyncio.Semaphore(half))
+        received = 0
 
-    async def _in_turn(self, request: Request, ticket: str, said: dict[str, Any], work: Work) -> Response:
+        def count(size: int) -> None:
+            nonlocal received
+            if self.bytes_in_memory + size > self.capacity * self._max_body_bytes():
+                raise _retry_later(503, "too many uploads at once; try again in a few seconds", 5)
+            received += size
+            self.bytes_in_memory += size
+
         try:
-            turn = self.line.join(ticket)
+            yield count
+        finally:
+            self.bytes_in_memory -= received
+
+    async def _wait_and_run(self, request: Request, ticket: str, fields: dict[str, Any], handler: Handler) -> Response:
+        try:
+            turn = self.queue.join(ticket)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         try:
-            while not (await asyncio.wait([turn], timeout=LOOK_S))[0]:
+            while not (await asyncio.wait([turn], timeout=POLL_S))[0]:
                 if await request.is_disconnected():
                     raise ClientDisconnect
-            return await asyncio.get_running_loop().run_in_executor(self.pool, work, said)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, fields)
         finally:
-            self.line.leave(ticket)
+            self.queue.leave(ticket)
 
-    def _most_bytes(self) -> float:
-        return 2 * self.limits.megabytes * 1e6 + FORM  # a selfie, and a picture to set behind
+    def _max_body_bytes(self) -> float:
+        return 2 * self.limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES  # a selfie and a background picture
 
-    async def _form(self, request: Request) -> dict[str, Any]:
-        """The form's words and its pictures' bytes."""
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"a picture may have at most {self.limits.megabytes:g} megabytes")
+
+    async def _read_form(self, request: Request, count_bytes: Callable[[int], None]) -> dict[str, Any]:
+        """Return the form's fields: text as str, files as bytes."""
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise HTTPException(415, "a form is expected: multipart/form-data with the file `selfie`")
+            raise HTTPException(415, "the body must be multipart/form-data with a file `selfie`")
         parser = MultiPartParser(
-            request.headers, self._counted(request), max_files=2, max_fields=4, max_part_size=FIELD
+            request.headers,
+            self._body(request, count_bytes),
+            max_files=len(FILE_FIELDS),
+            max_fields=4,
+            max_part_size=MAX_FIELD_CHARS,
         )
-        parser.spool_max_size = int(self._most_bytes()) + 1  # never to disk
+        parser.spool_max_size = int(self._max_body_bytes()) + 1  # never roll over to disk
         try:
             form = await asyncio.wait_for(parser.parse(), self.limits.upload_s)
-        except TimeoutError as error:
-            raise HTTPException(408, f"the upload took more than {self.limits.upload_s:g} s") from error
+        except asyncio.TimeoutError as error:
+            raise HTTPException(408, f"the upload took longer than {self.limits.upload_s:g} s") from error
         except MultiPartException as error:
-            raise HTTPException(400, f"not a form: {error.message}") from error
-        return await _plain(form)
+            raise HTTPException(400, f"malformed form: {error.message}") from error
+        except (LookupError, ValueError) as error:  # `charset=` is no text encoding, or cannot decode a field
+            raise HTTPException(400, "malformed form: the charset cannot decode it; use utf-8") from error
+        return await _read_fields(form)
 
-    async def _counted(self, request: Request) -> AsyncGenerator[bytes, None]:
-        seen = 0
-        async for chunk in request.stream():
-            seen += len(chunk)
-            if seen > self._most_bytes():
-                raise HTTPException(413, f"more than {self.limits.megabytes:g} megabytes")
+    async def _body(self, request: Request, count_bytes: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+        """Yield the body's chunks, within the limits on size and silence."""
+        received, chunks = 0, request.stream()
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), self.limits.silent_s)
+            except StopAsyncIteration:
+                return
+            except asyncio.TimeoutError as error:
+                raise HTTPException(408, f"the upload sent nothing for {self.limits.silent_s:g} s") from error
+            received += len(chunk)
+            if received > self._max_body_bytes():
+                raise self._too_large()
+            count_bytes(len(chunk))
             yield chunk
 
-    def _painted(self, said: dict[str, Any], wanted: slice) -> tuple[list[Avatar | RejectedError], int]:
-        if not isinstance(said.get("selfie"), bytes):
+    def _paint(self, fields: dict[str, Any], selected: slice) -> tuple[list[Avatar | RejectedError], int]:
+        if not isinstance(fields.get("selfie"), bytes):
             raise HTTPException(400, "the file `selfie` is missing")
-        if len(said["selfie"]) > self.limits.megabytes * 1e6:
-            raise HTTPException(413, f"more than {self.limits.megabytes:g} megabytes")
-        crops = self.portraitist.crops(read_selfie(said["selfie"]))
-        return self.portraitist.paint_crops(crops[wanted]), len(crops)
+        if len(fields["selfie"]) > self.limits.megabytes * 1e6:
+            raise self._too_large()
+        crops = self.portraitist.crops(read_selfie(fields["selfie"]))
+        return self.portraitist.paint_crops(crops[selected]), len(crops)
 
-    def _faces(self, said: dict[str, Any]) -> Response:
-        made, count = self._painted(said, slice(MOST_FACES))
-        if not any(isinstance(one, Avatar) for one in made):
-            raise next(one for one in made if isinstance(one, RejectedError))
-        faces = [_shown(one) if isinstance(one, Avatar) else {"fault": str(one)} for one in made]
-        return JSONResponse({"faces": faces, "left_out": count - len(made)})
+    def _paint_faces(self, fields: dict[str, Any]) -> Response:
+        results, count = self._paint(fields, slice(MAX_FACES))
+        rejected = [result for result in results if isinstance(result, RejectedError)]
+        if len(rejected) == len(results):
+            raise rejected[0]
+        faces = [_face_json(result) if isinstance(result, Avatar) else {"error": str(result)} for result in results]
+        return JSONResponse({"faces": faces, "left_out": count - len(results)})
 
-    def _avatar(self, said: dict[str, Any]) -> Response:
-        face, behind = said.get("face", "1"), said.get("background", "transparent")
-        if not (face.isdecimal() and 1 <= int(face) <= MOST_FACES):
-            raise FinishError(f"face is {face!r}; allowed are 1 to {MOST_FACES}")
-        size = said.get("size") or None
-        if size is not None and not size.isdecimal():
-            raise FinishError(f"size is {size!r}; a number of pixels is expected")
-        background = load_background(read_selfie(behind)) if isinstance(behind, bytes) else _word(behind)
-        look = Finish.of(background, said.get("shape", "square"), int(size) if size else None)
-        made, count = self._painted(said, slice(int(face) - 1, int(face)))
-        if not made:
-            raise FinishError(f"face is {face}; the picture shows {count}")
-        if isinstance(made[0], RejectedError):
-            raise made[0]
-        return Response(encode_avatar(apply_finish(made[0], look), "PNG"), media_type="image/png")
-
-
-def _word(background: str) -> str:
-    if background not in ("transparent", "keep") and not background.startswith("#"):  # no path of this machine
-        raise FinishError(f"background is {background!r}; allowed are transparent, keep, #rrggbb, and a picture")
-    return background
+    def _paint_avatar(self, fields: dict[str, Any]) -> Response:
+        face, size = fields.get("face", "1"), fields.get("size") or None
+        if not (_is_number(face) and 1 <= int(face) <= MAX_FACES):
+            raise FinishError(f"face is {face!r}; allowed are 1 to {MAX_FACES}")
+        if size is not None and not _is_number(size):
+            raise FinishError(f"size is {size!r}; it must be a number of pixels")
+        background = fields.get("background", "transparent")
+        if isinstance(background, bytes):
+            background = load_background(read_selfie(background))
+        finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
+        results, count = self._paint(fields, slice(int(face) - 1, int(face)))
+        if not results:
+            raise FinishError(f"face is {face}; the picture has {count}")
+        if isinstance(results[0], RejectedError):
+            raise results[0]
+        return Response(encode_avatar(apply_finish(results[0], finish), "PNG"), media_type="image/png")
 
 
-def _busy(status: int, message: str, wait_s: int) -> HTTPException:
-    return HTTPException(status, message, headers={"Retry-After": str(wait_s)})
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 8
 
 
-async def _plain(form: FormData) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+def _retry_later(status: int, message: str, retry_after_s: int) -> HTTPException:
+    return HTTPException(status, message, headers={"Retry-After": str(retry_after_s)})
+
+
+async def _read_fields(form: FormData) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        said[name] = await value.read() if isinstance(value, UploadFile) else value
+        fields[name] = await value.read() if isinstance(value, UploadFile) else value
     await form.close()
-    if any(isinstance(value, bytes) and name not in FILES for name, value in said.items()):
-        raise HTTPException(400, f"only {' and '.join(f'`{name}`' for name in FILES)} may be files")
-    return said
+    if any(isinstance(value, bytes) and name not in FILE_FIELDS for name, value in fields.items()):
+        raise HTTPException(400, f"only {' and '.join(f'`{name}`' for name in FILE_FIELDS)} may be files")
+    return fields
 
 
-def _shown(avatar: Avatar) -> dict[str, str]:
+def _face_json(avatar: Avatar) -> dict[str, str]:
     pictures = {
-        "before": Image.fromarray(avatar.crop.square.picture),
-        "painted": Image.fromarray(avatar.picture),
+        "crop": Image.fromarray(avatar.crop.square.picture),
+        "avatar": Image.fromarray(avatar.picture),
         "person": apply_finish(avatar, Finish()),
     }
-    return {name: "data:image/png;base64," + _text(picture) for name, picture in pictures.items()}
+    return {name: "data:image/png;base64," + _base64_png(picture) for name, picture in pictures.items()}
 
 
-def _text(picture: Image.Image) -> str:
+def _base64_png(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-async def _file(request: Request) -> Response:
-    name = request.path_params.get("name") or "index.html"
-    path = SITE / BACKEND.get(name, name)
-    if path.suffix not in KINDS or path.parent != SITE or not path.is_file():
-        raise HTTPException(404, "not here")
-    return Response(path.read_bytes(), media_type=KINDS[path.suffix])
+async def _static_file(request: Request) -> Response:
+    path = FILES.get(request.path_params.get("name") or "index.html")
+    if path is None:
+        raise HTTPException(404, "not found")
+    return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix])
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    """One sentence and the status that it deserves; whatever it was, the server lives on."""
+async def _error_response(_: Request, error: Exception) -> Response:
+    """Return an error as JSON of one sentence, with its HTTP status; internal details stay on the server."""
     status, headers = 500, None
-    message = "something here broke; the picture was not kept"
+    message = "internal error; the picture was not stored"
     if isinstance(error, HTTPException):
         status, message, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, RejectedError):
-        status, message = STATUS.get(error.status, 422), str(error)
+        status, message = HTTP_STATUS.get(error.status, 422), str(error)
     elif isinstance(error, FinishError):
         status, message = 400, str(error)
+    elif isinstance(error, ModelError):
+        message = "the server's model is damaged; the picture was not stored"
     elif isinstance(error, ClientDisconnect):
-        status, message = 499, "gone"
+        status, message = 499, "the client closed the connection"
     return JSONResponse({"error": message}, status, headers)
 
 
-class _Headers:
-    """Adds what every answer says to the browser."""
+class _SecurityHeaders:
+    """ASGI middleware that adds `HEADERS` to every response."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
-        async def sending(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        await self.app(scope, receive, sending)
+        await self.app(scope, receive, send_with_headers)
 
 
-def create_app(portraitist: Portraitist, workers: int, limits: Limits, names: list[str]) -> Starlette:
-    """The server; names are the hosts it answers to, so that no foreign site can point its name here."""
-    desk = _Desk(portraitist, workers, limits)
+def create_app(portraitist: Portraitist, workers: int, limits: Limits, hosts: list[str]) -> Starlette:
+    """Create the ASGI application.
+
+    Args:
+        portraitist: the model.
+        workers: pictures painted at the same time.
+        limits: of uploads, queue and rate.
+        hosts: accepted values of the Host header, which protects a local server against DNS rebinding; `*` is any.
+    """
+    endpoints = _Endpoints(portraitist, workers, limits)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(LoopErrorLog())
+        yield
+        endpoints.pool.shutdown(wait=False, cancel_futures=True)
+
     routes = [
-        Route("/", _file),
-        Route("/faces", desk.faces, methods=["POST"]),
-        Route("/avatar", desk.avatar, methods=["POST"]),
-        Route("/place/{ticket}", desk.place),
-        Route("/{name}", _file),
+        Route("/", _static_file),
+        Route("/faces", endpoints.faces, methods=["POST"]),
+        Route("/avatar", endpoints.avatar, methods=["POST"]),
+        Route("/position/{ticket}", endpoints.position),
+        Route("/{name}", _static_file),
     ]
-    kinds = (HTTPException, RejectedError, FinishError, ClientDisconnect, Exception)
-    middleware = [Middleware(_Headers), Middleware(TrustedHostMiddleware, allowed_hosts=names)]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=dict.fromkeys(kinds, _told))
+    errors = (HTTPException, RejectedError, FinishError, ModelError, ClientDisconnect, Exception)
+    middleware = [Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
+    handlers = dict.fromkeys(errors, _error_response)
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+
+
+def uvicorn_options(forwarded_allow_ips: str, pool: ConnectionPool | None = None) -> dict[str, Any]:
+    """Return the arguments of `uvicorn.Config` under which the server's limits hold.
+
+    Args:
+        forwarded_allow_ips: addresses of reverse proxies whose X-Forwarded-For header is trusted, comma-separated.
+        pool: the bounds on connections; by default those of the connections module.
+    """
+    return {
+        "http": (pool or ConnectionPool(forwarded_allow_ips)).protocol(),
+        "ws": "none",
+        "backlog": BACKLOG,
+        "log_level": "critical",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": True,
+        "forwarded_allow_ips": forwarded_allow_ips,
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": SHUTDOWN_S,
+    }

@@ -1,0 +1,162 @@
+"""Bound the server's connections, so that idle and half-sent ones of a few addresses cannot lock others out.
+
+uvicorn limits neither connections per address nor the time for a request's head; its `limit_concurrency` answers 503
+to everybody once idle connections have used it up. This module therefore extends its HTTP protocol: when a bound is
+reached, the oldest connection without a complete request is closed, of the address that has most of them.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import resource
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 512
+MAX_PER_ADDRESS = 64
+RESERVED_FILES = 192  # file descriptors for everything else: the listen backlog below, models, libraries
+BACKLOG = 100  # asyncio accepts that many connections before the first is checked against the bounds
+IDLE_S = 10.0  # for a request's head, and between two requests
+LOG_INTERVAL_S = 60.0
+
+
+def max_connections() -> int:
+    """Return how many connections may be open, within the limit of open files (`ulimit -n`)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, soft - RESERVED_FILES))
+
+
+def is_proxy(address: str, trusted: str) -> bool:
+    """Whether an address is in a comma-separated list of addresses and networks; `*` contains all."""
+    for entry in filter(None, (part.strip() for part in trusted.split(","))):
+        if entry in ("*", address):
+            return True
+        try:
+            if ipaddress.ip_address(address) in ipaddress.ip_network(entry, strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+class ConnectionPool:
+    """All open connections, by address.
+
+    Args:
+        proxies: addresses of reverse proxies, to which the bound per address does not apply.
+        limit: connections in all.
+        per_address: connections of one address.
+        idle_s: seconds after which a connection without a complete request head is closed.
+    """
+
+    def __init__(
+        self, proxies: str = "", limit: int | None = None, per_address: int = MAX_PER_ADDRESS, idle_s: float = IDLE_S
+    ) -> None:
+        self.proxies, self.per_address, self.idle_s = proxies, per_address, idle_s
+        self.limit = max_connections() if limit is None else limit
+        self._open: defaultdict[str, dict[BoundedProtocol, None]] = defaultdict(dict)  # oldest first
+
+    def protocol(self) -> type[H11Protocol]:
+        """Return the protocol class for `uvicorn.Config(http=...)`."""
+        return type("PooledProtocol", (BoundedProtocol,), {"pool": self})
+
+    def add(self, connection: "BoundedProtocol") -> bool:
+        """Register a connection and make room for it; False if it has to be refused."""
+        own = self._open[connection.address]
+        own[connection] = None
+        if len(own) > self.per_address and not is_proxy(connection.address, self.proxies):
+            return self._evict(own, connection)
+        if sum(map(len, self._open.values())) > self.limit:
+            return any(self._evict(group, connection) for group in sorted(self._open.values(), key=len, reverse=True))
+        return True
+
+    def remove(self, connection: "BoundedProtocol") -> None:
+        """Forget a closed connection."""
+        group = self._open.get(connection.address, {})
+        group.pop(connection, None)
+        if not group:
+            self._open.pop(connection.address, None)
+
+    @staticmethod
+    def _evict(group: "dict[BoundedProtocol, None]", new: "BoundedProtocol") -> bool:
+        for connection in group:
+            if connection is not new and connection.is_incomplete and not connection.transport.is_closing():
+                connection.transport.abort()
+                return True
+        return False
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol, registered in a `ConnectionPool` and with a time limit for request heads."""
+
+    pool: ConnectionPool
+    idle_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def address(self) -> str:
+        """The peer's address; of a reverse proxy, the proxy's."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received or answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the connection is idle, or the body of its request has not been received completely."""
+        return self.is_idle or self.cycle.more_body
+
+    def connection_made(self, transport: Any) -> None:
+        """Register the connection, or refuse it."""
+        super().connection_made(transport)
+        if not self.pool.add(self):
+            transport.abort()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.pool.remove(self)
+        if self.idle_timer:
+            self.idle_timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Start the time limit for the next request."""
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
+        self.idle_timer = self.loop.call_later(self.pool.idle_s, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self.is_idle and not self.transport.is_closing():
+            self.transport.abort()
+
+
+class LoopErrorLog:
+    """An asyncio exception handler that prints one line per minute, without tracebacks.
+
+    asyncio's own handler prints a traceback for every connection that it cannot accept: megabytes per second.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an error that no callback has handled."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LOG_INTERVAL_S
+        error = context.get("exception")
+        reason = f"{context.get('message', '')}: {type(error).__name__}" if error else context.get("message", "")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            reason = "too many open files; raise `ulimit -n`"
+        print(f"portraitist: {reason}", file=sys.stderr, flush=True)
