@@ -1,10 +1,10 @@
-"""Seconds and memory for an avatar: of a phone's JPEG at 256 px, of the generators alone, of the command, of a batch.
+"""Measure time and memory of painting: a phone's JPEG at 256 px, the generators alone, the command, and a batch.
 
     python -m benchmarks.avatar
 
-Time does not depend on what a network has learned, so the models are made here, untrained. Each part is measured in a
-process of its own, without torch. Seconds depend on the machine and are no metric of the pipeline; operations and
-weights are (cost_gflop, cost_megabytes).
+Time does not depend on the weights, so the models are untrained. Each part is measured in its own process, without
+torch. Seconds depend on the machine and are no metric of the pipeline; operations and weights are (cost_gflop,
+cost_megabytes).
 """
 
 import json
@@ -25,13 +25,13 @@ SHAPES = {
     "16 x 4, the sample's": (16, 4),
     "32 x 6, profile cpu's": (32, 6),
     "64 x 8, CartoonGAN's": (64, 8),
-}  # width x blocks
+}  # channels x blocks
 PHONE = (3024, 4032)
 WARM, ROUNDS, BATCH = 3, 15, 200
 
 
-def make(folder: Path) -> dict[str, Any]:
-    """Models of every shape, a phone's JPEG, and a folder of selfies."""
+def prepare(folder: Path) -> dict[str, Any]:
+    """Create models of every shape, a phone's JPEG, and a folder of selfies."""
     from portraitist.core.params import load
     from portraitist.crop.params import CropParams
     from portraitist.export.onnx_export import export_model
@@ -41,122 +41,122 @@ def make(folder: Path) -> dict[str, Any]:
     from portraitist.methods.registry import build
 
     crop = load(CropParams, "crop").model_copy(update={"size_px": SIDE_PX, "max_upscale": 10.0})
-    about = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}
-    told = {"learning_rate": 0.001, "content_weight": 1.0, "average": 0.9, "mask": "given", "erode_px": 1}
+    metadata = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}
+    settings = {"learning_rate": 0.001, "content_weight": 1.0, "average": 0.9, "mask": "given", "erode_px": 1}
     squares = [np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)]
     for width, blocks in SHAPES.values():
         shape = {"width": width, "blocks": blocks, "skips": width < 64, "grey_input": True}
-        painter = build("masked_cartoongan", told | shape)
-        assert isinstance(painter, Method)
+        method = build("masked_cartoongan", settings | shape)
+        assert isinstance(method, Method)
         dest, masks = folder / f"{width}", [square[..., 0] for square in squares]
         export_model(
-            painter.eval(), about, Path("models/pretrained"), load(ExportParams, "export"), squares, masks, "", dest
+            method.eval(), metadata, Path("models/pretrained"), load(ExportParams, "export"), squares, masks, "", dest
         )
     selfies = sorted(Path("data/sample/selfies").glob("*.jpg"))
     with Image.open(selfies[3]) as opened:
         large = np.array(opened.convert("RGB").resize((PHONE[0], PHONE[0])), np.int16)
     photo = np.full((PHONE[1], PHONE[0], 3), 120, np.int16)
     photo[400 : 400 + PHONE[0]] = large
-    photo += np.random.default_rng(1).integers(-5, 6, photo.shape, np.int16)  # a sensor's noise: bytes to decode
+    photo += np.random.default_rng(1).integers(-5, 6, photo.shape, np.int16)  # sensor noise: a realistic size
     Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(folder / "phone.jpg", quality=92)
     (folder / "batch").mkdir()
-    for place in range(BATCH):
-        (folder / "batch" / f"{place}.jpg").write_bytes(selfies[place % len(selfies)].read_bytes())
+    for index in range(BATCH):
+        (folder / "batch" / f"{index}.jpg").write_bytes(selfies[index % len(selfies)].read_bytes())
     return {"jpeg_mb": round((folder / "phone.jpg").stat().st_size / 1e6, 1), "batch": BATCH}
 
 
-def one(folder: Path) -> dict[str, Any]:
-    """An avatar of the phone's JPEG, from the file to the PNG's bytes, warm."""
+def single(folder: Path) -> dict[str, Any]:
+    """Measure an avatar of the phone's JPEG, from the file to the PNG's bytes, warm."""
     from portraitist.app.avatar import Portraitist
     from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 
     portraitist = Portraitist.open(folder / "16", threads=2)
-    wall, spent = [], []
+    wall_s, cpu_s = [], []
     for _ in range(WARM + ROUNDS):
-        begun, cpu = time.perf_counter(), time.process_time()
+        started, cpu_started = time.perf_counter(), time.process_time()
         encode_avatar(apply_finish(portraitist.paint(folder / "phone.jpg"), Finish()), "PNG")
-        wall.append(time.perf_counter() - begun)
-        spent.append(time.process_time() - cpu)
-    return {"wall_s": _middle(wall[WARM:]), "cpu_s": _middle(spent[WARM:]), "peak_mib": _peak()}
+        wall_s.append(time.perf_counter() - started)
+        cpu_s.append(time.process_time() - cpu_started)
+    return {"wall_s": _median(wall_s[WARM:]), "cpu_s": _median(cpu_s[WARM:]), "peak_mib": _peak_mib()}
 
 
 def generators(folder: Path) -> dict[str, Any]:
-    """The generators alone, in turns."""
+    """Measure the generators alone, interleaved."""
     from portraitist.app.avatar import Portraitist
 
-    opened = {name: Portraitist.open(folder / f"{width}", threads=2) for name, (width, _) in SHAPES.items()}
+    models = {name: Portraitist.open(folder / f"{width}", threads=2) for name, (width, _) in SHAPES.items()}
     picture = np.random.default_rng(1).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
     mask = np.full((SIDE_PX, SIDE_PX), 255, np.uint8)
-    spent: dict[str, list[float]] = {name: [] for name in SHAPES}
+    cpu_s: dict[str, list[float]] = {name: [] for name in SHAPES}
     for _ in range(WARM + ROUNDS // 2):
-        for name, portraitist in opened.items():
-            cpu = time.process_time()
+        for name, portraitist in models.items():
+            started = time.process_time()
             portraitist.paint_squares([picture], [mask])
-            spent[name].append(time.process_time() - cpu)
-    middle = {name: _middle(values[WARM:]) for name, values in spent.items()}
-    theirs = list(middle.values())[-1]
-    return {name: {"cpu_s": value, "ratio": round(value / theirs, 3)} for name, value in middle.items()}
+            cpu_s[name].append(time.process_time() - started)
+    medians = {name: _median(values[WARM:]) for name, values in cpu_s.items()}
+    cartoongan = list(medians.values())[-1]
+    return {name: {"cpu_s": value, "ratio": round(value / cartoongan, 3)} for name, value in medians.items()}
 
 
 def command(folder: Path) -> dict[str, Any]:
-    """The command from its start to the first avatar."""
-    wall, spent = [], []
-    for place in range(5):
-        words = [
+    """Measure the command from its start to the first avatar."""
+    wall_s, cpu_s = [], []
+    for run in range(5):
+        arguments = [
             "paint",
             str(folder / "phone.jpg"),
             "-o",
-            str(folder / f"out{place}.png"),
+            str(folder / f"out{run}.png"),
             "--model",
             str(folder / "16"),
         ]
-        code = f"import sys; sys.argv[1:] = {words!r}; from portraitist.cli import main; main()"
-        begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        code = f"import sys; sys.argv[1:] = {arguments!r}; from portraitist.cli import main; main()"
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        wall.append(time.perf_counter() - begun)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        wall_s.append(time.perf_counter() - started)
+        cpu_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"wall_s": _middle(wall), "cpu_s": _middle(spent), "peak_mib": round(peak)}
+    return {"wall_s": _median(wall_s), "cpu_s": _median(cpu_s), "peak_mib": round(peak)}
 
 
 def batch(folder: Path, workers: int) -> dict[str, Any]:
-    """Two hundred selfies."""
+    """Measure a batch of selfies."""
     from portraitist.app.avatar import Portraitist
     from portraitist.app.compositing import Finish
-    from portraitist.app.paint_files import Job, expand_paths, paint_batch
+    from portraitist.app.paint_files import PaintOptions, expand_paths, paint_batch
 
-    selfies = expand_paths([folder / "batch"])
-    goals = [folder / f"batch{workers}" / f"{path.stem}.png" for path in selfies]
+    selfies = expand_paths([folder / "batch"]).selfies
+    outputs = [folder / f"batch{workers}" / f"{path.stem}.png" for path in selfies]
     portraitist = Portraitist.open(folder / "16", threads=1)
-    begun, cpu = time.perf_counter(), time.process_time()
-    done = sum(bool(outcome.written) for outcome in paint_batch(portraitist, selfies, goals, Job(Finish()), workers))
-    wall = time.perf_counter() - begun
-    spent = time.process_time() - cpu
-    return {"painted": done, "wall_s": round(wall, 1), "cpu_s": round(spent, 1), "peak_mib": _peak()}
+    started, cpu_started = time.perf_counter(), time.process_time()
+    results = list(paint_batch(portraitist, selfies, outputs, PaintOptions(Finish()), workers))
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    painted = sum(bool(result.written) for result in results)
+    return {"painted": painted, "wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1), "peak_mib": _peak_mib()}
 
 
-def _middle(values: list[float]) -> float:
+def _median(values: list[float]) -> float:
     return round(float(np.median(values)), 3)
 
 
-def _peak() -> int:
+def _peak_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    """Make all, then measure each part in a process of its own."""
+    """Prepare the inputs, then measure each part in its own process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("make", "one", "generators", "command", "batch 1", "batch 2"):
+        for part in ("prepare", "single", "generators", "command", "batch 1", "batch 2"):
             print(f"{part} (load {os.getloadavg()[0]:.1f}): ", end="", flush=True)
             subprocess.run([sys.executable, "-m", "benchmarks.avatar", str(folder), *part.split()], check=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        place, part, *rest = sys.argv[1:]
-        told = batch(Path(place), int(rest[0])) if rest else globals()[part](Path(place))
-        print(json.dumps(told, indent=1 if part == "generators" else None))
+        name, part, *workers = sys.argv[1:]
+        numbers = batch(Path(name), int(workers[0])) if workers else globals()[part](Path(name))
+        print(json.dumps(numbers, indent=1 if part == "generators" else None))
     else:
         main()

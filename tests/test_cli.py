@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist import __version__
-from portraitist.app.avatar import Portraitist
+from portraitist.app import paint_files
+from portraitist.app.avatar import ModelError, Portraitist
 from portraitist.app.paint_files import expand_paths, plan_outputs
 from portraitist.cli import app
 from portraitist.core.params import load
@@ -28,16 +30,16 @@ def selfies(sample):
     return sorted((sample / "selfies").iterdir())[:2]
 
 
-def run(*words):
-    """The command's exit code, what it said, and what it complained of; never a traceback."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+def run(*arguments):
+    """Run the command line and return exit code, stdout and stderr; there must be no traceback."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
     return result.exit_code, result.stdout, result.stderr
 
 
-def paint(model, *words):
-    return run("paint", *words, "--model", model)
+def paint(model, *arguments):
+    return run("paint", *arguments, "--model", model)
 
 
 def pixels(path):
@@ -47,13 +49,13 @@ def pixels(path):
 
 @pytest.fixture(scope="module")
 def painted(model, selfies, tmp_path_factory):
-    """One selfie, painted with nothing said but where to."""
+    """One selfie, painted with default options."""
     path = tmp_path_factory.mktemp("one") / "avatar.png"
     assert paint(model, selfies[0], "-o", path) == (0, f"{path}\n", "")
     return path
 
 
-def test_an_avatar_is_a_transparent_png_of_the_models_size_and_nothing_else_is_left(painted):
+def test_default_avatar_is_a_transparent_png(painted):
     with Image.open(painted) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (SIDE, SIDE))
     alpha = pixels(painted)[..., 3]
@@ -62,22 +64,22 @@ def test_an_avatar_is_a_transparent_png_of_the_models_size_and_nothing_else_is_l
     assert [path.name for path in painted.parent.iterdir()] == ["avatar.png"]
 
 
-def test_several_selfies_go_into_a_folder_by_their_names(model, selfies, painted, tmp_path):
-    code, said, _ = paint(model, *selfies, "-o", tmp_path / "new")
-    places = [tmp_path / "new" / f"{path.stem}.png" for path in selfies]
+def test_avatars_in_a_folder_are_named_after_the_selfies(model, selfies, painted, tmp_path):
+    code, stdout, _ = paint(model, *selfies, "-o", tmp_path / "new")
+    outputs = [tmp_path / "new" / f"{path.stem}.png" for path in selfies]
     assert code == 0
-    assert said.split() == [str(place) for place in places]
-    assert np.array_equal(pixels(places[0]), pixels(painted))
-    assert not np.array_equal(pixels(places[1]), pixels(painted))
+    assert stdout.split() == [str(output) for output in outputs]
+    assert np.array_equal(pixels(outputs[0]), pixels(painted))
+    assert not np.array_equal(pixels(outputs[1]), pixels(painted))
 
 
-def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
+def test_one_selfie_goes_into_an_existing_folder(model, selfies, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path)[0] == 0
     assert (tmp_path / f"{selfies[0].stem}.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "made"),
+    ("name", "expected"),
     [
         ("a.heic", "a.png"),
         ("a.mov.jpg", "a.mov.png"),
@@ -88,124 +90,129 @@ def test_one_selfie_goes_into_a_folder_that_is_there(model, selfies, tmp_path):
         ("a.Gif", "a.gif"),
     ],
 )
-def test_in_a_folder_the_ending_alone_is_another(tmp_path, name, made):
-    assert plan_outputs([Path("in") / name], tmp_path, may_exist=False) == [tmp_path / made]
+def test_output_names_replace_the_last_suffix(tmp_path, name, expected):
+    assert plan_outputs([Path("in") / name], tmp_path, may_exist=False) == [tmp_path / expected]
 
 
-def test_a_colour_stands_behind_the_person(model, selfies, painted, tmp_path):
+def test_background_colour_surrounds_the_person(model, selfies, painted, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", "#0aC81e")[0] == 0
-    cover = pixels(painted)[..., 3]
+    alpha = pixels(painted)[..., 3]
     found = pixels(tmp_path / "a.png")
     assert found.shape == (SIDE, SIDE, 3)
-    assert (found[cover == 0] == (10, 200, 30)).all()
-    assert not (found[cover > 16] == (10, 200, 30)).all(axis=-1).any()  # less may round to the colour itself
+    assert (found[alpha == 0] == (10, 200, 30)).all()
+    assert not (found[alpha > 16] == (10, 200, 30)).all(axis=-1).any()  # below, rounding may give the colour itself
 
 
-def test_keep_keeps_the_background_of_the_selfie(model, selfies, painted, tmp_path):
+def test_keep_leaves_the_selfies_background(model, selfies, painted, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", "keep")[0] == 0
-    clear = pixels(painted)[..., 3] == 0
-    assert len(np.unique(pixels(tmp_path / "a.png")[clear], axis=0)) > 20
+    outside = pixels(painted)[..., 3] == 0
+    assert len(np.unique(pixels(tmp_path / "a.png")[outside], axis=0)) > 20
 
 
 @pytest.mark.parametrize("background", ["#12345", "rot", "#gggggg", "#1234567", ""])
-def test_a_background_that_is_none_is_refused_with_what_is_allowed(model, selfies, tmp_path, background):
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
+def test_invalid_background_is_rejected(model, selfies, tmp_path, background):
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
     assert code == 2
-    assert complaint.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep, a colour")
+    assert stderr.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep,")
     assert not (tmp_path / "a.png").exists()
 
 
-def test_a_size_is_the_side_in_pixels(model, selfies, tmp_path):
+def test_size_is_the_side_in_pixels(model, selfies, tmp_path):
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--size", 40)[0] == 0
     assert pixels(tmp_path / "a.png").shape == (40, 40, 4)
     assert paint(model, selfies[0], "-o", tmp_path / "b.png", "--size", 15)[0] == 2
 
 
-def test_a_file_that_exists_is_kept_unless_force_is_said(model, selfies, tmp_path):
-    place = tmp_path / "a.png"
-    place.write_bytes(b"mine")
-    code, _, complaint = paint(model, selfies[0], "-o", place)
-    assert (code, complaint) == (2, f"portraitist: {place} exists; --force writes over it\n")
-    assert place.read_bytes() == b"mine"
-    assert paint(model, selfies[0], "-o", place, "--force")[0] == 0
-    assert pixels(place).shape == (SIDE, SIDE, 4)
+def test_existing_file_is_kept_unless_forced(model, selfies, tmp_path):
+    output = tmp_path / "a.png"
+    output.write_bytes(b"mine")
+    code, _, stderr = paint(model, selfies[0], "-o", output)
+    assert (code, stderr) == (2, f"portraitist: {output} exists; --force overwrites it\n")
+    assert output.read_bytes() == b"mine"
+    assert paint(model, selfies[0], "-o", output, "--force")[0] == 0
+    assert pixels(output).shape == (SIDE, SIDE, 4)
 
 
-def test_one_bad_file_is_named_and_the_others_are_painted(model, selfies, tmp_path):
+def test_bad_files_are_named_and_the_others_painted(model, selfies, tmp_path):
     bad, empty = tmp_path / "bad.jpg", tmp_path / "grey.png"
     bad.write_text("no picture", encoding="utf-8")
     Image.new("RGB", (80, 64), (90, 90, 90)).save(empty)
-    code, said, complaint = paint(model, bad, selfies[0], empty, tmp_path / "none.jpg", "-o", tmp_path / "out")
-    lines = complaint.splitlines()
+    code, stdout, stderr = paint(model, bad, selfies[0], empty, tmp_path / "none.jpg", "-o", tmp_path / "out")
+    lines = stderr.splitlines()
     assert code == 1
-    assert said == f"{tmp_path / 'out' / selfies[0].stem}.png\n"
+    assert stdout == f"{tmp_path / 'out' / selfies[0].stem}.png\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{selfies[0].stem}.png"]
     assert re.fullmatch(rf"portraitist: {bad}: not a picture.*", lines[0])
-    assert lines[1] == f"portraitist: {empty}: no face found in the 80 x 64 picture"
+    assert lines[1].startswith(f"portraitist: {empty}: no face")
     assert lines[2] == f"portraitist: {tmp_path / 'none.jpg'}: No such file or directory"
-    assert lines[3:] == ["portraitist: 3 of 4 selfies could not be painted, or not whole"]
+    assert lines[3:] == ["portraitist: 3 of 4 selfies failed, completely or in part"]
 
 
-def test_two_selfies_of_one_name_are_refused_before_one_is_lost(model, selfies, tmp_path):
+def test_selfies_of_one_name_are_rejected(model, selfies, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         shutil.copy(selfies[0], tmp_path / folder / "me.jpg")
-    code, _, complaint = paint(model, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
+    code, _, stderr = paint(model, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
     both = f"{tmp_path / 'a' / 'me.jpg'} and {tmp_path / 'b' / 'me.jpg'}"
-    assert (code, complaint) == (2, f"portraitist: {both} have the same name; paint them one by one\n")
+    assert (code, stderr) == (2, f"portraitist: {both} have the same name; paint them in separate runs\n")
 
 
-def test_selfies_that_differ_in_their_endings_only_keep_them_and_one_named_twice_is_one(tmp_path):
-    given = [Path("in") / name for name in ("IMG_1.heic", "IMG_1.JPG", "IMG_1.mov", "IMG_2.jpg")]
-    made = [path.name for path in plan_outputs(given, tmp_path, may_exist=False)]
-    assert made == ["IMG_1.heic.png", "IMG_1.JPG.png", "IMG_1.mp4", "IMG_2.png"]
+def test_ambiguous_names_keep_the_selfies_suffix(tmp_path):
+    selfies = [Path("in") / name for name in ("IMG_1.heic", "IMG_1.JPG", "IMG_1.mov", "IMG_2.jpg")]
+    names = [path.name for path in plan_outputs(selfies, tmp_path, may_exist=False)]
+    assert names == ["IMG_1.heic.png", "IMG_1.JPG.png", "IMG_1.mp4", "IMG_2.png"]
     (tmp_path / "a.jpg").touch()
-    assert expand_paths([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [tmp_path / "a.jpg"]
+    assert expand_paths([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]).selfies == [tmp_path / "a.jpg"]
 
 
-def test_a_selfie_is_never_written_over(model, selfies, two, tmp_path):
-    here = tmp_path / "in"
-    here.mkdir()
-    shutil.copy(two, here / "us-2.png")
-    (tmp_path / "link.png").hardlink_to(here / "us-2.png")
-    for place in (here, here / "us-2.png", tmp_path / "link.png"):
-        code, _, complaint = paint(model, here, "-o", place, "--force")
-        assert (code, complaint.count("\n")) == (2, 1)
-        assert re.match(r"portraitist: .*(us-2|link)\.png is one of the selfies, and none is written over", complaint)
+def test_selfies_are_never_overwritten(model, selfies, two, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(two, folder / "us-2.png")
+    (tmp_path / "link.png").hardlink_to(folder / "us-2.png")
+    for output in (folder, folder / "us-2.png", tmp_path / "link.png"):
+        code, _, stderr = paint(model, folder, "-o", output, "--force")
+        assert (code, stderr.count("\n")) == (2, 1)
+        assert re.match(r"portraitist: .*(us-2|link)\.png is one of the selfies", stderr)
     assert (
-        paint(model, here / "us-2.png", "-o", here / "us.png", "--force")[0] == 0
-    )  # its second face's number is taken
-    assert sorted(path.name for path in here.iterdir()) == ["us-2.png", "us-3.png", "us.png"]
-    assert (here / "us-2.png").read_bytes() == two.read_bytes()
-    own = tmp_path / "own"
-    own.mkdir()
-    shutil.copy(selfies[0], own / "a.jpg")
-    assert paint(model, own, "-o", own)[0] == 0
-    code, _, complaint = paint(model, own, "-o", own)  # the avatar would be a selfie
-    assert (code, complaint) == (2, f"portraitist: {own / 'a.png'} is one of the selfies, and none is written over\n")
+        paint(model, folder / "us-2.png", "-o", folder / "us.png", "--force")[0] == 0
+    )  # number 2 is taken by the selfie
+    assert sorted(path.name for path in folder.iterdir()) == ["us-2.png", "us-3.png", "us.png"]
+    assert (folder / "us-2.png").read_bytes() == two.read_bytes()
+    mixed = tmp_path / "own"
+    mixed.mkdir()
+    shutil.copy(selfies[0], mixed / "a.jpg")
+    assert paint(model, mixed, "-o", mixed)[0] == 0
+    code, _, stderr = paint(model, mixed, "-o", mixed)  # the avatar counts as a selfie now
+    assert (code, f"{mixed / 'a.png'} is one of the selfies" in stderr) == (2, True)
 
 
-def test_a_folder_is_gone_on_with_where_it_was_left(model, selfies, tmp_path):
-    here, out = tmp_path / "in", tmp_path / "out"
-    here.mkdir()
-    shutil.copy(selfies[0], here / "a.jpg")
-    assert paint(model, here, "-o", out)[0] == 0
+def test_rerun_skips_existing_avatars(model, selfies, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(selfies[0], folder / "a.jpg")
+    assert paint(model, folder, "-o", out)[0] == 0
     (out / "a.png").write_bytes(b"mine")
-    assert paint(model, here, "-o", out) == (0, "", "portraitist: 1 is there already; --force paints again\n")
-    shutil.copy(selfies[1], here / "b.jpg")
-    code, said, complaint = paint(model, here, "-o", out)
-    assert (code, said, complaint.count("1 is there already")) == (0, f"{out / 'b.png'}\n", 1)
+    assert paint(model, folder, "-o", out) == (
+        0,
+        "",
+        "portraitist: skipped 1 that existed already; --force overwrites\n",
+    )
+    shutil.copy(selfies[1], folder / "b.jpg")
+    code, stdout, stderr = paint(model, folder, "-o", out)
+    assert (code, stdout, stderr.count("1 that existed")) == (0, f"{out / 'b.png'}\n", 1)
     assert (out / "a.png").read_bytes() == b"mine"
-    assert paint(model, here / "a.jpg", "-o", out)[0] == 2
-    assert paint(model, here, "-o", out, "--force")[2] == ""
+    assert paint(model, folder / "a.jpg", "-o", out)[0] == 2
+    assert paint(model, folder, "-o", out, "--force")[2] == ""
     assert (out / "a.png").read_bytes() != b"mine"
 
 
-def test_several_selfies_go_into_no_single_file_and_a_slash_says_folder(model, selfies, tmp_path):
-    code, _, complaint = paint(model, *selfies, "-o", tmp_path / "two.png")
-    assert (code, complaint) == (
+def test_trailing_slash_marks_a_folder(model, selfies, tmp_path):
+    code, _, stderr = paint(model, *selfies, "-o", tmp_path / "two.png")
+    assert (code, stderr) == (
         2,
-        f"portraitist: {tmp_path / 'two.png'} is one file for 2 selfies; a folder ends in /\n",
+        f"portraitist: {tmp_path / 'two.png'} is one file for 2 selfies; for a folder, append a slash: "
+        f"-o {tmp_path / 'two.png'}/\n",
     )
     assert plan_outputs([Path("a.jpg")], f"{tmp_path}/v1.2/", may_exist=False) == [tmp_path / "v1.2" / "a.png"]
     assert (
@@ -216,82 +223,86 @@ def test_several_selfies_go_into_no_single_file_and_a_slash_says_folder(model, s
     assert (tmp_path / "v1.2" / f"{selfies[0].stem}.png").exists()
 
 
-def test_words_that_are_no_place_and_no_selfie_are_refused(model, selfies, tmp_path, monkeypatch):
+def test_stdout_and_urls_are_rejected(model, selfies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert paint(model, selfies[0], "-o", "-")[2].startswith("portraitist: -o -: nothing is written to standard output")
-    code, _, complaint = paint(model, "https://example.org/a.jpg", "-o", "a.png")
-    told = "https://example.org/a.jpg: addresses are not read; download the picture first"
-    assert (code, complaint) == (2, f"portraitist: {told}\n")
+    assert paint(model, selfies[0], "-o", "-")[2].startswith("portraitist: -o -: ")
+    code, _, stderr = paint(model, "https://example.org/a.jpg", "-o", "a.png")
+    assert (code, stderr.startswith("portraitist: https://example.org/a.jpg: ")) == (2, True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fault_of_the_output_names_the_output(model, selfies, tmp_path, monkeypatch):
+def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
     (tmp_path / "file.png").write_bytes(b"mine")
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
-    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'file.png'} is no folder\n")
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
+    assert (code, stderr) == (2, f"portraitist: {tmp_path / 'file.png'} is not a folder\n")
 
-    def full(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    original, full = Path.write_bytes, ["a.png"]
 
-    portraitist = Portraitist.open(model)
-    monkeypatch.setattr(Portraitist, "open", lambda *_, **__: portraitist)
-    monkeypatch.setattr(Path, "write_bytes", full)
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png")
-    told = f"{selfies[0]}: cannot write {tmp_path / 'a.png'}: No space left on device"
-    assert (code, complaint.splitlines()[0]) == (1, f"portraitist: {told}")
+    def write_bytes(self, data):
+        if self.parent == tmp_path or "temporary" in full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png")
+    message = f"{selfies[0]}: cannot write {tmp_path / 'a.png'}: No space left on device"
+    assert (code, stderr.splitlines()[0]) == (1, f"portraitist: {message}")
+    full.append("temporary")
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png")
+    assert (code, stderr.count("\n"), "TMPDIR" in stderr) == (2, 1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["file.png"]
 
 
-@pytest.mark.parametrize("words", [["--size", 99], ["--shape", "circle"], ["--background", "keep"]])
-def test_an_option_that_pasting_back_leaves_without_effect_is_refused(model, selfies, tmp_path, words):
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.png", "--paste-back", *words)
-    assert (code, complaint.count("\n")) == (2, 1)
-    assert "no --background, --shape or --size goes with it" in complaint
+@pytest.mark.parametrize("options", [["--size", 99], ["--shape", "circle"], ["--background", "keep"]])
+def test_paste_back_rejects_options_without_effect(model, selfies, tmp_path, options):
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--paste-back", *options)
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "--background, --shape and --size" in stderr
     (tmp_path / "a.mp4").touch()
-    code, _, complaint = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
-    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip: --paste-back is for pictures\n")
+    code, _, stderr = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
+    assert (code, stderr) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip; --paste-back is for pictures only\n")
 
 
-def test_a_model_that_is_missing_or_none_is_named(tmp_path, selfies):
-    code, _, complaint = paint(tmp_path / "x.onnx", selfies[0], "-o", tmp_path / "a.png")
-    assert (code, complaint.count("\n")) == (2, 1)
-    assert complaint.startswith(f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro` makes it")
-    code, _, complaint = paint(selfies[0], selfies[0], "-o", tmp_path / "a.png")
-    assert (code, complaint) == (2, f"portraitist: {selfies[0]}: not a model that stage export left\n")
+def test_unusable_model_is_named(tmp_path, selfies):
+    code, _, stderr = paint(tmp_path / "x.onnx", selfies[0], "-o", tmp_path / "a.png")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith(f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro`")
+    code, _, stderr = paint(selfies[0], selfies[0], "-o", tmp_path / "a.png")
+    assert (code, stderr) == (2, f"portraitist: {selfies[0]}: not an exported model\n")
 
 
-def test_a_folder_and_a_glob_stand_for_the_pictures_in_them(model, selfies, tmp_path):
-    here = tmp_path / "in [1]"
-    here.mkdir()
-    for place, selfie in enumerate(selfies):
-        shutil.copy(selfie, here / f"{place}.jpg")
-    (here / "notes.txt").write_text("mine", encoding="utf-8")
-    (here / "._0.jpg").write_text("of macOS", encoding="utf-8")
-    (here / "a.jpg").mkdir()
-    assert paint(model, here, "-o", tmp_path / "a")[0] == 0
+def test_folders_and_globs_are_expanded(model, selfies, tmp_path):
+    folder = tmp_path / "in [1]"
+    folder.mkdir()
+    for index, selfie in enumerate(selfies):
+        shutil.copy(selfie, folder / f"{index}.jpg")
+    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    (folder / "._0.jpg").write_text("by macOS", encoding="utf-8")
+    (folder / "a.jpg").mkdir()
+    assert paint(model, folder, "-o", tmp_path / "a")[0] == 0
     assert paint(model, tmp_path / "in*" / "*.jpg", "-o", tmp_path / "b")[0] == 0
     for name in "ab":
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["0.png", "1.png"]
-    code, _, complaint = paint(model, tmp_path / "a" / "*.heic", "-o", tmp_path / "c")
+    code, _, stderr = paint(model, tmp_path / "a" / "*.heic", "-o", tmp_path / "c")
     assert code == 2
-    assert re.search(r"\*\.heic: no pictures there; read are \.jpg", complaint)
-    code, _, complaint = paint(model, tmp_path, "-o", tmp_path / "c")
+    assert re.search(r"\*\.heic: no pictures found; supported are \.jpg", stderr)
+    code, _, stderr = paint(model, tmp_path, "-o", tmp_path / "c")
     assert code == 2
-    assert re.search(r"no pictures there, but in .*/(a|b|in \[1\]): name that folder\n", complaint)
+    assert re.search(r"no pictures found; .*/(a|b|in \[1\]);", stderr)
 
 
 @pytest.fixture(scope="module")
 def two(sample, tmp_path_factory):
     path = tmp_path_factory.mktemp("two") / "us.png"
     photo = Image.new("RGB", (512, 256), (120, 140, 130))
-    for place, number in enumerate((0, 6)):
+    for column, number in enumerate((0, 6)):
         with Image.open(sample / "selfies" / f"{number:04d}.jpg") as opened:
-            photo.paste(opened.resize((256 - 60 * (1 - place),) * 2), (256 * place, 0))
+            photo.paste(opened.resize((256 - 60 * (1 - column),) * 2), (256 * column, 0))
     photo.save(path)
     return path
 
 
-def test_of_several_faces_the_largest_has_the_name_and_the_others_are_numbered(model, two, tmp_path):
+def test_further_faces_get_numbered_files(model, two, tmp_path):
     assert paint(model, two, "-o", tmp_path / "a" / "us.png")[1].split() == [
         str(tmp_path / "a" / "us.png"),
         str(tmp_path / "a" / "us-2.png"),
@@ -299,83 +310,86 @@ def test_of_several_faces_the_largest_has_the_name_and_the_others_are_numbered(m
     assert paint(model, two, "-o", tmp_path / "b" / "us.png", "--face", "largest")[0] == 0
     assert np.array_equal(pixels(tmp_path / "a" / "us.png"), pixels(tmp_path / "b" / "us.png"))
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["us.png"]
-    code, _, complaint = paint(model, two, "-o", tmp_path / "c.png", "--face", "all")
-    assert (code, complaint) == (2, "portraitist: --face is 'all'; allowed are each and largest\n")
+    code, _, stderr = paint(model, two, "-o", tmp_path / "c.png", "--face", "all")
+    assert (code, stderr) == (2, "portraitist: --face is 'all'; allowed are each and largest\n")
 
 
-def test_a_second_faces_file_that_exists_is_kept_too(model, two, tmp_path):
+def test_existing_file_of_a_second_face_is_kept(model, two, tmp_path):
     (tmp_path / "us-2.png").write_bytes(b"mine")
-    code, said, complaint = paint(model, two, "-o", tmp_path / "us.png")
-    assert (code, said) == (1, f"{tmp_path / 'us.png'}\n")
-    assert f"{tmp_path / 'us-2.png'} exists; --force writes over it" in complaint
+    code, stdout, stderr = paint(model, two, "-o", tmp_path / "us.png")
+    assert (code, stdout) == (1, f"{tmp_path / 'us.png'}\n")
+    assert f"{tmp_path / 'us-2.png'} exists; --force overwrites it" in stderr
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
 
 
-def test_a_second_face_takes_no_name_that_another_selfie_of_the_run_has(model, selfies, two, tmp_path):
+def test_second_face_never_takes_another_selfies_name(model, selfies, two, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(two, tmp_path / "in" / "us.png")
     shutil.copy(selfies[1], tmp_path / "in" / "us-2.jpg")
-    made = {}
+    painted = {}
     for force in ([], ["--force"]):
-        code, said, complaint = paint(model, tmp_path / "in", "-o", tmp_path / "out", *force)
-        assert (code, complaint) == (0, "")
-        assert sorted(said.split()) == [str(tmp_path / "out" / f"{name}.png") for name in ("us-2", "us-3", "us")]
-        made[bool(force)] = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert made[False] == made[True]
+        code, stdout, stderr = paint(model, tmp_path / "in", "-o", tmp_path / "out", *force)
+        assert (code, stderr) == (0, "")
+        assert sorted(stdout.split()) == [str(tmp_path / "out" / f"{name}.png") for name in ("us-2", "us-3", "us")]
+        painted[bool(force)] = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert painted[False] == painted[True]
     paint(model, selfies[1], "-o", tmp_path / "alone.png")
-    assert made[False]["us-2.png"] == (tmp_path / "alone.png").read_bytes()
+    assert painted[False]["us-2.png"] == (tmp_path / "alone.png").read_bytes()
 
 
-def test_pasted_back_the_photo_keeps_its_size_and_both_are_painted(model, two, tmp_path):
+def test_paste_back_paints_both_persons_in_the_photo(model, two, tmp_path):
     assert paint(model, two, "-o", tmp_path / "us.jpg", "--paste-back")[0] == 0
-    made = pixels(tmp_path / "us.jpg").astype(int)
-    assert made.shape == pixels(two).shape
-    changed = np.abs(made - pixels(two)).max(axis=2)
+    photo = pixels(tmp_path / "us.jpg").astype(int)
+    assert photo.shape == pixels(two).shape
+    changed = np.abs(photo - pixels(two)).max(axis=2)
     assert (changed[60:120, 60:120] > 12).mean() > 0.2
     assert (changed[60:160, 340:420] > 12).mean() > 0.2
 
 
-def test_the_endings_that_are_written_are_named(model, selfies, tmp_path):
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.bmp")
-    assert (code, complaint) == (2, f"portraitist: {tmp_path / 'a.bmp'}: allowed endings are .png .webp .jpg .jpeg\n")
-    code, _, complaint = paint(model, selfies[0], "-o", tmp_path / "a.jpg")
+def test_unsupported_output_formats_are_rejected(model, selfies, tmp_path):
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.bmp")
+    assert (code, stderr) == (
+        2,
+        f"portraitist: {tmp_path / 'a.bmp'}: suffix '.bmp' is not supported; allowed are .png .webp .jpg .jpeg\n",
+    )
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.jpg")
     assert code == 2
-    assert complaint.startswith("portraitist: JPEG holds nothing transparent; give a background")
-    round_one = ("--background", "ivory", "--shape", "circle")
-    assert "a circle's corners are" in paint(model, selfies[0], "-o", tmp_path / "a.jpg", *round_one)[2]
+    assert stderr.startswith("portraitist: JPEG has no transparency; set --background")
+    circle = ("--background", "ivory", "--shape", "circle")
+    assert "--shape circle" in paint(model, selfies[0], "-o", tmp_path / "a.jpg", *circle)[2]
     assert paint(model, selfies[0], "-o", tmp_path / "a.jpg", "--background", "ivory")[0] == 0
     assert paint(model, selfies[0], "-o", tmp_path / "a.webp")[0] == 0
 
 
-def test_paths_may_hold_spaces_and_any_letters(model, selfies, painted, tmp_path):
-    selfie, place = tmp_path / "mein Gesicht, grün 自拍.jpg", tmp_path / "Bilder für später" / "я сам.png"
+def test_paths_may_have_spaces_and_any_script(model, selfies, painted, tmp_path):
+    selfie, output = tmp_path / "mein Gesicht, grün 自拍.jpg", tmp_path / "Bilder für später" / "я сам.png"
     shutil.copy(selfies[0], selfie)
-    assert paint(model, selfie, "-o", place) == (0, f"{place}\n", "")
-    assert np.array_equal(pixels(place), pixels(painted))
+    assert paint(model, selfie, "-o", output) == (0, f"{output}\n", "")
+    assert np.array_equal(pixels(output), pixels(painted))
 
 
-def test_the_avatar_tells_nothing_that_the_selfie_told_of_its_maker(model, selfies, tmp_path):
-    told, exif = PngImagePlugin.PngInfo(), Image.Exif()
-    told.add_text("Author", "SECRET-NAME")
+def test_avatar_has_no_metadata_of_the_selfie(model, selfies, tmp_path):
+    text, exif = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_text("Author", "SECRET-NAME")
     exif[0x010F] = "SECRET-CAMERA"
     with Image.open(selfies[0]) as picture:
-        picture.save(tmp_path / "me.png", pnginfo=told, exif=exif)
+        picture.save(tmp_path / "me.png", pnginfo=text, exif=exif)
     assert b"SECRET" in (tmp_path / "me.png").read_bytes()
     for background in ("transparent", "keep", "#ffffff"):
-        place = tmp_path / f"{background.strip('#')}.png"
-        assert paint(model, tmp_path / "me.png", "-o", place, "--background", background)[0] == 0
-        assert b"SECRET" not in place.read_bytes()
-        with Image.open(place) as avatar:
+        output = tmp_path / f"{background.strip('#')}.png"
+        assert paint(model, tmp_path / "me.png", "-o", output, "--background", background)[0] == 0
+        assert b"SECRET" not in output.read_bytes()
+        with Image.open(output) as avatar:
             assert avatar.info == {}
             assert not avatar.getexif()
 
 
-def test_peek_unpacks_the_first_pictures_of_a_folder_of_shards(tmp_path):
+def test_unpack_writes_the_first_pictures(tmp_path):
     with ShardWriter(tmp_path / "crop", 2) as shards:
         for name in ("c", "a", "b"):
             shards.add(name, {"png": f"picture {name}".encode(), "inside.png": b"inside"})
-    code, said, _ = run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
-    assert (code, said) == (0, f"2 of 3 pictures in {tmp_path / 'out'}\n")
+    code, stdout, _ = run("dataset", "unpack", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
+    assert (code, stdout) == (0, f"2 of 3 pictures in {tmp_path / 'out'}\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a.inside.png",
         "a.png",
@@ -385,56 +399,135 @@ def test_peek_unpacks_the_first_pictures_of_a_folder_of_shards(tmp_path):
     assert (tmp_path / "out" / "b.png").read_bytes() == Shards(tmp_path / "crop").read("b", "png")
 
 
-def test_peek_leaves_no_pictures_among_those_of_another_peek(tmp_path):
+def test_unpack_needs_an_empty_folder(tmp_path):
     with ShardWriter(tmp_path / "crop", 2) as shards:
         for name in "ab":
             shards.add(name, {"png": b"picture"})
     (tmp_path / "out").mkdir()
-    assert run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 1)[0] == 0
-    code, said, complaint = run("peek", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
-    assert (code, said) == (2, "")
-    assert complaint.startswith(f"portraitist: {tmp_path / 'out'} is not empty")
+    assert run("dataset", "unpack", tmp_path / "crop", "-o", tmp_path / "out", "--count", 1)[0] == 0
+    code, stdout, stderr = run("dataset", "unpack", tmp_path / "crop", "-o", tmp_path / "out", "--count", 2)
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith(f"portraitist: {tmp_path / 'out'} is not an empty folder")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_peek_into_another_folder_says_what_is_missing(tmp_path):
-    assert run("peek", tmp_path, "-o", tmp_path / "out") == (
+def test_unpack_names_the_missing_index(tmp_path):
+    assert run("dataset", "unpack", tmp_path, "-o", tmp_path / "out") == (
         2,
         "",
-        f"portraitist: {tmp_path} holds no shards: index.csv is missing\n",
+        f"portraitist: {tmp_path} is not a folder of shards: index.csv is missing\n",
     )
     assert not (tmp_path / "out").exists()
 
 
-def test_the_version_is_told_and_the_module_is_the_command():
+def test_version_is_printed_by_command_and_module():
     command = [sys.executable, "-m", "portraitist", "--version"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (run("--version"), ran.stdout) == ((0, f"{__version__}\n", ""), f"{__version__}\n")
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (run("--version"), process.stdout) == ((0, f"{__version__}\n", ""), f"{__version__}\n")
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
 
 
-def test_a_name_that_the_terminal_cannot_show_is_no_reason_to_end(model, selfies, tmp_path):
-    place = tmp_path / "сам.png"
-    command = [sys.executable, "-m", "portraitist", "paint", selfies[0], "-o", place, "--model", model]
-    ran = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
-    assert (ran.returncode, ran.stderr) == (0, b"")
-    assert ran.stdout == f"{place}\n".encode("ascii", "backslashreplace")
-    assert place.exists()
+def test_names_beyond_the_terminals_encoding_are_escaped(model, selfies, tmp_path):
+    output = tmp_path / "сам.png"
+    command = [sys.executable, "-m", "portraitist", "paint", selfies[0], "-o", output, "--model", model]
+    process = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert process.stdout == f"{output}\n".encode("ascii", "backslashreplace")
+    assert output.exists()
 
 
-def test_with_no_word_at_all_help_is_shown():
-    code, said, complaint = run()
+def test_no_arguments_show_help():
+    code, stdout, stderr = run()
     assert code in (0, 2)
-    assert "paint" in said + complaint
+    assert "paint" in stdout + stderr
 
 
 @pytest.mark.parametrize(
-    ("package", "words"), [("onnxruntime", ["paint", "me.jpg", "-o", "a.png"]), ("tensorboard", ["events"])]
+    ("package", "arguments"), [("onnxruntime", ["paint", "me.jpg", "-o", "a.png"]), ("tensorboard", ["tensorboard"])]
 )
-def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(tmp_path, package, words):
-    code = f"import sys; sys.modules[{package!r}] = None; from portraitist.cli import main; main()"
-    command = [sys.executable, "-c", code, *words]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    extras = "'portraitist[app]' to paint, [tensorboard] for events, [pipeline] for the rest"
-    assert ran.stderr == f"portraitist: {package} is missing: pip install {extras}\n"
+def test_missing_package_is_named_with_its_extra(tmp_path, package, arguments):
+    code = f"import sys, portraitist; sys.modules[{package!r}] = None; from portraitist.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    extra = "portraitist[tensorboard]" if package == "tensorboard" else "portraitist[app]"
+    assert re.fullmatch(rf"portraitist: .* {package} is missing: pip install .*{re.escape(extra)}.*\n", process.stderr)
+
+
+def test_file_names_of_eighty_chinese_letters_work(model, selfies, tmp_path):
+    output = tmp_path / f"{'自' * 80}.png"
+    assert paint(model, selfies[0], "-o", output) == (0, f"{output}\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_avatar_of_a_concurrent_run_counts_as_existing(model, selfies, tmp_path, monkeypatch):
+    output = tmp_path / f"{selfies[0].stem}.png"
+    original = paint_files.encode_avatar
+
+    def encode(picture, form):
+        output.write_bytes(b"of the other run")
+        return original(picture, form)
+
+    monkeypatch.setattr(paint_files, "encode_avatar", encode)
+    code, stdout, stderr = paint(model, selfies[0], "-o", f"{tmp_path}/")
+    assert (code, stdout, "1 that existed" in stderr) == (0, "", True)
+    assert output.read_bytes() == b"of the other run"
+
+
+def test_pictures_in_folders_are_recognised_by_content(model, selfies, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    shutil.copy(selfies[0], folder / "a.jfif")
+    for number in range(7):
+        (folder / f"{number}.txt").write_text("no picture", encoding="utf-8")
+    code, stdout, stderr = paint(model, folder, "-o", tmp_path / "out")
+    assert (code, stdout) == (0, f"{tmp_path / 'out' / 'a.png'}\n")
+    assert re.fullmatch(r"portraitist: skipped 8 .*0\.txt, .* and 3 more\n", stderr)
+
+
+def test_damaged_model_ends_a_batch_with_one_line(model, selfies, tmp_path, monkeypatch):
+    def fail(self, pictures, masks):
+        raise ModelError("the model cannot run: reason")
+
+    monkeypatch.setattr(Portraitist, "paint_squares", fail)
+    code, _, stderr = paint(model, *selfies, "-o", tmp_path / "out")
+    assert (code, stderr) == (2, f"portraitist: {model}: the model cannot run: reason\n")
+
+
+def test_native_libraries_print_nothing_in_a_batch(model, tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[100:200] = b"\xff" * 100
+    (tmp_path / "a.tif").write_bytes(data)
+    command = [sys.executable, "-m", "portraitist", "paint", tmp_path / "a.tif", "-o", tmp_path / "a.png"]
+    process = subprocess.run([*command, "--model", model], capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert all(line.startswith("portraitist: ") for line in process.stderr.splitlines()), process.stderr
+
+
+@pytest.mark.slow
+def test_terminated_paint_leaves_no_temporary_files(model, selfies, tmp_path):
+    (tmp_path / "temp").mkdir()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(300):
+        shutil.copy(selfies[0], folder / f"{number}.jpg")
+    command = [sys.executable, "-m", "portraitist", "paint", folder, "-o", tmp_path / "out", "--model", model]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temp")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    assert list((tmp_path / "temp").iterdir()) == []
+    assert all(path.suffix == ".png" and not path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("command", ["paint", "serve", "site", "compare", "tensorboard"])
+def test_help_of_each_command_has_an_example(command):
+    assert "Example: portraitist" in run(command, "--help")[1]
+
+
+@pytest.mark.parametrize("command", ["unpack", "review", "forget"])
+def test_help_of_each_dataset_command_has_an_example(command):
+    assert "Example: portraitist dataset" in run("dataset", command, "--help")[1]

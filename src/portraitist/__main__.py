@@ -1,4 +1,4 @@
-"""`python -m portraitist`, where the command is not on the path."""
+"""Run the command line as `python -m portraitist`, where the script is not on the path."""
 
 from portraitist.cli import main
 

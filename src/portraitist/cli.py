@@ -1,117 +1,167 @@
-"""Words to avatar.py and back; and to what looks at pictures and forgets them."""
+"""The `portraitist` command: paint, serve, and the tools around the training data."""
 
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from tqdm import tqdm
 
-app = typer.Typer(help="A selfie becomes a hand-painted avatar.", no_args_is_help=True, add_completion=False)
-MODEL = Path("models/portraitist")
-FOLLOW_S = 2.0  # between two looks at the logs
+from portraitist.app import DEFAULT_MODEL
+
+app = typer.Typer(help="Turn selfies into hand-painted avatars.", no_args_is_help=True, add_completion=False)
+dataset = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True)
+app.add_typer(dataset, name="dataset")
+POLL_S = 2.0  # how often `tensorboard --follow` reads the logs
+MAX_LISTED = 5  # skipped files that are named
+
+ModelOption = Annotated[Path, typer.Option(help="The exported model: a folder, or one of its .onnx files.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or coreml.")]
 
 
 def main() -> None:
-    """The console script. What a command needs beyond the core comes with an extra."""
+    """Run the command line. Packages beyond the core are imported by the commands that need them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # file names may have characters the terminal cannot show
     try:
         app()
     except ModuleNotFoundError as error:
         if str(error.name).startswith("portraitist"):
             raise
         package = str(error.name).partition(".")[0]
-        extras = "'portraitist[app]' to paint, [tensorboard] for events, [pipeline] for the rest"
-        sys.exit(f"portraitist: {package} is missing: pip install {extras}")
+        extras = (
+            "'portraitist[app]' for painting, 'portraitist[tensorboard]' for TensorBoard, 'portraitist[pipeline]' else"
+        )
+        sys.exit(f"portraitist: the package {package} is missing: pip install {extras}")
 
 
-def _version(said: bool) -> bool:
-    if said:
+def _print_version(value: bool) -> bool:
+    if value:
         from portraitist import __version__
 
         print(__version__)
         raise typer.Exit
-    return said
+    return value
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """A selfie becomes a hand-painted avatar."""
+    """Turn selfies into hand-painted avatars."""
 
 
 @app.command()
 def paint(
-    selfies: Annotated[list[Path], typer.Argument(help="Pictures, clips, folders, globs.", show_default=False)],
+    selfies: Annotated[
+        list[Path], typer.Argument(help="Pictures, clips, folders or glob patterns.", show_default=False)
+    ],
     out: Annotated[
-        str, typer.Option("-o", "--out", metavar="PATH", help="The avatar, or a folder for avatars, with / at its end.")
-    ],  # a Path would lose the /
-    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
-    background: Annotated[str, typer.Option(help="transparent, keep, a colour, or a picture's file.")] = "transparent",
+        str, typer.Option("-o", "--out", metavar="PATH", help="Output file, or output folder with a trailing slash.")
+    ],  # a Path would drop the slash
+    model: ModelOption = DEFAULT_MODEL,
+    background: Annotated[
+        str, typer.Option(help="transparent, keep, a CSS colour, or the path of a picture.")
+    ] = "transparent",
     shape: Annotated[str, typer.Option(help="square or circle.")] = "square",
-    size: Annotated[int | None, typer.Option(help="Side in pixels; by default the model's.")] = None,
-    face: Annotated[str, typer.Option(help="each, or largest. The others' files are numbered.")] = "each",
-    paste_back: Annotated[bool, typer.Option("--paste-back", help="The painted persons in the whole photo.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
+    size: Annotated[int | None, typer.Option(help="Side in pixels. [default: the model's resolution]")] = None,
+    face: Annotated[str, typer.Option(help="each or largest. Further faces get numbered files.")] = "each",
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Output the whole photo with the painted persons in it.")
+    ] = False,
+    device: DeviceOption = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Paint every large face of each selfie; a clip or a GIF becomes a painted one."""
+    """Paint every large face of each selfie; clips and GIFs become painted clips.
+
+    Example: portraitist paint holiday/ -o avatars/ --background ivory --shape circle
+    """
     if face not in ("each", "largest"):
-        _stop(f"--face is {face!r}; allowed are each and largest", 2)
+        _fail(f"--face is {face!r}; allowed are each and largest", 2)
     from portraitist.app.avatar import ModelError, Portraitist
     from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError
-    from portraitist.app.paint_files import BatchError, Job, check_options, expand_paths, paint_batch, plan_outputs
+    from portraitist.app.paint_files import (
+        BatchError,
+        PaintOptions,
+        check_options,
+        expand_paths,
+        paint_batch,
+        plan_outputs,
+    )
 
-    try:
-        job = Job(Finish.of(background, shape, size), "largest" if face == "largest" else "each", paste_back, force)
-        found = expand_paths(selfies)
-        check_options(found, job)
-        goals = plan_outputs(found, out, may_exist=force or found != selfies[:1])  # a folder is gone on with
-        for goal in goals if not paste_back else []:
-            job.look.check(OUTPUT_FORMATS.get(goal.suffix.lower(), "a clip"))
-        workers = min(os.cpu_count() or 1, len(found))
-        portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
-    except (BatchError, FinishError, ModelError, OSError) as error:
-        _stop(_reason(error), 2)
-    failed = before = 0
-    with tqdm(total=len(found), desc="paint", disable=None, leave=False) as bar:
-        for outcome in paint_batch(portraitist, found, goals, job, workers):
-            for place in outcome.written:
-                tqdm.write(str(place), sys.stdout)
-            for fault in outcome.faults:
-                tqdm.write(f"portraitist: {outcome.selfie}: {fault}", sys.stderr)
-            failed += bool(outcome.faults)
-            before += outcome.was_there
-            bar.update()
-    if before:
-        print(
-            f"portraitist: {before} {'is' if before == 1 else 'are'} there already; --force paints again",
-            file=sys.stderr,
-        )
-    if failed:
-        _stop(f"{failed} of {len(found)} selfies could not be painted, or not whole", 1)
+    failed = existed = 0
+    with _exit_on_sigterm(), _quiet_native_stderr():
+        try:
+            finish = Finish.parse(background, shape, size, allow_files=True)
+            options = PaintOptions(finish, "largest" if face == "largest" else "each", paste_back, force)
+            inputs = expand_paths(selfies)
+            check_options(inputs.selfies, options)
+            may_exist = force or inputs.selfies != selfies[:1]  # an interrupted batch continues
+            outputs = plan_outputs(inputs.selfies, out, may_exist)
+            for path in outputs if not paste_back else []:
+                finish.check(OUTPUT_FORMATS.get(path.suffix.lower(), "a clip"))
+            workers = min(os.cpu_count() or 1, len(inputs.selfies))
+            portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
+        except (BatchError, FinishError, ModelError, OSError) as error:
+            _fail(_describe(error), 2)
+        _report_skipped(inputs.skipped)
+        try:
+            with tqdm(total=len(outputs), desc="paint", disable=None, leave=False) as progress:
+                for result in paint_batch(portraitist, inputs.selfies, outputs, options, workers):
+                    for path in result.written:
+                        tqdm.write(str(path), sys.stdout)
+                    for message in result.errors:
+                        tqdm.write(f"portraitist: {result.selfie}: {message}", sys.stderr)
+                    failed += bool(result.errors)
+                    existed += result.existed
+                    progress.update()
+        except ModelError as error:
+            _fail(f"{model}: {error}", 2)
+        if existed:
+            print(f"portraitist: skipped {existed} that existed already; --force overwrites", file=sys.stderr)
+        if failed:
+            _fail(f"{failed} of {len(outputs)} selfies failed, completely or in part", 1)
+
+
+def _report_skipped(skipped: Sequence[Path]) -> None:
+    if skipped:
+        names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
+        more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""
+        print(f"portraitist: skipped {len(skipped)} that are not pictures: {names}{more}", file=sys.stderr)
 
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
-    host: Annotated[str, typer.Option(help="The address to listen at; other machines reach 0.0.0.0.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
-    device: Annotated[str, typer.Option(help="cpu, cuda or coreml.")] = "cpu",
-    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Of one picture, at most.")] = 20.0,
-    waiting: Annotated[int, typer.Option(min=0, max=1000, help="How many may wait in line.")] = 20,
-    per_minute: Annotated[int, typer.Option(min=1, help="Pictures a minute from one address.")] = 30,
+    model: ModelOption = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8000,
+    device: DeviceOption = "cpu",
+    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
+    waiting: Annotated[int, typer.Option(min=0, max=1000, help="Maximum number of waiting requests.")] = 20,
+    per_minute: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per minute from one address.")] = 30,
+    forwarded_allow_ips: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESSES",
+            envvar="FORWARDED_ALLOW_IPS",
+            help="Reverse proxies whose X-Forwarded-For header is trusted: addresses or networks, comma-separated.",
+        ),
+    ] = "127.0.0.1,::1",
 ) -> None:
-    """A page that paints: for your own browser, or for others'. No picture is kept."""
+    """Serve the web page that paints avatars. Pictures are never stored.
+
+    Example: portraitist serve --host 0.0.0.0 --forwarded-allow-ips 10.0.0.0/8
+    """
     import socket
 
     import uvicorn
@@ -120,196 +170,266 @@ def serve(
     from portraitist.app.avatar import ModelError, Portraitist
 
     workers = os.cpu_count() or 1
-    own = host in ("127.0.0.1", "localhost", "::1")
-    try:
-        portraitist = Portraitist.open(model, device, threads=1)
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (ModelError, OSError) as error:
-        _stop(_reason(error), 2)
-    limits = server.Limits(megabytes, waiting, per_minute)
-    made = server.create_app(portraitist, workers, limits, ["127.0.0.1", "localhost", "[::1]"] if own else ["*"])
-    shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends)", flush=True)
-    config = uvicorn.Config(made, log_level="critical", access_log=False, server_header=False, timeout_keep_alive=5)
-    uvicorn.Server(config).run(sockets=[listening])
+    is_local = host in ("127.0.0.1", "localhost", "::1")
+    with _quiet_native_stderr():
+        try:
+            portraitist = Portraitist.open(model, device, threads=1)
+            portraitist.check()
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except (ModelError, OSError) as error:
+            _fail(_describe(error), 2)
+        limits = server.Limits(megabytes, waiting, per_minute)
+        hosts = ["127.0.0.1", "localhost", "[::1]"] if is_local else ["*"]
+        asgi = server.create_app(portraitist, workers, limits, hosts)
+        address = f"[{host}]" if ":" in host else host
+        print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
+        config = uvicorn.Config(asgi, **server.uvicorn_options(forwarded_allow_ips))
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 @app.command()
-def export(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the page.")],
-    model: Annotated[Path, typer.Option(help="What stage export left: a folder, or a file in it.")] = MODEL,
-    runtime: Annotated[Path | None, typer.Option(help="onnxruntime-web's .tgz, in place of asking npm.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a page that exists.")] = False,
+def site(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")],
+    model: ModelOption = DEFAULT_MODEL,
+    runtime: Annotated[
+        Path | None, typer.Option(help="The .tgz of onnxruntime-web. [default: downloaded with npm]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing site.")] = False,
 ) -> None:
-    """Write a static page that paints on the visitor's own device: any web server may hand it out."""
+    """Build a static site that paints on the visitor's own device, for any web server.
+
+    Example: portraitist site -o page
+    """
     if out.exists() and not force:
-        _stop(f"{out} exists; --force writes over it", 2)
+        _fail(f"{out} exists; --force overwrites it", 2)
     from portraitist.app import site_builder
 
     try:
         megabytes = site_builder.build_site(model, out, runtime)
     except (site_builder.SiteBuildError, OSError) as error:
-        _stop(_reason(error), 2)
-    look = f"python -m http.server --bind 127.0.0.1 -d {out}"
-    print(f"{out}/index.html, {megabytes:.1f} MB of models; look at it by: {look}")
+        _fail(_describe(error), 2)
+    command = f"python -m http.server --bind 127.0.0.1 -d {out}"
+    print(f"{out}/index.html with {megabytes:.1f} MB of models; try it with: {command}")
 
 
-@app.command()
-def peek(
+@dataset.command()
+def unpack(
     folder: Annotated[Path, typer.Argument(help="A folder of shards, such as data/crop.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to unpack into.")],
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; must be empty or missing.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 16,
 ) -> None:
-    """Unpack the first pictures of a folder of shards, for eyes."""
+    """Unpack the first pictures of a folder of shards.
+
+    Example: portraitist dataset unpack data/crop -o crops --count 50
+    """
     from portraitist.core.shards import INDEX_FILE, Shards
 
     if not (folder / INDEX_FILE).exists():
-        _stop(f"{folder} holds no shards: {INDEX_FILE} is missing", 2)
+        _fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing", 2)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        _stop(f"{out} is not empty: what another peek left would lie among these pictures", 2)
+        _fail(f"{out} is not an empty folder; choose another one", 2)
     shards = Shards(folder)
     out.mkdir(parents=True, exist_ok=True)
     for picture in sorted(shards)[:count]:
-        for ending, data in shards.members(picture).items():
-            (out / f"{picture}.{ending}").write_bytes(data)
+        for suffix, data in shards.members(picture).items():
+            (out / f"{picture}.{suffix}").write_bytes(data)
     print(f"{min(count, len(shards))} of {len(shards)} pictures in {out}")
 
 
-@app.command()
+@dataset.command()
 def review(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the pages.")] = Path("review"),
-    force: Annotated[bool, typer.Option("--force", help="Write over pages that exist.")] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Lay out what stage clean kept, as pages on which a person marks what to drop: `forget --marks` drops it."""
+    """Write pages of the pictures that stage `clean` accepted, on which to mark those to remove.
+
+    Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
+    """
     from portraitist.tools.review import write_pages
 
     if not Path("data/clean/manifest.csv").exists():
-        _stop("data/clean is missing: `dvc repro clean` makes it, `dvc checkout` brings it back", 2)
+        _fail("data/clean is missing; run `dvc repro clean`, or restore it with `dvc checkout`", 2)
     if out.exists() and not force:
-        _stop(f"{out} exists; --force writes over it", 2)
+        _fail(f"{out} exists; --force overwrites it", 2)
     pages = write_pages(Path("data"), out)
     count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
-    print(f"{count}; open {pages[0]} in a browser. They show persons: keep them off the web and out of git.")
+    print(f"{count}; open {pages[0]} in a browser. The pages show persons: do not publish or commit them.")
 
 
-@app.command()
+@dataset.command()
 def forget(
-    words: Annotated[
+    names: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of pictures or faces, files, addresses, groups or their folders, blocklist lines."),
+        typer.Argument(help="Ids of pictures or faces, file names, URLs, groups, folders, or blocklist lines."),
     ] = None,
-    marks: Annotated[list[Path] | None, typer.Option(help="What a review page gave you to download.")] = None,
-    because: Annotated[str, typer.Option(help="Why, for the blocklist, which is in git: name no one.")] = "forgotten",
-    repro: Annotated[bool, typer.Option("--repro", help="Run the pipeline without them at once.")] = False,
+    marks: Annotated[list[Path] | None, typer.Option(help="The file downloaded from a review page.")] = None,
+    because: Annotated[
+        str, typer.Option(help="Reason for the blocklist, which is committed: name nobody.")
+    ] = "forgotten",
+    repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
 ) -> None:
-    """Remove pictures, their copies, and all that was made of them; say what still holds them."""
-    from portraitist.collect.blocklist import Blocklist, BlocklistError
-    from portraitist.tools import forget as oblivion
+    """Remove pictures and everything made from them, and list what still contains them.
 
-    here = Path()
+    Example: portraitist dataset forget selfies/anna --because withdrawn
+    """
+    from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.tools import forget as forgetting
+
+    root = Path()
     try:
         marked = [line for path in marks or [] for line in sorted(Blocklist.read(path, missing_ok=False).entries)]
-        if not (words or marked):
-            _stop("nothing to forget: name pictures, or give --marks", 2)
-        forgotten = oblivion.find(here, [*(words or []), *marked])
-        fresh = oblivion.block(here, forgotten, because)
-    except (BlocklistError, oblivion.UnknownError, OSError) as error:
-        _stop(_reason(error), 2)
+        if not (names or marked):
+            _fail("nothing to forget: name pictures, or pass --marks", 2)
+        forgotten = forgetting.find(root, [*(names or []), *marked])
+        added = forgetting.block(root, forgotten, because)
+    except (BlocklistError, forgetting.UnknownError, OSError) as error:
+        _fail(_describe(error), 2)
     for note in forgotten.notes:
         print(note)
-    count, lines = len(forgotten.ids), len(fresh)
-    print(f"{count} picture{'s' * (count != 1)} here; {lines} line{'s' * (lines != 1)} added to {oblivion.BLOCKLIST}")
-    for word, near in forgotten.missed.items():
-        told = "names NOTHING that is here; it is blocked for what comes later"
-        print(f"portraitist: {word}: {told}{near and '; '}{near}", file=sys.stderr)
-    held = oblivion.holders(here, forgotten.ids)
-    lost = oblivion.purge(here, forgotten.ids)
-    for source, count in lost.items():
-        print(f"data/raw/{source}: {count} taken out")
-    if lost and Path(".dvc").is_dir():  # or DVC would collect again, for the folder is not as it left it
-        _dvc("commit", "--force", *(f"collect@{source}" for source in lost))
-    if held:
-        print(f"made of them, until {'now' if repro else '`dvc repro`'}: {', '.join(held)}")
+    count, lines = len(forgotten.ids), len(added)
+    print(
+        f"{count} picture{'s' * (count != 1)} found; {lines} line{'s' * (lines != 1)} added to {forgetting.BLOCKLIST}"
+    )
+    for name, similar in forgotten.missed.items():
+        message = "matches NOTHING in the data; it is blocked in future runs"
+        print(f"portraitist: {name}: {message}{similar and '; '}{similar}", file=sys.stderr)
+    derived = forgetting.holders(root, forgotten.ids)
+    removed = forgetting.purge(root, forgotten.ids)
+    for source, count in removed.items():
+        print(f"data/raw/{source}: {count} removed")
+    if removed and Path(".dvc").is_dir():  # without it, DVC would collect the pictures again
+        _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
+    if derived:
+        print(f"derived from them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
     if repro:
         _dvc("repro")
-    print("What no stage clears:")
-    for line in oblivion.remains(here, forgotten.ids):
+    print("Not removed by any stage:")
+    for line in forgetting.remains(root, forgotten.ids):
         print(f"- {line}")
     if forgotten.missed:
-        _stop("not all words named a picture; see above", 1)
+        _fail("some names matched no picture; see above", 1)
 
 
-def _dvc(*words: str) -> None:
-    beside = Path(sys.executable).with_name("dvc")
-    command = str(beside) if beside.exists() else shutil.which("dvc")
-    if not command or subprocess.run([command, *words], check=False).returncode:
-        _stop(f"`dvc {' '.join(words)}` did not do; run it before anything else", 1)
+def _dvc(*arguments: str) -> None:
+    sibling = Path(sys.executable).with_name("dvc")
+    command = str(sibling) if sibling.exists() else shutil.which("dvc")
+    if not command or subprocess.run([command, *arguments], check=False).returncode:
+        _fail(f"`dvc {' '.join(arguments)}` failed; run it before anything else", 1)
 
 
 @app.command()
-def judge(
-    painted: Annotated[list[Path], typer.Argument(help="What methods painted: data/paint/<method>, two or more.")],
-    selfies: Annotated[Path, typer.Option(help="The selfies they painted.")] = Path("data/crop"),
-    answers: Annotated[Path, typer.Option(help="The CSV that answers are added to.")] = Path("metrics/judge.csv"),
-    count: Annotated[int, typer.Option(min=1, help="How many questions.")] = 50,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 0,
+def compare(
+    methods: Annotated[list[Path], typer.Argument(help="Two or more folders data/paint/<method>.")],
+    selfies: Annotated[Path, typer.Option(help="The crops of the selfies that were painted.")] = Path("data/crop"),
+    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path("metrics/judge.csv"),
+    count: Annotated[int, typer.Option(min=1, help="Number of questions.")] = 50,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
 ) -> None:
-    """Show two avatars of one face, blind, on a page of this machine, and keep what you prefer."""
+    """Ask on a local web page which of two avatars of one face you prefer, without naming the methods.
+
+    Example: portraitist compare data/paint/cartoongan data/paint/masked_cartoongan
+    """
     import random
 
     from portraitist.core.shards import INDEX_FILE, Shards
     from portraitist.tools.preference_server import PreferenceServer
 
-    for folder in [*painted, selfies]:
+    for folder in [*methods, selfies]:
         if not (folder / INDEX_FILE).exists():
-            _stop(f"{folder} holds no shards: {INDEX_FILE} is missing", 2)
+            _fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing", 2)
     try:
-        shown = {folder.name: Shards(folder) for folder in painted}
-        server = PreferenceServer(shown, Shards(selfies), answers, count, random.Random(), port)
+        shards = {folder.name: Shards(folder) for folder in methods}
+        server = PreferenceServer(shards, Shards(selfies), answers, count, random.Random(), port)
     except (ValueError, OSError) as error:
-        _stop(_reason(error), 2)
+        _fail(_describe(error), 2)
     with server:
-        print(f"{len(server.open)} questions at {server.address} (Ctrl-C ends)", flush=True)
+        print(f"{len(server.open)} questions at {server.address} (Ctrl-C stops)", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(f"\n{server.at} answered; `dvc repro` counts them in metrics/report.html")
+            print(f"\n{server.at} answered; `dvc repro` adds them to metrics/report.html")
 
 
 @app.command()
-def events(
-    logs: Annotated[Path, typer.Argument(help="The folder of the trainings' logs.")] = Path("logs"),
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the event files.")] = Path("runs"),
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with trainings that run, until Ctrl-C.")] = False,
+def tensorboard(
+    logs: Annotated[Path, typer.Argument(help="Folder of training logs.")] = Path("logs"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder for the event files.")] = Path("runs"),
+    follow: Annotated[bool, typer.Option("--follow", help="Keep converting logs of running trainings.")] = False,
 ) -> None:
-    """Write the logs of trainings for TensorBoard: `tensorboard --logdir runs` draws them."""
+    """Convert training logs to TensorBoard event files.
+
+    Example: portraitist tensorboard --follow; then tensorboard --logdir runs
+    """
     import time
 
     from portraitist.core.training_log import LIVE_SUFFIX
     from portraitist.tools.tensorboard import LogFormatError, TensorboardWriter
 
-    runs = TensorboardWriter(logs, out)
+    writer = TensorboardWriter(logs, out)
     try:
-        count = runs.catch_up()
+        count = writer.catch_up()
         if not (count or follow):
-            what = f"holds no *{LIVE_SUFFIX}" if logs.is_dir() else "is no folder"
-            _stop(f"{logs} {what}: a training writes its log while it runs", 2)
-        print(f"{count} run{'s' * (count != 1)} in {out}; look at them by: tensorboard --logdir {out}", flush=True)
+            problem = f"has no *{LIVE_SUFFIX} file" if logs.is_dir() else "is not a folder"
+            _fail(f"{logs} {problem}; trainings write their logs there while they run", 2)
+        print(f"{count} run{'s' * (count != 1)} in {out}; view with: tensorboard --logdir {out}", flush=True)
         while follow:
-            time.sleep(FOLLOW_S)
-            runs.catch_up()
+            time.sleep(POLL_S)
+            writer.catch_up()
     except (LogFormatError, OSError) as error:
-        _stop(_reason(error), 2)
+        _fail(_describe(error), 2)
     except KeyboardInterrupt:
         pass
 
 
-def _reason(error: Exception) -> str:
-    """In one line; of the system's errors the file, if they are of one, and no number."""
-    said, file = (getattr(error, name, None) for name in ("strerror", "filename"))
-    return f"{file}: {said}" if said and file else str(said or error)
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM raise SystemExit, so that temporary and partial files are removed."""
+
+    def handler(number: int, _: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _stop(message: str, code: int) -> NoReturn:
+@contextmanager
+def _quiet_native_stderr() -> Iterator[None]:
+    """Discard what C libraries print to stderr, such as libtiff's warnings about each damaged file.
+
+    Python's own stderr keeps working, on a copy of the file descriptor.
+    """
+    original = sys.stderr
+    try:
+        is_native = original.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # replaced, as in tests
+        is_native = False
+    if not is_native:
+        yield
+        return
+    original.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = os.fdopen(saved, "w", buffering=1, encoding=original.encoding, errors=original.errors)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        sys.stderr.close()
+        sys.stderr = original
+
+
+def _describe(error: Exception) -> str:
+    """Describe an error in one line; a system error by file and reason, without its number."""
+    reason, file = (getattr(error, name, None) for name in ("strerror", "filename"))
+    return f"{file}: {reason}" if reason and file else str(reason or error)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     print(f"portraitist: {message}", file=sys.stderr)
     raise typer.Exit(code)

@@ -9,79 +9,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
+from app_helpers import encode, error_of, form, post, request, serve_process, serving, wait_until
 from PIL import Image
 from typer.testing import CliRunner
 
-from portraitist.app import server
-from portraitist.app.avatar import MAX_MEGABYTES, Portraitist
+from portraitist.app import server as app_server
+from portraitist.app.avatar import MAX_MEGABYTES, ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 from portraitist.cli import app as cli
+from portraitist.core.outcome import Status
 
-PHOTO = (120, 140, 130)
-
-
-@contextmanager
-def serving(portraitist, workers=1, **limits):
-    """The server's port; it listens on loopback in a thread."""
-    made = server.create_app(
-        portraitist, workers, server.Limits(**({"per_minute": 10_000} | limits)), ["127.0.0.1", "[::1]"]
-    )
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(made, log_level="critical", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
-
-
-def form(**parts):
-    """A multipart body and its type; bytes are files."""
-    edge = "----edge"
-    body = b""
-    for name, value in parts.items():
-        told = f'; filename="{name}.jpg"' if isinstance(value, bytes) else ""
-        body += f'--{edge}\r\nContent-Disposition: form-data; name="{name}"{told}\r\n\r\n'.encode()
-        body += (value if isinstance(value, bytes) else str(value).encode()) + b"\r\n"
-    return body + f"--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}"
-
-
-def ask(port, method, path, body=None, kind=None, **headers):
-    """Status, headers and body of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body, ({"Content-Type": kind} if kind else {}) | headers)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-    finally:
-        connection.close()
-
-
-def post(port, path, **parts):
-    return ask(port, "POST", path, *form(**parts))
-
-
-def complaint(answer):
-    """Status and sentence; one line, and no word of the code."""
-    status, _, body = answer
-    (sentence,) = json.loads(body).values()
-    assert "\n" not in sentence
-    assert "Traceback" not in sentence
-    return status, sentence
+PHOTO_COLOUR = (120, 140, 130)
 
 
 @pytest.fixture(scope="module")
@@ -100,124 +45,138 @@ def selfie(sample):
     return (sample / "selfies" / "0006.jpg").read_bytes()
 
 
-def encoded_as(picture, form, **how):
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **how)
-    return buffer.getvalue()
-
-
-def test_an_avatar_is_the_very_file_that_the_product_writes(port, portraitist, selfie):
+def test_avatar_is_byte_equal_to_the_python_api(port, portraitist, selfie):
     status, headers, body = post(port, "/avatar", selfie=selfie, background="#0aC81e", shape="circle", size=99)
     assert (status, headers["content-type"]) == (200, "image/png")
-    assert body == encode_avatar(apply_finish(portraitist.paint(selfie), Finish((10, 200, 30), "circle", 99)), "PNG")
-    assert post(port, "/avatar", selfie=selfie)[2] == encode_avatar(
-        apply_finish(portraitist.paint(selfie), Finish()), "PNG"
-    )
+    avatar = portraitist.paint(selfie)
+    assert body == encode_avatar(apply_finish(avatar, Finish((10, 200, 30), "circle", 99)), "PNG")
+    assert post(port, "/avatar", selfie=selfie)[2] == encode_avatar(apply_finish(avatar, Finish()), "PNG")
 
 
-def test_a_picture_may_stand_behind(port, selfie):
-    behind = encoded_as(Image.new("RGB", (90, 40), (1, 2, 250)), "PNG")
-    status, _, body = post(port, "/avatar", selfie=selfie, background=behind)
+def test_background_can_be_an_uploaded_picture(port, selfie):
+    background = encode(Image.new("RGB", (90, 40), (1, 2, 250)), "PNG")
+    status, _, body = post(port, "/avatar", selfie=selfie, background=background)
     assert status == 200
     assert np.array(Image.open(io.BytesIO(body)))[0, 0].tolist() == [1, 2, 250]
 
 
-def test_the_page_is_given_every_face_cut_painted_and_alone(port, portraitist, selfie):
-    photo = Image.new("RGB", (512, 256), PHOTO)
-    for place in range(2):
-        photo.paste(Image.open(io.BytesIO(selfie)).resize((256 - 50 * place,) * 2), (256 * place, 0))
-    data = encoded_as(photo, "PNG")
+def test_faces_returns_crop_avatar_and_person_of_each(port, portraitist, selfie):
+    photo = Image.new("RGB", (512, 256), PHOTO_COLOUR)
+    for column in range(2):
+        face = Image.open(io.BytesIO(selfie)).resize((256 - 50 * column,) * 2)
+        photo.paste(face, (256 * column, 0))
+    data = encode(photo, "PNG")
     status, _, body = post(port, "/faces", selfie=data)
-    told = json.loads(body)
-    assert (status, told["left_out"], len(told["faces"])) == (200, 0, 2)
+    result = json.loads(body)
+    assert (status, result["left_out"], len(result["faces"])) == (200, 0, 2)
     first = portraitist.paint(data)
-    shown = {
+    pictures = {
         name: np.array(Image.open(io.BytesIO(base64.b64decode(text.removeprefix("data:image/png;base64,")))))
-        for name, text in told["faces"][0].items()
+        for name, text in result["faces"][0].items()
     }
-    assert np.array_equal(shown["before"], first.crop.square.picture)
-    assert np.array_equal(shown["painted"], first.picture)
-    assert np.array_equal(shown["person"], np.array(apply_finish(first, Finish())))
+    assert np.array_equal(pictures["crop"], first.crop.square.picture)
+    assert np.array_equal(pictures["avatar"], first.picture)
+    assert np.array_equal(pictures["person"], np.array(apply_finish(first, Finish())))
     second = post(port, "/avatar", selfie=data, face=2)[2]
     assert second == encode_avatar(apply_finish(portraitist.paint_all(data)[1], Finish()), "PNG")
 
 
-def test_of_a_crowd_the_largest_are_painted_and_the_rest_counted(port, selfie):
-    crowd = Image.new("RGB", (1440, 1440), PHOTO)
-    one = Image.open(io.BytesIO(selfie)).resize((240, 240))
-    for place in range(36):
-        crowd.paste(one, (240 * (place % 6), 240 * (place // 6)))
-    status, _, body = post(port, "/faces", selfie=encoded_as(crowd, "JPEG"))
-    told = json.loads(body)
-    assert status == 200
-    assert len(told["faces"]) == server.MOST_FACES
-    assert told["left_out"] >= 8
+def test_faces_beyond_the_limit_are_counted(port, selfie):
+    crowd = Image.new("RGB", (1440, 1440), PHOTO_COLOUR)
+    face = Image.open(io.BytesIO(selfie)).resize((240, 240))
+    for cell in range(36):
+        crowd.paste(face, (240 * (cell % 6), 240 * (cell // 6)))
+    status, _, body = post(port, "/faces", selfie=encode(crowd, "JPEG"))
+    result = json.loads(body)
+    assert (status, len(result["faces"])) == (200, app_server.MAX_FACES)
+    assert result["left_out"] >= 8
 
 
 BOMB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\2\0\0\0"
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "told"),
+    ("data", "status", "message"),
     [
-        (b"hello", 415, "not a picture that opens as one of JPEG"),
+        (b"hello", 415, "not a picture"),
         (b"", 415, "not a picture"),
-        (encoded_as(Image.new("RGB", (80, 64), PHOTO), "PNG"), 422, "no face found in the 80 x 64 picture"),
-        (encoded_as(Image.new("RGB", (8, 8)), "PNG"), 422, "8 x 8 pixels; each side needs 16"),
+        (encode(Image.new("RGB", (80, 64), PHOTO_COLOUR), "PNG"), 422, "80 x 64"),
+        (encode(Image.new("RGB", (8, 8)), "PNG"), 422, "8 x 8"),
         (BOMB, 41, ""),
-        (encoded_as(Image.effect_noise((300, 300), 90), "JPEG")[:4000], 415, "the picture is broken"),
-        (b"\xff" * 3_000_000, 413, "more than 2 megabytes"),
+        (encode(Image.effect_noise((300, 300), 90), "JPEG")[:4000], 415, "picture"),
+        (b"\xff" * 3_000_000, 413, "2 megabytes"),
     ],
-    ids=["text", "nothing", "no face", "tiny", "bomb", "truncated", "large"],
+    ids=["text", "empty", "no face", "tiny", "bomb", "truncated", "large"],
 )
-def test_bad_pictures_are_one_sentence_and_the_server_lives_on(portraitist, selfie, data, status, told):
+def test_server_survives_bad_pictures(portraitist, selfie, data, status, message):
     with serving(portraitist, megabytes=2.0) as port:
         for path in ("/avatar", "/faces"):
-            found, sentence = complaint(post(port, path, selfie=data))
+            found, text = error_of(post(port, path, selfie=data))
             assert found == status or found // 10 == status
-            assert told in sentence
+            assert message in text
         assert post(port, "/avatar", selfie=selfie)[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("parts", "status", "told"),
+    ("fields", "message"),
     [
-        ({}, 400, "the file `selfie` is missing"),
-        ({"selfie": "text"}, 400, "the file `selfie` is missing"),
-        ({"background": "red"}, 400, "background is 'red'; allowed are transparent, keep, #rrggbb"),
-        ({"background": "/etc/passwd"}, 400, "background is '/etc/passwd'"),
-        ({"background": "#12345"}, 400, "background is '#12345'"),
-        ({"background": b"no picture"}, 415, "not a picture"),
-        ({"shape": "oval"}, 400, "shape is 'oval'; allowed are square and circle"),
-        ({"shape": b"oval"}, 400, "only `selfie` and `background` may be files"),
-        ({"size": b"64"}, 400, "only `selfie` and `background` may be files"),
-        ({"note": b"any"}, 400, "only `selfie` and `background` may be files"),
-        ({"size": "huge"}, 400, "size is 'huge'"),
-        ({"size": "100000"}, 400, "size is 100000; allowed are 16 to 4096"),
-        ({"face": "2"}, 400, "face is 2; the picture shows 1"),
-        ({"face": "0"}, 400, "face is '0'; allowed are 1 to 12"),
-        ({"note": "x" * 300}, 400, "not a form: Part exceeded maximum size"),
-        ({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}, 400, "not a form: Too many fields"),
+        ({}, "`selfie` is missing"),
+        ({"selfie": "text"}, "`selfie` is missing"),
+        ({"background": "reddish"}, "background is 'reddish'; allowed are transparent, keep"),
+        ({"background": "/etc/passwd"}, "background is '/etc/passwd'"),
+        ({"background": "#12345"}, "background is '#12345'"),
+        ({"shape": "oval"}, "shape is 'oval'; allowed are square and circle"),
+        ({"shape": b"oval"}, "only `selfie` and `background` may be files"),
+        ({"size": b"64"}, "only `selfie` and `background` may be files"),
+        ({"note": b"any"}, "only `selfie` and `background` may be files"),
+        ({"size": "huge"}, "size is 'huge'"),
+        ({"size": "²"}, "size is '²'"),
+        ({"size": "100000"}, "size is 100000; allowed are 16 to 4096"),
+        ({"face": "2"}, "face is 2; the picture has 1"),
+        ({"face": "0"}, "face is '0'; allowed are 1 to 12"),
+        ({"note": "x" * 300}, "malformed form: Part exceeded maximum size"),
+        ({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}, "malformed form: Too many fields"),
     ],
 )
-def test_bad_words_are_one_sentence(port, selfie, parts, status, told):
-    given = parts if "selfie" in parts or not parts else {"selfie": selfie} | parts
-    found, sentence = complaint(post(port, "/avatar", **given))
-    assert (found, told in sentence) == (status, True), sentence
+def test_invalid_fields_are_rejected(port, selfie, fields, message):
+    fields = fields if "selfie" in fields or not fields else {"selfie": selfie} | fields
+    status, text = error_of(post(port, "/avatar", **fields))
+    assert (status, message in text) == (400, True), text
 
 
-def test_what_is_no_form_is_refused(port):
-    assert complaint(ask(port, "POST", "/avatar", b"hello", "image/jpeg"))[0] == 415
-    assert complaint(ask(port, "POST", "/avatar", b"hello", "multipart/form-data"))[0] == 400
-    assert complaint(ask(port, "POST", "/avatar", b"hello", "multipart/form-data; boundary=x"))[0] == 400
-    assert complaint(ask(port, "GET", "/avatar"))[0] == 404
-    assert complaint(ask(port, "GET", "/web.py"))[0] == 404
-    assert complaint(ask(port, "GET", "/..%2fweb.py"))[0] == 404
+def test_background_that_is_not_a_picture_is_rejected(port, selfie):
+    assert error_of(post(port, "/avatar", selfie=selfie, background=b"no picture"))[0] == 415
 
 
-def test_the_page_may_ask_nobody_but_this_server(port):
+def test_malformed_requests_are_rejected(port):
+    assert error_of(request(port, "POST", "/avatar", b"hello", "image/jpeg"))[0] == 415
+    assert error_of(request(port, "POST", "/avatar", b"hello", "multipart/form-data"))[0] == 400
+    assert error_of(request(port, "POST", "/avatar", b"hello", "multipart/form-data; boundary=x"))[0] == 400
+
+
+@pytest.mark.parametrize("charset", ["undefined", "nonsense", "base64", "idna", "utf-16"])
+def test_bad_charset_is_no_internal_error(port, selfie, charset):
+    body, content_type = form(selfie=selfie, shape="square")
+    status, _, _ = request(port, "POST", "/avatar", body, f"{content_type}; charset={charset}")
+    assert status in ((400,) if charset == "undefined" else (200, 400))
+
+
+def test_unknown_files_are_not_found(port):
+    for name in ("avatar", "server.py", "..%2fserver.py", "a" * 300 + ".js", "%00.js", "server_backend.py"):
+        assert error_of(request(port, "GET", f"/{name}"))[0] == 404
+
+
+def test_background_field_never_reads_a_file(port, selfie, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("#x.jpg", "x.jpg"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+        status, message = error_of(post(port, "/avatar", selfie=selfie, background=name))
+        assert (status, repr(name) in message) == (400, True)
+
+
+def test_page_loads_only_from_its_own_server(port):
     for path in ("/", "/page.js", "/backend.js", "/style.css"):
-        status, headers, body = ask(port, "GET", path)
+        status, headers, body = request(port, "GET", path)
         assert status == 200
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "connect-src 'self'" in headers["content-security-policy"]
@@ -225,164 +184,191 @@ def test_the_page_may_ask_nobody_but_this_server(port):
         assert not re.search(rb"https?://", body)
 
 
-def test_a_foreign_name_is_not_answered(port):
-    assert ask(port, "GET", "/", Host="evil.example")[0] == 400
-    assert ask(port, "GET", "/", Host="127.0.0.1:1")[0] == 200
-    assert ask(port, "GET", "/", Host="[::1]:1")[0] == 200
-    assert ask(port, "GET", "/", Host="[::2]:1")[0] == 400
+def test_page_works_under_a_subpath():
+    for path in app_server.SITE.iterdir():
+        absolute = r"""(?:fetch|post|url|URL|from|import)\s*\(?["'`]/|(?:src|href)="/"""
+        assert not re.search(absolute, path.read_text(encoding="utf-8")), path.name
 
 
-def test_nothing_is_written_to_disk(port, selfie, monkeypatch):
-    def rolled(self):
-        raise AssertionError("a picture went to disk")
+def test_foreign_host_headers_are_rejected(port):
+    assert request(port, "GET", "/", Host="evil.example")[0] == 400
+    assert request(port, "GET", "/", Host="127.0.0.1:1")[0] == 200
+    assert request(port, "GET", "/", Host="[::1]:1")[0] == 200
+    assert request(port, "GET", "/", Host="[::2]:1")[0] == 400
 
-    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rolled)
+
+def test_uploads_are_never_written_to_disk(port, selfie, monkeypatch):
+    def rollover(self):
+        raise AssertionError("a picture was written to disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rollover)
     noise = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)
-    large = encoded_as(Image.fromarray(noise), "PNG")
+    large = encode(Image.fromarray(noise), "PNG")
     assert len(large) > 4e6
     assert post(port, "/avatar", selfie=selfie, background=large)[0] == 200
 
 
-class Slow(Portraitist):
-    """Paints when it may."""
+class BlockingModel(Portraitist):
+    """A model that finds no face, and only when it is released."""
 
     def __init__(self):
-        self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
+        self.released, self.started = threading.Semaphore(0), threading.Semaphore(0)
 
     def crops(self, cleaned, faces="each"):
-        self.begun.release()
-        self.go.acquire()
-        raise server.RejectedError(server.Verdict.NO_FACE, "nobody")
+        self.started.release()
+        self.released.acquire()
+        raise RejectedError(Status.NO_FACE, "no face")
 
 
 @pytest.fixture
-def waiting(selfie):
-    """A server that paints when it may, its model, and a function that has a ticket's picture painted."""
-    slow = Slow()
-    with serving(slow, waiting=20) as port, ThreadPoolExecutor(32) as pool:
-        body, kind = form(selfie=selfie)
+def blocked(selfie):
+    """The port of a server with a blocking model, the model, and a function that submits a picture with a ticket."""
+    model = BlockingModel()
+    with serving(model, waiting=20) as port, ThreadPoolExecutor(32) as pool:
+        body, content_type = form(selfie=selfie)
 
-        def come(ticket):
-            return pool.submit(ask, port, "POST", "/faces", body, kind, **{"X-Ticket": ticket})
+        def submit(ticket):
+            return pool.submit(request, port, "POST", "/faces", body, content_type, **{"X-Ticket": ticket})
 
-        yield port, slow, come
+        yield port, model, submit
         for _ in range(64):
-            slow.go.release()
+            model.released.release()
 
 
-def place_of(port, ticket):
-    return json.loads(ask(port, "GET", f"/place/{ticket}")[2])["place"]
+def position_of(port, ticket):
+    return json.loads(request(port, "GET", f"/position/{ticket}")[2])["position"]
 
 
-def until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-def test_whoever_waits_is_told_the_place_and_one_too_many_where_it_would_have_stood(waiting):
-    port, slow, come = waiting
-    answers = [come("first")]
-    slow.begun.acquire()
+def test_waiting_clients_see_their_position(blocked):
+    port, model, submit = blocked
+    answers = [submit("first")]
+    model.started.acquire()
     for number in range(20):
-        answers.append(come(f"t{number}"))
-        until(lambda number=number: place_of(port, f"t{number}") == number + 1)
-    status, headers, body = come("late").result()
+        answers.append(submit(f"t{number}"))
+        wait_until(lambda number=number: position_of(port, f"t{number}") == number + 1)
+    status, headers, body = submit("late").result()
     assert (status, headers["retry-after"]) == (503, "5")
-    assert "20 pictures wait already, yours would be number 21 in line" in json.loads(body)["error"]
-    slow.go.release()
-    until(lambda: place_of(port, "t19") == 19)
-    assert place_of(port, "nobody") is None
+    assert "number 21" in json.loads(body)["error"]
+    model.released.release()
+    wait_until(lambda: position_of(port, "t19") == 19)
+    assert position_of(port, "unknown") is None
     for _ in range(20):
-        slow.go.release()
+        model.released.release()
     assert {answer.result()[0] for answer in answers} == {422}
 
 
-def test_whoever_gives_up_leaves_the_line(waiting, selfie):
-    port, slow, come = waiting
-    first = come("first")
-    slow.begun.acquire()
-    body, kind = form(selfie=selfie)
-    gone = http.client.HTTPConnection("127.0.0.1", port)
-    gone.request("POST", "/faces", body, {"Content-Type": kind, "X-Ticket": "gone"})
-    until(lambda: place_of(port, "gone") == 1)
-    second = come("second")
-    until(lambda: place_of(port, "second") == 2)
-    gone.close()
-    until(lambda: place_of(port, "second") == 1)
-    slow.go.release(), slow.go.release()
+def test_disconnected_clients_leave_the_queue(blocked, selfie):
+    port, model, submit = blocked
+    first = submit("first")
+    model.started.acquire()
+    body, content_type = form(selfie=selfie)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("POST", "/faces", body, {"Content-Type": content_type, "X-Ticket": "gone"})
+    wait_until(lambda: position_of(port, "gone") == 1)
+    second = submit("second")
+    wait_until(lambda: position_of(port, "second") == 2)
+    connection.close()
+    wait_until(lambda: position_of(port, "second") == 1)
+    for _ in range(2):
+        model.released.release()
     assert (first.result()[0], second.result()[0]) == (422, 422)
 
 
-def test_too_many_a_minute_are_told_when_to_come_again(portraitist):
+def test_rate_limit_answers_429_with_retry_after(portraitist):
     with serving(portraitist, per_minute=2) as port:
         assert [post(port, "/faces", selfie=b"x")[0] for _ in range(2)] == [415, 415]
         status, headers, body = post(port, "/faces", selfie=b"x")
-        assert (status, int(headers["retry-after"]) in range(25, 31)) == (429, True)
-        assert "2 pictures a minute are painted; wait" in json.loads(body)["error"]
+        assert (status, int(headers["retry-after"]) in range(50, 61)) == (429, True)
+        assert "2 pictures per minute" in json.loads(body)["error"]
 
 
-def test_an_upload_that_drips_keeps_nobody_waiting_and_is_ended(portraitist, selfie):
-    with serving(portraitist, upload_s=3.0) as port, socket.create_connection(("127.0.0.1", port), 20) as line:
-        kind = form(selfie=b"x")[1]
-        line.sendall(f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n".encode())
-        line.sendall(b"Content-Length: 1000\r\n\r\n------edge\r\n")
-        assert post(port, "/avatar", selfie=selfie)[0] == 200  # the only worker is free
-        assert b" 408 " in line.recv(1000).splitlines()[0]
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "192.0.2.0/24"])
+def test_forwarded_addresses_of_proxies_only_are_used(portraitist, proxies):
+    body, content_type = form(selfie=b"x")
+    with serving(portraitist, per_minute=1, proxies=proxies) as port:
+        clients = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(3)]
+        answers = [request(port, "POST", "/faces", body, content_type, **client)[0] for client in clients]
+    assert answers == ([415] * 3 if proxies == "127.0.0.1" else [415, 429, 429])
 
 
-def test_uploads_of_one_address_that_send_nothing_keep_no_other_out(portraitist, selfie):
-    body, kind = form(selfie=selfie)
-    begun = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with serving(portraitist, workers=1, waiting=3) as port, ExitStack() as lines:
-        silent = [lines.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(4)]
-        for line in silent:
-            line.sendall(begun.encode())
-        until(lambda: ask(port, "GET", "/place/nobody")[0] == 200)  # read after those
-        answer = ask(port, "POST", "/faces", body, kind, **{"X-Forwarded-For": "192.0.2.7"})  # as a proxy here says
+def test_slow_upload_blocks_no_worker_and_is_ended(portraitist, selfie):
+    content_type = form(selfie=b"x")[1]
+    with (
+        serving(portraitist, upload_s=2.0) as port,
+        socket.create_connection(("127.0.0.1", port), 20) as connection,
+    ):
+        connection.sendall(f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n".encode())
+        connection.sendall(b"Content-Length: 1000\r\n\r\n------edge\r\n")
+        assert post(port, "/avatar", selfie=selfie)[0] == 200
+        assert b" 408 " in connection.recv(1000).splitlines()[0]
+
+
+def test_uploads_of_one_address_block_no_other(portraitist, selfie):
+    body, content_type = form(selfie=selfie)
+    head = (
+        f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with serving(portraitist, workers=1, waiting=3) as port, ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(4)]
+        for connection in silent:
+            connection.sendall(head.encode())
+        wait_until(lambda: request(port, "GET", "/position/unknown")[0] == 200)  # read after the uploads
+        answer = request(port, "POST", "/faces", body, content_type, **{"X-Forwarded-For": "192.0.2.7"})
         assert answer[0] == 200
-        for line in silent:  # all of them are served, one after the other
-            line.sendall(body)
-        assert [b" 200 " in line.recv(1000).splitlines()[0] for line in silent] == [True] * 4
+        for connection in silent:  # all are served, one after another
+            connection.sendall(body)
+        assert [b" 200 " in connection.recv(1000).splitlines()[0] for connection in silent] == [True] * 4
 
 
-def test_a_fault_of_our_own_is_told_as_one_and_the_next_is_served(selfie):
-    class Broken(Portraitist):
+@pytest.mark.parametrize("error", [RuntimeError("secret detail"), ModelError("secret detail")], ids=["bug", "model"])
+def test_internal_errors_hide_details(selfie, error):
+    class Failing(Portraitist):
         def __init__(self):
             pass
 
         def crops(self, cleaned, faces="each"):
-            raise RuntimeError("secret detail")
+            raise error
 
-    with serving(Broken()) as port:
+    with serving(Failing()) as port:
         for _ in range(2):
-            assert complaint(post(port, "/faces", selfie=selfie)) == (
-                500,
-                "something here broke; the picture was not kept",
-            )
+            status, message = error_of(post(port, "/faces", selfie=selfie))
+            assert (status, "not stored" in message, "secret" in message) == (500, True, False)
 
 
-def test_the_address_that_is_told_opens_in_a_browser_where_it_is_of_version_six(model):
+def test_printed_ipv6_address_opens(model):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("this machine has no address of version six")
-    words = ["serve", "--model", str(model), "--port", "0", "--host", "::1"]
-    code = "import sys; from portraitist.cli import main; sys.argv[1:] = " + repr(words) + "; main()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
-        told = re.match(r"(http://\[::1\]:\d+/) \(Ctrl-C ends\)", server.stdout.readline())
+        pytest.skip("no IPv6 on this machine")
+    arguments = ["serve", "--model", str(model), "--port", "0", "--host", "::1"]
+    code = "import sys; from portraitist.cli import main; sys.argv[1:] = " + repr(arguments) + "; main()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        address = re.match(r"(http://\[::1\]:\d+/) ", process.stdout.readline())
         try:
-            with urllib.request.urlopen(told[1], timeout=20) as page:
+            with urllib.request.urlopen(address[1], timeout=20) as page:
                 assert page.status == 200
         finally:
-            server.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
 
 
-def test_as_many_megabytes_may_be_allowed_as_are_read_at_all():
-    serve = lambda megabytes: CliRunner().invoke(cli, ["serve", "--megabytes", megabytes, "--model", "none.onnx"])
-    assert "none.onnx: no such file" in serve(f"{MAX_MEGABYTES}").stderr
-    assert "no such file" not in serve(f"{MAX_MEGABYTES + 1}").stderr
+def test_megabytes_option_is_bounded():
+    def serve(megabytes):
+        return CliRunner().invoke(cli, ["serve", "--megabytes", f"{megabytes}", "--model", "none.onnx"])
+
+    assert "none.onnx: no such file" in serve(MAX_MEGABYTES).stderr
+    assert "no such file" not in serve(MAX_MEGABYTES + 1).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_server_leaves_no_temporary_files(model, selfie, tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with serve_process(model) as (process, port):
+        assert post(port, "/avatar", selfie=selfie)[0] == 200
+        process.send_signal(kind)
+        process.wait(20)
+    assert list(tmp_path.iterdir()) == []
 
 
 def resident_mb(pid):
@@ -391,23 +377,19 @@ def resident_mb(pid):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_five_hundred_pictures_twenty_at_a_time_are_all_painted_in_flat_memory(model, selfie):
-    words = ["serve", "--model", str(model), "--port", "0", "--per-minute", "100000"]
-    code = "import sys; from portraitist.cli import main; sys.argv[1:] = " + repr(words) + "; main()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
-        port = int(re.search(r":(\d+)/", server.stdout.readline())[1])
-        sizes = []
+def test_five_hundred_pictures_in_constant_memory(model, selfie):
+    sizes = []
+    with serve_process(model, "--per-minute", "100000") as (process, port):
 
-        def one(number):
+        def paint(number):
             answer = post(port, "/avatar", selfie=selfie)
             if number % 50 == 49:
-                sizes.append(resident_mb(server.pid))
+                sizes.append(resident_mb(process.pid))
             return answer[0], hash(answer[2])
 
         with ThreadPoolExecutor(20) as pool:
-            found = set(pool.map(one, range(500)))
-        server.send_signal(signal.SIGINT)
-    assert len(found) == 1
-    assert found.pop()[0] == 200
+            answers = set(pool.map(paint, range(500)))
+    assert len(answers) == 1
+    assert answers.pop()[0] == 200
     assert sizes[-1] < sizes[1] + 20, sizes
     print(f"resident MB after each 50: {[round(size) for size in sizes]}")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.compositing import Finish
-from portraitist.app.video import LOST_S, Film, Follower, Steady, opened, paint_video
+from portraitist.app.video import MAX_LOST_S, Clip, FaceTracker, OneEuroFilter, open_clip, paint_video
 from portraitist.cli import app
 from portraitist.core.outcome import Status
 
@@ -35,7 +35,7 @@ def frame(face, left, top=30):
 
 @pytest.fixture(scope="module")
 def clip(face, tmp_path_factory):
-    """A face that goes to the right."""
+    """A face that moves to the right."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, SIZE)
     for number in range(8):
@@ -44,83 +44,83 @@ def clip(face, tmp_path_factory):
     return path
 
 
-def test_still_points_come_to_rest_and_quick_ones_are_followed():
+def test_filter_smooths_points_at_rest_and_follows_fast_ones():
     rng = np.random.default_rng(1)
-    still, quick = Steady(25.0), Steady(25.0)
+    resting, fast = OneEuroFilter(25.0), OneEuroFilter(25.0)
     points = np.array([[50, 50], [80, 50]], np.float32)
-    trembling = [still(points + rng.normal(0, 1, (2, 2)).astype(np.float32), 40.0) for _ in range(100)]
-    assert np.std([one[0, 0] for one in trembling[20:]]) < 0.6
-    assert np.abs(trembling[-1] - points).max() < 2
+    jittering = [resting(points + rng.normal(0, 1, (2, 2)).astype(np.float32), 40.0) for _ in range(100)]
+    assert np.std([smoothed[0, 0] for smoothed in jittering[20:]]) < 0.6
+    assert np.abs(jittering[-1] - points).max() < 2
     for number in range(50):
-        seen = quick(points + np.float32(8 * number), 40.0)
-    assert np.abs(seen - (points + 8 * 49)).max() < 12
+        smoothed = fast(points + np.float32(8 * number), 40.0)
+    assert np.abs(smoothed - (points + 8 * 49)).max() < 12
 
 
-def test_the_crop_trembles_less_than_the_face_that_is_found(portraitist, face):
+def test_crop_jitters_less_than_the_detections(portraitist, face):
     rng = np.random.default_rng(3)
-    follow, found, kept = Follower(portraitist, 25.0), [], []
+    tracker, detected, tracked = FaceTracker(portraitist, 25.0), [], []
     for _ in range(16):
         noisy = (
             (frame(face, 40).astype(int) + rng.integers(-30, 31, (SIZE[1], SIZE[0], 3))).clip(0, 255).astype(np.uint8)
         )
-        found.append(portraitist.paint(noisy).transform)
-        kept.append(follow(noisy).transform)
-    trembling = lambda transforms: np.abs(np.diff(np.array(transforms)[2:, :, 2], axis=0)).mean()
-    assert trembling(found) > 0.1
-    assert trembling(kept) < 0.6 * trembling(found)
+        detected.append(portraitist.paint(noisy).transform)
+        tracked.append(tracker(noisy).transform)
+    shifts = [np.abs(np.diff(np.array(each)[2:, :, 2], axis=0)).mean() for each in (detected, tracked)]
+    assert shifts[0] > 0.1
+    assert shifts[1] < 0.6 * shifts[0]
 
 
-def test_a_face_that_hides_for_a_moment_is_painted_where_it_was_and_missed_later(portraitist, face):
-    follow = Follower(portraitist, 10.0)
-    here, empty = frame(face, 40), np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
-    last = follow(here)
+def test_briefly_lost_face_is_painted_where_it_was(portraitist, face):
+    tracker = FaceTracker(portraitist, 10.0)
+    face_frame, empty = frame(face, 40), np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
+    last = tracker(face_frame)
     plain = frame(Image.new("RGB", (1, 1)), 0)
     mask = portraitist.mask
-    follow.portraitist.mask = lambda crop: last.mask
+    tracker.portraitist.mask = lambda crop: last.mask
     try:
-        for _ in range(round(LOST_S * 10)):
-            assert np.array_equal(follow(empty).landmarks, last.landmarks)
+        for _ in range(round(MAX_LOST_S * 10)):
+            assert np.array_equal(tracker(empty).landmarks, last.landmarks)
         with pytest.raises(RejectedError, match="no face found in the 240 x 200 picture"):
-            follow(plain)
+            tracker(plain)
     finally:
-        follow.portraitist.mask = mask
+        tracker.portraitist.mask = mask
 
 
-def test_a_cut_to_another_place_is_not_smoothed_over(portraitist, face):
+def test_cut_to_another_shot_is_not_smoothed(portraitist, face):
     small = face.resize((90, 90))
-    follow = Follower(portraitist, 25.0)
+    tracker = FaceTracker(portraitist, 25.0)
     for _ in range(3):
-        follow(frame(small, 0, 0))
-    jumped = follow(frame(small, 150, 100))
+        tracker(frame(small, 0, 0))
+    jumped = tracker(frame(small, 150, 100))
     alone = portraitist.paint(frame(small, 150, 100))
     assert jumped.landmarks == pytest.approx(alone.landmarks, abs=0.01)
 
 
-@pytest.mark.parametrize("ending", ["gif", "webp"])
-def test_a_clip_becomes_a_moving_picture_of_as_many_frames_and_as_quick(portraitist, clip, tmp_path, ending):
-    place = tmp_path / f"me.{ending}"
-    paint_video(portraitist, clip, place, Finish((10, 200, 30), size_px=64))
-    with Image.open(place) as made:
-        frames = [np.array(one.convert("RGB")) for one in ImageSequence.Iterator(made)]
-        assert (made.n_frames, made.size) == (8, (64, 64))
-        assert made.info.get("duration", 100) == 100
-    assert [path.name for path in tmp_path.iterdir()] == [place.name]
-    assert all(np.abs(one[0, 0].astype(int) - (10, 200, 30)).max() < 20 for one in frames)
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_animation_keeps_frame_count_and_speed(portraitist, clip, tmp_path, suffix):
+    output = tmp_path / f"me.{suffix}"
+    paint_video(portraitist, clip, output, Finish((10, 200, 30), size_px=64))
+    with Image.open(output) as painted:
+        frames = [np.array(each.convert("RGB")) for each in ImageSequence.Iterator(painted)]
+        assert (painted.n_frames, painted.size) == (8, (64, 64))
+        assert painted.info.get("duration", 100) == 100
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    assert all(np.abs(each[0, 0].astype(int) - (10, 200, 30)).max() < 20 for each in frames)
 
 
-def test_a_clip_becomes_an_mp4_and_a_gif_is_read_too(portraitist, clip, tmp_path):
+def test_mp4_is_written_and_gif_is_read(portraitist, clip, tmp_path):
     paint_video(portraitist, clip, tmp_path / "a.gif", Finish("keep"))
     paint_video(portraitist, clip, tmp_path / "a.mp4", Finish((255, 0, 0)))
-    film = opened(tmp_path / "a.mp4")
-    frames = list(film.frames)
-    assert (film.per_second, len(frames)) == (10, 8)
+    written = open_clip(tmp_path / "a.mp4")
+    frames = list(written.frames)
+    assert (written.fps, len(frames)) == (10, 8)
     assert np.abs(frames[3][0, 0].astype(int) - (255, 0, 0)).max() < 30
-    gif = opened(tmp_path / "a.gif")
-    assert isinstance(gif, Film)
-    assert (gif.per_second, len(list(gif.frames))) == (10, 8)
+    gif = open_clip(tmp_path / "a.gif")
+    assert isinstance(gif, Clip)
+    assert (gif.fps, len(list(gif.frames))) == (10, 8)
 
 
-def test_a_clip_without_a_face_is_refused_from_that_second_on_and_nothing_is_left(portraitist, face, tmp_path):
+def test_clip_without_a_face_is_rejected_with_the_second(portraitist, face, tmp_path):
     path = tmp_path / "clip.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, SIZE)
     for _ in range(3):
@@ -128,20 +128,20 @@ def test_a_clip_without_a_face_is_refused_from_that_second_on_and_nothing_is_lef
     writer.release()
     with pytest.raises(RejectedError, match=r"at 0\.0 s: no face found"):
         paint_video(portraitist, path, tmp_path / "me.gif", Finish())
-    assert [one.name for one in tmp_path.iterdir()] == ["clip.mp4"]
+    assert [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def test_a_gif_over_the_bound_is_refused_before_it_is_decoded(portraitist, tmp_path, monkeypatch):
+def test_too_large_gif_is_rejected_before_decoding(portraitist, tmp_path, monkeypatch):
     large, small = gif_of(20, 20), gif_of(12, 20)
     monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
     data = bytearray(large)
-    data[6:10] = (8000).to_bytes(2, "little") * 2  # its width and height, as its header tells them
+    data[6:10] = (8000).to_bytes(2, "little") * 2  # width and height in the header
     (tmp_path / "large.gif").write_bytes(data)
     (tmp_path / "small.gif").write_bytes(small)
-    for name, told in (("large", "8000 x 8000 pixels; at most 50 megapixels"), ("small", "each side needs 16")):
-        with pytest.raises(RejectedError, match=told):
+    for name, message in (("large", "8000 x 8000"), ("small", "16")):
+        with pytest.raises(RejectedError, match=message):
             paint_video(portraitist, tmp_path / f"{name}.gif", tmp_path / "me.gif", Finish())
-    data[6:10] = (60000).to_bytes(2, "little") * 2  # so large that Pillow itself refuses
+    data[6:10] = (60000).to_bytes(2, "little") * 2  # beyond Pillow's own limit
     (tmp_path / "large.gif").write_bytes(data)
     with pytest.raises(RejectedError, match="exceeds limit") as raised:
         paint_video(portraitist, tmp_path / "large.gif", tmp_path / "me.gif", Finish())
@@ -150,68 +150,68 @@ def test_a_gif_over_the_bound_is_refused_before_it_is_decoded(portraitist, tmp_p
 
 def gif_of(width, height):
     buffer = io.BytesIO()
-    one, other = (Image.new("RGB", (width, height), (shade,) * 3) for shade in (90, 200))
-    one.save(buffer, "GIF", save_all=True, append_images=[other])
+    first, second = (Image.new("RGB", (width, height), (shade,) * 3) for shade in (90, 200))
+    first.save(buffer, "GIF", save_all=True, append_images=[second])
     return buffer.getvalue()
 
 
-def test_a_film_that_is_there_is_kept_unless_force_is_said(portraitist, clip, tmp_path):
-    place = tmp_path / "me.gif"
-    place.write_bytes(b"mine")
+def test_existing_clip_is_kept_unless_forced(portraitist, clip, tmp_path):
+    output = tmp_path / "me.gif"
+    output.write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"me\.gif exists"):
-        paint_video(portraitist, clip, place, Finish())
-    assert place.read_bytes() == b"mine"
-    paint_video(portraitist, clip, place, Finish(), force=True)
-    assert place.read_bytes()[:3] == b"GIF"
+        paint_video(portraitist, clip, output, Finish())
+    assert output.read_bytes() == b"mine"
+    paint_video(portraitist, clip, output, Finish(), force=True)
+    assert output.read_bytes()[:3] == b"GIF"
 
 
 @pytest.fixture
 def writers(monkeypatch):
-    """OpenCV's writers of films as they are made; none takes a frame, and none says so."""
-    made, begun = [], cv2.VideoWriter
+    """The instances of a VideoWriter that drops every frame without an error."""
+    instances, original = [], cv2.VideoWriter
 
-    class Writer:  # not OpenCV's with a method changed: its memory is not Python's to clear
-        fourcc = begun.fourcc
+    class Writer:  # a wrapper, as OpenCV's class is immutable
+        fourcc = original.fourcc
 
-        def __init__(self, *words):
-            self.own, self.open = begun(*words), True
-            made.append(self)
+        def __init__(self, *args):
+            self.writer, self.is_open = original(*args), True
+            instances.append(self)
 
         def isOpened(self):
-            return self.own.isOpened()
+            return self.writer.isOpened()
 
         def write(self, frame):
             pass
 
         def release(self):
-            self.open = False
-            self.own.release()
+            self.is_open = False
+            self.writer.release()
 
     monkeypatch.setattr(cv2, "VideoWriter", Writer)
-    return made
+    return instances
 
 
-def test_an_mp4_is_closed_also_where_painting_fails(portraitist, clip, tmp_path, monkeypatch, writers):
+def test_mp4_is_closed_if_painting_fails(portraitist, clip, tmp_path, monkeypatch, writers):
     def full(self, frame):
         raise OSError("the disk is full")
 
     monkeypatch.setattr(cv2.VideoWriter, "write", full)
     with pytest.raises(OSError, match="the disk is full"):
         paint_video(portraitist, clip, tmp_path / "me.mp4", Finish())
-    assert [writer.open for writer in writers] == [False]
+    assert [writer.is_open for writer in writers] == [False]
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ["gif", "webp"])
-def test_each_frame_of_a_gif_stays_as_long_as_before(portraitist, face, tmp_path, ending):
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_gif_frames_keep_their_durations(portraitist, face, tmp_path, suffix):
     frames = [Image.fromarray(frame(face, 10 + 20 * number)) for number in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[50, 300, 40])
-    paint_video(portraitist, tmp_path / "a.gif", tmp_path / f"me.{ending}", Finish("keep"))
-    with Image.open(tmp_path / f"me.{ending}") as made:
-        assert [one.copy().info["duration"] for one in ImageSequence.Iterator(made)] == [50, 300, 40]
+    paint_video(portraitist, tmp_path / "a.gif", tmp_path / f"me.{suffix}", Finish("keep"))
+    with Image.open(tmp_path / f"me.{suffix}") as painted:
+        assert [each.copy().info["duration"] for each in ImageSequence.Iterator(painted)] == [50, 300, 40]
 
 
-def test_a_gif_is_not_too_long_because_its_first_frame_stays(portraitist, face, tmp_path):
+def test_gif_duration_excludes_the_last_frame(portraitist, face, tmp_path):
     frames = [Image.fromarray(frame(face, 10 + 20 * number)) for number in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[90_000, 20, 20])
     paint_video(portraitist, tmp_path / "a.gif", tmp_path / "me.gif", Finish("keep"))
@@ -220,24 +220,24 @@ def test_a_gif_is_not_too_long_because_its_first_frame_stays(portraitist, face, 
         paint_video(portraitist, tmp_path / "a.gif", tmp_path / "you.gif", Finish("keep"))
 
 
-def test_a_gif_that_breaks_off_is_refused(portraitist, face, tmp_path):
+def test_truncated_gif_is_rejected(portraitist, face, tmp_path):
     frames = [Image.fromarray(frame(face, 10 + 20 * number)) for number in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     data = (tmp_path / "a.gif").read_bytes()
     (tmp_path / "b.gif").write_bytes(data[: round(0.8 * len(data))])
-    with pytest.raises(RejectedError, match="the clip is broken: "):
+    with pytest.raises(RejectedError, match="the clip is damaged: "):
         paint_video(portraitist, tmp_path / "b.gif", tmp_path / "me.gif", Finish("keep"))
 
 
-def test_an_mp4_that_is_cut_off_gets_no_name(portraitist, clip, tmp_path, writers):
-    with pytest.raises(OSError, match=r"0 of 8 frames are in it; is the disk full\?") as raised:
+def test_incomplete_mp4_is_removed(portraitist, clip, tmp_path, writers):
+    with pytest.raises(OSError, match=r"0 of 8 frames") as raised:
         paint_video(portraitist, clip, tmp_path / "me.mp4", Finish())
     assert raised.value.filename == str(tmp_path / "me.mp4")
-    assert [writer.open for writer in writers] == [False]
+    assert [writer.is_open for writer in writers] == [False]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_takes_no_mp4_is_told(portraitist, clip, tmp_path):
+def test_missing_output_folder_is_named(portraitist, clip, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=re.escape(f"No such file or directory: '{tmp_path / 'no' / 'me.mp4'}'")
     ):
@@ -245,18 +245,20 @@ def test_a_folder_that_takes_no_mp4_is_told(portraitist, clip, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bad.mp4", "bad.gif", "empty.mp4", "empty.gif"])
-def test_what_is_no_clip_is_refused(portraitist, tmp_path, name):
+def test_unreadable_clips_are_rejected(portraitist, tmp_path, name):
     (tmp_path / name).write_bytes(b"hello" * 100 if "bad" in name else b"")
-    with pytest.raises(RejectedError, match=r"not a clip that opens as|an empty file"):
+    with pytest.raises(RejectedError, match=r"not a readable|empty"):
         paint_video(portraitist, tmp_path / name, tmp_path / "me.gif", Finish())
 
 
-def test_the_command_line_paints_clips_too(model, clip, tmp_path):
-    run = lambda *words: CliRunner().invoke(app, ["paint", *map(str, words), "--model", str(model)])
+def test_command_line_paints_clips(model, clip, tmp_path):
+    def run(*arguments):
+        return CliRunner().invoke(app, ["paint", *map(str, arguments), "--model", str(model)])
+
     assert run(clip, "-o", tmp_path / "me.gif").exit_code == 0
     assert run(clip, clip.parent, "-o", tmp_path / "all").stdout == f"{tmp_path / 'all' / 'clip.mp4'}\n"
-    refused = run(clip, "-o", tmp_path / "me.png")
-    assert (refused.exit_code, refused.stderr) == (
+    rejected = run(clip, "-o", tmp_path / "me.png")
+    assert (rejected.exit_code, rejected.stderr) == (
         2,
-        f"portraitist: {tmp_path / 'me.png'}: allowed endings are .gif .mp4 .webp\n",
+        f"portraitist: {tmp_path / 'me.png'}: suffix '.png' is not supported; allowed are .gif .mp4 .webp\n",
     )

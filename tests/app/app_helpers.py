@@ -1,0 +1,138 @@
+"""Helpers of the app's tests: a server in a thread, HTTP requests, and model files with altered metadata."""
+
+import hashlib
+import http.client
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import onnx
+import uvicorn
+
+from portraitist.app import server as app_server
+from portraitist.app.connections import ConnectionPool
+from portraitist.app.model_file import CHECKSUM_KEY
+
+
+@contextmanager
+def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", **limits):
+    """Run the server in a thread and yield its port on 127.0.0.1."""
+    limits = app_server.Limits(**({"per_minute": 10_000} | limits))
+    asgi = app_server.create_app(portraitist, workers, limits, ["127.0.0.1", "[::1]"])
+    options = app_server.uvicorn_options(proxies, pool or ConnectionPool(proxies))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(asgi, **options))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def serve_process(model, *options, prefix="", **settings):
+    """Run `portraitist serve` in a process and yield it with its port; `prefix` is a shell command run before."""
+    arguments = ["serve", "--model", str(model), "--port", "0", *options]
+    code = f"import sys; sys.argv[1:] = {arguments!r}; from portraitist.cli import main; main()"
+    command = ["bash", "-c", f'{prefix or ":"}; exec "$@"', "bash", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **settings) as process:
+        try:
+            yield process, int(re.search(r":(\d+)/ ", process.stdout.readline())[1])
+        finally:
+            process.kill()
+
+
+def form(**parts):
+    """Return a multipart body and its content type; bytes are files."""
+    boundary = "----edge"
+    body = b""
+    for name, value in parts.items():
+        filename = f'; filename="{name}.jpg"' if isinstance(value, bytes) else ""
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{filename}\r\n\r\n'.encode()
+        body += (value if isinstance(value, bytes) else str(value).encode()) + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def request(port, method, path, body=None, content_type=None, source="", **headers):
+    """Return an answer's status, headers and body; `source` is the client's address."""
+    address = (source, 0) if source else None
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=address)
+    try:
+        connection.request(method, path, body, ({"Content-Type": content_type} if content_type else {}) | headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def post(port, path, **parts):
+    return request(port, "POST", path, *form(**parts))
+
+
+def half_open_upload(port, source=""):
+    """Open a connection and send an upload's head without its body."""
+    connection = socket.create_connection(("127.0.0.1", port), 20, (source, 0) if source else None)
+    content_type = form(selfie=b"x")[1]
+    head = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: 9999\r\n\r\n"
+    connection.sendall(head.encode())
+    return connection
+
+
+def error_of(answer):
+    """Return status and message of an error; it must be one line without internals."""
+    status, _, body = answer
+    (message,) = json.loads(body).values()
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return status, message
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timeout"
+        time.sleep(0.02)
+
+
+def encode(picture, form, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def with_metadata(model, path, **changes):
+    """Save the model with changed metadata entries; None removes one. An outdated checksum is removed as well."""
+    graph = onnx.load(model / "portraitist.onnx")
+    entries = {entry.key: entry.value for entry in graph.metadata_props} | {CHECKSUM_KEY: None} | changes
+    del graph.metadata_props[:]
+    for key, value in entries.items():
+        if value is not None:
+            graph.metadata_props.add(key=key, value=value)
+    onnx.save(graph, path)
+    return path
+
+
+def with_checksum(model, path):
+    """Save the model with a checksum, as the export stage does."""
+    graph = onnx.load(with_metadata(model, path))
+    digest = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+    graph.metadata_props.add(key=CHECKSUM_KEY, value=digest)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    return path
+
+
+def parts_of(model):
+    """Return the metadata entry `parts` of a model: base64 by file name."""
+    entries = {entry.key: entry.value for entry in onnx.load(model / "portraitist.onnx").metadata_props}
+    return json.loads(entries["parts"])

@@ -1,0 +1,127 @@
+import base64
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+from app_helpers import parts_of, with_checksum, with_metadata
+from onnx import TensorProto, helper
+from toys import checkpoint
+
+from portraitist.app import avatar as avatar_module
+from portraitist.app.avatar import ModelError, Portraitist
+from portraitist.app.model_file import CHECKSUM_KEY, FORMAT, content_checksum
+from portraitist.crop import detector
+
+
+def open_error(path):
+    """Return the error of opening a model, which must be one line that names the file."""
+    with pytest.raises(ModelError) as raised:
+        Portraitist.open(path)
+    assert path.name in str(raised.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_missing_and_foreign_files_are_rejected(model, tmp_path):
+    assert "no such file" in open_error(tmp_path / "portraitist.onnx")
+    assert "not an exported model" in open_error(checkpoint(tmp_path / "model.pt"))
+    with pytest.raises(ModelError, match=r"device 'tpu' .* cpu"):
+        Portraitist.open(model, device="tpu")
+    assert re.search(f"format '1'.*{FORMAT}", open_error(with_metadata(model, tmp_path / "old.onnx", format="1")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"parts": None}, "'parts'"),
+        ({"parts": "{}"}, "'face_full_range.tflite'"),
+        ({"parts": "[]"}, "list indices must be"),
+        ({"parts": "5"}, "subscriptable"),
+        ({"parts": json.dumps({detector.DETECTOR_FILES[0]: 1})}, "argument should be"),
+        ({"parts": json.dumps({detector.DETECTOR_FILES[0]: "?"})}, "base64"),
+        ({"crop": "{"}, "Expecting property name"),
+        ({"crop": "[" * 100_000}, "recursion"),
+        ({"crop": json.dumps({"size_px": 64})}, "validation errors for CropParams"),
+        ({"mask": "7"}, "must be a mapping"),
+        ({"mask": json.dumps({"model": ["refined"]})}, "validation error"),
+    ],
+)
+def test_malformed_metadata_is_one_line(model, tmp_path, changes, reason):
+    assert reason in open_error(with_metadata(model, tmp_path / "x.onnx", **changes))
+
+
+def test_other_crop_size_than_the_graphs_is_rejected(model, tmp_path):
+    params = Portraitist.open(model).crop_params
+    crop = json.dumps(params.model_dump() | {"size_px": params.size_px + 16})
+    assert f"crop.size_px is {params.size_px + 16}" in open_error(with_metadata(model, tmp_path / "x.onnx", crop=crop))
+
+
+def test_damaged_detector_is_rejected(model, tmp_path):
+    damaged = parts_of(model) | {detector.DETECTOR_FILES[1]: base64.b64encode(b"damaged").decode("ascii")}
+    assert "detector" in open_error(with_metadata(model, tmp_path / "x.onnx", parts=json.dumps(damaged)))
+
+
+def test_checksum_covers_every_byte(model, tmp_path):
+    path = with_checksum(model, tmp_path / "x.onnx")
+    Portraitist.open(path).check()
+    data = path.read_bytes()
+    digest, expected = content_checksum(data)
+    assert digest == expected
+    for position in np.random.default_rng(1).integers(0, len(data), 25):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x10
+        path.write_bytes(flipped)
+        open_error(path)
+
+
+def replaced_graph(model, path, nodes, painted_shape, initializers=()):
+    """Save the model with another graph, whose output is computed by `nodes`."""
+    original = onnx.load(model / "portraitist.onnx")
+    inputs = list(original.graph.input)
+    output = helper.make_tensor_value_info("painted", TensorProto.UINT8, painted_shape)
+    graph = helper.make_graph(nodes, "graph", inputs, [output], list(initializers))
+    changed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    for entry in original.metadata_props:
+        if entry.key == CHECKSUM_KEY:
+            continue
+        changed.metadata_props.add(key=entry.key, value=entry.value)
+    onnx.save(changed, path)
+    return path
+
+
+def test_graph_with_another_output_shape_is_rejected(model, tmp_path):
+    scalar = helper.make_node("ReduceMax", ["pictures"], ["painted"], keepdims=0)
+    assert "`painted`" in open_error(replaced_graph(model, tmp_path / "scalar.onnx", [scalar], []))
+    repeats = helper.make_tensor("repeats", TensorProto.INT64, [4], [1, 2, 2, 1])
+    tile = helper.make_node("Tile", ["pictures", "repeats"], ["painted"])
+    path = replaced_graph(model, tmp_path / "large.onnx", [tile], ["n", "h", "w", "c"], [repeats])
+    with pytest.raises(ModelError, match=r"(painted|returns)"):
+        Portraitist.open(path).check()
+
+
+def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
+    side = Portraitist.open(model).crop_params.size_px
+    trips = helper.make_tensor("trips", TensorProto.INT64, [], [10**9])
+    condition = helper.make_tensor("condition", TensorProto.BOOL, [], [1])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("BitwiseNot", ["value"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.UINT8, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.UINT8, None),
+        ],
+    )
+    loop = helper.make_node("Loop", ["trips", "condition", "pictures"], ["painted"], body=body)
+    shape = ["batch", side, side, 3]
+    path = replaced_graph(model, tmp_path / "endless.onnx", [loop], shape, [trips, condition])
+    portraitist = Portraitist.open(path)
+    monkeypatch.setattr(avatar_module, "FIRST_RUN_LIMIT_S", 0.2)
+    with pytest.raises(ModelError, match=r"more than 0\.2 s"):
+        portraitist.check()
