@@ -67,7 +67,7 @@ def test_set_lr_keeps_the_optimizers_moments():
 # Image pool
 
 
-def test_full_image_pool_returns_an_earlier_image_half_of_the_time():
+def test_full_image_pool_swaps_half_of_the_images():
     torch.manual_seed(1)
     pool = ImagePool(5)
     first = torch.arange(5.0).reshape(5, 1, 1, 1)

@@ -11,9 +11,14 @@ from torch.nn import functional as F
 from portraitist.learning.tensors import Images, Masks
 
 Scalar = Float[Tensor, ""]
+Features = Float[Tensor, "batch channels rows columns"]
+FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns), of another size in each layer
+LogitLayers = list[Float[Tensor, "_ 1 _ _"]]
+PatchLogits = Float[Tensor, "batch 1 rows columns"]
+Points = Float[Tensor, "batch patches dimensions"]
 
 
-def content_loss(features: list[Tensor], target: list[Tensor], masks: Masks | None = None) -> Scalar:
+def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | None = None) -> Scalar:
     """Mean L1 distance of feature maps, averaged over layers (CartoonGAN, Chen et al., CVPR 2018, eq. 4).
 
     Args:
@@ -32,12 +37,12 @@ def content_loss(features: list[Tensor], target: list[Tensor], masks: Masks | No
     return torch.stack(layers).mean()
 
 
-def adversarial_loss(logits: Tensor, *, target_is_real: bool) -> Scalar:
+def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
     """Binary cross-entropy of a discriminator's logits (Goodfellow et al., 2014)."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(target_is_real)))
 
 
-def hinge_loss(logits: list[Tensor], masks: Masks, *, target_is_real: bool) -> Scalar:
+def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Scalar:
     """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017): relu(1 - x) if real, else relu(1 + x).
 
     Averaged over maps and images; of each image over the person only, 0 where there is no person. `masks` may have any
@@ -47,17 +52,17 @@ def hinge_loss(logits: list[Tensor], masks: Masks, *, target_is_real: bool) -> S
     return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
 
 
-def hinge_generator_loss(logits: list[Tensor], masks: Masks) -> Scalar:
+def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
     """Generator's term of the hinge loss: the negative mean logit, averaged as in `hinge_loss`."""
     return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
 
 
-def _mean_over_person(values: Tensor, masks: Masks) -> Scalar:
+def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
     weights = F.adaptive_avg_pool2d(masks, (values.shape[2], values.shape[3]))
     return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
-def least_squares_loss(logits: Tensor, *, target_is_real: bool) -> Scalar:
+def least_squares_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
     """Mean squared distance of a discriminator's output from 1 if real, else from 0 (LSGAN, Mao et al., ICCV 2017)."""
     return F.mse_loss(logits, torch.full_like(logits, float(target_is_real)))
 
@@ -72,7 +77,7 @@ def l1_loss(images: Images, target: Images) -> Scalar:
     return F.l1_loss(images, target)
 
 
-def weighted_least_squares_loss(logits: Tensor, weights: Masks, *, target_is_real: bool) -> Scalar:
+def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_is_real: bool) -> Scalar:
     """`least_squares_loss` as a weighted mean over patches; the weights, of any size, are averaged per patch."""
     patch_weights = F.adaptive_avg_pool2d(weights, (logits.shape[2], logits.shape[3]))
     return ((logits - float(target_is_real)).square() * patch_weights).sum() / patch_weights.sum()
@@ -88,10 +93,10 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
     return ((images - target).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
 
 
-def patch_nce_loss(points: Tensor, target: Tensor, temperature: float) -> Scalar:
+def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:
     """PatchNCE (Park et al., ECCV 2020, eq. 3): cross-entropy of each point's own target among its image's targets.
 
-    `points` and `target` are (batch, patches, dimensions), normalized.
+    Points and targets are normalized.
 
     Raises:
         ValueError: shapes differ.
@@ -107,7 +112,7 @@ def total_variation_loss(images: Images) -> Scalar:
     return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
 
 
-def gram_loss(features: Tensor, masks: Masks, target: Tensor, target_masks: Masks) -> Float[Tensor, " batch"]:
+def gram_loss(features: Features, masks: Masks, target: Features, target_masks: Masks) -> Float[Tensor, " batch"]:
     """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
 
     The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
@@ -118,7 +123,7 @@ def gram_loss(features: Tensor, masks: Masks, target: Tensor, target_masks: Mask
     return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)
 
 
-def _gram_matrix(features: Tensor, masks: Masks) -> Float[Tensor, "batch channels channels"]:
+def _gram_matrix(features: Features, masks: Masks) -> Float[Tensor, "batch channels channels"]:
     weights = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
     flat = features.flatten(2)
     # image by image: for a batched product of one image, torch 2.14 passes batch norm a gradient that it reads wrongly
@@ -126,7 +131,7 @@ def _gram_matrix(features: Tensor, masks: Masks) -> Float[Tensor, "batch channel
     return torch.stack(products) / weights.sum(2, keepdim=True).clamp(min=1)
 
 
-def relative_content_loss(features: Tensor, target: Tensor) -> Float[Tensor, " batch"]:
+def relative_content_loss(features: Features, target: Features) -> Float[Tensor, " batch"]:
     """Squared distance of features divided by the target's squared norm, per image (after Gatys et al., eq. 1).
 
     Raises:

@@ -1,6 +1,6 @@
 """Interface of everything that a training stage trains: the methods, and the two trainings that precede them.
 
-A method defines its networks, losses and order of updates. It knows no device, file or loop.
+A method defines its networks, losses and order of updates; devices, files and the training loop are elsewhere.
 """
 
 from abc import abstractmethod

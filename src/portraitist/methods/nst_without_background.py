@@ -7,8 +7,6 @@ from portraitist.learning.tensors import Images, Masks, composite
 from portraitist.methods.nst_with_background import NstWithBackground, Params
 from portraitist.methods.registry import register
 
-__all__ = ["NstWithoutBackground", "Params"]
-
 
 @register(Params)
 class NstWithoutBackground(NstWithBackground):
