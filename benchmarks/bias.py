@@ -1,4 +1,4 @@
-"""What a Frechet distance says of few pictures where the truth is known: two Gaussians in many dimensions.
+"""Bias of the Frechet distance for few images: two Gaussians in many dimensions with a known distance.
 
 python -m benchmarks.bias --features 1280 --pictures 34 311 3000
 """
@@ -7,37 +7,36 @@ import argparse
 
 import numpy as np
 
-from portraitist.evaluate._frechet import extrapolated, frechet
-from portraitist.evaluate._kernel import kernel
+from portraitist.evaluate.distances import extrapolated_frechet_distance, frechet_distance, kernel_distance
 
 ROUNDS = 5
 
 
-def spectrum(features: int) -> np.ndarray:
-    """Deviations that fall as those of real features do, so that their squares sum to one."""
-    falling = 1 / np.arange(1, features + 1)
-    return falling / np.linalg.norm(falling)
+def feature_deviations(features: int) -> np.ndarray:
+    """Return standard deviations that fall as 1/k, as those of real features do; their squares sum to one."""
+    deviations = 1 / np.arange(1, features + 1)
+    return deviations / np.linalg.norm(deviations)
 
 
 def main() -> None:
-    """A line for each number of pictures: the truth, the distance as it is, and as extrapolated."""
+    """Print the true distance and the estimates for each number of pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=1280)
     parser.add_argument("--pictures", type=int, nargs="+", default=[34, 311, 3000])
-    told = parser.parse_args()
-    deviations = spectrum(told.features)
-    moved = 0.2 * deviations  # of the second set's mean; its deviations are a tenth larger
-    truth = float((moved**2).sum() + ((0.1 * deviations) ** 2).sum())
-    for count in told.pictures:
-        rng, found = np.random.default_rng(count), []
+    args = parser.parse_args()
+    deviations = feature_deviations(args.features)
+    shift = 0.2 * deviations  # of the second set's mean; its deviations are larger by a tenth
+    truth = float((shift**2).sum() + ((0.1 * deviations) ** 2).sum())
+    for count in args.pictures:
+        rng, rows = np.random.default_rng(count), []
         for _ in range(ROUNDS):
-            one = rng.normal(0, deviations, (count, told.features))
-            other = rng.normal(moved, 1.1 * deviations, (count, told.features))
-            found.append((frechet(one, other), extrapolated(one, other), kernel(one, other)))
-        raw, without_end, distance = np.mean(found, axis=0)
+            a = rng.normal(0, deviations, (count, args.features))
+            b = rng.normal(shift, 1.1 * deviations, (count, args.features))
+            rows.append((frechet_distance(a, b), extrapolated_frechet_distance(a, b), kernel_distance(a, b)))
+        frechet, extrapolated, kernel = np.mean(rows, axis=0)
         print(
-            f"{count:5d} pictures, {told.features} features: truth {truth:.4f}, Frechet {raw:.4f}, "
-            f"extrapolated {without_end:.4f}, kernel {distance:.3g}",
+            f"{count:5d} pictures, {args.features} features: truth {truth:.4f}, Frechet {frechet:.4f}, "
+            f"extrapolated {extrapolated:.4f}, kernel {kernel:.3g}",
             flush=True,
         )
 

@@ -1,13 +1,14 @@
-"""Does the portraits' background reach the faces? Pairs of trainings that differ in it alone, on the same selfies.
+"""Effect of the portraits' background on stylized skin, by pairs of trainings that differ in that background only.
 
     python -m benchmarks.counterfactual '#c82828' '#2848c8' --one RED_1 RED_2 --other BLUE_1 BLUE_2
 
-RED_1 is the data/paint/<method> of a clone whose portraits stood on the first colour (benchmarks/recolour.py), BLUE_1
-that of one on the second, with the same seed; and so on. Run it where `dvc repro augment` has run.
+RED_1 is data/paint/<method> of a clone whose portraits had the first colour as background (benchmarks/recolour.py),
+BLUE_1 that of a clone with the second colour and the same seed, and so on. Run it where `dvc repro augment` has run.
 
-*apart*: the mean distance (Delta E, CIE 1976) of painted skin between the two, face by face; a part of it is chance, as
-any change makes a GAN's training another one. *along*: how far the first skin lies from the second one in the direction
-from the second colour to the first, as a share of the way between the colours. 0 is right; chance has no direction.
+*distance*: mean distance (Delta E, CIE 1976) of the stylized skin colours of the two trainings, face by face. Some of
+it is chance, because any change of the data changes the result of a GAN's training. *bleed*: component of the
+difference of skin colours in the direction from the second colour to the first, as a share of the distance between the
+colours. A method without bleed has 0; chance has no direction.
 """
 
 import argparse
@@ -15,71 +16,78 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.recolour import colour_of
-from benchmarks.seeds import margin
+from benchmarks.paths import DATASET
+from benchmarks.recolour import parse_colour
+from benchmarks.seeds import half_width
 from portraitist.core.params import load
 from portraitist.core.shards import Shards
 from portraitist.crop.params import CropParams
-from portraitist.evaluate._skin import colours, lab, skins
-from portraitist.evaluate.registry import Stack, Values, by_parts
+from portraitist.evaluate.data import ImageSequence, map_batches
+from portraitist.evaluate.registry import Values
+from portraitist.evaluate.skin import mean_colours, skin_masks, to_lab
 from portraitist.learning.tensors import Images, Masks
-from portraitist.train.batches import DatasetPaths, LazyImages, load_images, load_masks, split_ids
+from portraitist.train.batches import LazyImages, load_images, load_masks, split_ids
+
+Colour = tuple[int, int, int]
 
 
-def between(selfies: Stack, masks: Stack, one: Stack, other: Stack, frame: CropParams) -> np.ndarray:
-    """Of each face the skin's colour in one less that in the other, in CIELAB; where the skin is, the selfie says."""
+def skin_differences(
+    selfies: ImageSequence, masks: ImageSequence, first: ImageSequence, second: ImageSequence, crop_params: CropParams
+) -> np.ndarray:
+    """Return the skin colour in `first` minus that in `second` for each face, in CIELAB, at the skin of the selfie."""
 
-    def part(now: Images, people: Masks, first: Images, second: Images) -> np.ndarray:
-        where = skins(now, people, frame)
-        return colours(first, where) - colours(second, where)
+    def differences(selfies: Images, masks: Masks, first: Images, second: Images) -> np.ndarray:
+        regions = skin_masks(selfies, masks, crop_params)
+        return mean_colours(first, regions) - mean_colours(second, regions)
 
-    return by_parts(part, selfies, masks, one, other)
-
-
-def apart(difference: np.ndarray) -> Values:
-    """How large each difference is."""
-    return np.linalg.norm(difference, axis=1)
+    return map_batches(differences, selfies, masks, first, second)
 
 
-def along(difference: np.ndarray, one: tuple[int, int, int], other: tuple[int, int, int]) -> Values:
-    """How far each difference goes from the other colour to the one: 1 is all the way."""
-    first, second = (lab(np.array([[colour]], np.uint8))[0, 0] for colour in (one, other))
-    way = first - second
-    return difference @ way / (way @ way)
+def distances(differences: np.ndarray) -> Values:
+    """Return the length of each difference."""
+    return np.linalg.norm(differences, axis=1)
 
 
-def spread(values: list[float]) -> str:
-    """The mean over pairs, and its 95 % interval (Student's t) where there are several."""
+def bleed(differences: np.ndarray, first: Colour, second: Colour) -> Values:
+    """Return the component of each difference from the second to the first colour; 1 is the full distance."""
+    lab_first, lab_second = (to_lab(np.array([[colour]], np.uint8))[0, 0] for colour in (first, second))
+    direction = lab_first - lab_second
+    return differences @ direction / (direction @ direction)
+
+
+def format_mean(values: list[float]) -> str:
+    """Return the mean over pairs, with its 95 % interval (Student's t) if there are several."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:.3g}"
-    half = margin(float(np.std(values, ddof=1)), len(values))
+    half = half_width(float(np.std(values, ddof=1)), len(values))
     return f"{mean:.3g} [{mean - half:.3g}, {mean + half:.3g}]"
 
 
 def main() -> None:
-    """A line for each pair, and one for all."""
+    """Print the results of each pair and their means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("colours", nargs=2, type=colour_of)
-    parser.add_argument("--one", nargs="+", type=Path, required=True)
-    parser.add_argument("--other", nargs="+", type=Path, required=True)
-    told = parser.parse_args()
-    if len(told.one) != len(told.other):
-        parser.error(f"{len(told.one)} of the one colour, {len(told.other)} of the other; they are compared in pairs")
-    folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
-    tested, crops, frame = split_ids(folders, "selfies", "test"), Shards(folders.crops), load(CropParams, "crop")
+    parser.add_argument("colours", nargs=2, type=parse_colour)
+    parser.add_argument("--one", nargs="+", type=Path, required=True, help="folders for the first colour")
+    parser.add_argument("--other", nargs="+", type=Path, required=True, help="folders for the second colour")
+    args = parser.parse_args()
+    if len(args.one) != len(args.other):
+        parser.error(f"--one has {len(args.one)} folders, --other {len(args.other)}; they are compared in pairs")
+    ids, crops, crop_params = split_ids(DATASET, "selfies", "test"), Shards(DATASET.crops), load(CropParams, "crop")
 
-    def asked(shards: Shards) -> LazyImages:
-        return LazyImages(tested, lambda ids: load_images(shards, ids))
+    def read(shards: Shards) -> LazyImages:
+        return LazyImages(ids, lambda batch: load_images(shards, batch))
 
-    selfies, masks, found = asked(crops), load_masks(folders, tested), []
-    for first, second in zip(told.one, told.other, strict=True):
-        painted = [asked(Shards(path)) for path in (first, second)]
-        difference = between(selfies, masks, *painted, frame)
-        found.append((float(apart(difference).mean()), float(along(difference, *told.colours).mean())))
-        print(f"{first} {second}: apart {found[-1][0]:.3g}, along {found[-1][1]:.3g}")
-    far, directed = (list(values) for values in zip(*found, strict=True))
-    print(f"{len(tested)} faces, {len(found)} pairs: apart {spread(far)}, along {spread(directed)}")
+    selfies, masks, rows = read(crops), load_masks(DATASET, ids), []
+    for first, second in zip(args.one, args.other, strict=True):
+        stylized = [read(Shards(path)) for path in (first, second)]
+        differences = skin_differences(selfies, masks, *stylized, crop_params)
+        rows.append((float(distances(differences).mean()), float(bleed(differences, *args.colours).mean())))
+        print(f"{first} {second}: distance {rows[-1][0]:.3g}, bleed {rows[-1][1]:.3g}")
+    all_distances, all_bleeds = (list(values) for values in zip(*rows, strict=True))
+    print(
+        f"{len(ids)} faces, {len(rows)} pairs: distance {format_mean(all_distances)}, bleed {format_mean(all_bleeds)}"
+    )
 
 
 if __name__ == "__main__":

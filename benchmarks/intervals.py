@@ -1,9 +1,9 @@
-"""Are the intervals honest? Two halves of one set differ by chance alone: 95 of 100 intervals should hold zero.
+"""Coverage of the confidence intervals: halves of one set differ by chance only, so 95 % of intervals should contain 0.
 
     python -m benchmarks.intervals data/paint/masked_cartoongan --splits 100
 
-Splits what one method painted in two, as if two methods had painted the halves, and counts for every metric how many of
-the intervals of the difference, as stage compare makes them, hold zero.
+Splits the stylized selfies of one method into halves, as if they came from two methods, and counts for each metric the
+intervals of the difference (computed as in stage compare) that contain zero.
 """
 
 import argparse
@@ -12,64 +12,60 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.paths import DATASET, MODELS
 from portraitist.core.params import load
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
+from portraitist.evaluate.data import EvaluationData
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.registry import Evidence, Measure, mean_over_faces, metrics
+from portraitist.evaluate.registry import Measurement, available_metrics, mean_over_faces
 from portraitist.stats.bootstrap import paired_difference
-from portraitist.train.batches import DatasetPaths
-
-NETS = run.Nets(Path("models/mask.pt"), Path("models/pretrained"), Path("data/local/identity"))
 
 
-def half_of(evidence: Evidence, faces: np.ndarray) -> Evidence:
-    """The evidence of some faces only, its features those that are known already."""
-    kept = {
-        key: features[faces] if key[1] in ("painted", "selfies") else features
-        for key, features in evidence.kept.items()
+def subset(data: EvaluationData, faces: np.ndarray) -> EvaluationData:
+    """Return the data of some faces, with the features that are cached already; images are not subset."""
+    cache = {
+        key: features[faces] if key[1] in ("stylized", "selfies") else features
+        for key, features in data.cache.items()
         if isinstance(key, tuple)
     }
-    return replace(evidence, ids=[evidence.ids[face] for face in faces], kept=kept)
+    return replace(data, ids=[data.ids[face] for face in faces], cache=cache)
 
 
-def coverage(evidence: Evidence, found: dict[str, Measure], splits: int) -> dict[str, int]:
-    """Of each metric, how many splits' intervals hold zero."""
-    held = {name: 0 for name, measure in found.items() if measure.draws is not None}
-    known = metrics(evidence.networks)
+def coverage(data: EvaluationData, measurements: dict[str, Measurement], splits: int) -> dict[str, int]:
+    """Return for each metric the number of splits whose interval contains zero."""
+    covered = {name: 0 for name, measurement in measurements.items() if measurement.draws is not None}
+    metrics = available_metrics(data.networks)
     for split in range(splits):
-        order = np.random.default_rng([evidence.seed, split]).permutation(len(evidence.ids))
+        order = np.random.default_rng([data.seed, split]).permutation(len(data.ids))
         size = len(order) // 2
         halves = order[:size], order[size : 2 * size]
-        for name in held:
-            each = found[name].each
-            one, other = (
-                mean_over_faces(each[faces], evidence)
-                if each is not None
-                else known[name].measure(half_of(evidence, faces))
+        for name in covered:
+            per_face = measurements[name].per_face
+            a, b = (
+                mean_over_faces(per_face[faces], data)
+                if per_face is not None
+                else metrics[name].measure(subset(data, faces))
                 for faces in halves
             )
-            assert one.draws is not None and other.draws is not None
-            low, high = paired_difference(one.value, one.draws, other.value, other.draws, size)[1:3]
-            held[name] += low <= 0 <= high
-    return held
+            assert a.draws is not None and b.draws is not None
+            difference = paired_difference(a.value, a.draws, b.value, b.draws, size)
+            covered[name] += difference.low <= 0 <= difference.high
+    return covered
 
 
 def main() -> None:
-    """A line a metric."""
+    """Print the coverage of each metric."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paint", type=Path)
+    parser.add_argument("stylized", type=Path, help="output folder of stage paint")
     parser.add_argument("--splits", type=int, default=100)
-    told = parser.parse_args()
-    folders = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
-    params, frame = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
-    evidence = run.gather(params, frame, run.painted_by(told.paint), folders, NETS)
-    held = coverage(evidence, run.measured(evidence), told.splits)
-    print(
-        f"{told.paint.name}: halves of {len(evidence.ids) // 2} faces, {told.splits} splits, {params.bootstrap} draws"
-    )
-    for name, count in held.items():
-        print(f"{name:32s} {count:4d} of {told.splits}")
+    args = parser.parse_args()
+    params, crop_params = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
+    data = run.load_data(params, crop_params, run.stylized_by_method(args.stylized), DATASET, MODELS)
+    covered = coverage(data, run.measure_all(data), args.splits)
+    print(f"{args.stylized.name}: halves of {len(data.ids) // 2} faces, {args.splits} splits, {params.bootstrap} draws")
+    for name, count in covered.items():
+        print(f"{name:32s} {count:4d} of {args.splits}")
 
 
 if __name__ == "__main__":

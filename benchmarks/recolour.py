@@ -1,10 +1,10 @@
-"""The training portraits on one background colour: the data of a counterfactual training.
+"""Put all portraits on one background colour, for the counterfactual trainings of benchmarks/counterfactual.py.
 
     python -m benchmarks.recolour '#c82828' && dvc repro --single-item train@cartoongan paint@cartoongan
 
-In a clone where `dvc repro augment train_generator train_mask` has run: data/crop is written anew with every portrait's
-background in that colour, by the pipeline's own mask; selfies, masks and split stay as they are. `dvc checkout crop`
-brings back what was there. benchmarks/counterfactual.py says what the colour did to painted skin.
+Run it in a clone where `dvc repro augment train_generator train_mask` has run. It replaces data/crop by a copy in which
+the backgrounds of the portraits, by the pipeline's own masks, have that colour; selfies, masks and split stay the same.
+`dvc checkout crop` restores the original.
 """
 
 import shutil
@@ -20,30 +20,30 @@ from portraitist.core.shards import Shards, ShardWriter
 CROPS, MASKS, SPLIT = Path("data/crop"), Path("data/mask"), Path("data/split.csv")
 
 
-def colour_of(told: str) -> tuple[int, int, int]:
-    """'#c82828', or any colour as CSS has them, as three numbers of 0 to 255.
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """Return a CSS colour, such as '#c82828', as red, green and blue from 0 to 255.
 
     Raises:
-        ValueError: It is no such colour.
+        ValueError: it is not a CSS colour.
     """
-    if colour := compositing.colour_of(told):
+    if colour := compositing.colour_of(text):
         return colour
-    raise ValueError(f"a colour like #c82828 was expected, found {told!r}")
+    raise ValueError(f"expected a colour such as #c82828, found {text!r}")
 
 
 def main(colour: tuple[int, int, int]) -> None:
-    """Write data/crop anew."""
+    """Replace data/crop."""
     split = manifest.read(SPLIT)
     portraits = set(split.loc[split["kind"] == "portraits", "id"])
     crops, masks, partial = Shards(CROPS), Shards(MASKS), CROPS.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with ShardWriter(partial, len(crops)) as shards:
-        for picture in crops:
-            members = crops.members(picture)
-            if picture in portraits:
-                seen, mask = decode_png(members["png"]), decode_png(masks.read(picture, "png"))
-                members["png"] = encode_png(alpha_composite(seen, mask, colour))
-            shards.add(picture, members)
+        for face in crops:
+            members = crops.members(face)
+            if face in portraits:
+                crop, mask = decode_png(members["png"]), decode_png(masks.read(face, "png"))
+                members["png"] = encode_png(alpha_composite(crop, mask, colour))
+            shards.add(face, members)
     shutil.copy(CROPS / "manifest.csv", partial)
     shutil.rmtree(CROPS)
     partial.rename(CROPS)
@@ -51,6 +51,6 @@ def main(colour: tuple[int, int, int]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(colour_of(sys.argv[1]))
+        main(parse_colour(sys.argv[1]))
     except ValueError as error:
         sys.exit(f"recolour: {error}")

@@ -1,9 +1,9 @@
-"""What several seeds gave: each number's mean, its spread, and the interval of the mean over seeds.
+"""Mean and variation of all metrics over several training seeds, from the experiments of DVC.
 
     dvc exp run --queue -S seed=1,2,3,4,5 && dvc exp run --run-all
     dvc exp show --csv | python -m benchmarks.seeds
 
-An interval over faces says what other faces would change; this says what another run of the training would.
+The intervals of stage evaluate are over faces; those printed here are over trainings.
 """
 
 import json
@@ -14,51 +14,52 @@ from typing import TextIO
 import pandas as pd
 from scipy.special import stdtrit
 
-from portraitist.core.params import TOP_LEVEL_KEYS
+from portraitist.all_params import TOP_LEVEL_KEYS
 
 SEED = "seed"
 
 
-def margin(deviation: float, count: int) -> float:
-    """How far the 95 % interval of a mean of so many values reaches to each side (Student's t)."""
+def half_width(deviation: float, count: int) -> float:
+    """Return half the width of the 95 % interval of a mean of `count` values (Student's t)."""
     return float(stdtrit(count - 1, 0.975)) * deviation / count**0.5
 
 
-def spread(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
-    """A row for each number ("metric.method"): mean over seeds, deviation, 95 % interval of the mean (Student's t).
+def variation_over_seeds(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return a row for each column ("metric.method"): mean over seeds, standard deviation, 95 % interval of the mean.
 
-    A seed that ran twice counts once; a run that left no numbers counts as none.
+    A repeated seed counts once; runs without values are ignored.
 
     Raises:
-        ValueError: There are fewer than two seeds, or the runs differ in another param too.
+        ValueError: there are fewer than two seeds, or the runs differ in other parameters too.
     """
-    known = [number for number in numbers if number in frame]
-    runs = frame.dropna(subset=known, how="all").drop_duplicates(SEED)
+    columns = [column for column in columns if column in frame]
+    runs = frame.dropna(subset=columns, how="all").drop_duplicates(SEED)
     if len(runs) < 2:
-        raise ValueError(f"{len(runs)} seeds with numbers; a spread needs two")
+        raise ValueError(f"found {len(runs)} seeds with values; at least two are needed")
     params = [column for column in runs if column != SEED and str(column).split(".")[0] in TOP_LEVEL_KEYS]
-    other = [str(column) for column in params if runs[column].nunique(dropna=False) > 1]
-    if other:
+    different = [str(column) for column in params if runs[column].nunique(dropna=False) > 1]
+    if different:
         raise ValueError(
-            f"the runs differ in {', '.join(other)} too; give those of one setting (dvc exp show --csv REV)"
+            f"the runs also differ in {', '.join(different)}; select runs that differ in the seed only "
+            "(dvc exp show --csv REV)"
         )
     rows = []
-    for number in known:
-        values = pd.to_numeric(runs[number]).dropna()
+    for column in columns:
+        values = pd.to_numeric(runs[column]).dropna()
         if len(values) > 1:
             mean, deviation = float(values.mean()), float(values.std())
-            half = margin(deviation, len(values))
-            row = {"number": number, "seeds": len(values), "mean": mean, "sd": deviation}
+            half = half_width(deviation, len(values))
+            row = {"metric": column, "seeds": len(values), "mean": mean, "sd": deviation}
             rows.append(row | {"low": mean - half, "high": mean + half})
     return pd.DataFrame(rows)
 
 
 def main(file: TextIO, summary: Path = Path("metrics/summary.json")) -> None:
-    """The table, as Markdown; `summary` says which columns are numbers."""
+    """Print the table as Markdown; `summary` gives the names of the columns."""
     content = json.loads(summary.read_text(encoding="utf-8"))
-    numbers = [f"{metric}.{method}" for metric, methods in content.items() for method in methods]
+    columns = [f"{metric}.{method}" for metric, methods in content.items() for method in methods]
     try:
-        print(spread(pd.read_csv(file), numbers).to_markdown(index=False, floatfmt=".4g"))
+        print(variation_over_seeds(pd.read_csv(file), columns).to_markdown(index=False, floatfmt=".4g"))
     except ValueError as error:
         sys.exit(f"seeds: {error}")
 

@@ -1,29 +1,36 @@
-"""Stage evaluate: data/paint/<method> -> metrics/models/<method>. Every metric, and each face's own value."""
+"""Stage evaluate: measure the stylized selfies of one method."""
 
-import sys
 from pathlib import Path
 
-from pipeline.stage import load_or_exit
+from pipeline.stage import load_or_exit, path_options
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.run import Nets
 from portraitist.train.batches import DatasetPaths
 
 
-def main(params: EvaluateParams, frame: CropParams, paint: Path, folders: DatasetPaths, nets: Nets, dest: Path) -> None:
-    """Measure what one method painted, and keep what the comparison shows of it."""
-    evidence = run.gather_or_exit("evaluate", params, frame, run.painted_by(paint), folders, nets)
-    run.keep(run.measured(evidence), evidence, params.sheet_rows, dest)
+def main(
+    params: EvaluateParams,
+    crop_params: CropParams,
+    stylized: Path,
+    paths: DatasetPaths,
+    models: run.ModelPaths,
+    out: Path,
+) -> None:
+    """Compute all metrics of one method and write them to a folder."""
+    data = run.load_data_or_exit("evaluate", params, crop_params, run.stylized_by_method(stylized), paths, models)
+    run.save_results(run.measure_all(data), data, params.sheet_rows, out)
 
 
 if __name__ == "__main__":
-    paint, *paths = map(Path, sys.argv[1:])
+    stylized, crops, masks, split, recipes, segmenter, pretrained, identity, out = path_options(
+        "stylized", "crops", "masks", "split", "recipes", "segmenter", "pretrained", "identity", "out"
+    )
     main(
         load_or_exit(EvaluateParams, "evaluate"),
         load_or_exit(CropParams, "crop"),
-        paint,
-        DatasetPaths(*paths[:4]),
-        Nets(*paths[4:7]),
-        *paths[7:],
+        stylized,
+        DatasetPaths(crops, masks, split, recipes),
+        run.ModelPaths(segmenter, pretrained, identity),
+        out,
     )

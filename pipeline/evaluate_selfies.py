@@ -1,35 +1,40 @@
-"""Stage evaluate_selfies: the metrics of selfies as they are, the segmenter's, and groups: what no method changes."""
+"""Stage evaluate_selfies: measure the unchanged selfies, and what is the same for all methods."""
 
-import sys
 from pathlib import Path
 
-from pipeline.stage import load_or_exit
-from portraitist.core import manifest
+from pipeline.stage import load_or_exit, path_options
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.run import Nets
 from portraitist.train.batches import DatasetPaths
 
 
 def main(
-    params: EvaluateParams, frame: CropParams, folders: DatasetPaths, turned: Path, nets: Nets, clean: Path, dest: Path
+    params: EvaluateParams,
+    crop_params: CropParams,
+    paths: DatasetPaths,
+    on_backgrounds: Path,
+    models: run.ModelPaths,
+    clean: Path,
+    out: Path,
 ) -> None:
-    """Measure the selfies, unchanged, as if a method had painted them; and keep what is one for all methods."""
-    evidence = run.gather_or_exit("evaluate_selfies", params, frame, run.not_painted(folders, turned), folders, nets)
-    run.keep(run.measured(evidence), evidence, params.sheet_rows, dest)
-    pictures = manifest.kept_rows(clean / "manifest.csv").rename(columns={"id": "picture"})
-    faces = manifest.kept_rows(folders.crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
-    run.keep_once(evidence, faces[["id", "source"]], dest)
+    """Measure the selfies as the baseline of a method that changes nothing; measure the segmenter and the groups."""
+    selfies = run.unchanged_selfies(paths, on_backgrounds)
+    data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)
+    run.save_results(run.measure_all(data), data, params.sheet_rows, out)
+    run.save_shared_results(data, run.face_sources(paths.crops, clean), out)
 
 
 if __name__ == "__main__":
-    folders, (turned, *paths) = DatasetPaths(*map(Path, sys.argv[1:5])), map(Path, sys.argv[5:])
+    crops, masks, split, recipes, on_backgrounds, segmenter, pretrained, identity, clean, out = path_options(
+        "crops", "masks", "split", "recipes", "on-backgrounds", "segmenter", "pretrained", "identity", "clean", "out"
+    )
     main(
         load_or_exit(EvaluateParams, "evaluate"),
         load_or_exit(CropParams, "crop"),
-        folders,
-        turned,
-        Nets(*paths[:3]),
-        *paths[3:],
+        DatasetPaths(crops, masks, split, recipes),
+        on_backgrounds,
+        run.ModelPaths(segmenter, pretrained, identity),
+        clean,
+        out,
     )

@@ -1,4 +1,4 @@
-"""The report, as a file and in a browser: it asks nothing of a server, strangers' words stay words, it fits a phone."""
+"""The report as text and in a browser: self-contained, escaped, readable on a phone."""
 
 import re
 from dataclasses import replace
@@ -8,224 +8,244 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import tab
+from comparison_toys import RESULTS, draws, result
 from reach import ROOT
-from test_tables import MEASURED, draws, found
 
-from portraitist.compare.html_report import Results, Told, markdown, report
+from portraitist.compare.html_report import STAGE_REPORTS, RunInputs, markdown, report
 from portraitist.compare.pipeline_graph import render_svg, stage_dependencies
-from portraitist.compare.tables import coverage, differences, gains, table, wide
+from portraitist.compare.tables import Comparison, coverage, differences, differences_from_unchanged, long_table
 from portraitist.core.image_io import encode_jpeg, encode_png
 from portraitist.stats.bradley_terry import win_rates
 
-SLY = '<script>alert(1)</script><img src="http://127.0.0.1:9/x.png" onerror=alert(1)>'
+INJECTION = '<script>alert(1)</script><img src="http://127.0.0.1:9/x.png" onerror=alert(1)>'
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
 
 
+def run_inputs(reports):
+    return RunInputs(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", reports)
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    at = tmp_path_factory.mktemp("report")
-    about = {"code": "0123456789ab", "network": SLY}
-    measured = {
-        method: {metric: one | {"about": about} for metric, one in metrics.items()}
-        for method, metrics in reversed(MEASURED.items())
+def stage_reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("metrics")
+    for stage in STAGE_REPORTS:
+        (folder / f"{stage}.json").write_text('{"selfies": {"kept": 63}, "<b>": 1}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    methods = {"selfies": RESULTS["theirs"], "theirs": RESULTS["theirs"], "ours": RESULTS["ours"]}
+    details = {"code": "0123456789ab", "network": INJECTION}
+    results = {
+        method: {metric: entry | {"details": details} for metric, entry in metrics.items()}
+        for method, metrics in methods.items()
     }
-    measured["ours"]["iou"] = measured["ours"]["iou"] | {"says": SLY}
-    segmenter = {"mask_iou_held": found(0.8, 0.7, 0.9)}
+    results["ours"]["iou"] = results["ours"]["iou"] | {"description": INJECTION}
+    segmenter = {"mask_iou_held_out": result(0.8, 0.7, 0.9)}
     ids = [f"{number:02d}" for number in range(40)]
-    groups = pd.DataFrame({"id": ids, "tone": [SLY] * 33 + ["dark"] * 7})
-    faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in measured}
-    frame = table(measured | {"segmenter": segmenter})
-    results = Results(
+    groups = pd.DataFrame({"id": ids, "tone": [INJECTION] * 33 + ["dark"] * 7})
+    faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in results}
+    draws_of = {"ours": draws(), "theirs": draws(0.1), "selfies": draws(0.1)}
+    answers = [("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4
+    return Comparison(
         "ours",
-        measured,
+        results,
         segmenter,
-        wide(frame, [*measured]),
-        differences("ours", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
-        gains("theirs", measured, {"ours": draws(), "theirs": draws(0.1)}, faces),
+        long_table(results | {"segmenter": segmenter}),
+        differences("ours", results, draws_of, faces),
+        differences_from_unchanged(results, draws_of, faces),
         coverage(groups, faces),
-        win_rates(pd.DataFrame([("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4,
-                               columns=["id", "left", "right", "preferred"])),
-    )  # fmt: skip
-    models = {}
-    for method in measured:
-        models[method] = at / method
-        models[method].mkdir()
-        (models[method] / "iou.jpg").write_bytes(encode_jpeg(PICTURE))
-        for name in ("painted", "learned mask"):
-            (models[method] / f"{name}.png").write_bytes(encode_png(PICTURE))
-    (at / "clean.json").write_text('{"selfies": {"kept": 63}, "<b>": 1}')
-    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [at / "clean.json"])
-    path = at / "report.html"
-    path.write_text(report(told, results, models, encode_jpeg(PICTURE)), encoding="utf-8")
-    return path, results
+        win_rates(pd.DataFrame(answers, columns=["id", "left", "right", "preferred"])),
+    )
 
 
-class Seen(HTMLParser):
-    """All tags of a page, and all addresses in them."""
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, comparison, stage_reports):
+    """The report as a file."""
+    root = tmp_path_factory.mktemp("report")
+    folders = {}
+    for method in comparison.results:
+        folders[method] = root / method
+        folders[method].mkdir()
+        (folders[method] / "iou.jpg").write_bytes(encode_jpeg(PICTURE))
+        for name in ("stylized", "learned_mask"):
+            (folders[method] / f"{name}.png").write_bytes(encode_png(PICTURE))
+    path = root / "report.html"
+    html = report(run_inputs(stage_reports), comparison, folders, encode_jpeg(PICTURE))
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def html(path):
+    return path.read_text(encoding="utf-8")
+
+
+class PageParser(HTMLParser):
+    """Collects the tags of a page and the addresses in them; `unclosed` is empty if all tags are balanced."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.addresses, self.open = set(), [], []
+        self.tags, self.addresses, self.unclosed = set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
         if tag not in ("meta", "img"):
-            self.open.append(tag)
+            self.unclosed.append(tag)
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.unclosed.pop() == tag
 
 
-def test_the_page_holds_all_it_shows_and_no_script(made):
-    text = made[0].read_text(encoding="utf-8")
-    seen = Seen(text)
-    assert seen.open == []
-    assert "script" not in seen.tags
-    assert not {"link", "iframe", "object", "form"} & seen.tags
-    assert all(address.startswith(("data:image/", "#")) for address in seen.addresses)
-    assert sum(address.startswith("data:image/") for address in seen.addresses) == 1 + 2 + 2 * 2
-    assert "url(" not in text
-    assert "default-src 'none'" in text
+def test_report_is_self_contained_without_scripts(html):
+    page = PageParser(html)
+    assert page.unclosed == []
+    assert not {"script", "link", "iframe", "object", "form"} & page.tags
+    assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+    # contact sheet, extremes of two methods, avatars and masks of three
+    assert sum(address.startswith("data:image/") for address in page.addresses) == 1 + 2 + 2 * 3
+    assert "url(" not in html
+    assert "default-src 'none'" in html
 
 
-def test_strangers_words_stay_words(made):
-    text = made[0].read_text(encoding="utf-8")
-    assert SLY not in text
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3  # what it says, its network, a group's name
-    assert "&lt;b&gt;" in text
+def test_values_are_escaped(html):
+    assert INJECTION not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3  # a description, a network and a group
+    assert "&lt;b&gt;" in html
 
 
-def test_every_link_leads_somewhere(made):
-    text = made[0].read_text(encoding="utf-8")
-    for name in re.findall(r'href="#([^"]+)"', text):
-        assert f'id="{name}"' in text
-    assert len(re.findall(r'href="#', text)) == 10
+def test_every_link_has_a_target(html):
+    links = re.findall(r'href="#([^"]+)"', html)
+    assert len(links) == 10
+    assert [link for link in links if f'id="{link}"' not in html] == []
 
 
-def test_the_page_says_what_was_found(made):
-    text = made[0].read_text(encoding="utf-8")
-    assert "0.9<small>[0.85, 0.95]</small>" in text
-    assert "0.8 [0.7, 0.9]" in text  # the segmenter's
-    assert '<span class="flag">few</span>' in text
-    assert "ours to theirs" in text
-    assert "0123456789ab" in text
-    assert "train_generator" in text
+def test_report_shows_the_results(html):
+    assert "0.9<small>[0.85, 0.95]</small>" in html
+    assert "0.8 [0.7, 0.9]" in html  # of the segmenter
+    assert '<span class="flag">few faces</span>' in html
+    assert "ours over theirs" in html
+    assert "0123456789ab" in html
+    assert "train_generator" in html
 
 
-def table_of(made, section, place=0):
-    """Heads and rows of one of a section's tables as text, each cell's lines apart."""
-    part = made[0].read_text(encoding="utf-8").split(f'id="{section}"')[1].split("<table>")[1 + place]
+def read_table(html, section, index=0):
+    """Return the cells of one of a section's tables as text, with | for line breaks."""
+    part = html.split(f'id="{section}"')[1].split("<table>")[1 + index]
     rows = re.findall(r"<tr>(.*?)</tr>", part.split("</table>")[0])
     cells = [re.findall(r'<t[hd](?: scope="\w+")?>(.*?)</t[hd]>', row) for row in rows]
     return [[re.sub("<.*?>", "", re.sub("<(br|small)>", " | ", cell)) for cell in row] for row in cells]
 
 
-def test_ours_stands_beside_the_goal_and_the_others_after_it(made):
-    heads, *rows = table_of(made, "numbers")
-    assert heads == ["metric", "goal", "ours", "theirs", "dashed: the goal"]
-    assert [row[1:4] for row in rows] == [
-        ["1", "0.9 | [0.85, 0.95]", "0.7 | [0.6, 0.8]"],
-        ["0", "-0.1 | [-0.2, 0.1]", "0.5 | [0.3, 0.7]"],
-        ["0", "3 | [2, 4]", ""],
+def test_our_method_is_the_first_column_of_the_metrics(html):
+    heads, *rows = read_table(html, "metrics")
+    plots = "intervals (dashed: optimum)"
+    assert heads == ["metric", "unit", "optimum", "ours", "unchanged selfies", "theirs", plots]
+    assert [row[2:6] for row in rows] == [
+        ["1", "0.9 | [0.85, 0.95]", "0.7 | [0.6, 0.8]", "0.7 | [0.6, 0.8]"],
+        ["0", "-0.1 | [-0.2, 0.1]", "0.5 | [0.3, 0.7]", "0.5 | [0.3, 0.7]"],
+        ["0", "3 | [2, 4]", "", ""],
     ]
 
 
-def with_more(results, like):
-    """The page of more methods, each with the numbers of one that is there."""
-    measured = {name: results.measured[other] for name, other in like.items()}
-    shown = {name: results.shown[other] for name, other in like.items()}
-    more = replace(results, measured=results.measured | measured, shown=results.shown.assign(**shown))
-    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [])
-    return report(told, more, {}, encode_jpeg(PICTURE))
+def with_methods(comparison, sources, stage_reports):
+    """Return a report with further methods that have the results of existing ones."""
+    results = comparison.results | {name: comparison.results[source] for name, source in sources.items()}
+    larger = replace(comparison, results=results, table=long_table(results))
+    return report(run_inputs(stage_reports), larger, {}, encode_jpeg(PICTURE))
 
 
-def test_a_method_has_one_colour_in_its_head_and_in_every_plot_though_another_has_no_number(made):
-    numbers = with_more(made[1], {"third": "ours"}).split('id="numbers"')[1].split("</table>")[0]
-    ours, theirs, third = re.findall(r'"key" style="background:(.*?)"', numbers)
-    fills = [re.findall(r'fill="(.*?)"', plot) for plot in numbers.split("<svg")[1:]]
-    assert fills == [[ours, theirs, third], [ours, theirs, third], [ours, third]]
-    assert len({ours, theirs, third}) == 3
+def test_each_method_has_one_colour_in_heads_and_plots(comparison, stage_reports):
+    html = with_methods(comparison, {"fourth": "ours"}, stage_reports)
+    metrics = html.split('id="metrics"')[1].split("</table>")[0]
+    ours, selfies, theirs, fourth = re.findall(r'"key" style="background:(.*?)"', metrics)
+    fills = [re.findall(r'fill="(.*?)"', plot) for plot in metrics.split("<svg")[1:]]
+    assert fills == [[ours, selfies, theirs, fourth], [ours, selfies, theirs, fourth], [ours, fourth]]
+    assert len({ours, selfies, theirs, fourth}) == 4
 
 
-def test_differences_have_a_column_for_each_other_method_and_say_who_is_nearer(made):
-    heads, *rows = table_of(made, "differences")
-    assert heads == ["metric", "theirs"]
-    told = made[1].differences.to_dict("records")
-    assert [row[0] for row in rows] == [one["metric"] for one in told]
-    for (_, cell), one in zip(rows, told, strict=True):
-        assert cell.replace(" | ", " ") == f"{one['difference']} nearer, chance\u00a0{one['chance']}"
-    assert table_of(made, "differences", 1)[0] == ["metric", "ours"]
+def test_differences_have_a_column_for_each_other_method(html, comparison):
+    heads, *rows = read_table(html, "differences")
+    assert heads == ["metric", "unchanged selfies", "theirs"]
+    expected = {(row.metric, row.against): row for row in comparison.differences.itertuples()}
+    assert len(expected) == 4
+    for metric, *cells in rows:
+        for method, cell in zip(("selfies", "theirs"), cells, strict=True):
+            row = expected[metric, method]
+            assert cell.replace(" | ", " ") == f"{row.difference} nearer, p\u00a0{row.p_value}"
+    assert read_table(html, "differences", 1)[0] == ["metric", "ours", "theirs"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_wide_table_scrolls_in_its_own_box_under_its_heads_and_beside_its_names(made, width, tmp_path):
+def test_wide_table_scrolls_under_fixed_heads(comparison, stage_reports, width, tmp_path):
     path = tmp_path / "report.html"
-    path.write_text(with_more(made[1], {f"nst_without_background_{number}": "theirs" for number in range(12)}))
+    sources = {f"nst_without_background_{number}": "theirs" for number in range(12)}
+    path.write_text(with_methods(comparison, sources, stage_reports))
     with tab(width, 300) as page:
         page.goto(path.as_uri())
-        seen = "#numbers thead th:nth-child(3), #numbers tbody tr:last-child th"
-        where = f"[...document.querySelectorAll('{seen}')].map(cell => cell.getBoundingClientRect())"
-        first = page.evaluate(where)
-        heights = page.evaluate("[...document.querySelectorAll('#numbers tbody tr')].map(row => row.offsetHeight)")
+        cells = "#metrics thead th:nth-child(3), #metrics tbody tr:last-child th"
+        rectangles = f"[...document.querySelectorAll('{cells}')].map(cell => cell.getBoundingClientRect())"
+        before = page.evaluate(rectangles)
+        heights = page.evaluate("[...document.querySelectorAll('#metrics tbody tr')].map(row => row.offsetHeight)")
         assert max(heights) < 100
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(
             "(box => { box.scrollLeft = 300; box.scrollTop = 50; return [box.scrollLeft, box.scrollTop] })"
-            "(document.querySelector('#numbers .table'))"
+            "(document.querySelector('#metrics .table'))"
         ) == [300, 50]
-        head, name = page.evaluate(where)
-    assert (head["y"], name["x"]) == (first[0]["y"], first[1]["x"])
-    assert head["x"] == first[0]["x"] - 300
-    assert name["y"] == first[1]["y"] - 50
+        head, name = page.evaluate(rectangles)
+    assert (head["y"], name["x"]) == (before[0]["y"], before[1]["x"])
+    assert head["x"] == before[0]["x"] - 300
+    assert name["y"] == before[1]["y"] - 50
     assert name["width"] < 0.45 * width
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_it_offline_at_laptop_and_phone_width(made, width, height, scheme):
-    asked, said = [], []
+def test_report_opens_offline_on_laptop_and_phone(path, width, height, scheme):
+    requests, messages = [], []
     with tab(width, height, color_scheme=scheme) as page:
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append("a dialog"), dialog.dismiss()))
-        page.goto(made[0].as_uri())
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: (messages.append("a dialog"), dialog.dismiss()))
+        page.goto(path.as_uri())
         page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
         page.wait_for_timeout(200)
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide things scroll in their own box
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide content scrolls in its own box
         colours = page.evaluate(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
         )
     ink, paper = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
     assert (ink < paper) == (scheme == "light")
     assert abs(ink - paper) > 450
-    assert [url for url in asked if not url.startswith("data:")] == [made[0].as_uri()]
-    assert said == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    assert messages == []
 
 
-def test_the_table_for_git_has_the_methods_first_and_the_masker_last(made):
-    lines = markdown(made[1]).splitlines()
-    assert {"ours", "theirs"} <= set(re.findall(r"\w+", lines[0]))
+def test_markdown_has_methods_first_and_segmenter_last(comparison):
+    lines = markdown(comparison).splitlines()
+    assert [head.strip() for head in lines[0].strip("|").split("|")] == [
+        "metric", "unchanged selfies", "theirs", "ours",
+    ]  # fmt: skip
     assert "0.8 [0.7, 0.9]" in lines[-1]
-    assert "on the same faces" in "".join(lines)
+    assert any("p_value" in line for line in lines)
+    assert not any("| selfies " in line for line in lines)
 
 
-def test_nobody_asked_yet_is_said_with_what_to_do(made, tmp_path):
-    _, results = made
-    empty = replace(results, preferred=results.preferred.iloc[:0])
-    told = Told(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", [])
-    assert "<code>portraitist judge</code>" in report(told, empty, {}, encode_jpeg(PICTURE))
+def test_missing_preferences_are_explained(comparison, stage_reports):
+    empty = replace(comparison, preferences=comparison.preferences.iloc[:0])
+    html = report(run_inputs(stage_reports), empty, {}, encode_jpeg(PICTURE))
+    assert re.search(r'id="preferences".*<code>portraitist \w+</code>.*id="groups"', html, re.S)
 
 
-# The stages
-
-
-def test_the_stages_are_those_of_dvc_and_need_what_they_read():
+def test_stages_depend_on_the_stages_whose_outputs_they_read():
     graph = stage_dependencies(ROOT / "dvc.yaml", ROOT / "params.yaml")
     assert graph["weights"] == set()
     assert graph["crop"] == {"clean", "weights"}
@@ -234,9 +254,9 @@ def test_the_stages_are_those_of_dvc_and_need_what_they_read():
     assert "collect" in graph["clean"]
 
 
-def test_each_stage_is_drawn_below_all_it_needs():
+def test_each_stage_is_drawn_below_its_dependencies():
     graph = {"b": {"a"}, "a": set(), "c": {"a", "b"}, "<d>": {"a"}}
-    picture = render_svg(graph)
-    tops = {name: float(y) for y, name in re.findall(r'<text x="[\d.]+" y="([\d.]+)">([^<]+)</text>', picture)}
+    svg = render_svg(graph)
+    tops = {name: float(y) for y, name in re.findall(r'<text x="[\d.]+" y="([\d.]+)">([^<]+)</text>', svg)}
     assert tops["a"] < tops["b"] == tops["&lt;d&gt;"] < tops["c"]
-    assert picture.count("<path") == 4
+    assert svg.count("<path") == 4

@@ -1,4 +1,4 @@
-"""The pipeline as a picture: which stage needs which, read from dvc.yaml, drawn as SVG from the top down."""
+"""Draw the stages of dvc.yaml and their dependencies as SVG, from top to bottom."""
 
 import re
 from html import escape
@@ -7,69 +7,84 @@ from typing import Any
 
 import yaml
 
-BOX, GAP = (132, 28), (20, 34)  # width and height, px
+BOX_WIDTH, BOX_HEIGHT = 132, 28  # px
+GAP_X, GAP_Y = 20, 34
 
 
 def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
-    """Each stage, and those whose outs it reads, one by one or as the folder they lie in; a `foreach` is one stage."""
+    """Return the stages whose outputs each stage reads, as files or as the folder that contains them.
+
+    All items of a `foreach` stage count as one stage.
+
+    Args:
+        dvc: dvc.yaml.
+        params: params.yaml, for the variables in dvc.yaml.
+    """
     content = yaml.safe_load(dvc.read_text(encoding="utf-8"))
-    known = yaml.safe_load(params.read_text(encoding="utf-8"))
-    for given in content.get("vars", []):
-        known |= given
-    reads: dict[str, set[str]] = {}
-    made_by: dict[str, str] = {}
+    variables = yaml.safe_load(params.read_text(encoding="utf-8"))
+    for group in content.get("vars", []):
+        variables |= group
+    deps_of: dict[str, set[str]] = {}
+    stage_of_output: dict[str, str] = {}
     for name, stage in content["stages"].items():
-        items = _at(known, stage["foreach"].strip("${}")) if "foreach" in stage else {"": {}}
+        items = _look_up(variables, stage["foreach"].strip("${}")) if "foreach" in stage else {"": {}}
         body = stage.get("do", stage)
         for key, item in items.items():
-            here = known | {"key": key, "item": item}
-            reads.setdefault(name, set()).update(_filled(dep, here) for dep in body.get("deps", []))
+            scope = variables | {"key": key, "item": item}
+            deps_of.setdefault(name, set()).update(_interpolate(dep, scope) for dep in body.get("deps", []))
             for kind in ("outs", "plots", "metrics"):
                 for out in body.get(kind, []):
-                    made_by[_filled(out if isinstance(out, str) else next(iter(out)), here)] = name
+                    path = out if isinstance(out, str) else next(iter(out))
+                    stage_of_output[_interpolate(path, scope)] = name
     return {
-        name: {made_by[out] for out in made_by for dep in deps if out == dep or out.startswith(f"{dep}/")} - {name}
-        for name, deps in reads.items()
+        name: {
+            stage for out, stage in stage_of_output.items() for dep in deps if out == dep or out.startswith(f"{dep}/")
+        }
+        - {name}
+        for name, deps in deps_of.items()
     }
 
 
-def _at(known: dict[str, Any], name: str) -> Any:
+def _look_up(variables: dict[str, Any], name: str) -> Any:
     for key in name.split("."):
-        known = known[key]
-    return known
+        variables = variables[key]
+    return variables
 
 
-def _filled(text: str, known: dict[str, Any]) -> str:
-    return re.sub(r"\$\{([\w.]+)\}", lambda found: str(_at(known, found[1])), text)
+def _interpolate(text: str, variables: dict[str, Any]) -> str:
+    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_look_up(variables, match[1])), text)
 
 
 def render_svg(graph: dict[str, set[str]]) -> str:
-    """The stages as SVG, each below all that it needs."""
-    depth: dict[str, int] = {}
+    """Return an SVG with each stage below all stages that it depends on."""
+    depths: dict[str, int] = {}
 
-    def down(stage: str) -> int:
-        if stage not in depth:
-            depth[stage] = 1 + max((down(before) for before in graph[stage]), default=-1)
-        return depth[stage]
+    def depth(stage: str) -> int:
+        if stage not in depths:
+            depths[stage] = 1 + max((depth(dependency) for dependency in graph[stage]), default=-1)
+        return depths[stage]
 
     rows: dict[int, list[str]] = {}
     for stage in sorted(graph):
-        rows.setdefault(down(stage), []).append(stage)
-    width = max(map(len, rows.values())) * (BOX[0] + GAP[0])
-    place = {}
+        rows.setdefault(depth(stage), []).append(stage)
+    width = max(map(len, rows.values())) * (BOX_WIDTH + GAP_X)
+    positions = {}
     for row, stages in rows.items():
-        left = (width - len(stages) * (BOX[0] + GAP[0]) + GAP[0]) / 2
+        left = (width - len(stages) * (BOX_WIDTH + GAP_X) + GAP_X) / 2
         for column, stage in enumerate(stages):
-            place[stage] = (left + column * (BOX[0] + GAP[0]), row * (BOX[1] + GAP[1]) + 2)
+            positions[stage] = (left + column * (BOX_WIDTH + GAP_X), row * (BOX_HEIGHT + GAP_Y) + 2)
     parts = []
-    for stage, before in graph.items():
-        for other in sorted(before):
-            x, y = place[other][0] + BOX[0] / 2, place[other][1] + BOX[1]
-            to, below = place[stage][0] + BOX[0] / 2, place[stage][1]
-            bend = (below - y) / 2
-            parts.append(f'<path d="M{x} {y}C{x} {y + bend} {to} {below - bend} {to} {below}"/>')
-    for stage, (x, y) in place.items():
-        parts.append(f'<rect x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="6"/>')
-        parts.append(f'<text x="{x + BOX[0] / 2}" y="{y + 18}">{escape(stage)}</text>')
-    height = len(rows) * (BOX[1] + GAP[1]) - GAP[1] + 4
-    return f'<svg class="dag" role="img" aria-label="Stages" viewBox="0 0 {width} {height}">{"".join(parts)}</svg>'
+    for stage, dependencies in graph.items():
+        for dependency in sorted(dependencies):
+            x1, y1 = positions[dependency][0] + BOX_WIDTH / 2, positions[dependency][1] + BOX_HEIGHT
+            x2, y2 = positions[stage][0] + BOX_WIDTH / 2, positions[stage][1]
+            bend = (y2 - y1) / 2
+            parts.append(f'<path d="M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}"/>')
+    for stage, (x, y) in positions.items():
+        parts.append(f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"/>')
+        parts.append(f'<text x="{x + BOX_WIDTH / 2}" y="{y + 18}">{escape(stage)}</text>')
+    height = len(rows) * (BOX_HEIGHT + GAP_Y) - GAP_Y + 4
+    return (
+        f'<svg class="dag" role="img" aria-label="Pipeline stages" viewBox="0 0 {width} {height}">'
+        f"{''.join(parts)}</svg>"
+    )

@@ -1,6 +1,6 @@
-"""What people answered when two avatars of one face were shown blind: a CSV with a row an answer, safe in git.
+"""The CSV of pairwise preferences: one row per answer. It holds no pictures and no personal data, so it can be in git.
 
-A row holds the selfie's id, the two methods, and the one that was preferred; no picture, no name of a person.
+Columns: the selfie's id, the methods shown on the left and on the right, and the one that was preferred.
 """
 
 import csv
@@ -8,36 +8,37 @@ from pathlib import Path
 
 import pandas as pd
 
-from portraitist.core.manifest import read
+from portraitist.core import manifest
 
 COLUMNS = ["id", "left", "right", "preferred"]
 
 
 def read_answers(path: Path) -> pd.DataFrame:
-    """The answers given so far.
+    """Read and validate all answers.
 
     Raises:
-        ValueError: The file is no CSV, has other columns, or a preference for neither of the two.
+        ValueError: the file is not a CSV, has other columns, or a preferred method that was not shown.
     """
     try:
-        frame = read(path)
-    except ValueError as error:  # pandas' own kinds, and bytes that are no text
+        frame = manifest.read(path)
+    except ValueError as error:  # pandas' parser errors and UnicodeDecodeError
         raise ValueError(f"{path}: not a CSV of answers: {' '.join(str(error).split())}") from error
     if list(frame.columns) != COLUMNS:
-        raise ValueError(f"{path}: columns {', '.join(COLUMNS)} expected, found {', '.join(frame.columns)}")
+        raise ValueError(f"{path}: expected columns {', '.join(COLUMNS)}; found {', '.join(frame.columns)}")
     wrong = frame[(frame["preferred"] != frame["left"]) & (frame["preferred"] != frame["right"])]
     if len(wrong):
+        line, row = wrong.index[0] + 2, wrong.iloc[0]
         raise ValueError(
-            f"{path}, line {wrong.index[0] + 2}: {wrong['preferred'].iloc[0]!r} is preferred, but not shown"
+            f"{path}, line {line}: preferred is {row['preferred']!r}; expected {row['left']!r} or {row['right']!r}"
         )
     return frame
 
 
 def ensure_file(path: Path) -> None:
-    """The file is there with its heads, and can be written to.
+    """Create the file with its header if it does not exist, and check that it is writable.
 
     Raises:
-        OSError: It cannot.
+        OSError: it cannot be created or written.
     """
     with path.open("a", newline="", encoding="utf-8") as file:
         if not file.tell():
@@ -45,13 +46,13 @@ def ensure_file(path: Path) -> None:
 
 
 def append_answer(path: Path, face: str, left: str, right: str, preferred: str) -> None:
-    """One more answer; the file is begun if it is not there.
+    """Append one answer; create the file if it does not exist.
 
     Raises:
-        OSError: It could not be written.
+        OSError: the file cannot be written.
     """
     ensure_file(path)
-    whole = path.read_bytes().endswith(b"\n")  # an editor may have left the last answer without an end
+    ends_with_newline = path.read_bytes().endswith(b"\n")  # an editor may have removed the last newline
     with path.open("a", newline="", encoding="utf-8") as file:
-        file.write("" if whole else "\n")
+        file.write("" if ends_with_newline else "\n")
         csv.writer(file, lineterminator="\n").writerow([face, left, right, preferred])

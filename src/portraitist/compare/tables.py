@@ -1,163 +1,246 @@
-"""Methods beside each other: numbers as one table, differences with their intervals, groups, avatars as one sheet."""
+"""Compare methods: tables of all metrics, paired differences, means by group, and the contact sheet."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from portraitist.compare.preferences import read_answers
 from portraitist.core.image_io import decode_png
 from portraitist.core.types import Picture
 from portraitist.reporting.contact_sheet import add_column_labels
 from portraitist.stats.bootstrap import confidence_interval, paired_difference
+from portraitist.stats.bradley_terry import win_rates
 
-MetricResults = dict[str, dict[str, Any]]  # metric: what evaluate said of it
+MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: value, low, high, n, ... of each metric
 
-MIN_GROUP_SIZE = 30  # faces below which a group's mean is flagged
-RESAMPLINGS = 1000  # behind the interval of some of the faces
+UNCHANGED = "selfies"  # in files: the baseline of a method that changes nothing
+UNCHANGED_LABEL = "unchanged selfies"
+SEGMENTER = "segmenter"  # in files: the row of the metric that is the same for all methods
+SEGMENTER_METRIC = "mask_iou_held_out"
+PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
+MIN_GROUP_SIZE = 30  # smaller groups are flagged
+RESAMPLES = 1000  # behind the interval of a mean over a subset of the faces
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of all methods, by method, and the tables made of them."""
+
+    ours: str
+    results: dict[str, MetricResults]
+    segmenter: MetricResults
+    table: pd.DataFrame  # of `long_table`
+    differences: pd.DataFrame
+    differences_from_unchanged: pd.DataFrame
+    coverage: pd.DataFrame
+    preferences: pd.DataFrame  # of `win_rates`
+
+
+def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
+    """Read the folders of stages evaluate and evaluate_selfies and compare the methods.
+
+    Args:
+        ours: the method that is compared with all others.
+        folders: by method; includes UNCHANGED.
+        answers: the CSV of pairwise preferences.
+    """
+    results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
+    draws = {name: pd.read_csv(folder / "draws.csv") for name, folder in folders.items()}
+    faces = {name: pd.read_csv(folder / "faces.csv", dtype={"id": str}) for name, folder in folders.items()}
+    segmenter = _read_json(folders[UNCHANGED] / "segmenter.json")
+    groups = pd.read_csv(folders[UNCHANGED] / "groups.csv", dtype=str)
+    return Comparison(
+        ours,
+        results,
+        segmenter,
+        long_table(results | {SEGMENTER: segmenter}),
+        differences(ours, results, draws, faces),
+        differences_from_unchanged(results, draws, faces),
+        coverage(groups, faces),
+        win_rates(read_answers(answers)),
+    )
+
+
+def write_tables(comparison: Comparison, folder: Path) -> None:
+    """Write summary.json, intervals.json, compare.csv and coverage.csv."""
+    _write_json(summary(comparison.table), folder / "summary.json")
+    _write_json(intervals(comparison.table), folder / "intervals.json")
+    comparison.table.to_csv(folder / "compare.csv", index=False, lineterminator="\n")
+    comparison.coverage.to_csv(folder / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
+
+
+def _read_json(path: Path) -> MetricResults:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(content: dict[str, dict[str, float]], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Each method by its name in tables and on the sheet: one that learned from pairs says of which kind they were."""
-    kinds = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
+    """Return the name of each method in tables; for a method that trains on pairs it includes the kind of pairs."""
     return {
-        name: f"{name} ({kinds[section['pairs']]})" if "pairs" in section else name
+        name: f"{name} ({PAIR_KINDS[section['pairs']]})" if "pairs" in section else name
         for name, section in sections.items()
     }
 
 
-def table(measured: dict[str, MetricResults]) -> pd.DataFrame:
-    """A row for each metric and method: value, low, high, n, and `shown`, all three in words."""
+def label(method: str) -> str:
+    """Return a method's name for people: the baseline is called "unchanged selfies"."""
+    return UNCHANGED_LABEL if method == UNCHANGED else method
+
+
+def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
+    """Return a row for each metric and method: value, low, high, n, and `shown`, the value and interval as text."""
     rows = [
-        {"metric": metric, "method": method, **{key: found[key] for key in ("value", "low", "high", "n")}}
-        for method, metrics in measured.items()
-        for metric, found in metrics.items()
+        {"metric": metric, "method": method, **{key: result[key] for key in ("value", "low", "high", "n")}}
+        for method, metrics in results.items()
+        for metric, result in metrics.items()
     ]
     frame = pd.DataFrame(rows)
-    frame["shown"] = [_shown(row.value, row.low, row.high) for row in frame.itertuples()]
+    frame["shown"] = [_format(row.value, row.low, row.high) for row in frame.itertuples()]
     return frame
 
 
-def _shown(value: float, low: float, high: float) -> str:
+def _format(value: float, low: float, high: float) -> str:
     return f"{value:.3g}" if low == value == high else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def wide(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """The table as people read it: a row a metric, a column a method."""
-    of = frame[frame["method"].isin(methods)]
-    return of.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
+def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """Return `shown` as a row per metric and a column per method; metrics without any of `methods` are left out."""
+    rows = frame[frame["method"].isin(methods)]
+    return rows.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
 
 
 def summary(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """{metric: {method: value}}: what `dvc metrics diff` reads as a row for each metric.method."""
+    """Return {metric: {method: value}}, of which `dvc metrics diff` shows one row per metric and method."""
     return {
         str(metric): dict(zip(rows["method"], rows["value"], strict=True)) for metric, rows in frame.groupby("metric")
     }
 
 
 def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """{metric_low: {method: bound}, metric_high: ...}, in a file of its own: else a diff has thrice the rows."""
-    ends = {}
+    """Return {metric_low: {method: bound}, metric_high: ...}; separate from the summary to keep its diff short."""
+    bounds = {}
     for metric, rows in frame.groupby("metric"):
         for end in ("low", "high"):
-            ends[f"{metric}_{end}"] = dict(zip(rows["method"], rows[end], strict=True))
-    return ends
+            bounds[f"{metric}_{end}"] = dict(zip(rows["method"], rows[end], strict=True))
+    return bounds
 
 
 def differences(
-    one: str, measured: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
+    method: str, results: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """One method minus each other, on the same faces: a row for each metric and method, with interval and chance.
+    """Return a row for each metric and other method: `method` minus the other on the same faces, interval and p-value.
 
-    `draws` are the resampled values by metric, `faces` the faces' own values by id and metric: a face that has none of
-    one of the two counts in neither. `nearer` names the method that is nearer the metric's goal, where the interval
-    leaves out zero.
+    A face without a value for one of the two methods is left out for both. `nearer` is the method nearer to the
+    metric's optimum if the interval excludes zero, otherwise empty.
+
+    Args:
+        method: the minuend.
+        results: by method, then metric.
+        draws: by method; bootstrap draws, one column per metric.
+        faces: by method; values per face, column id and one column per metric.
 
     Raises:
-        ValueError: Two methods were measured on different numbers of draws; they do not pair.
+        ValueError: two methods have different numbers of draws.
     """
     rows = []
-    for other in measured:
-        if other == one:
+    for other in results:
+        if other == method:
             continue
-        if len(draws[other]) != len(draws[one]):
-            raise ValueError(f"{one} has {len(draws[one])} draws, {other} {len(draws[other])}; they do not pair")
-        for metric in map(str, draws[one]):
+        if len(draws[other]) != len(draws[method]):
+            raise ValueError(
+                f"{method} has {len(draws[method])} draws, {other} {len(draws[other])}; "
+                "evaluate both with the same evaluate.bootstrap"
+            )
+        for metric in map(str, draws[method]):
             if metric not in draws[other]:
                 continue
-            first, second = measured[one][metric], measured[other][metric]
-            own = [faces[name].set_index("id")[metric] for name in (one, other) if metric in faces[name]]
-            apart = own[0] - own[1] if own else pd.Series(dtype=float)
-            if apart.hasnans:
-                some = apart.dropna().to_numpy(float)
-                if len(some) < 2:
+            result, other_result = results[method][metric], results[other][metric]
+            values = [faces[name].set_index("id")[metric] for name in (method, other) if metric in faces[name]]
+            per_face = values[0] - values[1] if values else pd.Series(dtype=float)
+            if per_face.hasnans:
+                common = per_face.dropna().to_numpy(float)
+                if len(common) < 2:
                     continue
-                drawn = some[_drawn(len(some))].mean(axis=1)
-                value, low, high, chance = paired_difference(some.mean(), drawn, 0.0, np.zeros_like(drawn), len(some))
+                means = common[_resamples(len(common))].mean(axis=1)
+                difference = paired_difference(common.mean(), means, 0.0, np.zeros_like(means), len(common))
             else:
-                value, low, high, chance = paired_difference(
-                    first["value"],
-                    draws[one][metric].to_numpy(float),
-                    second["value"],
+                difference = paired_difference(
+                    result["value"],
+                    draws[method][metric].to_numpy(float),
+                    other_result["value"],
                     draws[other][metric].to_numpy(float),
-                    min(first["n"], second["n"], first["about"].get("n_portraits", first["n"])),
+                    min(result["n"], other_result["n"], result["details"].get("n_portraits", result["n"])),
                 )
             nearer = ""
-            if not low <= 0 <= high:
-                pairs = ((one, first), (other, second))
-                nearer = min(pairs, key=lambda pair: abs(pair[1]["value"] - pair[1]["goal"]))[0]
-            rows.append({"metric": metric, "against": other, "difference": _shown(value, low, high)})
-            rows[-1] |= {"chance": f"{chance:.2g}", "nearer": nearer}
-    return pd.DataFrame(rows, columns=["metric", "against", "difference", "chance", "nearer"])
+            if not difference.low <= 0 <= difference.high:
+                pairs = ((method, result), (other, other_result))
+                nearer = min(pairs, key=lambda pair: abs(pair[1]["value"] - pair[1]["optimum"]))[0]
+            shown = _format(difference.value, difference.low, difference.high)
+            row = {"metric": metric, "against": other, "difference": shown}
+            rows.append(row | {"p_value": f"{difference.p_value:.2g}", "nearer": nearer})
+    return pd.DataFrame(rows, columns=["metric", "against", "difference", "p_value", "nearer"])
 
 
-def gains(
-    nothing: str, measured: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
+def differences_from_unchanged(
+    results: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Each method minus having done nothing, as `differences`: a row a metric, a column a method.
+    """Return each method minus the unchanged selfies: a row per metric, a column per method.
 
-    A difference whose interval leaves out zero says whether the method is nearer the goal than nothing, or farther.
+    A difference whose interval excludes zero is marked "nearer" to the optimum than the selfies, or "farther".
     """
     columns = {}
-    for name in (name for name in measured if name != nothing):
-        pair = {key: measured[key] for key in (name, nothing)}
+    for name in (name for name in results if name != UNCHANGED):
+        pair = {key: results[key] for key in (name, UNCHANGED)}
         rows = differences(name, pair, draws, faces).set_index("metric")
-        words = {"": "", name: " nearer", nothing: " farther"}
-        columns[name] = rows["difference"] + rows["nearer"].map(words)
+        marks = {"": "", name: " nearer", UNCHANGED: " farther"}
+        columns[name] = rows["difference"] + rows["nearer"].map(marks)
     return pd.DataFrame(columns).sort_index().fillna("")
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Each per-face metric's mean by group: a row for each group, metric and method; few faces are flagged."""
+    """Return the mean of each per-face metric by group: a row for each grouping, group, metric and method.
+
+    Args:
+        groups: column id and one column per grouping, such as tone.
+        faces: by method; column id and one column per metric.
+    """
     rows = []
     for by in [str(column) for column in groups if column != "id"]:
         for name, ids in groups.groupby(by, dropna=True)["id"]:
             for method, values in faces.items():
-                some = values[values["id"].isin(ids)]
+                members = values[values["id"].isin(ids)]
                 for metric in [column for column in values if column != "id"]:
                     row = {"by": by, "group": name, "metric": metric, "method": method}
-                    rows.append(row | _mean(some[metric].dropna().to_numpy(float)))
-    columns = ["by", "group", "metric", "method", "n", "value", "low", "high", "few"]
+                    rows.append(row | _group_mean(members[metric].dropna().to_numpy(float)))
+    columns = ["by", "group", "metric", "method", "n", "value", "low", "high", "note"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _mean(values: np.ndarray) -> dict[str, Any]:
-    told: dict[str, Any] = {"n": len(values), "few": "few" if len(values) < MIN_GROUP_SIZE else ""}
+def _group_mean(values: np.ndarray) -> dict[str, Any]:
+    row: dict[str, Any] = {"n": len(values), "note": "few faces" if len(values) < MIN_GROUP_SIZE else ""}
     if len(values) < 2:
-        return told | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    low, high = confidence_interval(float(values.mean()), values[_drawn(len(values))].mean(axis=1), len(values))
-    return told | {"value": values.mean(), "low": low, "high": high}
+        return row | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
+    draws = values[_resamples(len(values))].mean(axis=1)
+    low, high = confidence_interval(float(values.mean()), draws, len(values))
+    return row | {"value": values.mean(), "low": low, "high": high}
 
 
-def _drawn(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(count, size=(RESAMPLINGS, count))
+def _resamples(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
 
 
-def comparison_sheet(models: dict[str, Path]) -> Picture:
-    """Input, portraits, each method's avatars by its title, and the mask that was learned, of the last method's."""
-    *_, last = models.values()
-    painted = {title: model / "painted.png" for title, model in models.items()}
-    columns = {name: last / f"{name}.png" for name in ("input", "portraits")} | painted
-    columns["learned mask"] = last / "learned mask.png"
+def comparison_sheet(folders: dict[str, Path]) -> Picture:
+    """Return the contact sheet: selfies, portraits, the avatars of each method, and the last method's learned masks."""
+    *_, last = folders.values()
+    columns = {"selfies": last / "selfies.png", "portraits": last / "portraits.png"}
+    columns |= {name: folder / "stylized.png" for name, folder in folders.items()}
+    columns["learned mask"] = last / "learned_mask.png"
     strips = [decode_png(path.read_bytes()) for path in columns.values()]
     return add_column_labels(np.concatenate(strips, axis=1), list(columns), strips[0].shape[1])

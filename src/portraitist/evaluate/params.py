@@ -1,4 +1,4 @@
-"""How avatars are measured."""
+"""Parameters of stages evaluate and evaluate_selfies."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ class EvaluateParams(Section):
     """How the avatars are measured."""
 
     seed: Seed
-    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # side of what EfficientNet-Lite0 sees
-    inception: bool  # FID and KID too: Inception-v3's weights, 96 MB, are fetched once
-    bootstrap: PositiveInt  # resamplings behind each interval
-    sheet_rows: PositiveInt
+    features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # input size of EfficientNet-Lite0
+    inception: bool  # compute FID and KID; downloads Inception-v3's weights (96 MB) once
+    bootstrap: PositiveInt  # resamples behind each interval
+    sheet_rows: PositiveInt  # faces on the contact sheet

@@ -1,4 +1,4 @@
-"""A method's evidence gathered, every metric taken, and what the comparison needs of it kept as files."""
+"""Load the data of one method, compute all metrics, and write the files that stage compare reads."""
 
 import json
 import sys
@@ -12,16 +12,18 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from portraitist.augment.render import TEST_BACKGROUNDS
+from portraitist.core import manifest
 from portraitist.core.image_io import encode_jpeg, encode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
-from portraitist.evaluate import _held
-from portraitist.evaluate._groups import groups
+from portraitist.evaluate import masks
+from portraitist.evaluate.data import EvaluationData, Network, pooled_features, predict_masks
+from portraitist.evaluate.groups import group_selfies
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.registry import Evidence, Measure, Network, code, masks_by, metrics, pooled_features, versions
+from portraitist.evaluate.registry import Measurement, Metric, available_metrics, code_hash, library_versions
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
 from portraitist.nets import features as lite0
 from portraitist.nets.identity import Identity, IdentityError, find_network
@@ -31,195 +33,216 @@ from portraitist.train.batches import DatasetPaths, LazyImages, load_images, loa
 from portraitist.train.checkpoint import load_checkpoint
 from portraitist.weights import INCEPTION, WeightsError, cached_download
 
-COST = "cost.json"  # beside what was painted
-SHOWN = 10  # the best and the worst faces by each metric
+COST_FILE = "cost.json"  # written by stage paint into the folder of the stylized images
+EXTREMES = 10  # number of best and of worst faces shown per metric
 STRIP_PX, TILE_PX = 128, 72
 
 
 @dataclass(frozen=True)
-class Painted:
-    """Where the painted test selfies are: as they are, and on the test backgrounds; and what one of them costs."""
+class StylizedSelfies:
+    """The stylized test selfies of one method: on their own backgrounds, and on the test backgrounds."""
 
     plain: Shards
-    turned: Shards
-    cost: dict[str, float]
+    on_backgrounds: Shards
+    cost: dict[str, float]  # of one avatar
 
 
 @dataclass(frozen=True)
-class Nets:
-    """Where the networks are: the segmenter of stage 2, the folder that stage weights leaves, the user's face network."""
+class ModelPaths:
+    """The networks that evaluation needs."""
 
-    segmenter: Path
-    pretrained: Path
-    identity: Path  # a folder, often empty
+    segmenter: Path  # checkpoint of stage train_mask
+    pretrained: Path  # folder of stage weights
+    identity: Path  # folder with the user's face recognition network, or empty
 
 
-def networks(params: EvaluateParams, frame: CropParams, nets: Nets) -> dict[str, Network]:
-    """The feature networks that the params ask for, by the names that the metrics call them.
+def load_networks(params: EvaluateParams, crop_params: CropParams, models: ModelPaths) -> dict[str, Network]:
+    """Load the feature networks: lite0 always, inception and identity if they are configured.
 
     Raises:
-        WeightsError: Inception-v3's weights cannot be had.
-        IdentityError: The face network is none, or one of several.
+        WeightsError: Inception-v3's weights are neither cached nor can they be downloaded.
+        IdentityError: the identity folder has several networks, or one with other inputs or outputs.
     """
-    net = lite0.Lite0(nets.pretrained / "efficientnet_lite0.pth")
+    net = lite0.Lite0(models.pretrained / "efficientnet_lite0.pth")
     resize = f"{params.features_px} px, bicubic, antialiased"
-    about = {"network": lite0.NAME, "resize": resize, "version": versions("torch", "timm")}
-    found = {"lite0": Network(pooled_features(net.pooled, params.features_px), about)}
+    details = {"network": lite0.NAME, "resize": resize, "version": library_versions("torch", "timm")}
+    networks = {"lite0": Network(pooled_features(net.pooled, params.features_px), details)}
     if params.inception:
         from portraitist.nets import inception
 
-        seen = inception.Inception(cached_download(INCEPTION, Path(torch.hub.get_dir()) / "checkpoints"))
-        about = {
+        inception_net = inception.Inception(cached_download(INCEPTION, Path(torch.hub.get_dir()) / "checkpoints"))
+        details = {
             "network": inception.NAME,
             "resize": inception.RESIZE,
-            "version": versions("torch", "torch_fidelity"),
+            "version": library_versions("torch", "torch_fidelity"),
         }
-        found["inception"] = Network(lambda images: seen.pooled(images).numpy(), about)
-    if path := find_network(nets.identity):
-        face = Identity(path, frame)
-        about = {"network": face.name, "resize": "112 px, as ArcFace", "version": versions("onnxruntime")}
-        found["identity"] = Network(face.pooled, about)
-    return found
+        networks["inception"] = Network(lambda images: inception_net.pooled(images).numpy(), details)
+    if path := find_network(models.identity):
+        identity = Identity(path, crop_params)
+        details = {"network": identity.name, "resize": "112 px, as ArcFace", "version": library_versions("onnxruntime")}
+        networks["identity"] = Network(identity.pooled, details)
+    return networks
 
 
-def painted_by(paint: Path) -> Painted:
-    """What stage paint left of one method."""
-    return Painted(Shards(paint), Shards(paint), json.loads((paint / COST).read_text(encoding="utf-8")))
+def stylized_by_method(folder: Path) -> StylizedSelfies:
+    """Open the output folder of stage paint."""
+    shards = Shards(folder)
+    return StylizedSelfies(shards, shards, json.loads((folder / COST_FILE).read_text(encoding="utf-8")))
 
 
-def not_painted(folders: DatasetPaths, turned: Path) -> Painted:
-    """The selfies as they are, and on the test backgrounds: what every metric says of having done nothing."""
-    return Painted(Shards(folders.crops), Shards(turned), {"gflop": 0.0, "megabytes": 0.0})
+def unchanged_selfies(paths: DatasetPaths, on_backgrounds: Path) -> StylizedSelfies:
+    """Return the selfies themselves as the baseline of a method that changes nothing."""
+    return StylizedSelfies(Shards(paths.crops), Shards(on_backgrounds), {"gflop": 0.0, "megabytes": 0.0})
 
 
-def gather(params: EvaluateParams, frame: CropParams, paint: Painted, folders: DatasetPaths, nets: Nets) -> Evidence:
-    """The test selfies, what was painted of them, and the portraits; nothing is decoded yet.
+def load_data(
+    params: EvaluateParams, crop_params: CropParams, selfies: StylizedSelfies, paths: DatasetPaths, models: ModelPaths
+) -> EvaluationData:
+    """Collect all that the metrics need; images are decoded when a metric reads them.
+
+    Limits PyTorch, NumPy and SciPy to one thread, because the order of summation depends on the number of threads and
+    results must not.
 
     Raises:
-        WeightsError, IdentityError: As `networks`.
+        WeightsError, IdentityError: see `load_networks`.
     """
-    torch.set_num_threads(1)  # fixed, for sums depend on it: equal bytes with any number of cores
-    threadpool_limits(1)  # NumPy's and SciPy's, which besides spin where another program works
-    crops = Shards(folders.crops)
-    tested, hung = split_ids(folders, "selfies", "test"), split_ids(folders, "portraits", "test")
-    studied = split_ids(folders, "portraits", "train")
-    detector = FaceDetector(nets.pretrained)
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    crops = Shards(paths.crops)
+    test_selfies, test_portraits = split_ids(paths, "selfies", "test"), split_ids(paths, "portraits", "test")
+    training_portraits = split_ids(paths, "portraits", "train")
+    detector = FaceDetector(models.pretrained)
 
-    def find(picture: Picture) -> Face | None:
-        faces = detector.detect(picture, frame.min_score)
+    def find_face(picture: Picture) -> Face | None:
+        faces = detector.detect(picture, crop_params.min_score)
         return faces[0] if faces else None
 
-    def read(shards: Shards, ids: list[str], ending: str = "png") -> LazyImages:
-        return LazyImages(ids, lambda some: load_images(shards, some, ending))
+    def read(shards: Shards, ids: list[str], member: str = "png") -> LazyImages:
+        return LazyImages(ids, lambda batch: load_images(shards, batch, member))
 
-    return Evidence(
-        ids=tested,
-        selfies=read(crops, tested),
-        masks=load_masks(folders, tested),
-        painted=read(paint.plain, tested),
-        turned=[read(paint.turned, tested, f"{name}.png") for name in TEST_BACKGROUNDS],
-        portraits=read(crops, hung),
-        portrait_masks=load_masks(folders, hung),
-        studied=read(crops, studied),
-        studied_masks=load_masks(folders, studied),
-        segmenter=masks_by(load_checkpoint(nets.segmenter)[0].get_submodule("segmenter")),
-        find=find,
-        frame=frame,
-        networks=networks(params, frame, nets),
-        cost=paint.cost,
+    return EvaluationData(
+        ids=test_selfies,
+        selfies=read(crops, test_selfies),
+        masks=load_masks(paths, test_selfies),
+        stylized=read(selfies.plain, test_selfies),
+        on_backgrounds=[read(selfies.on_backgrounds, test_selfies, f"{name}.png") for name in TEST_BACKGROUNDS],
+        portraits=read(crops, test_portraits),
+        portrait_masks=load_masks(paths, test_portraits),
+        training_portraits=read(crops, training_portraits),
+        training_portrait_masks=load_masks(paths, training_portraits),
+        segmenter=predict_masks(load_checkpoint(models.segmenter)[0].get_submodule("segmenter")),
+        find_face=find_face,
+        crop_params=crop_params,
+        networks=load_networks(params, crop_params, models),
+        cost=selfies.cost,
         bootstrap=params.bootstrap,
         seed=params.seed,
     )
 
 
-def gather_or_exit(
-    stage: str, params: EvaluateParams, frame: CropParams, paint: Painted, folders: DatasetPaths, nets: Nets
-) -> Evidence:
-    """As `gather`, for a stage: a network that cannot be had is one line and exit code 1, not a traceback."""
+def load_data_or_exit(
+    stage: str,
+    params: EvaluateParams,
+    crop_params: CropParams,
+    selfies: StylizedSelfies,
+    paths: DatasetPaths,
+    models: ModelPaths,
+) -> EvaluationData:
+    """Call `load_data`; exit with code 1 and one line if a network is unavailable."""
     try:
-        return gather(params, frame, paint, folders, nets)
+        return load_data(params, crop_params, selfies, paths, models)
     except WeightsError as error:
-        sys.exit(f"{stage}: {error}; or `evaluate.inception: false` in the profile leaves FID and KID out")
+        sys.exit(f"{stage}: {error}; or set `evaluate.inception: false` in the profile to skip FID and KID")
     except IdentityError as error:
         sys.exit(f"{stage}: {error}")
 
 
-def measured(evidence: Evidence) -> dict[str, Measure]:
-    """Every metric that the evidence's networks allow. One that has too few faces is left out, and said so."""
-    found = {}
-    for name, metric in metrics(evidence.networks).items():
+def measure_all(data: EvaluationData) -> dict[str, Measurement]:
+    """Compute all metrics that the data's networks allow; skip those with too few faces, with a warning on stderr."""
+    measurements = {}
+    for name, metric in available_metrics(data.networks).items():
         try:
-            found[name] = metric.measure(evidence)
+            measurements[name] = metric.measure(data)
         except TooFewSamplesError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-    return found
+            print(f"{name} is skipped: {error}", file=sys.stderr)
+    return measurements
 
 
-def keep(found: dict[str, Measure], evidence: Evidence, sheet_rows: int, dest: Path) -> None:
-    """Into the folder dest: metrics.json, faces.csv, draws.csv, strips for the sheet, and the best and worst faces."""
-    dest.mkdir(parents=True)
-    known = metrics(evidence.networks)
-    told = {
-        metric: _told(measure, known[metric].goal, known[metric].says, evidence) for metric, measure in found.items()
-    }
-    _json(told, dest / "metrics.json")
-    each = {metric: measure.each for metric, measure in found.items() if measure.each is not None}
-    draws = {metric: measure.draws for metric, measure in found.items() if measure.draws is not None}
-    _csv(pd.DataFrame({"id": evidence.ids} | each), dest / "faces.csv")
-    _csv(pd.DataFrame(draws), dest / "draws.csv")
-    strips(evidence, sheet_rows, dest)
-    for metric, values in each.items():
-        _extremes(values, known[metric].goal, evidence, dest / f"{metric}.jpg")
+def save_results(measurements: dict[str, Measurement], data: EvaluationData, sheet_rows: int, folder: Path) -> None:
+    """Write one method's results into a new folder.
 
-
-def keep_once(evidence: Evidence, named: pd.DataFrame, dest: Path) -> None:
-    """What is one for all methods: the segmenter on pictures it never saw, and the groups of the test selfies.
-
-    `named` holds what is known of pictures, by id; its columns become groups.
+    The files are metrics.json, faces.csv (values per face), draws.csv (bootstrap draws), the columns of the contact
+    sheet, and <metric>.jpg with the best and worst faces.
     """
-    held = _held.measure(evidence)
-    says = str(_held.__doc__).partition("\n\n")[0]
-    _json({"mask_iou_held": _told(held, _held.GOAL, says, evidence)}, dest / "segmenter.json")
-    frame = pd.DataFrame({"id": evidence.ids} | groups(evidence)).merge(named, on="id", how="left")
-    _csv(frame, dest / "groups.csv")
+    folder.mkdir(parents=True)
+    metrics = available_metrics(data.networks)
+    results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
+    _write_json(results, folder / "metrics.json")
+    per_face = {name: result.per_face for name, result in measurements.items() if result.per_face is not None}
+    draws = {name: result.draws for name, result in measurements.items() if result.draws is not None}
+    _write_csv(pd.DataFrame({"id": data.ids} | per_face), folder / "faces.csv")
+    _write_csv(pd.DataFrame(draws), folder / "draws.csv")
+    save_sheet_columns(data, sheet_rows, folder)
+    for name, values in per_face.items():
+        _save_extremes(values, metrics[name].optimum, data, folder / f"{name}.jpg")
 
 
-def _told(measure: Measure, goal: float, says: str, evidence: Evidence) -> dict[str, Any]:
-    about = {"code": code(), "seed": evidence.seed, "bootstrap": evidence.bootstrap}
-    told = measure.rounded() | {"goal": goal, "says": says}
-    return told | {"about": told["about"] | about}
+def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
+    """Write what is the same for all methods: segmenter.json (mask IoU on held-out pictures) and groups.csv.
+
+    Args:
+        data: of the unchanged selfies.
+        sources: column id, and columns that become further groups.
+        folder: of `save_results`.
+    """
+    metric = masks.HELD_OUT
+    _write_json({metric.name: _to_json(metric.measure(data), metric, data)}, folder / "segmenter.json")
+    groups = pd.DataFrame({"id": data.ids} | group_selfies(data)).merge(sources, on="id", how="left")
+    _write_csv(groups, folder / "groups.csv")
 
 
-def _json(content: dict[str, Any], path: Path) -> None:
+def face_sources(crops: Path, clean: Path) -> pd.DataFrame:
+    """Return the source of each face: columns id and source, from the manifests of stages crop and clean."""
+    pictures = manifest.kept_rows(clean / "manifest.csv").rename(columns={"id": "picture"})
+    faces = manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
+    return faces[["id", "source"]]
+
+
+def _to_json(measurement: Measurement, metric: Metric, data: EvaluationData) -> dict[str, Any]:
+    run_details = {"code": code_hash(), "seed": data.seed, "bootstrap": data.bootstrap}
+    content = measurement.to_json()
+    content |= {"optimum": metric.optimum, "unit": metric.unit, "description": metric.description}
+    return content | {"details": content["details"] | run_details}
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _csv(frame: pd.DataFrame, path: Path) -> None:
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 
-def strips(evidence: Evidence, rows: int, dest: Path) -> None:
-    """One column each of the contact sheet, as PNG; what it is called the comparison knows."""
-    few = slice(0, rows)
+def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
+    """Write the columns of the contact sheet of stage compare, one PNG each."""
+    part = slice(0, rows)
     columns = {
-        "input": to_pictures(evidence.selfies[few]),
-        "portraits": to_pictures(evidence.portraits[few]),
-        "painted": to_pictures(evidence.painted[few]),
-        "learned mask": to_mask_arrays(evidence.segmenter(evidence.painted[few])),
+        "selfies": to_pictures(data.selfies[part]),
+        "portraits": to_pictures(data.portraits[part]),
+        "stylized": to_pictures(data.stylized[part]),
+        "learned_mask": to_mask_arrays(data.segmenter(data.stylized[part])),
     }
-    for column, pictures in columns.items():
-        (dest / f"{column}.png").write_bytes(
-            encode_png(contact_sheet([[picture] for picture in pictures], size_px=STRIP_PX))
-        )
+    for name, pictures in columns.items():
+        column = contact_sheet([[picture] for picture in pictures], size_px=STRIP_PX)
+        (folder / f"{name}.png").write_bytes(encode_png(column))
 
 
-def _extremes(values: np.ndarray, goal: float, evidence: Evidence, path: Path) -> None:
-    """The faces nearest the goal, then those farthest from it: selfie above avatar, the value above both."""
-    order = [int(face) for face in np.argsort(np.abs(values - goal), kind="stable") if np.isfinite(values[face])]
-    parts = []
-    for best in (order[:SHOWN], order[::-1][:SHOWN]):
-        rows = [
-            [to_pictures(stack[face : face + 1])[0] for face in best] for stack in (evidence.selfies, evidence.painted)
-        ]
-        parts.append(contact_sheet(rows, [f"{values[face]:.3g}" for face in best], TILE_PX))
-    path.write_bytes(encode_jpeg(np.concatenate(parts)))
+def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, path: Path) -> None:
+    """Write the faces nearest to the optimum, then the farthest: selfies above avatars, labelled with the values."""
+    ranking = np.argsort(np.abs(values - optimum), kind="stable")
+    order = [int(face) for face in ranking if np.isfinite(values[face])]
+    sheets = []
+    for faces in (order[:EXTREMES], order[::-1][:EXTREMES]):
+        rows = [[to_pictures(images[face : face + 1])[0] for face in faces] for images in (data.selfies, data.stylized)]
+        sheets.append(contact_sheet(rows, [f"{values[face]:.3g}" for face in faces], TILE_PX))
+    path.write_bytes(encode_jpeg(np.concatenate(sheets)))

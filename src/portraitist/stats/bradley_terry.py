@@ -1,4 +1,4 @@
-"""How often each method is preferred to each other, from people's answers."""
+"""Win rates of methods from pairwise preferences, by the Bradley-Terry model."""
 
 from itertools import combinations
 
@@ -7,56 +7,61 @@ import pandas as pd
 
 from portraitist.stats.bootstrap import confidence_interval
 
-STEPS = 200
-RESAMPLINGS = 500
-PRIOR = 0.5  # of a win each way between every two methods: a method that never lost is not infinitely good
+ITERATIONS = 200
+RESAMPLES = 500
+PRIOR_WINS = 0.5  # added for each ordered pair of methods, so that the strength of an undefeated method is finite
+COLUMNS = ["method", "against", "answers", "faces", "preferred", "low", "high"]
 
 
-def strengths(frame: pd.DataFrame, methods: list[str]) -> np.ndarray:
-    """Each method's strength, summing to one: Bradley and Terry 1952, by Hunter's MM steps (Ann. Statist. 2004).
+def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
+    """Return the strength of each method, normalised to sum to one.
 
-    The chance that one is preferred to another is its strength over the sum of both.
+    Method a is preferred to method b with probability strength_a / (strength_a + strength_b) (Bradley and Terry, 1952).
+    Fitted by the minorisation-maximisation algorithm of Hunter (Annals of Statistics, 2004).
+
+    Args:
+        answers: columns left, right and preferred, one row per answer.
+        methods: all methods that occur in `answers`.
     """
-    place = {method: index for index, method in enumerate(methods)}
-    wins = np.full((len(methods), len(methods)), PRIOR)
+    index = {method: position for position, method in enumerate(methods)}
+    wins = np.full((len(methods), len(methods)), PRIOR_WINS)
     np.fill_diagonal(wins, 0)
-    for left, right, preferred in zip(frame["left"], frame["right"], frame["preferred"], strict=True):
+    for left, right, preferred in zip(answers["left"], answers["right"], answers["preferred"], strict=True):
         loser = right if preferred == left else left
-        wins[place[preferred], place[loser]] += 1
-    games, strength = wins + wins.T, np.full(len(methods), 1 / len(methods))
-    for _ in range(STEPS):
-        strength = wins.sum(axis=1) / (games / (strength[:, None] + strength[None])).sum(axis=1)
-        strength /= strength.sum()
-    return strength
+        wins[index[preferred], index[loser]] += 1
+    games, strengths = wins + wins.T, np.full(len(methods), 1 / len(methods))
+    for _ in range(ITERATIONS):
+        strengths = wins.sum(axis=1) / (games / (strengths[:, None] + strengths[None])).sum(axis=1)
+        strengths /= strengths.sum()
+    return strengths
 
 
-def win_rates(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each two methods: the chance that one is preferred, its interval over faces, and how many answers.
+def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each pair of methods: the probability that the first is preferred, with its interval.
 
-    One face alone says nothing of others: the interval is then all that there is, 0 to 1.
+    The interval is a bootstrap over faces. With answers on a single face it is [0, 1].
     """
-    columns = ["method", "against", "answers", "faces", "preferred", "low", "high"]
-    methods = sorted(set(frame["left"]) | set(frame["right"]))
+    methods = sorted(set(answers["left"]) | set(answers["right"]))
     if not methods:
-        return pd.DataFrame(columns=columns)
-    rng, ids = np.random.default_rng(0), sorted(set(frame["id"]))
-    of_face = dict(iter(frame.groupby("id")))
+        return pd.DataFrame(columns=COLUMNS)
+    rng, ids = np.random.default_rng(0), sorted(set(answers["id"]))
+    answers_by_face = dict(iter(answers.groupby("id")))
 
-    def rates(some: pd.DataFrame) -> np.ndarray:
-        strength = strengths(some, methods)
-        return strength[:, None] / (strength[:, None] + strength[None])
+    def rates(subset: pd.DataFrame) -> np.ndarray:
+        strengths = fit_strengths(subset, methods)
+        return strengths[:, None] / (strengths[:, None] + strengths[None])
 
-    value = rates(frame)
+    values = rates(answers)
     draws = []
-    for _ in range(RESAMPLINGS if len(ids) > 1 else 0):
-        some = rng.integers(len(ids), size=len(ids))
-        draws.append(rates(pd.concat([of_face[ids[face]] for face in some])))
-    spread = np.array(draws)
+    for _ in range(RESAMPLES if len(ids) > 1 else 0):
+        resample = rng.integers(len(ids), size=len(ids))
+        draws.append(rates(pd.concat([answers_by_face[ids[face]] for face in resample])))
+    samples = np.array(draws)
     rows = []
-    for one, other in combinations(range(len(methods)), 2):
-        both = {methods[one], methods[other]}
-        count = sum({left, right} == both for left, right in zip(frame["left"], frame["right"], strict=True))
-        low, high = confidence_interval(value[one, other], spread[:, one, other], len(ids)) if draws else (0.0, 1.0)
-        row = {"method": methods[one], "against": methods[other], "answers": count, "faces": len(ids)}
-        rows.append(row | {"preferred": value[one, other], "low": max(0.0, low), "high": min(1.0, high)})
-    return pd.DataFrame(rows, columns=columns)
+    for a, b in combinations(range(len(methods)), 2):
+        pair = {methods[a], methods[b]}
+        count = sum({left, right} == pair for left, right in zip(answers["left"], answers["right"], strict=True))
+        low, high = confidence_interval(values[a, b], samples[:, a, b], len(ids)) if draws else (0.0, 1.0)
+        row = {"method": methods[a], "against": methods[b], "answers": count, "faces": len(ids)}
+        rows.append(row | {"preferred": values[a, b], "low": max(0.0, low), "high": min(1.0, high)})
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,7 +1,7 @@
-"""A page on this machine that shows two methods' avatars of one face, blind, in random order: which is better?
+"""A local web page for blind comparisons: two methods' avatars of one face in random order; which one is better?
 
-Nothing on the page or in its addresses says which method painted what. The server listens on 127.0.0.1 only, and
-answers no page of another site: it asks for its own name, and for the question's secret.
+Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. It rejects other host names (DNS
+rebinding) and answers without the question's token (cross-site requests).
 """
 
 import random
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import combinations
 from pathlib import Path
+from string import Template
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,181 +19,174 @@ from urllib.parse import parse_qs
 from portraitist.compare.preferences import append_answer, ensure_file, read_answers
 from portraitist.core.shards import Shards
 
-MAX_FORM = 1000  # bytes
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Which avatar?</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root {{ color-scheme: light dark }} body {{ font: 18px/1.5 system-ui, sans-serif; text-align: center;
-  margin: 1rem auto; max-width: 60rem; padding: 0 1rem }}
-h1 {{ font-size: 1.3rem; margin: 0 }} p {{ margin: .3rem }}
-img {{ width: 100%; border-radius: 8px }} .selfie {{ max-width: 10rem }}
-form {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; max-width: 40rem; margin: .6rem auto }}
-button {{ font: inherit; padding: .6rem; border-radius: 8px; cursor: pointer }}
-button:focus-visible {{ outline: 3px solid #2a7de1 }} .skip {{ grid-column: 1 / 3; justify-self: center }}
-</style><script src="/keys.js" defer></script></head>
-<body>{body}</body></html>
-"""
-QUESTION = """<h1>Which is the better hand-painted avatar of this face?</h1>
-<p>Question {number} of {count}. Keys: left arrow, right arrow, space for neither.</p>
-<img class="selfie" alt="The selfie" src="/{secret}/selfie.png">
-<form method="post" action="/answer"><input type="hidden" name="secret" value="{secret}">
-<button name="choice" value="left" id="left"><img alt="The left avatar" src="/{secret}/left.png">Left</button>
-<button name="choice" value="right" id="right"><img alt="The right avatar" src="/{secret}/right.png">Right</button>
-<button name="choice" value="neither" id="neither" class="skip">I cannot tell</button></form>
-"""
-END = "<h1>Thank you.</h1><p>All {count} questions are answered. You may close this page; Ctrl-C ends the server.</p>"
-KEYS = """document.addEventListener("keydown", event => {
-  const button = {ArrowLeft: "left", ArrowRight: "right", " ": "neither"}[event.key];
-  if (!button || event.repeat) return;
-  event.preventDefault();
-  document.getElementById(button)?.click();
-});
-"""
+PAGE = Path(__file__).with_name("preference_page")
+STATIC_FILES = {"/style.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
+MAX_FORM_BYTES = 1000
+SIDES = ("left", "right")
+CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; form-action 'self'"
 
 
 @dataclass(frozen=True)
 class Question:
-    """Whose face, and which method stands on which side. `secret` is all that the page knows of it."""
+    """A face and the methods on the two sides. The page sees only the random token."""
 
     face: str
     left: str
     right: str
-    secret: str
+    token: str
 
 
-def questions(
-    methods: Mapping[str, Iterable[str]], done: set[tuple[str, frozenset[str]]], rng: random.Random
+def create_questions(
+    methods: Mapping[str, Iterable[str]], answered: set[tuple[str, frozenset[str]]], rng: random.Random
 ) -> list[Question]:
-    """Every face and every two methods that have not been judged yet, in random order, sides too.
+    """Return a question for each face and pair of methods, in random order and with random sides.
+
+    Args:
+        methods: ids of the faces that each method has stylized.
+        answered: faces and pairs to leave out.
+        rng: for order and sides.
 
     Raises:
-        ValueError: There are fewer than two methods, or no face that all of them painted.
+        ValueError: there are fewer than two methods, or no face that all of them have stylized.
     """
-    faces = sorted(set.intersection(*(set(shards) for shards in methods.values()))) if methods else []
+    faces = sorted(set.intersection(*(set(ids) for ids in methods.values()))) if methods else []
     if len(methods) < 2 or not faces:
         raise ValueError(
-            f"{len(methods)} methods with {len(faces)} faces in common; two methods are needed, and a face"
+            f"found {len(methods)} methods with {len(faces)} faces in common; "
+            "at least two methods and one common face are needed"
         )
-    asked = []
+    questions = []
     for face in faces:
         for pair in combinations(sorted(methods), 2):
-            if (face, frozenset(pair)) not in done:
+            if (face, frozenset(pair)) not in answered:
                 left, right = rng.sample(pair, 2)
-                asked.append(Question(face, left, right, secrets.token_urlsafe(12)))
-    rng.shuffle(asked)
-    return asked
+                questions.append(Question(face, left, right, secrets.token_urlsafe(12)))
+    rng.shuffle(questions)
+    return questions
 
 
 class PreferenceServer(ThreadingHTTPServer):
-    """The server: asks one question after the other, and appends each answer to a CSV. `port` 0 is any that is free."""
+    """A server that asks one question at a time and appends each answer to a CSV.
+
+    Args:
+        stylized: output folders of stage paint, by method.
+        selfies: the crops.
+        answers: the CSV.
+        count: the maximum number of questions.
+        rng: for order and sides.
+        port: 0 is any free port.
+    """
 
     daemon_threads = True
 
     def __init__(
-        self, painted: Mapping[str, Shards], selfies: Shards, csv: Path, count: int, rng: random.Random, port: int
+        self, stylized: Mapping[str, Shards], selfies: Shards, answers: Path, count: int, rng: random.Random, port: int
     ) -> None:
-        given = read_answers(csv) if csv.exists() else None
-        rows = [] if given is None else given.itertuples(index=False)
-        done = {(str(row.id), frozenset((str(row.left), str(row.right)))) for row in rows}
-        self.open = questions(painted, done, rng)[:count]
-        ensure_file(csv)  # or the first answer would be the first to learn that none can be kept
-        self.painted, self.selfies, self.csv, self.at, self.lock = painted, selfies, csv, 0, Lock()
-        super().__init__(("127.0.0.1", port), _Asked)
+        rows = read_answers(answers).itertuples(index=False) if answers.exists() else []
+        answered = {(str(row.id), frozenset((str(row.left), str(row.right)))) for row in rows}
+        self.open = create_questions(stylized, answered, rng)[:count]
+        ensure_file(answers)  # fail now, not at the first answer
+        self.stylized, self.selfies, self.answers, self.at, self.lock = stylized, selfies, answers, 0, Lock()
+        super().__init__(("127.0.0.1", port), _Handler)
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """The URL of the page."""
         return f"http://127.0.0.1:{self.server_port}/"
 
+    @property
+    def question(self) -> Question | None:
+        """The current question; None if all are answered."""
+        return self.open[self.at] if self.at < len(self.open) else None
+
     def page(self) -> str:
-        """The question that is next, or thanks."""
-        if self.at >= len(self.open):
-            return PAGE.format(body=END.format(count=len(self.open)))
-        secret = self.open[self.at].secret
-        return PAGE.format(body=QUESTION.format(number=self.at + 1, count=len(self.open), secret=secret))
+        """Return the page of the current question, or the final page."""
+        values = {"count": str(len(self.open))}
+        name = "finished.html"
+        if question := self.question:
+            name, values = "page.html", values | {"number": str(self.at + 1), "token": question.token}
+        return Template((PAGE / name).read_text(encoding="utf-8")).substitute(values)
 
-    def picture(self, secret: str, which: str) -> bytes | None:
-        """A picture of the question that is next; of no other."""
-        question = self.open[self.at] if self.at < len(self.open) else None
-        if question is None or not secrets.compare_digest(secret.encode(), question.secret.encode()):
+    def picture(self, token: str, name: str) -> bytes | None:
+        """Return "selfie", "left" or "right" of the current question as PNG; None for any other token or name."""
+        question = self.question
+        if question is None or not secrets.compare_digest(token.encode(), question.token.encode()):
             return None
-        if which == "selfie":
+        if name == "selfie":
             return self.selfies.read(question.face, "png")
-        return self.painted[getattr(question, which)].read(question.face, "png") if which in ("left", "right") else None
+        return self.stylized[getattr(question, name)].read(question.face, "png") if name in SIDES else None
 
-    def answer(self, secret: str, choice: str) -> bool:
-        """Take an answer to the question that is next; a second one, or one of another page, is none.
+    def answer(self, token: str, choice: str) -> bool:
+        """Record an answer to the current question; return False for the token of another question.
 
         Raises:
-            OSError: It could not be kept; the question stays open.
+            OSError: the answer could not be written; the question stays open.
         """
         with self.lock:
-            question = self.open[self.at] if self.at < len(self.open) else None
-            if question is None or secret != question.secret or choice not in ("left", "right", "neither"):
+            question = self.question
+            if question is None or token != question.token or choice not in (*SIDES, "neither"):
                 return False
             if choice != "neither":
-                append_answer(self.csv, question.face, question.left, question.right, getattr(question, choice))
+                append_answer(self.answers, question.face, question.left, question.right, getattr(question, choice))
             self.at += 1
             return True
 
 
-class _Asked(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: PreferenceServer
 
     def do_GET(self) -> None:
-        """The page, its script, or a picture."""
-        if not self._for_us():
+        """Send the page, a static file or a picture."""
+        if not self._is_local_host():
             return
         parts = self.path.strip("/").removesuffix(".png").split("/")
         if self.path == "/":
-            self._say(200, "text/html; charset=utf-8", self.server.page().encode())
-        elif self.path == "/keys.js":
-            self._say(200, "text/javascript; charset=utf-8", KEYS.encode())
+            self._send(200, "text/html; charset=utf-8", self.server.page().encode())
+        elif content_type := STATIC_FILES.get(self.path):
+            self._send(200, content_type, (PAGE / self.path.strip("/")).read_bytes())
         elif len(parts) == 2 and (data := self.server.picture(*parts)):
-            self._say(200, "image/png", data)
+            self._send(200, "image/png", data)
         else:
-            self._say(404, "text/plain", b"not here")
+            self._send(404, "text/plain", b"not found")
 
     def do_POST(self) -> None:
-        """An answer; then back to the page."""
-        if not self._for_us():
+        """Record an answer and redirect to the page."""
+        if not self._is_local_host():
             return
         length = self.headers.get("Content-Length", "")
-        if self.path != "/answer" or not length.isdigit() or int(length) > MAX_FORM:
-            self._say(400, "text/plain", b"not an answer")
+        if self.path != "/answer" or not length.isdigit() or int(length) > MAX_FORM_BYTES:
+            self._send(400, "text/plain", b"not an answer")
             return
         form = parse_qs(self.rfile.read(int(length)).decode("ascii", "replace"))
-        secret, choice = (form.get(name, [""])[0] for name in ("secret", "choice"))
+        token, choice = (form.get(name, [""])[0] for name in ("token", "choice"))
         try:
-            self.server.answer(secret, choice)  # an old page's answer changes nothing, and sees the next question
+            self.server.answer(token, choice)  # an outdated page gets the current question
         except OSError as error:
-            self._say(500, "text/plain", f"Not kept: {error.strerror}. Go back and answer again.".encode())
+            message = f"The answer could not be saved: {error.strerror}. Go back and answer again."
+            self._send(500, "text/plain", message.encode())
             return
         self.send_response(303)
         self.send_header("Location", "/")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _for_us(self) -> bool:
-        """Whether the browser asked for this machine by name: a foreign site that points its name here is refused."""
-        own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
-        if self.headers.get("Host") in own:
+    def _is_local_host(self) -> bool:
+        """Send 403 and return False if the request names another host, as a page that uses DNS rebinding would."""
+        hosts = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
+        if self.headers.get("Host") in hosts:
             return True
-        self._say(403, "text/plain", b"not for this name")
+        self._send(403, "text/plain", b"unknown host name")
         return False
 
-    def _say(self, status: int, kind: str, data: bytes) -> None:
+    def _send(self, status: int, content_type: str, data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
-        policy = "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'unsafe-inline'; form-action 'self'"
-        self.send_header("Content-Security-Policy", policy)
+        self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing: an address holds a secret."""
+        """Log nothing: URLs contain tokens."""

@@ -1,0 +1,16 @@
+"""Paths of the pipeline's outputs, relative to a checkout in which `dvc repro` has run."""
+
+from pathlib import Path
+
+from portraitist.evaluate.run import ModelPaths
+from portraitist.train.batches import DatasetPaths
+
+DATASET = DatasetPaths(
+    crops=Path("data/crop"),
+    masks=Path("data/mask"),
+    split=Path("data/split.csv"),
+    recipes=Path("data/augment/recipes.csv"),
+)
+MODELS = ModelPaths(
+    segmenter=Path("models/mask.pt"), pretrained=Path("models/pretrained"), identity=Path("data/local/identity")
+)

@@ -1,0 +1,76 @@
+"""Cosine distances of features: how much of the selfie is preserved, and whether training portraits are copied."""
+
+import numpy as np
+
+from portraitist.evaluate.data import EvaluationData, Features
+from portraitist.evaluate.registry import (
+    Indices,
+    Measurement,
+    Values,
+    mean_over_faces,
+    mean_relative_to_portraits,
+    metric,
+)
+
+NETWORK = "lite0"
+DECIMALS = 9  # distances are rounded, so that the distance between equal features is exactly 0
+
+
+def _normalize(features: Features) -> Features:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def cosine_distances(a: Features, b: Features) -> Values:
+    """Return one minus the cosine similarity of each pair of rows."""
+    return (1 - (_normalize(a) * _normalize(b)).sum(axis=1)).round(DECIMALS)
+
+
+def nearest_cosine_distances(a: Features, b: Features) -> Values:
+    """Return the cosine distance of each row of `a` to the nearest row of `b`."""
+    return (1 - _normalize(a) @ _normalize(b).T).min(axis=1).round(DECIMALS)
+
+
+@metric(
+    name="content_lite0",
+    description="Cosine distance between the EfficientNet-Lite0 features of selfie and avatar, persons on grey; "
+    "0 is unchanged.",
+    optimum=0.0,
+    network=NETWORK,
+)
+def content(data: EvaluationData) -> Measurement:
+    """Return the mean over faces."""
+    stylized = data.features(NETWORK, "stylized", "person on grey")
+    selfies = data.features(NETWORK, "selfies", "person on grey")
+    return mean_over_faces(cosine_distances(stylized, selfies), data, **data.networks[NETWORK].details)
+
+
+@metric(
+    name="memorised_lite0",
+    description="How much nearer avatars are to training portraits than test portraits are (EfficientNet-Lite0): "
+    "1 is a copy, 0 no nearer.",
+    optimum=0.0,
+    network=NETWORK,
+)
+def memorised(data: EvaluationData) -> Measurement:
+    """Return the mean of 1 - d / m, clipped at 0.
+
+    d is an avatar's cosine distance to its nearest training portrait, m the median of the test portraits' distances to
+    theirs; features are those of persons on grey.
+    """
+    stylized = data.features(NETWORK, "stylized", "person on grey")
+    portraits = data.features(NETWORK, "portraits", "person on grey")
+    training_portraits = data.features(NETWORK, "training_portraits", "person on grey")
+    distances = nearest_cosine_distances(stylized, training_portraits)
+    baseline = nearest_cosine_distances(portraits, training_portraits)
+
+    def memorisation(test_portraits: Indices) -> Values:
+        return (1 - distances / max(float(np.median(baseline[test_portraits])), 1e-12)).clip(0)
+
+    return mean_relative_to_portraits(
+        memorisation,
+        len(portraits),
+        data,
+        n_training_portraits=len(training_portraits),
+        median_distance=float(f"{np.median(baseline):.4g}"),
+        **data.networks[NETWORK].details,
+    )

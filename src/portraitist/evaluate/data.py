@@ -1,0 +1,143 @@
+"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches of constant size."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from portraitist.core.types import Picture
+from portraitist.crop.geometry import Face
+from portraitist.crop.params import CropParams
+from portraitist.learning.tensors import Images, Masks
+
+BATCH_SIZE = 16  # images in memory, independent of the size of a set
+
+Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
+Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
+ImageSet = Literal["stylized", "selfies", "portraits", "training_portraits"]
+Pixels = Literal["person on grey", "whole picture"]
+
+MASKS_OF: dict[ImageSet, str] = {
+    "stylized": "masks",
+    "selfies": "masks",
+    "portraits": "portrait_masks",
+    "training_portraits": "training_portrait_masks",
+}
+
+
+@runtime_checkable
+class ImageSequence(Protocol):
+    """Images or masks that are loaded when they are sliced; a tensor satisfies it too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A feature network and the details that are stored with every value computed from it.
+
+    Attributes:
+        features: maps a batch of images to pooled features.
+        details: network name, preprocessing ("resize") and library versions.
+    """
+
+    features: Callable[[Images], Features]
+    details: dict[str, str]
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """The stylized test selfies of one method, and the images that they are compared with.
+
+    Attributes:
+        masks: of the selfies; exact masks if they are known, otherwise the pipeline's.
+        on_backgrounds: for each test background, all selfies stylized on that background.
+        portraits: the test portraits; no method was trained on them.
+        segmenter: the U-Net of stage train_mask.
+        find_face: returns the largest face of a picture, or None.
+        crop_params: position and size of the face in a crop.
+        networks: feature networks by the names that the metrics use: lite0, inception, identity.
+        cost: gflop and megabytes of one avatar.
+        bootstrap: number of resamples behind each interval.
+    """
+
+    ids: list[str]
+    selfies: ImageSequence
+    masks: ImageSequence
+    stylized: ImageSequence
+    on_backgrounds: list[ImageSequence]
+    portraits: ImageSequence
+    portrait_masks: ImageSequence
+    training_portraits: ImageSequence
+    training_portrait_masks: ImageSequence
+    segmenter: Callable[[Images], Masks]
+    find_face: Callable[[Picture], Face | None]
+    crop_params: CropParams
+    networks: Mapping[str, Network]
+    cost: Mapping[str, float]
+    bootstrap: int
+    seed: int
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+    def cached(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return the result of `compute()`, which is called once per key."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+        return self.cache[key]
+
+    def features(self, network: str, image_set: ImageSet, pixels: Pixels) -> Features:
+        """Return a network's features of one set of images, computed once."""
+        extract = self.networks[network].features
+
+        def features(images: Images, masks: Masks) -> Features:
+            return extract(foreground(images, masks) if pixels == "person on grey" else images)
+
+        images, masks = getattr(self, image_set), getattr(self, MASKS_OF[image_set])
+        return self.cached(
+            (network, image_set, pixels), lambda: map_batches(features, images, masks).astype(np.float64)
+        )
+
+    def resamples(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Resamples:
+        """Return the bootstrap resamples of `count` images, the same for every metric and method (paired)."""
+        rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
+        return rng.integers(count, size=(self.bootstrap, count))
+
+
+def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) -> np.ndarray:
+    """Apply a function to aligned batches of all sequences and concatenate the results."""
+    starts = range(0, len(sequences[0]), BATCH_SIZE)
+    return np.concatenate(
+        [function(*(sequence[start : start + BATCH_SIZE] for sequence in sequences)) for start in starts]
+    )
+
+
+def foreground(images: Images, masks: Masks) -> Images:
+    """Return the persons on grey. Masks are thresholded: a soft edge would keep some of the background."""
+    return images * (masks > 0.5)
+
+
+def pooled_features(pooled: Callable[[Images], Tensor], size_px: int) -> Callable[[Images], Features]:
+    """Return a function that resizes images (bicubic, antialiased) and returns their pooled features."""
+
+    @torch.no_grad()
+    def features(images: Images) -> Features:
+        return pooled(F.interpolate(images, size=size_px, mode="bicubic", antialias=True, align_corners=False)).numpy()
+
+    return features
+
+
+def predict_masks(segmenter: nn.Module) -> Callable[[Images], Masks]:
+    """Return a function that predicts masks in evaluation mode, without gradients."""
+
+    @torch.no_grad()
+    def masks(images: Images) -> Masks:
+        return torch.cat([segmenter.eval()(batch) for batch in images.split(BATCH_SIZE)])
+
+    return masks

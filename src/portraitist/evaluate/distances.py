@@ -1,0 +1,148 @@
+"""Frechet and kernel distances between the stylized images and the portraits: FID, KID and their variants."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from portraitist.evaluate.data import EvaluationData, Features, Pixels
+from portraitist.evaluate.registry import Measurement, Metric, register
+from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
+
+HALVINGS = 4  # each gives the distances of two pairs of halves
+LARGE_SET, FEW_DRAWS = 1000, 50  # draws of a Frechet distance between sets larger than this many images
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., NeurIPS 2017).
+
+    The trace of the square root equals the sum of the singular values of A^T B with C_a = A A^T and C_b = B B^T, which
+    avoids a matrix square root and its complex results.
+    """
+    means = a.mean(axis=0) - b.mean(axis=0)
+    root_a, root_b = _covariance_root(a), _covariance_root(b)
+    cross_term = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    return float(means @ means + (root_a**2).sum() + (root_b**2).sum() - 2 * cross_term)
+
+
+def _covariance_root(features: Features) -> Features:
+    """Return A^T with A A^T the covariance, in min(images, channels) rows."""
+    centred = (features - features.mean(axis=0)) / np.sqrt(max(1, len(features) - 1))
+    if len(features) <= features.shape[1]:
+        return centred
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    return (vectors * np.sqrt(values.clip(0))).T
+
+
+def extrapolated_frechet_distance(a: Features, b: Features) -> float:
+    """Return the Frechet distance extrapolated to infinitely many images, from that of the sets and of their halves.
+
+    The bias falls as 1/n (Chong and Forsyth, CVPR 2020) once a set has more images than features. With fewer images it
+    falls more slowly, and the extrapolated distance is still too large.
+    """
+    rng = np.random.default_rng(0)
+    halves = []
+    for _ in range(HALVINGS):
+        order_a, order_b = rng.permutation(len(a)), rng.permutation(len(b))
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            halves.append(frechet_distance(a[order_a[half]], b[order_b[half]]))
+    return 2 * frechet_distance(a, b) - float(np.mean(halves))
+
+
+def kernel_distance(a: Features, b: Features) -> float:
+    """Return the unbiased squared MMD with the kernel (x.y / d + 1)^3 (Binkowski et al., ICLR 2018), without subsets.
+
+    Raises:
+        TooFewSamplesError: a set has fewer than two images.
+    """
+    if min(len(a), len(b)) < 2:
+        raise TooFewSamplesError(f"{len(a)} and {len(b)} images; at least two of each are needed")
+
+    def kernel(x: Features, y: Features) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def mean_within(x: Features) -> float:
+        all_pairs = kernel(x, x)
+        return float((all_pairs.sum() - np.trace(all_pairs)) / (len(x) * (len(x) - 1)))
+
+    return mean_within(a) + mean_within(b) - 2 * float(kernel(a, b).mean())
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance between two sets of features, and how it is described."""
+
+    compute: Callable[[Features, Features], float]
+    description: str
+    published_name: str  # of this distance on Inception-v3
+    few_draws: bool  # compute only FEW_DRAWS bootstrap draws for large sets: each takes seconds and they vary little
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+FRECHET = Distance(frechet_distance, "Frechet distance", "FID", few_draws=True)
+EXTRAPOLATED = Distance(
+    extrapolated_frechet_distance,
+    "Frechet distance, extrapolated to infinitely many images,",
+    "FID",
+    few_draws=True,
+    details={"halvings": HALVINGS},
+)
+KERNEL = Distance(
+    kernel_distance, "unbiased kernel distance", "KID", few_draws=False, details={"subset": "all pictures"}
+)
+
+METRICS: tuple[tuple[str, Distance, str, Pixels], ...] = (
+    ("fid", FRECHET, "inception", "whole picture"),
+    ("fid_limit", EXTRAPOLATED, "inception", "whole picture"),
+    ("kid", KERNEL, "inception", "whole picture"),
+    ("foreground_fid", FRECHET, "inception", "person on grey"),
+    ("foreground_fid_limit", EXTRAPOLATED, "inception", "person on grey"),
+    ("foreground_kid", KERNEL, "inception", "person on grey"),
+    ("frechet_lite0", FRECHET, "lite0", "whole picture"),
+    ("frechet_limit_lite0", EXTRAPOLATED, "lite0", "whole picture"),
+    ("kernel_lite0", KERNEL, "lite0", "whole picture"),
+    ("foreground_frechet_lite0", FRECHET, "lite0", "person on grey"),
+    ("foreground_frechet_limit_lite0", EXTRAPOLATED, "lite0", "person on grey"),
+    ("foreground_kernel_lite0", KERNEL, "lite0", "person on grey"),
+)
+NETWORK_TITLES = {"inception": "Inception-v3, as published: {}", "lite0": "EfficientNet-Lite0: not {}"}
+PIXELS_TITLES: dict[Pixels, str] = {
+    "whole picture": "between avatars and portraits, backgrounds included",
+    "person on grey": "between the persons of avatars and portraits, on grey",
+}
+
+
+def _describe(distance: Distance, network: str, pixels: Pixels) -> str:
+    text = f"{distance.description} {PIXELS_TITLES[pixels]}; {NETWORK_TITLES[network].format(distance.published_name)}"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
+    """Return a distance with an interval over the images of both sets; draws that were not computed are NaN."""
+    stylized = data.features(network, "stylized", pixels)
+    portraits = data.features(network, "portraits", pixels)
+    value = distance.compute(stylized, portraits)
+    few = distance.few_draws and max(len(stylized), len(portraits)) > LARGE_SET
+    pairs = zip(data.resamples(len(stylized)), data.resamples(len(portraits), "portraits"), strict=True)
+    draws = np.full(data.bootstrap, np.nan)
+    for number, (faces, some_portraits) in enumerate(itertools.islice(pairs, FEW_DRAWS if few else None)):
+        draws[number] = distance.compute(stylized[faces], portraits[some_portraits])
+    details = data.networks[network].details | {"n_portraits": len(portraits), "pixels": pixels} | distance.details
+    low, high = confidence_interval(value, draws, min(len(stylized), len(portraits)))
+    return Measurement(value, low, high, len(stylized), details, draws=draws)
+
+
+for _name, _distance, _network, _pixels in METRICS:
+    register(
+        Metric(
+            _name,
+            _describe(_distance, _network, _pixels),
+            optimum=0.0,
+            unit="",
+            network=_network,
+            measure=partial(_measure, distance=_distance, network=_network, pixels=_pixels),
+        )
+    )

@@ -1,0 +1,92 @@
+"""Whether the face is preserved: found by the detector, at the same place, and recognised as the same person."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from portraitist.core.geometry import box_iou
+from portraitist.crop.geometry import LEFT_EYE, RIGHT_EYE, Face
+from portraitist.evaluate.content import cosine_distances
+from portraitist.evaluate.data import BATCH_SIZE, EvaluationData, ImageSequence
+from portraitist.evaluate.registry import Measurement, mean_over_faces, metric
+from portraitist.learning.tensors import to_pictures
+
+DETECTOR = "BlazeFace full range, short range, closer looks"
+IDENTITY = "identity"
+
+
+def face_pairs(data: EvaluationData) -> list[tuple[Face | None, Face | None]]:
+    """Return the detected face of each selfie and of its avatar, or None; computed once."""
+
+    def faces(images: ImageSequence) -> list[Face | None]:
+        starts = range(0, len(images), BATCH_SIZE)
+        return [data.find_face(picture) for at in starts for picture in to_pictures(images[at : at + BATCH_SIZE])]
+
+    return data.cached("faces", lambda: list(zip(faces(data.selfies), faces(data.stylized), strict=True)))
+
+
+def landmark_error(face: Face, other: Face) -> float:
+    """Return the mean distance of the six landmarks, in percent of the distance between the first face's eyes."""
+    eyes = float(np.linalg.norm(face.points[RIGHT_EYE] - face.points[LEFT_EYE]))
+    return 100 * float(np.linalg.norm(face.points - other.points, axis=1).mean()) / max(eyes, 1e-6)
+
+
+def wilson_interval(rate: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate (Wilson, 1927), which has a width even if the rate is 0 or 1."""
+    z2 = 1.959964**2
+    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+@metric(
+    name="face_found",
+    description="Share of avatars in which the detector finds a face, of the selfies in which it finds one.",
+    optimum=1.0,
+)
+def face_found(data: EvaluationData) -> Measurement:
+    """Return the rate, with Wilson's interval."""
+    found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
+    rate = mean_over_faces(np.array(found), data, detector=DETECTOR, interval="Wilson")
+    low, high = wilson_interval(rate.value, rate.n)
+    return replace(rate, low=low, high=high)
+
+
+@metric(
+    name="face_box_iou",
+    description="Intersection over union of the face boxes of selfie and avatar; 0 if no face is found in the avatar.",
+    optimum=1.0,
+)
+def face_box_iou(data: EvaluationData) -> Measurement:
+    """Return the mean over the selfies in which a face was found."""
+    values = [
+        np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0
+        for selfie, avatar in face_pairs(data)
+    ]
+    return mean_over_faces(np.array(values), data, detector=DETECTOR)
+
+
+@metric(
+    name="face_landmark_error",
+    description="Mean displacement of eyes, nose, mouth and ears between selfie and avatar, where both have a face.",
+    optimum=0.0,
+    unit="% of the eye distance",
+)
+def face_landmark_error(data: EvaluationData) -> Measurement:
+    """Return the mean over the faces found in both; `face_found` is the share of those lost."""
+    values = [landmark_error(selfie, avatar) if selfie and avatar else np.nan for selfie, avatar in face_pairs(data)]
+    return mean_over_faces(np.array(values), data, detector=DETECTOR)
+
+
+@metric(
+    name="identity",
+    description="Cosine similarity of selfie and avatar in a face recognition network of the user's choice; 1 is the "
+    "selfie itself.",
+    optimum=1.0,
+    network=IDENTITY,
+)
+def identity(data: EvaluationData) -> Measurement:
+    """Return the mean over faces."""
+    stylized = data.features(IDENTITY, "stylized", "whole picture")
+    selfies = data.features(IDENTITY, "selfies", "whole picture")
+    return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

@@ -1,0 +1,9 @@
+// Keyboard shortcuts of the answers.
+const BUTTONS = { ArrowLeft: "left", ArrowRight: "right", " ": "neither" };
+
+document.addEventListener("keydown", event => {
+  const button = BUTTONS[event.key];
+  if (!button || event.repeat) return;
+  event.preventDefault();
+  document.getElementById(button).click();
+});

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from evaluation_toys import NETWORKS, SIDE, evaluation_data, measure, noise, value
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+from portraitist.evaluate.distances import (
+    METRICS,
+    extrapolated_frechet_distance,
+    frechet_distance,
+    kernel_distance,
+)
+from portraitist.evaluate.registry import available_metrics
+from portraitist.stats.bootstrap import TooFewSamplesError
+
+NAMES = [name for name, *_ in METRICS]
+
+
+def gaussian_features(means, deviations):
+    """Return features with exactly these means and this diagonal covariance."""
+    channels = len(means)
+    offsets = np.diag(deviations) * np.sqrt((2 * channels - 1) / 2)
+    return np.concatenate([offsets, -offsets]) + means
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_details_name_pixels_and_number_of_portraits(name):
+    measurement = measure(name)
+    assert measurement.details["n_portraits"] == 2
+    assert measurement.details["pixels"] == ("person on grey" if "foreground" in name else "whole picture")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_description_names_network_and_pixels(name):
+    metric = available_metrics(NETWORKS)[name]
+    published = "KID" if "kid" in name or "kernel" in name else "FID"
+    assert f"{'not' if 'lite0' in name else 'published:'} {published}." in metric.description
+    assert ("on grey" in metric.description) == ("foreground" in name)
+    assert ("extrapolated" in metric.description) == ("limit" in name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_faces_is_irrelevant(name):
+    order = torch.tensor([2, 0, 1])
+    data = evaluation_data()
+    if "limit" not in name:  # halves are drawn by index
+        shuffled = {"stylized": data.stylized[order], "masks": data.masks[order]}
+        assert value(name, **shuffled) == pytest.approx(value(name))
+    assert value(name, stylized=data.selfies) != pytest.approx(value(name), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["foreground_frechet_lite0", "foreground_kernel_lite0", "fid_limit"])
+def test_interval_contains_the_value(name):
+    selfies, stylized, portraits = (noise(20, 3, SIDE, SIDE, seed=seed) for seed in (1, 2, 3))
+    masks = torch.ones(20, 1, SIDE, SIDE)
+    measurement = measure(
+        name, selfies=selfies, stylized=stylized + 0.2, portraits=portraits, masks=masks, portrait_masks=masks
+    )
+    assert measurement.low < measurement.value < measurement.high
+    assert measurement.details["n_portraits"] == 20
+    assert len(measurement.draws) == 20
+
+
+def test_large_sets_have_fewer_frechet_draws(monkeypatch):
+    all_draws = measure("fid").draws
+    monkeypatch.setattr("portraitist.evaluate.distances.LARGE_SET", 2)
+    monkeypatch.setattr("portraitist.evaluate.distances.FEW_DRAWS", 5)
+    measurement = measure("fid")
+    assert measurement.draws[:5].tolist() == all_draws[:5].tolist()
+    assert np.isnan(measurement.draws[5:]).all()
+    assert len(measurement.draws) == 20
+    assert measurement.low < measurement.high
+    assert np.isfinite(measure("kid").draws).all()
+
+
+def test_frechet_of_diagonal_gaussians_matches_formula():
+    a = gaussian_features([1.0, -2.0, 0.5], [1.0, 0.5, 3.0])
+    b = gaussian_features([0.0, 1.0, 0.5], [2.0, 0.25, 3.0])
+    assert np.cov(a.T) == pytest.approx(np.diag([1.0, 0.25, 9.0]))
+    assert frechet_distance(a, b) == pytest.approx(1 + 9 + 0 + (1 - 2) ** 2 + (0.5 - 0.25) ** 2 + 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "jitter", "rel"),
+    [((40, 25), 6, 0, 1e-6), ((5, 4), 30, 1e-9, 1e-3), ((400, 4), 5, 1e-12, 1e-4)],
+)
+def test_frechet_matches_matrix_square_root(images, channels, jitter, rel):
+    rng = np.random.default_rng(3)
+    a = rng.normal(size=(images[0], channels)) @ rng.normal(size=(channels, channels))
+    b = rng.normal(size=(images[1], channels)) * 2 + 0.3
+    cov_a, cov_b = (np.cov(features.T) + jitter * np.eye(channels) for features in (a, b))
+    means, root = a.mean(0) - b.mean(0), scipy.linalg.sqrtm(cov_a @ cov_b).real
+    assert frechet_distance(a, b) == pytest.approx(means @ means + np.trace(cov_a + cov_b - 2 * root), rel=rel)
+
+
+def test_frechet_of_a_set_with_itself_is_zero():
+    features = np.random.default_rng(3).normal(size=(12, 5))
+    assert frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("count_a", "count_b", "channels"), [(300, 200, 12), (20, 25, 48)])
+def test_frechet_agrees_with_torch_fidelity(count_a, count_b, channels):
+    rng = np.random.default_rng(11)
+    a, b = rng.gamma(2, size=(count_a, channels)), rng.gamma(2.5, size=(count_b, channels))
+    statistics = [fid_features_to_statistics(torch.from_numpy(features)) for features in (a, b)]
+    expected = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-3)
+
+
+def test_kernel_agrees_with_torch_fidelity():
+    rng = np.random.default_rng(11)
+    a, b = rng.gamma(2, size=(60, 12)), rng.gamma(2.5, size=(60, 12))
+    expected = kid_features_to_metric(
+        torch.from_numpy(a), torch.from_numpy(b), kid_subsets=1, kid_subset_size=60, verbose=False
+    )
+    assert kernel_distance(a, b) == pytest.approx(expected[KEY_METRIC_KID_MEAN], rel=1e-3)
+
+
+def test_extrapolation_removes_most_of_the_bias():
+    """Two Gaussians in eight dimensions with a known distance: 8 * 0.3^2 + 8 * (1.2 - 1)^2 = 1.04."""
+    rng = np.random.default_rng(2)
+    pairs = [(rng.normal(size=(60, 8)), rng.normal(0.3, 1.2, size=(60, 8))) for _ in range(60)]
+    assert np.mean([frechet_distance(*pair) for pair in pairs]) > 1.15
+    extrapolated = [extrapolated_frechet_distance(*pair) for pair in pairs]
+    assert abs(np.mean(extrapolated) - 1.04) < 3 * np.std(extrapolated) / np.sqrt(60) + 0.02
+
+
+def test_kernel_matches_double_loop_over_distinct_pairs():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(6, 3)) + 0.4
+
+    def kernel(x, y):
+        return (sum(x[k] * y[k] for k in range(3)) / 3 + 1) ** 3
+
+    def mean_within(features):
+        pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
+        return sum(kernel(features[i], features[j]) for i, j in pairs) / len(pairs)
+
+    between = sum(kernel(x, y) for x in a for y in b) / (4 * 6)
+    assert kernel_distance(a, b) == pytest.approx(mean_within(a) + mean_within(b) - 2 * between)
+
+
+def test_kernel_is_unbiased():
+    rng = np.random.default_rng(5)
+    distances = [kernel_distance(rng.normal(size=(6, 3)), rng.normal(size=(8, 3))) for _ in range(200)]
+    assert abs(np.mean(distances)) < 3 * np.std(distances) / np.sqrt(200)
+    assert min(distances) < 0
+
+
+def test_kernel_of_a_single_image_is_an_error():
+    with pytest.raises(TooFewSamplesError, match="1 and 4 images"):
+        kernel_distance(np.ones((1, 3)), np.ones((4, 3)))

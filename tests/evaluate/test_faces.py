@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from evaluation_toys import evaluation_data, measure, uniform, value
+
+from portraitist.evaluate.data import Network
+from portraitist.evaluate.faces import identity, wilson_interval
+
+
+def test_faces_are_compared_with_those_of_their_selfies():
+    selfies, stylized = uniform(10, 10, 10), uniform(10, 10, 10)
+    selfies[0, :, 12, 14] = selfies[1, :, 12, 14] = 1
+    stylized[0, :, 12, 14] = 1
+    stylized[1, :, 12, 17] = 1  # three pixels to the right: 7 of 13 columns in common; the eye distance is 4
+    images = {"selfies": selfies, "stylized": stylized}
+    assert measure("face_box_iou", **images).per_face == pytest.approx([1, 7 / 13, np.nan], nan_ok=True)
+    assert measure("face_landmark_error", **images).per_face == pytest.approx([0, 100 * 3 / 4, np.nan], nan_ok=True)
+    assert measure("face_found", **images).n == 2
+
+
+def test_lost_face_lowers_rate_and_iou_but_has_no_landmarks():
+    selfies, stylized = uniform(10, 10, 10), uniform(10, 10, 10)
+    selfies[:, :, 12, 14] = 1
+    stylized[0, :, 12, 14] = stylized[1, :, 12, 14] = 1
+    images = {"selfies": selfies, "stylized": stylized}
+    assert value("face_found", **images) == pytest.approx(2 / 3)
+    assert value("face_box_iou", **images) == pytest.approx(2 / 3)
+    assert measure("face_landmark_error", **images).n == 2
+
+
+def test_interval_of_rate_1_has_a_width():
+    low, high = wilson_interval(1.0, 34)
+    assert (low, high) == (pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))  # 34 / (34 + 1.96^2)
+    low, high = wilson_interval(0.5, 100)
+    assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)
+    assert measure("face_found").low == pytest.approx(3 / (3 + 1.959964**2))
+
+
+def test_identity_is_the_cosine_similarity_of_embeddings():
+    embeddings = iter([np.array([[1.0, 0], [3, 4], [0, 2]]), np.array([[2.0, 0], [4, 3], [1, 0]])])
+    networks = {"identity": Network(lambda _: next(embeddings), {"network": "test"})}
+    measurement = identity(evaluation_data(networks=networks))
+    assert measurement.per_face == pytest.approx([1, 24 / 25, 0])
+    assert measurement.details["network"] == "test"
