@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from portraitist.evaluate.run import ModelPaths
-from portraitist.train.batches import DatasetPaths
+from portraitist.learning.dataset import DatasetPaths
 
 DATASET = DatasetPaths(
     crops=Path("data/crop"),

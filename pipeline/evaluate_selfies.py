@@ -6,7 +6,7 @@ from pipeline.stage import load_or_exit, path_options
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.train.batches import DatasetPaths
+from portraitist.learning.dataset import DatasetPaths
 
 
 def main(

@@ -25,7 +25,7 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.run import COST_FILE, ModelPaths
-from portraitist.train.batches import DatasetPaths
+from portraitist.learning.dataset import DatasetPaths
 
 pytestmark = pytest.mark.slow
 

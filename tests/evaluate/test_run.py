@@ -27,12 +27,12 @@ from portraitist.evaluate.run import (
     save_shared_results,
     unchanged_selfies,
 )
+from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.tensors import to_pictures
 from portraitist.nets.features import Lite0
 from portraitist.nets.identity import IdentityError
 from portraitist.nets.inception import Inception
 from portraitist.stats.bootstrap import confidence_interval
-from portraitist.train.batches import DatasetPaths
 from portraitist.weights import WeightsError
 
 PARAMS = EvaluateParams(seed=1, features_px=64, inception=False, bootstrap=10, sheet_rows=2)

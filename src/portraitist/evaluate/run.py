@@ -24,12 +24,12 @@ from portraitist.evaluate.data import EvaluationData, Network, pooled_features, 
 from portraitist.evaluate.groups import group_selfies
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.registry import Measurement, Metric, available_metrics, code_hash, library_versions
+from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
 from portraitist.nets import features as lite0
 from portraitist.nets.identity import Identity, IdentityError, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
 from portraitist.stats.bootstrap import TooFewSamplesError
-from portraitist.train.batches import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 from portraitist.train.checkpoint import load_checkpoint
 from portraitist.weights import INCEPTION, WeightsError, cached_download
 
