@@ -12,14 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from portraitist.core.params import ParamsError, Section, format_validation_error, load, load_methods
-from portraitist.crop.params import CropParams
+from portraitist.core.params import ParamsError, Section, format_validation_error, load_methods, read_files, subsection
 from portraitist.methods import method_names
 from portraitist.methods.base import Shared, Trainable, UpstreamModels
-from portraitist.train.params import GeneratorParams, TrainParams
 
 T = TypeVar("T", bound=Trainable)
-SHARED_SECTIONS: dict[str, type[Section]] = {"crop": CropParams, "train": TrainParams, "generator": GeneratorParams}
+SHARED_SECTIONS = ("crop", "train", "generator")  # which methods may refer to
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
         key: sections[marker.section][key]
         for key, field in params_class(name).model_fields.items()
         for marker in field.metadata
-        if isinstance(marker, Shared)
+        if isinstance(marker, Shared) and key in sections[marker.section]
     }
     settings = shared | dict(own)
     check_params(name, settings)
@@ -88,7 +86,8 @@ def check_all_methods(root: Path = Path()) -> None:
     Raises:
         ParamsError: there is no such method, or its params are invalid.
     """
-    sections = {name: load(section, name, root).model_dump() for name, section in SHARED_SECTIONS.items()}
+    params, profile = read_files(root)
+    sections = {name: subsection(params, name) | subsection(profile, name) for name in SHARED_SECTIONS}
     for name, own in load_methods(root).items():
         method_settings(name, sections, own)
 
