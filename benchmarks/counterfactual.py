@@ -25,8 +25,8 @@ from portraitist.crop.params import CropParams
 from portraitist.evaluate.data import ImageSequence, map_batches
 from portraitist.evaluate.registry import Values
 from portraitist.evaluate.skin import mean_colours, skin_masks, to_lab
+from portraitist.learning.dataset import LazyImages, load_images, load_masks, split_ids
 from portraitist.learning.tensors import Images, Masks
-from portraitist.train.batches import LazyImages, load_images, load_masks, split_ids
 
 Colour = tuple[int, int, int]
 

@@ -28,7 +28,7 @@ from portraitist.evaluate.data import map_batches, pooled_features
 from portraitist.evaluate.distances import frechet_distance, kernel_distance
 from portraitist.learning.features import Lite0
 from portraitist.learning.tensors import to_images
-from portraitist.train.batches import LazyImages
+from portraitist.learning.dataset import LazyImages
 
 SIDE_PX, FEATURES_PX = 256, 224
 SETS = ("stylized", "portraits")

@@ -7,14 +7,13 @@ Prints CPU milliseconds per picture, of the training process and of its workers,
 
 import resource
 import time
-from pathlib import Path
 
 import torch
 
+from benchmarks.paths import DATASET
 from portraitist.augment.params import AugmentParams
 from portraitist.core.params import load
 from portraitist.crop.params import CropParams
-from portraitist.learning.dataset import DatasetPaths
 from portraitist.train.batches import EpochBatches, prefetch
 
 EPOCHS = 3
@@ -29,12 +28,11 @@ def children_cpu_s() -> float:
 def main() -> None:
     """Print one row per training stage and number of workers."""
     torch.set_num_threads(1)
-    paths = DatasetPaths(*map(Path, ("data/crop", "data/mask", "data/split.csv", "data/augment/recipes.csv")))
     augment, side = load(AugmentParams, "augment"), load(CropParams, "crop").size_px
     print(f"| {side} px | workers | ms here | ms in workers | pictures/s |\n|:--|--:|--:|--:|--:|")
     for title, batch_size, diverse in (("stage 3, batch 1", 1, False), ("stage 2, batch 4", 4, True)):
         for num_workers in range(3):
-            batches = EpochBatches(paths, augment, batch_size=batch_size, seed=1, diverse=diverse)
+            batches = EpochBatches(DATASET, augment, batch_size=batch_size, seed=1, diverse=diverse)
             own_start, children_start = time.process_time(), children_cpu_s()
             wall_start, pictures = time.monotonic(), 0
             for epoch in range(EPOCHS):

@@ -23,8 +23,8 @@ from portraitist.evaluate import run
 from portraitist.evaluate.data import EvaluationData
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.registry import available_metrics
+from portraitist.learning.dataset import load_images, load_masks, split_ids
 from portraitist.learning.tensors import Images, Masks
-from portraitist.train.batches import load_images, load_masks, split_ids
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 METRICS = ("frechet_lite0", "kernel_lite0", "foreground_frechet_lite0", "foreground_kernel_lite0", "content_lite0",

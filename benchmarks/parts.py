@@ -23,7 +23,7 @@ from portraitist.evaluate.distances import kernel_distance
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.learning.features import Lite0
 from portraitist.learning.tensors import Images, to_images, to_pictures
-from portraitist.train.batches import load_images, load_masks, split_ids
+from portraitist.learning.dataset import load_images, load_masks, split_ids
 
 SIGMA_PX = 2.0  # of the Gaussian that separates coarse and fine components
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from app_helpers import parts_of, with_checksum, with_metadata
 from onnx import TensorProto, helper
-from toys import checkpoint
+from toys import make_checkpoint
 
 from portraitist.app import avatar as avatar_module
 from portraitist.app.avatar import ModelError, Portraitist
@@ -26,7 +26,7 @@ def open_error(path):
 
 def test_missing_and_foreign_files_are_rejected(model, tmp_path):
     assert "no such file" in open_error(tmp_path / "portraitist.onnx")
-    assert "not an exported model" in open_error(checkpoint(tmp_path / "model.pt"))
+    assert "not an exported model" in open_error(make_checkpoint(tmp_path / "model.pt"))
     with pytest.raises(ModelError, match=r"device 'tpu' .* cpu"):
         Portraitist.open(model, device="tpu")
     assert re.search(f"format '1'.*{FORMAT}", open_error(with_metadata(model, tmp_path / "old.onnx", format="1")))

@@ -49,7 +49,7 @@ def test_interval_without_width_is_not_shown():
     assert long_table({"ours": {"cost": result(1.5, 1.5, 1.5)}})["shown"][0] == "1.5"
 
 
-def test_difference_names_the_nearer_method_if_interval_excludes_0():
+def test_nearer_method_is_named_if_interval_excludes_0():
     frame = differences("ours", RESULTS, {"ours": draws(), "theirs": draws(0.1)}, NO_FACES)
     assert list(frame["metric"]) == ["iou", "bleed"]  # only one of the methods has fid
     assert set(frame["against"]) == {"theirs"}

@@ -70,7 +70,7 @@ def test_sensitivity_of_equal_outputs_is_0():
     assert value("background_sensitivity", on_backgrounds=same) == pytest.approx(0, abs=1e-9)
 
 
-def test_sensitivity_to_alternating_outputs_is_half_their_distance():
+def test_sensitivity_is_the_mean_distance_from_the_mean_colour():
     alternating = [uniform(60, 120, 90), uniform(100, 120, 90)] * 4
     expected = (lightness(100) - lightness(60)) / 2 / 3
     assert value("background_sensitivity", on_backgrounds=alternating) == pytest.approx(expected, abs=0.02)

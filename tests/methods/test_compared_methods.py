@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import exp, log1p
+from typing import get_args
 
 import pytest
 import torch
@@ -21,9 +22,11 @@ from portraitist.learning.image_pool import ImagePool
 from portraitist.learning.losses import gram_loss
 from portraitist.learning.optim import linear_decay, set_lr
 from portraitist.methods.nst_with_background import PortraitBank
+from portraitist.methods.registry import params_class
 from portraitist.nets.cut import Projector, encode_features
 from portraitist.nets.cyclegan import ResnetGenerator
 from portraitist.train.loop import train
+from portraitist.train.params import PairKind
 
 CYCLE_BASED = ["cyclegan", "attention_gan", "attentive_adversarial"]
 
@@ -132,6 +135,10 @@ def test_pix2pix_discriminator_is_conditioned_on_the_selfie():
     assert all(torch.equal(each[:, :3], images.selfies) for each in inputs)
     assert torch.equal(inputs[0][:, 3:], images.portraits)
     assert torch.equal(inputs[1], inputs[2])
+
+
+def test_pix2pix_allows_the_pairs_that_training_can_find():
+    assert get_args(params_class("pix2pix").model_fields["pairs"].annotation) == get_args(PairKind)
 
 
 def test_cut_samples_patches_of_five_encoder_layers():

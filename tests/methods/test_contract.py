@@ -151,6 +151,11 @@ def test_shared_params_come_from_their_section_only(toy_method):
         method_settings("toy", SECTIONS, {})
 
 
+def test_missing_shared_param_is_rejected_with_its_key(toy_method):
+    with pytest.raises(ParamsError, match=r"methods\.toy\.size_px: Field required"):
+        method_settings("toy", SECTIONS | {"crop": {}}, {"strength": 0.5})
+
+
 def test_own_section_overrides_shared_params(toy_method):
     assert method_settings("toy", SECTIONS, {"strength": 0.5, "learning_rate": 0.2})["learning_rate"] == 0.2
 

@@ -91,7 +91,7 @@ def test_counterfactual_distance_is_that_of_the_skin_colours():
     assert distances[2] == pytest.approx(lightness(160) - lightness(100), abs=0.4)
 
 
-def test_counterfactual_bleed_is_the_share_of_the_colour_distance():
+def test_counterfactual_bleed_is_a_share_of_colour_distance():
     red, blue = (200, 40, 40), (40, 72, 200)
     labs = (to_lab(np.array([[colour]], np.uint8))[0, 0] for colour in (red, blue))
     direction = np.subtract(*labs)

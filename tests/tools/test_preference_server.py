@@ -19,7 +19,7 @@ from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.tools.preference_server import STATIC_FILES, PreferenceServer, create_questions
 
-COMMAND = "judge"
+COMMAND = "compare"
 FACES = [f"{number:016x}" for number in range(12)]
 LEVELS = {"selfies": 40, "ours": 120, "theirs": 200}  # grey level of each set's pictures
 

@@ -1,5 +1,7 @@
 """pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). It learns from pairs."""
 
+from typing import Literal
+
 import torch
 
 from portraitist.core.params import NonNegativeFloat
@@ -12,13 +14,12 @@ from portraitist.learning.tensors import Batch
 from portraitist.methods import _gan
 from portraitist.nets.cyclegan import PatchGan
 from portraitist.nets.pix2pix import UNetGenerator, num_levels
-from portraitist.train.params import PairKind
 
 
 class Params(_gan.Params):
     """Source of the pairs, size of the networks, and weight of the L1 loss."""
 
-    pairs: PairKind
+    pairs: Literal["review", "folder", "nearest"]  # see train/pairing.py
     lambda_l1: NonNegativeFloat
 
 
