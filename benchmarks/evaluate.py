@@ -26,9 +26,9 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from portraitist.evaluate.data import map_batches, pooled_features
 from portraitist.evaluate.distances import frechet_distance, kernel_distance
+from portraitist.learning.dataset import LazyImages
 from portraitist.learning.features import Lite0
 from portraitist.learning.tensors import to_images
-from portraitist.learning.dataset import LazyImages
 
 SIDE_PX, FEATURES_PX = 256, 224
 SETS = ("stylized", "portraits")

@@ -21,9 +21,9 @@ from portraitist.core.shards import Shards
 from portraitist.evaluate.data import foreground, pooled_features
 from portraitist.evaluate.distances import kernel_distance
 from portraitist.evaluate.params import EvaluateParams
+from portraitist.learning.dataset import load_images, load_masks, split_ids
 from portraitist.learning.features import Lite0
 from portraitist.learning.tensors import Images, to_images, to_pictures
-from portraitist.learning.dataset import load_images, load_masks, split_ids
 
 SIGMA_PX = 2.0  # of the Gaussian that separates coarse and fine components
 

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.composites import SHEET_ROWS, recipe_tiles, write_test_composites
-from portraitist.augment.library import LIBRARY_FOLDER, BackgroundError, BackgroundLibrary, StageFolders, write_library
+from portraitist.augment.library import LIBRARY_FOLDER, BackgroundLibrary
+from portraitist.augment.make_library import BackgroundError, StageFolders, write_library
 from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import make_recipes
 from portraitist.core import manifest

@@ -37,10 +37,10 @@ def run(name: str, dest: Path) -> None:
         write_empty_output(dest)
         return
     from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.collect.candidate import SourceError
     from portraitist.collect.http import HttpClient
     from portraitist.collect.ssrf import MissingContactError
     from portraitist.core.files import LockedError
-    from portraitist.sources import SourceError
 
     try:
         with HttpClient(fetch, Blocklist.read(BLOCKLIST)) as web:

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from pipeline.stage import load_methods_or_exit, path_options
+from pipeline.stage import load_methods_or_exit, load_or_exit, path_options, profile_path
 from portraitist.compare import html_report, tables
 from portraitist.core.image_io import encode_jpeg
+from portraitist.export.params import ExportParams
 
 
 def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report.RunInputs, out: Path) -> None:
@@ -23,12 +24,12 @@ def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report
 
 
 if __name__ == "__main__":
-    ours, preferences, params, profile, dvc, reports, out = path_options(
-        "ours", "preferences", "params", "profile", "dvc", "reports", "out"
+    results, preferences, params, dvc, reports, out = path_options(
+        "results", "preferences", "params", "dvc", "reports", "out"
     )
-    sections = load_methods_or_exit()
-    if ours.name not in sections:
-        sys.exit(f"portraitist: params.yaml: export.method is {ours.name!r}; expected one of {', '.join(sections)}")
+    ours, sections = load_or_exit(ExportParams, "export").method, load_methods_or_exit()
+    if ours not in sections:
+        sys.exit(f"portraitist: params.yaml: export.method is {ours!r}; expected one of {', '.join(sections)}")
     titles = {tables.UNCHANGED: tables.UNCHANGED, **tables.titles(sections)}
-    folders = {title: ours.parent / name for name, title in titles.items()}
-    main(titles[ours.name], folders, preferences, html_report.RunInputs(params, profile, dvc, reports), out)
+    folders = {title: results / name for name, title in titles.items()}
+    main(titles[ours], folders, preferences, html_report.RunInputs(params, profile_path(), dvc, reports), out)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from portraitist.core.params import ParamsError, Section, load, load_methods
+from portraitist.core.params import ParamsError, Section, load, load_methods, read_files
 
 S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
@@ -34,6 +34,11 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 def load_or_exit(section: type[S], name: str) -> S:
     """Load one section, after every section has been validated; exit with one line if a value is invalid."""
     return _or_exit(lambda: load(section, name))
+
+
+def profile_path() -> Path:
+    """Return the path of the profile that params.yaml names."""
+    return Path("profiles") / f"{_or_exit(lambda: read_files(Path()))[0]['profile']}.yaml"
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:

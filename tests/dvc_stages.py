@@ -86,7 +86,7 @@ def needed_code(name: str) -> set[Path]:
     A stage finds by name: a source, the method of each checkpoint that it reads or writes, and all metrics.
     """
     stage = stages()[name]
-    files = reached(script(stage))
+    files = set(reached(script(stage)))  # a copy: `reached` is cached
     key = name.partition("@")[2]
     if name.startswith("collect@"):
         files |= reached(SRC / "sources" / f"{key}.py")

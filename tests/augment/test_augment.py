@@ -13,7 +13,8 @@ from portraitist.augment.backgrounds import (
     remove_person,
     square_background,
 )
-from portraitist.augment.library import BackgroundError, BackgroundLibrary, StageFolders, write_library
+from portraitist.augment.library import BackgroundLibrary
+from portraitist.augment.make_library import BackgroundError, StageFolders, write_library
 from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import OWN, make_recipes, render_recipe
 from portraitist.augment.transforms import RandomTransform

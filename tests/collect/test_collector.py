@@ -22,6 +22,7 @@ from fakeweb import FETCH, FakeWeb, Says, fake_web
 
 from pipeline import collect as stage
 from portraitist.collect import http
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.collector import Collected, collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
@@ -32,7 +33,6 @@ from portraitist.core import manifest
 from portraitist.core.files import LockedError
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.reporting.stage_report import write_collect_metrics
-from portraitist.sources import Candidate, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = [encoded(smooth(number), "PNG") for number in range(12)]

@@ -1,9 +1,9 @@
 """Evaluation data and images with known answers."""
 
 import numpy as np
-from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from toys import CROP_PARAMS, boxes, noise
 
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.crop.geometry import Face
 from portraitist.evaluate.data import EvaluationData, Network
 from portraitist.evaluate.registry import available_metrics

@@ -12,13 +12,13 @@ import torch
 import yaml
 from evaluation_toys import CROP_PARAMS
 from PIL import Image
-from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from threadpoolctl import threadpool_info, threadpool_limits
 from toys import make_checkpoint
 
 from pipeline.compare import main as compare
 from pipeline.evaluate import main as evaluate
 from pipeline.evaluate_selfies import main as evaluate_selfies
+from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.compare.html_report import STAGE_REPORTS, RunInputs
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png

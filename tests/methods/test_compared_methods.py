@@ -21,12 +21,12 @@ from toys import (
 from portraitist.learning.image_pool import ImagePool
 from portraitist.learning.losses import gram_loss
 from portraitist.learning.optim import linear_decay, set_lr
+from portraitist.learning.params import PairKind
+from portraitist.learning.registry import params_class
 from portraitist.methods.nst_with_background import PortraitBank
-from portraitist.methods.registry import params_class
 from portraitist.nets.cut import Projector, encode_features
 from portraitist.nets.cyclegan import ResnetGenerator
 from portraitist.train.loop import train
-from portraitist.train.params import PairKind
 
 CYCLE_BASED = ["cyclegan", "attention_gan", "attentive_adversarial"]
 

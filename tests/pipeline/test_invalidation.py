@@ -15,10 +15,11 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
     ("file", "stale"),
     [
         ("evaluate/params.py", EVALUATE),
+        ("clean/decode.py", {"clean", "crop", "mask", "augment", "export"}),
         ("evaluate/distances.py", EVALUATE),
         ("clean/screening.py", {"clean"}),
         ("split/params.py", {"split"}),
-        ("export/params.py", {"export"}),
+        ("export/params.py", {"export", "compare"}),
         ("learning/losses.py", LEARNING),
         ("train/loop.py", TRAIN),
         ("reporting/contact_sheet.py", {"clean", "crop", "mask", "augment", "compare"} | EVALUATE),

@@ -132,4 +132,4 @@ def test_one_word_names_stage_section_and_files():
     assert set(SECTIONS) - {"generator", "content", "fetch"} <= names
     for stage in names - {"evaluate_selfies", "train_generator", "train_mask"}:
         assert (SRC / stage).is_dir() or (SRC / f"{stage}.py").is_file(), stage
-        assert (ROOT / "tests" / stage).is_dir(), stage
+        assert (ROOT / "tests" / stage).is_dir() or not (SRC / stage).is_dir(), stage

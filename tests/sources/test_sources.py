@@ -11,22 +11,13 @@ import pytest
 from fakeweb import FETCH
 
 from portraitist.collect.blocklist import Blocklist
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.collector import collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
 from portraitist.collect.params import CelebaParams, CollectParams
 from portraitist.core import manifest
-from portraitist.sources import (
-    Candidate,
-    SourceError,
-    celeba,
-    find_files,
-    folder,
-    get_url,
-    load_source,
-    plain_text,
-    source_names,
-)
+from portraitist.sources import celeba, find_files, folder, get_url, load_source, plain_text, source_names
 
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG\r\n\x1a\n"

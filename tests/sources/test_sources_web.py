@@ -13,9 +13,10 @@ import pytest
 from fakeweb import FakeWeb, Says, fake_web
 
 from portraitist.collect import ssrf
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SOURCES, LicensedParams
-from portraitist.sources import Candidate, SourceError, load_source
+from portraitist.sources import load_source
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from PIL import Image
 
 from pipeline import collect as stage
 from portraitist.collect import ssrf
+from portraitist.collect.candidate import SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import TaobaoParams
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
-from portraitist.sources import SourceError
 from portraitist.sources.helpers.collage import find_seam, split_collage
 
 PRIVATE = ("小明***88", "s3cr3t-cookie", "画得真像", "avatar-of-anna", "u-77345", "_m_h5_tk")

@@ -1,33 +1,13 @@
-"""The library of backgrounds: your own pictures, pictures without a face, and training selfies without their person."""
+"""The library of backgrounds, as trainings read it."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from portraitist.augment.backgrounds import remove_person, square_background
-from portraitist.augment.params import AugmentParams
-from portraitist.clean.decode import RejectedError, decode_picture
-from portraitist.core import manifest
-from portraitist.core.image_io import decode_png, encode_png
-from portraitist.core.outcome import Status
-from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.image_io import decode_png
+from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
 
 LIBRARY_FOLDER = "rooms"  # of shards, beside the recipes
-
-
-class BackgroundError(ValueError):
-    """The folder of your own backgrounds is missing, or a file in it is not a usable picture."""
-
-
-class StageFolders(NamedTuple):
-    """Outputs of the stages before: folders of shards, and the CSV of the split."""
-
-    clean: Path
-    crops: Path
-    masks: Path
-    split: Path
 
 
 class BackgroundLibrary:
@@ -49,39 +29,3 @@ class BackgroundLibrary:
     def ids(self) -> list[str]:
         """The pictures' ids, sorted."""
         return sorted(self.shards)
-
-
-def write_library(params: AugmentParams, folders: StageFolders, size_px: int, dest: Path) -> int:
-    """Write the first `library_size` distinct backgrounds as shards, and return how many there are.
-
-    Raises:
-        BackgroundError: `backgrounds_folder` is missing, or a file in it is not a usable picture.
-    """
-    written: set[str] = set()
-    with ShardWriter(dest, params.shard_size) as shards:
-        for name, picture in _available_backgrounds(params.backgrounds_folder, folders, size_px):
-            if len(written) == params.library_size:
-                break
-            if name not in written:
-                shards.add(name, {"png": encode_png(picture)})
-                written.add(name)
-    return len(written)
-
-
-def _available_backgrounds(own: Path, folders: StageFolders, size_px: int) -> Iterator[tuple[str, Picture]]:
-    """Yield ids and square pictures: from your own folder, then without a face, then with the person removed."""
-    if not own.is_dir():
-        raise BackgroundError(f"augment.backgrounds_folder: {own} is not a folder; an empty one is allowed")
-    for path in sorted(path for path in own.iterdir() if not path.name.startswith(".")):
-        data = path.read_bytes()
-        try:
-            yield manifest.picture_id(data), square_background(decode_picture(data).picture, size_px)
-        except RejectedError as error:
-            raise BackgroundError(f"{path}: {error}") from error
-    clean, crops, masks = Shards(folders.clean), Shards(folders.crops), Shards(folders.masks)
-    faces = manifest.read(folders.crops / "manifest.csv")
-    without_face = (faces["kind"] == "selfies") & (faces["status"] == Status.NO_FACE.value)
-    for picture in sorted(faces.loc[without_face, "picture"]):
-        yield picture, square_background(decode_png(clean.read(picture, "png")), size_px)
-    for face in manifest.split_ids(folders.split, "selfies", "train"):
-        yield face, remove_person(decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png")))

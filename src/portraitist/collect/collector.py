@@ -14,13 +14,13 @@ from types import ModuleType
 from typing import Any
 
 from portraitist.collect.blocklist import Blocklist
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import Download
 from portraitist.collect.params import CollectParams
 from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, picture_id
 from portraitist.core.outcome import Status
-from portraitist.sources import Candidate, SourceError
 
 MAX_PENDING_PER_CONNECTION = 4  # bounds the candidates that wait for an earlier, slow one
 COPIED_FIELDS = ("kind", "name", "licence", "licence_url", "author", "url", "page_url", "query", "group", "consent")

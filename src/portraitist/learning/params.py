@@ -1,8 +1,10 @@
-"""The feature network of the content loss."""
+"""Parameters that methods and their trainings share."""
 
 from typing import Literal
 
 from portraitist.core.params import Section
+
+PairKind = Literal["review", "folder", "nearest"]
 
 
 class ContentParams(Section):

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from portraitist.collect.candidate import SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import Response, sniff_format
 from portraitist.collect.ssrf import FetchError
@@ -35,38 +36,6 @@ PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git; not one of the user's 
 HTTP_OK = 200
 MAX_TEXT_CHARS = 300
 MAX_URL_CHARS = 4096
-
-
-class SourceError(RuntimeError):
-    """A source cannot deliver; the message states what was found and what to do."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A picture that a source found, and its metadata.
-
-    The bytes come from `read`, or from `url`, or from the first of `others` that responds if `url` fails. `group`
-    identifies the person or artist. `pair` is shared by the two pictures of a selfie-portrait pair. `truth` reads an
-    exact person mask, which is used for evaluation only. A candidate with a `status` is rejected by its source, for
-    `reason`.
-    """
-
-    kind: Kind
-    name: str = ""
-    read: Callable[[], bytes] | None = None
-    url: str = ""
-    others: tuple[str, ...] = ()
-    page_url: str = ""
-    query: str = ""
-    licence: str = ""
-    licence_url: str = ""
-    author: str = ""
-    group: str = ""
-    pair: str = ""
-    consent: str = ""
-    truth: Callable[[], bytes] | None = None
-    status: Status | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)

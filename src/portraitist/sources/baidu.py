@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from icrawler.builtin.baidu import BaiduFeeder, BaiduParser
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate, get_field, get_list, get_text, get_url, parse_json
+from portraitist.sources import get_field, get_list, get_text, get_url, parse_json
 from portraitist.sources.helpers.search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "image.baidu.com"

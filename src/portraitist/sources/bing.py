@@ -6,9 +6,10 @@ from json import JSONDecodeError, loads
 from bs4 import BeautifulSoup
 from icrawler.builtin.bing import BingFeeder
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate, get_text, get_url
+from portraitist.sources import get_text, get_url
 from portraitist.sources.helpers.search_engines import BlockedError, quote_query, result_pages, search
 
 HOST = "www.bing.com"

@@ -19,9 +19,9 @@ from itertools import zip_longest
 from math import atan2, degrees, hypot
 from pathlib import Path
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CelebaParams
-from portraitist.sources import Candidate, SourceError
 
 PICTURES = "img_align_celeba"
 MD5 = {  # from torchvision/datasets/celeba.py

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.manifest import KINDS
-from portraitist.sources import Candidate, find_pictures_by_kind
+from portraitist.sources import find_pictures_by_kind
 
 KEY = "collect.folder.path"
 PAIRS = "pairs"

@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from icrawler.builtin.google import GoogleFeeder
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate
 from portraitist.sources.helpers.search_engines import BlockedError, result_pages, search
 
 HOST = "www.google.com"

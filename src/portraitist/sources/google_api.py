@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate, api_key, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.sources import api_key, fetch_json, get_field, get_list, get_text, get_url
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "www.googleapis.com"

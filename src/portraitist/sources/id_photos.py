@@ -6,10 +6,11 @@ file,subject_id,consent,date,scope,minor
 
 from collections.abc import Iterator
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.outcome import Status
-from portraitist.sources import FORMATS, Candidate, SourceError, find_pictures
+from portraitist.sources import FORMATS, find_pictures
 from portraitist.sources.helpers.saved_pages import read_csv
 
 KEY = "collect.id_photos.path"

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.core.outcome import Status
-from portraitist.sources import Candidate, fetch_json, get_field, get_list, get_text, get_url
+from portraitist.sources import fetch_json, get_field, get_list, get_text, get_url
 from portraitist.sources.helpers.licences import PAGES
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 

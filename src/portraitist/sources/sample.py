@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
-from portraitist.sources import Candidate, find_pictures_by_kind
+from portraitist.sources import find_pictures_by_kind
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:

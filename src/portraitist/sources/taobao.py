@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import sniff_format
 from portraitist.collect.params import TaobaoParams
 from portraitist.core.manifest import Kind, picture_id
 from portraitist.sources import (
     HEADER_BYTES,
-    Candidate,
-    SourceError,
     find_files,
     get_field,
     get_list,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.manifest import KINDS
-from portraitist.sources import Candidate, SourceError
 from portraitist.sources.helpers.saved_pages import read_csv
 
 REQUIRED = ["url", "kind"]

@@ -7,8 +7,8 @@ from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
 from portraitist.core.manifest import Kind
 from portraitist.learning.dataset import DatasetPaths
+from portraitist.learning.params import PairKind
 from portraitist.train.batches import PersonImages
-from portraitist.train.params import PairKind
 
 PAIR_SOURCE = {"review": "taobao", "folder": "folder"}  # the source that has a photo and a painting of the same person
 THUMBNAIL_PX = 16  # size at which persons are compared: only pose, hair and colours remain

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section, Seed
 
-PairKind = Literal["review", "folder", "nearest"]
-
 
 class GeneratorParams(Section):
     """Architecture of the generator that stage 1 pretrains. CartoonGAN's paper uses 64 channels and 8 blocks."""

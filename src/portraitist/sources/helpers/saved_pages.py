@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.http import decode_text
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate, SourceError, get_field, get_list, parse_json, plain_text
+from portraitist.sources import get_field, get_list, parse_json, plain_text
 
 P = TypeVar("P", bound=SearchParams)
 HAR_SUFFIX = ".har"

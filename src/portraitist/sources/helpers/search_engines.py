@@ -11,9 +11,10 @@ from icrawler import Feeder
 from icrawler.utils import Signal
 from icrawler.utils.cached_queue import CachedQueue
 
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
-from portraitist.sources import Candidate, SourceError, fetch_page
+from portraitist.sources import fetch_page
 from portraitist.sources.helpers.saved_pages import saved_texts
 
 MAX_RESULTS = 1000  # search engines repeat themselves after this many
