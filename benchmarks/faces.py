@@ -166,7 +166,7 @@ def measure_crops(folder: Path, params: CropParams, with_mtcnn: bool) -> None:
 
 def crop_errors(crops: list[Crop], params: CropParams) -> dict[str, Any]:
     """Compare eyes and mouth in the crops, as MTCNN finds them, with their target positions."""
-    from facenet_pytorch import MTCNN  # noqa: PLC0415  optional
+    from facenet_pytorch import MTCNN
 
     net, correct, not_found, errors = MTCNN(select_largest=True), 0, 0, []
     for crop in crops:

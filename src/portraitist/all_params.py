@@ -66,7 +66,7 @@ def check_methods(root: Path = Path()) -> None:
     Raises:
         ParamsError: there is no such method, or a value is invalid.
     """
-    from portraitist.learning.registry import method_settings  # noqa: PLC0415  imports torch
+    from portraitist.learning.registry import method_settings
 
     shared = {name: load(SECTIONS[name], name, root).model_dump() for name in ("crop", "generator", "train")}
     for name, own in load_methods(root).items():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from toys import CROP_PARAMS, ROOT, make_trainable
 
+from portraitist.app.model_file import ModelError, load_model
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
@@ -170,3 +171,13 @@ def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
     found = load_compared_crops(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv")
     assert all(map(np.array_equal, found[0], [pictures[0], pictures[3]]))
     assert all(map(np.array_equal, found[1], [masks[0], masks[3]]))
+
+
+def test_exported_model_has_the_checksum_the_product_verifies(model, tmp_path):
+    data = (model / "portraitist.onnx").read_bytes()
+    assert load_model(model)
+    at = data.index(b"Apache") if b"Apache" in data else len(data) // 2
+    damaged = tmp_path / "portraitist.onnx"
+    damaged.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(ModelError, match=r"portraitist\.onnx"):
+        load_model(damaged)

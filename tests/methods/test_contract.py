@@ -21,13 +21,14 @@ from toys import (
     upstream_models,
 )
 
+from portraitist.all_params import check_methods
 from portraitist.core.params import OpenFraction, ParamsError, PositiveInt, Section
 from portraitist.learning import method_names, registry
 from portraitist.learning.ema import EMA
 from portraitist.learning.losses import Scalar
 from portraitist.learning.method import Method, Shared, Trainable, UpstreamModels
 from portraitist.learning.optim import DivergedError, optimizer_step
-from portraitist.learning.registry import build, check_all_methods, method_settings, register
+from portraitist.learning.registry import build, method_settings, register
 from portraitist.train.loop import seeded
 
 ALL = method_names()
@@ -161,7 +162,7 @@ def test_own_section_overrides_shared_params(toy_method):
 
 
 def test_all_methods_of_params_yaml_are_valid():
-    check_all_methods(ROOT)
+    check_methods(ROOT)
 
 
 def test_invalid_method_section_is_rejected_before_training(tmp_path):
@@ -170,7 +171,7 @@ def test_invalid_method_section_is_rejected_before_training(tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
     with pytest.raises(ParamsError, match=r"methods\.cyclegan\.lambda_cycle: .*0, found -1"):
-        check_all_methods(tmp_path)
+        check_methods(tmp_path)
 
 
 # Painting

@@ -6,6 +6,7 @@ Each test loops over all stages and reports every offender.
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -271,7 +272,11 @@ def test_full_profile_has_the_counts_of_the_recipe():
 
 def test_dvc_yaml_opens_in_dvc():
     names = subprocess.run(
-        ["dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert set(names.stdout.split()) == set(stages())
 

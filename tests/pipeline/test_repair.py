@@ -42,7 +42,6 @@ def test_intact_files_are_left_alone(repository):
 
 def test_lock_cut_anywhere_is_restored(repository):
     data = COMPLETE.encode()
-    last_stage = COMPLETE.index("stage2")
     unnoticed = []
     for end in range(len(data)):
         (repository / LOCK).write_bytes(data[:end])

@@ -16,7 +16,7 @@ from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.tensors import Batch, Images, to_pictures
 from portraitist.train.batches import EpochBatches, PersonImages, prefetch, smoothed_edges, validation_samples
 
-RANDOM = changed(STILL, flip=0.5, turn_degrees=10, zoom=0.1, brightness=0.2)
+RANDOM = changed(STILL, flip_probability=0.5, max_rotation_degrees=10, max_zoom=0.1, brightness=0.2)
 
 
 def batches_of(
@@ -208,7 +208,7 @@ def test_smoothing_keeps_a_picture_without_edges():
 
 
 def test_smoothed_are_the_transformed_portraits(paths: DatasetPaths):
-    batch = batches_of(paths, changed(RANDOM, backgrounds=["checks"], per_person=2), diverse=True)[1]
+    batch = batches_of(paths, changed(RANDOM, backgrounds=["checks"], recipes_per_person=2), diverse=True)[1]
     expected = [smoothed_edges(picture) for picture in to_pictures(batch.portraits)]
     assert all(np.array_equal(*pair) for pair in zip(to_pictures(batch.smoothed), expected, strict=True))
 

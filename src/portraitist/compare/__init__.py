@@ -1,0 +1,1 @@
+"""Comparison of the methods: tables, preferences, HTML report."""

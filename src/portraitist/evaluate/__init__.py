@@ -1,0 +1,1 @@
+"""Metrics of the stylized selfies, with confidence intervals."""

@@ -5,6 +5,7 @@ store the weights in fewer bits; the computation is in float32, which is what CP
 """
 
 import base64
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from portraitist.mask import segmenter
 from portraitist.paint import paint_crops
 
 FORMAT = 2  # app/avatar.py reads this version only
+CHECKSUM_KEY = "sha256"
 OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # smaller tensors, which are biases and norms, stay in float32
 NUM_COMPARED = 16  # training selfies that are painted by PyTorch and by ONNX
@@ -89,7 +91,7 @@ def export_model(
     dest.mkdir(parents=True)
     report: dict[str, Any] = {"side_px": metadata["crop"]["size_px"], "crops": len(selfies)}
     for precision, file in FILES.items():
-        data = _compressed(model, precision).SerializeToString(deterministic=True)
+        data = _with_checksum(_compressed(model, precision))
         difference = np.abs(_run_onnx(data, selfies, masks) - expected)
         error = {"max_error": int(difference.max()), "mean_error": float(f"{difference.mean():.2g}")}
         bounds = {name: _bound(getattr(params, name), precision) for name in error}
@@ -101,6 +103,13 @@ def export_model(
         report[precision] = {"megabytes": round(len(data) / 1e6, 3), **error, "written": within_bounds}
     (dest / CARD_FILE).write_text(card, encoding="utf-8")
     return report
+
+
+def _with_checksum(model: onnx.ModelProto) -> bytes:
+    """Serialize a model with the SHA-256 of everything else in its metadata; app/model_file.py verifies it."""
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    model.metadata_props.add(key=CHECKSUM_KEY, value=digest)
+    return model.SerializeToString(deterministic=True)
 
 
 def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Picture], list[MaskArray]]:

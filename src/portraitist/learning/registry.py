@@ -71,7 +71,7 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
         key: sections[marker.section][key]
         for key, field in params_class(name).model_fields.items()
         for marker in field.metadata
-        if isinstance(marker, Shared)
+        if isinstance(marker, Shared) and key in sections[marker.section]
     }
     settings = shared | dict(own)
     check_params(name, settings)

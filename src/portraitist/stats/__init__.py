@@ -1,0 +1,1 @@
+"""Statistics: bootstrap intervals, and strengths from pairwise preferences."""
