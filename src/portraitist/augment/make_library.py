@@ -1,4 +1,4 @@
-"""Make the library of backgrounds, from your own pictures, pictures without a face, and selfies without their person."""
+"""Make the library of backgrounds: your own pictures, pictures without a face, selfies without their person."""
 
 from collections.abc import Iterator
 from pathlib import Path

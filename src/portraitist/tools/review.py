@@ -1,8 +1,8 @@
 """Write pages that show the pictures that stage `clean` accepted, for a person to mark those to remove.
 
-`portraitist dataset forget --marks` removes the marked pictures. Each page is one self-contained file. Its content security
-policy allows its own style and script and embedded pictures, and no network access. All metadata is escaped, since it
-comes from the web. The pictures are thumbnails of the cleaned pictures.
+`portraitist dataset forget --marks` removes the marked pictures. Each page is one self-contained file. Its content
+security policy allows its own style and script and embedded pictures, and no network access. All metadata is escaped,
+since it comes from the web. The pictures are thumbnails of the cleaned pictures.
 """
 
 import base64
