@@ -353,8 +353,9 @@ def scale(arguments: argparse.Namespace) -> None:
     folder, shard_size = arguments.work, max(arguments.pictures // 40, 1)
     (folder / "profiles").mkdir(parents=True)
     profile = yaml.safe_load(Path("profiles/sample.yaml").read_text(encoding="utf-8"))
+    profile["shard_size"] = shard_size
     for stage in ("crop", "mask"):
-        profile[stage] |= {"workers": arguments.workers, "shard_size": shard_size}
+        profile[stage]["workers"] = arguments.workers
     (folder / "profiles" / "sample.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     shutil.copy("params.yaml", folder)
     rng, rows = np.random.default_rng(1), []

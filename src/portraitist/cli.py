@@ -321,7 +321,9 @@ def _dvc(*arguments: str) -> None:
 def compare(
     methods: Annotated[list[Path], typer.Argument(help="Two or more folders data/paint/<method>.")],
     selfies: Annotated[Path, typer.Option(help="The crops of the selfies that were painted.")] = Path("data/crop"),
-    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path("metrics/judge.csv"),
+    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path(
+        "metrics/preferences.csv"
+    ),
     count: Annotated[int, typer.Option(min=1, help="Number of questions.")] = 50,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
 ) -> None:

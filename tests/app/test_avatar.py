@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -278,3 +279,12 @@ def test_package_exports_are_imported_on_first_use():
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
     with pytest.raises(AttributeError, match=r"'Painter'.* Avatar, Portraitist"):
         portraitist_package.__getattr__("Painter")
+
+
+def test_static_site_reads_only_existing_parameters():
+    scripts = "".join(path.read_text("utf-8") for path in (ROOT / "src/portraitist/app/static_site").glob("*.js"))
+    crop = set(re.findall(r"\b(?:config\.crop|params)\.(\w+)", scripts))
+    assert crop == crop & set(CropParams.model_fields)
+    mask = set(re.findall(r"\bconfig\.mask\.(\w+)", scripts))
+    assert mask == mask & set(MaskParams.model_fields)
+    assert {"min_visible", "min_relative_size"} <= crop
