@@ -257,7 +257,7 @@ def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
 def test_paste_back_rejects_options_without_effect(model, selfies, tmp_path, options):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--paste-back", *options)
     assert (code, stderr.count("\n")) == (2, 1)
-    assert "--background, --shape and --size" in stderr
+    assert "--background, --shape or --size" in stderr
     (tmp_path / "a.mp4").touch()
     code, _, stderr = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
     assert (code, stderr) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip; --paste-back is for pictures only\n")

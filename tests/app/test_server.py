@@ -132,7 +132,7 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
         ({"size": "huge"}, "size is 'huge'"),
         ({"size": "²"}, "size is '²'"),
         ({"size": "100000"}, "size is 100000; allowed are 16 to 4096"),
-        ({"face": "2"}, "face is 2; the picture has 1"),
+        ({"face": "2"}, "face is 2; the number of faces in the picture is 1"),
         ({"face": "0"}, "face is '0'; allowed are 1 to 12"),
         ({"note": "x" * 300}, "malformed form: Part exceeded maximum size"),
         ({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}, "malformed form: Too many fields"),
