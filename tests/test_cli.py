@@ -322,7 +322,7 @@ def test_existing_file_of_a_second_face_is_kept(model, two, tmp_path):
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
 
 
-def test_second_face_never_takes_another_selfies_name(model, selfies, two, tmp_path):
+def test_second_face_never_gets_another_selfies_name(model, selfies, two, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(two, tmp_path / "in" / "us.png")
     shutil.copy(selfies[1], tmp_path / "in" / "us-2.jpg")

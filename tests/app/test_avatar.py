@@ -82,7 +82,7 @@ def test_every_kind_of_source_gives_the_same_avatar(avatar, portraitist, selfie)
 
 
 def run_python(program, *arguments):
-    """Run a program without the type checks that the tests install, and return its last line on stderr."""
+    """Run a program without the type checks of the tests, and return its last line on stderr."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
