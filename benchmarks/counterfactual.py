@@ -44,7 +44,7 @@ def skin_differences(
 
 
 def distances(differences: np.ndarray) -> Values:
-    """Return the length of each difference."""
+    """Return the length of each difference, which is the distance of the two colours."""
     return np.linalg.norm(differences, axis=1)
 
 

@@ -67,7 +67,7 @@ def test_painting_sends_nothing_and_leaves_no_files(sealed_python, tmp_path, mod
 
 
 @needs_seccomp
-def test_imports_send_nothing_and_leave_no_files(sealed_python, tmp_path):
+def test_importing_every_module_sends_and_leaves_nothing(sealed_python, tmp_path):
     modules = sorted(
         re.sub(r"(\.__init__)?\.py$", "", ".".join(path.relative_to(top).parts))
         for top, folder in ((ROOT / "src", "portraitist"), (ROOT, "pipeline"))

@@ -103,7 +103,7 @@ def test_worker_processes_do_not_change_batches(paths: DatasetPaths):
     assert all(equal(*pair) for pair in zip(without, with_worker, strict=True))
 
 
-def test_loading_does_not_change_the_global_generator(paths: DatasetPaths):
+def test_loading_leaves_the_global_generator_alone(paths: DatasetPaths):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     list(prefetch(batches_of(paths), 0))

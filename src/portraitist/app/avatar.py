@@ -54,8 +54,8 @@ Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
 READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")
-RIM = 0.012  # width of the person's edge that is recoloured, as a fraction of the side
-MAX_SIDE_PX = 2016  # half the side of a 12-megapixel photo; JPEGs are decoded directly to that size
+RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
+MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
 FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
 MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
@@ -257,8 +257,8 @@ class _Networks(threading.local):
     def load(self) -> tuple[FaceDetector, Segmenter]:
         """Return this thread's pair, loading it on first use.
 
-        The loaders need a folder. It is deleted right after loading, so that a process that is killed later leaves no
-        files, and a forked worker does not depend on its parent's files.
+        The loaders take a folder. It is deleted right after loading, so that nothing is left behind by a process that
+        is killed later, and no forked worker depends on its parent's files.
         """
         if self._pair is None:
             with self._loading:

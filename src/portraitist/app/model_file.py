@@ -83,7 +83,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
-        # parts are written to files, and a malicious model could name one ../x, so only known names are looked up
+        # the parts become files, and a hostile model may name one ../x: only our own names are looked up
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
@@ -113,7 +113,7 @@ def content_checksum(data: bytes) -> tuple[str, str | None]:
 
 
 def verify_checksum(path: Path, data: bytes) -> None:
-    """Compare a model file with the checksum in its metadata; a file without a checksum is accepted.
+    """Compare a model file with the checksum in its metadata; a file without one is accepted.
 
     Raises:
         ModelError: the checksum differs, or the bytes are not an ONNX file.

@@ -45,7 +45,7 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:
-    """Return the rate, with Wilson's interval."""
+    """Return the share, with Wilson's interval."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
     rate = mean_over_faces(np.array(found), data, detector=DETECTOR, interval="Wilson")
     low, high = wilson_interval(rate.value, rate.n)

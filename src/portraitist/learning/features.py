@@ -23,7 +23,7 @@ LAYERS = (1, 2)  # indices of timm's stages: 24 channels at a quarter of the siz
 
 
 def lite(number: int, weights: Path) -> Any:
-    """Load a frozen EfficientNet-Lite; `number` is 0 to 4.
+    """Load a frozen EfficientNet-Lite0 to -Lite4, selected by `number`.
 
     Raises:
         ValueError: the file holds the weights of another network.

@@ -66,7 +66,7 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Put a module in evaluation mode and return it; its weights get no gradients, but its input does."""
+    """Return the module in evaluation mode, its weights without gradients; gradients of its input still flow."""
     return module.eval().requires_grad_(False)
 
 

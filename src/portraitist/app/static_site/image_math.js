@@ -208,7 +208,7 @@ export const shiftFace = (face, left, top) => ({
   points: face.points.map(([x, y]) => [x + left, y + top]),
 });
 
-// Update a face by the best detection of the second pass, which ran on the picture warped by `transform`; null if none.
+// Combine a face with the best one of the second pass, which saw the picture under `transform`; `second` may be missing.
 export function verifyFace(face, second, transform, side) {
   if (!second) return { ...face, score: face.score / 2 };
   const inverse = invert(transform);
@@ -263,15 +263,15 @@ export function cropFace(picture, alpha, face, params) {
   const transform = alignment(face, picture, params);
   const scale = hypot(transform);
   if (scale > params.max_upscale) {
-    const found = `the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement`;
-    throw new Error(`${found}; at most ${params.max_upscale}x is allowed`);
+    const limit = `at most ${params.max_upscale}x is allowed`;
+    throw new Error(`the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement; ${limit}`);
   }
   const side = params.size_px;
   const inside = warp(blank(picture.width, picture.height, 1, 255), transform, side, "constant");
-  const visible = inside.data.reduce((sum, value) => sum + value, 0) / inside.data.length / 255;
-  if (visible < params.min_visible) {
+  const share = inside.data.reduce((sum, value) => sum + value, 0) / inside.data.length / 255;
+  if (share < params.min_visible) {
     const needed = `at least ${Math.round(params.min_visible * 100)}% are needed`;
-    throw new Error(`only ${Math.round(visible * 100)}% of head and shoulders are in the picture; ${needed}`);
+    throw new Error(`only ${Math.round(share * 100)}% of head and shoulders are in the picture; ${needed}`);
   }
   return {
     picture: fadeBorder(warp(picture, transform, side, "replicate"), inside),

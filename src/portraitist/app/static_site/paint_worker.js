@@ -54,8 +54,8 @@ async function decode(file) {
     throw new Error("not a picture that this browser can open; try JPEG, PNG or WebP");
   });
   const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS) throw new Error(`${width} x ${height} pixels; at most ${MAX_PIXELS / 1e6} megapixels are allowed`);
-  if (Math.min(width, height) < MIN_SIDE) throw new Error(`${width} x ${height} pixels; each side must have at least ${MIN_SIDE}`);
+  if (width * height > MAX_PIXELS) throw new Error(`${width} x ${height} pixels; at most ${MAX_PIXELS / 1e6} megapixels are read`);
+  if (Math.min(width, height) < MIN_SIDE) throw new Error(`${width} x ${height} pixels; each side needs ${MIN_SIDE}`);
   const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -134,8 +134,7 @@ async function paintCrop({ picture, alpha, inside }) {
   const mask = alpha ?? math.keepFaceComponent(await segment(picture), inside, config.crop);
   const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
   if (share < config.mask.min_person) {
-    const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
-    throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
+    throw new Error(`${Math.round(share * 100)}% of the crop is person, ${Math.round(config.mask.min_person * 100)}% needed`);
   }
   const result = await run("generator", {
     pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),
