@@ -49,7 +49,7 @@ def distances(differences: np.ndarray) -> Values:
 
 
 def bleed(differences: np.ndarray, first: Colour, second: Colour) -> Values:
-    """Return each difference's component from the second to the first colour; 1 is the distance of the colours."""
+    """Return the component of each difference toward the first colour, as a share of the distance of both colours."""
     lab_first, lab_second = (to_lab(np.array([[colour]], np.uint8))[0, 0] for colour in (first, second))
     direction = lab_first - lab_second
     return differences @ direction / (direction @ direction)

@@ -38,7 +38,7 @@ Frames = Iterator[Picture]
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip's frames and frame rate; of a GIF, also the duration of each frame read so far."""
+    """A clip's frames and frame rate; for a GIF, also the duration of each frame read so far."""
 
     fps: float
     frames: Frames

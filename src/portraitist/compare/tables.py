@@ -124,7 +124,7 @@ def summary(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return {metric_low: {method: bound}, metric_high: ...}. It is not in the summary, to keep the summary's diff short."""
+    """Return {metric_low: {method: bound}, metric_high: ...}; not in the summary, to keep the summary's diff short."""
     bounds = {}
     for metric, rows in frame.groupby("metric"):
         for end in ("low", "high"):

@@ -32,7 +32,7 @@ MASKS_OF: dict[ImageSet, str] = {
 
 @runtime_checkable
 class ImageSequence(Protocol):
-    """Images or masks that are loaded when they are sliced; a tensor satisfies it too."""
+    """A sequence of images or masks that are loaded on slicing, or a tensor."""
 
     def __len__(self) -> int: ...
 
