@@ -89,7 +89,7 @@ class Ugatit(_gan.BidirectionalGan):
 
 
 def cam_loss(source_logits: Tensor, target_logits: Tensor) -> Scalar:
-    """Cross-entropy of a generator's auxiliary classifier: high logits for source images, low ones for target images."""
+    """Cross-entropy of a generator's auxiliary classifier: high logits for source, low logits for target images."""
     source_loss = adversarial_loss(source_logits, target_is_real=True)
     return source_loss + adversarial_loss(target_logits, target_is_real=False)
 
