@@ -1,4 +1,4 @@
-"""Stage evaluate_selfies: measure the unchanged selfies, and what is the same for all methods."""
+"""Stage evaluate_selfies: measure the unchanged selfies, and compute the results that all methods share."""
 
 from pathlib import Path
 

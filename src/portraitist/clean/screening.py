@@ -1,4 +1,4 @@
-"""Which pictures stage clean keeps: decisions on each file, and on files that repeat each other or are blocklisted.
+"""Decide which pictures stage clean keeps: check each file, then reject duplicates and blocklisted pictures.
 
 `screen` runs in a worker process (sandbox.py).
 """
@@ -32,7 +32,7 @@ from portraitist.core.manifest import Kind
 from portraitist.core.outcome import Status
 
 URL_COLUMNS = ("url", "final_url", "page_url")  # of a source's manifest, which may have any of them
-MEASURED_PX = 256  # width at which pictures are measured, so that sizes do not matter
+MEASURED_PX = 256  # width at which pictures are measured, so that their size has no effect
 
 Row = dict[str, object]
 Scope = Literal["area", "all"]  # what a worker reads of a file: its dimensions, or everything

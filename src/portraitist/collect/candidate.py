@@ -1,4 +1,4 @@
-"""What a source yields: candidates, from which `collector` takes pictures."""
+"""The candidates that a source yields; `collector` fetches their pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

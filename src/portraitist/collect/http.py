@@ -1,11 +1,11 @@
-"""The HTTP client through which all sources access the web; it is guarded and polite.
+"""The HTTP client through which all sources access the web: guarded against hostile servers, and polite.
 
 Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
 `app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is
-checked; a response is limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must
-begin and end as its format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
+Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
+limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must begin and end as its
+format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
 Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
 site that refuses programs is left alone, and the refusal is reported.
 """
@@ -55,7 +55,7 @@ PYTHON_CODECS = {
     "unicode-escape",
     "raw-unicode-escape",
     "charmap",
-}  # for other purposes than text
+}  # codecs that do not encode text
 REDACTED = "…"
 
 Host = tuple[str, str, int | None]  # scheme, name, port

@@ -89,7 +89,7 @@ class FaceDetector:
         """Return the faces of any size in a picture of any orientation, the largest first.
 
         Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
-        alignment by the landmarks rights the face.
+        alignment by the landmarks turns the face upright.
         """
         faces = self._detect_merged(picture, min_score)
         if faces and faces[0].score >= CONFIDENT_SCORE:
@@ -234,7 +234,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Drop faces that verification identified with a face of a higher score."""
+    """Drop faces whose nose, after verification, is that of a face with a higher score."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

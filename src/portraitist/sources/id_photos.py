@@ -20,7 +20,7 @@ NON_EMPTY = COLUMNS[:4]
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every file in the folder; one without consent, of a minor, or that is not a picture, with a status.
+    """Yield every file in the folder. Photos without consent or of a minor, and other files, have a status.
 
     Raises:
         SourceError: the folder or the list is missing or malformed, or the list contains a file that does not exist.

@@ -1,4 +1,4 @@
-"""A local web page for blind comparisons: two methods' avatars of one face in random order; which one is better?
+"""Serve a local web page for blind comparisons: which of two methods' avatars of one face is better?
 
 Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. It rejects other host names (DNS
 rebinding) and answers without the question's token (cross-site requests).
@@ -70,8 +70,8 @@ class PreferenceServer(ThreadingHTTPServer):
 
     Args:
         stylized: output folders of stage paint, by method.
-        selfies: the crops.
-        answers: the CSV.
+        selfies: the crops, as written by stage crop.
+        answers: the CSV file.
         count: the maximum number of questions.
         rng: for order and sides.
         port: 0 is any free port.
