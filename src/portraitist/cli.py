@@ -242,7 +242,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Write web pages of the pictures that stage `clean` accepted, to mark those to remove.
+    """Create web pages on which you mark pictures for removal: those that stage `clean` accepted.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
@@ -321,7 +321,7 @@ def _dvc(*arguments: str) -> None:
 @app.command()
 def compare(
     methods: Annotated[list[Path], typer.Argument(help="Two or more folders data/paint/<method>.")],
-    selfies: Annotated[Path, typer.Option(help="Folder of the crops, to show the selfies.")] = Path("data/crop"),
+    selfies: Annotated[Path, typer.Option(help="The crops of the selfies that were painted.")] = Path("data/crop"),
     answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path(
         "metrics/preferences.csv"
     ),

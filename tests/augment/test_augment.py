@@ -65,7 +65,7 @@ def test_first_recipe_is_the_original_background():
     assert recipes_of(ANNA, [ANNA], changed(MIXED, recipes_per_person=1)) == [(OWN, 0)]
 
 
-def test_more_recipes_extend_the_fewer():
+def test_more_recipes_keep_the_first_ones():
     assert recipes_of(EVE, [EVE], changed(MIXED, recipes_per_person=9))[:6] == recipes_of(EVE, [EVE])
     assert recipes_of(EVE, [EVE], changed(MIXED, seed=4))[1:] != recipes_of(EVE, [EVE])[1:]
 

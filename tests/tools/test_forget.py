@@ -1,4 +1,4 @@
-"""`portraitist dataset forget`: what a word matches, what is removed at once, and that no stage brings it back."""
+"""`portraitist dataset forget`: which pictures a word matches, and that they are removed and never collected again."""
 
 import hashlib
 import json

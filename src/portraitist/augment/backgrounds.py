@@ -52,7 +52,7 @@ def draw_background(kind: str, seed: int, size_px: int, source: Picture | None =
     elif kind in BLUR_RANGE:
         raise ValueError(f"background {kind!r} needs a source picture")
     else:
-        raise ValueError(f"unknown background {kind!r}")
+        raise ValueError(f"unknown background {kind!r}; expected solid, gradient, noise, checks, blur or room")
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 

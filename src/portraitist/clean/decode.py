@@ -192,7 +192,7 @@ def load_upright(
     max_megapixels: float = MAX_MEGAPIXELS,
     control: Image.Image | None = None,
 ) -> tuple[CleanPicture, int]:
-    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). `picture` may be closed.
+    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). `picture` may be closed afterwards.
 
     Raises:
         RejectedError: the picture is broken, animated, too large, or takes too much memory.

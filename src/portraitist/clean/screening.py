@@ -158,7 +158,7 @@ class Screener:
         return outcomes
 
     def decide(self, picture: str, response: Message) -> Row:
-        """Return the outcome and measures of a picture; of near-duplicates, the first one decided on is kept."""
+        """Return the outcome and measures of a picture. Of several near-duplicates, the first is kept."""
         if "died" in response.content:
             return {"status": Status.TOO_COSTLY.value, "reason": response.content["died"]}
         row = {name: value for name, value in response.content.items() if name != "fingerprints"}

@@ -8,7 +8,7 @@ from portraitist.core.outcome import Status
 
 
 class SourceError(RuntimeError):
-    """A source cannot deliver; the message states what was found and what to do."""
+    """A source cannot provide pictures; the message states what was found and what to do."""
 
 
 @dataclass(frozen=True)

@@ -382,7 +382,7 @@ class HttpClient:
         if length is not None and size != length:
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
         if not form:
-            raise FetchError(Status.NOT_A_PICTURE, f"the response is {head[:16]!r}")
+            raise FetchError(Status.NOT_A_PICTURE, f"the response is no picture: {head[:16]!r}")
         if not is_complete(form, head, tail, size):
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
         return digest.hexdigest(), size, form
@@ -437,7 +437,7 @@ def decode_text(body: bytes, charset: str = "") -> str:
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    """Return the seconds of Retry-After, a number or a date; None if it is missing or malformed."""
+    """Return Retry-After in seconds, from a number or a date; None if the header is missing or malformed."""
     value = (response.headers.get("Retry-After") or "").strip()
     try:
         if value.isascii() and value.isdigit():

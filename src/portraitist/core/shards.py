@@ -103,7 +103,7 @@ class Shards:
         return len(self._locations)
 
     def has(self, picture: str, ending: str) -> bool:
-        """Return whether there is such a member."""
+        """Return whether a picture has a member with this ending."""
         return ending in self._locations.get(picture, {})
 
     def members(self, picture: str) -> dict[str, bytes]:

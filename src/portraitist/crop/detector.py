@@ -158,7 +158,7 @@ class FaceDetector:
         return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
     def _verified(self, picture: Picture, candidates: list[Face], min_score: float) -> list[Face]:
-        """Return the distinct candidates that reach `min_score` after verification, by size and score."""
+        """Return the distinct candidates that reach `min_score` after verification, largest score x size first."""
         verified = [self.verify(picture, face) for face in candidates]
         accepted = [face for face in verified if face.score >= min_score]
         return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)

@@ -30,7 +30,9 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     consents = _read_consents(params)
     missing = sorted(set(consents) - set(files))
     if missing:
-        raise SourceError(f"{CONSENTS} lists {missing[0]}, which is not in {params.path}")
+        raise SourceError(
+            f"{CONSENTS} lists {missing[0]}, which is not in {params.path}; add the file, or delete its row"
+        )
     for name, file in files.items():
         row = consents.get(name, {})
         objection = _objection(row)

@@ -82,9 +82,8 @@ def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> in
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
     """Add dHash, group and pair to the faces.
 
-    A face without a group gets its pair as the group, so that a photo and its painting are never in different parts; a
-    face without a pair gets its picture. A pair refers to the largest face of a picture, which has the
-    picture's id.
+    Faces without a group are grouped by pair, so that a photo and its painting are in the same part; faces without a
+    pair are grouped by picture. A pair refers to the largest face of a picture, which has the picture's id.
 
     Args:
         faces: id, kind and picture of each face.
