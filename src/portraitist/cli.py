@@ -346,11 +346,11 @@ def compare(
     except (ValueError, OSError) as error:
         _fail(_describe(error), 2)
     with server:
-        print(f"{len(server.open)} questions at {server.address} (Ctrl-C stops)", flush=True)
+        print(f"{len(server.questions)} questions at {server.address} (Ctrl-C stops)", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(f"\n{server.at} answered; `dvc repro` adds them to metrics/report.html")
+            print(f"\n{server.answered} answered; `dvc repro` adds them to metrics/report.html")
 
 
 @app.command()

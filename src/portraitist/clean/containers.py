@@ -56,9 +56,9 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             (fill_bytes, MAX_FILL_BYTES, "fill bytes between segments"),
         ):
             if found > allowed:
-                raise ContainerError(f"a JPEG file of more than {allowed} {what}")
+                raise ContainerError(f"a JPEG file with more than {allowed} {what}")
     if not in_scan and len(data) - position > MAX_FILL_BYTES:
-        raise ContainerError(f"a JPEG file of more than {MAX_FILL_BYTES} fill bytes between segments")
+        raise ContainerError(f"a JPEG file with more than {MAX_FILL_BYTES} fill bytes between segments")
     return JpegStructure(scans, in_scan and position <= len(data))
 
 
@@ -93,7 +93,7 @@ def strip_png_text(data: bytes) -> bytes:
             break
         chunks += 1
         if chunks > MAX_SEGMENTS:
-            raise ContainerError(f"a PNG file of more than {MAX_SEGMENTS} chunks")
+            raise ContainerError(f"a PNG file with more than {MAX_SEGMENTS} chunks")
         if name in TEXT_CHUNKS and not _may_hold_orientation(name, data[position + 8 : end - 4]):
             parts.append(data[start:position])
             start = end

@@ -164,7 +164,7 @@ def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
         coefficients_mb = 2 * megapixels * sum(across * down for across, down in layers) / largest
         if coefficients_mb > MAX_COEFFICIENT_MB:
             found = f"a JPEG file of {structure.scans} scans whose coefficients take {coefficients_mb:.0f} MB"
-            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are used")
+            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are allowed")
 
 
 def check_dimensions(
@@ -227,7 +227,10 @@ def _reject_animation(picture: Image.Image) -> None:
 
 
 def _reduce_jpeg(picture: Image.Image, max_side_px: int, max_megapixels: float) -> None:
-    """Make libjpeg decode at 1/2, 1/4 or 1/8 of the size, if both limits allow or require it."""
+    """Make libjpeg decode at 1/2, 1/4 or 1/8 of the size if possible.
+
+    The size stays at least `max_side_px`, unless `max_megapixels` requires a smaller one.
+    """
     width, height = picture.size
     scale = next(
         (scale for scale in (1, 2, 4, 8) if -(-width // scale) * -(-height // scale) <= max_megapixels * 1e6), 8
@@ -259,7 +262,7 @@ def _make_upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_plain_mode(picture: Image.Image) -> Image.Image:
-    """Convert to a mode of 8 bits a channel that can be scaled and converted: L, RGB, CMYK or RGBA."""
+    """Convert to a mode with 8 bits per channel that Pillow can scale and convert to sRGB: L, RGB, CMYK or RGBA."""
     if picture.mode.startswith("I") or picture.mode == "F":
         picture = _to_eight_bits(picture)
     if picture.mode in ("LA", "La", "PA", "RGBa") or "transparency" in picture.info:

@@ -15,7 +15,7 @@ class PerKind(Section):
 
 
 class CleanParams(Section):
-    """Which pictures are kept, and what decoding one may cost."""
+    """Which pictures are kept, and the resources that decoding a picture may use."""
 
     min_side_px: Annotated[int, Field(ge=16)]
     max_megapixels: Annotated[float, Field(gt=0)]  # decoded; a larger JPEG file is decoded at reduced size

@@ -89,7 +89,7 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
 
 
 def make_request(members: dict[str, bytes], kind: Kind, scope: Scope, params: CleanParams) -> Message:
-    """Make the request that `screen` handles from the members of a collected picture."""
+    """Make the request to `screen` a collected picture, from its shard members."""
     parts = members if scope == "all" else {"bytes": members["bytes"]}
     return Message({"kind": kind, "scope": scope, "params": params.model_dump()}, parts)
 

@@ -69,7 +69,7 @@ def collect_source(
 
 @dataclass(frozen=True)
 class _Fetched:
-    """The result for one candidate: a file with its download metadata, or a failure; all empty for a local file."""
+    """The result for one candidate: a file with its download metadata, or a failure. A local file has no values."""
 
     path: Path | None = None
     download: Download | None = None

@@ -323,7 +323,7 @@ class HttpClient:
         return connection
 
     def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
-        """Keep a connection for reuse if its response was read to the end; close one if there are too many."""
+        """Keep a connection for reuse if its response was read to the end; close an old one if there are too many."""
         finished = response.isclosed() or response.length == 0
         response.close()
         if finished and connection.sock:
@@ -360,7 +360,7 @@ class HttpClient:
             raise
 
     def _save_picture(self, response: http.client.HTTPResponse, file: BinaryIO) -> tuple[str, int, str]:
-        """Write a picture's bytes to an open file while checking them: (sha256, size, format)."""
+        """Write a picture to an open file while checking its bytes; return (sha256, size, format)."""
         self._check_opt_out(response)
         max_bytes = int(self.params.max_mb * 1e6)
         length = response.length  # None if the response is chunked or ends with the connection

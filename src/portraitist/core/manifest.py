@@ -44,7 +44,7 @@ def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) 
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a manifest; ids and hashes are strings, and so are empty cells.
+    """Read a manifest; ids and hashes are strings, and empty cells are empty strings.
 
     Raises:
         FileNotFoundError: there is no such file.
