@@ -294,7 +294,7 @@ def forget(
     for name, similar in forgotten.missed.items():
         message = "matches nothing in the data; future runs will reject it"
         print(f"portraitist: {name}: {message}{similar and '; '}{similar}", file=sys.stderr)
-    derived = forgetting.holders(root, forgotten.ids)
+    derived = forgetting.derived_outputs(root, forgotten.ids)
     removed = forgetting.purge(root, forgotten.ids)
     for source, count in removed.items():
         print(f"data/raw/{source}: {count} removed")
@@ -305,7 +305,7 @@ def forget(
     if repro:
         _dvc("repro")
     print("Not removed by any stage:")
-    for line in forgetting.remains(root, forgotten.ids):
+    for line in forgetting.remaining_steps(root, forgotten.ids):
         print(f"- {line}")
     if forgotten.missed:
         _fail("some names matched no picture; see above", 1)

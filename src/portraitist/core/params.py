@@ -33,7 +33,7 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
     """Load one section, such as "crop" or "collect.sample", merged from root/params.yaml and its profile.
 
     Raises:
-        ParamsError: a file is missing or malformed, a key is unknown or in both files, or a value is invalid.
+        ParamsError: a file is missing or malformed, a key is unknown or missing, or a value is invalid.
     """
     return validate(section, name, *read_files(root))
 

@@ -35,16 +35,16 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         )
     for name, file in files.items():
         row = consents.get(name, {})
-        objection = _objection(row)
+        rejection = _rejection_reason(row)
         yield Candidate(
             "selfies",
             name,
             file.path.read_bytes,
             licence="by consent",
             group=f"id_photos/{row['subject_id']}" if row else "",
-            consent="" if objection else f"{row['date']}: {row['scope']}",
-            status=Status.NO_CONSENT if objection else file.status,
-            reason=objection or file.reason,
+            consent="" if rejection else f"{row['date']}: {row['scope']}",
+            status=Status.NO_CONSENT if rejection else file.status,
+            reason=rejection or file.reason,
         )
 
 
@@ -62,7 +62,7 @@ def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     return rows
 
 
-def _objection(row: dict[str, str]) -> str:
+def _rejection_reason(row: dict[str, str]) -> str:
     """Return why a photo must not be used; "" if it may be."""
     if not row:
         return f"not in {CONSENTS}"
