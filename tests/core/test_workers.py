@@ -8,7 +8,7 @@ from portraitist.core.workers import MAX_PENDING, map_ordered
 
 
 class Square:
-    """A function that is set up with a constant, and returns the process it was set up in."""
+    """A function with a constant; it also returns the id of the process that created it."""
 
     def __init__(self, offset: int) -> None:
         self.offset, self.process = offset, os.getpid()

@@ -185,7 +185,7 @@ def test_augment_writes_recipes_and_test_composites(finished: Path):
         assert mask_iou(decode_png(shards.read(picture, "blue.mask.png")), decode_png(masks.read(picture, "png"))) > 0.6
 
 
-def test_second_run_elsewhere_gives_equal_bytes(finished: Path, own: Path, pretrained: Path, tmp_path: Path):
+def test_second_run_in_another_folder_gives_equal_bytes(finished: Path, own: Path, pretrained: Path, tmp_path: Path):
     folder = make_checkout(
         tmp_path / "elsewhere",
         pretrained,
