@@ -87,8 +87,8 @@ def render_svg(graph: dict[str, set[str]]) -> str:
         for dependency in sorted(dependencies - implied):
             x1, y1 = positions[dependency][0] + BOX_WIDTH / 2, positions[dependency][1] + BOX_HEIGHT
             x2, y2 = positions[stage][0] + BOX_WIDTH / 2, positions[stage][1]
-            bend = (y2 - y1) / 2
-            parts.append(f'<path d="M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}"/>')
+            bend = y2 - GAP_Y / 2  # in the gap above the stage, so that fewer boxes are crossed
+            parts.append(f'<path d="M{x1} {y1}V{y2 - GAP_Y}C{x1} {bend} {x2} {bend} {x2} {y2}"/>')
     for stage, (x, y) in positions.items():
         parts.append(f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"/>')
         parts.append(f'<text x="{x + BOX_WIDTH / 2}" y="{y + 18}">{escape(stage)}</text>')
