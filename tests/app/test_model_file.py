@@ -118,6 +118,19 @@ def test_creating_a_session_has_a_time_limit(model, tmp_path, monkeypatch):
     assert "take more than 3 s" in open_error(path)
 
 
+def test_memory_of_a_graph_is_limited(model, tmp_path):
+    size = helper.make_tensor("size", TensorProto.INT64, [1], [10_000_000_000])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["level"], to=TensorProto.UINT8),
+        helper.make_node("Max", ["pictures", "level"], ["painted"]),
+    ]
+    side = Portraitist.open(model).crop_params.size_px
+    path = replaced_graph(model, tmp_path / "large.onnx", nodes, ["batch", side, side, 3], [size])
+    assert "cannot run: [ONNXRuntimeError]" in open_error(path)
+
+
 def endless(model, path):
     """Save the model with a graph that does not end."""
     side = Portraitist.open(model).crop_params.size_px

@@ -33,7 +33,8 @@ def try_graph(data: bytes) -> None:
     Raises:
         TrialError: loading or running failed, or exceeded a limit.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # import nothing from the current folder
     command = [sys.executable, "-m", "portraitist.app.trial_run"]
     try:
         process = subprocess.run(
