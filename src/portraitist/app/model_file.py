@@ -24,7 +24,6 @@ FORMAT = "2"  # written by the export stage
 CHECKSUM_KEY = "sha256"  # metadata entry; models exported before it existed do not have it
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
-LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
 
 _tried: set[str] = set()  # checksums of the files whose graphs passed a trial run in this process
 
@@ -171,7 +170,7 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
         raise ModelError(f"device {device!r} is not available; this onnxruntime supports {', '.join(available)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = LOGGING_FATAL
+    options.log_severity_level = trial_run.LOGGING_FATAL
     try:
         return onnxruntime.InferenceSession(data, options, providers=[DEVICES[device]])
     except Exception as error:  # onnxruntime's exceptions have no common base class

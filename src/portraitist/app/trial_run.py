@@ -17,7 +17,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 LIMIT_S = 30.0  # an honest graph takes about a second
 MEMORY_MB = 8192  # address space
 THREADS = 4  # so that the address space that threads reserve does not depend on the machine
-LOGGING_FATAL = 4
+LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
 REJECTED = 3  # exit code: no session can be created
 
 
