@@ -236,10 +236,10 @@ def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
     assert (code, stderr) == (2, f"portraitist: {tmp_path / 'file.png'} is not a folder\n")
 
-    original, full = Path.write_bytes, ["a.png"]
+    original = Path.write_bytes
 
     def write_bytes(self, data):
-        if self.parent == tmp_path or "temporary" in full:
+        if self.parent == tmp_path:
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(self, data)
 
@@ -247,9 +247,6 @@ def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png")
     message = f"{selfies[0]}: cannot write {tmp_path / 'a.png'}: No space left on device"
     assert (code, stderr.splitlines()[0]) == (1, f"portraitist: {message}")
-    full.append("temporary")
-    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png")
-    assert (code, stderr.count("\n"), "TMPDIR" in stderr) == (2, 1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["file.png"]
 
 

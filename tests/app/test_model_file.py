@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from toys import make_checkpoint
 
 from portraitist.app import avatar as avatar_module
+from portraitist.app import trial_run
 from portraitist.app.avatar import ModelError, Portraitist
 from portraitist.app.model_file import CHECKSUM_KEY, FORMAT, content_checksum
 from portraitist.crop import detector
@@ -101,7 +102,37 @@ def test_graph_with_another_output_shape_is_rejected(model, tmp_path):
         Portraitist.open(path).check()
 
 
-def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
+def test_creating_a_session_has_a_time_limit(model, tmp_path, monkeypatch):
+    """Graph optimization computes what depends only on constants: here, a large product again and again."""
+    size = helper.make_tensor("size", TensorProto.INT64, [2], [3000, 3000])
+    nodes = [helper.make_node("ConstantOfShape", ["size"], ["matrix"]), helper.make_node("Cos", ["matrix"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{step}", "m0"], [f"m{step + 1}"]) for step in range(200)]
+    nodes += [
+        helper.make_node("ReduceMax", ["m200"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["level"], to=TensorProto.UINT8),
+        helper.make_node("Max", ["pictures", "level"], ["painted"]),
+    ]
+    side = Portraitist.open(model).crop_params.size_px
+    path = replaced_graph(model, tmp_path / "constants.onnx", nodes, ["batch", side, side, 3], [size])
+    monkeypatch.setattr(trial_run, "LIMIT_S", 3)
+    assert "take more than 3 s" in open_error(path)
+
+
+def test_memory_of_a_graph_is_limited(model, tmp_path):
+    size = helper.make_tensor("size", TensorProto.INT64, [1], [10_000_000_000])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["level"], to=TensorProto.UINT8),
+        helper.make_node("Max", ["pictures", "level"], ["painted"]),
+    ]
+    side = Portraitist.open(model).crop_params.size_px
+    path = replaced_graph(model, tmp_path / "large.onnx", nodes, ["batch", side, side, 3], [size])
+    assert "cannot run: [ONNXRuntimeError]" in open_error(path)
+
+
+def endless(model, path):
+    """Save the model with a graph that does not end."""
     side = Portraitist.open(model).crop_params.size_px
     trips = helper.make_tensor("trips", TensorProto.INT64, [], [10**9])
     condition = helper.make_tensor("condition", TensorProto.BOOL, [], [1])
@@ -120,7 +151,14 @@ def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
     )
     loop = helper.make_node("Loop", ["trips", "condition", "pictures"], ["painted"], body=body)
     shape = ["batch", side, side, 3]
-    path = replaced_graph(model, tmp_path / "endless.onnx", [loop], shape, [trips, condition])
+    return replaced_graph(model, path, [loop], shape, [trips, condition])
+
+
+def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
+    path = endless(model, tmp_path / "endless.onnx")
+    monkeypatch.setattr(trial_run, "LIMIT_S", 3)
+    assert "take more than 3 s" in open_error(path)
+    monkeypatch.setattr(trial_run, "try_graph", lambda _: None)  # as if the graph ended for the trial's blank picture
     portraitist = Portraitist.open(path)
     monkeypatch.setattr(avatar_module, "FIRST_RUN_LIMIT_S", 0.2)
     with pytest.raises(ModelError, match=r"more than 0\.2 s"):

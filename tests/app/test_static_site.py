@@ -9,11 +9,12 @@ import subprocess
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from app_helpers import encode, parts_of, serving, with_metadata
 from browser import tab
-from PIL import Image
+from PIL import Image, ImageDraw
 from toys import ROOT
 from typer.testing import CliRunner
 
@@ -270,6 +271,21 @@ def test_camera_takes_a_picture(server):
         assert not page.is_visible("#viewfinder")
 
 
+def page_result(page, path):
+    """Return crop, painted crop and RGBA avatar of a picture with one face."""
+    page.evaluate("document.getElementById('result').hidden = true")
+    assert upload(page, path) == ("1 avatar.", "")
+    page.check("[value=keep]")
+    kept = pixels(downloaded(page))[..., :3]
+    page.check("[value=transparent]")
+    alone = pixels(downloaded(page))
+    square = page.evaluate(
+        "(() => { const { width, height } = document.getElementById('before'); return [...document"
+        ".getElementById('before').getContext('2d').getImageData(0, 0, width, height).data]; })()"
+    )
+    return np.array(square).reshape(*kept.shape[:2], 4)[..., :3], kept.astype(int), alone.astype(int)
+
+
 def test_static_site_paints_offline_like_the_product(static, model, sample):
     portraitist = Portraitist.open(model)
     with tab(*PHONE) as page:
@@ -278,18 +294,8 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
         del requests[:]
         for number in (0, 6, 12, 18):
             path = sample / "selfies" / f"{number:04d}.jpg"
-            page.evaluate("document.getElementById('result').hidden = true")
-            assert upload(page, path) == ("1 avatar.", "")
-            page.check("[value=keep]")
-            kept = pixels(downloaded(page))[..., :3].astype(int)
-            page.check("[value=transparent]")
-            alone = pixels(downloaded(page)).astype(int)
+            square, kept, alone = page_result(page, path)
             avatar = portraitist.paint(path)
-            square = page.evaluate(
-                "(() => { const { width, height } = document.getElementById('before'); return [...document"
-                ".getElementById('before').getContext('2d').getImageData(0, 0, width, height).data]; })()"
-            )
-            square = np.array(square).reshape(*kept.shape[:2], 4)[..., :3]
             assert np.abs(square - avatar.crop.square.picture).mean() < 1.5  # browsers decode JPEG slightly differently
             assert np.abs(alone[..., 3] - avatar.mask).mean() < 4
             assert np.corrcoef(kept.ravel(), avatar.picture.ravel())[0, 1] > 0.97
@@ -297,6 +303,43 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
             assert np.corrcoef(alone[inner][:, :3].ravel(), avatar.person[inner].ravel())[0, 1] > 0.95
         assert [url for url in requests if not url.startswith("blob:")] == []
         assert errors == []
+
+
+@pytest.fixture(scope="module")
+def unusual(model, selfie, tmp_path_factory):
+    """Rotated pictures, a close-up beside a small face, and alphas that are and are not person masks."""
+    with Image.open(selfie) as opened:
+        picture = opened.convert("RGB")
+    folder = tmp_path_factory.mktemp("unusual")
+    for degrees in (90, 180, 270):
+        picture.rotate(degrees, expand=True).save(folder / f"rotated_{degrees}.png")
+    side = picture.width
+    disc, corner = Image.new("L", picture.size), Image.new("L", picture.size, 255)
+    ImageDraw.Draw(disc).ellipse((0, 0, side - 1, side - 1), fill=255)
+    corner.putpixel((0, 0), 0)
+    crop = Portraitist.open(model).paint(picture)
+    person = cv2.warpAffine(crop.mask, cv2.invertAffineTransform(crop.transform), picture.size)
+    for name, alpha in (("round", disc), ("corner", corner), ("cut_out", Image.fromarray(person))):
+        picture.putalpha(alpha)
+        picture.save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["rotated_90", "rotated_180", "rotated_270", "round", "corner", "cut_out"])
+def test_static_site_crops_and_masks_unusual_pictures_like_the_product(static, model, unusual, name):
+    path = unusual / f"{name}.png"
+    avatar = Portraitist.open(model).paint(path)
+    alpha = avatar.crop.square.alpha
+    opaque = np.full_like(avatar.mask, 255) if alpha is None else alpha
+    inner = cv2.erode(opaque, np.ones((5, 5))) == 255  # a browser drops colours that are transparent
+    with tab(*PHONE) as page:
+        opened(page, static)
+        square, _, alone = page_result(page, path)
+    assert np.abs(square - avatar.crop.square.picture)[inner].mean() < 1.5
+    assert np.abs(alone[..., 3] - avatar.mask).mean() < 4
+    if name in ("round", "corner"):
+        assert alpha is not None
+        assert not np.array_equal(avatar.mask, alpha)
 
 
 def test_static_site_loads_only_from_its_folder(static, folder, selfie):

@@ -23,7 +23,7 @@ def test_converted_model_agrees_with_opencv(pretrained, sample, file, side, outp
         inputs = (np.array(opened.resize((side, side)).convert("RGB"))[None] / np.float32(255)).astype(np.float32)
     session = onnxruntime.InferenceSession(convert((pretrained / file).read_bytes()).SerializeToString())
     outputs_onnx = session.run(list(outputs), {session.get_inputs()[0].name: inputs})
-    net = open_tflite(pretrained / file)
+    net = open_tflite(pretrained, file)
     net.setInput(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)))
     for actual, expected in zip(outputs_onnx, net.forward(list(outputs)), strict=True):
         assert np.ptp(expected) > 0.01

@@ -4,7 +4,6 @@ Crops and masks are computed by the same functions as for the training data.
 """
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -117,8 +116,6 @@ class Portraitist:
         portraitist = cls(loaded)
         try:
             portraitist._networks.load()
-        except ModelError:
-            raise
         except Exception as error:  # OpenCV, or numpy where a network has unexpected layers
             raise ModelError(f"{model}: the face detector or the segmenter in the model is damaged") from error
         return portraitist
@@ -255,25 +252,11 @@ class _Networks(threading.local):
         self._pair: tuple[FaceDetector, Segmenter] | None = None
 
     def load(self) -> tuple[FaceDetector, Segmenter]:
-        """Return this thread's pair, loading it on first use.
-
-        The loaders take a folder. It is deleted right after loading, so that nothing is left behind by a process that
-        is killed later, and no forked worker depends on its parent's files.
-        """
+        """Return this thread's pair, loading it on first use."""
         if self._pair is None:
             with self._loading:
-                try:
-                    self._pair = self._load()
-                except OSError as error:
-                    raise ModelError(f"cannot write temporary files: {error.strerror}; set TMPDIR") from error
+                self._pair = FaceDetector(self._parts), Segmenter(self._parts, self._model)
         return self._pair
-
-    def _load(self) -> tuple[FaceDetector, Segmenter]:
-        with tempfile.TemporaryDirectory(prefix="portraitist-") as name:
-            folder = Path(name)
-            for file, data in self._parts.items():
-                (folder / file).write_bytes(data)
-            return FaceDetector(folder), Segmenter(folder, self._model)
 
     @property
     def detector(self) -> FaceDetector:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import onnxruntime
 
+from portraitist.app import trial_run
 from portraitist.crop.detector import DETECTOR_FILES
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskParams
@@ -23,7 +24,8 @@ FORMAT = "2"  # written by stage export
 CHECKSUM_KEY = "sha256"  # metadata entry; older models do not have it
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
-LOGGING_FATAL = 4  # onnxruntime prints fatal errors only; all errors are raised as exceptions anyway
+
+_tried: set[str] = set()  # checksums of the files whose graphs passed a trial run in this process
 
 
 class ModelError(ValueError):
@@ -61,7 +63,13 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
-    verify_checksum(path, data)
+    digest = verify_checksum(path, data)
+    if digest not in _tried:
+        try:
+            trial_run.try_graph(data)
+        except trial_run.TrialError as error:
+            raise ModelError(f"{path}: {error}") from error
+        _tried.add(digest)
     session = _open_session(path, data, device, threads)
     try:
         entries = dict(session.get_modelmeta().custom_metadata_map)
@@ -83,7 +91,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
-        # the parts become files, and a hostile model may name one ../x: only our own names are looked up
+        # a hostile model may hold other names, such as ../x: only our own are looked up
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
@@ -112,8 +120,8 @@ def content_checksum(data: bytes) -> tuple[str, str | None]:
     return digest.hexdigest(), expected
 
 
-def verify_checksum(path: Path, data: bytes) -> None:
-    """Compare a model file with the checksum in its metadata; a file without one is accepted.
+def verify_checksum(path: Path, data: bytes) -> str:
+    """Compare a model file with the checksum in its metadata; a file without one is accepted. Return the checksum.
 
     Raises:
         ModelError: the checksum differs, or the bytes are not an ONNX file.
@@ -124,6 +132,7 @@ def verify_checksum(path: Path, data: bytes) -> None:
         raise ModelError(f"{path}: not an exported model") from error
     if expected is not None and found != expected:
         raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…")
+    return found
 
 
 def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
@@ -160,7 +169,7 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
         raise ModelError(f"device {device!r} is not available; this onnxruntime supports {', '.join(available)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = LOGGING_FATAL
+    options.log_severity_level = trial_run.LOGGING_FATAL
     try:
         return onnxruntime.InferenceSession(data, options, providers=[DEVICES[device]])
     except Exception as error:  # onnxruntime's exceptions have no common base class

@@ -55,8 +55,16 @@ def _interpolate(text: str, variables: dict[str, Any]) -> str:
     return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_look_up(variables, match[1])), text)
 
 
+def _ancestors(graph: dict[str, set[str]], stage: str) -> set[str]:
+    """Return the stages that a stage depends on, directly or not."""
+    return graph[stage].union(*(_ancestors(graph, dependency) for dependency in graph[stage]))
+
+
 def render_svg(graph: dict[str, set[str]]) -> str:
-    """Return an SVG with each stage below all stages that it depends on."""
+    """Return an SVG with each stage below all stages that it depends on.
+
+    A dependency that follows from others is not drawn.
+    """
     depths: dict[str, int] = {}
 
     def depth(stage: str) -> int:
@@ -75,11 +83,12 @@ def render_svg(graph: dict[str, set[str]]) -> str:
             positions[stage] = (left + column * (BOX_WIDTH + GAP_X), row * (BOX_HEIGHT + GAP_Y) + 2)
     parts = []
     for stage, dependencies in graph.items():
-        for dependency in sorted(dependencies):
+        implied = set[str]().union(*(_ancestors(graph, dependency) for dependency in dependencies))
+        for dependency in sorted(dependencies - implied):
             x1, y1 = positions[dependency][0] + BOX_WIDTH / 2, positions[dependency][1] + BOX_HEIGHT
             x2, y2 = positions[stage][0] + BOX_WIDTH / 2, positions[stage][1]
-            bend = (y2 - y1) / 2
-            parts.append(f'<path d="M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}"/>')
+            bend = y2 - GAP_Y / 2  # in the gap above the stage, so that fewer boxes are crossed
+            parts.append(f'<path d="M{x1} {y1}V{y2 - GAP_Y}C{x1} {bend} {x2} {bend} {x2} {y2}"/>')
     for stage, (x, y) in positions.items():
         parts.append(f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"/>')
         parts.append(f'<text x="{x + BOX_WIDTH / 2}" y="{y + 18}">{escape(stage)}</text>')

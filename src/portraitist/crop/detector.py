@@ -5,6 +5,10 @@ and brightened views of the upper centre, for dark paintings. Each candidate is 
 again on a levelled close-up. This rejects most animals and ornaments, and locates eyes and mouth precisely.
 """
 
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +54,37 @@ SHORT_RANGE = BlazeFaceModel("face_short_range.tflite", 128, ((8, 2), (16, 6)), 
 DETECTOR_FILES = (FULL_RANGE.file, SHORT_RANGE.file)  # in the folder that stage `weights` writes
 
 
-def open_tflite(path: Path) -> "cv2.dnn.Net":
+PretrainedModels = Path | Mapping[str, bytes]  # the folder that stage `weights` writes, or its files' contents by name
+
+
+@contextmanager
+def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
+    """Yield a path from which OpenCV can read a pretrained model.
+
+    Contents are put into memory, without a file on disk, where the system can do that (Linux). OpenCV also reads
+    TensorFlow Lite from buffers, but version 5.0 then ignores the engine.
+
+    Raises:
+        FileNotFoundError: the file is missing; stage `weights` writes it.
+    """
+    if isinstance(pretrained, Path):
+        path = pretrained / file
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; run `dvc repro weights`")
+        yield str(path)
+    elif hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create(file), "wb") as memory:
+            memory.write(pretrained[file])
+            memory.flush()
+            yield f"/proc/self/fd/{memory.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="portraitist-") as copy:
+            copy.write(pretrained[file])
+            copy.flush()
+            yield copy.name
+
+
+def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open a TensorFlow Lite model in OpenCV.
 
     The classic engine is used where there is a choice: the new one of OpenCV 5 returns only one output.
@@ -58,21 +92,20 @@ def open_tflite(path: Path) -> "cv2.dnn.Net":
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run `dvc repro weights`")
     engine = [cv2.dnn.ENGINE_CLASSIC] if hasattr(cv2.dnn, "ENGINE_CLASSIC") else []
-    return cv2.dnn.readNetFromTFLite(str(path), *engine)
+    with pretrained_path(pretrained, file) as path:
+        return cv2.dnn.readNetFromTFLite(path, *engine)
 
 
 class FaceDetector:
     """Detects faces in photographs and paintings.
 
     Args:
-        pretrained: the folder that stage `weights` writes.
+        pretrained: the folder that stage `weights` writes, or the contents of `DETECTOR_FILES` by name.
     """
 
-    def __init__(self, pretrained: Path) -> None:
-        self.nets = {model: open_tflite(pretrained / model.file) for model in (FULL_RANGE, SHORT_RANGE)}
+    def __init__(self, pretrained: PretrainedModels) -> None:
+        self.nets = {model: open_tflite(pretrained, model.file) for model in (FULL_RANGE, SHORT_RANGE)}
         self.anchors = {model: _anchor_centres(model) for model in self.nets}
 
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:

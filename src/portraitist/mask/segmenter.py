@@ -6,7 +6,6 @@ models on the aligned crop; only the part of the mask that is connected to the f
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -19,7 +18,7 @@ from portraitist.core.geometry import mask_iou
 from portraitist.core.outcome import Status
 from portraitist.core.types import HALF_RANGE, MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import CropImage
-from portraitist.crop.detector import open_tflite
+from portraitist.crop.detector import PretrainedModels, open_tflite, pretrained_path
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskModel, MaskParams
 
@@ -53,12 +52,12 @@ class Segmenter:
     """Predicts soft person masks.
 
     Args:
-        pretrained: the folder that stage `weights` writes.
+        pretrained: the folder that stage `weights` writes, or the contents of the model's `SEGMENTER_FILES` by name.
         model: which segmentation model to use.
     """
 
-    def __init__(self, pretrained: Path, model: MaskModel = "refined") -> None:
-        networks: dict[str, Callable[[Path], Callable[[Picture], SquareMaskArray]]]
+    def __init__(self, pretrained: PretrainedModels, model: MaskModel = "refined") -> None:
+        networks: dict[str, Callable[[PretrainedModels], Callable[[Picture], SquareMaskArray]]]
         networks = {"refined": _Refined, "selfie": _Selfie, DOWNLOADED: _Downloaded}
         self.network = networks[model](pretrained)
 
@@ -71,8 +70,8 @@ class Segmenter:
 class _Selfie:
     """MediaPipe's selfie segmentation."""
 
-    def __init__(self, pretrained: Path) -> None:
-        self.net = open_tflite(pretrained / SELFIE_MODEL)
+    def __init__(self, pretrained: PretrainedModels) -> None:
+        self.net = open_tflite(pretrained, SELFIE_MODEL)
 
     def __call__(self, picture: Picture) -> SquareMaskArray:
         square = _resize(picture, SELFIE_SIDE).astype(np.float32) / 255
@@ -83,8 +82,8 @@ class _Selfie:
 class _Refined:
     """MediaPipe's selfie segmentation, corrected by a network with picture and mask as inputs."""
 
-    def __init__(self, pretrained: Path) -> None:
-        self.selfie, self.net = _Selfie(pretrained), open_onnx(pretrained / REFINER_MODEL)
+    def __init__(self, pretrained: PretrainedModels) -> None:
+        self.selfie, self.net = _Selfie(pretrained), open_onnx(pretrained, REFINER_MODEL)
 
     def __call__(self, picture: Picture) -> SquareMaskArray:
         self.net.setInput(space_to_depth(_resize(picture, REFINED_SIDE), self.selfie(picture)))
@@ -97,8 +96,8 @@ class _Refined:
 class _Downloaded:
     """U²-Net trained on people (Qin et al. 2020); its output is normalized to [0, 1] per picture."""
 
-    def __init__(self, pretrained: Path) -> None:
-        self.net = open_onnx(pretrained / f"{DOWNLOADED}.onnx")
+    def __init__(self, pretrained: PretrainedModels) -> None:
+        self.net = open_onnx(pretrained, f"{DOWNLOADED}.onnx")
         # The final output is the lowest of seven numbered names; OpenCV's engines list them in different orders.
         self.outputs = list(self.net.getUnconnectedOutLayersNames())
         self.final = self.outputs.index(min(self.outputs, key=lambda name: (len(name), name)))
@@ -128,15 +127,14 @@ def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInpu
     return np.ascontiguousarray(blocks).astype(np.float32) / HALF_RANGE - 1
 
 
-def open_onnx(path: Path) -> "cv2.dnn.Net":
+def open_onnx(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open an ONNX model in OpenCV.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run `dvc repro weights` (it writes the model of `mask.model`)")
-    return cv2.dnn.readNetFromONNX(str(path))
+    with pretrained_path(pretrained, file) as path:
+        return cv2.dnn.readNetFromONNX(path)
 
 
 def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams, crop_params: CropParams) -> MaskArray:

@@ -96,8 +96,9 @@ def _picture_lists(rows: Sequence[Row], context: _Context) -> str:
 
 def _picture_item(row: Row, context: _Context) -> str:
     copies = [f"{count} {relation}" for relation, count in sorted(context.copies.get(row["id"], Counter()).items())]
+    name = context.source_name(row) or str(row["id"])
     lines = [
-        context.source_name(row)[-MAX_NAME_CHARS:] or row["id"],
+        name if len(name) <= MAX_NAME_CHARS else f"…{name[-MAX_NAME_CHARS:]}",
         f"{row['source']} · {row['width']} × {row['height']} · sharpness {float(row['sharpness']):.0f}",
         *([f"dropped copies: {', '.join(copies)}"] if copies else []),
     ]

@@ -2,19 +2,21 @@
 // A picture is { width, height, channels, data } with values of 0 to 255; x and y are in pixels, a transform is a 2 x 3 list.
 
 export const [RIGHT_EYE, LEFT_EYE, NOSE, MOUTH] = [0, 1, 2, 3];
-const MAX_IOU = 0.3;
-export const FIRST_SCORE = 0.4;
-export const SECOND_SCORE = 0.1;
-export const CLOSE_UP = 0.6;
-const GAMMA = 0.6;
-export const [SECOND_EYE_LINE, SECOND_EYE_TO_MOUTH] = [0.44, 0.2];
-const SHIFT_PENALTY = 0.1;
-const MAX_SHIFT = 2;
+const MIN_IOU = 0.3;
+export const MIN_CANDIDATE_SCORE = 0.4;
+export const MIN_VERIFY_SCORE = 0.1;
+export const VIEW_SIDE = 0.6;
+const VIEW_GAMMA = 0.6;
+export const [VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH] = [0.44, 0.2];
+const [MOVE_PENALTY, MAX_MOVE] = [0.1, 2];
 const MIN_NOSE_DISTANCE = 0.3;
-const [FADE, FADE_SIDE] = [0.06, 64];
+export const [CONFIDENT_SCORE, ROTATION_MARGIN, MIN_ROTATED_SCORE] = [0.77, 0.06, 0.65];
+const [FADE_WIDTH, BLUR_SIDE] = [0.06, 64];
 const GREY = 128;
-const [BACKGROUND, PERSON] = [0.1, 0.7];
-const EXTEND_RADII = [0.02, 0.05, 0.15, 0.5];
+const [ZERO_PROBABILITY, FULL_PROBABILITY] = [0.1, 0.7];
+const [OPAQUE, MIN_TRANSPARENT, CONVEX] = [250, 0.02, 0.95];
+const [MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU] = [0.7, 0.9];
+const WINDOWS = [0.02, 0.05, 0.15, 0.5];
 const RIM = 0.012;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -132,7 +134,7 @@ export function cut(picture, left, top, side) {
 }
 
 export const brighten = (picture) =>
-  ({ ...picture, data: picture.data.map((value) => Math.floor(255 * (value / 255) ** GAMMA)) });
+  ({ ...picture, data: picture.data.map((value) => Math.floor(255 * (value / 255) ** VIEW_GAMMA)) });
 
 // --- face detection
 
@@ -187,7 +189,7 @@ function mergeOverlapping(faces) {
   const merged = [];
   while (rest.length) {
     const best = rest[0];
-    const group = rest.filter((face) => face === best || iou(best.box, face.box) > MAX_IOU);
+    const group = rest.filter((face) => face === best || iou(best.box, face.box) > MIN_IOU);
     rest = rest.filter((face) => !group.includes(face));
     const sum = group.reduce((total, face) => total + face.score, 0);
     const mean = (values) => group.reduce((total, face) => total + (face.score / sum) * values(face), 0);
@@ -202,20 +204,47 @@ function mergeOverlapping(faces) {
 
 export const sideOf = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
 
+// The detections of the full-range model, and those of the short-range model that overlap none of them.
+export const mergeDetectors = (fullRange, shortRange) =>
+  [...fullRange, ...shortRange.filter((face) => fullRange.every((other) => iou(face.box, other.box) <= MIN_IOU))];
+
+// Rotate by 90 degrees counter-clockwise, as np.rot90 does.
+export function rotateQuarter({ width, height, channels, data }) {
+  const result = blank(height, width, channels);
+  for (let y = 0; y < width; y++) {
+    for (let x = 0; x < height; x++) {
+      const from = (x * width + width - 1 - y) * channels;
+      for (let c = 0; c < channels; c++) result.data[(y * height + x) * channels + c] = data[from + c];
+    }
+  }
+  return result;
+}
+
+// Map a face from a picture that was rotated by `quarterTurns`, whose size is given, to the original one.
+export function rotateBack({ score, box, points }, quarterTurns, { width, height }) {
+  let corners = [box.slice(0, 2), box.slice(2)];
+  for (let turn = 0; turn < quarterTurns; turn++) {
+    const last = (turn % 2 ? width : height) - 1;
+    [corners, points] = [corners, points].map((list) => list.map(([x, y]) => [last - y, x]));
+  }
+  const [[left, top], [right, bottom]] = [Math.min, Math.max].map((extremum) => [0, 1].map((axis) => extremum(corners[0][axis], corners[1][axis])));
+  return { score, box: [left, top, right, bottom], points };
+}
+
 export const shiftFace = (face, left, top) => ({
   ...face,
   box: face.box.map((value, i) => value + (i % 2 ? top : left)),
   points: face.points.map(([x, y]) => [x + left, y + top]),
 });
 
-// Combine a face with the best one of the second pass, which saw the picture under `transform`; `second` may be missing.
-export function verifyFace(face, second, transform, side) {
-  if (!second) return { ...face, score: face.score / 2 };
+// Update a face by the best detection in its close-up, which is the picture under `transform`; `found` may be undefined.
+export function verifyFace(face, found, transform, side) {
+  if (!found) return { ...face, score: face.score / 2 };
   const inverse = invert(transform);
-  const points = second.points.map((point) => applyTransform(inverse, point));
-  const shifts = [RIGHT_EYE, LEFT_EYE, MOUTH].flatMap((i) => [0, 1].map((axis) => Math.abs(points[i][axis] - face.points[i][axis])));
-  const shift = Math.min((Math.max(...shifts) * hypot(transform)) / (SECOND_EYE_TO_MOUTH * side), MAX_SHIFT);
-  return { ...face, score: (face.score + second.score) / 2 - SHIFT_PENALTY * shift, points };
+  const points = found.points.map((point) => applyTransform(inverse, point));
+  const distances = [RIGHT_EYE, LEFT_EYE, MOUTH].flatMap((i) => [0, 1].map((axis) => Math.abs(points[i][axis] - face.points[i][axis])));
+  const moved = Math.min((Math.max(...distances) * hypot(transform)) / (VERIFY_EYE_TO_MOUTH * side), MAX_MOVE);
+  return { ...face, score: (face.score + found.score) / 2 - MOVE_PENALTY * moved, points };
 }
 
 export function dropDuplicates(faces) {
@@ -284,10 +313,10 @@ export function cropFace(picture, alpha, face, params) {
 function fadeBorder(picture, inside) {
   if (inside.data.every((value) => value === 255)) return picture;
   const side = picture.width;
-  const small = resize(picture, FADE_SIDE, FADE_SIDE, side > FADE_SIDE ? "area" : "linear");
-  const blurred = resize(gaussianBlur(small, FADE * FADE_SIDE), side, side, "linear");
+  const small = resize(picture, BLUR_SIDE, BLUR_SIDE, side > BLUR_SIDE ? "area" : "linear");
+  const blurred = resize(gaussianBlur(small, FADE_WIDTH * BLUR_SIDE), side, side, "linear");
   const beyond = distanceTransform(inside);
-  const alpha = { ...inside, data: Uint8Array.from(beyond, (far) => Math.floor(255 * Math.min(far / (FADE * side), 1))) };
+  const alpha = { ...inside, data: Uint8Array.from(beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
   return composite(blurred, alpha, picture);
 }
 
@@ -388,7 +417,7 @@ export function unfoldLogits(logits, side) {
   for (let y = 0; y < side; y++) {
     for (let x = 0; x < side; x++) {
       const logit = logits[((y % 2) * 2 + (x % 2)) * half * half + (y >> 1) * half + (x >> 1)];
-      probabilities[y * side + x] = (1 / (1 + Math.exp(-clamp(logit, -30, 30))) - BACKGROUND) / (PERSON - BACKGROUND);
+      probabilities[y * side + x] = (1 / (1 + Math.exp(-clamp(logit, -30, 30))) - ZERO_PROBABILITY) / (FULL_PROBABILITY - ZERO_PROBABILITY);
     }
   }
   return toMask(probabilities, side);
@@ -443,18 +472,74 @@ function morph(plane, count, extremum) { // dilation by Math.max, erosion by Mat
   return { ...plane, data: pass(pass(data, true), false) };
 }
 
+// --- alpha
+
+// What an alpha leaves visible, for the segmenter: the opaque pixels' colours are extended over the others.
+export function visiblePart(picture, alpha, inside) {
+  const opaque = { ...alpha, data: alpha.data.map((value) => (value >= OPAQUE ? 255 : 0)) };
+  const visible = { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) };
+  return { picture: extendForeground(picture, opaque), inside: visible };
+}
+
+// Whether an alpha is a person mask, and not a round picture, rounded corners or a few transparent pixels.
+export function alphaIsMask(alpha, segmented, inside) {
+  let [covered, transparent, opaque, common, either] = [0, 0, 0, 0, 0];
+  for (let i = 0; i < alpha.data.length; i++) {
+    const [isOpaque, isPerson] = [alpha.data[i] > 127, segmented.data[i] > 127];
+    if (inside.data[i] > 127) {
+      covered++;
+      if (!isOpaque) transparent++;
+    }
+    if (isOpaque) opaque++;
+    if (isOpaque && isPerson) common++;
+    if (isOpaque || isPerson) either++;
+  }
+  if (!opaque || !covered || transparent / covered < MIN_TRANSPARENT) return false;
+  return common / either >= (opaque / hullArea(alpha) > CONVEX ? MIN_CONVEX_ALPHA_IOU : MIN_ALPHA_IOU);
+}
+
+// The number of pixels in the convex hull of the opaque pixels.
+function hullArea({ width, height, data }) {
+  const ends = [];
+  for (let y = 0; y < height; y++) {
+    const row = data.subarray(y * width, (y + 1) * width);
+    const left = row.findIndex((value) => value > 127);
+    if (left >= 0) ends.push([left, y], [row.findLastIndex((value) => value > 127), y]);
+  }
+  const side = (direction) => { // the hull's left (1) or right (-1) border
+    const border = [];
+    for (const point of ends) {
+      const turns = ([ax, ay], [bx, by]) => direction * ((bx - ax) * (point[1] - ay) - (by - ay) * (point[0] - ax)) >= 0;
+      while (border.length > 1 && turns(border.at(-2), border.at(-1))) border.pop();
+      border.push(point);
+    }
+    return border;
+  };
+  const columnAt = (border, y) => {
+    const next = Math.max(1, border.findIndex((point) => point[1] >= y));
+    const [[ax, ay], [bx, by]] = [border[next - 1], border[next] ?? border[next - 1]];
+    return by === ay ? bx : ax + ((bx - ax) * (y - ay)) / (by - ay);
+  };
+  const [left, right] = [side(1), side(-1)];
+  let area = 0;
+  for (let y = ends[0][1]; y <= ends.at(-1)[1]; y++) area += Math.round(columnAt(right, y)) - Math.round(columnAt(left, y)) + 1;
+  return area;
+}
+
 // --- the person's colours, extended under the mask's soft edge
 
-export function extendPerson(picture, mask) {
+export const extendPerson = (picture, mask) =>
+  extendForeground(picture, morph(mask, 2 * Math.max(1, roundHalfEven(RIM * mask.height)) + 1, Math.min));
+
+function extendForeground(picture, mask) {
   const { width, height } = mask;
-  const eroded = morph(mask, 2 * Math.max(1, roundHalfEven(RIM * height)) + 1, Math.min);
-  const known = Float32Array.from(eroded.data, (value) => (value === 255 ? 1 : 0));
+  const known = Float32Array.from(mask.data, (value) => (value === 255 ? 1 : 0));
   if (!known.some(Boolean)) return picture;
   const colours = Float32Array.from(picture.data, (value, i) => value * known[Math.floor(i / 3)]);
   const result = Float32Array.from(colours);
   const filled = Float32Array.from(known);
-  for (const radius of EXTEND_RADII) {
-    const size = 2 * Math.max(1, roundHalfEven(radius * Math.max(width, height))) + 1;
+  for (const window of WINDOWS) {
+    const size = 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1;
     const kernel = new Array(size).fill(1 / size);
     const weights = convolve(known, width, height, 1, kernel);
     if (filled.every((value, i) => value || weights[i] <= 1e-4)) continue;

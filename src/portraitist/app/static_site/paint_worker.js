@@ -85,15 +85,33 @@ async function runDetector(picture, index, minScore) {
   return math.decodeFaces(result[outputs[0]], result[outputs[1]], centres, side, letterbox, minScore);
 }
 
+// The faces of a picture in any orientation, the largest first: FaceDetector.detect_any.
 async function detect(picture) {
-  let candidates = await runDetector(picture, 0, math.FIRST_SCORE);
-  if (!candidates.length) candidates = await runDetector(picture, 1, math.FIRST_SCORE);
-  if (!candidates.length) candidates = await detectInCloseUps(picture);
+  let faces = await detectUpright(picture);
+  if (faces.length && faces[0].score >= math.CONFIDENT_SCORE) return faces;
+  let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
+  let rotated = picture;
+  for (const quarterTurns of [1, 2, 3]) {
+    rotated = math.rotateQuarter(rotated);
+    const found = await detectUpright(rotated);
+    if (found.length && found[0].score > scoreToBeat) {
+      faces = found.map((face) => math.rotateBack(face, quarterTurns, rotated));
+      scoreToBeat = found[0].score;
+    }
+  }
+  return faces;
+}
+
+async function detectUpright(picture) {
+  const fullRange = await runDetector(picture, 0, math.MIN_CANDIDATE_SCORE);
+  const shortRange = await runDetector(picture, 1, math.MIN_CANDIDATE_SCORE);
+  let candidates = math.mergeDetectors(fullRange, shortRange);
+  if (!candidates.length) candidates = await detectInViews(picture);
   const faces = [];
   for (const candidate of candidates) {
     const { side } = detectors[1];
-    const transform = math.similarity(candidate, side, math.SECOND_EYE_LINE, math.SECOND_EYE_TO_MOUTH);
-    const results = await runDetector(math.warp(picture, transform, side, "constant"), 1, math.SECOND_SCORE);
+    const transform = math.similarity(candidate, side, math.VERIFY_EYE_LINE, math.VERIFY_EYE_TO_MOUTH);
+    const results = await runDetector(math.warp(picture, transform, side, "constant"), 1, math.MIN_VERIFY_SCORE);
     const best = results.sort((a, b) => b.score - a.score)[0];
     const face = math.verifyFace(candidate, best, transform, side);
     if (face.score >= config.crop.min_score) faces.push(face);
@@ -101,13 +119,13 @@ async function detect(picture) {
   return math.dropDuplicates(faces);
 }
 
-async function detectInCloseUps(picture) {
-  const side = Math.round(Math.min(picture.width, picture.height) * math.CLOSE_UP);
+async function detectInViews(picture) {
+  const side = Math.round(Math.min(picture.width, picture.height) * math.VIEW_SIDE);
   const left = (picture.width - side) >> 1;
   for (const top of [0, (picture.height - side) >> 1]) {
-    const closeUp = math.cut(picture, left, top, side);
-    for (const view of [closeUp, math.brighten(closeUp)]) {
-      const faces = await runDetector(view, 0, math.FIRST_SCORE);
+    const view = math.cut(picture, left, top, side);
+    for (const variant of [view, math.brighten(view)]) {
+      const faces = await runDetector(variant, 0, math.MIN_CANDIDATE_SCORE);
       if (faces.length) return faces.map((face) => math.shiftFace(face, left, top));
     }
   }
@@ -129,12 +147,21 @@ async function segment(picture) {
   return math.resize(mask, picture.width, picture.height, "linear");
 }
 
-async function paintCrop({ picture, alpha, inside }) {
+// The person's mask: the picture's own alpha if it is one, else the segmenter's of what the alpha leaves visible.
+async function locatePerson({ picture, alpha, inside }) {
+  const visible = alpha ? math.visiblePart(picture, alpha, inside) : { picture, inside };
+  const segmented = math.keepFaceComponent(await segment(visible.picture), visible.inside, config.crop);
+  return alpha && math.alphaIsMask(alpha, segmented, inside) ? alpha : segmented;
+}
+
+async function paintCrop(crop) {
+  const { picture } = crop;
   const side = config.crop.size_px;
-  const mask = alpha ?? math.keepFaceComponent(await segment(picture), inside, config.crop);
+  const mask = await locatePerson(crop);
   const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
   if (share < config.mask.min_person) {
-    throw new Error(`${Math.round(share * 100)}% of the crop is person, ${Math.round(config.mask.min_person * 100)}% needed`);
+    const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
+    throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
   }
   const result = await run("generator", {
     pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),

@@ -1,0 +1,82 @@
+"""Load a model's graph and run it once in a process with limits, before the product does.
+
+A hostile or damaged graph may keep onnxruntime busy for hours, already while it creates the session, or fill the
+memory. Neither can be interrupted from within a process.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+LIMIT_S = 30.0  # an honest graph takes about a second
+MEMORY_MB = 8192  # address space
+THREADS = 4  # so that the address space that threads reserve does not depend on the machine
+LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
+REJECTED = 3  # exit code: no session can be created
+
+
+class TrialError(Exception):
+    """The graph does not load or run within the limits; the message is one line."""
+
+
+def try_graph(data: bytes) -> None:
+    """Load the bytes of an ONNX file and run the graph on a blank picture, in another process.
+
+    The run is skipped if the metadata does not hold the picture's size.
+
+    Raises:
+        TrialError: loading or running failed, or exceeded a limit.
+    """
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # import nothing from the current folder
+    command = [sys.executable, "-m", "portraitist.app.trial_run"]
+    try:
+        process = subprocess.run(
+            command, input=data, capture_output=True, env=environment, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TrialError(f"loading and one picture take more than {LIMIT_S:g} s") from error
+    except OSError as error:
+        raise TrialError(f"{command[0]} cannot be started: {error.strerror}") from error
+    if process.returncode == REJECTED:
+        raise TrialError("not an exported model")
+    if process.returncode:
+        lines = process.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {process.returncode}"]
+        raise TrialError(f"the model cannot run: {lines[-1][:200]}")
+
+
+def main() -> None:
+    """Try the graph on stdin."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MB << 20, MEMORY_MB << 20))
+    cpu_s = round(THREADS * LIMIT_S)  # ends the process even if its parent was killed
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.log_severity_level = LOGGING_FATAL
+    try:
+        session = onnxruntime.InferenceSession(sys.stdin.buffer.read(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # onnxruntime's exceptions have no common base class
+        sys.exit(REJECTED)
+    try:
+        side = int(json.loads(session.get_modelmeta().custom_metadata_map["crop"])["size_px"])
+        square = np.zeros((1, side, side), np.uint8)
+        inputs = {"pictures": np.stack([square] * 3, axis=-1), "masks": square}
+    except Exception:  # metadata is missing or malformed; the product reports it
+        return
+    try:
+        session.run(["painted"], inputs)
+    except InvalidArgument:  # metadata and graph have different sizes; the product reports it
+        return
+    except Exception as error:
+        sys.exit(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+if __name__ == "__main__":
+    main()
