@@ -67,6 +67,27 @@ def test_painting_sends_and_leaves_nothing(sealed_python, tmp_path, model, sampl
 
 
 @needs_seccomp
+def test_static_site_build_sends_and_leaves_nothing(sealed_python, tmp_path, model):
+    """The download of onnxruntime-web is left out: a stand-in for its package is given, as with --runtime."""
+    (tmp_path / "build.py").write_text(f"""if True:
+        import base64, hashlib, io, sys, tarfile
+        from portraitist.app import site_builder
+        from portraitist.cli import main
+        with tarfile.open("ort.tgz", "w") as package:
+            for name in site_builder.RUNTIME_FILES:
+                package.addfile(tarfile.TarInfo(f"package/dist/{{name}}"), io.BytesIO())
+        digest = hashlib.sha512(open("ort.tgz", "rb").read()).digest()
+        site_builder.RUNTIME_SHA512 = base64.b64encode(digest).decode()
+        sys.argv[1:] = ["site", "-o", "page", "--runtime", "ort.tgz", "--model", {str(model)!r}]
+        main()
+    """)
+    ran, left = sealed_python("inet", "build")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "page" / "index.html").exists()
+    assert left == []
+
+
+@needs_seccomp
 def test_importing_every_module_sends_and_leaves_nothing(sealed_python, tmp_path):
     modules = sorted(
         re.sub(r"(\.__init__)?\.py$", "", ".".join(path.relative_to(top).parts))
