@@ -64,7 +64,7 @@ def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
     if depth is None or path.is_absolute():
         return
     workspace = Path(*parts[:depth]) / path
-    here, there = (sum(file.is_file() for file in top.rglob("*")) for top in (folder / path, workspace))
+    here, there = (sum(file.is_file() for file in top.rglob("[!.]*")) for top in (folder / path, workspace))
     if here < there:
         found = f"{path} has {here} files in the experiment's folder, and {there} in the workspace"
         reason = "queued and temporary experiments do not see files that git ignores"
