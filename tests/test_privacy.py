@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import sealed
+import yaml
+from dvc_stages import stages
+from scratch_clone import tiny_profile
+from toys import make_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = [path for top in ("src", "pipeline", "benchmarks", "tests", "data") for path in (ROOT / top).rglob("*.py")]
@@ -127,6 +133,27 @@ def test_server_never_connects_and_leaves_nothing(sealed_python, tmp_path, model
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout.split()[-1]) > 1000
     assert not [path for name in ("home", "tmpdir") for path in (tmp_path / name).rglob("*") if path.is_file()]
+
+
+@needs_seccomp
+@pytest.mark.slow
+def test_stages_send_and_leave_nothing(sealed_python, tmp_path, pretrained):
+    """From collect to augment, and paint with an untrained model; stage weights downloads by design."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    (tmp_path / "profiles" / "sample.yaml").write_text(yaml.safe_dump(tiny_profile()))
+    for folder in ("data/raw", "data/local/backgrounds", "metrics", "models"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+    (tmp_path / "data" / "blocklist.txt").touch()
+    (tmp_path / "models" / "pretrained").symlink_to(pretrained)
+    make_checkpoint(tmp_path / "models" / "masked_cartoongan.pt")
+    names = [name for name in stages() if name.startswith("collect@")]
+    for name in (*names, "clean", "crop", "mask", "split", "augment", "paint@masked_cartoongan"):
+        ran, left = sealed_python("connect", *shlex.split(stages()[name]["cmd"])[2:])
+        assert ran.returncode == 0, (name, ran.stderr)
+        assert left == []
+    assert (tmp_path / "data" / "paint" / "masked_cartoongan").is_dir()
 
 
 def test_onnxruntime_is_imported_after_portraitist():
