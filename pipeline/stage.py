@@ -37,9 +37,9 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print a system error or one of the package's own as one line, any other with its traceback (`sys.excepthook`)."""
     if isinstance(error, OSError):
-        parts = (error.filename, error.strerror or error)
+        parts = [error.filename, error.strerror or error]
     elif kind.__module__.startswith("portraitist."):
-        parts = (error,)
+        parts = [error]
     else:
         sys.__excepthook__(kind, error, traceback)
         return

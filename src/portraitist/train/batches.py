@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -155,7 +156,7 @@ def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterato
     return map(_to_batch, loader)
 
 
-def _to_arrays(batch: Batch) -> list[np.ndarray]:
+def _to_arrays(batch: Any) -> list[np.ndarray]:
     return [getattr(batch, field.name).numpy() for field in fields(Batch)]
 
 
