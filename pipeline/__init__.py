@@ -1,4 +1,4 @@
-"""One script per stage of dvc.yaml. A script opens, calls, saves and counts.
+"""One script per stage of dvc.yaml. A script opens its inputs, calls the package, and saves and counts the results.
 
 The package `portraitist` is imported from the checkout that the stage runs in, not from where it is installed: a queued
 experiment runs the queued code.

@@ -1,4 +1,4 @@
-"""Stage augment: recipes of people on backgrounds, and the test selfies on eight backgrounds with new masks."""
+"""Stage augment: draw recipes (people on backgrounds); place the test selfies on eight backgrounds and mask them."""
 
 import sys
 from functools import partial
@@ -27,8 +27,8 @@ def main(
     """Write the test composites, the library of backgrounds, the recipes and a contact sheet."""
     crops, masks = Shards(folders.crops), Shards(folders.masks)
     segment = partial(segment_person, segmenter=segmenter, crop_params=crop_params)
-    tested = tqdm(manifest.split_ids(folders.split, "selfies", "test"), "augment", disable=None)
-    rows = write_test_composites(tested, crops, masks, params, segment, dest)
+    test_faces = tqdm(manifest.split_ids(folders.split, "selfies", "test"), "augment", disable=None)
+    rows = write_test_composites(test_faces, crops, masks, params, segment, dest)
     size = write_library(params, folders, crop_params.size_px, dest / LIBRARY_FOLDER)
     people = sorted(face for kind in manifest.KINDS for face in manifest.split_ids(folders.split, kind, "train"))
     recipes = manifest.write(make_recipes(people, params, size), dest / "recipes.csv", ["id", "background", "seed"])

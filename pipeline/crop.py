@@ -1,4 +1,4 @@
-"""Stage crop: data/clean -> data/crop. An aligned square around the largest face of each picture, or around each."""
+"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face of each picture, or each face."""
 
 from functools import partial
 from pathlib import Path

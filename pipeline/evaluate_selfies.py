@@ -1,4 +1,4 @@
-"""Stage evaluate_selfies: measure the unchanged selfies, and what is the same for all methods."""
+"""Stage evaluate_selfies: measure the unchanged selfies, and compute the results that all methods share."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def main(
     clean: Path,
     out: Path,
 ) -> None:
-    """Measure the selfies as the baseline of a method that changes nothing; measure the segmenter and the groups."""
+    """Measure the unchanged selfies as a baseline; measure the segmenter, and save the groups of selfies."""
     selfies = run.unchanged_selfies(paths, on_backgrounds)
     data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)
     run.save_results(run.measure_all(data), data, params.sheet_rows, out)

@@ -1,4 +1,4 @@
-"""Stage mask: data/crop -> data/mask. The mask of the person in every crop."""
+"""Stage mask: data/crop -> data/mask. Segment the person in every crop."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage paint: test selfies, on their own and on all test backgrounds -> data/paint/<method>, stylized."""
+"""Stage paint: stylize the test selfies, unchanged and on all test backgrounds -> data/paint/<method>."""
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.backgrounds import TEST_BACKGROUNDS
@@ -7,7 +7,7 @@ from portraitist.paint import paint_test_selfies
 
 
 def main() -> None:
-    """Paint with the shard size of the crops."""
+    """Paint the test selfies with one model; the shard size is that of the crops."""
     model, crops, masks, split, on_backgrounds, out = path_options(
         "model", "crops", "masks", "split", "on-backgrounds", "out"
     )

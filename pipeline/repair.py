@@ -1,4 +1,4 @@
-"""Repair what DVC leaves when it is killed while it writes its own files; not a stage.
+"""Repair DVC's own files after DVC was killed while it wrote them; not a stage.
 
 DVC writes dvc.lock and .dvc/tmp/rwlock in place (seen with DVC 3.67: 3 of 36 kills). A truncated one makes every later
 command fail. `make repro` runs this first.
@@ -16,16 +16,16 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 def repair(root: Path) -> list[str]:
-    """Restore an unreadable dvc.lock from the last commit, and remove an unreadable rwlock; say what was done."""
+    """Restore an unreadable dvc.lock from the last commit, delete an unreadable rwlock; return a line per repair."""
     done = []
     if (root / LOCK).exists() and not _is_lock_file((root / LOCK).read_bytes()):
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], cwd=root, capture_output=True, check=False)
         if committed.returncode == 0:
             (root / LOCK).write_bytes(committed.stdout)
-            done.append(f"{LOCK} was truncated: restored from the last commit; DVC's run cache has what ran since")
+            done.append(f"{LOCK} was truncated: restored from the last commit; DVC's run cache has the results since")
         else:
             (root / LOCK).unlink()
-            done.append(f"{LOCK} was truncated and is in no commit: removed; DVC's run cache has what ran since")
+            done.append(f"{LOCK} was truncated and is in no commit: removed; DVC's run cache has the results")
     if (root / RWLOCK).exists() and not _is_json_object((root / RWLOCK).read_bytes()):
         (root / RWLOCK).unlink()
         done.append(f"{RWLOCK} was truncated: removed")
@@ -33,7 +33,10 @@ def repair(root: Path) -> list[str]:
 
 
 def _is_lock_file(data: bytes) -> bool:
-    """A cut at a line's end is valid YAML: every stage must have a command, and the last one its closing newline."""
+    """Return whether the data is a complete dvc.lock.
+
+    A file that is truncated at a line's end is valid YAML, so the entries of each stage are checked as well.
+    """
     try:
         content = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError):

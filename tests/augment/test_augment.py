@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from drawn import STILL, changed, smooth
+from drawn import NO_AUGMENTATION, changed, smooth
 
 from portraitist.augment.backgrounds import (
     ROOM,
@@ -25,9 +25,9 @@ from portraitist.core.shards import ShardWriter
 from portraitist.core.types import Picture
 
 KINDS = ["solid", "gradient", "noise", "checks", "blur", "room"]
-MIXED = changed(STILL, backgrounds=KINDS, recipes_per_person=6)
+MIXED = changed(NO_AUGMENTATION, backgrounds=KINDS, recipes_per_person=6)
 LIVELY = changed(
-    STILL, flip_probability=0.5, max_rotation_degrees=15, max_zoom=0.2, max_shift=0.1, brightness=0.2, hue=0.1
+    NO_AUGMENTATION, flip_probability=0.5, max_rotation_degrees=15, max_zoom=0.2, max_shift=0.1, brightness=0.2, hue=0.1
 )
 ANNA, BERT, EVE = "00000000000000a1", "00000000000000b2", "fffffffffffffff3"
 PICTURE = smooth(1, 48, 48)
@@ -65,7 +65,7 @@ def test_first_recipe_is_the_original_background():
     assert recipes_of(ANNA, [ANNA], changed(MIXED, recipes_per_person=1)) == [(OWN, 0)]
 
 
-def test_more_recipes_extend_the_fewer():
+def test_more_recipes_keep_the_first_ones():
     assert recipes_of(EVE, [EVE], changed(MIXED, recipes_per_person=9))[:6] == recipes_of(EVE, [EVE])
     assert recipes_of(EVE, [EVE], changed(MIXED, seed=4))[1:] != recipes_of(EVE, [EVE])[1:]
 
@@ -209,7 +209,7 @@ def test_transform_depends_on_the_seed_only():
 
 
 def test_shift_moves_the_mask_and_keeps_its_edge_soft():
-    transform = RandomTransform(changed(STILL, max_shift=0.2, max_rotation_degrees=10))
+    transform = RandomTransform(changed(NO_AUGMENTATION, max_shift=0.2, max_rotation_degrees=10))
     soft = cv2.GaussianBlur(MASK, (0, 0), 2)
     moved = [transform(PICTURE, soft, seed)[1].astype(float) for seed in range(6)]
     centres = {round(float((mask.sum(axis=0) @ np.arange(48)) / mask.sum())) for mask in moved}
@@ -221,23 +221,23 @@ def test_shift_moves_the_mask_and_keeps_its_edge_soft():
 def test_zoom_keeps_proportions():
     disc = cv2.circle(np.zeros((96, 96), np.uint8), (48, 48), 24, 255, -1)
     for seed in range(6):
-        mask = RandomTransform(changed(STILL, max_zoom=0.3))(np.dstack([disc] * 3), disc, seed)[1] > 127
+        mask = RandomTransform(changed(NO_AUGMENTATION, max_zoom=0.3))(np.dstack([disc] * 3), disc, seed)[1] > 127
         width, height = mask.any(axis=0).sum(), mask.any(axis=1).sum()
         assert abs(int(width) - int(height)) <= 1
 
 
 def test_brightness_changes_the_picture_only():
-    transform = RandomTransform(changed(STILL, brightness=0.3))
+    transform = RandomTransform(changed(NO_AUGMENTATION, brightness=0.3))
     changes = [transform(PICTURE, MASK, seed) for seed in range(4)]
     assert all(np.array_equal(mask, MASK) for _, mask in changes)
     assert max(abs(picture.astype(int) - PICTURE).mean() for picture, _ in changes) > 5
 
 
 def test_zero_parameters_change_nothing_and_flip_flips():
-    picture, mask = RandomTransform(STILL)(PICTURE, MASK, 1)
+    picture, mask = RandomTransform(NO_AUGMENTATION)(PICTURE, MASK, 1)
     assert abs(picture.astype(int) - PICTURE).max() <= 1
     assert np.array_equal(mask, MASK)
-    picture, mask = RandomTransform(changed(STILL, flip_probability=1))(PICTURE, MASK, 1)
+    picture, mask = RandomTransform(changed(NO_AUGMENTATION, flip_probability=1))(PICTURE, MASK, 1)
     assert abs(picture[:, ::-1].astype(int) - PICTURE).max() <= 1
     assert np.array_equal(mask[:, ::-1], MASK)
 
@@ -263,13 +263,13 @@ def test_library_takes_own_pictures_up_to_its_size(folders: StageFolders, tmp_pa
         (tmp_path / "own" / f"{number}.png").write_bytes(encode_png(smooth(number, 60, 80)))
     (tmp_path / "own" / "copy.png").write_bytes(encode_png(smooth(0, 60, 80)))
     for size, expected in ((2, 2), (9, 3)):
-        params = changed(STILL, backgrounds_folder=tmp_path / "own", library_size=size)
+        params = changed(NO_AUGMENTATION, backgrounds_folder=tmp_path / "own", library_size=size)
         assert write_library(params, folders, 48, tmp_path / f"rooms {size}") == expected
         assert BackgroundLibrary(tmp_path / f"rooms {size}")(0).shape == (48, 48, 3)
 
 
 def test_unusable_backgrounds_are_named(folders: StageFolders, tmp_path: Path):
-    params = changed(STILL, backgrounds_folder=tmp_path / "own", library_size=2)
+    params = changed(NO_AUGMENTATION, backgrounds_folder=tmp_path / "own", library_size=2)
     with pytest.raises(BackgroundError, match=r"augment\.backgrounds_folder.*own"):
         write_library(params, folders, 48, tmp_path / "first")
     (tmp_path / "own").mkdir()

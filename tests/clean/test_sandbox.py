@@ -74,7 +74,7 @@ def test_responses_are_in_order_with_their_bytes():
 
 
 @pytest.mark.parametrize(("action", "reason"), [("crash", "SIGSEGV"), ("exit", "exited with code 3")])
-def test_dying_worker_costs_only_its_task(action, reason):
+def test_dying_worker_loses_only_its_task(action, reason):
     with sandbox(1) as pool:
         responses = list(pool.map(requests("", "", action, "", action, action, "")))
     assert ["died" in response.content for response in responses] == [False, False, True, False, True, True, False]

@@ -1,4 +1,4 @@
-"""Screening of single files, hostile ones included, of many files, and the whole stage."""
+"""Screening of single files, hostile ones included, of many files, and by the complete stage."""
 
 import hashlib
 import io
@@ -131,7 +131,7 @@ POLYGLOTS = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_file_costs_only_its_own_row(name: str):
+def test_hostile_file_affects_only_its_own_row(name: str):
     make, statuses = HOSTILE[name]
     good, bad = photo(), make()
     with Sandbox("portraitist.clean.screening:screen", LIMITS, 1) as pool:

@@ -58,7 +58,7 @@ def test_similar_values_are_not_blocked(line: str, known: dict):
         ("https://example.org/a.jpg", "url:, host:, sha256:, dhash:, subject:"),
         ("nonsense", "'nonsense'.*url:, host:"),
         ("URL:https://example.org", "'URL:https://example.org'.*url:, host:"),
-        ("url:", "url: has no value"),
+        ("url:", "'url:' has no value"),
         ("url:example.org/a.jpg", "url:example.org/a.jpg; .*https://example.org/a.jpg"),
         ("host:https://example.org", "host:https://example.org; .*example.org"),
         ("sha256:ba7816bf8f01cfe", "16 to 64 hexadecimal digits"),
@@ -67,7 +67,7 @@ def test_similar_values_are_not_blocked(line: str, known: dict):
         ("dhash:00ff00ff00ff00ff", "a colon and .* 0 to 16 bits"),
         ("dhash:00ff00ff00ff00ff:17", "0 to 16 bits"),
         ("dhash:ff:2", "16 hexadecimal digits"),
-        ("subject:  ", "subject: has no value"),
+        ("subject:  ", "'subject:' has no value"),
     ],
 )
 def test_malformed_line_is_an_error_with_its_number(tmp_path: Path, line: str, message: str):

@@ -1,4 +1,4 @@
-"""Each candidate gets one row, in order, whatever fails; and an interrupted run resumes."""
+"""Each candidate has one row, in order, also after failures; an interrupted run resumes."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from drawn import encoded, smooth
-from fakeweb import FETCH, FakeWeb, Says, fake_web
+from fakeweb import FETCH, FakeWeb, Reply, fake_web
 
 from pipeline import collect as stage
 from portraitist.collect import http
@@ -69,8 +69,8 @@ def local(number: int, kind: Any = "selfies", **fields: Any) -> Candidate:
     return Candidate(kind, f"{number}", lambda: PICTURES[number], **fields)
 
 
-def remote(number: int, fake: FakeWeb, response: Says | None = None, **fields: Any) -> Candidate:
-    fake.pages[f"a.example/{number}"] = response or Says(PICTURES[number])
+def remote(number: int, fake: FakeWeb, response: Reply | None = None, **fields: Any) -> Candidate:
+    fake.pages[f"a.example/{number}"] = response or Reply(PICTURES[number])
     return Candidate("portraits", f"{number}", url=f"http://a.example/{number}", **fields)
 
 
@@ -79,12 +79,12 @@ def statuses(rows: list[Collected]) -> list[tuple[str, str]]:
 
 
 def test_each_candidate_has_one_row_in_order(fake: FakeWeb, tmp_path: Path):
-    slow = Says(PICTURES[0], drip_s=0.0001)
+    slow = Reply(PICTURES[0], drip_s=0.0001)
     rows = collect(
         source_of(
             remote(0, fake, slow),
             remote(1, fake),
-            remote(2, fake, Says("gone", 410)),
+            remote(2, fake, Reply("gone", 410)),
             local(3),
             Candidate("portraits", "file", url="file:///etc/hostname"),
             Candidate("portraits", "nothing"),
@@ -104,16 +104,16 @@ def test_each_candidate_has_one_row_in_order(fake: FakeWeb, tmp_path: Path):
     assert rows[1].row["final_url"] == "http://a.example/1"
     assert rows[2].row["reason"] == "status 410"
     assert [bool(item.fetched_at) for item in rows] == [True, True, False, False, False, False, False, False]
-    assert fake.asked().count("/1") == 1
+    assert fake.requested_paths().count("/1") == 1
 
 
 def test_no_more_is_requested_than_the_limit_needs(fake: FakeWeb, tmp_path: Path):
-    bad = Says("gone", 410)
+    bad = Reply("gone", 410)
     source = source_of(*(remote(number, fake, bad if number in (1, 2, 4) else None) for number in range(12)))
     rows = collect(source, fake.web(connections=3), tmp_path, 4, kind="portraits", queries=["x"])
     assert statuses(rows)[-1] == ("6", "kept")
     assert Counter(status for _, status in statuses(rows)) == {"kept": 4, "http_error": 3}
-    assert sorted(fake.asked()) == [f"/{number}" for number in range(7)]
+    assert sorted(fake.requested_paths()) == [f"/{number}" for number in range(7)]
     assert source.taken == 7
 
 
@@ -124,20 +124,20 @@ def test_limit_applies_to_each_kind(fake: FakeWeb, tmp_path: Path):
 
 
 def test_other_urls_are_tried_after_a_failure(fake: FakeWeb, tmp_path: Path):
-    fake.pages["b.example/small"] = Says(PICTURES[9])
+    fake.pages["b.example/small"] = Reply(PICTURES[9])
     others = ("http://b.example/none", "http://b.example/small")
-    (row,) = collect(source_of(remote(0, fake, Says("gone", 404), others=others)), fake.web(), tmp_path)
+    (row,) = collect(source_of(remote(0, fake, Reply("gone", 404), others=others)), fake.web(), tmp_path)
     assert (row.row["status"], row.row["url"]) == ("kept", "http://a.example/0")
     assert row.row["final_url"] == "http://b.example/small"
 
 
 @pytest.mark.parametrize("header", ["noai", "noimageai"])
 def test_no_other_url_is_tried_after_an_opt_out(fake: FakeWeb, tmp_path: Path, header: str):
-    fake.pages["b.example/copy"] = Says(PICTURES[1])
-    opted_out = remote(0, fake, Says(PICTURES[0], headers={"X-Robots-Tag": header}), others=("http://b.example/copy",))
+    fake.pages["b.example/copy"] = Reply(PICTURES[1])
+    opted_out = remote(0, fake, Reply(PICTURES[0], headers={"X-Robots-Tag": header}), others=("http://b.example/copy",))
     rows = collect(source_of(opted_out, local(3)), fake.web(), tmp_path)
     assert statuses(rows) == [("0", "opted_out"), ("3", "kept")]
-    assert fake.asked("b.example") == []
+    assert fake.requested_paths("b.example") == []
 
 
 def test_blocklist_is_checked_before_and_after_the_download(fake: FakeWeb, tmp_path: Path):
@@ -161,7 +161,7 @@ def test_blocklist_is_checked_before_and_after_the_download(fake: FakeWeb, tmp_p
         ("blocklisted", "subject:selfies/anna"),
         ("kept", ""),
     ]
-    assert fake.asked() == ["/2"]
+    assert fake.requested_paths() == ["/2"]
 
 
 def test_split_picture_has_a_row_and_one_per_part(fake: FakeWeb, tmp_path: Path):
@@ -178,7 +178,9 @@ def test_split_picture_has_a_row_and_one_per_part(fake: FakeWeb, tmp_path: Path)
 
 
 def test_source_without_pictures_is_an_error_with_counts(fake: FakeWeb, tmp_path: Path):
-    source = source_of(remote(0, fake, Says("no", 403)), remote(1, fake, Says("no", 403)), remote(2, fake, Says("?")))
+    source = source_of(
+        remote(0, fake, Reply("no", 403)), remote(1, fake, Reply("no", 403)), remote(2, fake, Reply("?"))
+    )
     with pytest.raises(SourceError, match="2 http_error, 1 not_a_picture"):
         collect(source, fake.web(), tmp_path)
     with pytest.raises(SourceError, match="no candidates"):
@@ -200,11 +202,11 @@ def test_downloads_before_a_refusal_are_not_repeated(fake: FakeWeb, tmp_path: Pa
     fake.log.append(fake.log[0])
     rows = collect(source, fake.web(), tmp_path)
     assert [status for _, status in statuses(rows)] == ["kept"] * 4
-    assert Counter(fake.asked()) == {"/0": 1, "/1": 1, "/2": 1}
+    assert Counter(fake.requested_paths()) == {"/0": 1, "/1": 1, "/2": 1}
 
 
 def test_pending_downloads_are_cancelled_after_a_refusal(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example"] = lambda _: time.sleep(0.3) or Says(PICTURES[0])
+    fake.pages["a.example"] = lambda _: time.sleep(0.3) or Reply(PICTURES[0])
 
     def refusing(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         yield from (Candidate("portraits", url=f"http://a.example/slow/{number}") for number in range(4))
@@ -214,17 +216,17 @@ def test_pending_downloads_are_cancelled_after_a_refusal(fake: FakeWeb, tmp_path
     source.candidates = refusing
     with pytest.raises(SourceError, match="a captcha"):
         collect(source, fake.web(connections=1), tmp_path)
-    assert len(fake.asked()) <= 2
+    assert len(fake.requested_paths()) <= 2
 
 
 def test_only_temporary_failures_are_retried_by_the_next_run(fake: FakeWeb, tmp_path: Path):
-    truncated = Says(PICTURES[0][:-30])
-    failures = [truncated, *(Says("", status) for status in (500, 502, 504, 404, 410))]
+    truncated = Reply(PICTURES[0][:-30])
+    failures = [truncated, *(Reply("", status) for status in (500, 502, 504, 404, 410))]
     for _ in range(2):
         candidates = [remote(number, fake, failure) for number, failure in enumerate(failures)]
         rows = collect(source_of(*candidates, local(6)), fake.web(), tmp_path)
     assert [status for _, status in statuses(rows)] == ["cut_off", *["http_error"] * 5, "kept"]
-    assert Counter(fake.asked()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
+    assert Counter(fake.requested_paths()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
 
 
 def test_two_runs_do_not_share_a_cache(fake: FakeWeb, tmp_path: Path):
@@ -237,21 +239,21 @@ def test_two_runs_do_not_share_a_cache(fake: FakeWeb, tmp_path: Path):
 
 
 def test_pages_are_cached_unless_refused_or_discarded(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/p"] = Says("results")
-    fake.pages["a.example/q"] = Says("wait", 403)
+    fake.pages["a.example/p"] = Reply("results")
+    fake.pages["a.example/q"] = Reply("wait", 403)
     for _ in range(2):
         with FetchCache(fake.web(), tmp_path / "cache") as cache:
             assert cache.get_text("http://a.example/p", crawled=False).text == "results"
             assert cache.get_text("http://a.example/q", crawled=False).status == 403
-    assert Counter(fake.asked()) == {"/p": 1, "/q": 2}
+    assert Counter(fake.requested_paths()) == {"/p": 1, "/q": 2}
     with FetchCache(fake.web(), tmp_path / "cache") as cache:
         cache.discard("http://a.example/p")
         cache.get_text("http://a.example/p", crawled=False)
-    assert fake.asked().count("/p") == 2
+    assert fake.requested_paths().count("/p") == 2
 
 
 def test_echoed_secret_is_not_stored_in_the_cache(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/api"] = Says(
+    fake.pages["a.example/api"] = Reply(
         '{"error": null, "key": "s3c\\/ret", "next": "http://a.example/api?key=s3c%2fret"}'
     )
     with FetchCache(fake.web(), tmp_path / "cache") as cache:
@@ -259,7 +261,7 @@ def test_echoed_secret_is_not_stored_in_the_cache(fake: FakeWeb, tmp_path: Path)
     files = [path.read_bytes() for path in (tmp_path / "cache").glob("*.json")]
     assert len(files) == 1
     assert b"s3c" not in files[0]
-    assert fake.asked() == ["/api?key=s3c%2Fret"]
+    assert fake.requested_paths() == ["/api?key=s3c%2Fret"]
 
 
 def test_missing_contact_ends_the_run(fake: FakeWeb, tmp_path: Path):
@@ -366,14 +368,14 @@ def start(fake: FakeWeb, folder: Path) -> subprocess.Popen[bytes]:
 def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path):
     pictures = {number: encoded(smooth(number), "PNG") for number in range(100)}
 
-    def respond(path: str) -> Says:
+    def respond(path: str) -> Reply:
         time.sleep(0.02)
         number = int(path.strip("/"))
         if number % 17 == 5:
-            return Says("gone", 410)
+            return Reply("gone", 410)
         if number % 19 == 7:
-            return Says("", 302, {"Location": f"http://b.example/{number + 200}"})
-        return Says(pictures[number % 100 if number % 23 else 1])  # some are duplicates
+            return Reply("", 302, {"Location": f"http://b.example/{number + 200}"})
+        return Reply(pictures[number % 100 if number % 23 else 1])  # some are duplicates
 
     fake.pages["a.example"] = fake.pages["b.example"] = respond
     urls = [f"http://a.example/{number}" for number in range(100)]
@@ -382,7 +384,7 @@ def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path)
 
     for after in (15, 45, 80):
         run = start(fake, tmp_path / "killed")
-        while len(fake.asked()) < after:
+        while len(fake.requested_paths()) < after:
             assert run.poll() is None
             time.sleep(0.002)
         run.send_signal(signal.SIGKILL)
@@ -391,7 +393,7 @@ def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path)
     resumed = start(fake, tmp_path / "killed")
     assert resumed.communicate()[1] == b""
     assert resumed.returncode == 0
-    requests = Counter(fake.asked())
+    requests = Counter(fake.requested_paths())
     repeated = [path for path, count in requests.items() if count > 1]
     assert len(repeated) <= 3 * FETCH.connections  # those in flight when the run was killed
     assert max(requests.values()) <= 3
@@ -399,8 +401,8 @@ def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path)
     fake.log.clear()
     uninterrupted = start(fake, tmp_path / "uninterrupted")
     assert uninterrupted.communicate()[1] == b""
-    assert set(Counter(fake.asked()).values()) == {1}
-    assert set(fake.asked()) == set(requests)
+    assert set(Counter(fake.requested_paths()).values()) == {1}
+    assert set(fake.requested_paths()) == set(requests)
     names = ["00000.tar", "00001.tar", "00002.tar", "00003.tar", "00004.tar", "index.csv", "manifest.csv"]
     first, second = (tmp_path / name / "data" / "raw" / "urls" for name in ("killed", "uninterrupted"))
     assert sorted(path.name for path in first.iterdir()) == sorted([*names, "fetched.csv"])

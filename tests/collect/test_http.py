@@ -1,4 +1,4 @@
-"""The HTTP client against servers on loopback: what is saved, what is refused, and what is requested."""
+"""The HTTP client against servers on loopback: downloads, refusals and requests."""
 
 import hashlib
 import itertools
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn import encoded, smooth
-from fakeweb import FETCH, FakeWeb, Says, fake_web
+from fakeweb import FETCH, FakeWeb, Reply, fake_web
 
 from portraitist.collect import ssrf
 from portraitist.collect.http import MAX_IDLE_CONNECTIONS, HttpClient, decode_text, sniff_format
@@ -43,7 +43,7 @@ def refused(web: HttpClient, url: str, dest: Path) -> FetchError:
 @pytest.mark.parametrize("form", FORMATS)
 def test_picture_is_saved_unchanged(fake: FakeWeb, tmp_path: Path, form: str):
     data = encoded(smooth(2), FORMATS[form])
-    fake.pages["a.example/x.jpg"] = Says(data)
+    fake.pages["a.example/x.jpg"] = Reply(data)
     saved = fake.web().download("http://a.example/x.jpg#top", tmp_path / "picture")
     assert (tmp_path / "picture").read_bytes() == data
     assert (saved.sha256, saved.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
@@ -51,7 +51,7 @@ def test_picture_is_saved_unchanged(fake: FakeWeb, tmp_path: Path, form: str):
 
 
 def test_request_has_only_the_four_documented_headers(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/x.jpg"] = Says(JPEG, headers={"Set-Cookie": "who=me"})
+    fake.pages["a.example/x.jpg"] = Reply(JPEG, headers={"Set-Cookie": "who=me"})
     web = fake.web()
     for number in range(2):
         web.download("http://a.example/x.jpg", tmp_path / f"{number}")
@@ -72,31 +72,31 @@ def test_nothing_is_requested_without_a_contact(fake: FakeWeb, tmp_path: Path):
 @pytest.mark.parametrize(
     ("response", "status", "message"),
     [
-        (Says(JPEG, 403), "http_error", "status 403"),
-        (Says(b"", 404), "http_error", "status 404"),
-        (Says("<html>a page</html>"), "not_a_picture", "begins with b'<html>"),
-        (Says('<svg xmlns="http://www.w3.org/2000/svg"/>'), "not_a_picture", "<svg"),
-        (Says(b""), "not_a_picture", "b''"),
-        (Says(b"\xff\xd8"), "not_a_picture", "xff"),
-        (Says(JPEG[: len(JPEG) // 2]), "cut_off", "jpeg without an end marker"),
-        (Says(encoded(smooth(1), "PNG")[:-20]), "cut_off", "png without an end marker"),
-        (Says(encoded(smooth(1), "GIF")[:-20]), "cut_off", "gif without an end marker"),
-        (Says(encoded(smooth(1), "WEBP")[:-20]), "cut_off", "webp without an end marker"),
-        (Says(encoded(smooth(1), "BMP")[:-20]), "cut_off", "bmp without an end marker"),
-        (Says(JPEG, length=len(JPEG) + 9), "cut_off", f"{len(JPEG)} bytes of {len(JPEG) + 9}"),
-        (Says(JPEG, length=3_000_000), "too_large", "3000000 bytes; fetch.max_mb allows 1000000"),
-        (Says(JPEG * 2000, length=None), "too_large", "more than the 1000000 bytes that fetch.max_mb allows"),
-        (Says(zlib.compress(JPEG), headers={"Content-Encoding": "gzip"}), "encoded", "'gzip'"),
-        (Says(JPEG, headers={"X-Robots-Tag": "noindex, NoAI"}), "opted_out", "noai"),
-        (Says(JPEG, headers={"X-Robots-Tag": "portraitist: noimageai"}), "opted_out", "noimageai"),
-        (Says(JPEG[:200], drip_s=0.05), "too_slow", "fetch.deadline_s"),
-        (Says(b"", 302, {"Location": "http://a.example/x.jpg"}), "too_many_redirects", "more than 4"),
-        (Says(b"", 503), "throttled", "status 503"),
-        (Says(b"", 429, {"Retry-After": "3600"}), "throttled", "Retry-After 3600 s"),
+        (Reply(JPEG, 403), "http_error", "status 403"),
+        (Reply(b"", 404), "http_error", "status 404"),
+        (Reply("<html>a page</html>"), "not_a_picture", "begins with b'<html>"),
+        (Reply('<svg xmlns="http://www.w3.org/2000/svg"/>'), "not_a_picture", "<svg"),
+        (Reply(b""), "not_a_picture", "b''"),
+        (Reply(b"\xff\xd8"), "not_a_picture", "xff"),
+        (Reply(JPEG[: len(JPEG) // 2]), "cut_off", "jpeg without an end marker"),
+        (Reply(encoded(smooth(1), "PNG")[:-20]), "cut_off", "png without an end marker"),
+        (Reply(encoded(smooth(1), "GIF")[:-20]), "cut_off", "gif without an end marker"),
+        (Reply(encoded(smooth(1), "WEBP")[:-20]), "cut_off", "webp without an end marker"),
+        (Reply(encoded(smooth(1), "BMP")[:-20]), "cut_off", "bmp without an end marker"),
+        (Reply(JPEG, length=len(JPEG) + 9), "cut_off", f"{len(JPEG)} bytes of {len(JPEG) + 9}"),
+        (Reply(JPEG, length=3_000_000), "too_large", "3000000 bytes; fetch.max_mb allows 1000000"),
+        (Reply(JPEG * 2000, length=None), "too_large", "more than the 1000000 bytes that fetch.max_mb allows"),
+        (Reply(zlib.compress(JPEG), headers={"Content-Encoding": "gzip"}), "encoded", "'gzip'"),
+        (Reply(JPEG, headers={"X-Robots-Tag": "noindex, NoAI"}), "opted_out", "noai"),
+        (Reply(JPEG, headers={"X-Robots-Tag": "portraitist: noimageai"}), "opted_out", "noimageai"),
+        (Reply(JPEG[:200], drip_s=0.05), "too_slow", "fetch.deadline_s"),
+        (Reply(b"", 302, {"Location": "http://a.example/x.jpg"}), "too_many_redirects", "more than 4"),
+        (Reply(b"", 503), "throttled", "status 503"),
+        (Reply(b"", 429, {"Retry-After": "3600"}), "throttled", "Retry-After 3600 s"),
     ],
 )
 def test_failed_download_has_a_status_and_leaves_no_file(
-    fake: FakeWeb, tmp_path: Path, response: Says, status: str, message: str
+    fake: FakeWeb, tmp_path: Path, response: Reply, status: str, message: str
 ):
     fake.pages["a.example/x.jpg"] = response
     error = refused(fake.web(), "http://a.example/x.jpg", tmp_path / "picture")
@@ -104,8 +104,8 @@ def test_failed_download_has_a_status_and_leaves_no_file(
     assert message in str(error)
 
 
-def test_silent_server_is_given_up_at_the_deadline(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/x.jpg"] = lambda _: time.sleep(3) or Says(JPEG)
+def test_request_to_silent_server_ends_at_the_deadline(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example/x.jpg"] = lambda _: time.sleep(3) or Reply(JPEG)
     began = time.monotonic()
     error = refused(fake.web(deadline_s=0.5), "http://a.example/x.jpg", tmp_path / "picture")
     assert error.status is Status.TOO_SLOW
@@ -126,7 +126,7 @@ def test_connecting_counts_towards_the_deadline(tmp_path: Path):
 
 
 def test_full_disk_is_an_error_that_names_the_file(fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fake.pages["a.example/x.jpg"] = Says(JPEG * 2)
+    fake.pages["a.example/x.jpg"] = Reply(JPEG * 2)
     path_open = Path.open
 
     def open_full(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -140,7 +140,7 @@ def test_full_disk_is_an_error_that_names_the_file(fake: FakeWeb, tmp_path: Path
 
 
 def test_opt_out_for_another_agent_is_ignored(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/x.jpg"] = Says(JPEG, headers={"X-Robots-Tag": "otherbot: noai"})
+    fake.pages["a.example/x.jpg"] = Reply(JPEG, headers={"X-Robots-Tag": "otherbot: noai"})
     assert fake.web().download("http://a.example/x.jpg", tmp_path / "picture").bytes == len(JPEG)
 
 
@@ -163,7 +163,7 @@ def test_unknown_host_name_is_a_network_error(tmp_path: Path):
 
 
 def test_busy_host_is_retried_after_retry_after(fake: FakeWeb, tmp_path: Path):
-    answers = [Says(b"", 429, {"Retry-After": "1"}), Says(JPEG)]
+    answers = [Reply(b"", 429, {"Retry-After": "1"}), Reply(JPEG)]
     fake.pages["a.example/x.jpg"] = lambda _: answers.pop(0)
     web = fake.web(respect_robots=False)
     began = time.monotonic()
@@ -175,9 +175,9 @@ def test_busy_host_is_retried_after_retry_after(fake: FakeWeb, tmp_path: Path):
 def test_waiting_requests_also_obey_retry_after(fake: FakeWeb, tmp_path: Path):
     times: list[float] = []
 
-    def respond(_: str) -> Says:
+    def respond(_: str) -> Reply:
         times.append(time.monotonic())
-        return Says(b"", 429, {"Retry-After": "1"}) if len(times) == 1 else Says(JPEG)
+        return Reply(b"", 429, {"Retry-After": "1"}) if len(times) == 1 else Reply(JPEG)
 
     fake.pages["a.example"] = respond
     web = fake.web(respect_robots=False, seconds_per_host=0.4)
@@ -201,17 +201,17 @@ MALFORMED_RETRY_AFTER = [
 @pytest.mark.parametrize("value", MALFORMED_RETRY_AFTER)
 @pytest.mark.parametrize("path", ["x.jpg", "robots.txt"])
 def test_malformed_retry_after_is_ignored(fake: FakeWeb, tmp_path: Path, value: str, path: str):
-    fake.pages["a.example/x.jpg"] = Says(JPEG)
-    fake.pages[f"a.example/{path}"] = Says(b"", 503, {"Retry-After": value})
+    fake.pages["a.example/x.jpg"] = Reply(JPEG)
+    fake.pages[f"a.example/{path}"] = Reply(b"", 503, {"Retry-After": value})
     error = refused(fake.web(), "http://a.example/x.jpg", tmp_path / "picture")
     assert error.status is (Status.THROTTLED if path == "x.jpg" else Status.ROBOTS_DENIED)
     assert not error.retry_after_s  # a date in the past means 0
 
 
 def test_redirects_are_followed_and_counted(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/1"] = Says("moved", 301, {"Location": "/2"})
-    fake.pages["a.example/2"] = Says("moved", 302, {"Location": "//b.example/x%20y.jpg"})
-    fake.pages["b.example/x%20y.jpg"] = Says(JPEG)
+    fake.pages["a.example/1"] = Reply("moved", 301, {"Location": "/2"})
+    fake.pages["a.example/2"] = Reply("moved", 302, {"Location": "//b.example/x%20y.jpg"})
+    fake.pages["b.example/x%20y.jpg"] = Reply(JPEG)
     saved = fake.web().download("http://a.example/1", tmp_path / "picture")
     assert (saved.hops, saved.final_url) == (2, "http://b.example/x%20y.jpg")
 
@@ -233,13 +233,13 @@ def test_malformed_url_is_a_fetch_error(fake: FakeWeb, tmp_path: Path, url: str)
     with HttpClient(FETCH, resolve=resolve) as web:
         refused(web, url, tmp_path / "picture")
         assert "\udcff" not in url or refused(web, url, tmp_path / "picture").status is Status.REFUSED_ADDRESS
-    fake.pages["a.example/1"] = Says("moved", 302, {"Location": ascii(url)[1:-1]})
+    fake.pages["a.example/1"] = Reply("moved", 302, {"Location": ascii(url)[1:-1]})
     with HttpClient(FETCH, allow=fake.allow, resolve=fake.resolve) as web:
         refused(web, "http://a.example/1", tmp_path / "picture")
 
 
 def test_url_is_percent_encoded_once(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/%E7%94%BB%20%C3%A9.jpg?q=%E7%94%BB"] = Says(JPEG)
+    fake.pages["a.example/%E7%94%BB%20%C3%A9.jpg?q=%E7%94%BB"] = Reply(JPEG)
     fake.web().download("http://a.example/画 %C3%A9.jpg?q=画", tmp_path / "picture")
 
 
@@ -282,7 +282,7 @@ def test_no_form_of_a_private_address_is_reached(
     fake: FakeWeb, tmp_path: Path, private_server: tuple[int, list[int]], host: str, route: str
 ):
     port, connections = private_server
-    fake.pages["a.example/x.jpg"] = Says("moved", 302, {"Location": f"http://{host}:{port}/x.jpg"})
+    fake.pages["a.example/x.jpg"] = Reply("moved", 302, {"Location": f"http://{host}:{port}/x.jpg"})
 
     def resolve(name: str, port_: int, **how: object) -> list:
         return fake.resolve(name, port_) if name == "a.example" else socket.getaddrinfo(name, port_, **how)
@@ -340,7 +340,7 @@ def test_host_with_one_private_address_is_refused(tmp_path: Path):
 )
 def test_other_schemes_are_refused_also_in_a_redirect(fake: FakeWeb, tmp_path: Path, url: str):
     assert refused(fake.web(), url, tmp_path / "picture").status is Status.REFUSED_SCHEME
-    fake.pages["a.example/1"] = Says("moved", 302, {"Location": url})
+    fake.pages["a.example/1"] = Reply("moved", 302, {"Location": url})
     if url.startswith(("file", "ftp", "data")):
         assert refused(fake.web(), "http://a.example/1", tmp_path / "picture").status is Status.REFUSED_SCHEME
 
@@ -369,18 +369,18 @@ def test_other_ports_and_passwords_are_refused(fake: FakeWeb, tmp_path: Path, ur
         ("ff02::1", False), ("fe80::1%eth0", False), ("2001::1", False), ("2002:808:808::", False),
     ],
 )  # fmt: skip
-def test_is_public_knows_special_networks(address: str, public: bool):
+def test_is_public_rejects_special_networks(address: str, public: bool):
     assert is_public(address) is public
 
 
 def test_environment_proxies_are_not_used(fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    fake.pages["a.example/x.jpg"] = Says(JPEG)
+    fake.pages["a.example/x.jpg"] = Reply(JPEG)
     assert fake.web().download("http://a.example/x.jpg", tmp_path / "picture").hops == 0
 
 
 def test_certificate_is_checked_against_the_host_name(fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fake.pages["tls.example/x.jpg"] = fake.pages["other.example/x.jpg"] = Says(JPEG)
+    fake.pages["tls.example/x.jpg"] = fake.pages["other.example/x.jpg"] = Reply(JPEG)
     trusted = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
     monkeypatch.setattr(ssrf, "context", lambda: trusted)
     assert fake.web().download("https://tls.example/x.jpg", tmp_path / "picture").bytes == len(JPEG)
@@ -399,29 +399,29 @@ def test_untrusted_certificate_is_refused(fake: FakeWeb, tmp_path: Path):
 
 
 def test_robots_txt_is_requested_once_and_obeyed(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/robots.txt"] = Says("User-agent: *\nDisallow: /private/\n")
-    fake.pages["a.example"] = Says(JPEG)
+    fake.pages["a.example/robots.txt"] = Reply("User-agent: *\nDisallow: /private/\n")
+    fake.pages["a.example"] = Reply(JPEG)
     web = fake.web()
     for number in range(3):
         web.download(f"http://a.example/{number}.jpg", tmp_path / f"{number}")
     error = refused(web, "http://a.example/private/x.jpg", tmp_path / "picture")
     assert error.status is Status.ROBOTS_DENIED
     assert [entry.path for entry in fake.log].count("/robots.txt") == 1
-    assert fake.asked() == ["/0.jpg", "/1.jpg", "/2.jpg"]
+    assert fake.requested_paths() == ["/0.jpg", "/1.jpg", "/2.jpg"]
 
 
 def test_robots_txt_is_obeyed_after_a_redirect(fake: FakeWeb, tmp_path: Path):
-    fake.pages["b.example/robots.txt"] = Says("User-agent: portraitist\nDisallow: /\n")
-    fake.pages["a.example/1"] = Says("moved", 302, {"Location": "http://b.example/x.jpg"})
-    fake.pages["b.example/x.jpg"] = Says(JPEG)
+    fake.pages["b.example/robots.txt"] = Reply("User-agent: portraitist\nDisallow: /\n")
+    fake.pages["a.example/1"] = Reply("moved", 302, {"Location": "http://b.example/x.jpg"})
+    fake.pages["b.example/x.jpg"] = Reply(JPEG)
     assert refused(fake.web(), "http://a.example/1", tmp_path / "picture").status is Status.ROBOTS_DENIED
-    assert fake.asked("b.example") == []
+    assert fake.requested_paths("b.example") == []
 
 
 @pytest.mark.parametrize(("status", "allowed"), [(404, True), (403, True), (500, False), (503, False), (429, False)])
-def test_missing_robots_txt_allows_unreachable_disallows(fake: FakeWeb, tmp_path: Path, status: int, allowed: bool):
-    fake.pages["a.example/robots.txt"] = Says("no", status)
-    fake.pages["a.example/x.jpg"] = Says(JPEG)
+def test_missing_robots_txt_allows_and_unreachable_disallows(fake: FakeWeb, tmp_path: Path, status: int, allowed: bool):
+    fake.pages["a.example/robots.txt"] = Reply("no", status)
+    fake.pages["a.example/x.jpg"] = Reply(JPEG)
     if allowed:
         fake.web().download("http://a.example/x.jpg", tmp_path / "picture")
     else:
@@ -429,20 +429,20 @@ def test_missing_robots_txt_allows_unreachable_disallows(fake: FakeWeb, tmp_path
 
 
 def test_robots_txt_with_byte_order_mark_is_obeyed(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/robots.txt"] = Says("\ufeffUser-agent: *\nDisallow: /")
-    fake.pages["a.example/x.jpg"] = Says(JPEG)
+    fake.pages["a.example/robots.txt"] = Reply("\ufeffUser-agent: *\nDisallow: /")
+    fake.pages["a.example/x.jpg"] = Reply(JPEG)
     assert refused(fake.web(), "http://a.example/x.jpg", tmp_path / "picture").status is Status.ROBOTS_DENIED
 
 
 def test_respect_robots_false_ignores_all_opt_outs(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/robots.txt"] = Says("User-agent: *\nDisallow: /\n")
-    fake.pages["a.example/x.jpg"] = Says(JPEG, headers={"X-Robots-Tag": "noai"})
+    fake.pages["a.example/robots.txt"] = Reply("User-agent: *\nDisallow: /\n")
+    fake.pages["a.example/x.jpg"] = Reply(JPEG, headers={"X-Robots-Tag": "noai"})
     fake.web(respect_robots=False).download("http://a.example/x.jpg", tmp_path / "picture")
     assert [entry.path for entry in fake.log] == ["/x.jpg"]
 
 
 def test_rate_limit_is_per_host(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example"] = fake.pages["b.example"] = Says(JPEG)
+    fake.pages["a.example"] = fake.pages["b.example"] = Reply(JPEG)
     web = fake.web(seconds_per_host=0.2, respect_robots=False)
     began = time.monotonic()
     for number in range(3):
@@ -455,8 +455,8 @@ def test_rate_limit_is_per_host(fake: FakeWeb, tmp_path: Path):
 
 @pytest.mark.parametrize("set_by", ["source", "robots.txt"])
 def test_longer_interval_of_source_or_robots_txt_applies(fake: FakeWeb, tmp_path: Path, set_by: str):
-    fake.pages["a.example"] = Says(JPEG)
-    fake.pages["a.example/robots.txt"] = Says(f"User-agent: *\nCrawl-delay: {0.3 if set_by == 'robots.txt' else 0}\n")
+    fake.pages["a.example"] = Reply(JPEG)
+    fake.pages["a.example/robots.txt"] = Reply(f"User-agent: *\nCrawl-delay: {0.3 if set_by == 'robots.txt' else 0}\n")
     web = fake.web()
     if set_by == "source":
         web.limit_rate("a.example", 0.3)
@@ -468,25 +468,25 @@ def test_longer_interval_of_source_or_robots_txt_applies(fake: FakeWeb, tmp_path
 
 @pytest.mark.parametrize("delay", ["86400", "9" * 400])
 def test_very_long_crawl_delay_is_robots_denied(fake: FakeWeb, tmp_path: Path, delay: str):
-    fake.pages["a.example"] = Says(JPEG)
-    fake.pages["a.example/robots.txt"] = Says(f"User-agent: *\nCrawl-delay: {delay}\n")
+    fake.pages["a.example"] = Reply(JPEG)
+    fake.pages["a.example/robots.txt"] = Reply(f"User-agent: *\nCrawl-delay: {delay}\n")
     error = refused(fake.web(), "http://a.example/x.jpg", tmp_path / "picture")
     assert error.status is Status.ROBOTS_DENIED
     assert re.search(r"a\.example.*Crawl-delay of (86400|1e\+10) s.*60 s", str(error))
 
 
 def test_blocked_url_is_not_requested_after_a_redirect(fake: FakeWeb, tmp_path: Path):
-    fake.pages["a.example/1"] = Says("moved", 302, {"Location": "http://img.b.example/x.jpg"})
+    fake.pages["a.example/1"] = Reply("moved", 302, {"Location": "http://img.b.example/x.jpg"})
     error = refused(fake.web(blocked=("host:b.example",)), "http://a.example/1", tmp_path / "picture")
     assert (error.status, str(error)) == (Status.BLOCKLISTED, "host:b.example")
-    assert fake.asked("img.b.example") == []
+    assert fake.requested_paths("img.b.example") == []
 
 
 def test_connections_are_reused_and_replaced_when_closed(fake: FakeWeb, tmp_path: Path):
     resolved = []
     resolve = fake.resolve
     fake.resolve = lambda *args, **kwargs: resolved.append(args) or resolve(*args, **kwargs)
-    fake.pages["a.example"] = Says(JPEG)
+    fake.pages["a.example"] = Reply(JPEG)
     web = fake.web(respect_robots=False)
     for number in range(3):
         web.download("http://a.example/x.jpg", tmp_path / f"{number}")
@@ -500,7 +500,7 @@ def test_connections_are_reused_and_replaced_when_closed(fake: FakeWeb, tmp_path
 def test_number_of_idle_connections_is_bounded(fake: FakeWeb, tmp_path: Path):
     web = fake.web(respect_robots=False)
     for number in range(MAX_IDLE_CONNECTIONS + 9):
-        fake.pages[f"h{number}.example"] = Says(JPEG)
+        fake.pages[f"h{number}.example"] = Reply(JPEG)
         web.download(f"http://h{number}.example/x.jpg", tmp_path / "picture")
     assert sum(map(len, web.idle.values())) == MAX_IDLE_CONNECTIONS
     assert ("http", "h8.example", None) not in web.idle
@@ -511,30 +511,32 @@ def test_number_of_idle_connections_is_bounded(fake: FakeWeb, tmp_path: Path):
 
 
 def test_get_text_returns_any_status_with_retry_after(fake: FakeWeb):
-    fake.pages["a.example/p"] = Says("go away", 403, {"Retry-After": "7"})
+    fake.pages["a.example/p"] = Reply("go away", 403, {"Retry-After": "7"})
     answer = fake.web().get_text("http://a.example/p", crawled=True)
     assert (answer.status, answer.text, answer.retry_after_s) == (403, "go away", 7.0)
 
 
 def test_page_over_the_size_limit_is_refused(fake: FakeWeb):
-    fake.pages["a.example/p"] = Says(b"x" * 1024, repeat=6000)
+    fake.pages["a.example/p"] = Reply(b"x" * 1024, repeat=6000)
     with pytest.raises(FetchError, match="bytes of text"):
         fake.web().get_text("http://a.example/p", crawled=False)
 
 
 def test_secret_goes_to_the_first_host_and_nowhere_else(fake: FakeWeb):
-    fake.pages["a.example/api?q=1&key=s3cret%2F"] = Says("moved", 302, {"Location": "http://b.example/p?key=s3cret%2F"})
+    fake.pages["a.example/api?q=1&key=s3cret%2F"] = Reply(
+        "moved", 302, {"Location": "http://b.example/p?key=s3cret%2F"}
+    )
     with pytest.raises(FetchError) as error:
         fake.web(blocked=("url:http://b.example/p?key=s3cret%2F",)).get_text(
             "http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"}
         )
     assert "s3cret" not in str(error.value)
-    fake.pages["a.example/api?q=1&key=s3cret%2F"] = Says("moved", 302, {"Location": "http://b.example/p"})
-    fake.pages["b.example/p"] = Says("ok")
+    fake.pages["a.example/api?q=1&key=s3cret%2F"] = Reply("moved", 302, {"Location": "http://b.example/p"})
+    fake.pages["b.example/p"] = Reply("ok")
     answer = fake.web().get_text("http://a.example/api?q=1", crawled=False, secret={"key": "s3cret/"})
     assert answer.text == "ok"
     assert "s3cret" not in repr(answer)
-    assert fake.asked("b.example") == ["/p"]
+    assert fake.requested_paths("b.example") == ["/p"]
 
 
 @pytest.mark.parametrize("text", ["肖像", "é"])
@@ -551,7 +553,7 @@ def test_text_is_decoded_in_its_charset(text: str):
 )
 def test_charset_that_is_no_text_encoding_is_ignored(fake: FakeWeb, charset: str):
     text = f"肖像 \\u0041 {'a' * 70}.."
-    fake.pages["a.example/p"] = Says(text, headers={"Content-Type": f"text/html; charset={charset}"})
+    fake.pages["a.example/p"] = Reply(text, headers={"Content-Type": f"text/html; charset={charset}"})
     assert fake.web().get_text("http://a.example/p", crawled=False).text == text
 
 
@@ -568,7 +570,7 @@ ESCAPED_SECRETS = [
 
 @pytest.mark.parametrize("echo", ESCAPED_SECRETS)
 def test_secret_in_the_response_is_redacted(fake: FakeWeb, echo: str):
-    fake.pages["a.example/api"] = Says(f'{{"key": "{echo}", "results": []}}')
+    fake.pages["a.example/api"] = Reply(f'{{"key": "{echo}", "results": []}}')
     sent: list[dict[str, Any]] = [
         {"secret": {"key": SECRET, "unset": ""}},
         {"headers": {"Authorization": f"Bearer {SECRET}"}},

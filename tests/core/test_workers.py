@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Square:
-    """A function that is set up with a constant, and returns the process it was set up in."""
+    """A function with a constant; it also returns the id of the process that created it."""
 
     def __init__(self, offset: int) -> None:
         self.offset, self.process = offset, os.getpid()

@@ -168,7 +168,7 @@ def test_warp_averages_fine_lines():
     assert abs(small[2:-2, 2:-2].astype(int) - 100).max() < 10
 
 
-def test_crop_image_survives_a_shard():
+def test_crop_image_round_trips_through_a_shard():
     for alpha in (None, smooth(3)[..., 0]):
         square = CropImage(smooth(1), alpha, smooth(2)[..., 0])
         decoded = CropImage.from_members(square.members())
@@ -193,14 +193,14 @@ def test_tilted_head_is_levelled(degrees: int, detector: FaceDetector, sample: P
 
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
 @pytest.mark.parametrize("number", [0, 10])
-def test_rotated_picture_is_righted(quarter_turns: int, number: int, detector: FaceDetector, sample: Path):
+def test_rotated_picture_becomes_upright(quarter_turns: int, number: int, detector: FaceDetector, sample: Path):
     upright = selfie(sample, number)[8:, 3:]  # not square
     rotated = np.ascontiguousarray(np.rot90(upright, quarter_turns))
     difference = cropped(rotated, detector).square.picture.astype(float) - cropped(upright, detector).square.picture
     assert np.abs(difference).mean() < 12
 
 
-def test_face_that_fills_the_picture_wins_over_a_small_one(detector: FaceDetector, sample: Path):
+def test_face_that_fills_the_picture_is_preferred(detector: FaceDetector, sample: Path):
     large = cv2.resize(selfie(sample, 12)[60:170, 75:185], (768, 768), interpolation=cv2.INTER_CUBIC)
     alone = cropped(large, detector)
     both = large.copy()
@@ -231,14 +231,14 @@ def test_largest_face_comes_first(detector: FaceDetector, sample: Path):
 
 
 def beside(sample: Path, size_px: int) -> Picture:
-    """Return a selfie with another one of `size_px` at its right."""
+    """Return a selfie with another one of `size_px` to its right."""
     both = np.full((256, 256 + size_px, 3), 90, np.uint8)
     both[:, :256] = selfie(sample, 10)
     both[256 - size_px :, 256:] = cv2.resize(selfie(sample, 8), (size_px, size_px), interpolation=cv2.INTER_AREA)
     return both
 
 
-def test_each_crops_large_faces_and_no_bystanders(detector: FaceDetector, sample: Path):
+def test_each_crops_large_faces_only(detector: FaceDetector, sample: Path):
     each = changed(CROP, faces="each")
     for size_px, expected in ((200, 2), (90, 1)):
         cleaned = CleanPicture(beside(sample, size_px), None)
@@ -257,11 +257,11 @@ def test_rejected_face_does_not_reject_the_others(detector: FaceDetector, sample
     assert rejected.status is Status.FACE_TOO_SMALL
 
 
-def test_verification_rejects_what_is_no_face(detector: FaceDetector, sample: Path):
+def test_verification_rejects_a_false_detection(detector: FaceDetector, sample: Path):
     picture = selfie(sample, 10)
     (true,) = detector.detect(picture)
-    wall = Face(0.9, true.box, true.points * np.float32(0.2))
-    assert detector.verify(picture, wall).score < 0.5 < true.score
+    false_detection = Face(0.9, true.box, true.points * np.float32(0.2))
+    assert detector.verify(picture, false_detection).score < 0.5 < true.score
     assert detector.verify(picture, true).score > 0.5
 
 

@@ -115,7 +115,7 @@ def test_exact_alpha_is_the_mask(kind: str, number: int, pretrained: Path, sampl
 
 
 def unrelated_alphas() -> dict[str, MaskArray]:
-    """Return alphas of 256 px that pictures have for other reasons than a cut-out person."""
+    """Return alphas of 256 px that are no person masks."""
     rows, columns = np.mgrid[0:256, 0:256] - 127.5
     corner = np.hypot((np.abs(rows) - 112).clip(0), (np.abs(columns) - 112).clip(0))
     pixel = np.full((256, 256), True)
@@ -154,18 +154,18 @@ def test_alpha_needs_transparency_shape_and_agreement():
     assert not alpha_is_mask(person, person, person)  # nothing of the visible part is transparent
 
 
-def test_component_apart_from_the_face_is_removed():
+def test_component_not_touching_the_face_is_removed():
     own, other = (slice(20, 96), slice(25, 70)), (slice(10, 90), slice(80, 94))
     mask = person_mask(square(), FixedSegmenter(plane(own, other)), MASK, CROP)
     assert np.array_equal(mask, plane(own))
 
 
-def test_component_of_the_face_stays_complete():
+def test_component_of_the_face_is_kept_complete():
     shape = plane(FACE, (slice(60, 96), slice(0, 96)))
     assert np.array_equal(connected_to_face(shape, CROP), shape)
 
 
-def test_only_the_persons_own_soft_edge_stays():
+def test_soft_edge_is_kept_around_the_person_only():
     soft = plane((slice(18, 82), slice(28, 72)), (slice(18, 82), slice(84, 92)), value=90)
     soft[20:80, 30:70] = soft[20:80, 86:90] = 255
     found = connected_to_face(soft, CROP)
@@ -184,7 +184,7 @@ def test_too_little_background_is_rejected():
     assert rejection(FULL, alpha=FULL) is Status.NO_BACKGROUND
 
 
-def test_no_person_beyond_the_picture():
+def test_mask_is_0_beyond_the_picture():
     inside = FULL.copy()
     inside[:, :31], inside[:, 31] = 0, 128
     person = (slice(10, 96), slice(5, 80))
@@ -208,7 +208,7 @@ def test_space_to_depth_keeps_every_pixel():
             assert np.allclose(found, source[row::2, column::2] / 127.5 - 1, atol=1e-6)
 
 
-def test_refiner_puts_logits_back_in_place(pretrained: Path):
+def test_refiner_restores_the_pixel_order_of_logits(pretrained: Path):
     network = Segmenter(pretrained).network
     blocks = space_to_depth(smooth(1, 256, 256), smooth(2, 256, 256)[..., 0])
 

@@ -1,10 +1,8 @@
 """The stages from collect to augment, run by their commands in dvc.yaml on a dozen pictures."""
 
-import hashlib
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -17,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from data_checkout import DATA_STAGES, digests, make_checkout, run_stage
 from drawn import encoded, selfie, smooth
 from PIL import Image
 
@@ -33,44 +32,6 @@ SELFIES = (0, 2, 4, 8, 10, 16)
 PORTRAITS = (1, 3, 5, 7, 9, 11)
 
 
-def run_stage(folder: Path, name: str) -> None:
-    """Run a stage in a folder, by its command in dvc.yaml."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    stage, _, source = name.partition("@")
-    command = (stages[stage].get("do") or stages[stage])["cmd"].replace("${key}", source)
-    words = command.split()
-    assert words[:2] == ["python", "-m"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", words[2:])
-        sys.modules.pop(words[2], None)
-        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
-
-
-def make_checkout(folder: Path, pretrained: Path, own: Path, /, **limits: int) -> Path:
-    """Fill a folder with what the data stages need; the parameters are the shipped ones but for the sources."""
-    (folder / "profiles").mkdir(parents=True)
-    (folder / "data" / "raw").mkdir(parents=True)
-    (folder / "metrics").mkdir()
-    (folder / "data" / "local" / "backgrounds").mkdir(parents=True)
-    (folder / "models").mkdir()
-    (folder / "models" / "pretrained").symlink_to(pretrained)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
-    params["collect"]["folder"]["path"] = str(own)
-    scale = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
-    scale["collect"] = {source: {"limit": limits.get(source, 0), "shard_size": 5} for source in params["collect"]}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    (folder / "profiles" / f"{params['profile']}.yaml").write_text(yaml.safe_dump(scale), encoding="utf-8")
-    return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file that the stages wrote."""
-    files = (path for part in ("data", "metrics") for path in (folder / part).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def profile(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "profiles").iterdir()
     return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,9 +39,6 @@ def profile(folder: Path) -> dict[str, Any]:
 
 def report(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-DATA = ("collect@sample", "collect@folder", "clean", "crop", "mask", "split", "augment")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, own: Path, pretrained: Pa
         sample=2,
         folder=100,
     )
-    for name in DATA:
+    for name in DATA_STAGES:
         run_stage(folder, name)
     return folder
 
@@ -227,7 +185,7 @@ def test_augment_writes_recipes_and_test_composites(finished: Path):
         assert mask_iou(decode_png(shards.read(picture, "blue.mask.png")), decode_png(masks.read(picture, "png"))) > 0.6
 
 
-def test_second_run_elsewhere_gives_equal_bytes(finished: Path, own: Path, pretrained: Path, tmp_path: Path):
+def test_second_run_in_another_folder_gives_equal_bytes(finished: Path, own: Path, pretrained: Path, tmp_path: Path):
     folder = make_checkout(
         tmp_path / "elsewhere",
         pretrained,
@@ -235,7 +193,7 @@ def test_second_run_elsewhere_gives_equal_bytes(finished: Path, own: Path, pretr
         sample=2,
         folder=100,
     )
-    for name in DATA:
+    for name in DATA_STAGES:
         run_stage(folder, name)
         there = digests(folder)
         assert there == {path: digest for path, digest in digests(finished).items() if path in there}
@@ -244,12 +202,12 @@ def test_second_run_elsewhere_gives_equal_bytes(finished: Path, own: Path, pretr
 
 
 def set_params(folder: Path, **sections: dict[str, Any]) -> None:
-    """Set values in params.yaml, or in the profile if they are there."""
-    for path in (folder / "params.yaml", *(folder / "profiles").iterdir()):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for name, values in sections.items():
-            content[name] |= {key: value for key, value in values.items() if key in content[name]}
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    """Set values in params.yaml."""
+    path = folder / "params.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, values in sections.items():
+        content[name] |= values
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def test_worker_processes_change_no_byte(finished: Path, pretrained: Path, tmp_path: Path):
@@ -276,7 +234,7 @@ def test_each_face_of_a_picture_is_in_the_same_part(pretrained: Path, sample: Pa
     shutil.copy(sample / "portraits" / "0001.jpg", tmp_path / "portraits")
     folder = make_checkout(tmp_path / "each", pretrained, tmp_path, folder=9)
     set_params(folder, crop={"faces": "each"})
-    for name in DATA[:-1]:
+    for name in DATA_STAGES[:-1]:
         run_stage(folder, name)
     assert report(folder, "crop") == {"selfies": {"kept": 2}, "portraits": {"kept": 1}}
     frame = manifest.kept_rows(folder / "data/crop/manifest.csv").set_index("id")
@@ -328,7 +286,7 @@ def test_every_odd_picture_has_an_outcome(pretrained: Path, sample: Path, tmp_pa
     folder = make_checkout(tmp_path / "odd", pretrained, tmp_path, folder=99)
     lenient = {"max_aspect": 9.0, "min_entropy_bits": 0.0, "min_sharpness": {"selfies": 0.0, "portraits": 0.0}}
     set_params(folder, clean=lenient)  # so that the later stages get them
-    for name in DATA[:5]:
+    for name in DATA_STAGES[:5]:
         run_stage(folder, name)
     frames = [manifest.read(folder / f"data/{name}/manifest.csv").set_index("id") for name in ("clean", "crop", "mask")]
     names = {manifest.picture_id(data): name for name, data in pictures.items()}
@@ -384,5 +342,6 @@ def test_missing_folder_stops_collect_with_one_line(tmp_path: Path, pretrained: 
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert str(tmp_path / "none" / "selfies") in line
+    assert "collect.folder.path" in line
+    assert str(tmp_path / "none") in line
     assert not (folder / "data/raw/folder/index.csv").exists()

@@ -1,4 +1,4 @@
-"""dvc.yaml is true: each stage lists the code, data and parameters that can change its outputs, and nothing else.
+"""dvc.yaml is correct: each stage lists the code, data and parameters that can change its outputs, and nothing else.
 
 Each test loops over all stages and reports every offender.
 """
@@ -116,7 +116,7 @@ def test_every_listed_code_dep_is_needed():
     assert unneeded == {}
 
 
-def test_code_deps_are_few():
+def test_number_of_code_deps_is_bounded():
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     assert len(re.findall(r"^ +- (?:src/|pipeline/)", text, re.MULTILINE)) <= 130
 
@@ -270,7 +270,7 @@ def test_full_profile_has_the_counts_of_the_recipe():
     assert sum(limits.values()) == 311
 
 
-def test_dvc_yaml_opens_in_dvc():
+def test_dvc_loads_dvc_yaml():
     names = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
         cwd=ROOT,

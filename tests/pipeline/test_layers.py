@@ -67,7 +67,7 @@ def test_imports_point_to_lower_layers():
     assert wrong == {}
 
 
-def test_package_knows_neither_pipeline_nor_dvc():
+def test_package_imports_neither_pipeline_nor_dvc():
     assert [path for path in FILES if top_level_imports(path) & {"pipeline", "dvc"}] == []
 
 
@@ -79,21 +79,21 @@ def test_networks_and_losses_are_independent():
     assert "nets" not in packages_used(losses)
 
 
-def test_metrics_know_neither_methods_nor_training_loop():
+def test_metrics_import_neither_methods_nor_training_loop():
     forbidden = {SRC / "train" / "loop.py", SRC / "app" / "avatar.py"}
     for path in (SRC / "evaluate").glob("*.py"):
         assert "methods" not in packages_used(path), path
         assert not reached(path) & forbidden, path
 
 
-def test_product_needs_nothing_of_training():
+def test_product_imports_no_training_code():
     for name in PRODUCT:
         packages = {package_of(path) for path in reached(SRC / name) if path != SRC / "__init__.py"}
         assert "crop" in packages, name
         assert not packages & {"train", "augment", "methods", "learning", "nets", "evaluate", "export"}, name
 
 
-def test_product_runs_on_the_extra_app():
+def test_product_needs_only_the_extra_app():
     listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     blocks = "".join(re.findall(r"\n(?:dependencies|app) = \[(.*?)\n\]", listed, re.DOTALL))
     declared = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in re.findall(r'"([\w-]+)', blocks)}

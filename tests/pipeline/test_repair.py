@@ -49,7 +49,7 @@ def test_lock_cut_anywhere_is_restored(repository):
             unnoticed.append(end)
         else:
             assert (repository / LOCK).read_text() == COMPLETE
-    # what is left after a cut between two stages, or before an output's size, is complete enough for DVC to go on from
+    # a file truncated between two stages, or before an output's size, is complete enough for DVC to continue from
     assert all(data[:end].endswith((b"size: 5\n", b"0001\n")) for end in unnoticed)
     assert len(unnoticed) <= 2 * 3
 

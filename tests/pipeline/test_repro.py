@@ -1,4 +1,4 @@
-"""The whole pipeline by the commands of the README, in scratch clones: small pictures, one epoch, three methods."""
+"""The complete pipeline by the commands of the README, in scratch clones: small pictures, one epoch, three methods."""
 
 import re
 import shutil
@@ -83,7 +83,7 @@ def test_no_stage_leaves_telemetry_files(clone: ScratchClone) -> None:
     assert [path for path in left if "Microsoft" in path.parts or "onnxruntime" in str(path)] == []
 
 
-def test_run_leaves_table_sheet_and_model(clone: ScratchClone) -> None:
+def test_run_writes_table_sheet_and_model(clone: ScratchClone) -> None:
     table = (clone.folder / "metrics" / "compare.md").read_text()
     assert set(METHODS) <= set(re.findall(r"\w+", table.splitlines()[0]))
     with Image.open(clone.folder / "metrics" / "sheet.jpg") as sheet:

@@ -143,7 +143,7 @@ def test_folder_does_not_open_pipes(own: Path, tmp_path: Path):
 
 
 def test_every_file_of_a_folder_has_a_row(own: Path, tmp_path: Path):
-    """Also one whose name is not UTF-8, which a manifest cannot contain as it is."""
+    """A name that is not UTF-8 is escaped, because a manifest is UTF-8."""
     write_files(own, {"selfies/caf\udce9/\udce9.jpg": JPEG + b"e", "portraits/clip.mov": VIDEO})
     cache = FetchCache(HttpClient(FETCH), tmp_path / "cache")
     rows = [each.row for each in collect_source("folder", folder, params_for(own), cache, Blocklist.of(()))]

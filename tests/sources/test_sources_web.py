@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fakeweb import FakeWeb, Says, fake_web
+from fakeweb import FakeWeb, Reply, fake_web
 
 from portraitist.collect import ssrf
 from portraitist.collect.candidate import Candidate, SourceError
@@ -91,9 +91,9 @@ def baidu_page(rows: list[dict[str, Any]]) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def baidu(path: str) -> Says:
+def baidu(path: str) -> Reply:
     start = int(parameters(path)["pn"])
-    return Says(baidu_page([baidu_row(number) for number in range(start, min(start + 30, 60))]))
+    return Reply(baidu_page([baidu_row(number) for number in range(start, min(start + 30, 60))]))
 
 
 def test_baidu_yields_every_url_of_its_pages(web: FakeWeb, tmp_path: Path):
@@ -108,7 +108,7 @@ def test_baidu_yields_every_url_of_its_pages(web: FakeWeb, tmp_path: Path):
         "https://img0.baidu.com/it/u=0&fm=26",
     )  # fmt: skip
     assert (first.name, first.page_url, first.query) == ("手绘肖像", "http://shop.example/0", "手绘 肖像&x=1")
-    paths = web.asked("image.baidu.com")
+    paths = web.requested_paths("image.baidu.com")
     assert [parameters(path)["pn"] for path in paths] == ["0", "30", "60"]
     assert {parameters(path)["word"] for path in paths} == {"手绘 肖像&x=1"}
     assert all("x" not in parameters(path) for path in paths)
@@ -129,7 +129,7 @@ def test_baidu_yields_every_url_of_its_pages(web: FakeWeb, tmp_path: Path):
 def test_baidu_rows_with_missing_urls_use_the_next_copy(
     web: FakeWeb, tmp_path: Path, overrides: dict[str, Any], url: str
 ):
-    web.pages["image.baidu.com/search/acjson"] = lambda path: Says(
+    web.pages["image.baidu.com/search/acjson"] = lambda path: Reply(
         baidu_page([baidu_row(0, **overrides)] if parameters(path)["pn"] == "0" else [])
     )
     assert [candidate.url for candidate in find_candidates("baidu", web, tmp_path)] == [url]
@@ -137,25 +137,25 @@ def test_baidu_rows_with_missing_urls_use_the_next_copy(
 
 def test_baidu_invalid_escapes_are_repaired(web: FakeWeb, tmp_path: Path):
     page = baidu_page([baidu_row(0, fromPageTitleEnc="it's")]).replace("it's", "it\\'s a \\x")
-    web.pages["image.baidu.com/search/acjson"] = Says(page)
+    web.pages["image.baidu.com/search/acjson"] = Reply(page)
     (candidate,) = find_candidates("baidu", web, tmp_path)
     assert (candidate.name, candidate.url) == ("it's a x", "http://shop.example/pic/0.jpg")
 
 
 BAIDU_REFUSALS = {
-    "antiFlag": (Says('{"antiFlag":1,"message":"Forbid spider access"}'), "Forbid spider access"),
-    "a page": (Says("<!DOCTYPE html><title>百度安全验证</title>"), "an HTML page instead of results"),
-    "no data": (Says('{"errno": 3}'), "a response without results"),
-    "403": (Says("no", 403), "status 403"),
-    "429": (Says("no", 429, {"Retry-After": "900"}), "status 429, Retry-After 900 s"),
-    "captcha": (Says("", 302, {"Location": "https://wappass.baidu.com/static/captcha/?ak=1"}), "a captcha"),
+    "antiFlag": (Reply('{"antiFlag":1,"message":"Forbid spider access"}'), "Forbid spider access"),
+    "a page": (Reply("<!DOCTYPE html><title>百度安全验证</title>"), "an HTML page instead of results"),
+    "no data": (Reply('{"errno": 3}'), "a response without results"),
+    "403": (Reply("no", 403), "status 403"),
+    "429": (Reply("no", 429, {"Retry-After": "900"}), "status 429, Retry-After 900 s"),
+    "captcha": (Reply("", 302, {"Location": "https://wappass.baidu.com/static/captcha/?ak=1"}), "a captcha"),
 }
 
 
 @pytest.mark.parametrize("case", BAIDU_REFUSALS)
 def test_baidu_refusal_error_has_reason_and_advice(web: FakeWeb, tmp_path: Path, case: str):
     web.pages["image.baidu.com/search/acjson"], expected = BAIDU_REFUSALS[case]
-    web.pages["wappass.baidu.com"] = Says("<title>百度安全验证</title>")
+    web.pages["wappass.baidu.com"] = Reply("<title>百度安全验证</title>")
     message = source_error("baidu", web, tmp_path)
     assert expected in message
     assert "image.baidu.com" in message
@@ -163,20 +163,20 @@ def test_baidu_refusal_error_has_reason_and_advice(web: FakeWeb, tmp_path: Path,
 
 
 def test_pages_before_a_refusal_are_not_requested_again(web: FakeWeb, tmp_path: Path):
-    refused = [Says('{"antiFlag":1,"message":"Forbid spider access"}')]
+    refused = [Reply('{"antiFlag":1,"message":"Forbid spider access"}')]
     web.pages["image.baidu.com/search/acjson"] = lambda path: (
         refused.pop() if parameters(path)["pn"] == "30" and refused else baidu(path)
     )
     assert "Forbid spider access" in source_error("baidu", web, tmp_path)
     assert len(find_candidates("baidu", web, tmp_path)) == 60
-    assert [parameters(path)["pn"] for path in web.asked("image.baidu.com")] == ["0", "30", "30", "60"]
+    assert [parameters(path)["pn"] for path in web.requested_paths("image.baidu.com")] == ["0", "30", "30", "60"]
 
 
 def test_robots_txt_disallows_a_search_engine(web: FakeWeb, tmp_path: Path):
-    web.pages["image.baidu.com/robots.txt"] = Says("User-agent: *\nDisallow: /\n")
+    web.pages["image.baidu.com/robots.txt"] = Reply("User-agent: *\nDisallow: /\n")
     web.pages["image.baidu.com/search/acjson"] = baidu
     assert "image.baidu.com failed: robots_denied, " in source_error("baidu", web, tmp_path)
-    assert web.asked() == []
+    assert web.requested_paths() == []
 
 
 # --- Bing
@@ -195,7 +195,7 @@ def bing_page(numbers: range) -> str:
 
 
 def test_bing_yields_every_url_whatever_its_suffix(web: FakeWeb, tmp_path: Path):
-    web.pages["www.bing.com/images/async"] = lambda path: Says(
+    web.pages["www.bing.com/images/async"] = lambda path: Reply(
         bing_page(range(int(parameters(path)["first"]), min(int(parameters(path)["first"]) + 35, 60)))
     )
     candidates = find_candidates("bing", web, tmp_path)
@@ -207,7 +207,7 @@ def test_bing_yields_every_url_whatever_its_suffix(web: FakeWeb, tmp_path: Path)
 
 def test_bing_tile_with_invalid_json_is_skipped(web: FakeWeb, tmp_path: Path):
     page = bing_page(range(3)).replace(html.escape('{"sid"'), html.escape('{"sid'), 1)
-    web.pages["www.bing.com/images/async"] = Says(page)
+    web.pages["www.bing.com/images/async"] = Reply(page)
     assert [candidate.url for candidate in find_candidates("bing", web, tmp_path)] == [
         "https://shop.example/1.jpeg?w=3", "https://shop.example/2.webp"
     ]  # fmt: skip
@@ -216,12 +216,12 @@ def test_bing_tile_with_invalid_json_is_skipped(web: FakeWeb, tmp_path: Path):
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
-        (Says("<title>One last step</title><div>captcha</div>"), "'One last step'"),
-        (Says("", 403), "status 403"),
-        (Says("", 503), "status 503"),
+        (Reply("<title>One last step</title><div>captcha</div>"), "'One last step'"),
+        (Reply("", 403), "status 403"),
+        (Reply("", 503), "status 503"),
     ],
 )
-def test_bing_refusal_is_an_error(web: FakeWeb, tmp_path: Path, response: Says, expected: str):
+def test_bing_refusal_is_an_error(web: FakeWeb, tmp_path: Path, response: Reply, expected: str):
     web.pages["www.bing.com/images/async"] = response
     message = source_error("bing", web, tmp_path)
     assert expected in message
@@ -265,21 +265,21 @@ def test_google_yields_urls_of_result_links(web: FakeWeb, tmp_path: Path):
 
 GOOGLE_REFUSALS = {
     "javascript": (
-        Says('<meta content="0;url=/httpservice/retry/enablejs?sei=x">'),
+        Reply('<meta content="0;url=/httpservice/retry/enablejs?sei=x">'),
         "JavaScript",
     ),
-    "sorry": (Says("", 302, {"Location": "https://www.google.com/sorry/index?continue=x"}), "a captcha"),
-    "429": (Says("sorry", 429), "status 429"),
-    "consent": (Says("", 302, {"Location": "https://consent.google.com/ml?continue=x"}), "a consent page"),
-    "changed": (Says("<script>var a = 1</script>"), "no result"),
+    "sorry": (Reply("", 302, {"Location": "https://www.google.com/sorry/index?continue=x"}), "a captcha"),
+    "429": (Reply("sorry", 429), "status 429"),
+    "consent": (Reply("", 302, {"Location": "https://consent.google.com/ml?continue=x"}), "a consent page"),
+    "changed": (Reply("<script>var a = 1</script>"), "no result"),
 }
 
 
 @pytest.mark.parametrize("case", GOOGLE_REFUSALS)
 def test_google_refusal_is_an_error(web: FakeWeb, tmp_path: Path, case: str):
     web.pages["www.google.com/search"], expected = GOOGLE_REFUSALS[case]
-    web.pages["www.google.com/sorry/index"] = Says("unusual traffic")
-    web.pages["consent.google.com"] = Says("before you continue")
+    web.pages["www.google.com/sorry/index"] = Reply("unusual traffic")
+    web.pages["consent.google.com"] = Reply("before you continue")
     message = source_error("google", web, tmp_path)
     assert expected in message
     assert str(tmp_path / "google") in message
@@ -356,7 +356,7 @@ def test_commons_yields_files_of_all_pages_with_licences(web: FakeWeb, tmp_path:
         },
     }
     second = {"query": {"pages": [commons_page(4, "cc-by-4.0", "CC BY 4.0"), {"title": "File:gone.jpg", "index": 9}]}}
-    web.pages["commons.wikimedia.org/w/api.php"] = lambda path: Says(
+    web.pages["commons.wikimedia.org/w/api.php"] = lambda path: Reply(
         json.dumps(second if parameters(path).get("gsroffset") == "50" else first)
     )
     candidates = find_candidates("commons", web, tmp_path)
@@ -371,11 +371,11 @@ def test_commons_yields_files_of_all_pages_with_licences(web: FakeWeb, tmp_path:
     assert candidates[0].url == "https://upload.wikimedia.org/thumb/3.jpg/960px-3.jpg"
     assert candidates[2].url == "https://upload.wikimedia.org/1.jpg"  # narrower than the scaled copy
     assert (candidates[0].author, candidates[0].licence_url) == ("Anna B.", "https://l.example")
-    assert parameters(web.asked()[0])["gsrsearch"] == "filetype:bitmap oil portrait"
+    assert parameters(web.requested_paths()[0])["gsrsearch"] == "filetype:bitmap oil portrait"
     assert "robots.txt" not in {request.path.strip("/") for request in web.log}  # robots.txt does not apply to an API
 
 
-def openverse_page(path: str) -> Says:
+def openverse_page(path: str) -> Reply:
     number = int(parameters(path)["page"])
     rows = [
         {
@@ -385,7 +385,7 @@ def openverse_page(path: str) -> Says:
         }
         for name in ("by", "by-nc")
     ]  # fmt: skip
-    return Says(json.dumps({"result_count": 4, "page_count": 2, "page_size": 20, "page": number, "results": rows}))
+    return Reply(json.dumps({"result_count": 4, "page_count": 2, "page_size": 20, "page": number, "results": rows}))
 
 
 def test_openverse_yields_pictures_with_licences(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -398,7 +398,7 @@ def test_openverse_yields_pictures_with_licences(web: FakeWeb, tmp_path: Path, m
     ]  # fmt: skip
     assert (candidates[0].licence, candidates[0].author) == ("by 4.0", "Anna")
     assert {request.headers["Authorization"] for request in web.log} == {"Bearer t0ken"}
-    assert parameters(web.asked()[0])["mature"] == "false"
+    assert parameters(web.requested_paths()[0])["mature"] == "false"
 
 
 def met_object(number: int, **overrides: Any) -> dict[str, Any]:
@@ -412,13 +412,13 @@ def met_object(number: int, **overrides: Any) -> dict[str, Any]:
 
 def test_met_yields_painted_portraits_and_marks_non_cc0(web: FakeWeb, tmp_path: Path):
     api = "collectionapi.metmuseum.org/public/collection/v1"
-    web.pages[f"{api}/search"] = Says('{"total": 6, "objectIDs": [1, 2, 3, 4, 5, "x"]}')
+    web.pages[f"{api}/search"] = Reply('{"total": 6, "objectIDs": [1, 2, 3, 4, 5, "x"]}')
     objects = [
         met_object(1), met_object(2, isPublicDomain=False, primaryImage="", primaryImageSmall=""),
         met_object(3, tags=None), met_object(4, medium="Marble"), met_object(5, tags=None, title="Portrait of a Man"),
     ]  # fmt: skip
     for about in objects:
-        web.pages[f"{api}/objects/{about['objectID']}"] = Says(json.dumps(about))
+        web.pages[f"{api}/objects/{about['objectID']}"] = Reply(json.dumps(about))
     candidates = find_candidates("met", web, tmp_path)
     assert [
         (candidate.page_url, candidate.licence, candidate.status and candidate.status.value) for candidate in candidates
@@ -431,16 +431,16 @@ def test_met_yields_painted_portraits_and_marks_non_cc0(web: FakeWeb, tmp_path: 
     assert candidates[0].others == ("https://images.example/a b/1.jpg",)
 
 
-def flickr_page(path: str) -> Says:
+def flickr_page(path: str) -> Reply:
     number = int(parameters(path)["page"])
     if parameters(path)["api_key"] != "s3cret":
-        return Says('{"stat":"fail","code":100,"message":"Invalid API Key (Key has invalid format)"}')
+        return Reply('{"stat":"fail","code":100,"message":"Invalid API Key (Key has invalid format)"}')
     rows = [
         {"id": f"{number}{code}", "owner": "9@N0", "title": "me", "license": code, "ownername": "Anna",
          "url_l": f"https://live.example/{number}{code}_b.jpg"} for code in ("4", 9, "1")
     ]  # fmt: skip
     rows.append({"id": "5", "owner": "9@N0", "title": "no size", "license": "4"})
-    return Says(json.dumps({"photos": {"page": number, "pages": 2, "photo": rows}, "stat": "ok"}))
+    return Reply(json.dumps({"photos": {"page": number, "pages": 2, "photo": rows}, "stat": "ok"}))
 
 
 def test_flickr_yields_licences_and_hides_the_key(
@@ -454,14 +454,14 @@ def test_flickr_yields_licences_and_hides_the_key(
     ] * 2  # fmt: skip
     assert candidates[0].group == "flickr/9@N0"
     assert candidates[0].page_url == "https://www.flickr.com/photos/9@N0/14"
-    assert parameters(web.asked()[0])["license"] == "9,10,4"
+    assert parameters(web.requested_paths()[0])["license"] == "9,10,4"
     stored = [path.read_bytes() for path in (tmp_path / "cache").iterdir()]
     assert len(stored) > 1
     assert all(b"s3cret" not in data for data in stored)
     assert "s3cret" not in repr(candidates) + "".join(capfd.readouterr())
 
 
-def google_api_page(path: str) -> Says:
+def google_api_page(path: str) -> Reply:
     start = int(parameters(path)["start"])
     rows = [
         {"title": "Oil portrait", "link": f"https://shop.example/{number}", "mime": "image/jpeg",
@@ -469,7 +469,7 @@ def google_api_page(path: str) -> Says:
         for number in range(start, start + 10)
     ]  # fmt: skip
     more = {"nextPage": [{"startIndex": start + 10}]} if start < 21 else {}
-    return Says(json.dumps({"kind": "customsearch#search", "queries": more, "items": rows}))
+    return Reply(json.dumps({"kind": "customsearch#search", "queries": more, "items": rows}))
 
 
 def test_google_api_yields_all_pages(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -479,7 +479,7 @@ def test_google_api_yields_all_pages(web: FakeWeb, tmp_path: Path, monkeypatch: 
     candidates = find_candidates("google_api", web, tmp_path)
     assert [candidate.url for candidate in candidates] == [f"https://shop.example/{number}" for number in range(1, 31)]
     assert candidates[0].others == ("https://t.example/1",)
-    assert parameters(web.asked()[0])["key"] == "s3cret"
+    assert parameters(web.requested_paths()[0])["key"] == "s3cret"
 
 
 APIS = {
@@ -495,15 +495,15 @@ APIS = {
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
-        (Says('{"error": "quota exceeded for s3cret?"}', 403), "status 403"),
-        (Says("slow down", 429, {"Retry-After": "120"}), "status 429, Retry-After 120 s"),
-        (Says("<html>maintenance</html>"), "not JSON: 'maintenance'"),
-        (Says("", 500), "status 500"),
-        (Says("[" * 50_000), "not JSON"),
+        (Reply('{"error": "quota exceeded for s3cret?"}', 403), "status 403"),
+        (Reply("slow down", 429, {"Retry-After": "120"}), "status 429, Retry-After 120 s"),
+        (Reply("<html>maintenance</html>"), "not JSON: 'maintenance'"),
+        (Reply("", 500), "status 500"),
+        (Reply("[" * 50_000), "not JSON"),
     ],
 )
 def test_api_refusal_error_has_reason_and_advice(
-    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, response: Says, expected: str
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, response: Reply, expected: str
 ):
     for variable in ("FLICKR_API_KEY", "GOOGLE_API_KEY", "GOOGLE_CX"):
         monkeypatch.setenv(variable, "s3cret")
@@ -515,7 +515,7 @@ def test_api_refusal_error_has_reason_and_advice(
 
 
 def test_api_error_in_valid_json_is_an_error(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    web.pages[APIS["commons"]] = Says('{"error": {"code": "maxlag", "info": "Waiting for a server"}}')
+    web.pages[APIS["commons"]] = Reply('{"error": {"code": "maxlag", "info": "Waiting for a server"}}')
     assert "commons.wikimedia.org refused: maxlag, Waiting for a server" in source_error("commons", web, tmp_path)
     monkeypatch.setenv("FLICKR_API_KEY", "wrong")
     web.pages[APIS["flickr"]] = flickr_page
@@ -531,7 +531,7 @@ def test_unexpected_json_yields_no_candidate(
 ):
     for variable in ("FLICKR_API_KEY", "GOOGLE_API_KEY", "GOOGLE_CX"):
         monkeypatch.setenv(variable, "x")
-    web.pages[APIS[name]] = Says(text)
+    web.pages[APIS[name]] = Reply(text)
     if name == "flickr" and '"ok"' not in text:
         assert "refused: no reason given" in source_error(name, web, tmp_path)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn import encoded, smooth
-from fakeweb import FakeWeb, Says, fake_web
+from fakeweb import FakeWeb, Reply, fake_web
 from PIL import Image
 
 from pipeline import collect as stage
@@ -149,7 +149,7 @@ def test_har_of_three_formats_becomes_pictures_and_a_pair(
 ):
     saved_har(tmp_path / "saved")
     for number in (2, 3, 4, 6, 7, 8, 9, 10):
-        web.pages[f"img.alicdn.com/bao/uploaded/{number}.{'png' if number == 6 else 'jpg'}"] = Says(picture(number))
+        web.pages[f"img.alicdn.com/bao/uploaded/{number}.{'png' if number == 6 else 'jpg'}"] = Reply(picture(number))
     frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["kept"] * 4 + ["split"] + ["kept"] * 7
     shards = Shards(tmp_path / "out")
@@ -172,7 +172,7 @@ def test_har_of_three_formats_becomes_pictures_and_a_pair(
     assert halves[1].mean() > 160
 
     # pictures that the HAR contains in full were not downloaded; each other picture was, once
-    assert sorted(web.asked()) == sorted(
+    assert sorted(web.requested_paths()) == sorted(
         f"/bao/uploaded/{n}.{'png' if n == 6 else 'jpg'}" for n in (2, 3, 4, 6, 7, 8, 9, 10)
     )
     assert all(set(request.headers) <= {"Host", "User-Agent", "Accept", "Accept-Encoding"} for request in web.log)
@@ -182,7 +182,7 @@ def test_no_personal_data_in_outputs_or_requests(
     web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     saved_har(tmp_path / "saved")
-    web.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
+    web.pages["img.alicdn.com"] = lambda path: Reply(picture(int(re.findall(r"\d+", path)[-1])))
     cached: list[bytes] = []
     monkeypatch.setattr(FetchCache, "clear", lambda self: cached.extend(p.read_bytes() for p in self.folder.rglob("*")))
     collect(web, tmp_path, monkeypatch)
@@ -205,7 +205,7 @@ def test_saved_bodies_are_read_in_each_format(
 ):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / f"response.{suffix}").write_bytes(response.encode(charset))
-    web.pages["img.alicdn.com"] = lambda path: Says(picture(int(re.findall(r"\d+", path)[-1])))
+    web.pages["img.alicdn.com"] = lambda path: Reply(picture(int(re.findall(r"\d+", path)[-1])))
     frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["kept"] * count
     assert all(url.startswith(f"{CDN}/") and "x400" not in url for url in frame["url"])
@@ -214,8 +214,8 @@ def test_saved_bodies_are_read_in_each_format(
 def test_scaled_copy_replaces_a_missing_original(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.txt").write_text(f"{CDN}/1.jpg_400x400.jpg\n\n{CDN}/2.jpg\n", encoding="utf-8")
-    web.pages["img.alicdn.com/bao/uploaded/1.jpg_400x400.jpg"] = Says(picture(1))
-    web.pages["img.alicdn.com/bao/uploaded/2.jpg"] = Says(picture(2))
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg_400x400.jpg"] = Reply(picture(1))
+    web.pages["img.alicdn.com/bao/uploaded/2.jpg"] = Reply(picture(2))
     frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["final_url"]) == [f"{CDN}/1.jpg_400x400.jpg", f"{CDN}/2.jpg"]
     assert list(frame["url"]) == [f"{CDN}/1.jpg", f"{CDN}/2.jpg"]
@@ -224,7 +224,7 @@ def test_scaled_copy_replaces_a_missing_original(web: FakeWeb, tmp_path: Path, m
 def test_downloaded_collage_is_split(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.csv").write_text(f"url\n{CDN}/1.jpg\n", encoding="utf-8")
-    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(collage(1))
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Reply(collage(1))
     frame = collect(web, tmp_path, monkeypatch)
     assert list(frame["status"]) == ["split", "kept", "kept"]
     assert set(frame["url"]) == {f"{CDN}/1.jpg"}
@@ -235,7 +235,7 @@ def test_downloaded_collage_is_split(web: FakeWeb, tmp_path: Path, monkeypatch: 
 def test_url_list_is_read_in_any_charset(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "list.txt").write_bytes(f"{CDN}/1.jpg,买家\n".encode("gbk"))
-    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Says(picture(1))
+    web.pages["img.alicdn.com/bao/uploaded/1.jpg"] = Reply(picture(1))
     assert list(collect(web, tmp_path, monkeypatch)["url"]) == [f"{CDN}/1.jpg"]
 
 

@@ -29,7 +29,7 @@ def assign(pictures: dict[str, tuple[int, str]]) -> dict[str, str]:
     return dict(zip(pictures, assign_parts(groups, near, SPLIT), strict=True))
 
 
-def test_new_pictures_move_no_old_one_to_another_part():
+def test_new_pictures_do_not_move_existing_ones():
     for seed in range(30):
         rng = random.Random(seed)
         base = rng.getrandbits(64)
@@ -46,7 +46,7 @@ def test_new_pictures_move_no_old_one_to_another_part():
         assert all(after[picture] == "test" for picture in old if before[picture] == "test")
 
 
-def test_new_picture_of_a_person_moves_none_of_theirs():
+def test_new_picture_of_a_person_does_not_move_others():
     for seed in range(20):
         old = {picture: (FAR[n], "anna") for n, picture in enumerate(ids(2, seed))}
         new = {"0" * 16: (FAR[2], "anna")}
@@ -67,7 +67,7 @@ def test_group_is_in_one_part():
     assert set(parts.values()) == {"train", "validation", "test"}
 
 
-def test_of_near_duplicates_the_later_part_stays():
+def test_near_duplicate_in_the_later_part_is_kept():
     near = near_pairs([0, 1], 6)
     assert assign_parts([TRAIN, TEST], near, SPLIT) == ["aside", "test"]
     assert assign_parts([TEST, TRAIN], near, SPLIT) == ["test", "aside"]

@@ -1,4 +1,4 @@
-"""`portraitist dataset forget`: what a word matches, what is removed at once, and that no stage brings it back."""
+"""`portraitist dataset forget`: which pictures a word matches, and that they are removed and never collected again."""
 
 import hashlib
 import json
@@ -274,7 +274,9 @@ def test_remaining_copies_are_listed(checkout: Path):
         assert command in output
     (checkout / ".dvc").mkdir()
     (checkout / ".dvc" / "config").write_text(config)
-    assert any("dvc gc --workspace --cloud --remote store --force" in line for line in forget.remains(checkout, []))
+    assert any(
+        "dvc gc --workspace --cloud --remote store --force" in line for line in forget.remaining_steps(checkout, [])
+    )
 
 
 def test_the_users_own_file_is_listed(checkout: Path, original: Path):

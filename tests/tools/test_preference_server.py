@@ -110,7 +110,7 @@ def test_page_is_blind_and_each_side_shows_its_method(shards, answers):
         text = page.decode()
         assert not any(word in text for word in ("ours", "theirs", *FACES))
         assert "default-src 'none'" in headers["Content-Security-Policy"]
-        question, token = server.open[0], token_on(text)
+        question, token = server.questions[0], token_on(text)
         for name, method in (("selfie", "selfies"), ("left", question.left), ("right", question.right)):
             data, _ = get(f"{server.address}{token}/{name}.png")
             assert decode_png(data)[0, 0, 0] == LEVELS[method]
@@ -134,7 +134,7 @@ def test_answer_is_saved_once_and_next_question_is_shown(shards, answers):
         post(server, f"token={first}&choice=left")  # the back button, or a second tab
         post(server, "token=guessed&choice=left")
         post(server, f"token={token_on(page)}&choice=both")
-        question = server.open[0]
+        question = server.questions[0]
         assert answers.read_text().splitlines() == [
             "id,left,right,preferred",
             f"{question.face},{question.left},{question.right},{question.right}",
@@ -188,7 +188,7 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
         expected = []
         for number, action in enumerate(["ArrowLeft", "ArrowRight", "left", "right", " ", "Tab", *["ArrowLeft"] * 5]):
             page.wait_for_selector(f"text=Question {number + 1} of 11")
-            question = server.open[number]
+            question = server.questions[number]
             assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth === 32)")
             if action in ("left", "right"):
                 page.click(f"#{action}")
@@ -207,7 +207,7 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
         assert len(expected) == 10
         assert all(url.startswith(server.address) for url in urls)
     with running_server(shards, answers) as server:
-        assert len(server.open) == 2  # the one without a preference, and the one that was not shown
+        assert len(server.questions) == 2  # the one without a preference, and the one that was not shown
 
 
 @pytest.mark.slow

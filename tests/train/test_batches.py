@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from drawn import STILL, changed, smooth
+from drawn import NO_AUGMENTATION, changed, smooth
 from train_helpers import ALL_IDS, KINDS, SIDE, grey_of, mask_of, picture_id
 
 from portraitist.core import manifest
@@ -17,11 +17,11 @@ from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.tensors import Batch, Images, to_pictures
 from portraitist.train.batches import EpochBatches, PersonImages, prefetch, smoothed_edges, validation_samples
 
-RANDOM = changed(STILL, flip_probability=0.5, max_rotation_degrees=10, max_zoom=0.1, brightness=0.2)
+RANDOM = changed(NO_AUGMENTATION, flip_probability=0.5, max_rotation_degrees=10, max_zoom=0.1, brightness=0.2)
 
 
 def batches_of(
-    paths: DatasetPaths, params=STILL, *, batch_size: int = 1, seed: int = 1, diverse: bool = False
+    paths: DatasetPaths, params=NO_AUGMENTATION, *, batch_size: int = 1, seed: int = 1, diverse: bool = False
 ) -> EpochBatches:
     return EpochBatches(paths, params, batch_size=batch_size, seed=seed, diverse=diverse)
 

@@ -2,7 +2,7 @@ from math import log
 
 import pytest
 import torch
-from drawn import STILL
+from drawn import NO_AUGMENTATION
 from PIL import Image
 from toys import PAINTING_METHODS, NoiseBatches, batch, make_trainable, schedule, settings, upstream_models
 
@@ -153,7 +153,7 @@ def task(paths, tmp_path, monkeypatch):
         "cartoongan",
         settings("cartoongan"),
         schedule(),
-        STILL,
+        NO_AUGMENTATION,
         diverse=False,
         paths=paths,
         upstream=upstream_models(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import STILL
+from drawn import NO_AUGMENTATION
 from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstream_models
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
@@ -133,7 +133,7 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
         name,
         settings(name),
         schedule(),
-        STILL,
+        NO_AUGMENTATION,
         diverse=False,
         paths=paths,
         upstream=upstream,

@@ -6,7 +6,7 @@ import numpy as np
 from portraitist.core.blend import alpha_composite
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 
-ROOM = "room"  # a background made of a picture of the library
+ROOM = "room"  # a background made from a picture of the library
 BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}  # of a blurred background: side divided by sigma
 FILL_SIGMA = 1 / 12  # of the blur that fills the person's place, as a fraction of the side
 MIN_WEIGHT = 1e-3  # weight of the mean background colour in that blur, for places far from any background
@@ -52,16 +52,16 @@ def draw_background(kind: str, seed: int, size_px: int, source: Picture | None =
     elif kind in BLUR_RANGE:
         raise ValueError(f"background {kind!r} needs a source picture")
     else:
-        raise ValueError(f"unknown background {kind!r}")
+        raise ValueError(f"unknown background {kind!r}; expected solid, gradient, noise, checks, blur or room")
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 
 def composite_person(
     picture: Picture, mask: MaskArray, background: Picture | tuple[int, int, int], light_wrap: float
 ) -> Picture:
-    """Place the person on another background, some of whose light spills over the person's edge.
+    """Place the person on another background whose light spills over the person's edge (light wrap).
 
-    Without this light wrap, the cut edge would tell a discriminator which pictures are composites.
+    Without light wrap, a discriminator could recognize composites by their sharp edges.
     """
     background = np.broadcast_to(np.asarray(background, np.uint8), picture.shape)
     composite = alpha_composite(picture, mask, background)
@@ -74,7 +74,7 @@ def composite_person(
 
 
 def remove_person(picture: Picture, mask: MaskArray) -> Picture:
-    """Replace the person by the blurred colours of the background around (normalized convolution)."""
+    """Replace the person by the blurred colours of the surrounding background (normalized convolution)."""
     side = picture.shape[0]
     person = cv2.dilate(mask, np.ones((2 * (side // 24) + 1,) * 2, np.uint8))
     weight = 1 - person[..., None].astype(np.float32) / 255

@@ -19,7 +19,7 @@ SHEET_ROWS = 12  # faces on the contact sheet, of test selfies and of recipes ea
 def composite_on_test_backgrounds(
     square: CropImage, mask: MaskArray, light_wrap: float, segment: Callable[[CropImage], MaskArray]
 ) -> tuple[dict[str, bytes], list[ContactSheet]]:
-    """Place a selfie on each test background, and segment each composite anew as the product would.
+    """Place a selfie on each test background, and segment each composite, as the product would.
 
     Returns:
         The shard members `<background>.png` and `<background>.mask.png`, and a tile of each composite.
@@ -61,7 +61,7 @@ def recipe_tiles(
     light_wrap: float,
     room_of: Callable[[int], Picture],
 ) -> list[ContactSheet]:
-    """Return labelled tiles of a face's first recipes, as many as there are test backgrounds."""
+    """Return labelled tiles of a face's first recipes, at most one for each test background."""
     picture, mask = decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png"))
     return [
         labelled_tile(render_recipe(picture, mask, kind, seed, light_wrap, room_of), kind)

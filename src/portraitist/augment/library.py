@@ -1,4 +1,4 @@
-"""The library of backgrounds, as trainings read it."""
+"""Read access to the library of backgrounds, for trainings."""
 
 from functools import cached_property
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make the library of backgrounds: your own pictures, pictures without a face, selfies without their person."""
+"""Make the library of backgrounds: your own pictures, pictures without a face, selfies with the person removed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ class BackgroundError(ValueError):
 
 
 class StageFolders(NamedTuple):
-    """Outputs of the stages before: folders of shards, and the CSV of the split."""
+    """Outputs of earlier stages: folders of shards, and the CSV of the split."""
 
     clean: Path
     crops: Path
@@ -47,7 +47,7 @@ def write_library(params: AugmentParams, folders: StageFolders, size_px: int, de
 def _available_backgrounds(own: Path, folders: StageFolders, size_px: int) -> Iterator[tuple[str, Picture]]:
     """Yield ids and square pictures: from your own folder, then without a face, then with the person removed."""
     if not own.is_dir():
-        raise BackgroundError(f"augment.backgrounds_folder: {own} is not a folder; an empty one is allowed")
+        raise BackgroundError(f"augment.backgrounds_folder: {own} is not a folder; create it, or change the parameter")
     for path in sorted(path for path in own.iterdir() if not path.name.startswith(".")):
         data = path.read_bytes()
         try:

@@ -1,6 +1,6 @@
-"""Limits and repairs of JPEG and PNG files on the level of segments and chunks, before Pillow decodes them.
+"""Check and repair JPEG and PNG files at the level of segments and chunks, before Pillow decodes them.
 
-Everything here takes time linear in the file size, and a small factor of it in memory.
+All functions take time linear in the file size, and a small multiple of it in memory.
 """
 
 import re
@@ -25,7 +25,7 @@ class ContainerError(ValueError):
 
 @dataclass(frozen=True)
 class JpegStructure:
-    """What the markers of a JPEG file tell; a second picture behind the first (MPO) is not read."""
+    """The structure of a JPEG file, from its markers; further pictures after the first (MPO) are not read."""
 
     scans: int
     ends_in_scan: bool  # the file ends in the data of a scan: at least the end marker is missing
@@ -56,19 +56,19 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             (fill_bytes, MAX_FILL_BYTES, "fill bytes between segments"),
         ):
             if found > allowed:
-                raise ContainerError(f"a JPEG file of more than {allowed} {what}")
+                raise ContainerError(f"a JPEG file with more than {allowed} {what}")
     if not in_scan and len(data) - position > MAX_FILL_BYTES:
-        raise ContainerError(f"a JPEG file of more than {MAX_FILL_BYTES} fill bytes between segments")
+        raise ContainerError(f"a JPEG file with more than {MAX_FILL_BYTES} fill bytes between segments")
     return JpegStructure(scans, in_scan and position <= len(data))
 
 
 def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Append an end marker to a JPEG file that ends in a scan, after different bytes each time.
+    """Return two copies of a JPEG file that ends in a scan, each with different bytes and an end marker appended.
 
-    A decoder ignores these bytes if the scan is complete; else it takes them for picture data, and the two files decode
-    to different pictures. Pillow does not report that data is missing before an end marker.
+    If the scan is complete, a decoder ignores these bytes, and both copies decode to the same picture; otherwise it
+    reads them as picture data. Pillow itself does not report that data is missing before an end marker.
     """
-    data = data.rstrip(b"\xff")  # an end marker without its second byte
+    data = data.rstrip(b"\xff")  # the first byte of an incomplete end marker
     last = max(data.rfind(bytes((0xFF, 0xD0 + number))) for number in range(8))
     restart = bytes((0xFF, 0xD0 if last < 0 else 0xD0 + (data[last + 1] + 1) % 8))  # the next in sequence
     end = bytes((0xFF, EOI))
@@ -93,7 +93,7 @@ def strip_png_text(data: bytes) -> bytes:
             break
         chunks += 1
         if chunks > MAX_SEGMENTS:
-            raise ContainerError(f"a PNG file of more than {MAX_SEGMENTS} chunks")
+            raise ContainerError(f"a PNG file with more than {MAX_SEGMENTS} chunks")
         if name in TEXT_CHUNKS and not _may_hold_orientation(name, data[position + 8 : end - 4]):
             parts.append(data[start:position])
             start = end

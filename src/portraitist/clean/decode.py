@@ -51,7 +51,7 @@ BOX = Image.Resampling.BOX
 
 
 class RejectedError(ValueError):
-    """A picture cannot be used; `status` is the kind of reason, the message says what was found."""
+    """A picture cannot be used; `status` is the kind of reason, the message states what was found."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -103,8 +103,8 @@ def decode_picture(
 ) -> CleanPicture:
     """Decode a picture file in one of Pillow's formats; a larger picture is scaled down to max_side_px.
 
-    max_megapixels are those of the decoded picture. To meet it, a JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded at
-    1/2, 1/4 or 1/8 of its size, even if its longer side then becomes shorter than max_side_px.
+    `max_megapixels` limits the decoded picture. To stay below it, a JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded
+    at 1/2, 1/4 or 1/8 of its size, even if its longer side then becomes shorter than `max_side_px`.
 
     Raises:
         RejectedError: the data is no picture, or one that is broken, animated, too small, too large or too costly.
@@ -165,7 +165,7 @@ def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
         coefficients_mb = 2 * megapixels * sum(across * down for across, down in layers) / largest
         if coefficients_mb > MAX_COEFFICIENT_MB:
             found = f"a JPEG file of {structure.scans} scans whose coefficients take {coefficients_mb:.0f} MB"
-            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are used")
+            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are allowed")
 
 
 def check_dimensions(
@@ -173,8 +173,8 @@ def check_dimensions(
 ) -> None:
     """Check the size of an opened picture before it is decoded.
 
-    JPEG files may have max_jpeg_megapixels if that is more; pass it only if load_upright decodes the picture, which it
-    does at reduced size.
+    For a JPEG file, `max_jpeg_megapixels` applies if it is larger. Pass it only if `load_upright` decodes the picture,
+    because that decodes at reduced size.
 
     Raises:
         RejectedError: the picture is too large or too small.
@@ -193,7 +193,7 @@ def load_upright(
     max_megapixels: float = MAX_MEGAPIXELS,
     control: Image.Image | None = None,
 ) -> tuple[CleanPicture, int]:
-    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). Its pixel memory may be released.
+    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). `picture` may be closed afterwards.
 
     Raises:
         RejectedError: the picture is broken, animated, too large, or takes too much memory.
@@ -228,7 +228,10 @@ def _reject_animation(picture: Image.Image) -> None:
 
 
 def _reduce_jpeg(picture: Image.Image, max_side_px: int, max_megapixels: float) -> None:
-    """Let libjpeg decode at 1/2, 1/4 or 1/8 of the size, if more is not needed or too much."""
+    """Make libjpeg decode at 1/2, 1/4 or 1/8 of the size if possible.
+
+    The size stays at least `max_side_px`, unless `max_megapixels` requires a smaller one.
+    """
     width, height = picture.size
     scale = next(
         (scale for scale in (1, 2, 4, 8) if -(-width // scale) * -(-height // scale) <= max_megapixels * 1e6), 8
@@ -260,7 +263,7 @@ def _make_upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_plain_mode(picture: Image.Image) -> Image.Image:
-    """Convert to a mode of 8 bits a channel that can be scaled and converted: L, RGB, CMYK or RGBA."""
+    """Convert to a mode with 8 bits per channel that Pillow can scale and convert to sRGB: L, RGB, CMYK or RGBA."""
     if picture.mode.startswith("I") or picture.mode == "F":
         picture = _to_eight_bits(picture)
     if picture.mode in ("LA", "La", "PA", "RGBa") or "transparency" in picture.info:
@@ -269,7 +272,10 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits a pixel to 8, in strips; the range is 1 (floats only), 255, 65535 or else the maximum."""
+    """Convert 16 or 32 bits a pixel to 8, in strips.
+
+    White is the first of 1 (floats only), 255 and 65535 that no pixel exceeds, otherwise the largest pixel value.
+    """
     width, height = picture.size
     rows = max(1, STRIP_PIXELS // width)
     strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]

@@ -1,8 +1,8 @@
 """Near-duplicates: pictures whose difference hashes are close and whose grey levels correlate.
 
-Of 451 photographs and 358 paintings, all different, the hash alone takes 55 and 24 pairs for duplicates at a distance
-of 8 bits; with a correlation of .97 as well, none and 11. Of copies (JPEG at quality 60, half size, with a border) both
-criteria together still find 91 to 100 %.
+Measured on 451 photographs and 358 paintings, all different: the hash alone, with a distance of up to 8 bits, matches
+55 and 24 pairs; with a correlation of at least .97 as well, 0 and 11. Both criteria together find 91 to 100 % of the
+copies (JPEG at quality 60, half size, with a border).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Thumbnail = UInt8[np.ndarray, "16 16"]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What two pictures are compared by: the 8 x 9 grey levels of the difference hash, and a thumbnail."""
+    """The data by which pictures are compared: the 8 x 9 grey levels of the difference hash, and a thumbnail."""
 
     levels: UInt8[np.ndarray, "8 9"]
     thumbnail: Thumbnail

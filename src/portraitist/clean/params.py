@@ -15,14 +15,14 @@ class PerKind(Section):
 
 
 class CleanParams(Section):
-    """Which pictures are kept, and what decoding one may cost."""
+    """Which pictures are kept, and the resources that decoding a picture may use."""
 
     min_side_px: Annotated[int, Field(ge=16)]
     max_megapixels: Annotated[float, Field(gt=0)]  # decoded; a larger JPEG file is decoded at reduced size
     max_side_px: Annotated[int, Field(ge=64)]  # larger pictures are scaled down
     max_megabytes: Annotated[float, Field(gt=0)]  # of the file
     max_aspect: Annotated[float, Field(ge=1)]  # longer side / shorter side
-    min_entropy_bits: Annotated[float, Field(ge=0, le=8)]  # of the grey levels; a blank wall has little
+    min_entropy_bits: Annotated[float, Field(ge=0, le=8)]  # of the grey levels; low for a blank wall
     min_sharpness: PerKind  # variance of the Laplacian at 256 px width
     max_hamming_distance: Annotated[int, Field(ge=0, le=16)]  # of near-duplicates' difference hashes, of 64 bits
     min_correlation: Fraction  # of near-duplicates' thumbnails

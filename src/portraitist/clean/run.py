@@ -52,7 +52,7 @@ def clean_sources(params: CleanParams, sources: list[Path], blocklist: Blocklist
 
 
 def _candidates(raw: dict[str, Shards], screener: Screener) -> list[dict[str, Any]]:
-    """Return one row for each collected picture, sorted by id; with a status if it need not be decoded."""
+    """Return one row for each collected picture, sorted by id. Only rows without a status are decoded."""
     frame = pd.concat(
         manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items()
     )

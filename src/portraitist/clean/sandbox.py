@@ -1,8 +1,9 @@
-"""Worker processes with limits, to decode untrusted files: a file that crashes its decoder costs only that file.
+"""Worker processes with limits, to decode untrusted files: if a file crashes the decoder, only that file is lost.
 
 Each of a few long-lived workers runs one task at a time, limited in memory, CPU time and wall time; one that dies is
-replaced. Messages are JSON and plain bytes, never pickle, because a worker is not trusted. Own code, because pools of
-the standard library, joblib or loky cannot set RLIMITs per task, nor kill one task without losing the others.
+replaced. Messages are JSON and plain bytes, never pickle, because a worker is not trusted. No library is used: the
+pools of the standard library, joblib and loky can neither set RLIMITs per task nor kill one task without losing the
+others.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Which pictures stage clean keeps: decisions on each file, and on files that repeat each other or are blocklisted.
+"""Decide which pictures stage clean keeps: check each file, then reject duplicates and blocklisted pictures.
 
 `screen` runs in a worker process (sandbox.py).
 """
@@ -34,7 +34,7 @@ from portraitist.core.manifest import Kind
 from portraitist.core.outcome import Status
 
 URL_COLUMNS = ("url", "final_url", "page_url")  # of a source's manifest, which may have any of them
-MEASURED_PX = 256  # width at which pictures are measured, so that sizes do not matter
+MEASURED_PX = 256  # width at which pictures are measured, so that their size has no effect
 
 Row = dict[str, object]
 Scope = Literal["area", "all"]  # what a worker reads of a file: its dimensions, or everything
@@ -93,7 +93,7 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
 
 
 def make_request(members: dict[str, bytes], kind: Kind, scope: Scope, params: CleanParams) -> Message:
-    """Make the request that `screen` handles from the members of a collected picture."""
+    """Make the request to `screen` a collected picture, from its shard members."""
     parts = members if scope == "all" else {"bytes": members["bytes"]}
     return Message({"kind": kind, "scope": scope, "params": params.model_dump()}, parts)
 
@@ -162,7 +162,7 @@ class Screener:
         return outcomes
 
     def decide(self, picture: str, response: Message) -> Row:
-        """Return the outcome and measures of a picture; of near-duplicates, the first one decided on is kept."""
+        """Return the outcome and measures of a picture. Of several near-duplicates, the first is kept."""
         if "died" in response.content:
             return {"status": Status.TOO_COSTLY.value, "reason": response.content["died"]}
         row = {name: value for name, value in response.content.items() if name != "fingerprints"}

@@ -121,7 +121,7 @@ def entry(line: str) -> str:
         allowed = ", ".join(f"{kind}:" for kind in KINDS)
         raise BlocklistError(f"{line.strip()!r}: an entry must begin with {allowed}")
     if not value.strip():
-        raise BlocklistError(f"{kind}: has no value")
+        raise BlocklistError(f"'{kind}:' has no value; expected a value after the colon")
     return f"{kind}:{KINDS[kind](value.strip())}"
 
 

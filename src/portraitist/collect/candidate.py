@@ -1,4 +1,4 @@
-"""What a source yields: candidates, from which `collector` takes pictures."""
+"""The candidates that a source yields; `collector` fetches their pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from portraitist.core.outcome import Status
 
 
 class SourceError(RuntimeError):
-    """A source cannot deliver; the message states what was found and what to do."""
+    """A source cannot provide pictures; the message states what was found and what to do."""
 
 
 @dataclass(frozen=True)

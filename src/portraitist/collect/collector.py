@@ -1,7 +1,7 @@
 """Turn a source's candidates into pictures, with one manifest row per candidate, whether it succeeds or fails.
 
-Candidates are fetched concurrently; rows are yielded in the source's order. No more candidates are fetched than the
-limit may still need, so the result, and the set of requests, is the same in every run with the same responses.
+Candidates are fetched concurrently; rows are yielded in the source's order. No more candidates are fetched than may be
+needed to reach the limit, so the result and the set of requests are the same in every run with the same responses.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def collect_source(
 
 @dataclass(frozen=True)
 class _Fetched:
-    """The result for one candidate: a file with its download metadata, or a failure; all empty for a local file."""
+    """The result for one candidate: a file with its download metadata, or a failure. A local file has no values."""
 
     path: Path | None = None
     download: Download | None = None
@@ -79,7 +79,7 @@ class _Fetched:
 
 
 class _Collector:
-    """The state of one run over a source; the caller counts in `kept` what it has received."""
+    """The state of one run over a source; the caller updates `kept`, the number of kept pictures of each kind."""
 
     def __init__(
         self, name: str, source: ModuleType, params: CollectParams, cache: FetchCache, blocklist: Blocklist

@@ -1,11 +1,11 @@
-"""The HTTP client through which all sources access the web; it is guarded and polite.
+"""The HTTP client through which all sources access the web: guarded against hostile servers, and polite.
 
 Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
 `app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is
-checked; a response is limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must
-begin and end as its format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
+Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
+limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must begin and end as its
+format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
 Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
 site that refuses programs is left alone, and the refusal is reported.
 """
@@ -55,7 +55,7 @@ PYTHON_CODECS = {
     "unicode-escape",
     "raw-unicode-escape",
     "charmap",
-}  # for other purposes than text
+}  # codecs that do not encode text
 REDACTED = "…"
 
 Host = tuple[str, str, int | None]  # scheme, name, port
@@ -323,7 +323,7 @@ class HttpClient:
         return connection
 
     def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
-        """Keep a connection for reuse if its response was read to the end; close one if there are too many."""
+        """Keep a connection for reuse if its response was read to the end; close an old one if there are too many."""
         finished = response.isclosed() or response.length == 0
         response.close()
         if finished and connection.sock:
@@ -360,7 +360,7 @@ class HttpClient:
             raise
 
     def _save_picture(self, response: http.client.HTTPResponse, file: BinaryIO) -> tuple[str, int, str]:
-        """Write a picture's bytes to an open file while checking them: (sha256, size, format)."""
+        """Write a picture to an open file while checking its bytes; return (sha256, size, format)."""
         self._check_opt_out(response)
         max_bytes = int(self.params.max_mb * 1e6)
         length = response.length  # None if the response is chunked or ends with the connection
@@ -382,7 +382,7 @@ class HttpClient:
         if length is not None and size != length:
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
         if not form:
-            raise FetchError(Status.NOT_A_PICTURE, f"the response is {head[:16]!r}")
+            raise FetchError(Status.NOT_A_PICTURE, f"the response is no picture: {head[:16]!r}")
         if not is_complete(form, head, tail, size):
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
         return digest.hexdigest(), size, form
@@ -437,7 +437,7 @@ def decode_text(body: bytes, charset: str = "") -> str:
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    """Return the seconds of Retry-After, a number or a date; None if it is missing or malformed."""
+    """Return Retry-After in seconds, from a number or a date; None if the header is missing or malformed."""
     value = (response.headers.get("Retry-After") or "").strip()
     try:
         if value.isascii() and value.isdigit():

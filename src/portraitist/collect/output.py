@@ -15,7 +15,7 @@ FETCHED_COLUMNS = ["id", "url", "fetched_at"]
 
 
 def write_empty_output(folder: Path) -> None:
-    """Write the output of a source with limit 0. Imports nothing slow: a pipeline may leave out many sources."""
+    """Write the output of a source with limit 0. It imports nothing slow, because most sources may be disabled."""
     with ShardWriter(folder, 1):
         (folder / "manifest.csv").write_text(",".join(MANIFEST_COLUMNS) + "\n", encoding="utf-8")
 

@@ -13,7 +13,7 @@ class FetchParams(Section):
 
     contact: Annotated[
         str, Field(pattern=r"^[!-~]*$")
-    ]  # your e-mail or web page, sent as User-Agent; "": no web access
+    ]  # your email address or web page, sent in the User-Agent; "" forbids web access
     seconds_per_host: Annotated[float, Field(ge=0)]  # minimum interval between two requests to a host
     respect_robots: bool  # obey robots.txt and X-Robots-Tag; false only with the permission of the site
     max_mb: Annotated[float, Field(gt=0)]  # largest picture file

@@ -46,9 +46,9 @@ class Rules:
 def _simplify(line: str, agent: str) -> str:
     """Rewrite a line that Protego would handle slowly, or ignore.
 
-    Protego stores each rule once per user agent of its group: 30 kB with 900 agents and 1500 rules take seconds and
-    200 MB. So all other agents are given the same name. Protego ignores a crawl delay that overflows a
-    float; it is replaced by the largest ten-digit number.
+    Protego stores each rule once per user agent of its group: 30 kB with 900 agents and 1500 rules take seconds and 200
+    MB. So all other agents are given the same name. Protego ignores a crawl delay that overflows a float; it is
+    replaced by the largest ten-digit number.
     """
     line = line.partition("#")[0]
     user_agent = USER_AGENT.match(line)

@@ -1,8 +1,8 @@
 """HTTP connections that can only reach public addresses (protection against server-side request forgery).
 
 A host name is resolved once, every address is checked, and the connection is made to a checked address, with the name
-in `Host` and SNI. A name that resolves differently the second time (DNS rebinding) gains nothing, because there is no
-second time. Proxies from the environment are not used: behind a proxy, no address could be checked.
+in `Host` and SNI. This prevents DNS rebinding, where a name resolves to another address the second time. Proxies from
+the environment are not used: behind a proxy, no address could be checked.
 
 No library is used: the check must happen between resolving and connecting, at the place where the deadline for
 connecting, sending and receiving is enforced, and the clients that we know (requests, httpx) limit single reads only.
@@ -219,7 +219,7 @@ class GuardedConnection(http.client.HTTPConnection):
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.scheme == "https":
-                sock.settimeout(self._connect_timeout())  # for the handshake as a whole
+                sock.settimeout(self._connect_timeout())  # for the complete handshake
                 return context().wrap_socket(sock, server_hostname=self.host)
         except BaseException:
             sock.close()

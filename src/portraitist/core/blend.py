@@ -15,7 +15,7 @@ def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[in
 
 
 def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
-    """Return the picture with the colours where mask is 255 extended over all other pixels.
+    """Extend the colours of the pixels where the mask is 255 over all other pixels.
 
     Each other pixel gets the mean foreground colour of the smallest window around it that contains any. The person's
     colours then reach under the soft edge of the mask, where the picture itself is blended with its background.

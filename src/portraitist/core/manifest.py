@@ -33,7 +33,7 @@ def face_id(picture: str, number: int) -> str:
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """Write the given columns of the rows as CSV, and return them; without rows, the file is a header.
+    """Write the given columns of the rows as CSV, and return them; without rows, only the header is written.
 
     Integers are written as such even in columns with empty cells.
     """
@@ -44,7 +44,7 @@ def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) 
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a manifest; ids and hashes are strings, and so are empty cells.
+    """Read a manifest; ids and hashes are strings, and empty cells are empty strings.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""The outcome of a picture at a stage, or of a selfie in the product: a status, with a reason as text beside it."""
+"""The outcome of a picture at a stage, or of a selfie in the product: a status; the reason is a separate text."""
 
 from enum import Enum
 

@@ -33,7 +33,7 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
     """Load one section, such as "crop" or "collect.sample", merged from root/params.yaml and its profile.
 
     Raises:
-        ParamsError: a file is missing or malformed, a key is unknown or in both files, or a value is invalid.
+        ParamsError: a file is missing or malformed, a key is unknown or missing, or a value is invalid.
     """
     return validate(section, name, *read_files(root))
 
@@ -67,7 +67,7 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the mapping at a dotted name; empty if it is missing.
 
     Raises:
-        ParamsError: there is something else than a mapping.
+        ParamsError: the value is not a mapping.
     """
     for key in name.split("."):
         found = content.get(key) or {}
@@ -80,14 +80,14 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
     """Build one section: the values of params.yaml, and where these are null those of the profile.
 
-    The fields `seed` and `shard_size` are one value for all sections; a source's `limit` is limits.<source>.
+    All sections share the top-level values `seed` and `shard_size`; the `limit` of a source is limits.<source>.
 
     Raises:
         ParamsError: a key is unknown or missing, or a value is invalid.
     """
     values = _merge(name, subsection(params, name), subsection(profile, name))
     for key in ("seed", "shard_size", "limit"):
-        if key in values:  # would be ignored
+        if key in values:  # it would have no effect
             where = "limits" if key == "limit" else f"the top-level key {key!r}"
             raise ParamsError(f"{name}.{key}: unknown key, found {values[key]!r}; set {where} instead")
     for key in ("seed", "shard_size"):

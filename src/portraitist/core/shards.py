@@ -1,8 +1,8 @@
 """Tar shards in the WebDataset layout, with an index for random access to any member.
 
 Equal content gives equal bytes: members are in the order in which they were added, without time stamps or owners. DVC
-handles such a folder 16 times as fast as single files (100,000 pictures). Own code, because the webdataset library
-reads shards sequentially, and this project needs random access and bytes that depend on the content alone.
+handles such a folder 16 times as fast as single files (100,000 pictures). The webdataset library is not used, because
+it reads shards sequentially; this project needs random access, and bytes that depend on the content alone.
 """
 
 import csv
@@ -103,7 +103,7 @@ class Shards:
         return len(self._locations)
 
     def has(self, picture: str, ending: str) -> bool:
-        """Return whether there is such a member."""
+        """Return whether a picture has a member with this ending."""
         return ending in self._locations.get(picture, {})
 
     def members(self, picture: str) -> dict[str, bytes]:

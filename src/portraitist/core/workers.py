@@ -1,7 +1,7 @@
 """Map a function over many items in worker processes, with ordered results and bounded memory; count cores.
 
-The standard library's pool does all of it, so joblib would only be one more dependency: an initializer loads models
-once per process, and results are streamed in order.
+The standard library's pool suffices: an initializer loads models once per process, and results are streamed in order.
+joblib would only be another dependency.
 """
 
 import math

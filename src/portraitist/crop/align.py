@@ -117,10 +117,10 @@ def _fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePictu
 
 
 def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropParams) -> list[Crop | RejectedError]:
-    """Crop the selected faces of a picture, the largest first; a face that cannot be used gives its reason instead.
+    """Crop the selected faces of a picture, the largest first; a RejectedError for each face that cannot be used.
 
-    Faces of a picture that is upside down or rotated by 90 degrees are righted by their alignment. For a picture
-    without a face the list holds one RejectedError.
+    Alignment turns faces upright even if the picture is upside down or rotated by 90 degrees. For a picture without a
+    face, the list holds one RejectedError.
     """
     faces = detector.detect_any(_on_grey(cleaned), crop_params.min_score)
     if not faces:

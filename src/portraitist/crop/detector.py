@@ -89,7 +89,7 @@ class FaceDetector:
         """Return the faces of any size in a picture of any orientation, the largest first.
 
         Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
-        alignment by the landmarks rights the face.
+        alignment by the landmarks turns the face upright.
         """
         faces = self._detect_merged(picture, min_score)
         if faces and faces[0].score >= CONFIDENT_SCORE:
@@ -158,7 +158,7 @@ class FaceDetector:
         return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
     def _verified(self, picture: Picture, candidates: list[Face], min_score: float) -> list[Face]:
-        """Return the distinct candidates that reach `min_score` after verification, by size and score."""
+        """Return the distinct candidates that reach `min_score` after verification, largest score x size first."""
         verified = [self.verify(picture, face) for face in candidates]
         accepted = [face for face in verified if face.score >= min_score]
         return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)
@@ -234,7 +234,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Drop faces that verification identified with a face of a higher score."""
+    """Drop faces whose nose, after verification, is that of a face with a higher score."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

@@ -24,7 +24,7 @@ class CroppedFace(NamedTuple):
 
 
 class CropWorker:
-    """Crops the faces of one picture per call; each process has its own."""
+    """Crops the faces of one picture per call; each process has its own instance."""
 
     def __init__(self, params: CropParams, clean: Path, pretrained: Path) -> None:
         self.params, self.clean, self.detector = params, Shards(clean), FaceDetector(pretrained)

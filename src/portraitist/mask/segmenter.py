@@ -39,7 +39,7 @@ SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # in the folder that stag
     "selfie": (SELFIE_MODEL,),
     "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
 }
-# When an alpha counts as a person mask. Round and rounded pictures have a convex alpha; a person hardly ever has, so a
+# When an alpha counts as a person mask. Round and rounded pictures have a convex alpha, people hardly ever, so a
 # convex alpha must agree almost exactly with the segmenter. Convexity is the area divided by that of the convex hull.
 OPAQUE = 250  # alpha from which a pixel's colour is visible
 MIN_TRANSPARENT = 0.02  # of the visible crop
@@ -153,8 +153,8 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
     """Return the person's mask whatever its share, and whether it is the picture's alpha or the segmenter's.
 
-    Where an alpha that is no person mask is transparent, the picture is not visible: its colours there are unknown, so
-    the segmenter gets those around, and no pixel there is person.
+    If the alpha is not a person mask, its transparent pixels are hidden nevertheless: the segmenter gets the
+    surrounding colours there, and the mask is 0.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"

@@ -28,7 +28,7 @@ class MaskedFace(NamedTuple):
 
 
 class MaskWorker:
-    """Masks one crop per call; each process has its own."""
+    """Masks one crop per call; each process has its own instance."""
 
     def __init__(self, params: MaskParams, crop_params: CropParams, crops: Path, pretrained: Path) -> None:
         self.params, self.crop_params = params, crop_params

@@ -49,8 +49,8 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
     _write_json(counts | ({"sources": manifest.count_outcomes(frame, "source", sources)} if sources else {}), path)
     for kind in KINDS:
         if not counts[kind].get(Status.KEPT.value):
-            found = ", ".join(f"{count} {status}" for status, count in counts[kind].items()) or "there were none"
-            sys.exit(f"{stage}: no {kind} left ({found})")
+            found = ", ".join(f"{count} {status}" for status, count in counts[kind].items()) or "no candidates"
+            sys.exit(f"{stage}: no {kind} were kept ({found})")
 
 
 def write_collect_metrics(folders: Iterable[Path], path: Path) -> None:

@@ -3,8 +3,8 @@
 A source yields candidates: where a picture is (a URL, or a function that reads a file) and its metadata; `collector`
 fetches the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
 Result pages and API responses go through `cache`, a `FetchCache`: SSRF-guarded, rate-limited and stored, so that an
-interrupted run does not repeat a request. A site that refuses is a `SourceError` with what was found and what to do,
-never an empty result. Sources do not solve captchas, compute request signatures or imitate browsers.
+interrupted run does not repeat a request. If a site refuses, a source raises `SourceError` with what was found and what
+to do, and never yields an empty result. Sources do not solve captchas, compute request signatures or imitate browsers.
 """
 
 import importlib
@@ -41,7 +41,7 @@ MAX_URL_CHARS = 4096
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of the user's, and why it is not a picture that can be used, if it is not."""
+    """A file of the user; `status` and `reason` are set if it is not a usable picture."""
 
     path: Path
     name: str  # relative to the folder, as valid Unicode
@@ -124,7 +124,7 @@ def find_pictures_by_kind(path: Path, key: str) -> Iterator[tuple[Kind, LocalFil
     """List every file in path/selfies and path/portraits, with its kind. `key` is the params key of `path`.
 
     Raises:
-        SourceError: one of both folders is missing, cannot be read, or contains no picture.
+        SourceError: one of the two folders is missing, cannot be read, or contains no picture.
     """
     for kind in KINDS:
         for file in find_pictures(path / kind, key, f"your {kind} ({FORMATS})"):
@@ -172,7 +172,7 @@ def fetch_page(
         cache: stores the response, and fetches it if it is not stored yet.
         url: its address, without the secret parameters.
         advice: what the user should do after a failure, for error messages.
-        crawled: whether robots.txt applies, which it does not for APIs that are documented for programs.
+        crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
         headers: additional request headers.
         secret: query parameters, such as API keys, that are never stored or shown.
 

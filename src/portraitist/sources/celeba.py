@@ -1,7 +1,7 @@
 """CelebA, aligned and cropped: the user's own copy, verified by MD5, and a fixed selection rule.
 
 The rule selects pictures of CelebA's training partition that have none of `exclude_attributes`, level eyes and a
-near-frontal head; one picture a person; equally many of each combination of `balance_attributes`; ordered by the
+near-frontal head; one picture per person; equally many of each combination of `balance_attributes`; ordered by the
 SHA-256 of the file name. Without the list of persons or of landmarks, that part of the rule is skipped with a warning.
 
 CelebA is for non-commercial research only and its pictures may not be redistributed: `data/raw` is never pushed to a
@@ -114,14 +114,14 @@ def _select(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
         unknown = [name for name in getattr(params, key) if known and name not in known]
         if unknown:
             raise SourceError(
-                f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; one of {', '.join(sorted(known))}"
+                f"collect.celeba.{key}: unknown attribute {unknown[0]!r}; allowed: {', '.join(sorted(known))}"
             )
     partition = {
         name: row[0] for name, row in _read_table(params.path, "list_eval_partition.txt", header_lines=0).items()
     }
     landmarks = _read_table(params.path, "list_landmarks_align_celeba.txt", header_lines=2)
     for title, table, skipped in (
-        ("identity_CelebA.txt", persons, "one picture a person"),
+        ("identity_CelebA.txt", persons, "one picture per person"),
         ("list_landmarks_align_celeba.txt", landmarks, "level, near-frontal heads"),
     ):
         if not table:

@@ -14,10 +14,10 @@ PAIRS = "pairs"
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every file below both folders; one that is not a picture with a status and the reason.
+    """Yield every file below both folders; a file that is not a picture has a status and a reason.
 
-    A subfolder is a group (a person or an artist), which `split` never divides. Files of the same name, whatever their
-    suffix, in `selfies/pairs` and `portraits/pairs` are a photo and the portrait that was painted from it.
+    A subfolder is a group (a person or an artist); stage `split` keeps a group in one part. Files of the same name,
+    whatever their suffix, in `selfies/pairs` and `portraits/pairs` are a photo and the portrait painted from it.
 
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.

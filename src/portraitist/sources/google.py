@@ -23,7 +23,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the original URL of every result.
 
     Raises:
-        SourceError: Google refuses, as it does unless the request comes from a browser.
+        SourceError: Google refuses, which it does unless a browser sends the request.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 

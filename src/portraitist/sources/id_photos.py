@@ -20,7 +20,7 @@ NON_EMPTY = COLUMNS[:4]
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every file in the folder; one without consent, of a minor, or that is not a picture, with a status.
+    """Yield every file in the folder. Photos without consent or of a minor, and other files, have a status.
 
     Raises:
         SourceError: the folder or the list is missing or malformed, or the list contains a file that does not exist.
@@ -30,19 +30,21 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     consents = _read_consents(params)
     missing = sorted(set(consents) - set(files))
     if missing:
-        raise SourceError(f"{CONSENTS} lists {missing[0]}, which is not in {params.path}")
+        raise SourceError(
+            f"{CONSENTS} lists {missing[0]}, which is not in {params.path}; add the file, or delete its row"
+        )
     for name, file in files.items():
         row = consents.get(name, {})
-        objection = _objection(row)
+        rejection = _rejection_reason(row)
         yield Candidate(
             "selfies",
             name,
             file.path.read_bytes,
             licence="by consent",
             group=f"id_photos/{row['subject_id']}" if row else "",
-            consent="" if objection else f"{row['date']}: {row['scope']}",
-            status=Status.NO_CONSENT if objection else file.status,
-            reason=objection or file.reason,
+            consent="" if rejection else f"{row['date']}: {row['scope']}",
+            status=Status.NO_CONSENT if rejection else file.status,
+            reason=rejection or file.reason,
         )
 
 
@@ -60,7 +62,7 @@ def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     return rows
 
 
-def _objection(row: dict[str, str]) -> str:
+def _rejection_reason(row: dict[str, str]) -> str:
     """Return why a photo must not be used; "" if it may be."""
     if not row:
         return f"not in {CONSENTS}"

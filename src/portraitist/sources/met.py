@@ -19,7 +19,7 @@ PAINT_MEDIA = ("oil", "tempera", "watercolo", "gouache", "acrylic", "fresco", "p
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield the painted portraits among the results, whose search is imprecise; those not CC0 as `no_licence`.
+    """Yield those results that are painted portraits; a picture that is not CC0 has status `no_licence`.
 
     Raises:
         SourceError: the museum's API refuses.

@@ -18,7 +18,7 @@ SECONDS_PER_PAGE = 3.1
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every picture found, from its original site; those under other licences with status `no_licence`.
+    """Yield every picture found, from its original site; those with other licences have status `no_licence`.
 
     Raises:
         SourceError: Openverse refuses.

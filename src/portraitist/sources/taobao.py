@@ -2,8 +2,8 @@
 
 The review APIs require a login, a signature and a slider captcha, none of which this project automates. Open the
 reviews in your own browser and save what it received: a HAR file, or the response bodies (JSON or JSONP). You can also
-save the pictures, or a list of their URLs (.txt or .csv). Of a response only the picture URLs, the item number and a
-hash of the review number are stored: no name, no avatar, no comment text, no cookie.
+save the pictures, or a list of their URLs (.txt or .csv). Only the picture URLs, the item number and a hash of the
+review number are stored: no name, no avatar, no comment text, no cookie.
 
 A picture that shows a photo beside the painting made from it is split into two pictures, which are a pair.
 """

@@ -1,7 +1,7 @@
 """Assignment of pictures to training, validation and test: by group, with near-duplicates set aside.
 
 A group is a person or artist, or one picture with all its faces. Its part is a salted hash of its name, so it does not
-depend on any other picture, and new pictures move no old one to another part. Of near-duplicates in different parts,
+depend on any other picture, and new pictures never move an existing one. Of near-duplicates in different parts,
 the one in the earlier part (train before validation before test) is set aside: the test part never changes, and
 nothing in it was trained on.
 """
@@ -82,9 +82,8 @@ def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> in
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
     """Add dHash, group and pair to the faces.
 
-    Without a group of its own, a face belongs to that of its pair, so that a photo and its painting are never in
-    different parts, otherwise to that of its picture. A pair refers to the largest face of a picture, which has the
-    picture's id.
+    Faces without a group are grouped by pair, so that a photo and its painting are in the same part; faces without a
+    pair are grouped by picture. A pair refers to the largest face of a picture, which has the picture's id.
 
     Args:
         faces: id, kind and picture of each face.

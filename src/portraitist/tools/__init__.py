@@ -1,1 +1,1 @@
-"""Tools around the pipeline: review and remove training pictures, compare methods by preference, follow a training."""
+"""Tools around the pipeline: review and remove training pictures, compare methods blind, show TensorBoard logs."""

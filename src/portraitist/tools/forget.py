@@ -2,7 +2,8 @@
 
 `find` resolves what the user named to picture ids and blocklist entries. `block` adds the entries to the blocklist,
 which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
-again; the later stages drop them at their next run. `holders` and `remains` list what still contains them.
+again; the later stages drop them at their next run. `derived_outputs` and `remaining_steps` list what still contains
+them.
 """
 
 import difflib
@@ -194,7 +195,7 @@ def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) ->
 
 
 def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
-    """Return the entries that block the bytes of these pictures, and near-identical ones."""
+    """Return the entries that block these files by SHA-256, and near-identical pictures by difference hash."""
     sources = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
     entries = []
     for picture in ids:
@@ -260,7 +261,7 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
     manifest.write(manifest.to_records(frame), path, [str(name) for name in frame])
 
 
-def holders(root: Path, ids: Iterable[str]) -> list[str]:
+def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
     """List the outputs of later stages that contain these pictures or were made from them, until the next run."""
     removed, found = set(ids), []
     for index in sorted((root / "data").rglob(INDEX_FILE)):
@@ -278,7 +279,7 @@ def holders(root: Path, ids: Iterable[str]) -> list[str]:
     return found
 
 
-def remains(root: Path, ids: Iterable[str]) -> list[str]:
+def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
     """List what no stage removes, each with the command or the action that does."""
     removed = set(ids)
     steps = [

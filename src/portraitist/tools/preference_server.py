@@ -1,4 +1,4 @@
-"""A local web page for blind comparisons: two methods' avatars of one face in random order; which one is better?
+"""Serve a local web page for blind comparisons: which of two methods' avatars of one face is better?
 
 Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. It rejects other host names (DNS
 rebinding) and answers without the question's token (cross-site requests).
@@ -70,8 +70,8 @@ class PreferenceServer(ThreadingHTTPServer):
 
     Args:
         stylized: output folders of stage paint, by method.
-        selfies: the crops.
-        answers: the CSV.
+        selfies: the crops, as written by stage crop.
+        answers: the CSV file.
         count: the maximum number of questions.
         rng: for order and sides.
         port: 0 is any free port.
@@ -84,9 +84,9 @@ class PreferenceServer(ThreadingHTTPServer):
     ) -> None:
         rows = read_answers(answers).itertuples(index=False) if answers.exists() else []
         answered = {(str(row.id), frozenset((str(row.left), str(row.right)))) for row in rows}
-        self.open = create_questions(stylized, answered, rng)[:count]
+        self.questions = create_questions(stylized, answered, rng)[:count]
         ensure_file(answers)  # fail now, not at the first answer
-        self.stylized, self.selfies, self.answers, self.at, self.lock = stylized, selfies, answers, 0, Lock()
+        self.stylized, self.selfies, self.answers, self.answered, self.lock = stylized, selfies, answers, 0, Lock()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
@@ -97,14 +97,14 @@ class PreferenceServer(ThreadingHTTPServer):
     @property
     def question(self) -> Question | None:
         """The current question; None if all are answered."""
-        return self.open[self.at] if self.at < len(self.open) else None
+        return self.questions[self.answered] if self.answered < len(self.questions) else None
 
     def page(self) -> str:
         """Return the page of the current question, or the final page."""
-        values = {"count": str(len(self.open))}
+        values = {"count": str(len(self.questions))}
         name = "finished.html"
         if question := self.question:
-            name, values = "page.html", values | {"number": str(self.at + 1), "token": question.token}
+            name, values = "page.html", values | {"number": str(self.answered + 1), "token": question.token}
         return Template((PAGE / name).read_text(encoding="utf-8")).substitute(values)
 
     def picture(self, token: str, name: str) -> bytes | None:
@@ -128,7 +128,7 @@ class PreferenceServer(ThreadingHTTPServer):
                 return False
             if choice != "neither":
                 append_answer(self.answers, question.face, question.left, question.right, getattr(question, choice))
-            self.at += 1
+            self.answered += 1
             return True
 
 

@@ -1,4 +1,4 @@
-"""Write pages that show the pictures that stage `clean` accepted, for a person to mark those to remove.
+"""Write web pages that show the pictures accepted by stage `clean`; a person marks those to remove.
 
 `portraitist dataset forget --marks` removes the marked pictures. Each page is one self-contained file. Its content
 security policy allows its own style and script and embedded pictures, and no network access. All metadata is escaped,

@@ -81,7 +81,7 @@ class Run:
         self.file.flush()
 
     def _start_session(self, step: int) -> None:
-        """Tell TensorBoard to discard everything from a step on."""
+        """Make TensorBoard discard all events from a step onwards."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
 
     def _write(self, step: int, **content: Any) -> None:
