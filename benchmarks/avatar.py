@@ -1,9 +1,9 @@
-"""Measure time and memory of painting: a phone's JPEG at 256 px, the generators alone, the command, and a batch.
+"""Measure time and memory of painting: a photo from a phone, the generators alone, the command, and a batch.
 
     python -m benchmarks.avatar
 
 Time does not depend on the weights, so the models are untrained. Each part is measured in its own process, without
-torch. Seconds depend on the machine and are no metric of the pipeline; operations and weights are (cost_gflop,
+torch. Seconds depend on the machine, so the pipeline's metrics count operations and weights instead (cost_gflop,
 cost_megabytes).
 """
 
@@ -25,7 +25,7 @@ SHAPES = {
     "16 x 4, the sample's": (16, 4),
     "32 x 6, profile cpu's": (32, 6),
     "64 x 8, CartoonGAN's": (64, 8),
-}  # channels x blocks
+}  # base channels and residual blocks
 PHONE = (3024, 4032)
 WARM, ROUNDS, BATCH = 3, 15, 200
 
@@ -42,13 +42,14 @@ def prepare(folder: Path) -> dict[str, Any]:
 
     crop = load(CropParams, "crop").model_copy(update={"size_px": SIDE_PX, "max_upscale": 10.0})
     metadata = {"crop": crop.model_dump(), "mask": load(MaskParams, "mask").model_dump(), "method": "masked_cartoongan"}
-    settings = {"learning_rate": 0.001, "content_weight": 1.0, "average": 0.9, "mask": "given", "erode_px": 1}
+    settings = {"learning_rate": 0.001, "content_weight": 1.0, "ema_decay": 0.9, "mask": "given"}
+    settings |= {"erode_px": 1, "grey_input": True}
     squares = [np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)]
-    for width, blocks in SHAPES.values():
-        shape = {"width": width, "blocks": blocks, "skips": width < 64, "grey_input": True}
-        method = build("masked_cartoongan", settings | shape)
+    for base_channels, num_res_blocks in SHAPES.values():
+        shape = {"base_channels": base_channels, "num_res_blocks": num_res_blocks}
+        method = build("masked_cartoongan", settings | shape | {"skip_connections": base_channels < 64})
         assert isinstance(method, Method)
-        dest, masks = folder / f"{width}", [square[..., 0] for square in squares]
+        dest, masks = folder / f"{base_channels}", [square[..., 0] for square in squares]
         export_model(
             method.eval(), metadata, Path("models/pretrained"), load(ExportParams, "export"), squares, masks, "", dest
         )
@@ -66,7 +67,7 @@ def prepare(folder: Path) -> dict[str, Any]:
 
 
 def single(folder: Path) -> dict[str, Any]:
-    """Measure an avatar of the phone's JPEG, from the file to the PNG's bytes, warm."""
+    """Measure painting the phone's JPEG, from the file to the bytes of a PNG, after a warm-up."""
     from portraitist.app.avatar import Portraitist
     from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 
@@ -81,10 +82,10 @@ def single(folder: Path) -> dict[str, Any]:
 
 
 def generators(folder: Path) -> dict[str, Any]:
-    """Measure the generators alone, interleaved."""
+    """Measure the generators alone, in turns."""
     from portraitist.app.avatar import Portraitist
 
-    models = {name: Portraitist.open(folder / f"{width}", threads=2) for name, (width, _) in SHAPES.items()}
+    models = {name: Portraitist.open(folder / f"{channels}", threads=2) for name, (channels, _) in SHAPES.items()}
     picture = np.random.default_rng(1).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
     mask = np.full((SIDE_PX, SIDE_PX), 255, np.uint8)
     cpu_s: dict[str, list[float]] = {name: [] for name in SHAPES}

@@ -13,7 +13,7 @@ ROUNDS = 5
 
 
 def feature_deviations(features: int) -> np.ndarray:
-    """Return standard deviations that fall as 1/k, as those of real features do; their squares sum to one."""
+    """Return standard deviations that decrease as 1/k, like those of real features; their squares sum to one."""
     deviations = 1 / np.arange(1, features + 1)
     return deviations / np.linalg.norm(deviations)
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[34, 311, 3000])
     args = parser.parse_args()
     deviations = feature_deviations(args.features)
-    shift = 0.2 * deviations  # of the second set's mean; its deviations are larger by a tenth
+    shift = 0.2 * deviations  # of the second set's mean; its standard deviations are larger by a tenth
     truth = float((shift**2).sum() + ((0.1 * deviations) ** 2).sum())
     for count in args.pictures:
         rng, rows = np.random.default_rng(count), []

@@ -1,10 +1,10 @@
-"""Measure stage clean: speed with one core and two, memory for few and for many pictures, and memory of one decoding.
+"""Measure stage clean: speed on one core and two, memory for few and many pictures, and memory for decoding a file.
 
     python benchmarks/clean.py speed     300 JPEG files of 480 x 600 pixels; one core and two, alternating, three times
     python benchmarks/clean.py memory    1000 and 20000 JPEG files of 128 x 160 pixels
     python benchmarks/clean.py decode    one file of 49 or 108 megapixels of each kind, scaled down and at full size
 
-Prints a Markdown table. Each measurement runs in its own process; `speed` and `memory` do what `dvc repro clean` does.
+Prints a Markdown table. Each measurement runs in its own process; `speed` and `memory` run stage clean's code.
 """
 # ruff: noqa: E402  imports follow the change of sys.path
 
@@ -69,7 +69,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 def photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
-    """Return a JPEG of smooth colours and grain, of about the file size of a photograph."""
+    """Return a JPEG of smooth colours and grain, with about the file size of a photograph."""
     smooth = Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
     )
@@ -78,7 +78,7 @@ def photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
 
 
 def write_source(folder: Path, count: int, width: int, height: int) -> int:
-    """Write the output of stage collect for `count` different pictures; return their mean file size."""
+    """Write what stage collect outputs for `count` different pictures; return their mean file size."""
     rng, rows, total = np.random.default_rng(1), [], 0
     with ShardWriter(folder, 1000) as shards:
         for number in range(count):
@@ -92,7 +92,7 @@ def write_source(folder: Path, count: int, width: int, height: int) -> int:
 
 
 def resident_mb(process: str) -> float:
-    """Return the resident memory of a process and its children; shared pages count for each of them."""
+    """Return the resident memory of a process and its children; shared pages are counted for each of them."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
@@ -133,7 +133,7 @@ def measure_stage(raw: Path) -> None:
 def measure_decoding(file: Path, max_side_px: int) -> None:
     """Decode a file in this process and print the additional peak memory as JSON."""
     data = file.read_bytes()
-    decode_picture(encode(Image.new("RGB", (64, 64)), "PNG"))  # loads the libraries
+    decode_picture(encode(Image.new("RGB", (64, 64)), "PNG"))  # to load the libraries
     before = peak_mb()
     try:
         decode_picture(data, max_side_px=max_side_px)
@@ -143,8 +143,8 @@ def measure_decoding(file: Path, max_side_px: int) -> None:
 
 
 def run(cores: set[int], *arguments: str) -> dict[str, float]:
-    """Run this script in a process of its own that may use the given cores; stage clean starts a worker on each."""
-    os.sched_setaffinity(0, cores)  # inherited
+    """Run this script in a new process on these cores; stage clean starts one worker per core."""
+    os.sched_setaffinity(0, cores)  # the new process inherits it
     try:
         done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
     finally:

@@ -2,9 +2,9 @@
 
     python benchmarks/collect.py --pictures 1000
 
-Stage collect runs as a whole (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among
-the pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its
-time ends with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a
+All of stage collect runs (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among the
+pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its time
+ends with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a
 Markdown table.
 """
 
@@ -59,7 +59,7 @@ def with_number(picture: bytes, number: int) -> bytes:
 
 
 def serve(latency_s: float, kilobytes: int, port: "multiprocessing.Queue[int]") -> None:
-    """Run the server: /<number>.jpg and the hostile files, each after the latency. Puts its port into a queue."""
+    """Serve /<number>.jpg and the hostile files, each after the latency; put the server's port into a queue."""
     picture = jpeg(kilobytes)
     bomb = zlib.compress(bytes(HUGE_BYTES), 9)
 

@@ -1,14 +1,14 @@
-"""Effect of the portraits' background on stylized skin, by pairs of trainings that differ in that background only.
+"""Effect of the portraits' background on stylized skin, from pairs of trainings that differ in this background only.
 
     python -m benchmarks.counterfactual '#c82828' '#2848c8' --one RED_1 RED_2 --other BLUE_1 BLUE_2
 
 RED_1 is data/paint/<method> of a clone whose portraits had the first colour as background (benchmarks/recolour.py),
 BLUE_1 that of a clone with the second colour and the same seed, and so on. Run it where `dvc repro augment` has run.
 
-*distance*: mean distance (Delta E, CIE 1976) of the stylized skin colours of the two trainings, face by face. Some of
-it is chance, because any change of the data changes the result of a GAN's training. *bleed*: component of the
+*distance*: mean distance (Delta E, CIE 1976) between the stylized skin colours of the two trainings, face by face. Part
+of it is random, because any change of the data changes the result of a GAN's training. *bleed*: component of the
 difference of skin colours in the direction from the second colour to the first, as a share of the distance between the
-colours. A method without bleed has 0; chance has no direction.
+colours; 0 without bleed, because random differences have no direction.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Colour = tuple[int, int, int]
 def skin_differences(
     selfies: ImageSequence, masks: ImageSequence, first: ImageSequence, second: ImageSequence, crop_params: CropParams
 ) -> np.ndarray:
-    """Return the skin colour in `first` minus that in `second` for each face, in CIELAB, at the skin of the selfie."""
+    """Return each face's skin colour in `first` minus that in `second` (CIELAB); the selfie locates the skin."""
 
     def differences(selfies: Images, masks: Masks, first: Images, second: Images) -> np.ndarray:
         regions = skin_masks(selfies, masks, crop_params)
@@ -44,12 +44,12 @@ def skin_differences(
 
 
 def distances(differences: np.ndarray) -> Values:
-    """Return the length of each difference."""
+    """Return the length of each difference, which is the distance of the two colours."""
     return np.linalg.norm(differences, axis=1)
 
 
 def bleed(differences: np.ndarray, first: Colour, second: Colour) -> Values:
-    """Return the component of each difference from the second to the first colour; 1 is the full distance."""
+    """Return the component of each difference toward the first colour, as a share of the distance of both colours."""
     lab_first, lab_second = (to_lab(np.array([[colour]], np.uint8))[0, 0] for colour in (first, second))
     direction = lab_first - lab_second
     return differences @ direction / (direction @ direction)

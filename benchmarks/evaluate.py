@@ -1,4 +1,4 @@
-"""CPU time and memory of our distances and of torch-fidelity's, on the same pictures and the same network.
+"""CPU time and memory of our distances and of torch-fidelity's, with the same pictures and the same network.
 
     python -m benchmarks.evaluate --pictures 64 128 256
 

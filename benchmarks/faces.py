@@ -3,10 +3,10 @@
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
     python benchmarks/faces.py scale WORK --pictures 20000 --workers 2
 
-`real`: portraits have their exact mask as alpha, which the segmenters do not get. LABELS has a row `name,face` for each
-portrait; face is 1 or 0. --haar is the Python of an environment with OpenCV 4 (benchmarks/haar_grabcut.py); --mtcnn
-locates eyes and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). `scale`: runs the
-stages crop and mask on jittered copies of the sample. CPU time is of one thread.
+`real`: the alpha of each portrait is its exact mask, which is hidden from the segmenters. LABELS has a row `name,face`
+for each portrait; face is 1 or 0. --haar is the Python of an environment with OpenCV 4 (benchmarks/haar_grabcut.py);
+--mtcnn locates eyes and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). `scale`:
+runs the stages crop and mask on jittered copies of the sample. CPU time is of one thread.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
 # Largest errors of a correct crop: of the eyes (fraction of the side), of the eye-to-mouth distance, of tilt (degrees).
 MAX_EYE_ERROR, MAX_DISTANCE_ERROR, MAX_TILT = 0.08, 0.3, 12.0
 MAX_ROTATED_DIFFERENCE = 25.0  # mean absolute difference of the crops of a picture and its rotated copy, of 255
-DISTINCT = 2000  # jittered pictures; above that they repeat under other ids
+DISTINCT = 2000  # number of jittered pictures; beyond it, they are repeated with other ids
 THRESHOLDS = (64, 96, 127, 160, 192)
 
 
@@ -93,7 +93,7 @@ def haar(python: str, tasks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def in_box(face: Face, box: np.ndarray) -> bool:
-    """Return whether a Haar box contains the middle of our landmarks."""
+    """Return whether a Haar box contains the centre of our landmarks."""
     x, y = face.points[RIGHT_EYE : MOUTH + 1].mean(axis=0)
     return bool(len(box)) and box[0] < x < box[0] + box[2] and box[1] < y < box[1] + box[3]
 
@@ -129,7 +129,7 @@ def _recall(label: str, found: set[str], shown: set[str], labels: dict[str, bool
 
 
 def compare_orientations(folder: Path, params: CropParams) -> None:
-    """Print how many rotated selfies are cropped like the upright ones."""
+    """Print how many rotated selfies get the same crop as the upright ones."""
     detector, rows = FaceDetector(PRETRAINED), []
     upright = {stem: (cleaned, crop_faces(cleaned, detector, params)[0]) for stem, cleaned in pictures(folder)}
     for quarter_turns in (1, 2, 3):
@@ -219,7 +219,7 @@ class Composite(NamedTuple):
 
 
 def cropped_portraits(folder: Path, params: CropParams, labels: dict[str, bool]) -> list[tuple[int, CropImage]]:
-    """Return the squares of the portraits with a face and an alpha, and their position in the folder."""
+    """Return the portraits with a face and an alpha: position in the folder, and cropped square."""
     detector, found = FaceDetector(PRETRAINED), []
     for number, (stem, cleaned) in enumerate(pictures(folder)):
         crop = crop_faces(cleaned, detector, params)[0]
@@ -230,27 +230,27 @@ def cropped_portraits(folder: Path, params: CropParams, labels: dict[str, bool])
 
 def composites(squares: list[tuple[int, CropImage]], selfies: Path) -> Iterator[Composite]:
     """Yield each portrait on a background that its position determines."""
-    rooms = sorted(selfies.iterdir())
+    photos = sorted(selfies.iterdir())
     for number, square in squares:
         assert square.alpha is not None
         kind = KINDS[number % len(KINDS)]
         source = None
         if kind == "room":
-            source = square_background(decode_picture(rooms[7 * number % len(rooms)].read_bytes()).picture, SIDE)
+            source = square_background(decode_picture(photos[7 * number % len(photos)].read_bytes()).picture, SIDE)
         background = draw_background(kind, number, SIDE, source)
         composite = composite_person(square.picture, square.alpha, background, 0.3)
         yield Composite(kind, CropImage(composite, None, square.inside), square.alpha)
 
 
 def count_masks_from_alpha(squares: list[tuple[int, CropImage]], params: CropParams) -> None:
-    """Print how many exact alphas are recognized as person masks."""
+    """Print for how many portraits the exact alpha is used as the mask."""
     segmenter = Segmenter(PRETRAINED)
     origins = Counter(locate_person(square, segmenter, params)[1] for _, square in squares)
     table([dict(origins)], f"### Origin of the masks of {len(squares)} portraits with exact alpha")
 
 
 def compare_segmenters(portraits: list[Composite], params: CropParams, python: str | None) -> None:
-    """Print the accuracy of each segmenter on composites, whose exact mask it does not get."""
+    """Print the accuracy of each segmenter on composites with known masks."""
     models = ["selfie", "refined", *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
     rows = []
     for model in models:
@@ -353,16 +353,17 @@ def scale(arguments: argparse.Namespace) -> None:
     folder, shard_size = arguments.work, max(arguments.pictures // 40, 1)
     (folder / "profiles").mkdir(parents=True)
     profile = yaml.safe_load(Path("profiles/sample.yaml").read_text(encoding="utf-8"))
+    profile["shard_size"] = shard_size
     for stage in ("crop", "mask"):
-        profile[stage] |= {"workers": arguments.workers, "shard_size": shard_size}
+        profile[stage]["workers"] = arguments.workers
     (folder / "profiles" / "sample.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     shutil.copy("params.yaml", folder)
     rng, rows = np.random.default_rng(1), []
-    drawn = [jittered(number, paths, rng).members() for number in range(min(arguments.pictures, DISTINCT))]
+    jittered_pictures = [jittered(number, paths, rng).members() for number in range(min(arguments.pictures, DISTINCT))]
     with ShardWriter(folder / "clean", shard_size) as shards:
         for number in range(arguments.pictures):
             name = manifest.picture_id(str(number).encode())
-            shards.add(name, drawn[number % len(drawn)])
+            shards.add(name, jittered_pictures[number % len(jittered_pictures)])
             rows.append({"id": name, "kind": ("selfies", "portraits")[number % 200 >= 100], "status": "kept"})
     manifest.write(rows, folder / "clean" / "manifest.csv", ["id", "kind", "status"])
     measured = [*monitor(folder, "crop", "clean", "crops"), *monitor(folder, "mask", "crops", "masks")]
@@ -371,7 +372,7 @@ def scale(arguments: argparse.Namespace) -> None:
 
 
 def monitor(folder: Path, stage: str, source: str, dest: str) -> list[dict[str, Any]]:
-    """Run a stage by its script; for each quarter of its forty shards return time, CPU time and peak memory."""
+    """Run a stage's script; return time, CPU time and peak memory for each quarter of its forty shards."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path().resolve()), str(Path("src").resolve())])}
     options = {source: source, "pretrained": str(PRETRAINED.resolve()), dest: dest}
     options |= {"metrics": f"{stage}.json", "sheet": f"{stage}.jpg"}

@@ -2,10 +2,10 @@
 
     python benchmarks/haar_grabcut.py PICTURES.npz RESULTS.npz
 
-It needs an environment of its own, because OpenCV 5 has no cascades: pip install "opencv-python-headless<5". PICTURES
-has arrays by name: for `find/...` the result is the box of the largest face, for `mask/...` (squares around a face) the
-mask of the person. RESULTS has the same names, and `seconds/...` with the CPU seconds of each. benchmarks/faces.py runs
-this script.
+It needs its own environment, because OpenCV 5 has no cascades: pip install "opencv-python-headless<5". PICTURES
+contains arrays by name. For `find/...` the result is the box of the largest face; for `mask/...` (squares around a
+face) it is the mask of the person. RESULTS has the same names, and the CPU seconds of each as `seconds/...`.
+benchmarks/faces.py runs this script.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Coverage of the confidence intervals: halves of one set differ by chance only, so 95 % of intervals should contain 0.
+"""Coverage of the confidence intervals: random halves of one set do not differ, so 95 % of intervals should contain 0.
 
     python -m benchmarks.intervals data/paint/masked_cartoongan --splits 100
 
@@ -23,7 +23,7 @@ from portraitist.stats.bootstrap import paired_difference
 
 
 def subset(data: EvaluationData, faces: np.ndarray) -> EvaluationData:
-    """Return the data of some faces, with the features that are cached already; images are not subset."""
+    """Return the data of some faces, including their cached features; images are not subset."""
     cache = {
         key: features[faces] if key[1] in ("stylized", "selfies") else features
         for key, features in data.cache.items()

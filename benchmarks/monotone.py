@@ -3,7 +3,7 @@
     python -m benchmarks.monotone -o docs/monotone.png
 
 One half of the portraits is damaged and compared with the other half, so the distance at step 0 is that of two samples
-of the same distribution. The plot shows each metric as a share of its largest value.
+from the same distribution. The plot shows each metric as a share of its largest value.
 """
 
 import argparse

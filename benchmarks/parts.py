@@ -3,7 +3,8 @@
     python -m benchmarks.parts data/paint/cartoongan data/paint/masked_cartoongan
 
 Run it where `dvc repro` has run. Each line is the foreground kernel distance (EfficientNet-Lite0) of images that
-combine one component of the avatar with the other component of the selfie; the first is that of the unchanged selfies.
+combine one component of the avatar with the other component of the selfie; the first line is that of the unchanged
+selfies.
 """
 
 import sys
@@ -49,7 +50,7 @@ def combine_coarse_and_fine(base: Images, detail: Images) -> Images:
 
 
 class HeldOutSet:
-    """The test selfies, and the distance of stylized selfies from the test portraits, persons only."""
+    """The test selfies, and the distance between stylized selfies and the test portraits, persons only."""
 
     def __init__(self, pooled: Callable[[Images], Tensor]) -> None:
         torch.set_num_threads(1)
@@ -70,7 +71,7 @@ class HeldOutSet:
 
 
 def main(folders: list[Path]) -> None:
-    """Print the distances of all combinations for each method."""
+    """Print the distance of each combination for each method."""
     held_out = HeldOutSet(Lite0(Path("models/pretrained/efficientnet_lite0.pth")).pooled)
     selfies, report = held_out.selfies, held_out.print_distance
     report("selfies", selfies)

@@ -1,9 +1,9 @@
-"""Compare training with two processes and with one, at equal batches of two: losses per step, and a plot of them.
+"""Compare training with two processes and with one, both with a batch size of two: losses per step, and a plot.
 
     dvc repro augment && python -m benchmarks.ranks -o ranks.png
 
-Runs the commands of the stages, the second time under torchrun with gloo. Stage 3 uses the same upstream models both
-times.
+Runs each stage's command with one process, then under torchrun with two (gloo). Stage 3 uses the same upstream models
+in both runs.
 """
 
 import argparse
@@ -33,11 +33,11 @@ def train_stage(folder: Path, stage: str, launcher: list[str]) -> pd.DataFrame:
     return pd.read_csv(folder / log.with_suffix(LIVE_SUFFIX)).drop(columns=NOT_LOSSES)
 
 
-def apart(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
+def relative_differences(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
     """Return the relative differences of two runs, one row per loss term.
 
-    Columns: difference in the first step; mean difference; difference of the means over the last quarter. All are
-    divided by the mean of the term in the first run.
+    The columns are the difference in the first step, the mean difference, and the difference of the means over the last
+    quarter, each divided by the mean of the term in the first run.
     """
     difference, mean, last_quarter = (one - two).abs(), one.mean(), len(one) * 3 // 4
     last = (one[last_quarter:].mean() - two[last_quarter:].mean()).abs() / mean
@@ -46,7 +46,7 @@ def apart(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def drawn(losses: dict[str, dict[str, pd.DataFrame]]) -> Image.Image:
+def plot(losses: dict[str, dict[str, pd.DataFrame]]) -> Image.Image:
     """Plot each term of each stage in a panel: one process as a thick line, two processes as a thin line over it."""
     panels = [(stage, term) for stage, runs in losses.items() for term in runs["one"]]
     canvas = Image.new("RGB", (WIDTH + 2 * GAP, len(panels) * (HEIGHT + GAP) + GAP), "white")
@@ -80,8 +80,9 @@ def main() -> None:
             one, two = train_stage(single, stage, []), train_stage(double, stage, TORCHRUN)
             shutil.copy(single / "models" / f"{stage}.pt", double / "models")
             losses[stage] = {"one": one, "two": two}
-            print(f"{stage}, {len(one)} steps", apart(one, two).map("{:.1e}".format), sep="\n", flush=True)
-    drawn(losses).save(arguments.out)
+            table = relative_differences(one, two).map("{:.1e}".format)
+            print(f"{stage}, {len(one)} steps", table, sep="\n", flush=True)
+    plot(losses).save(arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Put all portraits on one background colour, for the counterfactual trainings of benchmarks/counterfactual.py.
+"""Give all portraits the same background colour, for the trainings that benchmarks/counterfactual.py compares.
 
     python -m benchmarks.recolour '#c82828' && dvc repro --single-item train@cartoongan paint@cartoongan
 
 Run it in a clone where `dvc repro augment train_generator train_mask` has run. It replaces data/crop by a copy in which
-the backgrounds of the portraits, by the pipeline's own masks, have that colour; selfies, masks and split stay the same.
+the backgrounds of the portraits (by the pipeline's masks) have this colour; selfies, masks and split stay the same.
 `dvc checkout crop` restores the original.
 """
 
@@ -24,7 +24,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
     """Return a CSS colour, such as '#c82828', as red, green and blue from 0 to 255.
 
     Raises:
-        ValueError: it is not a CSS colour.
+        ValueError: the text is not a CSS colour.
     """
     if colour := compositing.colour_of(text):
         return colour
@@ -32,7 +32,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
 
 
 def main(colour: tuple[int, int, int]) -> None:
-    """Replace data/crop."""
+    """Replace data/crop by the recoloured copy."""
     split = manifest.read(SPLIT)
     portraits = set(split.loc[split["kind"] == "portraits", "id"])
     crops, masks, partial = Shards(CROPS), Shards(MASKS), CROPS.with_suffix(".partial")

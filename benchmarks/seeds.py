@@ -1,4 +1,4 @@
-"""Mean and variation of all metrics over several training seeds, from the experiments of DVC.
+"""Mean and variation of all metrics over several training seeds, computed from DVC experiments.
 
     dvc exp run --queue -S seed=1,2,3,4,5 && dvc exp run --run-all
     dvc exp show --csv | python -m benchmarks.seeds
@@ -27,7 +27,7 @@ def half_width(deviation: float, count: int) -> float:
 def variation_over_seeds(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Return a row for each column ("metric.method"): mean over seeds, standard deviation, 95 % interval of the mean.
 
-    A repeated seed counts once; runs without values are ignored.
+    Of runs with the same seed only the first counts; runs without values are ignored.
 
     Raises:
         ValueError: there are fewer than two seeds, or the runs differ in other parameters too.
@@ -55,7 +55,7 @@ def variation_over_seeds(frame: pd.DataFrame, columns: list[str]) -> pd.DataFram
 
 
 def main(file: TextIO, summary: Path = Path("metrics/summary.json")) -> None:
-    """Print the table as Markdown; `summary` gives the names of the columns."""
+    """Print the table as Markdown; the file `summary` names the metrics and methods."""
     content = json.loads(summary.read_text(encoding="utf-8"))
     columns = [f"{metric}.{method}" for metric, methods in content.items() for method in methods]
     try:

@@ -1,13 +1,13 @@
-"""Cost of one adversarial step, beside a textbook implementation that computes and discards half of its gradients.
+"""Cost of one adversarial step, compared with a textbook implementation that discards half of its gradients.
 
     python -m benchmarks.train_step models/pretrained/efficientnet_lite0.pth
 
 The textbook's discriminator update generates the stylized images a second time and propagates the gradient into the
-generator, where it is discarded; its generator update computes gradients of the discriminator, discarded as well. So do
-the public PyTorch ports of CartoonGAN. Both implementations use the same networks, losses and optimizers, at
-CartoonGAN's full width, and run in turns. Inputs are noise, because the cost does not depend on them. The last row is
-the cost of painting one image, with CartoonGAN's generator and with that of profiles/sample.yaml. With --variants, our
-own step is compared with other ways to compute it.
+generator, where it is discarded; its generator update computes gradients of the discriminator, which are discarded as
+well. The public PyTorch ports of CartoonGAN do the same. Both implementations use the same networks, losses and
+optimizers, with CartoonGAN's number of channels, and run in turns. Inputs are noise, because the cost does not depend
+on them. The last row is the cost of painting one image, with CartoonGAN's generator and with that of
+profiles/sample.yaml. With --variants, our own step is compared with other ways to compute it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from portraitist.nets.unet import UNet
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE_CHANNELS, SIZE_PX, UNET_CHANNELS = 64, 256, 32  # as profiles/full.yaml
-NUM_RES_BLOCKS = {"cyclegan": 9}  # all others: CartoonGAN's 8
+NUM_RES_BLOCKS = {"cyclegan": 9}  # all other methods: CartoonGAN's 8
 SAMPLE_SIZE = (16, 4)  # base_channels and num_res_blocks of profiles/sample.yaml
 
 
@@ -46,7 +46,7 @@ def minimize(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def cartoongan(method: Any, batch: Batch) -> None:
-    """One step of CartoonGAN as in its ports."""
+    """Take one step of CartoonGAN, as in its public ports."""
     discriminator = method.discriminator
     d_loss = adversarial_loss(discriminator(batch.portraits), target_is_real=True)
     d_loss = d_loss + adversarial_loss(discriminator(batch.smoothed), target_is_real=False)
@@ -61,7 +61,7 @@ def cartoongan(method: Any, batch: Batch) -> None:
 
 
 def masked_cartoongan(method: Any, batch: Batch) -> None:
-    """One step of ours, written in the same way."""
+    """Take one step of our method, written in the same way."""
     discriminator = method.discriminator
     generator_input = method.generator_input(batch.selfies, batch.selfie_masks)
     fake_area, real_area = method.inner_masks(batch.selfie_masks), method.inner_masks(batch.portrait_masks)
@@ -84,7 +84,7 @@ def masked_cartoongan(method: Any, batch: Batch) -> None:
 
 
 def cyclegan(method: Any, batch: Batch) -> None:
-    """One step of CycleGAN, written in the same way."""
+    """Take one step of CycleGAN, written in the same way."""
     generator, generator_back = method.generator, method.generator_back
     discriminator, discriminator_back = method.discriminator, method.discriminator_back
     selfies, portraits = batch.selfies, batch.portraits
@@ -139,7 +139,7 @@ def gflop(step: Callable[[], object]) -> float:
 
 
 def cpu_seconds(steps: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Return the median CPU time of each step; steps run in turns, so that other load affects them equally."""
+    """Return the median CPU time of each step; steps run in turns, so that other processes affect them equally."""
     times: list[list[float]] = [[] for _ in steps]
     for index in range(rounds + 1):  # the first round is a warm-up
         for step, measured in zip(steps, times, strict=True):
@@ -186,9 +186,9 @@ def main() -> None:
     """Print a table with a row for each method's step, and one for painting an image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="weights of EfficientNet-Lite0")
-    parser.add_argument("--rounds", type=int, default=5, help="steps to measure of each")
-    parser.add_argument("--base-channels", type=int, default=BASE_CHANNELS, help="of the generators")
-    parser.add_argument("--size-px", type=int, default=SIZE_PX, help="of the images")
+    parser.add_argument("--rounds", type=int, default=5, help="number of steps to measure")
+    parser.add_argument("--base-channels", type=int, default=BASE_CHANNELS, help="base channels of the generators")
+    parser.add_argument("--size-px", type=int, default=SIZE_PX, help="side of the images")
     parser.add_argument("--variants", action="store_true", help="compare our step with its variants")
     arguments = parser.parse_args()
     features, rounds, size_px = arguments.features, arguments.rounds, arguments.size_px

@@ -1,4 +1,4 @@
-"""What all tests share: checked tensor shapes, no network, and the pretrained models."""
+"""Shared by all tests: checks of tensor shapes, no network, and the pretrained models."""
 
 import socket
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pretrained() -> Path:
-    """The folder that stage weights writes; `make test` makes it before the tests start."""
+    """The output folder of stage weights; `make test` creates it before the tests start."""
     for folder in (ROOT / ".venv" / "pretrained", ROOT / "models" / "pretrained"):
         if (folder / "NOTICE").exists():
             return folder
@@ -40,7 +40,7 @@ def pretrained() -> Path:
 
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as stage export writes it, of an untrained model."""
+    """The export of an untrained model, as stage export writes it."""
     from toys import make_export
 
     return make_export(tmp_path_factory.mktemp("models") / "portraitist", pretrained)

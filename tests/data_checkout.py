@@ -1,4 +1,4 @@
-"""A checkout in a temporary folder in which tests run the data stages, by their commands in dvc.yaml."""
+"""A checkout in a temporary folder, in which tests run the commands of the data stages in dvc.yaml."""
 
 import hashlib
 import runpy
@@ -27,7 +27,7 @@ def run_stage(checkout: Path, name: str) -> None:
 
 
 def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Path:
-    """Write what the data stages read: the shipped params, with the folder `own` and these limits for each source."""
+    """Write the data stages' inputs: the shipped params, with the folder `own` and these limits for each source."""
     for folder in ("profiles", "data/raw", "data/local/backgrounds", "metrics", "models"):
         (path / folder).mkdir(parents=True)
     (path / "models" / "pretrained").symlink_to(pretrained)

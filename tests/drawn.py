@@ -68,7 +68,7 @@ def changed(section: Any, **values: Any) -> Any:
 
 
 def smooth(seed: int, height: int = 40, width: int = 56) -> Picture:
-    """Return a picture of smooth random colours, without symmetry, that JPEG hardly changes."""
+    """Return a picture of smooth random colours, which JPEG hardly changes, without symmetry."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).round().astype(np.uint8)
 

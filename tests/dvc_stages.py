@@ -81,9 +81,9 @@ def stale_after(*changed: str) -> set[str]:
 
 
 def needed_code(name: str) -> set[Path]:
-    """Return the files whose change can change a stage's output: its imports, and the modules found by name.
+    """Return the files that can change a stage's output: its imports, and the modules that it looks up by name.
 
-    A stage finds by name: a source, the method of each checkpoint that it reads or writes, and all metrics.
+    A stage looks up by name: a source, the method of each checkpoint that it reads or writes, and all metrics.
     """
     stage = stages()[name]
     files = set(reached(script(stage)))  # a copy: `reached` is cached
@@ -101,7 +101,7 @@ def needed_code(name: str) -> set[Path]:
 
 
 def method_in(checkpoint: str) -> str:
-    """Return the name of the method in a checkpoint: of stages 1 and 2 a constant, of stage 3 the file's name."""
+    """Return the name of the method in a checkpoint: for stages 1 and 2 a constant, for stage 3 the file's name."""
     writer = next(stage for stage in stages().values() if checkpoint in outputs(stage))
     constant = re.search(r'^METHOD = "(\w+)"', script(writer).read_text(encoding="utf-8"), re.MULTILINE)
     return constant[1] if constant else Path(checkpoint).stem

@@ -1,4 +1,4 @@
-"""A copy of the working tree under git, with a tiny profile: what the end-to-end tests run DVC in."""
+"""A copy of the working tree with its own git repository and a tiny profile, in which the end-to-end tests run DVC."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def tiny_profile() -> dict[str, object]:
 
 
 class ScratchClone:
-    """The tracked and unignored files of the working tree, committed in a folder of its own."""
+    """A temporary git repository with the tracked and unignored files of the working tree."""
 
     def __init__(self, folder: Path, methods: tuple[str, ...] = METHODS) -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ class ScratchClone:
         self.git("commit", "--quiet", "--message", message)
 
     def show_experiment(self, name: str, path: str) -> str:
-        """Return a file as an experiment left it."""
+        """Return the content of a file in an experiment."""
         (ref,) = self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
         return self.git("show", f"{ref}:{path}")
 

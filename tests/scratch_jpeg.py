@@ -1,11 +1,11 @@
-"""JPEG files of many scans."""
+"""JPEG files with many scans."""
 
 from drawn import encoded
 from PIL import Image
 
 
 def progressive_jpeg(width: int, height: int, scans: int) -> bytes:
-    """Return a progressive JPEG whose last scan, a refinement that changes nothing, is repeated."""
+    """Return a progressive JPEG whose last scan is repeated; the scan is a refinement that changes nothing."""
     data = encoded(Image.new("RGB", (width, height)), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]

@@ -1,7 +1,7 @@
-"""Run a module with no way out to a network: python sealed.py (inet|connect) MODULE [ARG ...].
+"""Run a module without network access: python sealed.py (inet|connect) MODULE [ARG ...].
 
-A seccomp filter kills the process, native threads included, at its first system call of one kind: `inet` at making
-an internet socket at all, `connect` at connecting one (for servers, which listen but never connect).
+A seccomp filter kills the process, including native threads, at its first system call of one kind: with `inet` when it
+creates an internet socket, with `connect` when it connects one (for servers, which listen but never connect).
 """
 
 import ctypes
@@ -28,7 +28,7 @@ def is_supported() -> bool:
 
 
 def seal(kind: str) -> None:
-    """Kill this process at `kind`: inet (making an internet socket) or connect (to an internet address)."""
+    """Kill this process when it creates an internet socket (`inet`), or connects to an internet address (`connect`)."""
     call, at, values = {
         "inet": ("socket", FIRST_ARGUMENT_AT, (AF_INET, AF_INET6)),
         "connect": ("connect", THIRD_ARGUMENT_AT, (SIZEOF_INET, SIZEOF_INET6)),  # not to nscd's Unix socket

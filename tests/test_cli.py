@@ -257,7 +257,7 @@ def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
 def test_paste_back_rejects_options_without_effect(model, selfies, tmp_path, options):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--paste-back", *options)
     assert (code, stderr.count("\n")) == (2, 1)
-    assert "--background, --shape and --size" in stderr
+    assert "--background, --shape or --size" in stderr
     (tmp_path / "a.mp4").touch()
     code, _, stderr = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
     assert (code, stderr) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip; --paste-back is for pictures only\n")
@@ -322,7 +322,7 @@ def test_existing_file_of_a_second_face_is_kept(model, two, tmp_path):
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
 
 
-def test_second_face_never_takes_another_selfies_name(model, selfies, two, tmp_path):
+def test_second_face_never_gets_another_selfies_name(model, selfies, two, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(two, tmp_path / "in" / "us.png")
     shutil.copy(selfies[1], tmp_path / "in" / "us-2.jpg")

@@ -1,4 +1,4 @@
-"""What is distributed, and what must not be: the source package, and files that the README's commands write."""
+"""The content of the source package, ignored files, and links in the documents."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Nothing is sent and nothing is left behind: no usage report of any dependency, checked below Python."""
+"""No dependency sends or stores usage reports; checked at the level of system calls, below Python."""
 
 import os
 import re
@@ -23,7 +23,7 @@ needs_seccomp = pytest.mark.skipif(not sealed.is_supported(), reason="needs Linu
 
 @pytest.fixture
 def sealed_python(tmp_path):
-    """Run a module in a home and a temporary folder of its own, without network; what it left in them."""
+    """Run a module without network, in new home and temporary folders; return the process and the files left there."""
     homes = {name: tmp_path / name.lower() for name in ("HOME", "TMPDIR")}
     for home in homes.values():
         home.mkdir()
@@ -54,7 +54,7 @@ def test_seal_kills_at_first_network_call(sealed_python, tmp_path, kind, line):
 
 @needs_seccomp
 def test_bare_onnxruntime_leaves_files(sealed_python, tmp_path):
-    """The premise of this module: if this fails, ONNX Runtime has stopped, and the guard may go."""
+    """If this fails, ONNX Runtime no longer writes such files, and turning its telemetry off is unnecessary."""
     (tmp_path / "bare.py").write_text("import onnxruntime; print(onnxruntime.__version__)")
     ran, left = sealed_python("inet", "bare")
     version = tuple(map(int, ran.stdout.split(".")[:2]))
@@ -63,7 +63,7 @@ def test_bare_onnxruntime_leaves_files(sealed_python, tmp_path):
 
 
 @needs_seccomp
-def test_painting_sends_and_leaves_nothing(sealed_python, tmp_path, model, sample):
+def test_painting_sends_nothing_and_leaves_no_files(sealed_python, tmp_path, model, sample):
     avatar = tmp_path / "avatar.png"
     selfie = sample / "selfies" / "0006.jpg"
     ran, left = sealed_python("inet", "portraitist", "paint", str(selfie), "-o", str(avatar), "--model", str(model))
@@ -109,8 +109,8 @@ def test_importing_every_module_sends_and_leaves_nothing(sealed_python, tmp_path
 
 
 @needs_seccomp
-def test_server_never_connects_and_leaves_nothing(sealed_python, tmp_path, model):
-    """It starts, answers one request, and ends; a connection that it began itself would kill it."""
+def test_server_never_connects_and_leaves_no_files(sealed_python, tmp_path, model):
+    """The server starts, answers one request, and ends; opening a connection would kill it."""
     (tmp_path / "ask.py").write_text(f"""if True:
         import subprocess, sys, signal, time, urllib.request, socket
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -157,7 +157,7 @@ def test_stages_send_and_leave_nothing(sealed_python, tmp_path, pretrained):
 
 
 def test_onnxruntime_is_imported_after_portraitist():
-    """The package turns telemetry off; a file that imports the runtime must import the package first."""
+    """Importing the package turns telemetry off, so a file that imports the runtime must import the package first."""
     offenders = []
     for path in CODE:
         if path.is_relative_to(ROOT / "src"):

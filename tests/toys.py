@@ -114,7 +114,7 @@ class FixedSegmenter(nn.Module):
 
 
 def upstream_models(segmenter: nn.Module | None = None, **generator_size: Any) -> UpstreamModels:
-    """Return untrained models in place of those of earlier stages."""
+    """Return untrained models, used instead of those of earlier stages."""
     with seeded(11):
         size = {"base_channels": 4, "num_res_blocks": 1, "skip_connections": True} | generator_size
         generator = Generator(**size)
@@ -130,7 +130,7 @@ def make_trainable(name: str, segmenter: nn.Module | None = None, seed: int = 5,
 
 
 class NoiseBatches(EpochBatches):
-    """Batches of noise, which need no folder."""
+    """Batches of noise, without files."""
 
     def __init__(self, count: int = 3) -> None:
         self.count, self.batch_size, self.local_batch_size = count, 2, distributed.local_batch_size(2)

@@ -1,4 +1,4 @@
-"""A small dataset on disk whose pictures are recognizable, and trainings that are interrupted."""
+"""A small dataset on disk whose pictures are recognizable, and helpers that interrupt trainings."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def mask_of(picture: str) -> np.ndarray:
 
 
 def write_dataset(folder: Path) -> DatasetPaths:
-    """Write crops, masks, split and recipes; pictures with number 0 have an exact mask, the inverse of the other."""
+    """Write crops, masks, split and recipes; pictures with number 0 also have an exact mask, the inverse."""
     with ShardWriter(folder / "crop", 6) as crops, ShardWriter(folder / "mask", 6) as masks:
         for picture in ALL_IDS:
             members = {"png": encode_png(np.full((SIDE, SIDE, 3), grey_of(picture), np.uint8))}
@@ -59,11 +59,11 @@ def write_dataset(folder: Path) -> DatasetPaths:
 
 
 class KilledError(Exception):
-    """Stands for a kill: everything that was not saved is lost."""
+    """Simulates a kill: everything that was not saved is lost."""
 
 
 class Interrupted(NoiseBatches):
-    """Batches, of which one raises `KilledError` instead of being loaded."""
+    """Batches, one of which raises `KilledError` when it is loaded."""
 
     def __init__(self, at: tuple[int, int], count: int = 3) -> None:
         super().__init__(count)

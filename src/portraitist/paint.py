@@ -1,4 +1,4 @@
-"""Paint crops with a trained method in PyTorch, as stage paint does; exported models are compared with this."""
+"""Paint crops with a trained method in PyTorch: the code of stage `paint`, and the reference for exported models."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -22,10 +22,10 @@ COST_FILE = "cost.json"
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
-    """Load a trained method and its metadata; torch runs on one thread from then on.
+    """Load a trained method and its metadata, and limit torch to one thread.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or the model cannot paint.
+        CheckpointError: as `load_checkpoint`, or the model is not a method that paints.
     """
     torch.set_num_threads(1)  # fixed, because the order of summation depends on it
     trainable, metadata = load_checkpoint(path)
@@ -54,10 +54,10 @@ def paint_test_selfies(
     backgrounds: Collection[str],
     shard_size: int,
 ) -> None:
-    """Stylize each test selfie on its own background and on each test background; write shards and the cost.
+    """Stylize each test selfie on its own background and on each test background; write the pictures and the cost.
 
-    `on_backgrounds` is the output of stage augment: the test selfies, composited with each of the `backgrounds`. In the
-    folder `dest`, which is created, each selfie has the members `png` and `<background>.png`.
+    `on_backgrounds` is the output folder of stage `augment`: the test selfies, composited with each of the
+    `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie.
 
     Raises:
         CheckpointError: as `load_method`.

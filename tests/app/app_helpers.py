@@ -65,7 +65,7 @@ def form(**parts):
 
 
 def request(port, method, path, body=None, content_type=None, source="", **headers):
-    """Return an answer's status, headers and body; `source` is the client's address."""
+    """Send a request and return status, headers and body of the response; `source` is the client's address."""
     address = (source, 0) if source else None
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=address)
     try:
@@ -90,7 +90,7 @@ def half_open_upload(port, source=""):
 
 
 def error_of(answer):
-    """Return status and message of an error; it must be one line without internals."""
+    """Return status and message of an error, which must be one line without internal details."""
     status, _, body = answer
     (message,) = json.loads(body).values()
     assert "\n" not in message

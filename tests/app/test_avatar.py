@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def test_every_kind_of_source_gives_the_same_avatar(avatar, portraitist, selfie)
 
 
 def run_python(program, *arguments):
-    """Run a program without the type checks that the tests install, and return its last line on stderr."""
+    """Run a program without the type checks of the tests, and return its last line on stderr."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -278,3 +279,12 @@ def test_package_exports_are_imported_on_first_use():
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
     with pytest.raises(AttributeError, match=r"'Painter'.* Avatar, Portraitist"):
         portraitist_package.__getattr__("Painter")
+
+
+def test_static_site_reads_only_existing_parameters():
+    scripts = "".join(path.read_text("utf-8") for path in (ROOT / "src/portraitist/app/static_site").glob("*.js"))
+    crop = set(re.findall(r"\b(?:config\.crop|params)\.(\w+)", scripts))
+    assert crop == crop & set(CropParams.model_fields)
+    mask = set(re.findall(r"\bconfig\.mask\.(\w+)", scripts))
+    assert mask == mask & set(MaskParams.model_fields)
+    assert {"min_visible", "min_relative_size"} <= crop

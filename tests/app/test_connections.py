@@ -30,7 +30,7 @@ def is_closed(connection):
 
 
 def is_open(connection):
-    """Whether the server has not closed the connection so far."""
+    """Return whether the server has not closed the connection yet."""
     connection.setblocking(False)
     try:
         return not is_closed(connection)
@@ -39,7 +39,7 @@ def is_open(connection):
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: 127.0"], ids=["idle", "half a head"])
-def test_idle_connections_lock_nobody_out(portraitist, data):
+def test_idle_connections_do_not_block_other_addresses(portraitist, data):
     pool = ConnectionPool(limit=20, per_address=10)
     with serving(portraitist, pool=pool) as port, ExitStack() as stack:
         connections = []
@@ -53,7 +53,7 @@ def test_idle_connections_lock_nobody_out(portraitist, data):
         wait_until(lambda: sum(map(is_open, connections)) <= 20)
 
 
-def test_half_open_uploads_lock_nobody_out(portraitist, upload):
+def test_half_open_uploads_do_not_block_other_addresses(portraitist, upload):
     with serving(portraitist, waiting=20) as port, ExitStack() as stack:
         for source in ("127.0.0.2", "127.0.0.3"):
             for _ in range(100):
@@ -81,7 +81,7 @@ def test_late_request_head_closes_the_connection(portraitist):
         assert 0.1 < time.monotonic() - started < 5
 
 
-def test_silent_upload_is_ended(portraitist, upload):
+def test_upload_without_data_is_ended(portraitist, upload):
     with serving(portraitist, silent_s=0.2) as port, half_open_upload(port) as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
         assert request(port, "POST", "/avatar", *upload)[0] == 200

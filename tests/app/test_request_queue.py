@@ -26,7 +26,7 @@ def test_requests_are_served_in_order_of_arrival():
     asyncio.run(run())
 
 
-def test_full_queue_tells_the_position():
+def test_full_queue_error_has_the_position():
     queue = RequestQueue(workers=1, max_waiting=20)
     with ExitStack() as stack:
         for _ in range(21):

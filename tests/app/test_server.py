@@ -132,7 +132,7 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
         ({"size": "huge"}, "size is 'huge'"),
         ({"size": "²"}, "size is '²'"),
         ({"size": "100000"}, "size is 100000; allowed are 16 to 4096"),
-        ({"face": "2"}, "face is 2; the picture has 1"),
+        ({"face": "2"}, "face is 2; the number of faces in the picture is 1"),
         ({"face": "0"}, "face is '0'; allowed are 1 to 12"),
         ({"note": "x" * 300}, "malformed form: Part exceeded maximum size"),
         ({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}, "malformed form: Too many fields"),
@@ -160,7 +160,7 @@ def test_malformed_forms_write_no_log(port, caplog):
 
 
 @pytest.mark.parametrize("charset", ["undefined", "nonsense", "base64", "idna", "utf-16"])
-def test_bad_charset_is_no_internal_error(port, selfie, charset):
+def test_bad_charset_is_a_client_error(port, selfie, charset):
     body, content_type = form(selfie=selfie, shape="square")
     status, _, _ = request(port, "POST", "/avatar", body, f"{content_type}; charset={charset}")
     assert status in ((400,) if charset == "undefined" else (200, 400))
@@ -214,7 +214,7 @@ def test_uploads_are_never_written_to_disk(port, selfie, monkeypatch):
 
 
 class BlockingModel(Portraitist):
-    """A model that finds no face, and only when it is released."""
+    """A model that waits until it is released, and then finds no face."""
 
     def __init__(self):
         self.released, self.started = threading.Semaphore(0), threading.Semaphore(0)
@@ -296,7 +296,7 @@ def test_forwarded_addresses_of_proxies_only_are_used(portraitist, proxies):
     assert answers == ([415] * 3 if proxies == "127.0.0.1" else [415, 429, 429])
 
 
-def test_slow_upload_blocks_no_worker_and_is_ended(portraitist, selfie):
+def test_slow_upload_is_ended_and_occupies_no_worker(portraitist, selfie):
     content_type = form(selfie=b"x")[1]
     with (
         serving(portraitist, upload_s=2.0) as port,
@@ -308,7 +308,7 @@ def test_slow_upload_blocks_no_worker_and_is_ended(portraitist, selfie):
         assert b" 408 " in connection.recv(1000).splitlines()[0]
 
 
-def test_uploads_of_one_address_block_no_other(portraitist, selfie):
+def test_uploads_of_one_address_do_not_block_others(portraitist, selfie):
     body, content_type = form(selfie=selfie)
     head = (
         f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"

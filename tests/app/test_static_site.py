@@ -131,7 +131,7 @@ def opened(page, address):
     return requests, errors
 
 
-def test_page_opened_from_disk_asks_for_a_web_server():
+def test_page_opened_from_disk_explains_the_web_server():
     with tab(1000, 700) as page:
         page.goto((SITE / "index.html").as_uri())
         assert "opened from disk" in page.inner_text("#note")

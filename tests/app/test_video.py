@@ -86,7 +86,7 @@ def test_briefly_lost_face_is_painted_where_it_was(portraitist, face):
         tracker.portraitist.mask = mask
 
 
-def test_cut_to_another_shot_is_not_smoothed(portraitist, face):
+def test_smoothing_restarts_at_a_cut_to_another_shot(portraitist, face):
     small = face.resize((90, 90))
     tracker = FaceTracker(portraitist, 25.0)
     for _ in range(3):

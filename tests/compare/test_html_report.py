@@ -158,7 +158,7 @@ def with_methods(comparison, sources, stage_reports):
     return report(run_inputs(stage_reports), larger, {}, encode_jpeg(PICTURE))
 
 
-def test_each_method_has_one_colour_in_heads_and_plots(comparison, stage_reports):
+def test_each_method_has_one_colour_in_headers_and_plots(comparison, stage_reports):
     html = with_methods(comparison, {"fourth": "ours"}, stage_reports)
     metrics = html.split('id="metrics"')[1].split("</table>")[0]
     ours, selfies, theirs, fourth = re.findall(r'"key" style="background:(.*?)"', metrics)
@@ -181,7 +181,7 @@ def test_differences_have_a_column_for_each_other_method(html, comparison):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_wide_table_scrolls_under_fixed_heads(comparison, stage_reports, width, tmp_path):
+def test_wide_table_scrolls_under_fixed_headers(comparison, stage_reports, width, tmp_path):
     path = tmp_path / "report.html"
     sources = {f"nst_without_background_{number}": "theirs" for number in range(12)}
     path.write_text(with_methods(comparison, sources, stage_reports))

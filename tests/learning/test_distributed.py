@@ -1,4 +1,4 @@
-"""Training with several processes, started by torchrun over gloo: same results as one process, or an error."""
+"""Training with several processes, started by torchrun with gloo: the results of one process, or an error."""
 
 import os
 import signal
@@ -101,7 +101,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_learn_the_same_as_one(name: str, two_processes: Path, double: None):
+def test_two_processes_give_the_same_weights_as_one(name: str, two_processes: Path, double: None):
     first, second = (torch.load(two_processes / f"{name}{rank}.pt") for rank in range(2))
     single, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
     for row, expected in zip(first["losses"], losses, strict=True):

@@ -1,4 +1,4 @@
-"""What distinguishes each compared method: its authors' choices, and known mistakes of public ports."""
+"""The properties of each compared method: its authors' choices, without the known mistakes of public ports."""
 
 from dataclasses import replace
 from math import exp, log1p

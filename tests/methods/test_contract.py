@@ -1,4 +1,4 @@
-"""The contract of every method. Methods are found by their files, as the stages find them."""
+"""Tests that every method must pass. Methods are found by their files, as in the stages."""
 
 import importlib
 from itertools import pairwise
@@ -300,9 +300,9 @@ def test_saved_state_restores_the_model(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_without_upstream_only_saved_modules_are_built(name):
-    painter = build(name, settings(name))
-    assert {part for part, _ in painter.named_children()} == set(painter.saved_modules)
-    assert not any(isinstance(value, Optimizer) for value in vars(painter).values())
+    trainable = build(name, settings(name))
+    assert {part for part, _ in trainable.named_children()} == set(trainable.saved_modules)
+    assert not any(isinstance(value, Optimizer) for value in vars(trainable).values())
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if "base_channels" in settings(name)])
@@ -352,7 +352,7 @@ def linear(value):
     return net
 
 
-def test_ema_forgets_the_initial_weights_then_follows_its_decay():
+def test_ema_decay_is_smaller_in_the_first_steps():
     ema = EMA(linear(5.0), decay=0.75)
     ema.update(linear(1.0))
     assert ema.network.weight.item() == pytest.approx(5 / 11 + 10 / 11)
@@ -363,7 +363,7 @@ def test_ema_forgets_the_initial_weights_then_follows_its_decay():
 
 
 @pytest.mark.parametrize("name", WITH_EMA)
-def test_the_ema_of_the_generator_paints(name):
+def test_painting_uses_the_ema_of_the_generator(name):
     method = make_trainable(name, ema_decay=0.9)
     initial = weights(method.ema.network)
     method.step(batch())

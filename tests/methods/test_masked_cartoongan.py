@@ -25,7 +25,7 @@ class RejectRedWithoutGradient(RejectRed):
 
 
 def discriminator_inputs(method, images):
-    """Return the discriminator's inputs in one step: three in its own update, one in the generator's."""
+    """Return the discriminator's inputs in one step: three in the discriminator's update, one in the generator's."""
     with record_inputs(method.discriminator) as inputs:
         method.step(images)
     assert len(inputs) == 4

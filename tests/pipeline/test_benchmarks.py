@@ -263,7 +263,7 @@ def test_textbook_step_gives_equal_weights_at_higher_cost(name, double):
 def test_curves_of_ranks_are_compared_and_plotted():
     one = pd.DataFrame({"g_adv": [1.0, 2.0, 2.0, 3.0]})
     two = pd.DataFrame({"g_adv": [1.5, 2.0, 2.0, 1.0]})
-    assert ranks.apart(one, two).loc["g_adv"].tolist() == pytest.approx([0.25, 2.5 / 4 / 2, 1.0])
-    picture = np.array(ranks.drawn({"mask": {"one": one, "two": two}}))
+    assert ranks.relative_differences(one, two).loc["g_adv"].tolist() == pytest.approx([0.25, 2.5 / 4 / 2, 1.0])
+    picture = np.array(ranks.plot({"mask": {"one": one, "two": two}}))
     colours = np.unique(picture.reshape(-1, 3), axis=0).tolist()
     assert all([int(colour[at : at + 2], 16) for at in (1, 3, 5)] in colours for colour in ranks.COLOURS.values())

@@ -223,13 +223,13 @@ def test_each_source_has_a_file_a_section_and_readers():
 
 def test_each_method_has_a_file_a_section_and_a_line():
     files = {path.stem for path in (SRC / "methods").glob("[!_]*.py")} - {"perceptual", "unet_mask"}
-    assert files == set(PARAMS["methods"]) == set(VARS["painters"])
+    assert files == set(PARAMS["methods"]) == set(VARS["compared_methods"])
     assert PARAMS["export"]["method"] in files
 
 
 def test_methods_depend_on_the_upstream_models_they_require():
     wrong = {}
-    for method in VARS["painters"]:
+    for method in VARS["compared_methods"]:
         source = (SRC / "methods" / f"{method}.py").read_text(encoding="utf-8")
         required = {path for name, path in UPSTREAM.items() if re.search(rf'upstream\.require\("{name}"\)', source)}
         listed = set(stages()[f"train@{method}"]["deps"]) & set(UPSTREAM.values())

@@ -3,7 +3,7 @@
 import pytest
 from dvc_stages import PARAMS, VARS, stages, stale_after
 
-METHODS = set(VARS["painters"])
+METHODS = set(VARS["compared_methods"])
 SOURCES = {f"collect@{name}" for name in PARAMS["collect"]}
 EVALUATE = {f"evaluate@{method}" for method in METHODS} | {"evaluate_selfies"}
 TRAIN = {f"train@{method}" for method in METHODS} | {"train_generator", "train_mask"}

@@ -107,7 +107,7 @@ def test_new_method_is_one_file_one_section_one_line(clone: ScratchClone, tmp_pa
     (other.folder / "src" / "portraitist" / "methods" / "toy.py").write_text(TOY_METHOD)
     for name, anchor, addition in (
         ("params.yaml", "methods:", "\n  toy: {red: 0.5}"),
-        ("dvc.yaml", "  - painters:", "\n      toy: *alone"),
+        ("dvc.yaml", "  - compared_methods:", "\n      toy: *alone"),
     ):
         path = other.folder / name
         line = re.search(f"^{anchor}.*$", path.read_text(), re.MULTILINE)[0]

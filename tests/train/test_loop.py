@@ -68,7 +68,7 @@ def test_each_epoch_has_its_mean_losses():
     assert batches.epoch == 3
 
 
-def test_loop_does_what_repeated_steps_do():
+def test_loop_equals_repeated_steps():
     trainable, losses = trained("perceptual", epochs=1)
     same = make_trainable("perceptual", seed=3)
     expected = [same.step(batch(step))["g_content"] for step in range(3)]
@@ -121,7 +121,7 @@ def test_bfloat16_is_coarse_but_weights_stay_float32(name):
 @pytest.mark.slow  # because of the compiler
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", ["perceptual", "unet_mask"])
-def test_compiled_networks_learn_the_same(name, tmp_path, monkeypatch):
+def test_compiled_networks_give_the_same_losses(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     _, losses = trained(name, epochs=1)
     trainable, compiled_losses = trained(name, epochs=1, compile=True)

@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-DEFAULT_MODEL = Path("models/portraitist")  # the output folder of the export stage
+DEFAULT_MODEL = Path("models/portraitist")  # the output folder of stage export

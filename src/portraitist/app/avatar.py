@@ -1,6 +1,6 @@
 """Paint avatars from selfies with an exported model, using onnxruntime, OpenCV and Pillow; torch is not needed.
 
-Faces and masks come from the same functions that made the training data.
+Crops and masks are computed by the same functions as for the training data.
 """
 
 import os
@@ -58,14 +58,14 @@ RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
 MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
 FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
 MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
-FIRST_RUN_LIMIT_S = 30.0  # a hostile or damaged graph may run for minutes; an honest one takes about a second
+FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
 pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A stylized face: the picture as painted, its person mask (255 is the person), and the crop it was made from."""
+    """A stylized face: the painted picture, the mask of the person (255), and the crop that was painted."""
 
     picture: Picture
     mask: MaskArray
@@ -75,7 +75,7 @@ class Avatar:
     def person(self) -> Picture:
         """The person's colours, extended outwards so that no background is left under the mask's soft edge.
 
-        The outermost pixels of the person count as edge: a method that sees grey behind the person paints a grey rim.
+        The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
         """
         rim = 2 * max(1, round(RIM * self.mask.shape[0])) + 1
         return extend_foreground(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
@@ -141,7 +141,7 @@ class Portraitist:
         """Paint the largest face of a selfie.
 
         Raises:
-            RejectedError: the file is not a picture, or shows no usable face; the message says what was found.
+            RejectedError: the file is not a picture, or has no usable face; the message gives the reason.
             ModelError: the model file is damaged.
             OSError: the file cannot be read.
         """
@@ -156,7 +156,7 @@ class Portraitist:
         """Paint every large face of a selfie, or the largest only.
 
         Returns:
-            One avatar, or the reason why it was not painted, per face; the largest face comes first.
+            For each face, an avatar or the reason why it was not painted; the largest face comes first.
 
         Raises:
             RejectedError: the file is not a picture.
@@ -188,10 +188,10 @@ class Portraitist:
         return crop_face(cleaned, face, self.crop_params)
 
     def mask(self, crop: Crop) -> MaskArray:
-        """Segment the person of a crop. Unlike in training data, the person may fill the crop (a close-up).
+        """Segment the person in a crop. Unlike in the training data, the person may fill the crop (a close-up).
 
         Raises:
-            RejectedError: almost nothing of the crop is a person.
+            RejectedError: the person covers too little of the crop.
             ModelError: the segmenter in the model file is damaged.
         """
         params = self.mask_params.model_copy(update={"max_person": 1.0})
@@ -199,7 +199,7 @@ class Portraitist:
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def paint_crops(self, crops: Sequence[Crop | RejectedError]) -> list[Avatar | RejectedError]:
-        """Segment and paint crops; rejected ones stay in their place."""
+        """Segment and paint crops; the list of results has the order of the crops."""
         avatars: list[Avatar | RejectedError] = []
         for crop in crops:
             if isinstance(crop, RejectedError):
@@ -216,7 +216,7 @@ class Portraitist:
         """Run the generator on cropped pictures and their masks.
 
         Raises:
-            ModelError: the graph fails, returns something else than a picture, or its first run takes too long.
+            ModelError: the graph fails, does not return pictures, or its first run takes too long.
         """
         inputs = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
         (stylized,) = self._run(inputs)
@@ -247,7 +247,7 @@ class Portraitist:
 
 
 class _Networks(threading.local):
-    """Face detector and segmenter, one pair per thread: OpenCV's networks keep the last input."""
+    """Face detector and segmenter, one pair per thread, because OpenCV's networks store their last input."""
 
     _loading = threading.Lock()
 
@@ -287,7 +287,7 @@ class _Networks(threading.local):
 
 @contextmanager
 def _model_errors(part: str) -> Iterator[None]:
-    """Turn failures of a damaged network into a `ModelError`."""
+    """Convert exceptions of a damaged network to a `ModelError`."""
     try:
         yield
     except (RejectedError, ModelError):
@@ -298,11 +298,11 @@ def _model_errors(part: str) -> Iterator[None]:
 
 
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
-    """Return a selfie upright and in sRGB, reduced so that no side is longer than max_side_px.
+    """Return a selfie upright and in sRGB, scaled down so that no side is longer than `max_side_px`.
 
     Raises:
-        TypeError: the argument is none of the types of `Source`.
-        RejectedError: it is not a picture, or a damaged, animated, too small or too large one.
+        TypeError: the argument does not have a type of `Source`.
+        RejectedError: it is not a picture, or is damaged, animated, too small or too large.
         OSError: the file cannot be read.
     """
     if isinstance(selfie, np.ndarray):
@@ -314,7 +314,7 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
 
 
 def _read_file(selfie: File) -> bytes:
-    """Return a file's content; reading stops beyond the size limit, as with /dev/zero."""
+    """Return a file's content; stop reading beyond the size limit, because a file such as /dev/zero has no end."""
     if isinstance(selfie, (bytes, bytearray)):
         return bytes(selfie)
     if isinstance(selfie, (str, os.PathLike)):

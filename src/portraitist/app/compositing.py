@@ -26,16 +26,16 @@ ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 4096
 OVERSAMPLING = 4  # a circle is drawn this many times larger, for an antialiased edge
-FEATHER = 0.08  # of the crop's side: where the crop cuts the person, the painting fades into the photo
+FEATHER = 0.08  # fraction of the crop's side over which a person who is cut by the crop fades into the photo
 
 
 class FinishError(ValueError):
-    """An invalid background, shape, size or face number; the message has the value found and those allowed."""
+    """An invalid background, shape, size or face number; the message names the value found and the values allowed."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Background, shape and side in pixels of a finished avatar; size_px=None is the model's resolution.
+    """Background, shape and side of a finished avatar; `size_px=None` keeps the model's resolution.
 
     Raises:
         FinishError: a value is not allowed.
@@ -60,10 +60,10 @@ class Finish:
         """Build a finish from option values.
 
         Args:
-            background: transparent, keep, a CSS colour, a picture, or with `allow_files` the path of one.
+            background: transparent, keep, a CSS colour, or a picture.
             shape: square or circle.
             size_px: side in pixels, or None for the model's resolution.
-            allow_files: read the background from a file of that name. Never set it for values that come from others.
+            allow_files: also accept the path of a picture. Do not set it for values from untrusted clients.
 
         Raises:
             FinishError: a value is not allowed.
@@ -75,7 +75,7 @@ class Finish:
         """Check that a file format can hold this finish.
 
         Raises:
-            FinishError: the format is JPEG and a part of the avatar would be transparent.
+            FinishError: the format is JPEG, and part of the avatar would be transparent.
         """
         if form == "JPEG" and self.shape == "circle":
             raise FinishError("JPEG has no transparency, which the corners of --shape circle need; use .png or .webp")
@@ -112,7 +112,7 @@ def _parse_background(value: str, allow_files: bool) -> Background:
 
 
 def colour_of(value: str) -> tuple[int, int, int] | None:
-    """Return an opaque CSS colour (#rrggbb, a name) as red, green and blue of 0 to 255; None if it is not one."""
+    """Return an opaque CSS colour (#rrggbb or a name) as red, green and blue from 0 to 255; None if it is invalid."""
     try:
         red, green, blue, *alpha = ImageColor.getrgb(value)
     except ValueError:
@@ -121,7 +121,7 @@ def colour_of(value: str) -> tuple[int, int, int] | None:
 
 
 def load_background(cleaned: CleanPicture) -> Image.Image:
-    """Return a decoded picture as a background."""
+    """Convert a decoded picture to a background."""
     return Image.fromarray(cleaned.picture)
 
 
@@ -162,7 +162,7 @@ def _disc(size: int) -> MaskArray:
 def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
     """Return the photo with each painted person pasted back in place, by the inverse of the crop's transform."""
     pasted = photo
-    for avatar in reversed(avatars):  # the largest face on top
+    for avatar in reversed(avatars):  # the largest face last, on top
         height, width = photo.shape[:2]
         alpha = (avatar.mask * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
         person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.person, alpha))
@@ -171,18 +171,18 @@ def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
 
 
 def _unwarp(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndarray:
-    """Map a picture or mask from the crop's coordinates to the photo's; size is (width, height) in pixels."""
+    """Map a picture or mask from the crop's coordinates to the photo's; `size` is (width, height) in pixels."""
     border = cv2.BORDER_REPLICATE if plane.ndim == 3 else cv2.BORDER_CONSTANT
     inverse = cv2.invertAffineTransform(avatar.transform)
-    if float(np.hypot(*inverse[:, 0])) < 1:  # smaller in the photo than in the crop: reduce by area
+    if float(np.hypot(*inverse[:, 0])) < 1:  # smaller in the photo than in the crop: average over areas
         return warp(plane, inverse, int(max(size)), border)[: size[1], : size[0]]
     return cv2.warpAffine(plane, inverse, size, flags=cv2.INTER_CUBIC, borderMode=border)
 
 
 def _feather(inside: MaskArray) -> np.ndarray:
-    """Return weights in [0, 1] that fade out towards those sides of the crop that lie inside the photo.
+    """Return weights in [0, 1] that fade out towards the sides of the crop that are inside the photo.
 
-    A person who is cut off by the photo's own border is not faded.
+    Sides where the photo itself ends are not faded.
     """
     side = inside.shape[0]
     ramp = np.minimum((np.arange(side, dtype=np.float32) + 0.5) / (FEATHER * side), 1)
@@ -195,7 +195,7 @@ def _feather(inside: MaskArray) -> np.ndarray:
 
 
 def encode_avatar(picture: Image.Image, form: str) -> bytes:
-    """Return the bytes of a file without any metadata; form is a value of `OUTPUT_FORMATS`.
+    """Return the bytes of a file without metadata; `form` is a value of `OUTPUT_FORMATS`.
 
     Raises:
         FinishError: the picture is transparent and the format is JPEG.

@@ -1,8 +1,9 @@
-"""Bound the server's connections, so that idle and half-sent ones of a few addresses cannot lock others out.
+"""Limit the server's connections, so that a few addresses with idle or incomplete requests cannot block others.
 
-uvicorn limits neither connections per address nor the time for a request's head; its `limit_concurrency` answers 503
-to everybody once idle connections have used it up. This module therefore extends its HTTP protocol: when a bound is
-reached, the oldest connection without a complete request is closed, of the address that has most of them.
+uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
+idle connections, and responds with 503 to all clients when it is reached. This module therefore extends uvicorn's HTTP
+protocol: when a limit is reached, it takes the address with the most connections and closes the oldest of them that has
+no complete request.
 """
 
 import asyncio
@@ -18,20 +19,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 512
 MAX_PER_ADDRESS = 64
-RESERVED_FILES = 192  # file descriptors for everything else: the listen backlog below, models, libraries
-BACKLOG = 100  # asyncio accepts that many connections before the first is checked against the bounds
+RESERVED_FILES = 192  # file descriptors for everything else: the backlog below, models, libraries
+BACKLOG = 100  # connections that asyncio accepts before the first one is checked against the limits
 IDLE_S = 10.0  # for a request's head, and between two requests
 LOG_INTERVAL_S = 60.0
 
 
 def max_connections() -> int:
-    """Return how many connections may be open, within the limit of open files (`ulimit -n`)."""
+    """Return the maximum number of connections, given the limit of open files (`ulimit -n`)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, soft - RESERVED_FILES))
 
 
 def is_proxy(address: str, trusted: str) -> bool:
-    """Whether an address is in a comma-separated list of addresses and networks; `*` contains all."""
+    """Return whether an address is in a comma-separated list of addresses and networks; `*` matches all."""
     for entry in filter(None, (part.strip() for part in trusted.split(","))):
         if entry in ("*", address):
             return True
@@ -44,12 +45,12 @@ def is_proxy(address: str, trusted: str) -> bool:
 
 
 class ConnectionPool:
-    """All open connections, by address.
+    """All open connections, by address, and their limits.
 
     Args:
-        proxies: addresses of reverse proxies, to which the bound per address does not apply.
-        limit: connections in all.
-        per_address: connections of one address.
+        proxies: addresses of reverse proxies, to which the limit per address does not apply.
+        limit: maximum number of connections.
+        per_address: maximum number of connections of one address.
         idle_s: seconds after which a connection without a complete request head is closed.
     """
 
@@ -65,7 +66,7 @@ class ConnectionPool:
         return type("PooledProtocol", (BoundedProtocol,), {"pool": self})
 
     def add(self, connection: "BoundedProtocol") -> bool:
-        """Register a connection and make room for it; False if it has to be refused."""
+        """Register a connection, closing another one if a limit is exceeded; return False if it must be refused."""
         own = self._open[connection.address]
         own[connection] = None
         if len(own) > self.per_address and not is_proxy(connection.address, self.proxies):
@@ -75,7 +76,7 @@ class ConnectionPool:
         return True
 
     def remove(self, connection: "BoundedProtocol") -> None:
-        """Forget a closed connection."""
+        """Remove a closed connection."""
         group = self._open.get(connection.address, {})
         group.pop(connection, None)
         if not group:
@@ -98,7 +99,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def address(self) -> str:
-        """The peer's address; of a reverse proxy, the proxy's."""
+        """Address of the peer; behind a reverse proxy, this is the proxy's address."""
         return self.client[0] if self.client else ""
 
     @property
@@ -120,7 +121,7 @@ class BoundedProtocol(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the pool."""
         self.pool.remove(self)
         if self.idle_timer:
             self.idle_timer.cancel()
@@ -142,7 +143,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class LoopErrorLog:
-    """An asyncio exception handler that prints one line per minute, without tracebacks.
+    """An asyncio exception handler that prints at most one line per minute, without tracebacks.
 
     asyncio's own handler prints a traceback for every connection that it cannot accept: megabytes per second.
     """
@@ -151,7 +152,7 @@ class LoopErrorLog:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error that no callback has handled."""
+        """Print an error that no callback has handled."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOG_INTERVAL_S

@@ -1,6 +1,6 @@
 """Read and validate an exported model file: the ONNX graph, its metadata, and the detector and segmenter inside it.
 
-Model files come from strangers, so nothing in them is trusted: every defect is a `ModelError` of one line.
+Model files are untrusted. Every defect raises a `ModelError` with a one-line message.
 """
 
 import base64
@@ -19,11 +19,11 @@ from portraitist.mask.params import MaskParams
 from portraitist.mask.segmenter import SEGMENTER_FILES
 
 MODEL_FILE = "portraitist.onnx"
-FORMAT = "2"  # written by the export stage
-CHECKSUM_KEY = "sha256"  # metadata entry; models exported before it existed do not have it
+FORMAT = "2"  # written by stage export
+CHECKSUM_KEY = "sha256"  # metadata entry; older models do not have it
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
-LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
+LOGGING_FATAL = 4  # onnxruntime prints fatal errors only; all errors are raised as exceptions anyway
 
 
 class ModelError(ValueError):
@@ -31,7 +31,7 @@ class ModelError(ValueError):
 
 
 class Metadata(NamedTuple):
-    """What a model file holds besides the graph: detector and segmenter files by name, and how to crop and mask."""
+    """The metadata of a model file: detector and segmenter files by name, and the parameters of crop and mask."""
 
     parts: dict[str, bytes]
     crop: CropParams
@@ -56,7 +56,7 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
     path = Path(model)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; `make repro` makes the default model, `--model` selects another")
+        raise ModelError(f"{path}: no such file; `make repro` creates the default model, `--model` selects another")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -73,13 +73,13 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
 
 
 def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
-    """Parse a model's metadata entries; of its `parts`, only the files with known names are read.
+    """Parse a model's metadata entries; only `parts` with known names are read.
 
     Raises:
-        ModelError: the format is another one, or an entry is missing or malformed.
+        ModelError: the format version is not supported, or an entry is missing or malformed.
     """
     if entries.get("format") != FORMAT:
-        raise ModelError(f"{path}: model format {entries.get('format', 'unknown')[:20]!r}; format {FORMAT} is required")
+        raise ModelError(f"{path}: model format {entries.get('format', 'unknown')[:20]!r}; expected {FORMAT!r}")
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
@@ -94,8 +94,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
 def content_checksum(data: bytes) -> tuple[str, str | None]:
     """Return the SHA-256 of an ONNX file without its checksum entry, and that entry's value if there is one.
 
-    The digest covers the serialized ModelProto with every metadata entry but `sha256`; the exporter computes it
-    before it appends the entry.
+    The digest covers the serialized ModelProto without the metadata entry `sha256`, which the exporter appends last.
 
     Raises:
         ValueError: the bytes are not a protocol buffer.
@@ -169,7 +168,7 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
 
 
 def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int) -> None:
-    """Compare the graph's declared inputs and output with what painting passes and expects."""
+    """Compare the graph's declared inputs and output with those that painting uses."""
     picture, mask = (None, side, side, 3), (None, side, side)
     expected = {"pictures": picture, "masks": mask, "painted": picture}
     found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
@@ -185,7 +184,7 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int)
 
 
 def _fits(declared: list[Any], shape: tuple[int | None, ...]) -> bool:
-    """Whether a declared shape, whose dimensions may be symbolic, allows the shape that is used."""
+    """Return whether a declared shape, whose dimensions may be symbolic, allows the required shape."""
     pairs = zip(declared, shape, strict=False)
     return len(declared) == len(shape) and all(
         not isinstance(size, int) or size == wanted or wanted is None for size, wanted in pairs

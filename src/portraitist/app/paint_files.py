@@ -37,7 +37,7 @@ class BatchError(ValueError):
 
 
 class Inputs(NamedTuple):
-    """The files to paint, and what was left out of the folders among the arguments."""
+    """The files to paint, and the files in folders that were skipped."""
 
     selfies: list[Path]
     skipped: list[Path]
@@ -55,7 +55,7 @@ class PaintOptions:
 
 @dataclass
 class PaintResult:
-    """The result for one selfie: the files written and the errors, or that its avatar existed already."""
+    """The result for one selfie: files written and errors, or `existed` if the avatar was there already."""
 
     selfie: Path
     existed: bool = False
@@ -66,8 +66,8 @@ class PaintResult:
 def expand_paths(arguments: Sequence[Path]) -> Inputs:
     """Expand files, folders (not recursively) and glob patterns to input files, each listed once.
 
-    Files of a folder are recognised by suffix, or by content where the suffix is unknown (a `.jfif` is a JPEG). Hidden
-    files, such as those that macOS leaves beside each picture, are ignored.
+    Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). Hidden
+    files, such as those that macOS creates for each picture, are ignored.
 
     Raises:
         BatchError: a folder or a pattern matches no picture, or an argument is a URL.
@@ -75,7 +75,7 @@ def expand_paths(arguments: Sequence[Path]) -> Inputs:
     selfies: dict[Path, Path] = {}
     skipped: list[Path] = []
     for argument in arguments:
-        if re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists():  # Path has collapsed the double slash
+        if re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists():  # Path collapses the double slash
             url = argument.as_posix().replace(":/", "://", 1)
             raise BatchError(f"{url}: URLs are not supported; download the picture first")
         if argument.is_dir():
@@ -91,7 +91,7 @@ def expand_paths(arguments: Sequence[Path]) -> Inputs:
             deeper = next(filter(_is_selfie, argument.rglob("*")), None) if argument.is_dir() else None
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
             if deeper:
-                hint = f"there are some in {deeper.parent}; folders are not searched recursively, so name that one"
+                hint = f"there are some in {deeper.parent}; folders are not searched recursively, so pass that folder"
             raise BatchError(f"{argument}: no pictures found; {hint}")
         for path in matches:
             selfies.setdefault(path.absolute(), path)
@@ -105,7 +105,7 @@ def _is_selfie(path: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file's header is that of a picture."""
+    """Return whether a file has the header of a picture."""
     try:
         with Image.open(path, formats=READABLE_FORMATS):
             return True
@@ -124,7 +124,9 @@ def check_options(selfies: Sequence[Path], options: PaintOptions) -> None:
         BatchError: an option would be ignored.
     """
     if options.paste_back and options.finish != Finish():
-        raise BatchError("--paste-back keeps the photo as it is; it excludes --background, --shape and --size")
+        raise BatchError(
+            "--paste-back outputs the whole photo; it cannot be combined with --background, --shape or --size"
+        )
     if options.paste_back and (clips := [path for path in selfies if path.suffix.lower() in VIDEO_SUFFIXES]):
         raise BatchError(f"{clips[0]} is a clip; --paste-back is for pictures only")
 
@@ -132,11 +134,11 @@ def check_options(selfies: Sequence[Path], options: PaintOptions) -> None:
 def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> list[Path]:
     """Return the output path of each selfie: `out` itself, or a file in the folder `out` named after the selfie.
 
-    A trailing slash marks a folder. Selfies whose names differ only in the suffix keep it: me.heic.png.
+    A trailing slash marks a folder. If the names of selfies differ only in the suffix, outputs keep it: me.heic.png.
 
     Raises:
-        BatchError: two outputs would have the same name, a selfie would be overwritten, a file exists though
-            `may_exist` is False, the suffix of `out` is not supported, or `out` is one file for several selfies.
+        BatchError: two outputs would have the same name, a selfie would be overwritten, a file exists and `may_exist`
+            is False, the suffix of `out` is not supported, or `out` is one file for several selfies.
     """
     is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
     if str(out) == "-":
@@ -156,7 +158,7 @@ def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> l
     if not parent.is_dir():
         raise BatchError(f"{parent} is not a folder")
     inputs = {_file_id(path) for path in selfies if path.exists()}
-    # the short names too: among selfies that lie beside avatars of an earlier run, the two cannot be distinguished
+    # also check the short names: in a folder with selfies and avatars of an earlier run, they look the same
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
         raise BatchError(f"{lost[0]} is one of the selfies, which are never overwritten; choose another output")
     existing = [path for path in outputs if path.exists()]
@@ -170,7 +172,7 @@ def _output_name(stem: str, selfie: Path) -> str:
 
 
 def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path]) -> list[Path]:
-    """Return the short names; where several selfies share one, it also gets the selfie's own suffix."""
+    """Return the short names; to a name that several selfies share, the suffix of each selfie is added."""
     counts = Counter(short_names)
     owners: dict[Path, Path] = {}
     for path, name in zip(selfies, short_names, strict=True):
@@ -182,7 +184,7 @@ def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path]) -> list[
 
 
 def _file_id(path: Path) -> tuple[int, int]:
-    """Identify a file under all of its names, also on file systems that ignore case."""
+    """Return an identifier of a file that is the same for all its names, even if the file system ignores case."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
@@ -221,7 +223,7 @@ def _paint(
             except FileExistsError:
                 if path != output or options.force:
                     raise
-                return PaintResult(selfie, existed=True)  # written meanwhile by another run
+                return PaintResult(selfie, existed=True)  # another run has written it in the meantime
             result.written.append(path)
     except (RejectedError, FinishError, OSError) as error:
         result.errors.append(_describe(error, selfie))
@@ -229,7 +231,7 @@ def _paint(
 
 
 def _describe(error: Exception, selfie: Path) -> str:
-    """Describe an error in one line; an error of the output names the output."""
+    """Describe an error in one line, with the path if it concerns the output."""
     if isinstance(error, OSError) and error.filename and str(error.filename) != str(selfie):
         return f"cannot write {error.filename}: {error.strerror}"
     return str(getattr(error, "strerror", None) or error)
@@ -243,9 +245,9 @@ def _encode_avatars(
     outputs: Collection[Path],
     result: PaintResult,
 ) -> dict[Path, bytes]:
-    """Return the files of a still picture: the largest face gets the output path, the others numbered ones.
+    """Return the output files of one picture: the largest face gets the output path, the others numbered ones.
 
-    A number is skipped if another selfie of the run has that output path, or if the file is the selfie itself.
+    A number is skipped if its path is the output of another selfie of the run, or the selfie itself.
     """
     cleaned = read_selfie(selfie, FULL_MAX_SIDE_PX) if options.paste_back else read_selfie(selfie)
     faces = portraitist.paint_crops(portraitist.crops(cleaned, options.faces))

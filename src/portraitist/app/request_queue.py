@@ -1,4 +1,4 @@
-"""Order requests on the server and limit their rate. All state is in memory and belongs to one event loop."""
+"""The server's request queue and rate limiter. All state is in memory and belongs to one event loop."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 
 class QueueFullError(RuntimeError):
-    """The queue is full; `position` is the one that the rejected request would have had."""
+    """The queue is full; `position` is the position that the rejected request would have had."""
 
     def __init__(self, position: int) -> None:
         super().__init__(f"the queue is full: {position - 1} pictures are waiting, yours would be number {position}")
@@ -30,10 +30,10 @@ class RequestQueue:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a request from the end of its upload to the end of its answer.
+        """Count a request from the end of its upload until it is answered.
 
         Raises:
-            QueueFullError: `workers + max_waiting` requests are admitted already.
+            QueueFullError: `workers + max_waiting` requests are already admitted.
         """
         if self.admitted >= self.workers + self.max_waiting:
             raise QueueFullError(self.admitted - self.workers + 1)
@@ -47,7 +47,7 @@ class RequestQueue:
         """Return a future that is done when a worker is free for this ticket.
 
         Raises:
-            ValueError: the ticket is in the queue already.
+            ValueError: the ticket is already in the queue.
         """
         if ticket in self._waiting:
             raise ValueError(f"ticket {ticket!r} is in the queue already")
@@ -60,11 +60,11 @@ class RequestQueue:
         return turn
 
     def position(self, ticket: str) -> int | None:
-        """Return a waiting ticket's position, 1 for the next; None if it is being served or unknown."""
+        """Return the position of a waiting ticket, 1 for the next; None if the ticket is being served or unknown."""
         return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
 
     def leave(self, ticket: str) -> None:
-        """Remove a ticket that joined, served or not, and serve the next one."""
+        """Remove a ticket, whether it was served or not, and serve the next one."""
         if ticket in self._waiting:
             del self._waiting[ticket]
             return
@@ -82,7 +82,9 @@ class AddressRateLimiter:
         self.max_addresses = max_addresses
         self._item = RateLimitItemPerMinute(per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._addresses: OrderedDict[str, None] = OrderedDict()  # least recent first; `limits` sets no bound itself
+        self._addresses: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # least recent first; the library `limits` does not bound their number
 
     def hit(self, address: str) -> int:
         """Count a request and return 0, or the seconds until the next one is allowed."""

@@ -1,7 +1,7 @@
 """An HTTP server around `Portraitist`: the web page, and two endpoints that accept a picture.
 
-A picture is in memory from its first byte to the end of the answer and no longer: nothing is written to disk or logged,
-and the page loads nothing from other hosts.
+Pictures are kept in memory until the request is answered; nothing is written to disk or logged. The page loads nothing
+from other hosts.
 """
 
 import asyncio
@@ -51,10 +51,10 @@ HEADERS = {
 HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATED: 415, Status.TOO_LARGE: 413}
 MAX_FACES = 12  # painted per picture
 MAX_FIELD_CHARS = 200
-FORM_OVERHEAD_BYTES = 2000  # of a multipart body besides its pictures
+FORM_OVERHEAD_BYTES = 2000  # of a multipart body, in addition to its pictures
 FILE_FIELDS = ("selfie", "background")
 POLL_S = 1.0  # how often a waiting client's connection is checked
-SHUTDOWN_S = 3  # requests that are not answered by then are cancelled
+SHUTDOWN_S = 3  # after this time, unanswered requests are cancelled
 Handler = Callable[[dict[str, Any]], Response]
 
 
@@ -64,10 +64,10 @@ class Limits:
 
     Attributes:
         megabytes: size of one picture.
-        waiting: requests that may wait for a worker.
+        waiting: number of requests that may wait for a worker.
         per_minute: pictures per minute from one address.
-        upload_s: seconds for a whole upload.
-        silent_s: seconds of an upload without a byte.
+        upload_s: seconds for one upload.
+        silent_s: seconds without a byte during an upload.
     """
 
     megabytes: float = 20.0
@@ -86,14 +86,14 @@ class _Endpoints:
         self.pool = ThreadPoolExecutor(workers)
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
         self.bytes_in_memory = 0
-        self.capacity = workers + limits.waiting  # requests whose uploads fit into memory
+        self.capacity = workers + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
         """Return every face of `selfie` as JSON: the crop, the avatar, and the person with transparency."""
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
-        """Return one finished avatar as the command line writes it; form: `selfie`, `background`, `shape`, ..."""
+        """Return one finished avatar, byte-equal to the command line's; fields: `selfie`, `background`, `shape`, ..."""
         return await self._handle(request, self._paint_avatar)
 
     async def position(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ class _Endpoints:
         address = request.client.host if request.client else ""
         retry_after_s = self.rate_limiter.hit(address)
         if retry_after_s:
-            limit = f"at most {self.limits.per_minute} pictures per minute are painted"
+            limit = f"at most {self.limits.per_minute} pictures per minute are allowed"
             raise _retry_later(429, f"{limit}; try again in {retry_after_s} s", retry_after_s)
         if float(request.headers.get("content-length") or 0) > self._max_body_bytes():
             raise self._too_large()
@@ -120,15 +120,15 @@ class _Endpoints:
             raise _retry_later(503, f"{error}; try again in a few seconds", 5) from error
 
     def _upload_slot(self, address: str) -> asyncio.Semaphore:
-        """Limit the simultaneous uploads of one address to a quarter of the capacity; its others wait, unread."""
+        """Limit the simultaneous uploads of one address to a quarter of the capacity; further ones are not read yet."""
         return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
     @contextmanager
     def _memory(self) -> Iterator[Callable[[int], None]]:
         """Account for the bytes of one request until it is answered.
 
-        An upload takes no place in the queue before it is complete, so that clients that send nothing block nobody;
-        memory is bounded by the sum of all bytes received.
+        An upload enters the queue only when it is complete, so that clients that send nothing do not block others.
+        Therefore memory is bounded by the sum of all bytes received.
         """
         received = 0
 
@@ -181,12 +181,12 @@ class _Endpoints:
             raise HTTPException(408, f"the upload took longer than {self.limits.upload_s:g} s") from error
         except MultiPartException as error:
             raise HTTPException(400, f"malformed form: {error.message}") from error
-        except (LookupError, ValueError) as error:  # `charset=` is no text encoding, or cannot decode a field
-            raise HTTPException(400, "malformed form: the charset cannot decode it; use utf-8") from error
+        except (LookupError, ValueError) as error:  # `charset=` is not a text encoding, or does not fit a field
+            raise HTTPException(400, "malformed form: a field cannot be decoded by its charset; use utf-8") from error
         return await _read_fields(form)
 
     async def _body(self, request: Request, count_bytes: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
-        """Yield the body's chunks, within the limits on size and silence."""
+        """Yield the body's chunks, within the limits on size and on seconds without data."""
         received, chunks = 0, request.stream()
         while True:
             try:
@@ -194,7 +194,7 @@ class _Endpoints:
             except StopAsyncIteration:
                 return
             except asyncio.TimeoutError as error:
-                raise HTTPException(408, f"the upload sent nothing for {self.limits.silent_s:g} s") from error
+                raise HTTPException(408, f"no data was received for {self.limits.silent_s:g} s") from error
             received += len(chunk)
             if received > self._max_body_bytes():
                 raise self._too_large()
@@ -229,7 +229,7 @@ class _Endpoints:
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
         results, count = self._paint(fields, slice(int(face) - 1, int(face)))
         if not results:
-            raise FinishError(f"face is {face}; the picture has {count}")
+            raise FinishError(f"face is {face}; the number of faces in the picture is {count}")
         if isinstance(results[0], RejectedError):
             raise results[0]
         return Response(encode_avatar(apply_finish(results[0], finish), "PNG"), media_type="image/png")
@@ -276,7 +276,7 @@ async def _static_file(request: Request) -> Response:
 
 
 async def _error_response(_: Request, error: Exception) -> Response:
-    """Return an error as JSON of one sentence, with its HTTP status; internal details stay on the server."""
+    """Return an error as JSON with one sentence and its HTTP status, without internal details."""
     status, headers = 500, None
     message = "internal error; the picture was not stored"
     if isinstance(error, HTTPException):
@@ -313,9 +313,9 @@ def create_app(portraitist: Portraitist, workers: int, limits: Limits, hosts: li
 
     Args:
         portraitist: the model.
-        workers: pictures painted at the same time.
-        limits: of uploads, queue and rate.
-        hosts: accepted values of the Host header, which protects a local server against DNS rebinding; `*` is any.
+        workers: number of pictures painted at the same time.
+        limits: limits on uploads, queue and rate.
+        hosts: accepted values of the Host header, to protect a local server against DNS rebinding; `*` accepts any.
     """
     endpoints = _Endpoints(portraitist, workers, limits)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else clients write to stderr, a line each form
@@ -340,11 +340,11 @@ def create_app(portraitist: Portraitist, workers: int, limits: Limits, hosts: li
 
 
 def uvicorn_options(forwarded_allow_ips: str, pool: ConnectionPool | None = None) -> dict[str, Any]:
-    """Return the arguments of `uvicorn.Config` under which the server's limits hold.
+    """Return the arguments of `uvicorn.Config` that enforce the server's limits.
 
     Args:
         forwarded_allow_ips: addresses of reverse proxies whose X-Forwarded-For header is trusted, comma-separated.
-        pool: the bounds on connections; by default those of the connections module.
+        pool: limits on connections; by default those of module `connections`.
     """
     return {
         "http": (pool or ConnectionPool(forwarded_allow_ips)).protocol(),

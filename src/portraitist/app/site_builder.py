@@ -1,8 +1,8 @@
-"""Build the static site, which paints on the visitor's own device: a folder for any web server.
+"""Build the static site, a folder for any web server, whose page paints on the visitor's own device.
 
-onnxruntime-web is downloaded from the npm registry during the build and checked by its hash; the site itself loads
-nothing from other hosts. Every file has a suffix that a stock nginx serves with the right type (.js, not .mjs), and
-every address is relative, so that the folder works under any path.
+onnxruntime-web is downloaded from the npm registry during the build and verified by its hash; the site itself loads
+nothing from other hosts. nginx's default configuration serves every file with the right type (.js, not .mjs), and all
+addresses are relative, so that the folder works under any path.
 """
 
 import base64
@@ -32,7 +32,7 @@ RUNTIME_FILES = {  # in the package -> in the site
 }
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
-MAX_MODELS_MB = 10.0  # all models together, which every visitor downloads
+MAX_MODELS_MB = 10.0  # of all models together, which every visitor downloads
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -49,19 +49,19 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     Args:
         model: the output of the export stage: a folder or a file.
         out: the folder; existing files of the same names are overwritten.
-        runtime: onnxruntime-web's .tgz, to build without npm.
+        runtime: the .tgz of onnxruntime-web, for building without npm.
 
     Returns:
         The size of the models in megabytes.
 
     Raises:
-        SiteBuildError: the model is missing, damaged, too large or cannot run in a browser, or the runtime has another
-            hash.
+        SiteBuildError: the model is missing, damaged, too large or cannot run in a browser, or the hash of the runtime
+            is wrong.
     """
     config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
     megabytes = sum(map(len, models.values())) / 1e6
     if megabytes > MAX_MODELS_MB:
-        hint = "use portraitist.int8.onnx, or train with a smaller generator.width"
+        hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
         raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models; at most {MAX_MODELS_MB:g} are allowed; {hint}")
     with tempfile.TemporaryDirectory() as name:
         site = Path(name) / "page"
@@ -101,7 +101,7 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
     try:
         for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE_MODEL):
             models[Path(name).stem] = convert(parts[name]).SerializeToString(deterministic=True)
-    except Exception as error:  # flatbuffers, numpy and onnx raise their own kinds
+    except Exception as error:  # flatbuffers, numpy and onnx raise exceptions of many types
         raise SiteBuildError(f"{path}: the face detector or the segmenter in the model is damaged") from error
     if REFINER_MODEL in parts:
         models[Path(REFINER_MODEL).stem] = parts[REFINER_MODEL]
@@ -136,7 +136,7 @@ def _unpack_runtime(package: Path, folder: Path) -> None:
     except OSError as error:
         raise SiteBuildError(f"{package}: {error.strerror}") from error
     if digest != RUNTIME_SHA512:
-        raise SiteBuildError(f"{package.name}: SHA-512 is {digest}; {RUNTIME} has {RUNTIME_SHA512}")
+        raise SiteBuildError(f"{package.name}: SHA-512 is {digest}; expected {RUNTIME_SHA512} for {RUNTIME}")
     folder.mkdir()
     with tarfile.open(package) as archive:
         for source, target in RUNTIME_FILES.items():

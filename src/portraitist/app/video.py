@@ -27,18 +27,18 @@ from portraitist.crop.align import Crop
 from portraitist.crop.geometry import NOSE, Face, Landmarks
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
-MIN_CUTOFF_HZ = 0.7  # one-euro filter (Casiez, Roussel, Vogel, CHI 2012): cut-off frequency of a face at rest
-BETA = 4.0  # its increase with speed, in Hz per face length (half the box) a second
+MIN_CUTOFF_HZ = 0.7  # one-euro filter (Casiez, Roussel, Vogel, CHI 2012): cut-off frequency for a face at rest
+BETA = 4.0  # increase of the cut-off frequency with speed, in Hz per (face length per second)
 SPEED_CUTOFF_HZ = 1.0  # cut-off frequency of the speed itself
 MASK_MOMENTUM = 0.5  # weight of the previous frame's mask
-MAX_LOST_S = 0.5  # how long the last known face is painted when none is detected
+MAX_LOST_S = 0.5  # time for which the last known face is painted when none is detected
 MAX_DURATION_S = 120.0
 Frames = Iterator[Picture]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip's frames and frame rate; of a GIF, also the duration of each frame read so far."""
+    """A clip's frames and frame rate; for a GIF, also the duration of each frame read so far."""
 
     fps: float
     frames: Frames
@@ -54,7 +54,7 @@ class OneEuroFilter:
         self.speed: Landmarks | None = None
 
     def __call__(self, points: Landmarks, length: float) -> Landmarks:
-        """Return the smoothed points; `length` in pixels is the unit of the speed."""
+        """Return the smoothed points; speed is measured in face lengths (`length`, in pixels) per second."""
         if self.value is None or self.speed is None:
             self.value, self.speed = points, np.zeros_like(points)
             return points
@@ -82,7 +82,7 @@ class FaceTracker:
         """Return the avatar of a frame.
 
         Raises:
-            RejectedError: no face was detected so far, or none for MAX_LOST_S seconds.
+            RejectedError: no face has been detected yet, or none for more than MAX_LOST_S seconds.
         """
         cleaned = CleanPicture(frame, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))
@@ -104,7 +104,7 @@ class FaceTracker:
             return self.face
         previous, self.lost_frames = self.face, 0
         face = faces[0] if previous is None else min(faces, key=lambda face: _distance(face, previous))
-        if previous is not None and _distance(face, previous) > previous.side_px:  # a cut to another shot
+        if previous is not None and _distance(face, previous) > previous.side_px:  # the clip was cut to another shot
             self.smooth, self.mask = OneEuroFilter(1 / self.smooth.step_s), None
         self.face = replace(face, points=self.smooth(face.points, face.side_px / 2))
         return self.face
@@ -119,7 +119,7 @@ def paint_video(portraitist: Portraitist, path: Path, output: Path, finish: Fini
 
     Raises:
         FileExistsError: the output exists and `force` is False.
-        RejectedError: it is not a clip, is too long, or shows no face; the message has the second.
+        RejectedError: the file is not a clip, is too long, or has no face; the message gives the time in the clip.
         OSError: a file cannot be read or written.
     """
     with atomic_write(output, overwrite=force) as partial:
@@ -147,8 +147,8 @@ def open_clip(path: Path) -> Clip:
     """Open a clip; its frames are decoded one by one.
 
     Raises:
-        RejectedError: it cannot be decoded.
-        OSError: it cannot be read.
+        RejectedError: the file cannot be decoded.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         if not file.read(1):
@@ -174,18 +174,18 @@ def _gif_frames(path: Path, durations_ms: list[int]) -> Frames:
     try:
         with Image.open(path, formats=["GIF"]) as gif:
             for frame in ImageSequence.Iterator(gif):
-                # before it is decoded, and for each frame: a later one may be larger
+                # check each frame before decoding it: a later one may be larger
                 check_dimensions(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)
                 durations_ms.append(_duration_ms(frame))
                 yield read_selfie(frame.convert("RGB")).picture
     except RejectedError:
         raise
-    except Exception as error:  # as above; an OSError here is not one of the output
+    except Exception as error:  # many types, as above; an OSError here concerns the clip, not the output
         raise RejectedError(Status.UNREADABLE, f"the clip is damaged: {error or type(error).__name__}") from error
 
 
 def _duration_ms(frame: Image.Image) -> int:
-    """Return how long a GIF's frame is shown; as in browsers, a missing duration is 100 ms."""
+    """Return how long a GIF's frame is shown; as in browsers, a missing duration means 100 ms."""
     duration_ms = float(frame.info.get("duration") or 100)
     return max(round(duration_ms), 20)
 
@@ -213,7 +213,7 @@ def _write(first: Image.Image, rest: Iterator[Image.Image], output: Path, clip: 
     form = {".gif": "GIF", ".webp": "WEBP"}[output.suffix.lower()]
     options = {"disposal": 2} if form == "GIF" else {"quality": 90}
     frame_ms = round(1000 / clip.fps)
-    durations = clip.durations_ms or frame_ms  # the list grows while Pillow requests frames
+    durations = clip.durations_ms or frame_ms  # the list grows while Pillow reads frames
     first.save(output, form, save_all=True, append_images=rest, duration=durations, loop=0, **options)
 
 

@@ -1,4 +1,4 @@
-"""The comparison as compare.md and as report.html, a self-contained page without scripts and external resources."""
+"""The comparison as compare.md and as report.html, a self-contained page without scripts or external resources."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ from portraitist.compare.tables import (
 
 TEMPLATES = Path(__file__).with_name("report")
 STAGE_REPORTS = ("clean", "crop", "mask", "leakage")
-FIRST_HUE, HUE_STEP = 212, 137.5  # degrees; steps of the golden angle keep the hues of methods apart
+FIRST_HUE, HUE_STEP = 212, 137.5  # degrees; steps of the golden angle give every method a distinct hue
 PLOT_WIDTH, PLOT_ROW = 110, 5  # px
 SIGNIFICANCE = 0.05
 
@@ -106,7 +106,7 @@ def _data_uri(data: bytes, image_format: str) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a scrollable table; cells are HTML, and the first cell of a row is its head."""
+    """Return a scrollable table; cells are HTML, and the first cell of each row is its header."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
     for first, *others in rows:
@@ -131,19 +131,19 @@ def _methods(comparison: Comparison) -> list[str]:
 
 
 def _heads(comparison: Comparison, methods: Iterable[str]) -> list[str]:
-    """Return a column head for each method: its name below its colour in the plots."""
+    """Return a column header for each method: its colour in the plots, and its name."""
     index = {method: position for position, method in enumerate(_methods(comparison))}
     key = '<span class="key" style="background:{}"></span>{}'
     return [key.format(_hue(index[method]), _breakable(label(method))) for method in methods]
 
 
 def _breakable(name: object) -> str:
-    """Return an escaped name that may break after underscores."""
+    """Return an escaped name with line breaks allowed after underscores."""
     return escape(str(name)).replace("_", "_<wbr>")
 
 
 def _cell(text: object) -> str:
-    """Return a value, with the interval and remarks that follow it in small type below."""
+    """Return a value as HTML, with its interval and remarks in small type below it."""
     value, _, rest = escape(str(text)).partition(" ")
     return f"{value}<small>{rest.replace('] ', ']<br>')}</small>" if rest else value
 

@@ -12,13 +12,13 @@ GAP_X, GAP_Y = 20, 34
 
 
 def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
-    """Return the stages whose outputs each stage reads, as files or as the folder that contains them.
+    """Return, for each stage, the stages whose outputs it reads.
 
     All items of a `foreach` stage count as one stage.
 
     Args:
         dvc: dvc.yaml.
-        params: params.yaml, for the variables in dvc.yaml.
+        params: params.yaml, whose values dvc.yaml uses as variables.
     """
     content = yaml.safe_load(dvc.read_text(encoding="utf-8"))
     variables = yaml.safe_load(params.read_text(encoding="utf-8"))

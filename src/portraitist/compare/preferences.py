@@ -1,4 +1,4 @@
-"""The CSV of pairwise preferences: one row per answer. It holds no pictures and no personal data, so it can be in git.
+"""The CSV of pairwise preferences: one row per answer. Without pictures and personal data, it can be in git.
 
 Columns: the selfie's id, the methods shown on the left and on the right, and the one that was preferred.
 """
@@ -46,7 +46,7 @@ def ensure_file(path: Path) -> None:
 
 
 def append_answer(path: Path, face: str, left: str, right: str, preferred: str) -> None:
-    """Append one answer; create the file if it does not exist.
+    """Append one answer, and create the file if it does not exist.
 
     Raises:
         OSError: the file cannot be written.

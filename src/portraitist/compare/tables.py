@@ -15,20 +15,20 @@ from portraitist.reporting.contact_sheet import add_column_labels
 from portraitist.stats.bootstrap import confidence_interval, paired_difference
 from portraitist.stats.bradley_terry import win_rates
 
-MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: value, low, high, n, ... of each metric
+MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: for each metric, value, low, high, n, ...
 
-UNCHANGED = "selfies"  # in files: the baseline of a method that changes nothing
+UNCHANGED = "selfies"  # name in files of the baseline, a method that changes nothing
 UNCHANGED_LABEL = "unchanged selfies"
-SEGMENTER = "segmenter"  # in files: the row of the metric that is the same for all methods
+SEGMENTER = "segmenter"  # name in files of the row for the metric that is the same for all methods
 SEGMENTER_METRIC = "mask_iou_held_out"
 PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
 MIN_GROUP_SIZE = 30  # smaller groups are flagged
-RESAMPLES = 1000  # behind the interval of a mean over a subset of the faces
+RESAMPLES = 1000  # for the interval of a mean over a subset of the faces
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of all methods, by method, and the tables made of them."""
+    """The results of all methods, and the tables computed from them."""
 
     ours: str
     results: dict[str, MetricResults]
@@ -90,7 +90,7 @@ def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def label(method: str) -> str:
-    """Return a method's name for people: the baseline is called "unchanged selfies"."""
+    """Return a method's name as shown in reports; the baseline is "unchanged selfies"."""
     return UNCHANGED_LABEL if method == UNCHANGED else method
 
 
@@ -117,14 +117,14 @@ def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return {metric: {method: value}}, of which `dvc metrics diff` shows one row per metric and method."""
+    """Return {metric: {method: value}}; `dvc metrics diff` shows it with one row per metric and method."""
     return {
         str(metric): dict(zip(rows["method"], rows["value"], strict=True)) for metric, rows in frame.groupby("metric")
     }
 
 
 def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return {metric_low: {method: bound}, metric_high: ...}; separate from the summary to keep its diff short."""
+    """Return {metric_low: {method: bound}, metric_high: ...}; not in the summary, to keep the summary's diff short."""
     bounds = {}
     for metric, rows in frame.groupby("metric"):
         for end in ("low", "high"):
@@ -137,8 +137,8 @@ def differences(
 ) -> pd.DataFrame:
     """Return a row for each metric and other method: `method` minus the other on the same faces, interval and p-value.
 
-    A face without a value for one of the two methods is left out for both. `nearer` is the method nearer to the
-    metric's optimum if the interval excludes zero, otherwise empty.
+    A face without a value for one of the two methods is left out for both. `nearer` names the method that is nearer to
+    the metric's optimum, or is empty if the interval includes zero.
 
     Args:
         method: the minuend.

@@ -26,7 +26,7 @@ from portraitist.learning.tensors import Images, Masks
 def background_bleed(data: EvaluationData) -> Measurement:
     """Project (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
 
-    The skin is located in the selfie. Values below 0 are shifts away from the background's colour.
+    The skin is located in the selfie. Negative values are shifts away from the background's colour.
     """
 
     def portrait_skin(images: Images, masks: Masks) -> np.ndarray:
@@ -57,7 +57,7 @@ def background_bleed(data: EvaluationData) -> Measurement:
     unit="of 255",
 )
 def background_repainted(data: EvaluationData) -> Measurement:
-    """Return the mean over faces; pixels of a soft mask edge are weighted by their share of background."""
+    """Return the mean over faces; pixels at a soft edge of the mask are weighted by their share of background."""
 
     def mean_change(selfies: Images, masks: Masks, stylized: Images) -> np.ndarray:
         outside = 1 - masks

@@ -47,7 +47,7 @@ def content(data: EvaluationData) -> Measurement:
 @metric(
     name="memorised_lite0",
     description="How much nearer avatars are to training portraits than test portraits are (EfficientNet-Lite0): "
-    "1 is a copy, 0 no nearer.",
+    "1 is a copy, 0 is not nearer.",
     optimum=0.0,
     network=NETWORK,
 )

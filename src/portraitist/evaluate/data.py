@@ -1,4 +1,4 @@
-"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches of constant size."""
+"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches, to bound memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
 from portraitist.learning.tensors import Images, Masks
 
-BATCH_SIZE = 16  # images in memory, independent of the size of a set
+BATCH_SIZE = 16  # images in memory at a time, however large the set
 
 Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
 Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
@@ -32,7 +32,7 @@ MASKS_OF: dict[ImageSet, str] = {
 
 @runtime_checkable
 class ImageSequence(Protocol):
-    """Images or masks that are loaded when they are sliced; a tensor satisfies it too."""
+    """A sequence of images or masks that are loaded on slicing, or a tensor."""
 
     def __len__(self) -> int: ...
 
@@ -57,15 +57,15 @@ class EvaluationData:
     """The stylized test selfies of one method, and the images that they are compared with.
 
     Attributes:
-        masks: of the selfies; exact masks if they are known, otherwise the pipeline's.
+        masks: masks of the selfies; exact ones if all are known, otherwise the pipeline's.
         on_backgrounds: for each test background, all selfies stylized on that background.
         portraits: the test portraits; no method was trained on them.
         segmenter: the U-Net of stage train_mask.
         find_face: returns the largest face of a picture, or None.
         crop_params: position and size of the face in a crop.
-        networks: feature networks by the names that the metrics use: lite0, inception, identity.
+        networks: feature networks by name: lite0, inception, identity.
         cost: gflop and megabytes of one avatar.
-        bootstrap: number of resamples behind each interval.
+        bootstrap: number of resamples for each interval.
     """
 
     ids: list[str]
@@ -105,7 +105,7 @@ class EvaluationData:
         )
 
     def resamples(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Resamples:
-        """Return the bootstrap resamples of `count` images, the same for every metric and method (paired)."""
+        """Return the bootstrap resamples of `count` images; they are the same for every metric and method (paired)."""
         rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
         return rng.integers(count, size=(self.bootstrap, count))
 
@@ -119,7 +119,7 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
 
 
 def foreground(images: Images, masks: Masks) -> Images:
-    """Return the persons on grey. Masks are thresholded: a soft edge would keep some of the background."""
+    """Return the persons on grey. Masks are thresholded, because a soft edge contains some of the background."""
     return images * (masks > 0.5)
 
 

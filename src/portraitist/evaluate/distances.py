@@ -12,8 +12,8 @@ from portraitist.evaluate.data import EvaluationData, Features, Pixels
 from portraitist.evaluate.registry import Measurement, Metric, register
 from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
 
-HALVINGS = 4  # each gives the distances of two pairs of halves
-LARGE_SET, FEW_DRAWS = 1000, 50  # draws of a Frechet distance between sets larger than this many images
+HALVINGS = 4  # random halvings of both sets; each gives the distances of two pairs of halves
+LARGE_SET, FEW_DRAWS = 1000, 50  # above this number of images, a Frechet distance has only this number of draws
 
 
 def frechet_distance(a: Features, b: Features) -> float:
@@ -29,7 +29,7 @@ def frechet_distance(a: Features, b: Features) -> float:
 
 
 def _covariance_root(features: Features) -> Features:
-    """Return A^T with A A^T the covariance, in min(images, channels) rows."""
+    """Return A^T, where A A^T is the covariance; it has min(images, channels) rows."""
     centred = (features - features.mean(axis=0)) / np.sqrt(max(1, len(features) - 1))
     if len(features) <= features.shape[1]:
         return centred
@@ -38,7 +38,7 @@ def _covariance_root(features: Features) -> Features:
 
 
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
-    """Return the Frechet distance extrapolated to infinitely many images, from that of the sets and of their halves.
+    """Return the Frechet distance extrapolated to infinitely many images, from those of the sets and of their halves.
 
     The bias falls as 1/n (Chong and Forsyth, CVPR 2020) once a set has more images than features. With fewer images it
     falls more slowly, and the extrapolated distance is still too large.
@@ -59,7 +59,7 @@ def kernel_distance(a: Features, b: Features) -> float:
         TooFewSamplesError: a set has fewer than two images.
     """
     if min(len(a), len(b)) < 2:
-        raise TooFewSamplesError(f"{len(a)} and {len(b)} images; at least two of each are needed")
+        raise TooFewSamplesError(f"the sets have {len(a)} and {len(b)} images; at least two of each are needed")
 
     def kernel(x: Features, y: Features) -> np.ndarray:
         return (x @ y.T / x.shape[1] + 1) ** 3
@@ -77,8 +77,8 @@ class Distance:
 
     compute: Callable[[Features, Features], float]
     description: str
-    published_name: str  # of this distance on Inception-v3
-    few_draws: bool  # compute only FEW_DRAWS bootstrap draws for large sets: each takes seconds and they vary little
+    published_name: str  # name of this distance with Inception-v3's features
+    few_draws: bool  # for large sets, compute FEW_DRAWS draws only: each takes seconds, and they vary little
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Whether the face is preserved: found by the detector, at the same place, and recognised as the same person."""
+"""Preservation of the face: whether it is detected, at the same place, and recognised as the same person."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from portraitist.evaluate.data import BATCH_SIZE, EvaluationData, ImageSequence
 from portraitist.evaluate.registry import Measurement, mean_over_faces, metric
 from portraitist.learning.tensors import to_pictures
 
-DETECTOR = "BlazeFace full range, short range, closer looks"
+DETECTOR = "BlazeFace full range, short range, close-ups"
 IDENTITY = "identity"
 
 
@@ -32,7 +32,7 @@ def landmark_error(face: Face, other: Face) -> float:
 
 
 def wilson_interval(rate: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate (Wilson, 1927), which has a width even if the rate is 0 or 1."""
+    """Return the 95 % interval of a rate (Wilson, 1927); its width is not zero even if the rate is 0 or 1."""
     z2 = 1.959964**2
     middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
@@ -45,7 +45,7 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:
-    """Return the rate, with Wilson's interval."""
+    """Return the share, with Wilson's interval."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
     rate = mean_over_faces(np.array(found), data, detector=DETECTOR, interval="Wilson")
     low, high = wilson_interval(rate.value, rate.n)
@@ -73,7 +73,7 @@ def face_box_iou(data: EvaluationData) -> Measurement:
     unit="% of the eye distance",
 )
 def face_landmark_error(data: EvaluationData) -> Measurement:
-    """Return the mean over the faces found in both; `face_found` is the share of those lost."""
+    """Return the mean over the faces that are found in both; `face_found` measures how many are lost."""
     values = [landmark_error(selfie, avatar) if selfie and avatar else np.nan for selfie, avatar in face_pairs(data)]
     return mean_over_faces(np.array(values), data, detector=DETECTOR)
 

@@ -1,4 +1,4 @@
-"""Group the test selfies by skin tone, light and pose, as measured in the picture. No ethnicity is estimated."""
+"""Group the test selfies by skin tone, light and pose, measured in the picture. Ethnicity is not estimated."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from portraitist.learning.tensors import to_pictures
 TONES = {55: "very light", 41: "light", 28: "intermediate", 10: "tan", -30: "brown", -91: "dark"}
 SIDE_LIGHT = 12.0  # minimum difference of L between the halves of the face
 DIM, BRIGHT = 40.0, 65.0  # mean L of the picture
-MAX_FRONTAL_OFFSET = 0.15  # of the nose from the middle of the eyes, in eye distances
+MAX_FRONTAL_OFFSET = 0.15  # of the nose from the midpoint of the eyes, in distances between the eyes
 
 
 def skin_tone(colour: np.ndarray) -> str:

@@ -8,10 +8,10 @@ from portraitist.core.params import PositiveInt, Section, Seed
 
 
 class EvaluateParams(Section):
-    """How the avatars are measured."""
+    """How the metrics are computed and shown."""
 
     seed: Seed
     features_px: Annotated[int, Field(ge=32, multiple_of=32)]  # input size of EfficientNet-Lite0
     inception: bool  # compute FID and KID; downloads Inception-v3's weights (96 MB) once
-    bootstrap: PositiveInt  # resamples behind each interval
+    bootstrap: PositiveInt  # number of resamples for each interval
     sheet_rows: PositiveInt  # faces on the contact sheet

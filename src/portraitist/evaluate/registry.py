@@ -1,7 +1,7 @@
-"""The metric registry, and the estimators that give each metric its confidence interval.
+"""The registry of metrics, and the estimators of their confidence intervals.
 
-A metric is a function from `EvaluationData` to `Measurement`, registered by the decorator `metric`. A new family of
-metrics is a new file with one entry in `METRIC_MODULES`.
+A metric is a function from `EvaluationData` to `Measurement`, registered with the decorator `metric`. To add a family
+of metrics, add a file, and its name to `METRIC_MODULES`.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Measurement:
     """A metric's value with its 95 % confidence interval.
 
     Attributes:
-        n: number of images behind the value.
+        n: number of images that the value is computed from.
         details: how the value was computed, such as the feature network.
         per_face: the values that were averaged, if the value is a mean over faces.
         draws: the value of each bootstrap resample, if there is an interval.
@@ -57,7 +57,7 @@ class Metric:
     Attributes:
         optimum: the value of a perfect method.
         unit: empty for shares, ratios and distances of features.
-        network: the feature network that it needs, if any.
+        network: name of the required feature network, if any.
     """
 
     name: str
@@ -75,7 +75,7 @@ def register(metric: Metric) -> None:
     """Add a metric to the registry.
 
     Raises:
-        ValueError: a metric of this name is registered already.
+        ValueError: a metric of this name is already registered.
     """
     if metric.name in _METRICS:
         raise ValueError(f"metric {metric.name!r} is registered twice")
@@ -104,7 +104,7 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 
 
 def code_hash() -> str:
-    """Return 12 hex digits of the SHA-256 of this package's code. They identify it before it is committed, too."""
+    """Return 12 hex digits of the SHA-256 of this package's code, which also identify uncommitted code."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -137,13 +137,13 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
 def mean_relative_to_portraits(
     values: Callable[[Indices], Values], portraits: int, data: EvaluationData, /, **details: Any
 ) -> Measurement:
-    """Return the mean over faces of a value that depends on the portraits too, with an interval over both.
+    """Return the mean over faces of a value that also depends on the portraits, with an interval over both.
 
     Args:
-        values: returns the value of each face, computed from the given portraits only.
-        portraits: the number of portraits.
-        data: gives the resamples.
-        details: stored with the measurement.
+        values: function that returns the value of each face, computed with a subset of the portraits.
+        portraits: number of portraits.
+        data: source of the resamples.
+        details: details to store with the measurement.
 
     Raises:
         TooFewSamplesError: fewer than two faces have a value, or there are fewer than two portraits.

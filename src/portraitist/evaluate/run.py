@@ -60,8 +60,8 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
     """Load the feature networks: lite0 always, inception and identity if they are configured.
 
     Raises:
-        WeightsError: Inception-v3's weights are neither cached nor can they be downloaded.
-        IdentityError: the identity folder has several networks, or one with other inputs or outputs.
+        WeightsError: Inception-v3's weights are not cached and cannot be downloaded.
+        IdentityError: the identity folder has several networks, or one with unexpected inputs or outputs.
     """
     net = lite0.Lite0(models.pretrained / "efficientnet_lite0.pth")
     resize = f"{params.features_px} px, bicubic, antialiased"
@@ -91,17 +91,17 @@ def stylized_by_method(folder: Path) -> StylizedSelfies:
 
 
 def unchanged_selfies(paths: DatasetPaths, on_backgrounds: Path) -> StylizedSelfies:
-    """Return the selfies themselves as the baseline of a method that changes nothing."""
+    """Return the selfies themselves: the baseline, a method that changes nothing."""
     return StylizedSelfies(Shards(paths.crops), Shards(on_backgrounds), {"gflop": 0.0, "megabytes": 0.0})
 
 
 def load_data(
     params: EvaluateParams, crop_params: CropParams, selfies: StylizedSelfies, paths: DatasetPaths, models: ModelPaths
 ) -> EvaluationData:
-    """Collect all that the metrics need; images are decoded when a metric reads them.
+    """Collect the inputs of all metrics; images are decoded when a metric reads them.
 
-    Limits PyTorch, NumPy and SciPy to one thread, because the order of summation depends on the number of threads and
-    results must not.
+    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and so the last digits of
+    results, depends on the number of threads.
 
     Raises:
         WeightsError, IdentityError: see `load_networks`.
@@ -158,7 +158,7 @@ def load_data_or_exit(
 
 
 def measure_all(data: EvaluationData) -> dict[str, Measurement]:
-    """Compute all metrics that the data's networks allow; skip those with too few faces, with a warning on stderr."""
+    """Compute all metrics whose networks are loaded; skip those with too few faces, with a warning on stderr."""
     measurements = {}
     for name, metric in available_metrics(data.networks).items():
         try:
@@ -188,12 +188,12 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
-    """Write what is the same for all methods: segmenter.json (mask IoU on held-out pictures) and groups.csv.
+    """Write the results that all methods share: segmenter.json (mask IoU on held-out pictures) and groups.csv.
 
     Args:
-        data: of the unchanged selfies.
-        sources: column id, and columns that become further groups.
-        folder: of `save_results`.
+        data: data of the unchanged selfies.
+        sources: column id, and one column for each further grouping.
+        folder: the output folder of `save_results`.
     """
     metric = masks.HELD_OUT
     _write_json({metric.name: _to_json(metric.measure(data), metric, data)}, folder / "segmenter.json")

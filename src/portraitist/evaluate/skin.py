@@ -11,8 +11,8 @@ from portraitist.learning.tensors import Images, Masks, to_pictures
 SkinMask = Bool[np.ndarray, "height width"]
 Colours = Float[np.ndarray, "batch 3"]
 
-SKIN_SHARE = 0.5  # of the face region, nearest to its median colour; the rest may be eyes, glasses or beard
-BACKGROUND_BELOW = 0.01  # of the mask
+SKIN_SHARE = 0.5  # share of the face region that counts as skin; the rest may be eyes, glasses or beard
+BACKGROUND_BELOW = 0.01  # pixels with lower mask values are background
 
 
 def to_lab(picture: Picture) -> Float[np.ndarray, "height width 3"]:
@@ -23,7 +23,8 @@ def to_lab(picture: Picture) -> Float[np.ndarray, "height width 3"]:
 def skin_mask(picture: Picture, person: SkinMask, crop_params: CropParams) -> SkinMask:
     """Return the skin of an aligned crop.
 
-    It is the half of an ellipse from the eyebrows to the mouth whose colour is nearest to the ellipse's median.
+    These are the pixels of an ellipse from the eyebrows to the mouth, of which the half nearest to the median colour is
+    selected.
     """
     side = picture.shape[0]
     rows, columns = (np.mgrid[0:side, 0:side] + 0.5) / side

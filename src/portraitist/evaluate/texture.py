@@ -10,7 +10,7 @@ from portraitist.evaluate.registry import Indices, Measurement, Values, mean_rel
 from portraitist.learning.tensors import Images, Masks, to_pictures
 
 CANNY_THRESHOLDS = (100, 200)
-EROSION = 0.03  # of the side: excludes the person's outline, which is no brush stroke
+EROSION = 0.03  # as a fraction of the side; excludes the person's outline, which is not a brush stroke
 
 
 def _interior(mask: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def mean_laplacian(images: Images, masks: Masks) -> np.ndarray:
 
 
 def edge_density(images: Images, masks: Masks) -> np.ndarray:
-    """Return the share of the pixels inside each person that are Canny edges."""
+    """Return the share of Canny edge pixels inside each person."""
     pairs = _grey_and_interior(images, masks)
     return np.array([(cv2.Canny(grey, *CANNY_THRESHOLDS) > 0)[interior].mean() for grey, interior in pairs])
 

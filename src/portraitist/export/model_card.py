@@ -79,7 +79,7 @@ def model_card(metadata: Mapping[str, Any], metrics: Metrics, training_data: Ite
 
 
 def read_training_data(clean: Path, split: Path) -> list[tuple[str, str]]:
-    """Return the source ("unknown" if the manifest lacks it) and the kind of each picture of the train part."""
+    """Return (source, kind) of each picture in the train part; the source is "unknown" if the manifest lacks it."""
     sources = manifest.read(clean / "manifest.csv").set_index("id")["source"]
     return [
         (sources.get(picture, "unknown"), kind)

@@ -1,7 +1,7 @@
 """Export a trained method to ONNX: bytes in, bytes out, with everything else that an avatar needs in the metadata.
 
 `portraitist.app.avatar` opens such a file without torch, and any ONNX runtime can run it. The fp16 and int8 files only
-store the weights in fewer bits; the computation is in float32, which is what CPUs and browsers do fast.
+store the weights in fewer bits; the computation is in float32, which is fastest on CPUs and in browsers.
 """
 
 import base64
@@ -30,7 +30,7 @@ from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
 from portraitist.mask import segmenter
 from portraitist.paint import paint_crops
 
-FORMAT = 2  # app/avatar.py reads this version only
+FORMAT = 2  # app/model_file.py reads this version only
 CHECKSUM_KEY = "sha256"
 OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # smaller tensors, which are biases and norms, stay in float32
@@ -69,7 +69,7 @@ def export_model(
     card: str,
     dest: Path,
 ) -> dict[str, Any]:
-    """Write a method in each precision that matches PyTorch closely enough on some crops.
+    """Write a method as ONNX in each precision whose output is close enough to PyTorch's on some crops.
 
     The folder `dest` is created. The files get the metadata of the checkpoint, detector and segmenter from the folder
     `pretrained`, and the text of the model card. Equal methods give equal bytes.
@@ -79,7 +79,7 @@ def export_model(
         steps of 255, and whether it was written.
 
     Raises:
-        ExportError: the method cannot be converted, or differs too much in full precision.
+        ExportError: the method cannot be converted, or its fp32 file differs too much from PyTorch.
     """
     model = _to_onnx(method, metadata)
     names = [*detector.DETECTOR_FILES, *segmenter.SEGMENTER_FILES[metadata["mask"]["model"]], "NOTICE"]
@@ -97,7 +97,9 @@ def export_model(
         bounds = {name: _bound(getattr(params, name), precision) for name in error}
         within_bounds = all(error[name] <= bounds[name] for name in error)
         if precision == "fp32" and not within_bounds:
-            raise ExportError(f"ONNX and PyTorch differ by {error} steps of 255; params.yaml: export allows {bounds}")
+            raise ExportError(
+                f"ONNX and PyTorch differ by {error} steps of 255; allowed by `export` in params.yaml: {bounds}"
+            )
         if within_bounds:
             (dest / file).write_bytes(data)
         report[precision] = {"megabytes": round(len(data) / 1e6, 3), **error, "written": within_bounds}
@@ -106,14 +108,14 @@ def export_model(
 
 
 def _with_checksum(model: onnx.ModelProto) -> bytes:
-    """Serialize a model with the SHA-256 of everything else in its metadata; app/model_file.py verifies it."""
+    """Serialize a model after adding its SHA-256 to the metadata; app/model_file.py verifies it."""
     digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     model.metadata_props.add(key=CHECKSUM_KEY, value=digest)
     return model.SerializeToString(deterministic=True)
 
 
 def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Picture], list[MaskArray]]:
-    """Load the training selfies, and their masks, on which ONNX and PyTorch are compared."""
+    """Load the training selfies on which ONNX and PyTorch are compared, and their masks."""
     ids = manifest.split_ids(split, "selfies", "train")[:NUM_COMPARED]
     pictures, mask_arrays = ([decode_png(Shards(path).read(one, "png")) for one in ids] for path in (crops, masks))
     return pictures, mask_arrays
@@ -129,7 +131,9 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any]) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1, max=1024)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")  # both inputs share it
+            warnings.filterwarnings(
+                "ignore", message=".*axis name: batch will not be used"
+            )  # both inputs have the same batch axis
             program = torch.onnx.export(
                 _ByteModel(method).eval(),
                 example,
@@ -155,7 +159,7 @@ def _run_onnx(data: bytes, selfies: Sequence[Picture], masks: Sequence[MaskArray
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove what identifies the machine that exported the model: stack traces and file names."""
+    """Remove stack traces and file names, which identify the machine that exported the model."""
     del model.metadata_props[:]
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info, *model.functions):
         del part.metadata_props[:]

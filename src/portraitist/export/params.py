@@ -1,4 +1,4 @@
-"""Which model is exported, and how closely its ONNX files must match PyTorch."""
+"""Parameters of stage `export`."""
 
 from pydantic import field_validator
 
@@ -7,7 +7,7 @@ from portraitist.learning import method_names
 
 
 class PerPrecision(Section):
-    """A bound for each precision in which weights are stored, in steps of 255."""
+    """A bound for each precision of the stored weights, in steps of 255."""
 
     fp32: NonNegativeFloat
     fp16: NonNegativeFloat
@@ -15,7 +15,7 @@ class PerPrecision(Section):
 
 
 class ExportParams(Section):
-    """Which model is exported, and the allowed difference between what ONNX and PyTorch paint."""
+    """Which method is exported, and how much the outputs of ONNX and PyTorch may differ."""
 
     method: str
     max_error: PerPrecision

@@ -1,7 +1,7 @@
-"""Convert TensorFlow Lite models to ONNX: the operators of MediaPipe's face detector and selfie segmenter only.
+"""Convert TensorFlow Lite models to ONNX; supports the operators of MediaPipe's face detector and selfie segmenter.
 
-The static page needs it, because onnxruntime-web cannot read tflite files. Inputs and outputs keep tflite's layout,
-batch x height x width x channels; in between, tensors are batch x channels x height x width, as ONNX requires.
+The static site needs it, because onnxruntime-web cannot read tflite files. Inputs and outputs keep tflite's layout
+(batch, height, width, channels); all other tensors have ONNX's (batch, channels, height, width).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ TO_CHANNELS_LAST, TO_CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # axis permuta
 
 
 class ConversionError(ValueError):
-    """The model has an operator, or an option of one, that is not supported."""
+    """The model uses an unsupported operator or option."""
 
 
 def convert(data: bytes) -> onnx.ModelProto:
@@ -38,7 +38,9 @@ class _Converter:
         self.tflite_model, self.graph = model, model.Subgraphs(0)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, np.ndarray] = {}
-        self.dequantized: dict[int, np.ndarray] = {}  # float16 constants, by the index of the DEQUANTIZE output
+        self.dequantized: dict[
+            int, np.ndarray
+        ] = {}  # float16 constants, by the index of the output of their DEQUANTIZE operator
 
     def model(self) -> onnx.ModelProto:
         input_indices = [int(index) for index in self.graph.InputsAsNumpy()]

@@ -1,6 +1,6 @@
 """What all trainings share: tensors, losses, optimizer steps, data, and the registry of methods.
 
-This module imports no torch, so that stages that train nothing can list the methods by name.
+This module does not import torch, so that stages without training can list the methods quickly.
 """
 
 from pathlib import Path
@@ -9,8 +9,8 @@ METHODS = Path(__file__).parents[1] / "methods"
 
 
 def method_names() -> list[str]:
-    """Return the names of the trainable files in methods/, sorted, without importing any of them.
+    """Return the sorted names of all methods, without importing them.
 
-    Files with a leading underscore are shared by several methods.
+    A method is a file in methods/; files with a leading underscore are shared code.
     """
     return sorted(path.stem for path in METHODS.glob("[!_]*.py"))

@@ -1,4 +1,4 @@
-"""Trained models on disk. They load without any option, and loading executes no code from the file."""
+"""Save and load trained models. Loading needs no options and executes no code from the file."""
 
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,29 @@ FORMAT = 2
 
 
 class CheckpointError(ValueError):
-    """A file is not a model of this project, or has another format version."""
+    """The file is missing, is not a Portraitist model, or has an unsupported format version."""
 
 
 def save_checkpoint(
     path: Path, method: str, params: dict[str, Any], trainable: Trainable, metadata: dict[str, Any]
 ) -> None:
-    """Write a model atomically: the weights, with the method's name and parameters. Equal models give equal bytes.
+    """Write the method's name, parameters and weights to a file, atomically. Equal models give equal bytes.
 
-    `load_checkpoint` returns `metadata`, such as the parameters of the crops that the model was trained on.
+    `load_checkpoint` returns the `metadata`, for example the parameters of the crops that the model was trained on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT, "method": method, "params": params, "metadata": metadata, "weights": trainable.saved_state()
     }  # fmt: skip
     with atomic_write(path) as partial, partial.open("wb") as file:
-        torch.save(content, file)  # to a file object: given a path, torch stores its random name in the archive
+        torch.save(content, file)  # a file object: torch would store the random name of a path in the archive
 
 
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     """Load a model in evaluation mode, and its metadata with the name of the method.
 
     Raises:
-        CheckpointError: the file is missing, is not a model of this project, or has another format version.
+        CheckpointError: the file is missing, is not a Portraitist model, or has an unsupported format version.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

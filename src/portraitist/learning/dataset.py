@@ -24,7 +24,7 @@ class DatasetPaths:
 
 
 class LazyImages:
-    """Images or masks of many pictures. Slicing decodes only that part, so memory does not grow with their number."""
+    """A sequence of images or masks that is decoded on slicing, so memory use does not depend on its length."""
 
     def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
         self.ids, self.read = ids, read
@@ -40,7 +40,7 @@ def split_ids(paths: DatasetPaths, kind: Kind, part: str) -> list[str]:
     """Return the sorted ids of all pictures of one kind in one part of the split.
 
     Raises:
-        ValueError: there are none.
+        ValueError: this part has no pictures of this kind.
     """
     ids = manifest.split_ids(paths.split, kind, part)
     if not ids:
@@ -54,7 +54,7 @@ def load_images(shards: Shards, ids: list[str], ending: str = "png") -> Images:
 
 
 def load_masks(paths: DatasetPaths, ids: list[str]) -> LazyImages:
-    """Return the exact masks if they are known for all the pictures, else the masks that stage mask computed."""
+    """Return the exact masks if all the pictures have one, otherwise the masks that stage `mask` computed."""
     crops, masks = Shards(paths.crops), Shards(paths.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):
         return LazyImages(ids, lambda part: load_mask_members(crops, part, "truth.png"))

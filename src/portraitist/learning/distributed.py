@@ -1,7 +1,7 @@
 """Data-parallel training: each process handles its share of every batch; gradients and statistics are averaged.
 
-`torchrun` starts the processes and sets their environment variables. Without it, a process is rank 0 of 1 and no
-function of this module communicates.
+`torchrun` starts the processes and sets their environment variables. Without it, there is one process with rank 0, and
+the functions of this module do not communicate.
 """
 
 import os
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import Function
 
-TIMEOUT = timedelta(minutes=10)  # longer than one process is ever busy alone, for example with writing a model
+TIMEOUT = timedelta(minutes=10)  # longer than any work that one process does alone, such as writing a model
 
 
 class DistributedError(RuntimeError):
@@ -51,7 +51,9 @@ def world_size() -> int:
 
 
 def local_batch_size(batch_size: int) -> int:
-    """Return this process's share of a batch. Equal shares make the mean of the processes' means the batch mean.
+    """Return the number of pictures of a batch that each process handles.
+
+    The shares are equal, so that the mean of the processes' means is the mean over the batch.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.
@@ -78,7 +80,7 @@ def broadcast(value: Any) -> Any:
 
 @torch.no_grad()
 def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor, in place, by its mean over all processes; one message carries all tensors.
+    """Replace each tensor in place by its mean over all processes. All tensors are sent in one message.
 
     Raises:
         DistributedError: a process is lost.

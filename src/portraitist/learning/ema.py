@@ -12,7 +12,7 @@ class EMA(nn.Module):
     """Exponential moving average of a network's weights, kept in `network`.
 
     A GAN's weights oscillate around an equilibrium; their average is a better generator than the last step (Yaz et al.,
-    2019). The decay is smaller in the first steps, so that the initial weights are forgotten soon.
+    2019). The decay is smaller in the first steps, so that the initial weights soon lose their influence.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

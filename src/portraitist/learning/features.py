@@ -1,8 +1,8 @@
 """Frozen feature networks of the content loss, found by name. Layers are ordered from fine to coarse.
 
-EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) comes with a package; its input is RGB in [-1, 1], like `Images`.
-VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is a download; its input is normalized by ImageNet's mean
-and standard deviation.
+EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) is extracted from a package; its input is RGB in [-1, 1], like
+`Images`. VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is downloaded; its input is normalized by
+ImageNet's mean and standard deviation.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ from portraitist.learning.tensors import Images
 NAME = "EfficientNet-Lite0"
 CONV4_4 = 26  # number of torchvision's VGG19 layers up to and including conv4_4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
-LAYERS = (1, 2)  # of timm's five stages: 24 channels at a quarter of the size, 40 at an eighth
+LAYERS = (1, 2)  # indices of timm's stages: 24 channels at a quarter of the size, 40 at an eighth
 
 
 def lite(number: int, weights: Path) -> Any:
-    """Load EfficientNet-Lite0 to -Lite4, frozen.
+    """Load a frozen EfficientNet-Lite0 to -Lite4, selected by `number`.
 
     Raises:
         ValueError: the file holds the weights of another network.
@@ -31,7 +31,7 @@ def lite(number: int, weights: Path) -> Any:
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
     if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
-        raise ValueError(f"{weights} does not hold EfficientNet-Lite{number}'s {len(own)} tensors")
+        raise ValueError(f"{weights}: expected the {len(own)} tensors of EfficientNet-Lite{number}")
     net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 
@@ -44,7 +44,7 @@ class Lite0(nn.Module):
         self.net = lite(0, weights)
 
     def train(self, mode: bool = True) -> "Lite0":
-        """Stay in evaluation mode."""
+        """Ignore `mode`: the network always stays in evaluation mode."""
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
@@ -58,7 +58,7 @@ class Lite0(nn.Module):
         return features
 
     def pooled(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """Return the 1280 features before the classifier, averaged over each image, for the metrics."""
+        """Return the 1280 features before the classifier, averaged over each image; the metrics use them."""
         return self.net.forward_features(images).mean((2, 3))
 
 
@@ -72,7 +72,7 @@ class Vgg19(nn.Module):
         loaded = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         names = {f"features.{name}": name for name in self.net.state_dict()}
         if not names.keys() <= loaded.keys():
-            raise ValueError(f"{weights} does not hold VGG19's {len(names)} tensors up to conv4_4")
+            raise ValueError(f"{weights}: expected VGG19's {len(names)} tensors up to conv4_4")
         self.net.load_state_dict({name: loaded[source].clone() for source, name in names.items()}, assign=True)
         self.net.eval().requires_grad_(False)
         self.mean: Tensor

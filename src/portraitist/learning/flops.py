@@ -1,4 +1,4 @@
-"""Cost of one avatar in machine-independent numbers: operations and weights. For seconds, see benchmarks/avatar.py."""
+"""Machine-independent cost of one avatar: operations and weights. benchmarks/avatar.py measures seconds."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,10 +12,10 @@ from portraitist.learning.tensors import Images, Masks
 def inference_cost(
     paint: Callable[[Images, Masks], Images], weights: Mapping[str, Mapping[str, Tensor]], side_px: int
 ) -> dict[str, float]:
-    """Measure the cost of painting one square picture of a side, with the state_dict of each network involved.
+    """Measure the cost of painting one square picture of `side_px`; `weights` holds the state dict of each network.
 
     Returns:
-        `gflop`, where a multiplication and an addition count as two operations, and `megabytes` of weights.
+        `gflop` (a multiply-add counts as two operations) and `megabytes` (of weights).
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

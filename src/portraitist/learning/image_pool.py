@@ -1,14 +1,14 @@
-"""A pool of images that a generator made in earlier steps."""
+"""A pool of images that a generator produced in earlier steps."""
 
 import torch
 from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """History of generated images (Shrivastava et al., CVPR 2017), which keeps a discriminator from forgetting.
+    """History of generated images, which keeps a discriminator from forgetting (Shrivastava et al., CVPR 2017).
 
-    Once the pool is full, each new image is returned itself or, with probability 1/2, swapped for a random one of the
-    pool.
+    While the pool is not full, new images are stored and returned. Once it is full, each new image is either returned
+    or, with probability 1/2, swapped with a random image of the pool, which is returned instead.
     """
 
     def __init__(self, size: int) -> None:
@@ -17,7 +17,7 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return as many images as given, some of them from earlier steps."""
+        """Return one image for each input image: the image itself, or one from an earlier step."""
         chosen = []
         for image in images:
             if len(self.images) < self.size:

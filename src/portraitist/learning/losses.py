@@ -1,6 +1,7 @@
 """Loss functions: tensors in, one unweighted scalar out.
 
-Tensors that are compared must have one shape; otherwise a ValueError is raised, because broadcasting would hide a bug.
+Tensors that are compared must have the same shape, because broadcasting would hide a bug; otherwise a ValueError is
+raised.
 """
 
 import torch
@@ -12,7 +13,7 @@ from portraitist.learning.tensors import Images, Masks
 
 Scalar = Float[Tensor, ""]
 Features = Float[Tensor, "batch channels rows columns"]
-FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns), of another size in each layer
+FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns); layers differ in size
 LogitLayers = list[Float[Tensor, "_ 1 _ _"]]
 PatchLogits = Float[Tensor, "batch 1 rows columns"]
 Points = Float[Tensor, "batch patches dimensions"]
@@ -23,8 +24,8 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
 
     Args:
         features: one (batch, channels, height, width) map per layer.
-        target: as many maps, of the same shapes.
-        masks: of any size; if given, each image's mean is over the person only, and 0 where there is no person.
+        target: the same number of maps, with the same shapes.
+        masks: if given, the mean of each image is over the person only, and 0 if the mask is empty. Any size.
 
     Raises:
         ValueError: shapes or numbers of layers differ.
@@ -45,15 +46,15 @@ def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_rea
 def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Scalar:
     """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017): relu(1 - x) if real, else relu(1 + x).
 
-    Averaged over maps and images; of each image over the person only, 0 where there is no person. `masks` may have any
-    size.
+    The loss is averaged over the person in each image (0 if the mask is empty), then over images and maps. `masks` may
+    have any size.
     """
     sign = 1 if target_is_real else -1
     return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
 
 
 def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
-    """Generator's term of the hinge loss: the negative mean logit, averaged as in `hinge_loss`."""
+    """Hinge loss of the generator: the negative mean logit, averaged as in `hinge_loss`."""
     return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
 
 
@@ -94,9 +95,9 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
 
 
 def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:
-    """PatchNCE (Park et al., ECCV 2020, eq. 3): cross-entropy of each point's own target among its image's targets.
+    """PatchNCE (Park et al., ECCV 2020, eq. 3): cross-entropy of matching each point to its own target.
 
-    Points and targets are normalized.
+    The other targets of the same image are the negatives. Points and targets are normalized.
 
     Raises:
         ValueError: shapes differ.
@@ -116,8 +117,8 @@ def gram_loss(features: Features, masks: Masks, target: Features, target_masks: 
     """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
 
     The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
-    of by the layer's size, so that layers of any network count alike. Gram matrices are taken over the masks, which may
-    have any size.
+    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are taken over the masks,
+    which may have any size.
     """
     gram, target_gram = _gram_matrix(features, masks), _gram_matrix(target, target_masks)
     return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)
@@ -126,7 +127,7 @@ def gram_loss(features: Features, masks: Masks, target: Features, target_masks: 
 def _gram_matrix(features: Features, masks: Masks) -> Float[Tensor, "batch channels channels"]:
     weights = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
     flat = features.flatten(2)
-    # image by image: for a batched product of one image, torch 2.14 passes batch norm a gradient that it reads wrongly
+    # one product per image: with a batched product of one image, torch 2.14's gradient of batch norm is wrong
     products = [weighted @ image.T for weighted, image in zip(flat * weights, flat, strict=True)]
     return torch.stack(products) / weights.sum(2, keepdim=True).clamp(min=1)
 

@@ -17,7 +17,8 @@ from portraitist.learning.tensors import Batch, Images, Masks
 class Shared:
     """Mark a parameter of a method whose value is read from another section of params.yaml.
 
-    `size_px: Annotated[PositiveInt, Shared("crop")]` is `crop.size_px`, unless the method's own section sets it.
+    `size_px: Annotated[PositiveInt, Shared("crop")]` is read from `crop.size_px`, unless the method's own section sets
+    it.
     """
 
     section: str
@@ -25,7 +26,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class UpstreamModels:
-    """Models made by earlier stages, for the methods that need them."""
+    """The output models of earlier stages that a method may need for training."""
 
     features: nn.Module | None = None
     generator: nn.Module | None = None
@@ -55,7 +56,7 @@ class Trainable(nn.Module):
     def start_epoch(self, index: int, total: int) -> None:
         """Set what depends on the epoch, such as learning rates. The first epoch has index 0.
 
-        Also called when a run resumes within the epoch, so all that it sets must follow from `index` and `total`; other
+        Also called when a run resumes within the epoch, so what it sets may depend on `index` and `total` only; other
         state belongs in a submodule's state dict.
         """
 

@@ -27,7 +27,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
 
     Raises:
         DivergedError: a term is not finite.
-        DistributedError: another process does not answer.
+        DistributedError: another process is lost.
     """
     stacked = torch.stack(list(terms.values()))
     for name, value in zip(terms, stacked.tolist(), strict=True):
@@ -45,7 +45,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
 
 
 def linear_decay(index: int, total: int) -> float:
-    """Factor of the learning rate in epoch `index`: 1 in the first half, then linearly toward 0, which it never is."""
+    """Factor of the learning rate in epoch `index`: 1 in the first half, then decreasing linearly, always above 0."""
     return min(1.0, (total - index) / (total - total // 2))
 
 
@@ -57,7 +57,7 @@ def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Let gradients flow through the module, but compute none for its own weights (they would be discarded)."""
+    """Within the context, pass gradients through the module without computing those of its own weights."""
     module.requires_grad_(False)
     try:
         yield

@@ -38,7 +38,7 @@ def register(params: type[Section]) -> Callable[[type[T]], type[T]]:
 
 
 def build(name: str, params: Mapping[str, Any], upstream: UpstreamModels | None = None) -> Trainable:
-    """Build a method: for training if the upstream models are given, otherwise only what painting needs.
+    """Build a method for training or, without `upstream`, only what painting needs.
 
     Raises:
         ParamsError: there is no such method, or its params are invalid.
@@ -60,8 +60,8 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
     """Return all params of a method: its own section of params.yaml, and the values marked `Shared`.
 
     Args:
-        name: of the method.
-        sections: the values of the sections of params.yaml that methods share, by name.
+        name: name of the method.
+        sections: the sections of params.yaml whose values methods share, by name.
         own: the method's own section, which has precedence.
 
     Raises:

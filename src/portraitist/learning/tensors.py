@@ -21,9 +21,9 @@ ByteImages = UInt8[Tensor, "batch height width 3"]
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one training step: equally many selfies and portraits, of different people.
+    """The input of one training step: the same number of selfies and portraits, usually of different people.
 
-    `smoothed` are the portraits with blurred edges (the third kind of training picture in CartoonGAN).
+    `smoothed` are the portraits with blurred edges, which CartoonGAN's discriminator must reject.
     """
 
     selfies: Images
@@ -78,5 +78,5 @@ def on_grey(images: Images, masks: Masks) -> Images:
 
 
 def erode(masks: Masks, by_px: int) -> Masks:
-    """Shrink the masks by `by_px` pixels; the image border does not count as an edge of the mask."""
+    """Shrink the masks by `by_px` pixels, but not from the border of the image."""
     return -F.max_pool2d(-masks, 2 * by_px + 1, stride=1, padding=by_px) if by_px else masks

@@ -21,7 +21,7 @@ class Params(Section):
     size_px: Annotated[PositiveInt, Shared("crop")]
     base_channels: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
 
 
 class ResnetParams(Params):
@@ -38,7 +38,7 @@ class CycleParams(ResnetParams):
 
 
 class Gan(Method):
-    """A GAN that paints whole images by the EMA of its generator. Subclasses build the networks and optimizers."""
+    """A GAN that paints whole images with the EMA of its generator. Subclasses build the networks and optimizers."""
 
     saved_modules = ("ema",)
     params: Params
@@ -93,9 +93,9 @@ class CycleBasedGan(BidirectionalGan):
         self.pool, self.pool_back = ImagePool(params.pool_size), ImagePool(params.pool_size)
 
     def make_generator(self) -> nn.Module:
-        """Build a ResNet."""
+        """Build CycleGAN's ResNet generator."""
         return ResnetGenerator(self.params.base_channels, self.params.num_res_blocks)
 
     def make_discriminator(self) -> nn.Module:
-        """Build a PatchGAN."""
+        """Build CycleGAN's PatchGAN discriminator."""
         return PatchGan(self.params.base_channels, self.params.size_px)

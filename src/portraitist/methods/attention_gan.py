@@ -1,7 +1,7 @@
 """Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
-A CycleGAN whose generators learn where to change the image. After `foreground_only_after`, the discriminators see only
-the attended foreground.
+A CycleGAN whose generators learn where to change the image. After `foreground_only_after` of the epochs, the
+discriminators see the attended foreground only, and attention is fixed.
 """
 
 import torch
@@ -18,10 +18,10 @@ from portraitist.nets.attention import AttentiveGenerator
 
 
 class Params(_gan.CycleParams):
-    """Size of the networks, weight of the cycle loss, and when and where the foreground is."""
+    """Size of the networks, weight of the cycle loss, and how the foreground is selected."""
 
-    foreground_only_after: Fraction  # of the epochs; from then on attention is fixed, too
-    attention_threshold: Fraction  # attention at or above it is foreground
+    foreground_only_after: Fraction  # fraction of the epochs after which discriminators see the foreground only
+    attention_threshold: Fraction  # pixels with at least this attention are foreground
 
 
 @register(Params)
@@ -37,7 +37,7 @@ class AttentionGan(_gan.CycleBasedGan):
         self.foreground_only = False
 
     def make_generator(self) -> nn.Module:
-        """Build a generator of half the discriminator's width, as the authors' 32 and 64."""
+        """Build a generator with half of the discriminator's base channels; the authors have 32 and 64."""
         return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:

@@ -2,9 +2,9 @@
 
 No code is public, and only the abstract was available. It states: unpaired training with a cycle; an adversarial
 network that attends to the face; total variation; an attentive cycle loss for delicate areas such as eyes; and a
-perceptual loss. Everything else is assumed here and marked so: networks and least squares are CycleGAN's; the face is
-the person's mask; the delicate areas are eyes and mouth, located by the crop's alignment; and all weights in
-params.yaml except lambda_cycle, which is CycleGAN's.
+perceptual loss. Everything else is an assumption, marked [assumed] in the code: networks and least squares are
+CycleGAN's; the face is the person's mask; the delicate areas are eyes and mouth, located by the crop's alignment. The
+weights in params.yaml are assumed as well, except for lambda_cycle, which is CycleGAN's.
 """
 
 from typing import Annotated
@@ -40,7 +40,7 @@ class Params(_gan.CycleParams):
 
 @register(Params)
 class AttentiveAdversarial(_gan.CycleBasedGan):
-    """CycleGAN whose losses weigh the face, and its eyes and mouth, more."""
+    """CycleGAN with a higher weight of the face, and of its eyes and mouth, in the losses."""
 
     params: Params
 

@@ -21,7 +21,7 @@ class Params(Section):
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
 
 
 @register(Params)
@@ -48,7 +48,7 @@ class CartoonGan(Method):
         self.adversarial_weight = 1.0
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Turn the generator's adversarial loss off in the first epoch, unless it is the only one."""
+        """Switch off the generator's adversarial loss in the first epoch, unless it is the only epoch."""
         self.adversarial_weight = float(index > 0 or total == 1)
 
     def step(self, batch: Batch) -> Losses:

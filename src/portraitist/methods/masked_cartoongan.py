@@ -4,10 +4,11 @@ A stylized image is masked before it reaches the discriminator: by the selfie's 
 2 still recognizes as person. A face that takes on the color of the background drops out of the mask, the discriminator
 rejects the incomplete face, and the generator learns to avoid it.
 
-Two leaks had to be closed. A soft mask lets a fringe of the portraits' background through, which becomes part of the
-style, so the pipeline's masks are eroded. Instance norm mixes the background into the statistics of the face, so the
-generator's input is the person on neutral grey, and its output is composited over the selfie's own background. The
-content loss is over the person as well, because the grey area would only dilute it.
+The background could reach the networks in two more ways. A soft mask contains a fringe of the portraits'
+background, which would become part of the style, so the pipeline's masks are eroded. Instance norm mixes the background
+into the statistics of the face, so the generator's input is the person on neutral grey, and its output is composited
+over the selfie's own background. The content loss is averaged over the person as well, because the grey area would
+dilute it.
 
 A few hundred portraits are too few to train a discriminator from scratch; ours classifies features of a pretrained
 network. docs/experiments.md lists what else was tried.
@@ -28,20 +29,21 @@ from portraitist.learning.tensors import Batch, Images, Masks, composite, erode,
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.projected import ProjectedDiscriminator
 
-D_BETAS = (0.0, 0.99)  # of the discriminator's Adam, as Sauer et al.
-PROBE_PX = 64
+D_BETAS = (0.0, 0.99)  # of the discriminator's Adam, as in Sauer et al.
+PROBE_PX = 64  # size of the image that determines the discriminator's layers
 
 
 class Params(Section):
-    """CartoonGAN's params, and which masks are used."""
+    """CartoonGAN's params, and how the inputs of generator and discriminator are masked."""
 
     base_channels: Annotated[PositiveInt, Shared("generator")]
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
     skip_connections: Annotated[bool, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
-    mask: Literal["product", "given", "learned", "whole"]  # of the discriminator's input; whole: no mask
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
+    # mask of the discriminator's input: the pipeline's (given), the segmenter's (learned), their product, none (whole)
+    mask: Literal["product", "given", "learned", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
     grey_input: bool
 
@@ -92,14 +94,14 @@ class MaskedCartoonGan(Method):
         return d_losses | g_losses
 
     def generator_input(self, selfies: Images, masks: Masks) -> Images:
-        """Return the person on grey, or the whole selfies without `grey_input`."""
+        """Return the persons on grey or, without `grey_input`, the whole selfies."""
         return on_grey(selfies, masks) if self.params.grey_input else selfies
 
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks of the discriminator's input.
 
-        Stylized images and portraits are masked alike, or the mask would reveal which is which. The gradient flows
-        through the learned mask to the stylized images.
+        Stylized images and portraits are masked in the same way; otherwise the mask would reveal the domain. The
+        gradient flows through the learned mask to the stylized images.
         """
         if self.params.mask == "learned":
             return self.segmenter(images)
@@ -107,7 +109,7 @@ class MaskedCartoonGan(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return where logits count: the whole person except its edge, even where the segmenter has lost it."""
+        """Return the area over which logits are averaged: the person without its edge, as in the pipeline's mask."""
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     @torch.no_grad()

@@ -18,17 +18,17 @@ from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.nets.stem import Stem
 
-OUTLINE_SIZE = (16, 16)  # to which masks are reduced before they are compared
+OUTLINE_SIZE = (16, 16)  # size to which masks are reduced before they are compared
 CONTENT_LAYER = -1  # the coarsest layer of features
 
 
 class Params(Section):
     """How the portrait that gives the style is chosen, and how the pixels are optimized."""
 
-    style: Literal["nearest", "random"]  # the portrait of the most similar outline; or one for all, chosen by the seed
+    style: Literal["nearest", "random"]  # the portrait with the most similar outline, or one random portrait for all
     portraits: PositiveInt  # number of portraits to choose from
     optimizer: Literal["adam", "lbfgs"]
-    learning_rate: OpenFraction  # of Adam; L-BFGS searches along a line
+    learning_rate: OpenFraction  # of Adam; L-BFGS uses a line search
     optimization_steps: Annotated[PositiveInt, Shared("train")]
     style_weight: NonNegativeFloat
 
@@ -47,7 +47,7 @@ class PortraitBank(nn.Module):
         self.images = torch.cat([self.images, new])[: self.size] if len(self.images) else new[: self.size]
 
     def choose(self, masks: Masks, *, nearest: bool) -> tuple[Images, Masks]:
-        """Return a portrait with its mask for each of `masks`: that of the nearest outline, or the first one."""
+        """Return a portrait and its mask for each of `masks`: the one with the nearest outline, or always the first."""
         portraits, portrait_masks = self.images.to(masks).split((3, 1), dim=1)
         outlines = F.adaptive_avg_pool2d(portrait_masks, OUTLINE_SIZE)[None]
         distances = (F.adaptive_avg_pool2d(masks, OUTLINE_SIZE)[:, None] - outlines).abs().mean(dim=(2, 3, 4))
@@ -93,7 +93,7 @@ class NstWithBackground(Method):
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:
         """Optimize the selfies' pixels, with Gram matrices over the persons or over whole images."""
-        if len(selfies) > 1:  # one at a time: optimized together, one image would change the path of another
+        if len(selfies) > 1:  # one at a time, because images that are optimized together affect each other
             pairs = zip(selfies.split(1), masks.split(1), strict=True)
             return torch.cat([self.transfer_style(*pair, person_only=person_only) for pair in pairs])
         portraits, portrait_masks = self.bank.choose(masks, nearest=self.params.style == "nearest")

@@ -1,4 +1,4 @@
-"""Neural style transfer between persons: Gram matrices are taken over the person only, in selfie and portrait.
+"""Neural style transfer between persons: Gram matrices of selfie and portrait are taken over the person only.
 
 Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
 """
@@ -10,7 +10,7 @@ from portraitist.methods.nst_with_background import NstWithBackground, Params
 
 @register(Params)
 class NstWithoutBackground(NstWithBackground):
-    """Style transfer from the portrait's person to the selfie's."""
+    """Style transfer from the person in the portrait to the person in the selfie."""
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the stylized person, composited over the selfie's own background."""

@@ -1,6 +1,6 @@
 """Stage 1: the generator learns to reconstruct its input (CartoonGAN's initialization phase, Chen et al., 2018, 3.3).
 
-It does not paint. Our method starts from its generator, which outputs the selfie instead of noise.
+This generator does not stylize. Our method starts from it, so that its first outputs are selfies instead of noise.
 """
 
 from typing import Annotated
@@ -25,7 +25,7 @@ class Params(Section):
 
 @register(Params)
 class PerceptualGenerator(Trainable):
-    """A generator, trained by the content loss alone."""
+    """A generator that is trained with the content loss only."""
 
     saved_modules = ("generator",)
 

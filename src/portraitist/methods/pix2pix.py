@@ -1,4 +1,7 @@
-"""pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). It learns from pairs."""
+"""pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
+
+It needs paired training data.
+"""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
 """U-GAT-IT (Kim et al., ICLR 2020), the light version of minivision-ai/photo2cartoon (MIT).
 
-A CycleGAN with class activation maps (CAM) of what distinguishes selfies from portraits. photo2cartoon's Face-ID loss
-is left out, because its face network is not available in a package.
+A CycleGAN with class activation maps (CAM), which show what distinguishes selfies from portraits. photo2cartoon's
+Face-ID loss is left out, because its face network is not available in a package.
 """
 
 import torch
@@ -45,11 +45,11 @@ class Ugatit(_gan.BidirectionalGan):
 
     @property
     def base_channels(self) -> int:
-        """Half of the profile's: photo2cartoon's 32 for 64."""
+        """Half of the profile's base channels: photo2cartoon's 32 with profile `full` (64)."""
         return max(MIN_CHANNELS, self.params.base_channels // 2)
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of the profile's residual blocks: photo2cartoon's 4 for 8."""
+        """Build a generator with half of the profile's residual blocks: photo2cartoon's 4 with profile `full` (8)."""
         num_res_blocks = max(1, self.params.num_res_blocks // 2)
         return UgatitGenerator(self.base_channels, num_res_blocks, self.params.size_px)
 
@@ -89,7 +89,7 @@ class Ugatit(_gan.BidirectionalGan):
 
 
 def cam_loss(source_logits: Tensor, target_logits: Tensor) -> Scalar:
-    """Cross-entropy of a generator's auxiliary classifier: high for its source domain, low for its target domain."""
+    """Cross-entropy of a generator's auxiliary classifier: high logits for source, low logits for target images."""
     source_loss = adversarial_loss(source_logits, target_is_real=True)
     return source_loss + adversarial_loss(target_logits, target_is_real=False)
 

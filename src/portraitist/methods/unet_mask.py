@@ -22,7 +22,7 @@ class Params(Section):
 
 @register(Params)
 class UNetMask(Trainable):
-    """One U-Net for selfies and portraits, because it must also segment faces that are in between."""
+    """One U-Net for selfies and portraits, because it must also segment stylized images, which are in between."""
 
     saved_modules = ("segmenter",)
 

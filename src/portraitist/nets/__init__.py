@@ -1,1 +1,1 @@
-"""Networks: modules with a forward pass. No losses, optimizers or files of their own."""
+"""Networks: modules with a forward pass. They contain no losses, optimizers or file access."""

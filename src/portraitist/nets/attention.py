@@ -7,7 +7,7 @@ from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, init_weights
 
 
 class Attention(nn.Module):
-    """Predict where an image is to be changed; height and width are multiples of 4."""
+    """Predict where to change an image; height and width are multiples of 4."""
 
     def __init__(self, base_channels: int) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 
 
 def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Two convolutions, the first of which may halve the size; norm and ReLU after the second only."""
+    """Two convolutions, with norm and ReLU after the second only; with stride 2, the first halves the size."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, 1),
         nn.Conv2d(out_channels, out_channels, 3, 1, 1),
@@ -46,7 +46,7 @@ class Generator(nn.Module):
     """Stylize images; height and width are multiples of 4.
 
     With `skip_connections`, the decoder also gets the encoder's features of the same size (U-Net, Ronneberger et al.,
-    2015), and the last layer the image itself: details are passed on instead of being learned anew.
+    2015), and the last layer also gets the image itself, so that details need not be reconstructed.
     """
 
     def __init__(self, base_channels: int, num_res_blocks: int, *, skip_connections: bool) -> None:

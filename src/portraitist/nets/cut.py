@@ -11,7 +11,7 @@ from portraitist.nets.cyclegan import INIT_STD, ResnetBlock, ResnetGenerator, in
 
 EMBEDDING_DIM = 256
 NUM_PATCHES = 256
-XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # init of all CUT's networks; the first outputs are near grey
+XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # for all CUT's networks; the first outputs are nearly grey
 RES_BLOCKS = (0, 4)  # indices of the residual blocks whose features are used; the last block if there are fewer
 
 Points = Float[Tensor, "batch patches dimensions"]
@@ -33,7 +33,7 @@ def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
 
 
 class Projector(nn.Module):
-    """Project the features at sampled locations onto a unit sphere, by a two-layer MLP for each layer of features."""
+    """Project the features at sampled locations onto the unit sphere, with a two-layer MLP for each layer."""
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()

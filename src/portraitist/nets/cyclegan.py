@@ -1,8 +1,8 @@
 """CycleGAN's generator and discriminator (Zhu et al., ICCV 2017, section 7.1).
 
 After junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). The authors' networks have 64 base channels, and 9 residual blocks
-at 256 px. At 256 px the discriminator's patches are 70 px, as the authors'; at smaller sizes they are about the same
-fraction of the image.
+at 256 px. The discriminator's patches are 70 px at 256 px, like the authors', and about the same fraction of smaller
+images.
 """
 
 import math
@@ -22,7 +22,7 @@ DiscriminatorInput = Float[Tensor, "batch channels height width"]  # 3 channels,
 INIT_STD = 0.02
 NORMAL = partial(nn.init.normal_, std=INIT_STD)
 MAX_LAYERS = 3
-MIN_PX = 32  # size of images at which no layer is left between the discriminator's first and last two
+MIN_PX = 32  # image size at which the discriminator would have no layer between its first and last two
 
 
 def init_weights(net: Net, initializer: Callable[[Tensor], Tensor] = NORMAL) -> Net:
@@ -79,7 +79,7 @@ class ResnetGenerator(nn.Module):
 
 
 class PatchGan(nn.Module):
-    """Classify patches of images of about `size_px`."""
+    """Classify patches; the size of the patches is chosen for images of `size_px`."""
 
     def __init__(self, base_channels: int, size_px: int, in_channels: int = 3, *, affine: bool = False) -> None:
         super().__init__()

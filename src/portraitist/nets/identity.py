@@ -15,11 +15,11 @@ from portraitist.learning.tensors import Images
 
 SIDE = 112  # px
 EYES = (56.0, 51.6)  # x, y of the midpoint of the eyes in ArcFace's template, in px (Deng et al., 2019)
-MOUTH = 92.3  # y of the mouth in it
+MOUTH = 92.3  # y of the mouth in ArcFace's template, in px
 
 
 class IdentityError(ValueError):
-    """The file is not a network with ArcFace's input, or there are several files."""
+    """The file is not a network with ArcFace's input, or the folder has several files."""
 
 
 class Identity:
@@ -34,7 +34,7 @@ class Identity:
             options.intra_op_num_threads = 1
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise IdentityError(f"{path}: ONNX Runtime cannot open it: {error}") from error
+            raise IdentityError(f"{path}: cannot be opened by ONNX Runtime: {error}") from error
         (first, *others), outputs = self.session.get_inputs(), self.session.get_outputs()
         if others or len(outputs) != 1 or list(first.shape[1:]) != [3, SIDE, SIDE] or len(outputs[0].shape) != 2:
             shapes = [array.shape for array in [first, *others, *outputs]]
@@ -68,7 +68,7 @@ def find_network(folder: Path) -> Path | None:
     """Return the path of the ONNX network in a folder; None if there is none.
 
     Raises:
-        IdentityError: there are several.
+        IdentityError: the folder has several networks.
     """
     paths = sorted(folder.glob("*.onnx"))
     if len(paths) > 1:

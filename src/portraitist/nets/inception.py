@@ -1,4 +1,4 @@
-"""The Inception-v3 of published FID and KID: TensorFlow's graph of 2015 with its resize, by torch-fidelity."""
+"""Inception-v3 as in published FID and KID: torch-fidelity's port of TensorFlow's graph of 2015 and its resizing."""
 
 from pathlib import Path
 

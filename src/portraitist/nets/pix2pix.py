@@ -1,7 +1,8 @@
 """pix2pix's U-Net (Isola et al., CVPR 2017, 6.1.1), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
 
-An image of 256 px is downsampled eight times, to one pixel; smaller images as often as their size allows. The authors'
-batch norm, over batches of one image and also at test time, is instance norm, and is implemented as such.
+An image of 256 px is downsampled eight times, to one pixel; smaller images are downsampled as often as their size
+allows. The authors use batch norm with batches of one image, also at test time; this equals instance norm, which is
+used here.
 """
 
 from itertools import pairwise
@@ -14,11 +15,11 @@ from portraitist.nets.cyclegan import init_weights
 
 MAX_LEVELS = 8
 MAX_MULTIPLE = 8  # of the base channels
-DROPOUT = 0.5  # in the decoder, at the levels of most channels except the innermost
+DROPOUT = 0.5  # in the decoder, at the levels with the most channels, except for the innermost level
 
 
 def num_levels(size_px: int) -> int:
-    """Return how often a size can be halved, at most eight times."""
+    """Return the number of times that a size can be halved, at most eight."""
     return next(levels for levels in range(MAX_LEVELS, -1, -1) if size_px % 2**levels == 0)
 
 

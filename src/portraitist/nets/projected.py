@@ -1,7 +1,7 @@
 """A discriminator on frozen features (Projected GAN, Sauer et al., NeurIPS 2021), without the random projections.
 
-A few portraits are not enough to learn image features from scratch; a pretrained network provides them, and small heads
-learn the style.
+A few portraits are not enough to learn image features from scratch, so a pretrained network provides the features, and
+small heads learn the style.
 """
 
 from jaxtyping import Float
@@ -15,7 +15,7 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Classify each location of each layer of features: a high logit means painted by a person."""
+    """Classify each location of each feature layer: a high logit means painted by a person."""
 
     def __init__(self, features: nn.Module, probe: Images) -> None:
         """Build a head for each layer that `features` returns for `probe`; `features` itself is not trained."""

@@ -1,6 +1,7 @@
-"""The first stages of EfficientNet-Lite0 (Tan and Le, 2019) without timm, for methods that save them with the model.
+"""The first stages of EfficientNet-Lite0 (Tan and Le, 2019), for methods that save them with the model.
 
-A saved model must open where only torch is installed. A test checks that the outputs equal timm's.
+Timm is not used, because a saved model must load where only torch is installed. A test compares the outputs with
+timm's.
 """
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from portraitist.learning.tensors import Images
 
 EPSILON = 1e-3  # of the batch norms
-STAGES = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel; each has a block of stride 2 and one of stride 1
+STAGES = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel size; a block of stride 2, then one of stride 1
 EXPANSION = 6
 
 
@@ -32,7 +33,7 @@ def _conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution and projection, with a residual connection if the shapes agree."""
+    """Expansion, depthwise convolution and projection, with a residual connection if the shape is unchanged."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Stem(nn.Module):
         self.eval().requires_grad_(False)
 
     def copy_from(self, network: nn.Module) -> None:
-        """Copy the first weights of a network that starts with the same layers in the same order.
+        """Copy the weights of a network that starts with the same layers in the same order.
 
         Raises:
             ValueError: the network starts with other layers.
@@ -76,7 +77,7 @@ class Stem(nn.Module):
         self.load_state_dict(dict(zip(own, source, strict=True)))
 
     def train(self, mode: bool = True) -> "Stem":
-        """Stay in evaluation mode."""
+        """Ignore `mode`: the network always stays in evaluation mode."""
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:

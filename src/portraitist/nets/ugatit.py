@@ -16,7 +16,7 @@ from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import Logits as PatchLogits
 from portraitist.nets.cyclegan import ResnetBlock
 
-CamLogits = Float[Tensor, "batch 2"]  # of the classifiers by average and by maximum pooling
+CamLogits = Float[Tensor, "batch 2"]  # logits of the classifiers of average-pooled and of max-pooled features
 Vectors = Float[Tensor, "batch channels"]
 # numbers at 256 px: hourglasses of the generator, downsamplings in each, downsamplings of both discriminators
 NUM_HOURGLASSES, HOURGLASS_LEVELS, GLOBAL_LEVELS, LOCAL_LEVELS = 4, 4, 5, 3
@@ -26,7 +26,7 @@ EPSILON = 1e-5
 
 
 def scale_count(count: int, size_px: int) -> int:
-    """Scale a number of layers at 256 px to a smaller size, in proportion to the halvings above 32 px; at least 1."""
+    """Scale a number of layers at 256 px to a smaller size, in proportion to log2(size / 32 px); at least 1."""
     return max(1, round(count * min(1, math.log2(size_px / MIN_PX) / math.log2(MAX_PX / MIN_PX))))
 
 
@@ -53,7 +53,7 @@ class ConvBlock(nn.Module):
 
 
 class HourglassLevel(nn.Module):
-    """The sum of a block at this size and of a smaller hourglass at half of it."""
+    """The sum of a block at this size and of a smaller hourglass at half the size."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def _standardize(features: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 class InstanceLayerNorm(nn.Module):
-    """A mixture of instance norm and layer norm; `rho` is the weight of instance norm in each channel."""
+    """A mixture of instance norm and layer norm; `rho` is the weight of instance norm for each channel."""
 
     def __init__(self, channels: int, rho: float) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class Cam(nn.Module):
         logits, weighted = [], []
         for head, pooled in ((self.by_mean, features.mean((2, 3))), (self.by_max, features.amax((2, 3)))):
             logits.append(head(pooled))
-            weight = next(head.parameters())  # before spectral norm, as in all the authors' codes
+            weight = next(head.parameters())  # before spectral norm, as in the code of both U-GAT-IT and photo2cartoon
             weighted.append(features * weight[:, :, None, None])
         return self.merge(torch.cat(weighted, 1)), torch.cat(logits, 1)
 
@@ -222,7 +222,7 @@ class UgatitGenerator(nn.Module):
 
     @torch.no_grad()
     def clip_mixing_weights(self) -> None:
-        """Clip the weights of all mixtures to [0, 1]."""
+        """Clip the mixing weights of all norms and affine parameters to [0, 1]."""
         for name, weights in self.named_parameters():
             if name.endswith(("rho", "content_weight")):
                 weights.clamp_(0, 1)

@@ -56,7 +56,7 @@ class UNet(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile `logits`, which is what training calls."""
+        """Compile `logits`, the method that training calls."""
         self.logits = torch.compile(self.logits, *args, **kwargs)  # type: ignore[method-assign]
 
     def logits(self, images: Images) -> Masks:

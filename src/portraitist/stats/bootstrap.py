@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri, stdtrit
 
-Draws = Float[np.ndarray, "draws"]  # the statistic of each resample; NaN if it was not computed
+Draws = Float[np.ndarray, "draws"]  # the statistic of each resample; NaN where it was not computed
 
 CONFIDENCE = 0.95
 
@@ -55,7 +55,8 @@ def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: D
     """Return `value_a - value_b` with its interval and p-value.
 
     Draw i of both must come from the same resample of faces and portraits, so that variation between faces cancels.
-    The p-value is twice the share of the widened draws on the other side of zero; it is at least 2 / (draws + 1).
+    The p-value is twice the share of widened draws whose sign is opposite to the difference; it is at least
+    2 / (draws + 1).
     """
     value = value_a - value_b
     draws = draws_a - draws_b

@@ -9,7 +9,7 @@ from portraitist.stats.bootstrap import confidence_interval
 
 ITERATIONS = 200
 RESAMPLES = 500
-PRIOR_WINS = 0.5  # added for each ordered pair of methods, so that the strength of an undefeated method is finite
+PRIOR_WINS = 0.5  # added to the wins of each ordered pair, so that the strength of an undefeated method is finite
 COLUMNS = ["method", "against", "answers", "faces", "preferred", "low", "high"]
 
 

@@ -23,7 +23,7 @@ from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_members, split_ids
 from portraitist.learning.tensors import Batch, Images, Masks, to_images, to_masks
 
-CANNY_THRESHOLDS = (100, 200)  # with 5 x 5 dilation and blur: the values of all public CartoonGAN ports
+CANNY_THRESHOLDS = (100, 200)  # with 5 x 5 dilation and blur, as in all public ports of CartoonGAN
 EDGE_KERNEL = 5
 
 
@@ -63,11 +63,11 @@ def smoothed_edges(picture: Picture) -> Picture:
 
 
 class EpochBatches(Dataset[Batch]):
-    """The batches of one epoch: each selfie once, on one of its backgrounds, with equally many portraits.
+    """The batches of one epoch: each selfie once, on one of its backgrounds, with the same number of portraits.
 
     Args:
         batch_size: pictures of each kind per step, over all processes; each process loads its share.
-        diverse: composite the portraits with backgrounds too (for the segmenter) instead of keeping their own.
+        diverse: also composite the portraits with backgrounds, instead of keeping their own (for the segmenter).
         pairs: portrait id of each selfie id. If given, only these selfies are used, each with its own portrait, and
             both get the same random transform.
 
@@ -165,7 +165,7 @@ def _to_batch(arrays: list[np.ndarray]) -> Batch:
 
 
 def validation_samples(paths: DatasetPaths, count: int) -> tuple[Images, Masks]:
-    """Load the first validation selfies and their masks; training selfies if the validation part is empty.
+    """Load the first validation selfies and their masks, or training selfies if the validation part is empty.
 
     Raises:
         ValueError: both parts are empty.

@@ -1,7 +1,7 @@
 """Static import closure: all files of the project that a file imports, directly or through other files.
 
-The files are parsed, not executed. Imports inside functions count; modules that are imported by a computed name do
-not, so a caller has to name their files itself.
+The files are parsed, not executed. Imports inside functions are included. Imports by a computed name are not, so the
+caller must pass the files of such modules as well.
 """
 
 import ast

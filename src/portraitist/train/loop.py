@@ -1,4 +1,4 @@
-"""The training loop of all methods: device, seed, progress, logs and resuming. It knows no loss term by name."""
+"""The training loop of all methods: device, seed, progress, logs and resuming. The methods define the loss terms."""
 
 import csv
 import os
@@ -36,7 +36,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def get_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU; of several GPUs, each process has its own."""
+    """Return this process's GPU, or the CPU if there is no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -70,7 +70,7 @@ class TrainingTask:
         return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
 
     def code_files(self) -> list[Path]:
-        """Return all source files that the training runs: the loop, the method, the upstream networks, and imports."""
+        """Return all source files that the training runs: loop, method, upstream networks, and what they import."""
         packages = {PACKAGE.name: PACKAGE}
         networks = (self.upstream.features, self.upstream.generator, self.upstream.segmenter)
         modules = {type(layer).__module__ for network in networks if network for layer in network.modules()}
@@ -126,8 +126,9 @@ def train(
 ) -> tuple[Trainable, list[Losses]]:
     """Train a method; return it with the mean losses of each epoch. On a CPU, equal seeds give equal bits.
 
-    With a `checkpointer`, training resumes from its saved state, if any, with the same bits as an uninterrupted run.
-    `samples` get a new column every few epochs; the file `live_log` gets a row after each step.
+    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same bits as an
+    uninterrupted run. A column is added to `samples` every few epochs, and a row to the file `live_log` after each
+    step.
 
     Raises:
         ParamsError: the method does not exist, or does not accept `params`.
@@ -136,7 +137,7 @@ def train(
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # filling uninitialized memory costs time, and none of it is read
+    # filling uninitialized memory costs time, and uninitialized memory is never read
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(schedule.num_threads)
     torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, with which CPUs are slow
@@ -176,13 +177,15 @@ def train(
                     checkpointer.save(state | {"samples": samples.columns if samples else {}})
             epoch_losses.append(mean_losses(step_losses))
             step_losses = []
-            if samples and (epoch_losses[-1] or epoch + 1 == schedule.epochs):  # without losses, nothing has changed
+            if samples and (
+                epoch_losses[-1] or epoch + 1 == schedule.epochs
+            ):  # a method without losses does not change
                 samples.paint(trainable, epoch + 1)
     return trainable.to("cpu"), epoch_losses
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Return the seed of one step's random draws. No generator state is saved; each process draws differently."""
+    """Return the seed of one step's random draws in this process; it makes saving the generators' state unnecessary."""
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
 
 
@@ -208,7 +211,7 @@ def _optimizers(trainable: Trainable) -> dict[str, torch.optim.Optimizer]:
 
 
 def _state(trainable: Trainable, upstream: UpstreamModels) -> dict[str, Any]:
-    """Return everything that the next step depends on, besides its batch and seed: networks and optimizers."""
+    """Return all state that the next step depends on: networks and optimizers (the batch depends on the seed only)."""
     networks, optimizers = _trained_networks(trainable, upstream), _optimizers(trainable)
     return {
         "networks": {name: network.state_dict() for name, network in networks.items()},

@@ -1,4 +1,4 @@
-"""Progress of a training for people to follow: a log with one row per step, and sample selfies, stylized repeatedly."""
+"""Show the progress of a training: a log with one row per step, and sample selfies that are stylized repeatedly."""
 
 import resource
 import sys
@@ -12,7 +12,7 @@ from portraitist.core.image_io import encode_jpeg
 from portraitist.learning.method import Losses, Method, Trainable
 from portraitist.learning.tensors import Images, Masks, to_pictures
 
-NUM_COLUMNS = 8  # how often the samples are stylized, the last time after the last epoch
+NUM_COLUMNS = 8  # number of times that the samples are stylized; the last time is after the last epoch
 
 
 def memory_mb() -> float:
@@ -27,7 +27,7 @@ class LiveLog:
     """A CSV file with one row per step. It is not an output of the pipeline, because timings differ in every run."""
 
     def __init__(self, path: Path, first: int) -> None:
-        """Open or create the log; rows of an interrupted run are kept if their step is below `first`."""
+        """Open or create the log; rows of an interrupted run are kept up to step `first`, exclusive."""
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and first else []
         path.write_text("".join(rows[: first + 1]), encoding="utf-8")
@@ -47,7 +47,7 @@ class LiveLog:
 
 
 class SampleStrip:
-    """A few selfies, and how the method stylized them in the course of its training."""
+    """A few selfies, stylized by the method at several points of its training."""
 
     def __init__(self, selfies: Images, masks: Masks, epochs: int) -> None:
         self.selfies, self.masks = selfies, masks
@@ -55,13 +55,13 @@ class SampleStrip:
         self.columns = {0: _to_bytes(selfies)}  # by epoch; 0 are the selfies
 
     def paint(self, trainable: Trainable, epoch: int) -> None:
-        """Add a column if one is due after this epoch, and if what is trained can paint."""
+        """Add a column if one is due after this epoch and the trainable can paint."""
         if epoch in self.due and isinstance(trainable, Method):
             device = next(trainable.parameters()).device
             self.columns[epoch] = _to_bytes(trainable.paint(self.selfies.to(device), self.masks.to(device)))
 
     def write(self, path: Path) -> None:
-        """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies at the left."""
+        """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies in the first one."""
         columns = [np.concatenate(list(column.numpy())) for column in self.columns.values()]
         path.write_bytes(encode_jpeg(np.concatenate(columns, axis=1)))
 

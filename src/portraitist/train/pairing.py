@@ -20,14 +20,14 @@ class NoPairsError(ValueError):
 
 
 def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
-    """Return the portrait id of each selfie id that is paired, both in the train part.
+    """Return the portrait id of each paired selfie id; both are in the train part.
 
     `review` are photos and paintings in customer reviews of source taobao; `folder` are pictures of the same name in
     `selfies/pairs` and `portraits/pairs` of source folder; `nearest` are pseudo-pairs of each selfie with the most
     similar portrait.
 
     Raises:
-        NoPairsError: there are none.
+        NoPairsError: the train part has no such pairs.
     """
     if kind == "nearest":
         return nearest_pairs(paths)
@@ -44,9 +44,9 @@ def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
 
 
 def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
-    """Return the most similar portrait of each selfie: least mean squared difference of thumbnails, colour and mask.
+    """Return the most similar portrait of each selfie, by the mean squared difference of thumbnails (colour and mask).
 
-    All crops are aligned at eyes and mouth, so what the outline adds is mainly the pose.
+    All crops are aligned at eyes and mouth, so the outline mainly reflects the pose.
     """
     selfies, portraits = (_thumbnails(paths, kind) for kind in manifest.KINDS)
     candidates, ids = np.stack([*portraits.values()]), [*portraits]

@@ -41,7 +41,7 @@ class TrainMaskParams(ScheduleParams):
 
 
 class TrainParams(ScheduleParams):
-    """Stage 3, and the training of every other method: settings that all methods share, so that they are comparable."""
+    """Stage 3: settings that all methods share, so that their results are comparable."""
 
     learning_rate: OpenFraction
     content_weight: NonNegativeFloat

@@ -1,8 +1,8 @@
-"""Save the state of a long-running stage, so that an interrupted run resumes where it was.
+"""Save the state of a long-running stage, so that an interrupted run can resume.
 
-DVC deletes the outputs of a stage before it runs, and an output that it keeps (`persist`) could hold the state of a
-run with other parameters. The state is therefore kept outside the outputs, in .checkpoints/<stage>-<fingerprint>/; the
-fingerprint covers everything that the result depends on.
+DVC deletes the outputs of a stage before it runs, and an output that is not deleted (`persist`) could contain the state
+of a run with other parameters. The state is therefore saved outside the outputs, in
+.checkpoints/<stage>-<fingerprint>/; the fingerprint covers everything that the result depends on.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ def fingerprint(settings: Any, files: Iterable[Path]) -> str:
     """Return 16 hex digits of the SHA-256 of a stage's settings (as JSON) and of the files that it depends on.
 
     Args:
-        settings: anything that JSON can represent; other objects count as their string.
-        files: files, in an order that is the same in every run, or folders, of which every file counts.
+        settings: anything that JSON can represent; other objects are converted to strings.
+        files: files and folders, in the same order in every run; a folder stands for all files in it.
 
     Raises:
         FileNotFoundError: one of the files does not exist.

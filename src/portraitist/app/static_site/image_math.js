@@ -263,14 +263,15 @@ export function cropFace(picture, alpha, face, params) {
   const transform = alignment(face, picture, params);
   const scale = hypot(transform);
   if (scale > params.max_upscale) {
-    throw new Error(`the face is ${Math.round(sideOf(face))} px wide; enlarged ${scale.toFixed(1)}-fold, ${params.max_upscale} is allowed`);
+    const limit = `at most ${params.max_upscale}x is allowed`;
+    throw new Error(`the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement; ${limit}`);
   }
   const side = params.size_px;
   const inside = warp(blank(picture.width, picture.height, 1, 255), transform, side, "constant");
   const share = inside.data.reduce((sum, value) => sum + value, 0) / inside.data.length / 255;
-  if (share < params.min_inside) {
-    const needed = `${Math.round(params.min_inside * 100)}% needed`;
-    throw new Error(`only ${Math.round(share * 100)}% of the head and shoulders lie in the picture, ${needed}`);
+  if (share < params.min_visible) {
+    const needed = `at least ${Math.round(params.min_visible * 100)}% are needed`;
+    throw new Error(`only ${Math.round(share * 100)}% of head and shoulders are in the picture; ${needed}`);
   }
   return {
     picture: fadeBorder(warp(picture, transform, side, "replicate"), inside),

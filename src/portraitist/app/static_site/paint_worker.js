@@ -35,7 +35,7 @@ async function paint(file) {
   const { picture, alpha } = await decode(file);
   const found = await detect(math.onGrey(picture, alpha));
   if (!found.length) throw new Error(`no face found in the ${picture.width} x ${picture.height} picture`);
-  const large = found.filter((face) => math.sideOf(face) >= config.crop.large * math.sideOf(found[0]));
+  const large = found.filter((face) => math.sideOf(face) >= config.crop.min_relative_size * math.sideOf(found[0]));
   const faces = [];
   for (const face of large.slice(0, MAX_FACES)) {
     try {
