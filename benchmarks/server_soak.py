@@ -248,9 +248,14 @@ def soak(model: Path, seconds: float) -> list[str]:
     return [*lines, f"bytes on stderr: {len(log)}", *log.decode("utf-8", "replace").splitlines()[:5]]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     parser.add_argument("--seconds", type=float, default=600)
     arguments = parser.parse_args()
     print("\n".join(soak(arguments.model, arguments.seconds)))
+
+
+if __name__ == "__main__":
+    main()
