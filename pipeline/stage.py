@@ -1,15 +1,16 @@
-"""What every stage script needs: its parameters, and its paths as named options."""
+"""What every stage script needs: its parameters, its paths as named options, and errors of one line."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
 from portraitist.core.params import ParamsError, Section, load, load_methods, read_files
 
+EXPERIMENTS = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and `--queue` run, on a copy of what git tracks
 S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
 
@@ -18,8 +19,10 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     """Parse the command line, which consists of named options only, such as --crops data/crop.
 
     Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
-    required `words`, and a Path for each of the `optional` names, None where the option is missing.
+    required `words`, and a Path for each of the `optional` names, None where the option is missing. From then on, a
+    full disk, a missing file or an unusable checkpoint ends the stage with one line instead of a traceback.
     """
+    sys.excepthook = print_error
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
@@ -31,9 +34,41 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     return [arguments[name.replace("-", "_")] for name in (*names, *words, *optional)]
 
 
+def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print a system error or one of the package's own as one line, any other with its traceback (`sys.excepthook`)."""
+    if isinstance(error, OSError):
+        parts = [error.filename, error.strerror or error]
+    elif kind.__module__.startswith("portraitist."):
+        parts = [error]
+    else:
+        sys.__excepthook__(kind, error, traceback)
+        return
+    stage = Path(sys.argv[0]).stem
+    print(": ".join([f"portraitist: {stage}", *(str(part) for part in parts if part)]), file=sys.stderr)
+
+
 def load_or_exit(section: type[S], name: str) -> S:
-    """Load one section, after every section has been validated; exit with one line if a value is invalid."""
-    return _or_exit(lambda: load(section, name))
+    """Load one section, after every section has been validated; exit with one line if a value cannot be used."""
+    params = _or_exit(lambda: load(section, name))
+    if getattr(params, "limit", 1):  # 0 disables a source
+        for key, value in params:
+            if isinstance(value, Path):
+                _check_experiment_path(f"{name}.{key}", value, Path.cwd())
+    return params
+
+
+def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
+    """Exit if files of the workspace's `path` are missing in an experiment's copy, because git ignores them."""
+    parts, size = folder.parts, len(EXPERIMENTS)
+    depth = next((depth for depth in range(len(parts)) if parts[depth : depth + size] == EXPERIMENTS), None)
+    if depth is None or path.is_absolute():
+        return
+    workspace = Path(*parts[:depth]) / path
+    here, there = (sum(file.is_file() for file in top.rglob("[!.]*")) for top in (folder / path, workspace))
+    if here < there:
+        found = f"{path} has {here} files in the experiment's folder, and {there} in the workspace"
+        reason = "queued and temporary experiments do not see files that git ignores"
+        sys.exit(f"portraitist: {key}: {found}: {reason}; set an absolute path: -S {key}={workspace}")
 
 
 def profile_path() -> Path:

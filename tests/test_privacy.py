@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import sealed
+import yaml
+from dvc_stages import stages
+from scratch_clone import tiny_profile
+from toys import make_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = [path for top in ("src", "pipeline", "benchmarks", "tests", "data") for path in (ROOT / top).rglob("*.py")]
@@ -67,6 +73,27 @@ def test_painting_sends_nothing_and_leaves_no_files(sealed_python, tmp_path, mod
 
 
 @needs_seccomp
+def test_static_site_build_sends_and_leaves_nothing(sealed_python, tmp_path, model):
+    """The download of onnxruntime-web is left out: a stand-in for its package is given, as with --runtime."""
+    (tmp_path / "build.py").write_text(f"""if True:
+        import base64, hashlib, io, sys, tarfile
+        from portraitist.app import site_builder
+        from portraitist.cli import main
+        with tarfile.open("ort.tgz", "w") as package:
+            for name in site_builder.RUNTIME_FILES:
+                package.addfile(tarfile.TarInfo(f"package/dist/{{name}}"), io.BytesIO())
+        digest = hashlib.sha512(open("ort.tgz", "rb").read()).digest()
+        site_builder.RUNTIME_SHA512 = base64.b64encode(digest).decode()
+        sys.argv[1:] = ["site", "-o", "page", "--runtime", "ort.tgz", "--model", {str(model)!r}]
+        main()
+    """)
+    ran, left = sealed_python("inet", "build")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "page" / "index.html").exists()
+    assert left == []
+
+
+@needs_seccomp
 def test_importing_every_module_sends_and_leaves_nothing(sealed_python, tmp_path):
     modules = sorted(
         re.sub(r"(\.__init__)?\.py$", "", ".".join(path.relative_to(top).parts))
@@ -106,6 +133,27 @@ def test_server_never_connects_and_leaves_no_files(sealed_python, tmp_path, mode
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout.split()[-1]) > 1000
     assert not [path for name in ("home", "tmpdir") for path in (tmp_path / name).rglob("*") if path.is_file()]
+
+
+@needs_seccomp
+@pytest.mark.slow
+def test_stages_send_and_leave_nothing(sealed_python, tmp_path, pretrained):
+    """From collect to augment, and paint with an untrained model; stage weights downloads by design."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    (tmp_path / "profiles" / "sample.yaml").write_text(yaml.safe_dump(tiny_profile()))
+    for folder in ("data/raw", "data/local/backgrounds", "metrics", "models"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+    (tmp_path / "data" / "blocklist.txt").touch()
+    (tmp_path / "models" / "pretrained").symlink_to(pretrained)
+    make_checkpoint(tmp_path / "models" / "masked_cartoongan.pt")
+    names = [name for name in stages() if name.startswith("collect@")]
+    for name in (*names, "clean", "crop", "mask", "split", "augment", "paint@masked_cartoongan"):
+        ran, left = sealed_python("connect", *shlex.split(stages()[name]["cmd"])[2:])
+        assert ran.returncode == 0, (name, ran.stderr)
+        assert left == []
+    assert (tmp_path / "data" / "paint" / "masked_cartoongan").is_dir()
 
 
 def test_onnxruntime_is_imported_after_portraitist():

@@ -15,6 +15,7 @@ import typer
 from tqdm import tqdm
 
 from portraitist.app import DEFAULT_MODEL
+from portraitist.core.workers import available_cores
 
 app = typer.Typer(help="Turn selfies into hand-painted avatars.", no_args_is_help=True, add_completion=False)
 dataset = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True)
@@ -111,8 +112,9 @@ def paint(
             outputs = plan_outputs(inputs.selfies, out, may_exist)
             for path in outputs if not paste_back else []:
                 finish.check(OUTPUT_FORMATS.get(path.suffix.lower(), "a clip"))
-            workers = min(os.cpu_count() or 1, len(inputs.selfies))
-            portraitist = Portraitist.open(model, device, threads=(os.cpu_count() or 1) // workers)
+            cores = available_cores()
+            workers = min(cores, len(inputs.selfies))
+            portraitist = Portraitist.open(model, device, threads=cores // workers)
         except (BatchError, FinishError, ModelError, OSError) as error:
             _fail(_describe(error), 2)
         _report_skipped(inputs.skipped)
@@ -170,7 +172,7 @@ def serve(
     from portraitist.app import server
     from portraitist.app.avatar import ModelError, Portraitist
 
-    workers = os.cpu_count() or 1
+    workers = available_cores()
     is_local = host in ("127.0.0.1", "localhost", "::1")
     with _quiet_native_stderr():
         try:

@@ -154,6 +154,11 @@ def test_malformed_requests_are_rejected(port):
     assert error_of(request(port, "POST", "/avatar", b"hello", "multipart/form-data; boundary=x"))[0] == 400
 
 
+def test_malformed_forms_write_no_log(port, caplog):
+    request(port, "POST", "/avatar", b"hello", "multipart/form-data; boundary=x")
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("charset", ["undefined", "nonsense", "base64", "idna", "utf-16"])
 def test_bad_charset_is_a_client_error(port, selfie, charset):
     body, content_type = form(selfie=selfie, shape="square")

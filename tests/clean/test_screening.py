@@ -198,6 +198,15 @@ def test_ground_truth_mask_is_transformed_with_its_picture(orientation: int):
         )
 
 
+@pytest.mark.parametrize("form", ["HEIF", "AVIF"])
+def test_heic_and_avif_are_read(form: str):
+    picture = smooth(1, 96, 128)
+    response = screened(encoded(Image.fromarray(picture), form, quality=95), params=CLEAN)
+    assert response.content["status"] == "kept"
+    assert (response.content["width"], response.content["height"]) == (128, 96)
+    assert np.abs(decode_png(response.parts["png"]).astype(int) - picture).mean() < 5
+
+
 def test_ground_truth_mask_of_another_shape_is_rejected():
     about = screened(photo(), **{"truth.png": encoded(np.zeros((80, 64), np.uint8), "PNG")}).content
     assert about["status"] == "unreadable"

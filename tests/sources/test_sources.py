@@ -22,6 +22,7 @@ from portraitist.sources import celeba, find_files, folder, get_url, load_source
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG\r\n\x1a\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+AVIF, VIDEO = HEIC.replace(b"ftypheic", b"ftypavif"), HEIC.replace(b"ftypheic", b"ftypqt  ")
 
 
 def write_files(root: Path, files: dict[str, bytes]) -> None:
@@ -94,15 +95,16 @@ def test_same_name_in_both_pairs_folders_is_a_pair(own: Path, tmp_path: Path):
 
 
 def test_folder_recognises_pictures_by_content(own: Path, tmp_path: Path):
-    files = {"a.jfif": JPEG, "b": PNG, "c.heic": HEIC, "d.txt": b"notes", "e": b"", "f.jpg": HEIC, "g.JPE": JPEG}
+    pictures = {"a.jfif": JPEG, "b": PNG, "c.heic": HEIC, "d.avif": AVIF, "f.jpg": HEIC, "g.JPE": JPEG}
+    others = {"clip.mov": VIDEO, "notes.txt": b"notes", "empty": b""}
+    files = pictures | others
     write_files(own / "selfies", files)
     candidates = find_candidates("folder", params_for(own), tmp_path)
     found = outcomes([candidate for candidate in candidates if candidate.name in files])
-    rejected = dict.fromkeys(("c.heic", "d.txt", "e", "f.jpg"), "not_a_picture")
-    assert found == dict.fromkeys(("a.jfif", "b", "g.JPE"), "") | rejected
+    assert found == dict.fromkeys(pictures, "") | dict.fromkeys(others, "not_a_picture")
     reasons = {candidate.name: candidate.reason for candidate in candidates}
-    assert "heic" in reasons["c.heic"]
-    assert "JPEG" in reasons["d.txt"]
+    assert "video" in reasons["clip.mov"]
+    assert "JPEG" in reasons["notes.txt"]
 
 
 def test_damaged_picture_is_left_to_stage_clean(own: Path, tmp_path: Path):
@@ -142,15 +144,15 @@ def test_folder_does_not_open_pipes(own: Path, tmp_path: Path):
 
 def test_every_file_of_a_folder_has_a_row(own: Path, tmp_path: Path):
     """A name that is not UTF-8 is escaped, because a manifest is UTF-8."""
-    write_files(own, {"selfies/caf\udce9/\udce9.jpg": JPEG + b"e", "portraits/scan.heic": HEIC})
+    write_files(own, {"selfies/caf\udce9/\udce9.jpg": JPEG + b"e", "portraits/clip.mov": VIDEO})
     cache = FetchCache(HttpClient(FETCH), tmp_path / "cache")
     rows = [each.row for each in collect_source("folder", folder, params_for(own), cache, Blocklist.of(()))]
     manifest.write(rows, tmp_path / "manifest.csv", ["kind", "name", "status", "reason", "group"])
     frame = manifest.read(tmp_path / "manifest.csv").set_index("name")
     assert len(frame) == 7
     assert tuple(frame.loc[r"caf\xe9/\xe9.jpg", ["status", "group"]]) == ("kept", r"selfies/caf\xe9")
-    assert frame.loc["scan.heic", "status"] == "not_a_picture"
-    assert frame.loc["scan.heic", "reason"]
+    assert frame.loc["clip.mov", "status"] == "not_a_picture"
+    assert frame.loc["clip.mov", "reason"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")

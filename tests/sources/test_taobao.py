@@ -5,6 +5,7 @@ import io
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from drawn import encoded, smooth
 from fakeweb import FakeWeb, Reply, fake_web
 from PIL import Image
+from scratch_jpeg import progressive_jpeg
 
 from pipeline import collect as stage
 from portraitist.collect import ssrf
@@ -309,6 +311,13 @@ def test_undecodable_or_single_pictures_are_not_split():
     assert split_collage(collage(1)[:400], 0.5) == []
     assert len(split_collage(collage(1), 0.95)) == 2
     assert split_collage(collage(1), 1.0) == [] or find_seam(decode_png(collage(1)))[0] == 1.0
+
+
+def test_jpeg_of_many_scans_is_not_decoded():
+    data = progressive_jpeg(1000, 1000, scans=10_000)
+    start = time.process_time()
+    assert split_collage(data, 0.5) == []
+    assert time.process_time() - start < 1
 
 
 def test_exif_rotation_is_applied_before_splitting():

@@ -3,6 +3,7 @@
 import csv
 import random
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -152,6 +153,17 @@ def test_requests_of_other_sites_are_rejected(shards, answers):
             post(server, "x" * 2000)
         assert server.server_address[0] == "127.0.0.1"
     assert read_answers(answers).empty
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"-1", b"", b"9" * 5000])
+def test_malformed_content_length_is_rejected(shards, answers, length):
+    with (
+        running_server(shards, answers) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), 10) as connection,
+    ):
+        host = f"127.0.0.1:{server.server_port}".encode()
+        connection.sendall(b"POST /answer HTTP/1.1\r\nHost: " + host + b"\r\nContent-Length: " + length + b"\r\n\r\n")
+        assert connection.recv(1000).split()[1] == b"400"
 
 
 def test_question_stays_open_if_the_answer_cannot_be_saved(shards, answers):

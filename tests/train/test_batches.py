@@ -1,4 +1,5 @@
 import dataclasses
+import signal
 from collections import Counter
 from collections.abc import Iterable
 
@@ -101,6 +102,27 @@ def test_worker_processes_do_not_change_batches(paths: DatasetPaths):
     without, with_worker = list(prefetch(batches, 0)), list(prefetch(batches, 1))
     assert len(without) == len(with_worker) == 2
     assert all(equal(*pair) for pair in zip(without, with_worker, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_workers_need_no_shared_memory(paths: DatasetPaths, monkeypatch: pytest.MonkeyPatch):
+    """In a container, /dev/shm may have 64 MB; torch waits forever for a tensor that did not fit."""
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to allocate shared memory: No space left on device")
+
+    def late(*_: object) -> None:
+        raise TimeoutError("the batches do not arrive")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)  # in the forked workers
+    monkeypatch.setattr(torch.UntypedStorage, "_share_filename_cpu_", full)
+    previous = signal.signal(signal.SIGALRM, late)
+    signal.alarm(30)
+    try:
+        assert len(list(prefetch(batches_of(paths), 1))) == 5
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_loading_leaves_the_global_generator_alone(paths: DatasetPaths):

@@ -21,7 +21,7 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.model_file import LoadedModel, ModelError, load_model
 from portraitist.clean.decode import (
-    FORMATS,
+    READABLE_FORMATS,
     CleanPicture,
     RejectedError,
     check_dimensions,
@@ -31,6 +31,7 @@ from portraitist.clean.decode import (
 from portraitist.core.blend import extend_foreground
 from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
+from portraitist.core.workers import available_cores
 from portraitist.crop.align import Crop, crop_face, crop_faces
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face, Landmarks, Transform
@@ -52,7 +53,6 @@ File = Path | str | bytes | bytearray | OpenFile  # a path, the content, or an o
 Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
-READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
 MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
 FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
@@ -111,8 +111,9 @@ class Portraitist:
         Raises:
             ModelError: there is no such file, it is damaged or not an exported model, or the device is not available.
         """
+        threads = threads or available_cores()
         loaded = load_model(model, device, threads)
-        cv2.setNumThreads(threads or -1)
+        cv2.setNumThreads(threads)
         portraitist = cls(loaded)
         try:
             portraitist._networks.load()

@@ -7,6 +7,7 @@ from other hosts.
 import asyncio
 import base64
 import io
+import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -317,6 +318,7 @@ def create_app(portraitist: Portraitist, workers: int, limits: Limits, hosts: li
         hosts: accepted values of the Host header, to protect a local server against DNS rebinding; `*` accepts any.
     """
     endpoints = _Endpoints(portraitist, workers, limits)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else clients write to stderr, a line each form
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -27,6 +27,7 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
+READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # once pillow_heif.register_heif_opener() was called
 JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, such as a depth map
 STILL_FORMATS = ("MPO", "HEIF")  # several pictures, of which Pillow opens the primary one; not an animation
 MAX_MEGAPIXELS = 50.0

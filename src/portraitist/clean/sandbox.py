@@ -24,6 +24,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
 
+from portraitist.core.workers import available_cores
+
 MAX_PENDING = 4  # tasks per worker that are started, or whose results have not been consumed yet
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
 
@@ -186,11 +188,6 @@ class Sandbox:
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
             self._idle.get().close()
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve() -> None:

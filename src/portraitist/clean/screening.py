@@ -11,11 +11,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pillow_heif
 from PIL import Image
 
 from portraitist.clean.decode import (
     BOX,
     MAX_JPEG_MEGAPIXELS,
+    READABLE_FORMATS,
     CleanPicture,
     RejectedError,
     check_dimensions,
@@ -36,6 +38,8 @@ MEASURED_PX = 256  # width at which pictures are measured, so that their size ha
 
 Row = dict[str, object]
 Scope = Literal["area", "all"]  # what a worker reads of a file: its dimensions, or everything
+
+pillow_heif.register_heif_opener(decode_threads=1)  # one worker per core
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def screen(request: Message) -> Message:
     params, data = CleanParams(**request.content["params"]), request.parts["bytes"]
     row: dict[str, object] = {"status": Status.KEPT.value}
     try:
-        opened = open_header(data, params.max_megabytes)
+        opened = open_header(data, params.max_megabytes, READABLE_FORMATS)
         width, height = opened.picture.size
         if request.content["scope"] == "area":
             return Message({"area": math.prod((width, height))}, {})

@@ -29,9 +29,10 @@ from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, Kind
 from portraitist.core.outcome import Status
 
-FORMATS = "JPEG, PNG, WebP, TIFF, BMP or GIF"  # those of `sniff_format`
+FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF"
+ISO_MEDIA_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"}  # still pictures; others are videos
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-HEADER_BYTES = 32  # enough for `sniff_format`
+HEADER_BYTES = 32  # enough for `sniff_format` and the major brand of ISO media
 PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git; not one of the user's files
 HTTP_OK = 200
 MAX_TEXT_CHARS = 300
@@ -140,11 +141,12 @@ def _inspect(path: Path, name: str) -> LocalFile:
     except OSError as error:
         reason = "broken link" if path.is_symlink() and not path.exists() else error.strerror or str(error)
         return LocalFile(path, name, Status.UNREADABLE, reason)
-    if sniff_format(header):
+    is_iso_media = header[4:8] == b"ftyp"
+    if sniff_format(header) or (is_iso_media and header[8:12] in ISO_MEDIA_BRANDS):
         return LocalFile(path, name)
-    if header[4:8] == b"ftyp":
+    if is_iso_media:
         brand = plain_text(header[8:12].decode("latin-1"))
-        reason = f"HEIC, AVIF or video (ISO media, brand {brand!r}), not {FORMATS}; convert it"
+        reason = f"a video or an animation (ISO media, brand {brand!r}), not {FORMATS}"
         return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return LocalFile(path, name)

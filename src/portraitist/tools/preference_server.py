@@ -154,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_local_host():
             return
         length = self.headers.get("Content-Length", "")
-        if self.path != "/answer" or not length.isdigit() or int(length) > MAX_FORM_BYTES:
+        is_number = length.isascii() and length.isdigit() and len(length) < 8  # "²" is a digit, but no number to int()
+        if self.path != "/answer" or not is_number or int(length) > MAX_FORM_BYTES:
             self._send(400, "text/plain", b"not an answer")
             return
         form = parse_qs(self.rfile.read(int(length)).decode("ascii", "replace"))

@@ -1,6 +1,8 @@
 """Training batches. They depend only on (seed, epoch, step), so runs resume exactly, with any number of processes."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -142,11 +144,24 @@ def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int
 
 
 def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterator[Batch]:
-    """Iterate over the batches of the epoch in order, from step `first` on, prepared ahead by worker processes."""
-    steps = range(first, len(batches))
-    return iter(
-        DataLoader(batches, batch_size=None, sampler=steps, num_workers=num_workers, generator=torch.Generator())
+    """Iterate over the batches of the epoch in order, from step `first` on, prepared ahead by worker processes.
+
+    They arrive as arrays through pipes. Tensors would use shared memory; where /dev/shm is full, as in a container of
+    64 MB, torch loses the batch and waits for it forever.
+    """
+    steps, seeds = range(first, len(batches)), torch.Generator()
+    loader = DataLoader(
+        batches, batch_size=None, sampler=steps, num_workers=num_workers, generator=seeds, collate_fn=_to_arrays
     )
+    return map(_to_batch, loader)
+
+
+def _to_arrays(batch: Any) -> list[np.ndarray]:
+    return [getattr(batch, field.name).numpy() for field in fields(Batch)]
+
+
+def _to_batch(arrays: list[np.ndarray]) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
 
 
 def validation_samples(paths: DatasetPaths, count: int) -> tuple[Images, Masks]:

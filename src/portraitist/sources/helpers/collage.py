@@ -10,6 +10,7 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.types import Picture
 
 MAX_PIXELS = 50_000_000
+MAX_SCANS = 100  # of a JPEG, as in stage clean; each costs a pass over all pixels
 MIN_EDGE_STEP = 12  # difference of two neighbouring pixels, in grey levels, that counts as an edge
 ANALYSIS_SIDE_PX = 256
 SEARCH_RANGE = (0.35, 0.65)  # where the seam may be, as fractions of the side
@@ -59,7 +60,9 @@ def find_seam(picture: Picture) -> tuple[float, bool, int]:
 
 
 def _decode(data: bytes) -> Picture | None:
-    """Decode a picture; None if that fails. Stage `clean` reports why."""
+    """Decode a picture; None if that fails or would take too long. Stage `clean` reports why."""
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:  # in scan data, FF precedes markers only
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -1,0 +1,145 @@
+import ast
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from toys import ROOT
+
+from pipeline.stage import load_or_exit, print_error
+from portraitist.augment.params import AugmentParams
+from portraitist.collect.params import CollectParams
+from portraitist.learning.checkpoint import CheckpointError
+
+SCRIPTS = [
+    path for path in sorted((ROOT / "pipeline").glob("*.py")) if path.stem not in ("__init__", "stage", "repair")
+]
+
+
+def run_paint(*arguments, cwd, limit=""):
+    """Run stage paint; `limit` is a shell command run before."""
+    names = ("model", "crops", "masks", "split", "on-backgrounds", "out")
+    options = [word for name in names for word in (f"--{name}", str(cwd / name))]
+    command = ["bash", "-c", f'{limit or ":"}; exec "$@"', "bash", sys.executable, "-m", "pipeline.paint", *options]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Parameters, and a folder of own pictures with one selfie."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    (tmp_path / "data/local/folder/selfies").mkdir(parents=True)
+    (tmp_path / "data/local/folder/selfies/a.jpg").write_bytes(b"x")
+    (tmp_path / "data/local/backgrounds").mkdir()
+    (tmp_path / "data/local/backgrounds/wall.jpg").write_bytes(b"x")
+    set_limit(tmp_path, 5)
+    return tmp_path
+
+
+@pytest.fixture
+def experiment(checkout, monkeypatch):
+    """The folder in which `dvc exp run --temp` runs: a copy of the files that git tracks."""
+    folder = checkout / ".dvc/tmp/exps/tmpx"
+    shutil.copytree(checkout / "profiles", folder / "profiles")
+    shutil.copy(checkout / "params.yaml", folder)
+    for name in ("folder", "backgrounds"):
+        (folder / "data/local" / name).mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def set_limit(root, limit):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    profile = root / "profiles" / f"{params['profile']}.yaml"
+    content = yaml.safe_load(profile.read_text())
+    content["limits"]["folder"] = limit
+    profile.write_text(yaml.safe_dump(content))
+
+
+def set_path(root, path):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["collect"]["folder"]["path"] = str(path)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def exit_message(section, name):
+    with pytest.raises(SystemExit) as raised:
+        load_or_exit(section, name)
+    return str(raised.value)
+
+
+def test_experiment_without_the_ignored_pictures_stops(experiment, checkout):
+    message = exit_message(CollectParams, "collect.folder")
+    assert "collect.folder.path: data/local/folder has 0 files in the experiment's folder, and 1 in the work" in message
+    assert message.endswith(f"-S collect.folder.path={checkout}/data/local/folder")
+
+
+def test_experiment_whose_folder_is_missing_stops(experiment):
+    shutil.rmtree(experiment / "data/local/folder")
+    assert "has 0 files" in exit_message(CollectParams, "collect.folder")
+
+
+def test_experiment_without_the_own_backgrounds_stops(experiment, checkout):
+    message = exit_message(AugmentParams, "augment")
+    assert message.endswith(f"-S augment.backgrounds_folder={checkout}/data/local/backgrounds")
+
+
+def test_experiment_with_an_absolute_path_runs(experiment, checkout):
+    set_path(experiment, checkout / "data/local/folder")
+    assert load_or_exit(CollectParams, "collect.folder").path.is_absolute()
+
+
+def test_experiment_without_the_source_runs(experiment):
+    set_limit(experiment, 0)
+    assert load_or_exit(CollectParams, "collect.folder").limit == 0
+
+
+def test_workspace_is_no_experiment(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    assert load_or_exit(CollectParams, "collect.folder").limit == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "data/crop/00000.tar"), "data/crop/00000.tar: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (
+            FileNotFoundError(2, "No such file or directory", "data/split.csv"),
+            "data/split.csv: No such file or directory",
+        ),
+        (CheckpointError("models/a.pt: not a Portraitist model"), "models/a.pt: not a Portraitist model"),
+    ],
+)
+def test_expected_errors_are_one_line(error, line, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/x/pipeline/crop.py"])
+    print_error(type(error), error, None)
+    assert capsys.readouterr().err == f"portraitist: crop: {line}\n"
+
+
+def test_unexpected_errors_keep_their_traceback(capsys):
+    print_error(KeyError, KeyError("x"), None)
+    assert capsys.readouterr().err == "KeyError: 'x'\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [(None, "file not found; `dvc repro` creates it"), (b"x" * 99, "not a ")]
+)
+def test_unusable_model_ends_a_stage_with_one_line(checkout, content, found):
+    if content:
+        (checkout / "model").write_bytes(content)
+    ran = run_paint(cwd=checkout)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"portraitist: paint: {checkout}/model: {found}")
+    assert "Traceback" not in ran.stderr
+
+
+def test_every_stage_reads_its_options_from_path_options():
+    """It sets the hook that prints errors."""
+    calls = {path.stem: {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text()))
+                         if isinstance(node, ast.Call)} for path in SCRIPTS}  # fmt: skip
+    assert [name for name, called in calls.items() if "path_options" not in called] == []
