@@ -1,10 +1,11 @@
-"""Run a module without network access: python sealed.py (inet|connect) MODULE [ARG ...].
+"""Run a module or a command without network access: python sealed.py (inet|connect) (MODULE | -- COMMAND) [ARG ...].
 
 A seccomp filter kills the process, including native threads, at its first system call of one kind: with `inet` when it
 creates an internet socket, with `connect` when it connects one (for servers, which listen but never connect).
 """
 
 import ctypes
+import os
 import platform
 import runpy
 import struct
@@ -53,5 +54,7 @@ def seal(kind: str) -> None:
 
 if __name__ == "__main__":
     seal(sys.argv[1])
+    if sys.argv[2] == "--":
+        os.execvp(sys.argv[3], sys.argv[3:])  # the filter stays, also for its children
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

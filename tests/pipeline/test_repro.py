@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sealed
 from PIL import Image
 from scratch_clone import METHODS, ROOT, ScratchClone
 
@@ -53,7 +54,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> ScratchClone:
     clone = ScratchClone(tmp_path_factory.mktemp("clone") / "here")
-    clone.check("make", "--old-file", ".venv/ready", "repro")  # in the environment of the tests
+    clone.check("dvc", "repro", "weights")  # downloads packages
+    command = ["make", "--old-file", ".venv/ready", "repro"]  # in the environment of the tests
+    if sealed.is_supported():  # no stage and no dependency may connect to anything
+        command = [sys.executable, str(ROOT / "tests" / "sealed.py"), "connect", "--", *command]
+    clone.check(*command)
     clone.commit("first run")
     return clone
 
