@@ -1,6 +1,7 @@
 """Stages evaluate, evaluate_selfies and compare on generated pictures."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,12 +145,18 @@ def test_compare_writes_all_outputs(root: Path) -> None:
     assert report.count("data:image/") > 20
 
 
-def test_unknown_export_method_exits_with_one_line() -> None:
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]
-    words = stage["cmd"].replace("${export.method}", "magic").replace("${profile}", "sample").split()
-    run = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_export_method_outside_the_table_exits_with_one_line(tmp_path: Path) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["export"]["method"] = "perceptual"  # a trainable, but no method of the comparison
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    words = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]["cmd"].split()
+    run = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (run.returncode, run.stderr.count("\n")) == (1, 1)
-    for part in ("export.method", "'magic'", "nst_with_background, "):
+    for part in ("export.method", "'perceptual'", "nst_with_background, "):
         assert part in run.stderr
 
 

@@ -112,7 +112,11 @@ def test_new_method_is_one_file_one_section_one_line(clone: ScratchClone, tmp_pa
     (other.folder / "src" / "portraitist" / "methods" / "toy.py").write_text(TOY_METHOD)
     for name, anchor, addition in (
         ("params.yaml", "methods:", "\n  toy: {red: 0.5}"),
-        ("dvc.yaml", "  - compared_methods:", "\n      toy: *alone"),
+        (
+            "dvc.yaml",
+            "  - compared_methods:",
+            "\n      toy: {<<: *none, net: cartoongan, shared_net: cartoongan, extends: toy}",
+        ),
     ):
         path = other.folder / name
         line = re.search(f"^{anchor}.*$", path.read_text(), re.MULTILINE)[0]
@@ -215,8 +219,8 @@ def test_readme_commands_print_what_it_shows(clone: ScratchClone) -> None:
 def mark_code(clone: ScratchClone, mark: str) -> str:
     """Edit the clone's code so that the comparison's table ends with a mark; return the table as it was."""
     code = clone.folder / "pipeline" / "compare.py"
-    writes = r'"compare\.md"\)\.write_text\(text( \+ ".*?\\n")?,'
-    text, count = re.subn(writes, f'"compare.md").write_text(text + "{mark}\\\\n",', code.read_text())
+    writes = r'"compare\.md"\)\.write_text\(markdown( \+ ".*?\\n")?,'
+    text, count = re.subn(writes, f'"compare.md").write_text(markdown + "{mark}\\\\n",', code.read_text())
     assert count == 1
     code.write_text(text)
     return (clone.folder / "metrics" / "compare.md").read_text()
