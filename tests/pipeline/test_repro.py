@@ -48,6 +48,7 @@ class Toy(Method):
     def paint(self, selfies: Images, masks: Masks) -> Images:
         return self.tint(selfies)
 """
+TOY_LINE = "{<<: *none, net: cartoongan, shared_net: cartoongan, extends: toy}"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
 
 
