@@ -118,6 +118,21 @@ def test_bfloat16_is_coarse_but_weights_stay_float32(name):
     assert losses[0] == pytest.approx(exact_losses[0], rel=0.05, abs=0.02)
 
 
+def test_draws_of_a_step_depend_on_its_seed_only():
+    """A step's own random draws (CUT draws patches) must not depend on what was drawn before it."""
+
+    class DrawingBatches(NoiseBatches):
+        def __getitem__(self, step):
+            torch.rand(7 + step)
+            return super().__getitem__(step)
+
+    runs = [
+        train("cut", settings("cut"), batches, upstream_models(), schedule(epochs=1))[0]
+        for batches in (NoiseBatches(), DrawingBatches())
+    ]
+    assert equal(*runs)
+
+
 @pytest.mark.slow  # because of the compiler
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", ["perceptual", "unet_mask"])

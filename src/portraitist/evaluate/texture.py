@@ -7,9 +7,8 @@ import numpy as np
 
 from portraitist.evaluate.data import EvaluationData, map_batches
 from portraitist.evaluate.registry import Indices, Measurement, Values, mean_relative_to_portraits, metric
-from portraitist.learning.tensors import Images, Masks, to_pictures
+from portraitist.learning.tensors import CANNY_THRESHOLDS, Images, Masks, to_pictures
 
-CANNY_THRESHOLDS = (100, 200)
 EROSION = 0.03  # as a fraction of the side; excludes the person's outline, which is not a brush stroke
 
 

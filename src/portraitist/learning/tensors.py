@@ -17,6 +17,7 @@ from portraitist.core.types import HALF_RANGE, MaskArray, Picture
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
+CANNY_THRESHOLDS = (100, 200)  # of edges in grey pictures of 0 to 255, as in all public ports of CartoonGAN
 
 
 @dataclass(frozen=True)

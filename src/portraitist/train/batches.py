@@ -21,9 +21,8 @@ from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
 from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_members, split_ids
-from portraitist.learning.tensors import Batch, Images, Masks, to_images, to_masks
+from portraitist.learning.tensors import CANNY_THRESHOLDS, Batch, Images, Masks, to_images, to_masks
 
-CANNY_THRESHOLDS = (100, 200)  # with 5 x 5 dilation and blur, as in all public ports of CartoonGAN
 EDGE_KERNEL = 5
 
 
