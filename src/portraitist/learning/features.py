@@ -6,7 +6,7 @@ ImageNet's mean and standard deviation.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import timm
 import torch
@@ -36,6 +36,14 @@ def lite(number: int, weights: Path) -> Any:
     return net.eval().requires_grad_(False)
 
 
+@runtime_checkable
+class FeatureLevels(Protocol):
+    """A feature network of which each level can be read."""
+
+    def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
+        """Return the features of these levels, the finest first; level 0 has a half of the size."""
+
+
 class Lite0(nn.Module):
     """EfficientNet-Lite0, frozen; `weights` is the file written by stage `weights`."""
 
@@ -49,11 +57,15 @@ class Lite0(nn.Module):
 
     def forward(self, images: Images) -> list[Tensor]:
         """Return the features of `LAYERS`."""
+        return self.levels(images, LAYERS)
+
+    def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
+        """Return the features of these stages, the finest first: 16, 24, 40, 80 and 192 channels of stages 0 to 4."""
         net, features = self.net, []
         current = net.bn1(net.conv_stem(images))
-        for index, stage in enumerate(net.blocks[: max(LAYERS) + 1]):
+        for index, stage in enumerate(net.blocks[: max(indices) + 1]):
             current = stage(current)
-            if index in LAYERS:
+            if index in indices:
                 features.append(current)
         return features
 

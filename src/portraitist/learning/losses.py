@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images, Masks
 
+CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # of color_loss
 Scalar = Float[Tensor, ""]
 Features = Float[Tensor, "batch channels rows columns"]
 FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns); layers differ in size
@@ -36,6 +37,40 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
         distance = F.l1_loss(predicted, expected, reduction="none").mean(1, keepdim=True)
         layers.append(distance.mean() if masks is None else _mean_over_person(distance, masks))
     return torch.stack(layers).mean()
+
+
+def normalized_content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | None = None) -> Scalar:
+    """`content_loss` of instance-normalized feature maps, so that a style may change each map's mean and deviation.
+
+    Raises:
+        ValueError: shapes or numbers of layers differ.
+    """
+    return content_loss([_normalize(layer) for layer in features], [_normalize(layer) for layer in target], masks)
+
+
+def _normalize(layer: Features) -> Features:
+    deviation, mean = torch.std_mean(layer, (2, 3), correction=0, keepdim=True)
+    return (layer - mean) / (deviation + 1e-3)  # features of constant images have no deviation
+
+
+def color_loss(images: Images, target: Images, masks: Masks) -> Scalar:
+    """Mean L1 distance of low-frequency opponent colors, over the person: r - g and (r + g) / 2 - b, each from [0, 1].
+
+    Colors are averaged over cells of a sixteenth of the height, at least four pixels, so that hair, skin and clothes
+    keep theirs, while lines and shades are free.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(images=images, target=target)
+    distance = (_opponent_colors(images) - _opponent_colors(target)).abs().mean(1, keepdim=True)
+    return _mean_over_person(distance, masks)
+
+
+def _opponent_colors(images: Images) -> Float[Tensor, "batch 2 rows columns"]:
+    red, green, blue = ((images + 1) / 2).unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue], dim=1)
+    return F.avg_pool2d(opponents, max(MIN_CELL_PX, images.shape[2] // CELLS_PER_HEIGHT))
 
 
 def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:

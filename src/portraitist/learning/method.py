@@ -5,6 +5,7 @@ A method defines its networks, losses and order of updates; devices, files and t
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
@@ -31,6 +32,7 @@ class UpstreamModels:
     features: nn.Module | None = None
     generator: nn.Module | None = None
     segmenter: nn.Module | None = None
+    pretrained: Path | None = None  # the folder that stage `weights` writes
 
     def require(self, name: str) -> nn.Module:
         """Return one of the models.
@@ -42,6 +44,16 @@ class UpstreamModels:
         if model is None:
             raise ValueError(f"missing upstream model {name!r}: pass UpstreamModels({name}=...)")
         return model
+
+    def require_pretrained(self) -> Path:
+        """Return the folder of pretrained models.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        if self.pretrained is None:
+            raise ValueError("missing folder 'pretrained': pass UpstreamModels(pretrained=...)")
+        return self.pretrained
 
 
 class Trainable(nn.Module):

