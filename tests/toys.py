@@ -4,6 +4,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -170,9 +171,12 @@ def upstream_models(segmenter: nn.Module | None = None, **generator_size: Any) -
         return UpstreamModels(ToyFeatures(), generator, segmenter, style_networks())
 
 
-def make_trainable(name: str, segmenter: nn.Module | None = None, seed: int = 5, **overrides: Any) -> Any:
-    """Build a method for training, with untrained upstream models."""
+def make_trainable(
+    name: str, segmenter: nn.Module | None = None, seed: int = 5, pretrained: Path | None = None, **overrides: Any
+) -> Any:
+    """Build a method for training, with untrained upstream models, or with the style networks of a folder."""
     upstream = upstream_models(segmenter)
+    upstream = replace(upstream, pretrained=pretrained or upstream.pretrained)
     with seeded(seed):
         return build(name, settings(name, **overrides), upstream)
 

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from toys import CROP_PARAMS, ROOT, make_trainable
+from toys import CROP_PARAMS, ROOT, make_trainable, noise
 
 from portraitist.app.model_file import ModelError, load_model
 from portraitist.core import manifest
@@ -69,6 +69,25 @@ def test_onnx_paints_as_torch_does(method, exported, count, file, max_error):
     assert difference.max() <= max_error
     assert difference.mean() < max_error / 8
     assert np.abs(painted.astype(int) - np.stack(selfies)).max() > 12
+
+
+@pytest.mark.parametrize(
+    "name", ["arbitrary_style_with_background", "arbitrary_style_without_background", "masked_stylizer"]
+)
+def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
+    method = make_trainable(name, pretrained=pretrained)
+    method.style.add(method.predictor(noise(2, 3, 64, 64, seed=1)))
+    dest = tmp_path / "portraitist"
+    report = export(method.eval(), pretrained, dest)
+    assert all(report[precision]["written"] for precision in ("fp32", "fp16", "int8"))
+    selfies, masks = random_crops(3)
+    model = onnx.load(dest / "portraitist.onnx")
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
+    session = onnxruntime.InferenceSession(dest / "portraitist.onnx", providers=["CPUExecutionProvider"])
+    (painted,) = session.run(["painted"], {"pictures": np.stack(selfies), "masks": np.stack(masks)})
+    difference = np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks)))
+    assert difference.max() <= 1
+    assert np.abs(painted.astype(int) - np.stack(selfies)).mean() > 12
 
 
 def test_metadata_holds_everything_that_an_avatar_needs(exported, pretrained):

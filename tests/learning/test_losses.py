@@ -7,6 +7,7 @@ from toys import noise
 
 from portraitist.learning.losses import (
     adversarial_loss,
+    color_loss,
     content_loss,
     gram_loss,
     hinge_generator_loss,
@@ -14,6 +15,7 @@ from portraitist.learning.losses import (
     l1_loss,
     least_squares_loss,
     mask_loss,
+    normalized_content_loss,
     patch_nce_loss,
     relative_content_loss,
     total_variation_loss,
@@ -188,3 +190,52 @@ def test_relative_content_loss_is_1_for_zero_features():
     assert relative_content_loss(1.5 * features, features).tolist() == pytest.approx([0.25, 0.25])
     with pytest.raises(ValueError, match="shape mismatch"):
         unwrap(relative_content_loss)(features, features[:1])
+
+
+def test_normalized_content_loss_ignores_each_maps_mean_and_deviation():
+    target = noise(2, 3, 4, 6, seed=1)
+    scale, shift = noise(2, 3, 1, 1, seed=2) + 2, noise(2, 3, 1, 1, seed=3)
+    assert normalized_content_loss([scale * target + shift], [target]).item() < 0.01
+    assert content_loss([scale * target + shift], [target]).item() > 0.3
+    assert normalized_content_loss([-target], [target]).item() > 1
+    assert normalized_content_loss([torch.ones(1, 2, 4, 4)], [torch.zeros(1, 2, 4, 4)]).item() == 0
+
+
+def test_normalized_content_loss_of_opposite_checks_is_2():
+    checks = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).reshape(1, 1, 2, 2).repeat(1, 1, 2, 2)
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    half = torch.cat([checks[..., :2], -checks[..., 2:]], dim=3)  # differs from `checks` on the right only
+    assert normalized_content_loss([-5 * checks], [checks]).item() == pytest.approx(2, abs=0.01)
+    assert normalized_content_loss([half], [checks]).item() == pytest.approx(1, abs=0.01)
+    assert normalized_content_loss([half], [checks], left).item() == pytest.approx(0, abs=1e-6)
+    assert normalized_content_loss([half, -checks], [checks, checks], left).item() == pytest.approx(1, abs=0.01)
+
+
+def colored(red, green, blue):
+    return torch.tensor([red, green, blue]).reshape(1, 3, 1, 1).expand(1, 3, 64, 32) * 2 - 1
+
+
+def test_color_loss_of_uniform_colors_is_known():
+    whole, grey = torch.ones(1, 1, 64, 32), colored(0.5, 0.5, 0.5)
+    assert color_loss(colored(1.0, 0.0, 0.0), grey, whole).item() == pytest.approx((1 + 0.5) / 2)
+    assert color_loss(colored(0.0, 0.0, 1.0), grey, whole).item() == pytest.approx((0 + 1) / 2)
+    assert color_loss(colored(0.9, 0.9, 0.9), grey, whole).item() == pytest.approx(0, abs=1e-6)  # brightness is free
+
+
+def test_color_loss_ignores_what_averages_out_in_a_cell():
+    checks = colored(1.0, 0.0, 0.0).clone()
+    checks[:, :, ::2] = colored(0.0, 1.0, 1.0)[:, :, ::2]  # lines of the opposite color
+    whole = torch.ones(1, 1, 64, 32)
+    assert color_loss(checks, colored(0.5, 0.5, 0.5), whole).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_color_loss_is_over_the_person_only():
+    masks = torch.zeros(1, 1, 64, 32)
+    masks[:, :, :32] = 1
+    images = colored(0.5, 0.5, 0.5).clone()
+    images[:, :, 32:] = colored(1.0, 0.0, 0.0)[:, :, 32:]
+    assert color_loss(images, colored(0.5, 0.5, 0.5), masks).item() == pytest.approx(0, abs=1e-6)
+    assert color_loss(images, colored(0.5, 0.5, 0.5), 1 - masks).item() == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="shape mismatch: images"):
+        unwrap(color_loss)(images, images[:, :, :16], masks)

@@ -108,7 +108,7 @@ def test_invalid_param_is_rejected_with_its_key(name, wrong):
         build(name, settings(name) | wrong)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if "learning_rate" in settings(name)])
 def test_missing_param_is_rejected_with_its_key(name):
     with pytest.raises(ParamsError, match=rf"methods\.{name}\.learning_rate: Field required"):
         build(name, {key: value for key, value in settings(name).items() if key != "learning_rate"})
@@ -243,9 +243,10 @@ def test_weights_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("name", OPTIMIZED)
 def test_step_changes_the_saved_modules(name):
     trainable = make_trainable(name)
-    before = weights(trainable)
+    before = {part: value.clone() for part, value in trainable.state_dict().items()}
     trainable.step(batch())
-    assert {part.split(".")[0] for part in changed_weights(before, trainable)} >= set(trainable.saved_modules)
+    changed = {part for part, value in trainable.state_dict().items() if not torch.equal(before[part], value)}
+    assert {part.split(".")[0] for part in changed} >= set(trainable.saved_modules)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -339,7 +340,7 @@ def test_training_starts_from_the_generator_of_stage_1(name):
 
 @pytest.mark.parametrize("name", NEEDS_UPSTREAM)
 def test_missing_upstream_model_is_named(name):
-    with pytest.raises(ValueError, match=r"'(features|generator|segmenter)'"):
+    with pytest.raises(ValueError, match=r"'(features|generator|segmenter|pretrained)'"):
         build(name, settings(name), UpstreamModels())
 
 

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from toys import ToyFeatures, noise
 
-from portraitist.learning.features import CONV4_4, Lite0, Vgg19, load_feature_network
+from portraitist.learning.features import CONV4_4, FeatureLevels, Lite0, Vgg19, load_feature_network
 from portraitist.nets.cartoongan import Generator, PatchDiscriminator
 from portraitist.nets.projected import ProjectedDiscriminator
 from portraitist.nets.unet import UNet
@@ -52,6 +52,17 @@ def test_projected_discriminator_has_a_map_per_frozen_layer():
     assert all(weight.grad.abs().max() > 0 for weight in discriminator.parameters())
 
 
+def test_projected_discriminator_takes_any_function_and_width():
+    images, small = noise(2, 3, 16, 32, seed=2), noise(1, 3, 8, 8, seed=1)
+    with seeded(3):
+        default = ProjectedDiscriminator(ToyFeatures(), small)
+    with seeded(3):
+        same = ProjectedDiscriminator(ToyFeatures().forward, small, head_channels=32)
+    assert all(map(torch.equal, default(images), same(images)))
+    wide = ProjectedDiscriminator(lambda each: [each], small, head_channels=64)
+    assert {weight.shape[0] for weight in wide.parameters()} == {64, 1}
+
+
 def test_discriminator_rejects_inputs_of_another_shape():
     with pytest.raises(TypeError, match="images"):  # by the test suite's jaxtyping hook
         PatchDiscriminator(2)(noise(2, 4, 16, 32, seed=1))
@@ -78,6 +89,16 @@ def test_lite0_layers_are_a_quarter_and_an_eighth_of_the_size(lite0):
     assert [tuple(layer.shape) for layer in layers] == [(2, 24, 16, 24), (2, 40, 8, 12)]
     assert all(layer.isfinite().all() and layer.std() > 0 for layer in layers)
     assert lite0.pooled(images).shape == (2, 1280)
+
+
+def test_lite0_levels_are_successive_halves(lite0):
+    images = noise(2, 3, 64, 96, seed=1)
+    levels = lite0.levels(images, (0, 1, 2, 3))
+    shapes = [(2, 16, 32, 48), (2, 24, 16, 24), (2, 40, 8, 12), (2, 80, 4, 6)]
+    assert [tuple(level.shape) for level in levels] == shapes
+    assert all(map(torch.equal, levels[1:3], lite0(images)))
+    assert torch.equal(lite0.levels(images, (3,))[0], levels[3])
+    assert isinstance(lite0, FeatureLevels)
 
 
 def test_lite0_stays_in_evaluation_mode(lite0):

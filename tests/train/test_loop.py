@@ -13,7 +13,7 @@ from portraitist.learning.registry import build
 from portraitist.train.loop import TrainingTask, seeded, step_seed, train, train_or_exit, write_log
 from portraitist.train.resume import Checkpointer
 
-TRAINED = [name for name in method_names() if not name.startswith("nst_")]
+TRAINED = [name for name in method_names() if not name.startswith(("nst_", "arbitrary_style_"))]
 METHODS = ["perceptual", "unet_mask", *PAINTING_METHODS]
 
 

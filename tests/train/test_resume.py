@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 from drawn import NO_AUGMENTATION
-from toys import PAINTING_METHODS, ROOT, NoiseBatches, schedule, settings, upstream_models
+from toys import (
+    PAINTING_METHODS,
+    ROOT,
+    NoiseBatches,
+    ToyFeatures,
+    schedule,
+    settings,
+    upstream_models,
+    write_style_networks,
+)
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
+from pipeline import train as stage
 from portraitist.core.files import LockedError
 from portraitist.learning.features import Lite0
 from portraitist.learning.method import UpstreamModels
+from portraitist.nets.arbitrary_style import PREDICTOR_FILE, TRANSFORMER_FILE
 from portraitist.nets.unet import UNet
 from portraitist.train import loop
 from portraitist.train.loop import TrainingTask, train
@@ -71,6 +82,20 @@ def test_state_is_deleted_after_success_and_kept_on_error(tmp_path, monkeypatch)
     with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
         assert checkpointer.load() == {"epoch": 4}
     assert list((tmp_path / ".checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "networks", "optimizers"), [
+    ("masked_cartoongan", {"discriminator", "ema", "generator"}, {"d_optimizer", "g_optimizer"}),
+    ("masked_stylizer", {"discriminator", "ema", "generator", "style"}, {"d_optimizer", "g_optimizer"}),
+    ("arbitrary_style_with_background", {"style", "transformer"}, set()),
+])  # fmt: skip
+def test_state_holds_what_is_trained_and_no_upstream_network(name, networks, optimizers, tmp_path, monkeypatch):
+    with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        trained(name, Interrupted((0, 1), STEPS), checkpointer)
+    with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
+        state = checkpointer.load()
+    assert {part for part, weights in state["networks"].items() if weights} == networks
+    assert set(state["optimizers"]) == optimizers
 
 
 def test_failed_save_keeps_the_last_state(tmp_path, monkeypatch):
@@ -159,6 +184,30 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
         "methods/cyclegan.py", "methods/unet_mask.py", "nets/cyclegan.py", "tools/tensorboard.py",
     }  # fmt: skip
     assert {file for file in used | unused if changes_fingerprint(file)} == used
+
+
+@pytest.mark.parametrize("name", ["masked_stylizer", "arbitrary_style_without_background"])
+def test_stage_trains_from_the_pretrained_folder_and_its_fingerprint_covers_it(name, paths, tmp_path, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(stage, "train_or_exit", lambda task, *_: tasks.append(task))
+    monkeypatch.setattr(stage, "load_feature_network", lambda *_: ToyFeatures())
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "pretrained").mkdir()
+    pretrained = write_style_networks(tmp_path / "pretrained")
+    data = {"crops": paths.crops, "masks": paths.masks, "split": paths.split, "recipes": paths.recipes}
+    options = data | {"pretrained": pretrained, "out": "a.pt", "log": "a.csv", "sample-strip": "a.jpg", "method": name}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+    stage.main()
+    (task,) = tasks
+    assert task.upstream.require_pretrained() == pretrained
+    assert ROOT / "src" / "portraitist" / "nets" / "arbitrary_style.py" in task.code_files()
+    before = task.fingerprint()
+    assert task.fingerprint() == before
+    for file in (PREDICTOR_FILE, TRANSFORMER_FILE):
+        (pretrained / file).write_bytes(b"other")
+        assert task.fingerprint() != before
+        before = task.fingerprint()
 
 
 TRAIN_AND_SAVE = """

@@ -88,12 +88,11 @@ class MaskedStylizer(Method):
         real, edge = on_grey(batch.portraits, portrait_masks), on_grey(batch.smoothed, portrait_masks)
         fake_area, real_area = self.inner_masks(batch.selfie_masks), self.inner_masks(batch.portrait_masks)
 
-        d_edge = hinge_loss(self.discriminator(edge), real_area, target_is_real=False)
         d_losses = optimizer_step(
             self.d_optimizer,
             d_real=hinge_loss(self.discriminator(real), real_area, target_is_real=True),
             d_fake=hinge_loss(self.discriminator(fake.detach()), fake_area, target_is_real=False),
-            d_edge=self.params.lambda_edge * d_edge,
+            d_edge=self.params.lambda_edge * hinge_loss(self.discriminator(edge), real_area, target_is_real=False),
         )
         with frozen_parameters(self.discriminator):
             stylized_persons = on_grey(stylized, batch.selfie_masks)

@@ -1,0 +1,139 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from test_masked_cartoongan import ONES, REDDEST, RejectRed, RejectRedWithoutGradient, discriminator_inputs
+from toys import FixedSegmenter, batch, boxes, make_trainable, noise, record_inputs, settings, upstream_models
+
+from portraitist.core.params import ParamsError
+from portraitist.learning.registry import build
+from portraitist.learning.tensors import composite, on_grey
+from portraitist.nets.arbitrary_style import load_style_transformer
+
+NAME = "masked_stylizer"
+
+
+def on_other_background(images):
+    background = noise(2, 3, 16, 32, seed=9)
+    return replace(
+        images,
+        selfies=composite(images.selfies, images.selfie_masks, background),
+        portraits=composite(images.portraits, images.portrait_masks, background),
+        smoothed=composite(images.smoothed, images.portrait_masks, background),
+    )
+
+
+@pytest.mark.parametrize("mask", ["product", "given"])
+def test_discriminator_never_sees_background(mask):
+    images = batch()
+    method = make_trainable(NAME, FixedSegmenter(ONES), mask=mask, erode_px=0)
+    for name, inputs in discriminator_inputs(method, images).items():
+        masks = images.portrait_masks if name in ("real", "edge") else images.selfie_masks
+        assert (inputs * (1 - masks)).abs().max() == 0, name
+        assert (inputs * masks).abs().mean((1, 2, 3)).min() > 0.05, name
+
+
+@pytest.mark.parametrize("mask", ["product", "given"])
+def test_another_background_changes_neither_training_nor_style(mask):
+    first, second = (make_trainable(NAME, RejectRed(), mask=mask) for _ in range(2))
+    losses = first.step(batch())
+    assert second.step(on_other_background(batch())) == losses
+    assert all(torch.equal(second.state_dict()[name], value) for name, value in first.state_dict().items())
+
+
+def test_product_mask_is_the_intersection_of_both_masks():
+    learned = boxes((3, 10, 7, 29), (1, 15, 6, 25))
+    method = make_trainable(NAME, FixedSegmenter(learned), mask="product", erode_px=0)
+    for name, images in discriminator_inputs(method, batch()).items():
+        masks = batch().portrait_masks if name in ("real", "edge") else batch().selfie_masks
+        assert 0 < (masks * learned).sum() < masks.sum()
+        assert torch.equal((images != 0).any(1, keepdim=True).float(), masks * learned), name
+
+
+def make_constant(generator, color):
+    """Make a generator output one color for any input; return its last norm's shift, which can still learn."""
+    norm = generator.to_image.norm
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.zero_()
+        norm.shift.bias.copy_(torch.tensor([math.log((1 + value) / (1 - value)) for value in color]))
+    return norm.shift
+
+
+def test_generator_learns_from_faces_that_drop_out_of_the_mask():
+    gradients = {}
+    for segmenter in (RejectRed(), RejectRedWithoutGradient()):
+        method = make_trainable(NAME, segmenter, mask="product", lambda_content=0.0, lambda_color=0.0)
+        shift = make_constant(method.generator, (REDDEST, -REDDEST, -REDDEST))
+        with record_inputs(method.discriminator) as inputs:
+            method.step(batch())
+        assert min(images.abs().max() for images in inputs) < 1e-5  # the red face is masked out entirely
+        gradients[type(segmenter)] = shift.bias.grad.abs().max().item()
+    assert gradients[RejectRed] > 100 * gradients[RejectRedWithoutGradient]
+    assert gradients[RejectRed] > 1e-6
+
+
+def test_training_starts_from_the_pretrained_network():
+    expected = load_style_transformer(upstream_models().require_pretrained()).state_dict()
+    for network in (make_trainable(NAME).generator, make_trainable(NAME, seed=6).ema.network):
+        assert all(torch.equal(network.state_dict()[name], value) for name, value in expected.items())
+
+
+def test_generator_gets_the_style_of_each_portrait_and_paints_with_their_mean():
+    images, method, styles = batch(), make_trainable(NAME), []
+    expected = method.predictor(on_grey(images.portraits, images.portrait_masks))
+    for network in (method.generator, method.ema.network):
+        network.register_forward_pre_hook(lambda _, arguments: styles.append(arguments[1].detach().clone()))
+    method.step(images)
+    method.paint(images.selfies, images.selfie_masks)
+    assert torch.equal(styles[0], expected)
+    assert torch.allclose(styles[1], expected.mean(0).expand(2, -1))
+    assert not torch.allclose(expected[0], expected[1], atol=0.001)
+
+
+def test_adversarial_loss_is_added_after_the_warmup():
+    method = make_trainable(NAME, warmup_steps=2)
+    losses = [method.step(batch(seed)) for seed in range(4)]
+    assert [row["g_adv"] != 0 for row in losses] == [False, False, True, True]
+    assert all(row["d_fake"] > 0 and row["g_content"] > 0 for row in losses)
+
+
+def test_warmup_trains_the_generator_without_the_discriminator():
+    first, second = make_trainable(NAME, warmup_steps=1), make_trainable(NAME, warmup_steps=1, lambda_adv=9.0)
+    for method in (first, second):
+        method.step(batch())
+    assert all(map(torch.equal, first.generator.parameters(), second.generator.parameters()))
+
+
+@pytest.mark.parametrize(("key", "term"), [
+    ("lambda_adv", "g_adv"), ("lambda_edge", "d_edge"), ("lambda_content", "g_content"), ("lambda_color", "g_color")
+])  # fmt: skip
+def test_weights_scale_their_terms(key, term):
+    once, twice = (make_trainable(NAME, **{key: weight}).step(batch()) for weight in (0.5, 1.0))
+    assert twice[term] == pytest.approx(2 * once[term])
+    changed = {name for name in once if once[name] != twice[name]}
+    assert changed - {term} <= ({"g_adv"} if term == "d_edge" else set())  # of the updated discriminator
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_discriminator_has_a_head_for_each_level_of_each_scale(scales):
+    logits = make_trainable(NAME, scales=scales).discriminator(noise(1, 3, 64, 32, seed=1))
+    sides = [(32, 16), (16, 8), (8, 4), (4, 2), (16, 8), (8, 4), (4, 2), (2, 1)]
+    assert [tuple(layer.shape[2:]) for layer in logits] == sides[: 4 * scales]
+
+
+def test_painting_keeps_the_selfies_background_and_ignores_it():
+    images, other = batch(), on_other_background(batch())
+    method = make_trainable(NAME)
+    painted, on_other = (method.paint(each.selfies, each.selfie_masks) for each in (images, other))
+    person = (images.selfie_masks == 1).expand_as(painted)
+    assert torch.equal(painted[~person], images.selfies[~person])
+    assert torch.equal(on_other[~person], other.selfies[~person])
+    assert torch.equal(painted[person], on_other[person])
+
+
+def test_feature_network_without_levels_is_rejected_by_its_key():
+    upstream = replace(upstream_models(), features=torch.nn.Identity())
+    with pytest.raises(ParamsError, match=r"content\.network: masked_stylizer needs lite0, found Identity"):
+        build(NAME, settings(NAME), upstream)
