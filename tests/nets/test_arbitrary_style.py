@@ -97,6 +97,7 @@ def test_transformer_has_the_papers_layers():
     assert len(layers) == 3 + 3 * (2 * 5 + 3)
     convolutions = [layer for layer in layers.values() if isinstance(layer, torch.nn.Conv2d)]
     assert sum(layer.weight.numel() for layer in convolutions) == 107_568
+    assert sum(weight.numel() for weight in StyleTransformer().parameters()) == 178_065
 
 
 def test_loaded_weights_are_those_of_the_file(tmp_path):
@@ -121,7 +122,7 @@ def mean_of(*batches):
     mean = MeanStyle()
     for styles in batches:
         mean.add(styles)
-    return mean.expand(1)[0]
+    return mean.mean()
 
 
 def test_mean_style_is_the_mean_of_all_vectors():
@@ -141,14 +142,14 @@ def test_mean_style_resumes_from_its_state():
     second.load_state_dict(first.state_dict())
     second.add(styles[4:])
     first.add(styles[4:])
-    assert torch.equal(second.expand(1), first.expand(1))
+    assert torch.equal(second.mean(), first.mean())
 
 
 def test_mean_style_is_repeated_for_each_image():
-    mean = MeanStyle()
-    assert torch.equal(mean.expand(3), torch.zeros(3, STYLE_LENGTH))
+    mean, images = MeanStyle(), noise(3, 3, 4, 4, seed=1)
+    assert torch.equal(mean.expand(images), torch.zeros(3, STYLE_LENGTH))
     mean.add(noise(2, STYLE_LENGTH, seed=1))
-    assert torch.equal(mean.expand(3), mean.expand(1).repeat(3, 1))
+    assert torch.equal(mean.expand(images), mean.mean().repeat(3, 1))
 
 
 def test_mean_style_counts_the_vectors_of_all_processes(monkeypatch):
@@ -158,4 +159,4 @@ def test_mean_style_counts_the_vectors_of_all_processes(monkeypatch):
     monkeypatch.setattr(distributed, "all_reduce_mean", average)
     mean.add(own)
     assert mean.count == 4
-    assert torch.allclose(mean.expand(1)[0], torch.cat([own, others]).mean(0), atol=1e-6)
+    assert torch.allclose(mean.mean(), torch.cat([own, others]).mean(0), atol=1e-6)

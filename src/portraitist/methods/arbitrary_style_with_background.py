@@ -45,4 +45,4 @@ class ArbitraryStyleWithBackground(Method):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return whole stylized images; `masks` are ignored."""
-        return self.transformer(selfies, self.style.expand(len(selfies)))
+        return self.transformer(selfies, self.style.expand(selfies))

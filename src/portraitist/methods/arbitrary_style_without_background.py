@@ -18,5 +18,5 @@ class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the stylized persons, composited over the selfies' own backgrounds."""
-        stylized = self.transformer(on_grey(selfies, masks), self.style.expand(len(selfies)))
+        stylized = self.transformer(on_grey(selfies, masks), self.style.expand(selfies))
         return composite(stylized, masks, selfies)

@@ -137,5 +137,5 @@ class MaskedStylizer(Method):
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the stylized persons in the mean style, composited over the selfies' own backgrounds."""
-        stylized = self.ema.network(on_grey(selfies, masks), self.style.expand(len(selfies)))
+        stylized = self.ema.network(on_grey(selfies, masks), self.style.expand(selfies))
         return composite(stylized, masks, selfies)

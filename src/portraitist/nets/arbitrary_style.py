@@ -107,9 +107,13 @@ class MeanStyle(nn.Module):
         self.total += mean * count
         self.count += count
 
-    def expand(self, batch: int) -> Styles:
-        """Return the mean once for each image of a batch; zeros before any vector is added."""
-        return (self.total / self.count.clamp(min=1)).float().expand(batch, STYLE_LENGTH)
+    def mean(self) -> Float[Tensor, "100"]:
+        """Return the mean of all vectors; zeros before any is added."""
+        return (self.total / self.count.clamp(min=1)).float()
+
+    def expand(self, images: Images) -> Styles:
+        """Return the mean once for each image."""
+        return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix an exported model's batch size
 
 
 class StylePredictor(nn.Module):
