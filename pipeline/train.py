@@ -26,6 +26,7 @@ def main() -> None:
         optional=["generator", "segmenter"],
     )
     params, paths = load_or_exit(TrainParams, "train"), DatasetPaths(*data)
+    generator, segmenter = (None if path == pretrained else path for path in (generator, segmenter))
     crop, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
     content, shape = load_or_exit(ContentParams, "content"), load_or_exit(GeneratorParams, "generator")
     shared = {"crop": crop.model_dump(), "train": params.model_dump(), "generator": shape.model_dump()}
