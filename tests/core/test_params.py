@@ -133,7 +133,7 @@ def test_sections_are_immutable(root):
         ("evaluate.features_px", 100, "evaluate.features_px: .*multiple of 32, found 100"),
         ("export.method", "magic", "export.method: .*attention_gan, .*found 'magic'"),
         ("export.max_error.int8", -1, "export.max_error.int8: .*greater than or equal to 0, found -1"),
-        ("methods.magic", {}, "methods: unknown key 'magic'; allowed: attention_gan, "),
+        ("methods.magic", {}, "methods: unknown key 'magic'; allowed: arbitrary_style_with_background, "),
         ("collect.gallery", {}, "collect: unknown key 'gallery'; allowed: baidu, bing, celeba, "),
         ("collect.sample.selfie", "x", "collect.sample.selfie: Extra inputs are not permitted, found 'x'"),
         ("collect.baidu.queries", [], "collect.baidu.queries: .*at least 1 item"),
