@@ -4,14 +4,8 @@ import scipy.linalg
 import torch
 from evaluation_toys import NETWORKS, SIDE, evaluation_data, measure, noise, value
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
-from portraitist.evaluate.distances import (
-    METRICS,
-    extrapolated_frechet_distance,
-    frechet_distance,
-    kernel_distance,
-)
+from portraitist.evaluate.distances import METRICS, extrapolated_frechet_distance, frechet_distance
 from portraitist.evaluate.registry import available_metrics
 from portraitist.stats.bootstrap import TooFewSamplesError
 
@@ -109,15 +103,6 @@ def test_frechet_agrees_with_torch_fidelity(count_a, count_b, channels):
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-3)
 
 
-def test_kernel_agrees_with_torch_fidelity():
-    rng = np.random.default_rng(11)
-    a, b = rng.gamma(2, size=(60, 12)), rng.gamma(2.5, size=(60, 12))
-    expected = kid_features_to_metric(
-        torch.from_numpy(a), torch.from_numpy(b), kid_subsets=1, kid_subset_size=60, verbose=False
-    )
-    assert kernel_distance(a, b) == pytest.approx(expected[KEY_METRIC_KID_MEAN], rel=1e-3)
-
-
 def test_extrapolation_removes_most_of_the_bias():
     """Two Gaussians in eight dimensions with a known distance: 8 * 0.3^2 + 8 * (1.2 - 1)^2 = 1.04."""
     rng = np.random.default_rng(2)
@@ -127,28 +112,7 @@ def test_extrapolation_removes_most_of_the_bias():
     assert abs(np.mean(extrapolated) - 1.04) < 3 * np.std(extrapolated) / np.sqrt(60) + 0.02
 
 
-def test_kernel_matches_double_loop_over_distinct_pairs():
-    rng = np.random.default_rng(5)
-    a, b = rng.normal(size=(4, 3)), rng.normal(size=(6, 3)) + 0.4
-
-    def kernel(x, y):
-        return (sum(x[k] * y[k] for k in range(3)) / 3 + 1) ** 3
-
-    def mean_within(features):
-        pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
-        return sum(kernel(features[i], features[j]) for i, j in pairs) / len(pairs)
-
-    between = sum(kernel(x, y) for x in a for y in b) / (4 * 6)
-    assert kernel_distance(a, b) == pytest.approx(mean_within(a) + mean_within(b) - 2 * between)
-
-
-def test_kernel_is_unbiased():
-    rng = np.random.default_rng(5)
-    distances = [kernel_distance(rng.normal(size=(6, 3)), rng.normal(size=(8, 3))) for _ in range(200)]
-    assert abs(np.mean(distances)) < 3 * np.std(distances) / np.sqrt(200)
-    assert min(distances) < 0
-
-
-def test_kernel_of_a_single_image_is_an_error():
-    with pytest.raises(TooFewSamplesError, match="1 and 4 images"):
-        kernel_distance(np.ones((1, 3)), np.ones((4, 3)))
+@pytest.mark.parametrize("name", NAMES)
+def test_single_portrait_is_too_few(name):
+    with pytest.raises(TooFewSamplesError, match="3 avatars and 1 portraits"):
+        measure(name, portraits=noise(1, 3, SIDE, SIDE, seed=3), portrait_masks=torch.ones(1, 1, SIDE, SIDE))

@@ -28,9 +28,9 @@ from benchmarks import counterfactual, intervals, monotone, parts, ranks, recolo
 from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
-from portraitist.evaluate.distances import kernel_distance
 from portraitist.evaluate.run import measure_all
 from portraitist.evaluate.skin import to_lab
+from portraitist.learning.realism import kernel_distance
 from portraitist.learning.tensors import to_images, to_pictures
 from portraitist.train.loop import seeded
 

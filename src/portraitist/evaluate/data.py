@@ -6,18 +6,17 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from portraitist.core.types import Picture
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
+from portraitist.learning.realism import Features, foreground
 from portraitist.learning.tensors import Images, Masks
 
 BATCH_SIZE = 16  # images in memory at a time, however large the set
 
-Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
 Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
 ImageSet = Literal["stylized", "selfies", "portraits", "training_portraits"]
 Pixels = Literal["person on grey", "whole picture"]
@@ -116,21 +115,6 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
     return np.concatenate(
         [function(*(sequence[start : start + BATCH_SIZE] for sequence in sequences)) for start in starts]
     )
-
-
-def foreground(images: Images, masks: Masks) -> Images:
-    """Return the persons on grey. Masks are thresholded, because a soft edge contains some of the background."""
-    return images * (masks > 0.5)
-
-
-def pooled_features(pooled: Callable[[Images], Tensor], size_px: int) -> Callable[[Images], Features]:
-    """Return a function that resizes images (bicubic, antialiased) and returns their pooled features."""
-
-    @torch.no_grad()
-    def features(images: Images) -> Features:
-        return pooled(F.interpolate(images, size=size_px, mode="bicubic", antialias=True, align_corners=False)).numpy()
-
-    return features
 
 
 def predict_masks(segmenter: nn.Module) -> Callable[[Images], Masks]:

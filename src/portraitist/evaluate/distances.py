@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from portraitist.evaluate.data import EvaluationData, Features, Pixels
+from portraitist.evaluate.data import EvaluationData, Pixels
 from portraitist.evaluate.registry import Measurement, Metric, register
+from portraitist.learning.realism import Features, kernel_distance
 from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
 
 HALVINGS = 4  # random halvings of both sets; each gives the distances of two pairs of halves
@@ -50,25 +51,6 @@ def extrapolated_frechet_distance(a: Features, b: Features) -> float:
         for half in (slice(0, None, 2), slice(1, None, 2)):
             halves.append(frechet_distance(a[order_a[half]], b[order_b[half]]))
     return 2 * frechet_distance(a, b) - float(np.mean(halves))
-
-
-def kernel_distance(a: Features, b: Features) -> float:
-    """Return the unbiased squared MMD with the kernel (x.y / d + 1)^3 (Binkowski et al., ICLR 2018), without subsets.
-
-    Raises:
-        TooFewSamplesError: a set has fewer than two images.
-    """
-    if min(len(a), len(b)) < 2:
-        raise TooFewSamplesError(f"the sets have {len(a)} and {len(b)} images; at least two of each are needed")
-
-    def kernel(x: Features, y: Features) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** 3
-
-    def mean_within(x: Features) -> float:
-        all_pairs = kernel(x, x)
-        return float((all_pairs.sum() - np.trace(all_pairs)) / (len(x) * (len(x) - 1)))
-
-    return mean_within(a) + mean_within(b) - 2 * float(kernel(a, b).mean())
 
 
 @dataclass(frozen=True)
@@ -124,6 +106,10 @@ def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pix
     """Return a distance with an interval over the images of both sets; draws that were not computed are NaN."""
     stylized = data.features(network, "stylized", pixels)
     portraits = data.features(network, "portraits", pixels)
+    if min(len(stylized), len(portraits)) < 2:
+        raise TooFewSamplesError(
+            f"{len(stylized)} avatars and {len(portraits)} portraits; at least two of each are needed"
+        )
     value = distance.compute(stylized, portraits)
     few = distance.few_draws and max(len(stylized), len(portraits)) > LARGE_SET
     pairs = zip(data.resamples(len(stylized)), data.resamples(len(portraits), "portraits"), strict=True)

@@ -20,13 +20,14 @@ from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import masks
-from portraitist.evaluate.data import EvaluationData, Network, pooled_features, predict_masks
+from portraitist.evaluate.data import EvaluationData, Network, predict_masks
 from portraitist.evaluate.groups import group_selfies
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.registry import Measurement, Metric, available_metrics, code_hash, library_versions
 from portraitist.learning import features as lite0
 from portraitist.learning.checkpoint import load_checkpoint
 from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
+from portraitist.learning.realism import pooled_features
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
 from portraitist.nets.identity import Identity, IdentityError, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
