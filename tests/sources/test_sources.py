@@ -33,7 +33,7 @@ def write_files(root: Path, files: dict[str, bytes]) -> None:
 
 
 def find_candidates(name: str, params: CollectParams, tmp_path: Path) -> list[Candidate]:
-    return list(load_source(name).candidates(params, FetchCache(HttpClient(FETCH), tmp_path / "cache")))
+    return list(load_source(name).candidates(params, FetchCache(HttpClient(FETCH), tmp_path / "cache", "test")))
 
 
 def params_for(path: Path) -> CollectParams:
@@ -145,7 +145,7 @@ def test_folder_does_not_open_pipes(own: Path, tmp_path: Path):
 def test_every_file_of_a_folder_has_a_row(own: Path, tmp_path: Path):
     """A name that is not UTF-8 is escaped, because a manifest is UTF-8."""
     write_files(own, {"selfies/caf\udce9/\udce9.jpg": JPEG + b"e", "portraits/clip.mov": VIDEO})
-    cache = FetchCache(HttpClient(FETCH), tmp_path / "cache")
+    cache = FetchCache(HttpClient(FETCH), tmp_path / "cache", "test")
     rows = [each.row for each in collect_source("folder", folder, params_for(own), cache, Blocklist.of(()))]
     manifest.write(rows, tmp_path / "manifest.csv", ["kind", "name", "status", "reason", "group"])
     frame = manifest.read(tmp_path / "manifest.csv").set_index("name")
