@@ -291,6 +291,27 @@ def test_stage_writes_shards_manifest_and_download_times(
     ).read_text(encoding="utf-8")
 
 
+def test_second_run_requests_nothing_and_writes_equal_bytes(
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        remote(number, fake)
+    fake.pages["a.example/moved"] = Reply("", 302, {"Location": "http://b.example/gone"})
+    params = write_list(tmp_path, [f"http://a.example/{name}" for name in (0, 1, 2, 1, "moved", "none")])
+    now = iter(f"2026-01-{day:02d}T00:00:00Z" for day in range(1, 28))
+    monkeypatch.setattr("portraitist.collect.fetch_cache._now", lambda: next(now))
+    outputs, requests = [], []
+    for name in ("first", "second"):
+        stage.main("urls", params, fake.web(), tmp_path / name)
+        outputs.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+        requests.append(len(fake.log))
+    assert outputs[0] == outputs[1]
+    assert outputs[0].keys() == {"00000.tar", "index.csv", "manifest.csv", "fetched.csv"}
+    assert requests[0] == requests[1] > 5
+    assert "collect urls: 5 responses were read from .fetch-cache\n" in capfd.readouterr().err
+
+
 def test_source_with_limit_0_imports_nothing_slow(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from pipeline import collect; collect.write_empty_output(Path('out'));"
