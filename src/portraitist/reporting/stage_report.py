@@ -53,8 +53,8 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
     print(f"{stage}: {'; '.join(outcomes)}", file=sys.stderr)
     for kind in KINDS:
         if not counts[kind].get(Status.KEPT.value):
-            advice = f"add {kind} to collect.folder.path, or use a source of {kind} with a higher limits.<source>"
-            sys.exit(f"{stage}: no {kind} are left; see the reasons above and in {path}, or {advice}")
+            advice = f"add {kind} to collect.folder.path, raise limits.<source>, or add a source of {kind} to `sources`"
+            sys.exit(f"{stage}: no {kind} are left; the reasons are above and in {path}; {advice}")
 
 
 def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
