@@ -1,7 +1,6 @@
 """Stage collect: find and download the pictures of one source; write their bytes and one manifest row per candidate."""
 
 import sys
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +15,19 @@ BLOCKLIST = Path("data/blocklist.txt")
 
 
 def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> None:
-    """Write the output of one source; responses are cached in .checkpoints until it is complete."""
+    """Write the output of one source; responses are read from .fetch-cache if they are there, and kept there."""
     from tqdm import tqdm
 
     from portraitist.collect.collector import collect_source
     from portraitist.collect.fetch_cache import FetchCache
+    from portraitist.collect.response_store import store_folder
     from portraitist.sources import load_source
 
-    fingerprint = sha256(params.model_dump_json(exclude={"limit", "shard_size"}).encode()).hexdigest()[:12]
-    with FetchCache(web, Path(".checkpoints") / f"collect-{name}-{fingerprint}") as cache:
+    with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
         write_output(tqdm(collected, f"collect {name}", disable=None), dest, params.shard_size)
-        cache.clear()
+        if cache.num_stored:
+            print(f"collect {name}: {cache.num_stored} responses were read from .fetch-cache", file=sys.stderr)
 
 
 def run(name: str, dest: Path) -> None:
@@ -37,12 +37,11 @@ def run(name: str, dest: Path) -> None:
     from portraitist.collect.candidate import SourceError
     from portraitist.collect.http import HttpClient
     from portraitist.collect.ssrf import MissingContactError
-    from portraitist.core.files import LockedError
 
     try:
         with HttpClient(fetch, Blocklist.read(BLOCKLIST)) as web:
             main(name, params, web, dest)
-    except (SourceError, BlocklistError, LockedError, MissingContactError) as error:
+    except (SourceError, BlocklistError, MissingContactError) as error:
         sys.exit(f"collect {name}: {error}")
     except OSError as error:  # such as a full disk
         sys.exit(f"collect {name}: {error.strerror or error}: {error.filename or dest}")

@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.core import manifest
-from portraitist.split.assign import join_sources, split_faces
+from portraitist.split.assign import check_parts, count_parts, describe_parts, join_sources, split_faces
 from portraitist.split.params import SplitParams
 
 
@@ -23,17 +22,19 @@ def read_source(folder: Path) -> pd.DataFrame:
 def main(
     params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
 ) -> None:
-    """Split the faces by group, write the report, and exit with an error if there are leaks."""
+    """Split the faces by group, and write the report; stop if parts leak or have too few faces."""
     collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
     table, leaks = split_faces(join_sources(faces, pictures, collected), params)
-    sizes = Counter((table["kind"] + "/" + table["part"]).tolist())
-    report = {"leaks": leaks, "pictures": dict(sorted(sizes.items()))}
+    counts = count_parts(table)
+    report = {"leaks": leaks, "pictures": counts}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if leaks:
         sys.exit(f"split: {leaks} pairs of pictures of one group, or near-duplicates, are in different parts")
+    check_parts(counts, params)
+    print(f"split, selfies + portraits: {describe_parts(counts)}", file=sys.stderr)
     manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])
 
 

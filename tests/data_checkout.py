@@ -40,6 +40,7 @@ def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Pat
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
     params["collect"]["folder"]["path"] = str(own)
+    params["split"]["salt"] = "24"  # gives a dozen pictures of the sample at least one training and two test faces
     profile = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
     params["sources"] = list(limits) or params["sources"]
     profile["limits"] |= limits

@@ -18,6 +18,7 @@ from portraitist.app import paint_files
 from portraitist.app.avatar import ModelError, Portraitist
 from portraitist.app.paint_files import expand_paths, plan_outputs
 from portraitist.cli import app
+from portraitist.collect.response_store import SourceResponses, source_names
 from portraitist.core.params import load
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.crop.params import CropParams
@@ -381,6 +382,37 @@ def test_avatar_has_no_metadata_of_the_selfie(model, selfies, tmp_path):
             assert not avatar.getexif()
 
 
+def fill_store(*sources):
+    for source in sources:
+        Path(".fetch-cache", "sources", source).mkdir(parents=True)
+        responses = SourceResponses(Path(".fetch-cache"), source)
+        entry = {"sha256": responses.save_bytes(bytes(10**6)), "bytes": 10**6, "fetched_at": "2026-11-28T08:00:00Z"}
+        responses.save("picture", "http://a.example/1", entry)
+
+
+def test_cache_lists_sources_and_total_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill_store("commons", "met")
+    _, stdout, _ = run("dataset", "cache")
+    assert re.findall(r"^(\w+) +1 +0 +0 +1\.0  2026-11-28", stdout, re.MULTILINE) == ["commons", "met"]
+    assert stdout.splitlines()[-1] == "1.0 MB in .fetch-cache"
+
+
+def test_clear_cache_removes_the_named_sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill_store("commons", "met")
+    code, _, stderr = run("dataset", "clear-cache", "common")
+    assert (code, stderr) == (2, "portraitist: common: no such source in .fetch-cache; there are commons, met\n")
+    code, stdout, _ = run("dataset", "clear-cache", "met")
+    assert (code, stdout.splitlines()[-1]) == (
+        0, "to download again: dvc repro --force --single-item collect@met"
+    )  # fmt: skip
+    assert source_names(Path(".fetch-cache")) == ["commons"]
+    assert run("dataset", "clear-cache")[1].startswith("1.0 MB removed")
+    assert not Path(".fetch-cache").exists()
+    assert run("dataset", "cache")[1].endswith("0.0 MB in .fetch-cache\n")
+
+
 def test_unpack_writes_the_first_pictures(tmp_path):
     with ShardWriter(tmp_path / "crop", 2) as shards:
         for name in ("c", "a", "b"):
@@ -525,6 +557,6 @@ def test_help_of_each_command_has_an_example(command):
     assert "Example: portraitist" in run(command, "--help")[1]
 
 
-@pytest.mark.parametrize("command", ["unpack", "review", "forget"])
+@pytest.mark.parametrize("command", ["unpack", "review", "forget", "cache", "clear-cache"])
 def test_help_of_each_dataset_command_has_an_example(command):
     assert "Example: portraitist dataset" in run("dataset", command, "--help")[1]

@@ -276,6 +276,7 @@ def forget(
     Example: portraitist dataset forget selfies/anna --because withdrawn
     """
     from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.core.files import LockedError
     from portraitist.tools import forget as forgetting
 
     root = Path()
@@ -285,7 +286,8 @@ def forget(
             _fail("nothing to forget: name pictures, or pass --marks", 2)
         forgotten = forgetting.find(root, [*(names or []), *marked])
         added = forgetting.block(root, forgotten, because)
-    except (BlocklistError, forgetting.UnknownError, OSError) as error:
+        responses = forgetting.purge_responses(root)
+    except (BlocklistError, LockedError, forgetting.UnknownError, OSError) as error:
         _fail(_describe(error), 2)
     for note in forgotten.notes:
         print(note)
@@ -300,6 +302,8 @@ def forget(
     removed = forgetting.purge(root, forgotten.ids)
     for source, count in removed.items():
         print(f"data/raw/{source}: {count} removed")
+    if responses:
+        print(f".fetch-cache: {responses} removed")
     if removed and Path(".dvc").is_dir():  # without it, DVC would collect the pictures again
         _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
     if derived:
@@ -311,6 +315,50 @@ def forget(
         print(f"- {line}")
     if forgotten.missed:
         _fail("some names matched no picture; see above", 1)
+
+
+@dataset.command()
+def cache() -> None:
+    """Show the size of .fetch-cache, in which stage `collect` keeps all that it downloaded.
+
+    Example: portraitist dataset cache
+    """
+    from portraitist.collect.response_store import store_folder, total_megabytes, usage
+
+    folder = store_folder()
+    print(f"{'source':<12} {'pictures':>8} {'pages':>8} {'failures':>8} {'MB':>8}  oldest .. newest")
+    for row in usage(folder):
+        counts = f"{row.pictures:>8} {row.pages:>8} {row.failures:>8} {row.megabytes:>8.1f}"
+        print(f"{row.source:<12} {counts}  {row.oldest[:10]} .. {row.newest[:10]}")
+    print(f"{total_megabytes(folder):.1f} MB in {folder}")
+
+
+@dataset.command("clear-cache")
+def clear_cache(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Names of sources. [default: all]", show_default=False)
+    ] = None,
+) -> None:
+    """Remove downloads from .fetch-cache, so that the next run of `collect` asks the web again. Data stays as it is.
+
+    Example: portraitist dataset clear-cache commons; then dvc repro --force --single-item collect@commons
+    """
+    from portraitist.collect.response_store import clear, source_names, store_folder, total_megabytes
+    from portraitist.core.files import LockedError
+
+    folder = store_folder()
+    stored = source_names(folder)
+    unknown = [source for source in sources or [] if source not in stored]
+    if unknown:
+        _fail(f"{unknown[0]}: no such source in {folder}; there are {', '.join(stored) or 'none'}", 2)
+    before = total_megabytes(folder)
+    try:
+        clear(folder, sources or ())
+    except LockedError as error:
+        _fail(str(error), 2)
+    print(f"{before - total_megabytes(folder):.1f} MB removed from {folder}")
+    for source in sources or stored:
+        print(f"to download again: dvc repro --force --single-item collect@{source}")
 
 
 def _dvc(*arguments: str) -> None:

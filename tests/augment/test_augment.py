@@ -274,5 +274,8 @@ def test_unusable_backgrounds_are_named(folders: StageFolders, tmp_path: Path):
         write_library(params, folders, 48, tmp_path / "first")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "letter.jpg").write_text("no picture", encoding="utf-8")
-    with pytest.raises(BackgroundError, match=r"letter\.jpg"):
+    with pytest.raises(BackgroundError, match=r"augment\.backgrounds_folder.*letter\.jpg"):
         write_library(params, folders, 48, tmp_path / "second")
+    (tmp_path / "own" / "inner").mkdir()
+    with pytest.raises(BackgroundError, match=r"augment\.backgrounds_folder.*inner"):
+        write_library(params, folders, 48, tmp_path / "third")

@@ -30,7 +30,6 @@ from portraitist.collect.output import MANIFEST_COLUMNS
 from portraitist.collect.params import CollectParams, FetchParams, SearchParams
 from portraitist.collect.ssrf import MissingContactError
 from portraitist.core import manifest
-from portraitist.core.files import LockedError
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.reporting.stage_report import write_collect_metrics
 
@@ -61,7 +60,7 @@ def collect(source: Any, web: HttpClient, folder: Path, limit: int = 99, **searc
     params = CollectParams(path=Path("none"), limit=limit, shard_size=5)
     if search:
         params = SearchParams(**params.model_dump(), **search)
-    with FetchCache(web, folder / "cache") as cache:
+    with FetchCache(web, folder / "cache", "test") as cache:
         return list(collect_source("test", source, params, cache, web.blocklist))
 
 
@@ -229,24 +228,15 @@ def test_only_temporary_failures_are_retried_by_the_next_run(fake: FakeWeb, tmp_
     assert Counter(fake.requested_paths()) == {"/0": 2, "/1": 2, "/2": 2, "/3": 2, "/4": 1, "/5": 1}
 
 
-def test_two_runs_do_not_share_a_cache(fake: FakeWeb, tmp_path: Path):
-    with (
-        FetchCache(fake.web(), tmp_path / "cache"),
-        pytest.raises(LockedError, match="cache"),
-        FetchCache(fake.web(), tmp_path / "cache"),
-    ):
-        pass
-
-
 def test_pages_are_cached_unless_refused_or_discarded(fake: FakeWeb, tmp_path: Path):
     fake.pages["a.example/p"] = Reply("results")
     fake.pages["a.example/q"] = Reply("wait", 403)
     for _ in range(2):
-        with FetchCache(fake.web(), tmp_path / "cache") as cache:
+        with FetchCache(fake.web(), tmp_path / "cache", "test") as cache:
             assert cache.get_text("http://a.example/p", crawled=False).text == "results"
             assert cache.get_text("http://a.example/q", crawled=False).status == 403
     assert Counter(fake.requested_paths()) == {"/p": 1, "/q": 2}
-    with FetchCache(fake.web(), tmp_path / "cache") as cache:
+    with FetchCache(fake.web(), tmp_path / "cache", "test") as cache:
         cache.discard("http://a.example/p")
         cache.get_text("http://a.example/p", crawled=False)
     assert fake.requested_paths().count("/p") == 2
@@ -256,11 +246,11 @@ def test_echoed_secret_is_not_stored_in_the_cache(fake: FakeWeb, tmp_path: Path)
     fake.pages["a.example/api"] = Reply(
         '{"error": null, "key": "s3c\\/ret", "next": "http://a.example/api?key=s3c%2fret"}'
     )
-    with FetchCache(fake.web(), tmp_path / "cache") as cache:
+    with FetchCache(fake.web(), tmp_path / "cache", "test") as cache:
         cache.get_text("http://a.example/api", crawled=False, secret={"key": "s3c/ret"})
-    files = [path.read_bytes() for path in (tmp_path / "cache").glob("*.json")]
-    assert len(files) == 1
-    assert b"s3c" not in files[0]
+    files = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert len(files) == 3  # entry, bytes and lock
+    assert not any(b"s3c" in content for content in files)
     assert fake.requested_paths() == ["/api?key=s3c%2Fret"]
 
 
@@ -295,11 +285,31 @@ def test_stage_writes_shards_manifest_and_download_times(
     times = pd.read_csv(dest / "fetched.csv", dtype=str)
     assert list(times["id"]) == list(rows["id"])[:3]
     assert times["fetched_at"].str.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").all()
-    assert not (tmp_path / ".checkpoints").exists()
     write_collect_metrics(manifest.source_folders(tmp_path / "data" / "raw"), tmp_path / "collect.json")
     assert '"urls": {\n    "selfies": {},\n    "portraits": {\n      "http_error": 1,\n      "kept": 3' in (
         tmp_path / "collect.json"
     ).read_text(encoding="utf-8")
+
+
+def test_second_run_requests_nothing_and_writes_equal_bytes(
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        remote(number, fake)
+    fake.pages["a.example/moved"] = Reply("", 302, {"Location": "http://b.example/gone"})
+    params = write_list(tmp_path, [f"http://a.example/{name}" for name in (0, 1, 2, 1, "moved", "none")])
+    now = iter(f"2026-01-{day:02d}T00:00:00Z" for day in range(1, 28))
+    monkeypatch.setattr("portraitist.collect.fetch_cache._now", lambda: next(now))
+    outputs, requests = [], []
+    for name in ("first", "second"):
+        stage.main("urls", params, fake.web(), tmp_path / name)
+        outputs.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+        requests.append(len(fake.log))
+    assert outputs[0] == outputs[1]
+    assert outputs[0].keys() == {"00000.tar", "index.csv", "manifest.csv", "fetched.csv"}
+    assert requests[0] == requests[1] > 5
+    assert "collect urls: 5 responses were read from .fetch-cache\n" in capfd.readouterr().err
 
 
 def test_source_with_limit_0_imports_nothing_slow(tmp_path: Path):
@@ -334,7 +344,7 @@ def test_full_disk_ends_the_stage_with_one_line(
     monkeypatch.setattr(*target, write_to_full_disk)
     with pytest.raises(SystemExit) as error:
         stage.run("urls", Path("out"))
-    file = r"\.checkpoints/collect-urls-\w+/\w+\.bytes" if full == "cache" else "out"
+    file = r"\.fetch-cache/sources/urls/\.partial-\w+\.bytes" if full == "cache" else "out"
     assert re.fullmatch(f"collect urls: No space left on device: {file}", str(error.value.code))
 
 
@@ -391,7 +401,7 @@ def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path)
         run.communicate()
         assert not (tmp_path / "killed" / "data" / "raw" / "urls" / "manifest.csv").exists()
     resumed = start(fake, tmp_path / "killed")
-    assert resumed.communicate()[1] == b""
+    assert re.fullmatch(rb"collect urls: \d+ responses were read from .fetch-cache\n", resumed.communicate()[1])
     assert resumed.returncode == 0
     requests = Counter(fake.requested_paths())
     repeated = [path for path, count in requests.items() if count > 1]
@@ -409,4 +419,3 @@ def test_killed_run_resumes_with_identical_output(fake: FakeWeb, tmp_path: Path)
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert Counter(manifest.read(first / "manifest.csv")["status"]) == {"kept": 87, "http_error": 7, "duplicate": 6}
-    assert not (tmp_path / "killed" / ".checkpoints").exists()

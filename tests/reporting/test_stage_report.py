@@ -40,13 +40,24 @@ def test_equal_tiles_give_equal_bytes(tmp_path):
     assert (tmp_path / "one.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
 
 
-def test_stage_without_kept_pictures_of_a_kind_exits(tmp_path):
-    rows = [("selfies", "kept", "web"), ("portraits", "blank", "web"), ("portraits", "blank", "own")]
-    frame = pd.DataFrame(rows, columns=["kind", "status", "source"])
-    with pytest.raises(SystemExit, match=r"clean: .*portraits.*2 blank"):
+def test_stage_without_kept_pictures_of_a_kind_exits(tmp_path, capsys):
+    rows = [("selfies", "kept", "web", ""), *(("portraits", "blank", source, "1.2 bits") for source in ("web", "own"))]
+    frame = pd.DataFrame(rows, columns=["kind", "status", "source", "reason"])
+    with pytest.raises(SystemExit, match=r"clean: no portraits are left.*clean\.json.*collect\.folder\.path.*limits"):
         write_stage_metrics(frame, "clean", tmp_path / "metrics" / "clean.json")
     assert json.loads((tmp_path / "metrics" / "clean.json").read_text(encoding="utf-8")) == {
         "selfies": {"kept": 1},
         "portraits": {"blank": 2},
         "sources": {"own": {"blank": 1}, "web": {"blank": 1, "kept": 1}},
     }
+    expected = "clean: 1 of 1 selfies kept; 0 of 2 portraits kept, rejected: 2 blank (1.2 bits)\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_printed_reasons_are_the_most_frequent(tmp_path, capsys):
+    statuses = ["kept"] * 2 + ["no_face"] * 5 + ["face_too_small"] * 3 + ["face_cut_off"] * 2 + ["too_small"]
+    rows = [{"kind": "selfies", "status": status, "reason": ""} for status in statuses]
+    rows.append({"kind": "portraits", "status": "kept", "reason": ""})
+    write_stage_metrics(pd.DataFrame(rows), "crop", tmp_path / "crop.json")
+    rejected = "5 no_face, 3 face_too_small, 2 face_cut_off"
+    assert capsys.readouterr().err == f"crop: 2 of 13 selfies kept, rejected: {rejected}; 1 of 1 portraits kept\n"

@@ -15,10 +15,12 @@ from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.collector import collect_source
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import HttpClient
-from portraitist.collect.params import CelebaParams, CollectParams
+from portraitist.collect.params import SOURCES, CelebaParams, CollectParams
 from portraitist.core import manifest
+from portraitist.core.params import load
 from portraitist.sources import celeba, find_files, folder, get_url, load_source, plain_text, source_names
 
+ROOT = Path(__file__).resolve().parents[2]
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG\r\n\x1a\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
@@ -33,7 +35,7 @@ def write_files(root: Path, files: dict[str, bytes]) -> None:
 
 
 def find_candidates(name: str, params: CollectParams, tmp_path: Path) -> list[Candidate]:
-    return list(load_source(name).candidates(params, FetchCache(HttpClient(FETCH), tmp_path / "cache")))
+    return list(load_source(name).candidates(params, FetchCache(HttpClient(FETCH), tmp_path / "cache", "test")))
 
 
 def params_for(path: Path) -> CollectParams:
@@ -145,7 +147,7 @@ def test_folder_does_not_open_pipes(own: Path, tmp_path: Path):
 def test_every_file_of_a_folder_has_a_row(own: Path, tmp_path: Path):
     """A name that is not UTF-8 is escaped, because a manifest is UTF-8."""
     write_files(own, {"selfies/caf\udce9/\udce9.jpg": JPEG + b"e", "portraits/clip.mov": VIDEO})
-    cache = FetchCache(HttpClient(FETCH), tmp_path / "cache")
+    cache = FetchCache(HttpClient(FETCH), tmp_path / "cache", "test")
     rows = [each.row for each in collect_source("folder", folder, params_for(own), cache, Blocklist.of(()))]
     manifest.write(rows, tmp_path / "manifest.csv", ["kind", "name", "status", "reason", "group"])
     frame = manifest.read(tmp_path / "manifest.csv").set_index("name")
@@ -176,13 +178,15 @@ def test_unreadable_folder_stops_or_is_skipped(own: Path, tmp_path: Path, monkey
     assert {path.name for path in find_files(own / "selfies")} == {"b.jpeg", "z.JPG", ".gitkeep"}
 
 
-@pytest.mark.parametrize("name", ["folder", "sample"])
+@pytest.mark.parametrize("name", source_names())
 def test_missing_folder_error_names_key_and_path(name: str, tmp_path: Path):
+    values = load(SOURCES[name], f"collect.{name}", ROOT).model_dump() | {"path": tmp_path / "none", "limit": 9}
+    cache = FetchCache(HttpClient(FETCH), tmp_path / "cache", name)
     with pytest.raises(SourceError) as error:
-        find_candidates(name, params_for(tmp_path / "none"), tmp_path)
+        list(load_source(name).candidates(SOURCES[name](**values), cache))
     assert f"collect.{name}.path" in str(error.value)
-    assert str(tmp_path / "none" / "selfies") in str(error.value)
-    assert "JPEG" in str(error.value)
+    assert str(tmp_path / "none") in str(error.value)
+    assert " there" in str(error.value)
 
 
 def test_folder_without_pictures_error_names_key_and_files(own: Path, tmp_path: Path):

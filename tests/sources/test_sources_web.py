@@ -35,7 +35,7 @@ def find_candidates(
     values["queries"] = list(queries)
     if SOURCES[name] is LicensedParams:
         values["licences"] = ["cc0", "pdm", "by"]
-    with FetchCache(web.web(), tmp_path / "cache") as cache:
+    with FetchCache(web.web(), tmp_path / "cache", name) as cache:
         return list(load_source(name).candidates(SOURCES[name](**values), cache))
 
 
@@ -455,7 +455,7 @@ def test_flickr_yields_licences_and_hides_the_key(
     assert candidates[0].group == "flickr/9@N0"
     assert candidates[0].page_url == "https://www.flickr.com/photos/9@N0/14"
     assert parameters(web.requested_paths()[0])["license"] == "9,10,4"
-    stored = [path.read_bytes() for path in (tmp_path / "cache").iterdir()]
+    stored = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert len(stored) > 1
     assert all(b"s3cret" not in data for data in stored)
     assert "s3cret" not in repr(candidates) + "".join(capfd.readouterr())

@@ -4,7 +4,7 @@ from itertools import combinations
 import pytest
 from drawn import SPLIT, changed
 
-from portraitist.split.assign import assign_parts, count_leaks, near_pairs, part_of
+from portraitist.split.assign import TooFewFacesError, assign_parts, check_parts, count_leaks, near_pairs, part_of
 
 FAR = [
     0,
@@ -125,3 +125,21 @@ def test_leaks_are_counted_by_pair():
 
 def test_near_duplicates_of_one_group_are_one_leak():
     assert count_leaks(["train", "test"], ["anna", "anna"], near_pairs([0, 1], 6)) == 1
+
+
+def test_parts_with_the_fewest_faces_pass():
+    least = {"selfies/train": 1, "portraits/train": 1, "selfies/test": 2, "portraits/test": 2}
+    check_parts(least, SPLIT)  # no validation faces
+    for key, count in least.items():
+        with pytest.raises(TooFewFacesError, match=f"{count - 1} {key.replace('/', ' in ')}"):
+            check_parts(least | {key: count - 1}, SPLIT)
+
+
+def test_error_states_what_was_found_and_what_to_change():
+    with pytest.raises(TooFewFacesError) as error:
+        check_parts({"selfies/train": 3, "portraits/validation": 1, "portraits/test": 2}, SPLIT)
+    needed, found, change = str(error.value).splitlines()
+    assert needed.endswith(": 0 portraits in train (needed: 1), 0 selfies in test (needed: 2)")
+    assert "train 3 + 0, validation 0 + 1, test 0 + 2, aside 0 + 0;" in found
+    shares = (f"split.train ({SPLIT.train:g})", f"split.validation ({SPLIT.validation:g})")
+    assert all(key in change for key in ("limits.<source>", "collect.folder.path", *shares, "split.salt"))

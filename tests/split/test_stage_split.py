@@ -9,7 +9,7 @@ from pipeline.split import main as split
 from portraitist.core import manifest
 from portraitist.split.params import SplitParams
 
-PARAMS = SplitParams(salt="portraitist", train=0.5, validation=0.1, max_hamming_distance=0)
+PARAMS = SplitParams(salt="1", train=0.5, validation=0.1, max_hamming_distance=0)
 ROWS = [  # picture, face, kind, source, group, pair
     ("a" * 16, "a" * 16, "selfies", "taobao", "", "1" * 16),
     ("a" * 16, "b" * 16, "selfies", "taobao", "", "1" * 16),  # another face of the same picture

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from portraitist.cli import app
 from portraitist.collect.blocklist import Blocklist, BlocklistError
+from portraitist.collect.response_store import SourceResponses
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import picture_id
@@ -147,6 +148,24 @@ def test_removed_picture_is_not_collected_again(checkout: Path):
     assert set(shards_with(checkout, removed)) <= {"raw/folder", "raw/sample"}
     frame = manifest.read(checkout / "data/clean/manifest.csv").set_index("id")
     assert removed not in frame.index or frame.loc[removed, "status"] == "blocklisted"
+
+
+def test_picture_is_removed_from_the_fetch_cache(checkout: Path):
+    store = checkout / ".fetch-cache"
+    (store / "sources" / "urls").mkdir(parents=True)
+    responses = SourceResponses(store, "urls")
+    picture = named(checkout, "0004.jpg")
+    for name, data in (
+        ("kept", b"another picture"),
+        ("removed", Shards(checkout / "data/raw/folder").read(picture, "bytes")),
+    ):
+        entry = {"sha256": responses.save_bytes(data), "bytes": len(data), "fetched_at": "", "obeyed_robots": True}
+        responses.save("picture", f"http://a.example/{name}", entry)
+    output = run_forget(picture)[1]
+    assert ".fetch-cache: 1 removed" in output
+    assert "clear-cache" in output
+    assert [path.read_bytes() for path in (store / "bytes").iterdir()] == [b"another picture"]
+    assert not any(b"removed" in path.read_bytes() for path in store.rglob("*.json"))
 
 
 def test_new_copy_of_a_removed_picture_is_blocked(checkout: Path):

@@ -47,13 +47,20 @@ def write_library(params: AugmentParams, folders: StageFolders, size_px: int, de
 def _available_backgrounds(own: Path, folders: StageFolders, size_px: int) -> Iterator[tuple[str, Picture]]:
     """Yield ids and square pictures: from your own folder, then without a face, then with the person removed."""
     if not own.is_dir():
-        raise BackgroundError(f"augment.backgrounds_folder: {own} is not a folder; create it, or change the parameter")
+        raise BackgroundError(
+            f"augment.backgrounds_folder: {own} is not a folder; create it and put pictures of backgrounds there, or "
+            "leave it empty; or change the parameter"
+        )
     for path in sorted(path for path in own.iterdir() if not path.name.startswith(".")):
+        if not path.is_file():
+            raise BackgroundError(
+                f"augment.backgrounds_folder: {path} is not a file; put the pictures directly in {own}"
+            )
         data = path.read_bytes()
         try:
             yield manifest.picture_id(data), square_background(decode_picture(data).picture, size_px)
         except RejectedError as error:
-            raise BackgroundError(f"{path}: {error}") from error
+            raise BackgroundError(f"augment.backgrounds_folder: {path}: {error}; remove the file") from error
     clean, crops, masks = Shards(folders.clean), Shards(folders.crops), Shards(folders.masks)
     faces = manifest.read(folders.crops / "manifest.csv")
     without_face = (faces["kind"] == "selfies") & (faces["status"] == Status.NO_FACE.value)

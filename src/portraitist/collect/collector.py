@@ -64,7 +64,8 @@ def collect_source(
             yield collected
     if not collector.kept.total():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no candidates"
-        raise SourceError(f"no picture was kept: {counts}")
+        stored = f"; to repeat all requests: portraitist dataset clear-cache {name}" if cache.num_stored else ""
+        raise SourceError(f"no picture was kept: {counts}{stored}")
 
 
 @dataclass(frozen=True)

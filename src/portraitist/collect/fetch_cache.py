@@ -1,73 +1,105 @@
-"""A disk cache of a source's responses, so that a resumed run requests nothing twice.
+"""The web as a source sees it: responses that are stored in `.fetch-cache` are read from there, others are requested.
 
-A response is stored under the hash of its URL: first its bytes, then its metadata, each written atomically. Failures
-that may be temporary (a busy, broken or unreachable host) are not stored, so the next run tries again.
+A later run with the same parameters therefore requests nothing and gives the same bytes, whatever was edited in
+between. Nothing expires: `portraitist dataset clear-cache` removes what should be requested again. Failures that may be
+temporary (a busy, broken or unreachable host) are not stored, so the next run tries again.
 
-No HTTP cache library is used: those follow Cache-Control, while a resumed run must reuse every final result, error
-statuses included, until the stage has finished.
+No HTTP cache library is used: those follow Cache-Control, while results must not depend on when a stage runs.
 """
 
-import hashlib
-import json
-import shutil
+import sys
+import threading
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+
+from filelock import FileLock, Timeout
 
 from portraitist.collect.http import Download, HttpClient, Response
-from portraitist.collect.ssrf import FetchError
-from portraitist.core.files import FolderLock, atomic_write
+from portraitist.collect.response_store import Entry, RequestKind, SourceResponses, source_lock
+from portraitist.collect.ssrf import FetchError, check_url
 from portraitist.core.outcome import Status
 
-TEMPORARY = {Status.THROTTLED, Status.NETWORK_ERROR, Status.TOO_SLOW, Status.CUT_OFF}
+NOT_STORED = {  # may be temporary, or depends on the blocklist
+    Status.THROTTLED,
+    Status.NETWORK_ERROR,
+    Status.TOO_SLOW,
+    Status.CUT_OFF,
+    Status.BLOCKLISTED,
+}
+TEMPORARY_HTTP_STATUSES = {408, 425, 429}  # and all from 500 on
+ROBOTS_REFUSALS = {Status.ROBOTS_DENIED, Status.OPTED_OUT}
 OK = 200
 SERVER_ERROR = 500  # the first status code that describes a failure of the server, not of the URL
 
 
-class FetchCache(FolderLock):
-    """A locked folder of responses, filled through an HTTP client.
+class FetchCache:
+    """A context manager for the responses of one source. It locks them at the first request, until it is left.
 
     Args:
-        web: sends the requests that are not in the cache.
-        folder: created if missing; only one process may use it at a time.
+        web: sends the requests whose responses are not stored.
+        folder: the store, created at the first request.
+        source: the name of the source, whose responses are stored apart from those of others.
     """
 
-    def __init__(self, web: HttpClient, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, web: HttpClient, folder: Path, source: str) -> None:
         self.web = web
+        self.folder = folder
+        self.source = source
+        self.num_stored = 0  # responses that were read from the store in this run
+        self._opening = threading.Lock()
+        self._lock: FileLock | None = None
+        self._responses: SourceResponses | None = None
 
     def __enter__(self) -> "FetchCache":
-        super().__enter__()
         return self
 
-    def clear(self) -> None:
-        """Remove the folder, once everything has been saved elsewhere."""
-        shutil.rmtree(self.folder)
-        with suppress(OSError):  # not empty: another run is unfinished
-            self.folder.parent.rmdir()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._lock:
+            self._lock.release()
 
     def download(self, url: str) -> tuple[Download, Path, str]:
         """Return a picture as (metadata, path to the file, time of the download in ISO 8601).
 
         Raises:
-            FetchError: see `HttpClient.download`.
+            FetchError: see `HttpClient.download`. A picture whose SHA-256 is blocklisted is not stored.
         """
-        entry, path = self._load(url), self._path(url, "bytes")
+        check_url(url, self.web.allow)  # a URL with a password is not stored
+        responses = self._open()
+        entry = self._load("picture", url, self.web.params.respect_robots)
         if entry is None:
-            when = _now()
-            try:
-                entry = {"fetched": asdict(self.web.download(url, path)), "when": when}
-            except FetchError as error:
-                if error.status in TEMPORARY or (error.http_status or 0) >= SERVER_ERROR:
-                    raise
-                entry = {"status": error.status.value, "message": str(error)}
-            self._store(url, entry)
+            entry = self._download(responses, url)
+            responses.save("picture", url, entry)
         if "status" in entry:
             raise FetchError(Status(entry["status"]), entry["message"])
-        return Download(**entry["fetched"]), path, entry["when"]
+        download = Download(**{field.name: entry[field.name] for field in fields(Download)})
+        blocked = self.web.blocklist.why([url, download.final_url], download.sha256)
+        if blocked:
+            raise FetchError(Status.BLOCKLISTED, blocked)
+        max_bytes = int(self.web.params.max_mb * 1e6)
+        if download.bytes > max_bytes:
+            raise FetchError(Status.TOO_LARGE, f"{download.bytes} bytes; fetch.max_mb allows {max_bytes}")
+        return download, responses.bytes_path(download.sha256), entry["fetched_at"]
+
+    def _download(self, responses: SourceResponses, url: str) -> Entry:
+        """Request a picture and store its bytes; return its entry, or that of a failure that is not temporary."""
+        params = self.web.params
+        entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
+        path = responses.temporary_path(url)
+        try:
+            download = self.web.download(url, path)
+        except FetchError as error:
+            if error.status in NOT_STORED or _is_temporary(error.http_status or 0):
+                raise
+            return entry | {"status": error.status.value, "message": str(error), "max_mb": params.max_mb}
+        blocked = self.web.blocklist.why(sha256=download.sha256)
+        if blocked:
+            path.unlink()
+            return entry | {"status": Status.BLOCKLISTED.value, "message": blocked, "sha256": download.sha256}
+        path.replace(responses.bytes_path(download.sha256))
+        return entry | asdict(download)
 
     def get_text(
         self,
@@ -76,37 +108,65 @@ class FetchCache(FolderLock):
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, see `HttpClient.get_text`; only status 200 is cached.
+        """Return the response of a page or an API, see `HttpClient.get_text`; only status 200 is stored.
 
         Raises:
             FetchError: see `HttpClient.get_text`.
         """
-        entry = self._load(url)
-        if entry is None:
-            response = self.web.get_text(url, crawled, headers, secret)
-            if response.status == OK:
-                self._store(url, asdict(response))
-            return response
-        return Response(**entry)
+        responses, obeys_robots = self._open(), crawled and self.web.params.respect_robots
+        entry = self._load("page", url, obeys_robots)
+        if entry:
+            text = responses.bytes_path(entry["sha256"]).read_bytes().decode("utf-8", "surrogatepass")
+            return Response(entry["final_url"], OK, text)
+        response = self.web.get_text(url, crawled, headers, secret)
+        if response.status == OK:
+            data = response.text.encode("utf-8", "surrogatepass")
+            sha256 = responses.save_bytes(data)
+            entry = {"fetched_at": _now(), "obeyed_robots": obeys_robots, "final_url": response.url}
+            responses.save("page", url, entry | {"sha256": sha256, "bytes": len(data)})
+        return response
 
     def limit_rate(self, host: str, seconds: float) -> None:
         """Set the minimum seconds between two requests to a host, see `HttpClient.limit_rate`."""
         self.web.limit_rate(host, seconds)
 
     def discard(self, url: str) -> None:
-        """Remove a response from the cache, such as a captcha page with status 200; the next run requests it again."""
-        self._path(url, "json").unlink(missing_ok=True)
+        """Remove a page from the store, such as a captcha with status 200; the next run requests it again."""
+        self._open().remove("page", url)
 
-    def _path(self, url: str, suffix: str) -> Path:
-        return self.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.{suffix}"
+    def _open(self) -> SourceResponses:
+        """Lock the source's responses, unless this was done before; wait if another process collects the source."""
+        with self._opening:
+            if self._responses is None:
+                lock = source_lock(self.folder, self.source)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    message = "another run collects this source; waiting until it has finished"
+                    print(f"collect {self.source}: {message}", file=sys.stderr)
+                    lock.acquire()
+                self._lock, self._responses = lock, SourceResponses(self.folder, self.source)
+            return self._responses
 
-    def _load(self, url: str) -> dict[str, Any] | None:
-        path = self._path(url, "json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    def _load(self, kind: RequestKind, url: str, obeys_robots: bool) -> Entry | None:
+        """Return a stored entry, unless it was made under parameters by which the result may be another."""
+        entry = self._open().load(kind, url)
+        if entry is None or (obeys_robots and not entry["obeyed_robots"]):
+            return None
+        status = entry.get("status")
+        if status in ROBOTS_REFUSALS and not obeys_robots:
+            return None
+        if status == Status.TOO_LARGE and entry["max_mb"] != self.web.params.max_mb:
+            return None
+        if status == Status.BLOCKLISTED and not self.web.blocklist.why(sha256=entry["sha256"]):
+            return None
+        with self._opening:
+            self.num_stored += 1
+        return entry
 
-    def _store(self, url: str, entry: dict[str, Any]) -> None:
-        with atomic_write(self._path(url, "json")) as partial:
-            partial.write_text(json.dumps(entry), encoding="utf-8")
+
+def _is_temporary(http_status: int) -> bool:
+    return http_status >= SERVER_ERROR or http_status in TEMPORARY_HTTP_STATUSES
 
 
 def _now() -> str:

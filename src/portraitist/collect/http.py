@@ -22,7 +22,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +73,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Download:
-    """Metadata of a downloaded picture; `hops` is the number of redirects."""
+    """Metadata of a downloaded picture; `bytes` is their number, `hops` that of redirects."""
 
     sha256: str
     bytes: int
@@ -242,7 +242,9 @@ class HttpClient:
             raise FetchError(Status.BLOCKLISTED, blocked)
         rules = self._robots_rules(parts) if crawled and self.params.respect_robots else robots.ALLOW_ALL
         if not rules.can_fetch(url):
-            raise FetchError(Status.ROBOTS_DENIED, f"robots.txt of {parts.netloc} disallows {parts.path}")
+            found = f"has status {rules.http_status}" if rules.http_status else f"disallows {parts.path}"
+            message = f"robots.txt of {parts.netloc} {found}"
+            raise FetchError(Status.ROBOTS_DENIED, message, http_status=rules.http_status)
         if rules.crawl_delay_s > MAX_WAIT_S:
             raise FetchError(
                 Status.ROBOTS_DENIED,
@@ -353,7 +355,7 @@ class HttpClient:
                     text = _read(response, MAX_ROBOTS_BYTES, strict=False).decode("utf-8", "replace")
                     return robots.Rules.parse(text, AGENT)
                 missing = 400 <= response.status < 500 and response.status != 429
-                return robots.ALLOW_ALL if missing else robots.DISALLOW_ALL
+                return robots.ALLOW_ALL if missing else replace(robots.DISALLOW_ALL, http_status=response.status)
         except FetchError as error:
             if error.status in (Status.ENCODED, Status.TOO_MANY_REDIRECTS):
                 return robots.DISALLOW_ALL

@@ -22,10 +22,12 @@ class Rules:
     Args:
         parser: the parsed file; other user agents' rules are merged in it.
         agent: the user agent's product token.
+        http_status: the status code of the response, if it was a failure of the server.
     """
 
     parser: Protego
     agent: str
+    http_status: int | None = None
 
     @classmethod
     def parse(cls, text: str, agent: str) -> "Rules":

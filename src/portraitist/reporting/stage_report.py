@@ -17,6 +17,7 @@ from portraitist.reporting.contact_sheet import contact_sheet, split_rows
 
 MAX_TILES = 96  # of kept pictures, and as many of rejected ones
 COLUMNS = 12
+MAX_REASONS = 3  # of rejection, that are printed
 
 
 class OutcomeSheet:
@@ -43,14 +44,28 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
     """Write a stage's outcome counts as JSON, {kind: {status: count}}; exit if no picture of a kind was kept.
 
     If the manifest has a column "source", the counts per source are added: {"sources": {source: {status: count}}}.
+    Also prints one line with the counts and the most frequent reasons of rejection.
     """
     counts = manifest.count_outcomes(frame)
     sources = sorted(set(frame.get("source", ())))
     _write_json(counts | ({"sources": manifest.count_outcomes(frame, "source", sources)} if sources else {}), path)
+    outcomes = [_describe_outcomes(kind, frame[frame["kind"] == kind]) for kind in KINDS]
+    print(f"{stage}: {'; '.join(outcomes)}", file=sys.stderr)
     for kind in KINDS:
         if not counts[kind].get(Status.KEPT.value):
-            found = ", ".join(f"{count} {status}" for status, count in counts[kind].items()) or "no candidates"
-            sys.exit(f"{stage}: no {kind} were kept ({found})")
+            advice = f"add {kind} to collect.folder.path, raise limits.<source>, or add a source of {kind} to `sources`"
+            sys.exit(f"{stage}: no {kind} are left; the reasons are above and in {path}; {advice}")
+
+
+def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
+    """Return such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
+    rejected = rows[rows["status"] != Status.KEPT.value]
+    reasons = []
+    for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():
+        texts = [text for text in rejected.loc[rejected["status"] == status, "reason"] if text]
+        reasons.append(f"{count} {status}" + (f" ({texts[0]})" if texts else ""))
+    more = f", rejected: {', '.join(reasons)}" if reasons else ""
+    return f"{len(rows) - len(rejected)} of {len(rows)} {kind} kept{more}"
 
 
 def write_collect_metrics(folders: Iterable[Path], path: Path) -> None:

@@ -35,7 +35,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
     Raises:
         SourceError: Commons refuses.
     """
-    if has_saved_responses(params.path):
+    if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)
         return
     cache.limit_rate("upload.wikimedia.org", SECONDS_PER_PICTURE)

@@ -33,7 +33,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
     Raises:
         SourceError: FLICKR_API_KEY is not set, or Flickr refuses.
     """
-    if has_saved_responses(params.path):
+    if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)
         return
     secret = {"api_key": api_key("FLICKR_API_KEY", ADVICE)}

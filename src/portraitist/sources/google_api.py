@@ -22,7 +22,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     Raises:
         SourceError: GOOGLE_API_KEY or GOOGLE_CX is not set, or the API refuses.
     """
-    if has_saved_responses(params.path):
+    if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)
         return
     secret = {"key": api_key("GOOGLE_API_KEY", ADVICE), "cx": api_key("GOOGLE_CX", ADVICE)}

@@ -24,7 +24,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     Raises:
         SourceError: the museum's API refuses.
     """
-    if has_saved_responses(params.path):
+    if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)
         return
     for query in params.queries:

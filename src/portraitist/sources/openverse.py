@@ -23,7 +23,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
     Raises:
         SourceError: Openverse refuses.
     """
-    if has_saved_responses(params.path):
+    if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)
         return
     cache.limit_rate(HOST, SECONDS_PER_PAGE)

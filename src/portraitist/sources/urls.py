@@ -20,7 +20,8 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     """
     lists = sorted(params.path.glob("*.csv"))
     if not lists:
-        raise SourceError(f"collect.urls.path: no .csv in {params.path}; put one with the columns url,kind there")
+        found = f"no .csv in {params.path}" if params.path.is_dir() else f"{params.path} is not a folder"
+        raise SourceError(f"collect.urls.path: {found}; put a .csv with the columns url,kind there")
     for path in lists:
         for line, row in read_csv(path, REQUIRED, OPTIONAL):
             kind = next((known for known in KINDS if known == row["kind"]), None)

@@ -7,20 +7,27 @@ nothing in it was trained on.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from portraitist.core.manifest import KINDS
 from portraitist.split.params import SplitParams
 
 Part = Literal["train", "validation", "test", "aside"]
 Pairs = Int64[np.ndarray, "pairs 2"]  # of indexes, the smaller first
 HASH_BITS = 64
+MIN_FACES = {"train": 1, "test": 2}  # of each kind; an interval needs two, and training works without validation faces
 PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value stays
+
+
+class TooFewFacesError(ValueError):
+    """A part has too few faces of a kind; the message states what was found, what is needed, and what to change."""
 
 
 def part_of(group: str, params: SplitParams) -> Part:
@@ -104,3 +111,37 @@ def split_faces(table: pd.DataFrame, params: SplitParams) -> tuple[pd.DataFrame,
     near = near_pairs([int(value, 16) for value in table["dhash"]], params.max_hamming_distance)
     parts = assign_parts(groups, near, params)
     return table.assign(part=parts), count_leaks(parts, groups, near)
+
+
+def count_parts(table: pd.DataFrame) -> dict[str, int]:
+    """Return the number of faces of each kind in each part, such as {"selfies/train": 65}."""
+    return dict(sorted(Counter((table["kind"] + "/" + table["part"]).tolist()).items()))
+
+
+def describe_parts(counts: Mapping[str, int]) -> str:
+    """Return the numbers of selfies and portraits in each part, such as "train 65 + 68"."""
+    return ", ".join(
+        f"{part} " + " + ".join(str(counts.get(f"{kind}/{part}", 0)) for kind in KINDS) for part in get_args(Part)
+    )
+
+
+def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
+    """Check that later stages have enough faces.
+
+    Raises:
+        TooFewFacesError: there are fewer than `MIN_FACES` of a kind in a part.
+    """
+    missing = [
+        f"{counts.get(f'{kind}/{part}', 0)} {kind} in {part} (needed: {needed})"
+        for part, needed in MIN_FACES.items()
+        for kind in KINDS
+        if counts.get(f"{kind}/{part}", 0) < needed
+    ]
+    if missing:
+        shares = f"split.train ({params.train:g}) or split.validation ({params.validation:g})"
+        raise TooFewFacesError(
+            f"too few faces to train and to evaluate: {', '.join(missing)}\n"
+            f"found, selfies + portraits: {describe_parts(counts)}; metrics/{{clean,crop,mask}}.json count the others\n"
+            "add pictures (collect.folder.path, or a higher limits.<source>); or change "
+            f"{shares}; or draw the parts anew with another split.salt"
+        )

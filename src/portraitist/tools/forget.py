@@ -2,8 +2,8 @@
 
 `find` resolves what the user named to picture ids and blocklist entries. `block` adds the entries to the blocklist,
 which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
-again; the later stages drop them at their next run. `derived_outputs` and `remaining_steps` list what still contains
-them.
+again, and `purge_responses` removes them from .fetch-cache; the later stages drop them at their next run.
+`derived_outputs` and `remaining_steps` list what still contains them.
 """
 
 import difflib
@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from portraitist.clean.decode import RejectedError, decode_picture, difference_hash
-from portraitist.collect import blocklist
+from portraitist.collect import blocklist, response_store
 from portraitist.collect.blocklist import Blocklist
 from portraitist.core import manifest
 from portraitist.core.outcome import Status
@@ -261,6 +261,15 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
     manifest.write(manifest.to_records(frame), path, [str(name) for name in frame])
 
 
+def purge_responses(root: Path) -> int:
+    """Remove the blocklisted pictures from `.fetch-cache`; return the number of responses removed.
+
+    Raises:
+        LockedError: a source is being collected; nothing is removed.
+    """
+    return response_store.remove_blocked(root / response_store.FOLDER, Blocklist.read(root / BLOCKLIST))
+
+
 def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
     """List the outputs of later stages that contain these pictures or were made from them, until the next run."""
     removed, found = set(ids), []
@@ -291,6 +300,10 @@ def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
         "trained models retain what they learned from the pictures: `dvc repro` trains them again; you must recall "
         "exported or published models, avatars and contact sheets yourself",
     ]
+    if response_store.source_names(root / response_store.FOLDER):
+        steps.append(
+            "pages that list the pictures, and copies that are in no source any more: `portraitist dataset clear-cache`"
+        )
     leftovers = {".checkpoints": "interrupted work", "runs": "TensorBoard pictures"}
     steps += [f"{content}: delete {folder}/" for folder, content in leftovers.items() if (root / folder).exists()]
     pages = (path.read_text(encoding="utf-8") for path in (root / "review").glob("*.html"))

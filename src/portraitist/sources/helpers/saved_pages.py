@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from portraitist.collect.candidate import Candidate, SourceError
+from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.http import decode_text
-from portraitist.collect.params import SearchParams
+from portraitist.collect.params import CollectParams, SearchParams
 from portraitist.sources import get_field, get_list, parse_json, plain_text
 
 P = TypeVar("P", bound=SearchParams)
@@ -86,8 +87,18 @@ def read_saved(folder: Path) -> Iterator[SavedResponse]:
             yield SavedResponse(path, "", path.read_bytes())
 
 
-def has_saved_responses(folder: Path) -> bool:
-    """Return whether the folder contains saved responses, which are then read instead of the web."""
+def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
+    """Return whether the source's folder contains saved responses, which are then read instead of the web.
+
+    Raises:
+        SourceError: the folder does not exist.
+    """
+    key, folder = f"collect.{cache.source}.path", params.path
+    if not folder.is_dir():
+        raise SourceError(
+            f"{key}: {folder} is not a folder; create it and put saved pages or responses there, or leave it empty to "
+            f"use the web; or change {key}"
+        )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
 

@@ -15,7 +15,7 @@ from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.sources import fetch_page
-from portraitist.sources.helpers.saved_pages import saved_texts
+from portraitist.sources.helpers.saved_pages import has_saved_responses, saved_texts
 
 MAX_RESULTS = 1000  # search engines repeat themselves after this many
 BLOCK_PAGES = {  # a part of the URL that a search engine redirects programs to
@@ -55,11 +55,11 @@ def search(
         parse: extracts the candidates from a page; raises `BlockedError`.
 
     Raises:
-        SourceError: a page is a refusal, or its format is unknown.
+        SourceError: a page is a refusal, its format is unknown, or the folder does not exist.
     """
     advice = f"open the results in your browser and save the pages (or a HAR) in {params.path}, then run this again"
     known_urls: set[str] = set()
-    texts = saved_texts(params.path, host)
+    texts = saved_texts(params.path, host) if has_saved_responses(params, cache) else []
     for text in texts:
         candidates = _parse_or_fail(parse, text, params, "", f"a page in {params.path}", advice)
         yield from _new_candidates(candidates, known_urls)
