@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from portraitist.evaluate.data import EvaluationData
-from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
+from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval, wilson_interval
 
-METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "texture")
+METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "painted", "texture")
 
 Values = Float[np.ndarray, "_"]  # one value per face; NaN if it is undefined for that face
 Indices = Int[np.ndarray, "_"]
@@ -132,6 +132,17 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
     draws = np.where(counts > 0, sums / np.maximum(counts, 1), value)
     n = int(finite.sum())
     return Measurement(value, *confidence_interval(value, draws, n), n, details, values, draws)
+
+
+def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Measurement:
+    """Return the mean of values that are 0, 1 or NaN, with Wilson's interval.
+
+    Raises:
+        TooFewSamplesError: fewer than two values are finite.
+    """
+    rate = mean_over_faces(values, data, interval="Wilson", **details)
+    low, high = wilson_interval(rate.value, rate.n)
+    return replace(rate, low=low, high=high)
 
 
 def mean_relative_to_portraits(
