@@ -129,7 +129,7 @@ def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
 
     The last row is that of the test portraits, for which only the painted rate is measured.
     """
-    texts = {
+    columns = {
         headline.title: {
             label(method): interval_text(comparison.results[method][headline.metric])
             for method in methods
@@ -137,10 +137,11 @@ def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
         }
         for headline in HEADLINES.values()
     }
+    rows = [*map(label, methods)]
     if held_out := comparison.held_out.get(CLASSIFIER_METRIC):
-        texts[HEADLINES["painted_rate"].title][PORTRAITS_LABEL] = interval_text(held_out)
-    frame = pd.DataFrame(texts)
-    return frame.reindex([row for row in [*map(label, methods), PORTRAITS_LABEL] if row in frame.index]).fillna("")
+        columns[HEADLINES["painted_rate"].title][PORTRAITS_LABEL] = interval_text(held_out)
+        rows.append(PORTRAITS_LABEL)
+    return pd.DataFrame({title: [texts.get(row, "") for row in rows] for title, texts in columns.items()}, index=rows)
 
 
 def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:

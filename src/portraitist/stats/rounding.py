@@ -26,4 +26,4 @@ def shown(value: float, low: float, high: float) -> str:
 
 
 def _decimals(low: float, high: float) -> int:
-    return -floor(log10((high - low) / 2))
+    return -floor(log10((high - low) / 2 / 0.95))  # by 0.95, because round half-widths such as 0.1 are frequent
