@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from portraitist.evaluate.data import EvaluationData
+from portraitist.learning import realism
 from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval, wilson_interval
 
 METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "painted", "texture")
@@ -104,9 +105,9 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 
 
 def code_hash() -> str:
-    """Return 12 hex digits of the SHA-256 of this package's code, which also identify uncommitted code."""
+    """Return 12 hex digits of the SHA-256 of the metrics' code, which also identify uncommitted code."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
