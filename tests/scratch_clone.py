@@ -27,7 +27,7 @@ def tiny_profile() -> dict[str, object]:
         "generator": {"base_channels": 4, "num_res_blocks": 1},
         "train_generator": SCHEDULE,
         "train_mask": {**SCHEDULE, "base_channels": 4},
-        "train": {**SCHEDULE, "optimization_steps": 1},
+        "train": {**SCHEDULE, "optimization_steps": 1, "validate_every": 1},
         "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
     }
 
