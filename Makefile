@@ -1,4 +1,5 @@
-# make repro: the whole pipeline on the included sample.   make test: the fast tests.   make test-all: all tests.
+# make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
+# make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
 # make check: format, lint, types.   Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
@@ -8,16 +9,24 @@ export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro test test-all check clean
+.PHONY: repro pull experiments test test-all check clean
 
 # DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
 	python -m pipeline.repair
-	dvc repro train_generator train_mask
+	dvc repro train_generator train_mask evaluate_selfies
 	dvc stage list --name-only | sed -n 's/^train@//p' | sort -r | xargs -P $(JOBS) -I {} \
 	    dvc --wait-for-lock repro --single-item train@{} paint@{} evaluate@{}
 	dvc repro
 	@cat metrics/compare.md
+
+# `dvc pull` fails because collected pictures are never pushed, and leaves an empty data/raw, which looks like a change.
+pull: $(VENV)/ready
+	dvc pull $$(dvc stage list --name-only | grep -v '^collect@')
+
+# `dvc exp show` has a column for every parameter and every file, which DVC cannot be configured to hide.
+experiments: $(VENV)/ready
+	dvc exp show --only-changed --drop '.*/|params.yaml$$|Created' --no-pager $(ARGS)
 
 test: $(VENV)/ready $(VENV)/pretrained/NOTICE
 	$(PYTEST) -m "not slow"
@@ -44,4 +53,4 @@ $(VENV)/pretrained/NOTICE: src/portraitist/weights.py data/refiner/person_refine
 	python -m pipeline.weights --refiner data/refiner/person_refiner.onnx --dest $(VENV)/pretrained
 
 clean:
-	rm -rf data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models
+	rm -rf data/sources data/raw data/clean data/crop data/mask data/augment data/paint data/split.csv models logs metrics/models

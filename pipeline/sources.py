@@ -13,7 +13,9 @@ def main(out: Path) -> None:
     for name in names:
         path = load_or_exit(SOURCES[name], f"collect.{name}").path
         if not path.exists():
-            expected = "the folders selfies/ and portraits/" if name == "folder" else "the files that docs/collect.md lists"
+            expected = (
+                "the folders selfies/ and portraits/" if name == "folder" else "the files that docs/collect.md lists"
+            )
             sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it with {expected} in it")
     out.mkdir()
     for name in names:

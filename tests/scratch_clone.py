@@ -59,6 +59,14 @@ class ScratchClone:
         shutil.copytree(other.folder, folder, symlinks=True)
         return clone
 
+    @classmethod
+    def git_clone_of(cls, other: "ScratchClone", folder: Path) -> "ScratchClone":
+        """Clone what git tracks."""
+        clone = cls.__new__(cls)
+        clone.folder = folder
+        other.git("clone", "--quiet", ".", str(folder))
+        return clone
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         own = {
@@ -105,4 +113,6 @@ class ScratchClone:
         others = set(content["methods"]) - set(methods)
         content["methods"] = {name: content["methods"][name] for name in content["methods"] if name in methods}
         params.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
-        stages.write_text(re.sub(rf"^      ({'|'.join(others)}):.*\n(        .*\n)*", "", stages.read_text(), flags=re.MULTILINE))
+        stages.write_text(
+            re.sub(rf"^      ({'|'.join(others)}):.*\n(        .*\n)*", "", stages.read_text(), flags=re.MULTILINE)
+        )
