@@ -304,7 +304,7 @@ def test_dvc_loads_dvc_yaml():
 def test_plots_and_artifacts_are_outputs():
     written = [path for stage in stages().values() for path in outputs(stage)]
     plots = [next(iter(plot.items())) if isinstance(plot, dict) else (plot, {}) for plot in DVC["plots"]]
-    paths = [path for name, plot in plots for path in (plot["y"] if "y" in plot else [name])]
+    paths = [path for name, plot in plots for path in plot.get("y", [name])]
     paths += [artifact["path"] for artifact in DVC["artifacts"].values()]
     paths = [path.replace("${export.method}", PARAMS["export"]["method"]) for path in paths]
     assert [path for path in paths if not any(is_below(path, output) for output in written)] == []
