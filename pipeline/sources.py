@@ -1,4 +1,4 @@
-"""Stage sources: check the sources in use before anything is collected; data/sources has a file with the name of each."""
+"""Stage sources: check the sources in use before anything is collected -> data/sources, an empty file for each."""
 
 import sys
 from pathlib import Path
