@@ -26,7 +26,7 @@ pull: $(VENV)/ready
 
 # `dvc exp show` has a column for every parameter and every file, which DVC cannot be configured to hide.
 experiments: $(VENV)/ready
-	dvc exp show --only-changed --drop '.*/|params.yaml$$|Created' --no-pager $(ARGS)
+	dvc exp show --only-changed --drop '.*/|params.yaml$$|Created|Executor' $(ARGS)
 
 test: $(VENV)/ready $(VENV)/pretrained/NOTICE
 	$(PYTEST) -m "not slow"
