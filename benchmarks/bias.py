@@ -7,7 +7,8 @@ import argparse
 
 import numpy as np
 
-from portraitist.evaluate.distances import extrapolated_frechet_distance, frechet_distance, kernel_distance
+from portraitist.evaluate.distances import extrapolated_frechet_distance, frechet_distance
+from portraitist.learning.realism import kernel_distance
 
 ROUNDS = 5
 

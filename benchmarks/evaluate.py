@@ -24,10 +24,11 @@ from torch import Tensor
 from torch_fidelity import calculate_metrics, register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from portraitist.evaluate.data import map_batches, pooled_features
-from portraitist.evaluate.distances import frechet_distance, kernel_distance
+from portraitist.evaluate.data import map_batches
+from portraitist.evaluate.distances import frechet_distance
 from portraitist.learning.dataset import LazyImages
 from portraitist.learning.features import Lite0
+from portraitist.learning.realism import kernel_distance, pooled_features
 from portraitist.learning.tensors import to_images
 
 SIDE_PX, FEATURES_PX = 256, 224

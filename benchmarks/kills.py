@@ -1,4 +1,4 @@
-"""Kill the three training stages repeatedly at random moments, and compare the results with uninterrupted runs.
+"""Kill the three training stages repeatedly at random moments, and compare weights and logs with uninterrupted runs.
 
     dvc repro augment && python -m benchmarks.kills --kills 20
 
@@ -36,14 +36,13 @@ STAGES = {
     name: command.split()
     for name, command in {
         "generator": f"pipeline.train_generator {DATA} {PRETRAINED} --out models/generator.pt"
-        " --log logs/train_generator.csv",
-        "mask": f"pipeline.train_mask {DATA} --out models/mask.pt --log logs/train_mask.csv",
+        " --log logs/train_generator",
+        "mask": f"pipeline.train_mask {DATA} --out models/mask.pt --log logs/train_mask",
         "masked_cartoongan": f"pipeline.train --method masked_cartoongan {DATA} {PRETRAINED} {UPSTREAM}"
-        " --out models/masked_cartoongan.pt --log logs/train/masked_cartoongan.csv"
-        " --sample-strip logs/train/masked_cartoongan.jpg",
+        " --out models/masked_cartoongan.pt --log logs/train/masked_cartoongan",
     }.items()
 }
-EPOCHS = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train": {"epochs": 2}}
+EPOCHS = {"train_generator": {"epochs": 1}, "train_mask": {"epochs": 2}, "train": {"epochs": 2, "validate_every": 1}}
 
 
 def prepare(source: Path, folder: Path, changes: dict[str, dict[str, int]]) -> None:
@@ -95,8 +94,14 @@ def run_with_kills(folder: Path, stage: str, kills: int, max_s: float, rng: rand
     return with_state
 
 
+def read_log(folder: Path, stage: str) -> dict[Path, bytes]:
+    """Return all files of a stage's log."""
+    log = folder / STAGES[stage][STAGES[stage].index("--log") + 1]
+    return {path.relative_to(log): path.read_bytes() for path in log.rglob("*") if path.is_file()}
+
+
 def main() -> None:
-    """Run each stage without and with kills; exit with code 1 if any weight differs."""
+    """Run each stage without and with kills; exit with code 1 if a weight or a log differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT, help="checkout in which `dvc repro augment` has run")
     parser.add_argument("--kills", type=int, default=20)
@@ -115,12 +120,14 @@ def main() -> None:
             first, second = (torch.load(folder / "models" / f"{stage}.pt")["weights"] for folder in (reference, killed))
             pairs = [(first[network][key], second[network][key]) for network in first for key in first[network]]
             equal = all(torch.equal(*pair) for pair in pairs)
-            different += [] if equal else [stage]
+            same_log = read_log(reference, stage) == read_log(killed, stage)
+            different += [] if equal and same_log else [stage]
             print(
                 f"{stage}: {kills} kills in runs of {seconds:.0f} s, a saved state after {with_state} of them; ", end=""
             )
-            print(f"{len(pairs)} tensors {'equal' if equal else 'DIFFER'}", flush=True)
-    sys.exit(f"weights differ: {', '.join(different)}" if different else 0)
+            tensors, log = "equal" if equal else "DIFFER", "equal" if same_log else "DIFFERS"
+            print(f"{len(pairs)} tensors {tensors}, log {log}", flush=True)
+    sys.exit(f"results differ: {', '.join(different)}" if different else 0)
 
 
 if __name__ == "__main__":

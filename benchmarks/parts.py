@@ -19,11 +19,10 @@ from torch import Tensor
 from benchmarks.paths import DATASET
 from portraitist.core.params import load
 from portraitist.core.shards import Shards
-from portraitist.evaluate.data import foreground, pooled_features
-from portraitist.evaluate.distances import kernel_distance
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.learning.dataset import load_images, load_masks, split_ids
 from portraitist.learning.features import Lite0
+from portraitist.learning.realism import foreground, kernel_distance, pooled_features
 from portraitist.learning.tensors import Images, to_images, to_pictures
 
 SIGMA_PX = 2.0  # of the Gaussian that separates coarse and fine components

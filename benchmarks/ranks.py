@@ -16,11 +16,10 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from benchmarks.kills import ROOT, STAGES, prepare, run
-from portraitist.core.training_log import LIVE_SUFFIX
+from portraitist.core.training_log import PLOTS_FOLDER
 
-EPOCHS = {"train_generator": {"epochs": 2}, "train_mask": {"epochs": 4}, "train": {"epochs": 4}}
+EPOCHS = {"train_generator": {"epochs": 2}, "train_mask": {"epochs": 4}, "train": {"epochs": 4, "validate_every": 0}}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-NOT_LOSSES = ["step", "epoch", "images_per_s", "memory_mb"]
 WIDTH, HEIGHT, GAP = 520, 150, 24
 COLOURS = {"one": "#2a7de1", "two": "#e1572a"}
 
@@ -29,8 +28,9 @@ def train_stage(folder: Path, stage: str, launcher: list[str]) -> pd.DataFrame:
     """Run a stage and return its losses: one row per step, one column per term."""
     if run(folder, *launcher, "-m", *STAGES[stage]).wait():
         sys.exit(f"{stage} failed in {folder}")
-    log = Path(STAGES[stage][STAGES[stage].index("--log") + 1])
-    return pd.read_csv(folder / log.with_suffix(LIVE_SUFFIX)).drop(columns=NOT_LOSSES)
+    plots = folder / STAGES[stage][STAGES[stage].index("--log") + 1] / PLOTS_FOLDER
+    terms = [pd.read_csv(path, sep="\t", index_col="step") for path in sorted(plots.iterdir())]
+    return pd.concat(terms, axis="columns").reset_index(drop=True)
 
 
 def relative_differences(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:

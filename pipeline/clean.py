@@ -11,17 +11,18 @@ from portraitist.core import manifest
 from portraitist.reporting.stage_report import write_collect_metrics, write_stage_metrics
 
 
-def main(params: CleanParams, raw: Path, blocklist: Path, out: Path, metrics: Path, collect_metrics: Path) -> None:
-    """Clean the sources in `raw`, and write the outcome counts of this stage and of stage collect."""
-    sources = manifest.source_folders(raw)
+def main(
+    params: CleanParams, sources: list[Path], blocklist: Path, out: Path, metrics: Path, collect_metrics: Path
+) -> None:
+    """Clean the folders of all sources, and write the outcome counts of this stage and of stage collect."""
     write_collect_metrics(sources, collect_metrics)
     frame = clean_sources(params, sources, Blocklist.read(blocklist), out)
     write_stage_metrics(frame, "clean", metrics)
 
 
 if __name__ == "__main__":
-    paths = path_options("raw", "blocklist", "out", "metrics", "collect-metrics")
+    sources, raw, *paths = path_options("sources", "raw", "blocklist", "out", "metrics", "collect-metrics")
     try:
-        main(load_or_exit(CleanParams, "clean"), *paths)
+        main(load_or_exit(CleanParams, "clean"), manifest.source_folders(raw, sources), *paths)
     except BlocklistError as error:
         sys.exit(f"clean: {error}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.stage import load_or_exit, path_options
-from portraitist.collect.output import write_empty_output, write_output
+from portraitist.collect.output import write_output
 from portraitist.collect.params import SOURCES, CollectParams, FetchParams
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> Non
 def run(name: str, dest: Path) -> None:
     """Collect one source with the parameters in params.yaml; exit with one line if it fails."""
     fetch, params = load_or_exit(FetchParams, "fetch"), load_or_exit(SOURCES[name], f"collect.{name}")
-    if not params.limit:
-        write_empty_output(dest)
-        return
     from portraitist.collect.blocklist import Blocklist, BlocklistError
     from portraitist.collect.candidate import SourceError
     from portraitist.collect.http import HttpClient

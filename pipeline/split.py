@@ -19,13 +19,15 @@ def read_source(folder: Path) -> pd.DataFrame:
     return rows
 
 
-def main(params: SplitParams, raw: Path, clean: Path, crops: Path, masks: Path, split: Path, leakage: Path) -> None:
+def main(
+    params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
+) -> None:
     """Split the faces by group, and write the report; stop if parts leak or have too few faces."""
-    sources = pd.concat(map(read_source, manifest.source_folders(raw)))
+    collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
-    table, leaks = split_faces(join_sources(faces, pictures, sources), params)
+    table, leaks = split_faces(join_sources(faces, pictures, collected), params)
     counts = count_parts(table)
     report = {"leaks": leaks, "pictures": counts}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -37,4 +39,5 @@ def main(params: SplitParams, raw: Path, clean: Path, crops: Path, masks: Path, 
 
 
 if __name__ == "__main__":
-    main(load_or_exit(SplitParams, "split"), *path_options("raw", "clean", "crops", "masks", "split", "leakage"))
+    sources, raw, *paths = path_options("sources", "raw", "clean", "crops", "masks", "split", "leakage")
+    main(load_or_exit(SplitParams, "split"), manifest.source_folders(raw, sources), *paths)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
-from portraitist.core.params import ParamsError, Section, load, load_methods, read_files
+from portraitist.core.params import ParamsError, Section, load, load_methods, load_sources, read_files
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and `--queue` run, on a copy of what git tracks
 S = TypeVar("S", bound=Section)
@@ -50,10 +50,9 @@ def print_error(kind: type[BaseException], error: BaseException, traceback: Trac
 def load_or_exit(section: type[S], name: str) -> S:
     """Load one section, after every section has been validated; exit with one line if a value cannot be used."""
     params = _or_exit(lambda: load(section, name))
-    if getattr(params, "limit", 1):  # 0 disables a source
-        for key, value in params:
-            if isinstance(value, Path):
-                _check_experiment_path(f"{name}.{key}", value, Path.cwd())
+    for key, value in params:
+        if isinstance(value, Path):
+            _check_experiment_path(f"{name}.{key}", value, Path.cwd())
     return params
 
 
@@ -74,6 +73,11 @@ def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
 def profile_path() -> Path:
     """Return the path of the profile that params.yaml names."""
     return Path("profiles") / f"{_or_exit(lambda: read_files(Path()))[0]['profile']}.yaml"
+
+
+def load_sources_or_exit() -> list[str]:
+    """Load the names of the sources in use, after every section has been validated."""
+    return _or_exit(load_sources)
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:

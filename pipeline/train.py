@@ -1,4 +1,4 @@
-"""Stage train: train one method -> models/<method>.pt, its log, and a sample strip."""
+"""Stage train: train one method -> models/<method>.pt and its log, which includes a sample strip."""
 
 import sys
 
@@ -20,12 +20,13 @@ from portraitist.train.params import GeneratorParams, TrainParams
 
 def main() -> None:
     """Load the data's paths, the parameters and the upstream models; train."""
-    *data, pretrained, out, log, sample_strip, name, generator, segmenter = path_options(
-        *("crops", "masks", "split", "recipes", "pretrained", "out", "log", "sample-strip"),
+    *data, pretrained, out, log, name, generator, segmenter = path_options(
+        *("crops", "masks", "split", "recipes", "pretrained", "out", "log"),
         words=["method"],
         optional=["generator", "segmenter"],
     )
     params, paths = load_or_exit(TrainParams, "train"), DatasetPaths(*data)
+    generator, segmenter = (None if path == pretrained else path for path in (generator, segmenter))
     crop, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
     content, shape = load_or_exit(ContentParams, "content"), load_or_exit(GeneratorParams, "generator")
     shared = {"crop": crop.model_dump(), "train": params.model_dump(), "generator": shape.model_dump()}
@@ -51,7 +52,7 @@ def main() -> None:
         upstream_files=tuple(filter(None, (pretrained, generator, segmenter))),
         pairs=pairs,
     )
-    train_or_exit(task, {"crop": crop.model_dump(), "mask": mask.model_dump()}, out, log, sample_strip)
+    train_or_exit(task, {"crop": crop.model_dump(), "mask": mask.model_dump()}, out, log)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,20 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA_STAGES = ("collect@sample", "collect@folder", "clean", "crop", "mask", "split", "augment")
+DATA_STAGES = ("sources", "collect", "clean", "crop", "mask", "split", "augment")
 
 
 def run_stage(checkout: Path, name: str) -> None:
-    """Run a stage in a checkout, in this process."""
-    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    stage, _, source = name.partition("@")
-    command = (definition[stage].get("do") or definition[stage])["cmd"].replace("${key}", source)
+    """Run a stage in a checkout, in this process; stage collect for each source in use."""
+    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    if "foreach" not in definition:
+        _run_command(checkout, definition["cmd"])
+        return
+    for source in yaml.safe_load((checkout / "params.yaml").read_text(encoding="utf-8"))["sources"]:
+        _run_command(checkout, definition["do"]["cmd"].replace("${item}", source))
+
+
+def _run_command(checkout: Path, command: str) -> None:
     words = command.split()
     assert words[:2] == ["python", "-m"]
     with pytest.MonkeyPatch.context() as patch:
@@ -27,7 +33,7 @@ def run_stage(checkout: Path, name: str) -> None:
 
 
 def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Path:
-    """Write the data stages' inputs: the shipped params, with the folder `own` and these limits for each source."""
+    """Write the data stages' inputs: the shipped params, with the folder `own`, and these sources with their limits."""
     for folder in ("profiles", "data/raw", "data/local/backgrounds", "metrics", "models"):
         (path / folder).mkdir(parents=True)
     (path / "models" / "pretrained").symlink_to(pretrained)
@@ -36,7 +42,9 @@ def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Pat
     params["collect"]["folder"]["path"] = str(own)
     params["split"]["salt"] = "24"  # gives a dozen pictures of the sample at least one training and two test faces
     profile = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
-    profile |= {"limits": {source: limits.get(source, 0) for source in params["collect"]}, "shard_size": 5}
+    params["sources"] = list(limits) or params["sources"]
+    profile["limits"] |= limits
+    profile["shard_size"] = 5
     (path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (path / "profiles" / f"{params['profile']}.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     return path

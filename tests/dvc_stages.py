@@ -11,6 +11,7 @@ from reach import ROOT, reached
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 VARS = PARAMS | {key: value for block in DVC["vars"] for key, value in block.items()}
+VARS["sources"] = list(PARAMS["collect"])  # all of them, to check the stage of each
 DATA = ("data", "models", "metrics", "logs")
 SRC = ROOT / "src" / "portraitist"
 
@@ -45,7 +46,8 @@ def stages() -> dict[str, dict[str, Any]]:
         if "foreach" not in stage:
             found[name] = interpolate(stage, VARS)
             continue
-        for key, item in lookup(stage["foreach"][2:-1], VARS).items():
+        items = lookup(stage["foreach"][2:-1], VARS)
+        for key, item in items.items() if isinstance(items, dict) else zip(items, items, strict=True):
             found[f"{name}@{key}"] = interpolate(stage["do"], VARS | {"key": key, "item": item})
     return found
 
@@ -71,6 +73,19 @@ def code_deps(stage: dict[str, Any]) -> list[Path]:
 def depends_on(stage: dict[str, Any], file: Path) -> bool:
     """Return whether a change to a file makes a stage stale."""
     return any(file == dep or file.is_relative_to(dep) for dep in code_deps(stage))
+
+
+@cache
+def upstream(name: str) -> set[str]:
+    """Return the stages that DVC runs before a stage: those that write its dependencies, and theirs."""
+    deps = [Path(dep) for dep in stages()[name]["deps"]]
+    writers = {
+        other
+        for other, stage in stages().items()
+        for path in map(Path, outputs(stage))
+        if any(path.is_relative_to(dep) or dep.is_relative_to(path) for dep in deps)
+    }
+    return writers.union(*map(upstream, writers))
 
 
 def stale_after(*changed: str) -> set[str]:

@@ -19,7 +19,7 @@ def tiny_profile() -> dict[str, object]:
     """Return a profile of 32-pixel crops, one epoch and the smallest networks."""
     sources = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["collect"]
     return {
-        "limits": {name: 20 if name == "sample" else 0 for name in sources},
+        "limits": dict.fromkeys(sources, 20),
         "shard_size": 8,
         "crop": {"size_px": 32, "workers": 1},
         "mask": {"workers": 2},
@@ -27,7 +27,7 @@ def tiny_profile() -> dict[str, object]:
         "generator": {"base_channels": 4, "num_res_blocks": 1},
         "train_generator": SCHEDULE,
         "train_mask": {**SCHEDULE, "base_channels": 4},
-        "train": {**SCHEDULE, "optimization_steps": 1},
+        "train": {**SCHEDULE, "optimization_steps": 1, "validate_every": 1},
         "evaluate": {"inception": False, "bootstrap": 10, "sheet_rows": 2},
     }
 
@@ -42,9 +42,10 @@ class ScratchClone:
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.split("\0")  # fmt: skip
         for name in filter(None, names):
-            if (ROOT / name).is_file() and name != "dvc.lock":
+            path = ROOT / name
+            if (path.is_file() or path.is_symlink()) and name != "dvc.lock":
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
+                shutil.copy(path, folder / name, follow_symlinks=False)
         (folder / "profiles" / "sample.yaml").write_text(yaml.safe_dump(tiny_profile()))
         self.git("init", "--quiet")
         self._keep_methods(methods)
@@ -104,4 +105,4 @@ class ScratchClone:
         others = set(content["methods"]) - set(methods)
         content["methods"] = {name: content["methods"][name] for name in content["methods"] if name in methods}
         params.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
-        stages.write_text(re.sub(rf"^      ({'|'.join(others)}): .*\n", "", stages.read_text(), flags=re.MULTILINE))
+        stages.write_text(re.sub(rf"^      ({'|'.join(others)}):.*\n(        .*\n)*", "", stages.read_text(), flags=re.MULTILINE))

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from portraitist.core.params import load
+from portraitist.core.training_log import Rows
 from portraitist.crop.params import CropParams
 from portraitist.export.onnx_export import export_model
 from portraitist.export.params import ExportParams
@@ -39,8 +40,10 @@ from portraitist.nets.cartoongan import Generator
 from portraitist.nets.stem import Stem
 from portraitist.nets.unet import UNet
 from portraitist.train.batches import EpochBatches
-from portraitist.train.loop import seeded
+from portraitist.train.loop import seeded, train
+from portraitist.train.monitor import Monitor
 from portraitist.train.params import TrainParams
+from portraitist.train.resume import Checkpointer
 
 torch.set_num_threads(1)  # more threads do not help with networks this small
 
@@ -77,7 +80,7 @@ def settings(name: str, **overrides: Any) -> dict[str, Any]:
 def schedule(**overrides: Any) -> TrainParams:
     """Return params of a short training."""
     short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch_size": 2, "num_workers": 0, "num_threads": 1}
-    short |= {"precision": "float32", "compile": False}
+    short |= {"precision": "float32", "compile": False, "validate_every": 0}
     return TrainParams(**(PARAMS["train"] | short | overrides))
 
 
@@ -198,6 +201,16 @@ class NoiseBatches(EpochBatches):
         full, first = batch(100 * self.epoch + step), distributed.rank() * self.local_batch_size
         local = slice(first, first + self.local_batch_size)
         return Batch(*(getattr(full, name)[local] for name in Batch.__dataclass_fields__))
+
+
+def train_logged(
+    name: str, batches: EpochBatches, checkpointer: Checkpointer | None = None, **changes: Any
+) -> tuple[Any, Rows]:
+    """Train a method; return it, and the rows of its log, one per step. `changes` are values of the schedule."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = Monitor(Path(folder), num_steps=1)
+        upstream, params = upstream_models(), schedule(**changes)
+        return train(name, settings(name), batches, upstream, params, checkpointer, monitor), monitor.log.rows
 
 
 @contextmanager

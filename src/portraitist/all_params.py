@@ -33,7 +33,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateParams,
     "export": ExportParams,
 }
-REQUIRED_KEYS = ("profile", "seed", "launch", "limits", "shard_size", "collect", "methods")
+REQUIRED_KEYS = ("profile", "seed", "launch", "sources", "limits", "shard_size", "collect", "methods")
 TOP_LEVEL_KEYS = {*REQUIRED_KEYS, *SECTIONS}
 PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {"fetch", "clean", "split", "content", "export"}  # of the scale
 
@@ -56,6 +56,7 @@ def check_all(root: Path = Path()) -> None:
     for where, content in (("params.yaml", params), (f"profiles/{params['profile']}.yaml", profile)):
         _check_known(subsection(content, "limits"), set(SOURCES), f"{where}: limits")
     _check_known(subsection(params, "collect"), set(SOURCES), "params.yaml: collect")
+    _check_sources(params["sources"])
     for source in subsection(params, "collect"):
         validate(SOURCES[source], f"collect.{source}", params, profile)
 
@@ -71,6 +72,22 @@ def check_methods(root: Path = Path()) -> None:
     shared = {name: load(SECTIONS[name], name, root).model_dump() for name in ("crop", "generator", "train")}
     for name, own in load_methods(root).items():
         method_settings(name, shared, own)
+
+
+def _check_sources(found: object) -> None:
+    """Check the list of the sources in use."""
+    names = found if isinstance(found, list) else []
+    unknown = [name for name in names if name not in SOURCES]
+    repeated = sorted({name for name in names if names.count(name) > 1}, key=str)
+    if unknown:
+        reason = f"unknown source {unknown[0]!r}"
+    elif repeated:
+        reason = f"source {repeated[0]!r} is repeated"
+    elif not names:
+        reason = "expected a list of at least one source"
+    else:
+        return
+    raise ParamsError(f"params.yaml: sources is {found!r}: {reason}; available sources: {', '.join(sorted(SOURCES))}")
 
 
 def _check_known(content: dict[str, object], allowed: set[str], where: str) -> None:

@@ -415,14 +415,14 @@ def tensorboard(
     """
     import time
 
-    from portraitist.core.training_log import LIVE_SUFFIX
+    from portraitist.core.training_log import PLOTS_FOLDER
     from portraitist.tools.tensorboard import LogFormatError, TensorboardWriter
 
     writer = TensorboardWriter(logs, out)
     try:
         count = writer.catch_up()
         if not (count or follow):
-            problem = f"has no *{LIVE_SUFFIX} file" if logs.is_dir() else "is not a folder"
+            problem = f"contains no folder {PLOTS_FOLDER}" if logs.is_dir() else "is not a folder"
             _fail(f"{logs} {problem}; trainings write their logs there while they run", 2)
         print(f"{count} run{'s' * (count != 1)} in {out}; view with: tensorboard --logdir {out}", flush=True)
         while follow:

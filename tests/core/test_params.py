@@ -133,7 +133,7 @@ def test_sections_are_immutable(root):
         ("evaluate.features_px", 100, "evaluate.features_px: .*multiple of 32, found 100"),
         ("export.method", "magic", "export.method: .*attention_gan, .*found 'magic'"),
         ("export.max_error.int8", -1, "export.max_error.int8: .*greater than or equal to 0, found -1"),
-        ("methods.magic", {}, "methods: unknown key 'magic'; allowed: attention_gan, "),
+        ("methods.magic", {}, "methods: unknown key 'magic'; allowed: arbitrary_style_with_background, "),
         ("collect.gallery", {}, "collect: unknown key 'gallery'; allowed: baidu, bing, celeba, "),
         ("collect.sample.selfie", "x", "collect.sample.selfie: Extra inputs are not permitted, found 'x'"),
         ("collect.baidu.queries", [], "collect.baidu.queries: .*at least 1 item"),
@@ -150,7 +150,11 @@ def test_sections_are_immutable(root):
         ("clean.shard_size", 100, "clean.shard_size: unknown key, found 100; set the top-level key 'shard_size'"),
         ("collect.sample.limit", 7, "collect.sample.limit: unknown key, found 7; set limits "),
         ("shard_size", 0, "shard_size: .*greater than or equal to 1, found 0"),
-        ("limits.sample", -1, "limit: .*greater than or equal to 0, found -1"),
+        ("limits.sample", 0, "limits.sample: .*greater than or equal to 1, found 0"),
+        ("sources", [], r"sources is \[\]: expected a list of at least one source; available sources: baidu, "),
+        ("sources", "sample", "sources is 'sample': expected a list of .*; available sources: baidu, "),
+        ("sources", ["samples"], r"sources is \['samples'\]: unknown source 'samples'; available sources: baidu, "),
+        ("sources", ["met", "met"], r"sources is \['met', 'met'\]: source 'met' is repeated; available sources: "),
         ("limits.gallery", 5, "limits: unknown key 'gallery'; allowed: baidu, bing, celeba, "),
     ],
 )
@@ -177,12 +181,19 @@ def test_profile_is_validated_as_strictly(root, name, value, pattern):
     assert re.search(pattern, error_of_check_all(root))
 
 
+def test_source_without_a_limit_is_named(root):
+    content = yaml.safe_load((root / PROFILE).read_text(encoding="utf-8"))
+    del content["limits"]["sample"]
+    (root / PROFILE).write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert error_of_check_all(root).startswith("limits.sample: found no value in params.yaml or in the profile; set ")
+
+
 def test_missing_key_is_named(root):
     delete(root, "crop.eye_line")
     assert error_of_check_all(root) == "crop.eye_line: Field required"
 
 
-@pytest.mark.parametrize("key", ["profile", "seed", "launch", "limits", "shard_size", "collect", "methods"])
+@pytest.mark.parametrize("key", ["profile", "seed", "launch", "sources", "limits", "shard_size", "collect", "methods"])
 def test_missing_top_level_key_is_named(root, key):
     delete(root, key)
     assert error_of_check_all(root) == f"params.yaml: {key!r} is missing"

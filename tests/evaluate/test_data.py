@@ -2,19 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation_toys import SIDE, evaluation_data, mean_colours, network, noise, uniform
+from evaluation_toys import SIDE, evaluation_data, mean_colours, network, noise
 
-from portraitist.evaluate.data import BATCH_SIZE, foreground, map_batches, pooled_features, predict_masks
+from portraitist.evaluate.data import BATCH_SIZE, map_batches, predict_masks
 from portraitist.evaluate.registry import available_metrics
 from portraitist.nets.unet import UNet
-
-
-def test_foreground_thresholds_soft_edges():
-    images, masks = uniform(200, 200), torch.full((2, 1, SIDE, SIDE), 0.5)
-    masks[1] = 0.51
-    persons = foreground(images, masks)
-    assert persons[0].abs().max() == 0
-    assert torch.equal(persons[1], images[1])
 
 
 def test_map_batches_passes_every_image_once():
@@ -41,19 +33,6 @@ def test_features_of_a_set_are_computed_once():
     for name in ("content_lite0", "foreground_kernel_lite0", "memorised_lite0"):
         available_metrics({"lite0"})[name].measure(data)
     assert sorted(sizes) == [2, 3, 3, 4]  # portraits, avatars, selfies, training portraits
-
-
-def test_pooled_features_are_those_of_resized_images():
-    shapes = []
-
-    def pooled(images):
-        shapes.append(tuple(images.shape))
-        return images.mean((2, 3))
-
-    images = uniform(*range(0, 180, 10))
-    features = pooled_features(pooled, 64)(images)
-    assert shapes == [(18, 3, 64, 64)]
-    assert features == pytest.approx(mean_colours(images), abs=1e-6)
 
 
 def test_masks_are_predicted_in_evaluation_mode():

@@ -4,18 +4,13 @@ import scipy.linalg
 import torch
 from evaluation_toys import NETWORKS, SIDE, evaluation_data, measure, noise, value
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
-from portraitist.evaluate.distances import (
-    METRICS,
-    extrapolated_frechet_distance,
-    frechet_distance,
-    kernel_distance,
-)
+from portraitist.evaluate.distances import METRICS, extrapolated_frechet_distance, frechet_distance
 from portraitist.evaluate.registry import available_metrics
 from portraitist.stats.bootstrap import TooFewSamplesError
 
 NAMES = [name for name, *_ in METRICS]
+WHOLE_PICTURE = ["fid", "fid_limit", "kid", "frechet_lite0", "frechet_limit_lite0", "kernel_lite0"]
 
 
 def gaussian_features(means, deviations):
@@ -29,15 +24,15 @@ def gaussian_features(means, deviations):
 def test_details_name_pixels_and_number_of_portraits(name):
     measurement = measure(name)
     assert measurement.details["n_portraits"] == 2
-    assert measurement.details["pixels"] == ("person on grey" if "foreground" in name else "whole picture")
+    assert measurement.details["pixels"] == ("whole picture" if name in WHOLE_PICTURE else "person on grey")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_description_names_network_and_pixels(name):
     metric = available_metrics(NETWORKS)[name]
     published = "KID" if "kid" in name or "kernel" in name else "FID"
-    assert f"{'not' if 'lite0' in name else 'published:'} {published}." in metric.description
-    assert ("on grey" in metric.description) == ("foreground" in name)
+    assert f"{'not' if 'lite' in name else 'published:'} {published}." in metric.description
+    assert ("on grey" in metric.description) == (name not in WHOLE_PICTURE)
     assert ("extrapolated" in metric.description) == ("limit" in name)
 
 
@@ -109,15 +104,6 @@ def test_frechet_agrees_with_torch_fidelity(count_a, count_b, channels):
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-3)
 
 
-def test_kernel_agrees_with_torch_fidelity():
-    rng = np.random.default_rng(11)
-    a, b = rng.gamma(2, size=(60, 12)), rng.gamma(2.5, size=(60, 12))
-    expected = kid_features_to_metric(
-        torch.from_numpy(a), torch.from_numpy(b), kid_subsets=1, kid_subset_size=60, verbose=False
-    )
-    assert kernel_distance(a, b) == pytest.approx(expected[KEY_METRIC_KID_MEAN], rel=1e-3)
-
-
 def test_extrapolation_removes_most_of_the_bias():
     """Two Gaussians in eight dimensions with a known distance: 8 * 0.3^2 + 8 * (1.2 - 1)^2 = 1.04."""
     rng = np.random.default_rng(2)
@@ -127,28 +113,40 @@ def test_extrapolation_removes_most_of_the_bias():
     assert abs(np.mean(extrapolated) - 1.04) < 3 * np.std(extrapolated) / np.sqrt(60) + 0.02
 
 
-def test_kernel_matches_double_loop_over_distinct_pairs():
-    rng = np.random.default_rng(5)
-    a, b = rng.normal(size=(4, 3)), rng.normal(size=(6, 3)) + 0.4
-
-    def kernel(x, y):
-        return (sum(x[k] * y[k] for k in range(3)) / 3 + 1) ** 3
-
-    def mean_within(features):
-        pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
-        return sum(kernel(features[i], features[j]) for i, j in pairs) / len(pairs)
-
-    between = sum(kernel(x, y) for x in a for y in b) / (4 * 6)
-    assert kernel_distance(a, b) == pytest.approx(mean_within(a) + mean_within(b) - 2 * between)
+@pytest.mark.parametrize("name", NAMES)
+def test_single_portrait_is_too_few(name):
+    with pytest.raises(TooFewSamplesError, match="3 avatars and 1 portraits"):
+        measure(name, portraits=noise(1, 3, SIDE, SIDE, seed=3), portrait_masks=torch.ones(1, 1, SIDE, SIDE))
 
 
-def test_kernel_is_unbiased():
-    rng = np.random.default_rng(5)
-    distances = [kernel_distance(rng.normal(size=(6, 3)), rng.normal(size=(8, 3))) for _ in range(200)]
-    assert abs(np.mean(distances)) < 3 * np.std(distances) / np.sqrt(200)
-    assert min(distances) < 0
+def brighter(by, seed, count=20):
+    return noise(count, 3, SIDE, SIDE, seed=seed) * 0.1 + by
 
 
-def test_kernel_of_a_single_image_is_an_error():
-    with pytest.raises(TooFewSamplesError, match="1 and 4 images"):
-        kernel_distance(np.ones((1, 3)), np.ones((4, 3)))
+def far_selfies(stylized):
+    """Return twenty faces whose selfies are darker than the portraits."""
+    masks = torch.ones(20, 1, SIDE, SIDE)
+    images = {"selfies": brighter(-0.5, 1), "stylized": stylized, "portraits": brighter(0.5, 3)}
+    return images | {"masks": masks, "portrait_masks": masks, "ids": [str(face) for face in range(20)]}
+
+
+def test_share_of_unchanged_selfies_is_exactly_1():
+    share = measure("kernel_distance_lite2_share", **far_selfies(brighter(-0.5, 1)))
+    assert (share.low, share.value, share.high) == (1, 1, 1)
+
+
+def test_share_is_the_ratio_of_two_kernel_distances():
+    images = far_selfies(brighter(0.2, 2))
+    share = measure("kernel_distance_lite2_share", **images)
+    distance, unchanged = (
+        measure("kernel_distance_lite2", **images | {"stylized": images[name]}) for name in ("stylized", "selfies")
+    )
+    assert share.value == pytest.approx(distance.value / unchanged.value)
+    assert 0 < share.value < 0.5
+    assert share.draws == pytest.approx(distance.draws / unchanged.draws)
+
+
+def test_share_of_a_distance_below_zero_is_skipped():
+    images = far_selfies(brighter(0.2, 2))
+    with pytest.raises(TooFewSamplesError, match="unchanged selfies is -"):
+        measure("kernel_distance_lite2_share", **images | {"portraits": images["selfies"]})

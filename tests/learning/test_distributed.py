@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import ROOT, NoiseBatches, schedule, settings, upstream_models
+from toys import ROOT, NoiseBatches, train_logged
 
+from portraitist.core.training_log import Rows
 from portraitist.learning import distributed
 from portraitist.learning.distributed import DistributedError
-from portraitist.train.loop import train
 
 METHODS = ["perceptual", "unet_mask", "cyclegan", "cartoongan", "masked_cartoongan"]
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ import os, sys, time
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-from toys import NoiseBatches, upstream_models, schedule, settings
+from toys import NoiseBatches, schedule, settings, train_logged, upstream_models
 from portraitist.learning import distributed
 from portraitist.train.loop import train
 from portraitist.train.resume import Checkpointer
@@ -37,8 +37,8 @@ TRAIN_ALL = (
     HEADER
     + """
     for name in sys.argv[2:]:
-        trainable, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
-        torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / f"{name}{rank}.pt")
+        trainable, rows = train_logged(name, NoiseBatches())
+        torch.save({"rows": rows, "weights": trainable.state_dict()}, folder / f"{name}{rank}.pt")
 """
 )
 TRAIN_LONG = (
@@ -65,9 +65,9 @@ TRAIN_SLOWLY = (
 
     Checkpointer.every_s = 0
     with Checkpointer("train", "short") if rank == 0 else nullcontext() as state:
-        trainable, losses = train("cartoongan", settings("cartoongan"), Slow(), upstream_models(), schedule(), state)
+        trainable, rows = train_logged("cartoongan", Slow(), state)
         if state:
-            torch.save({"losses": losses, "weights": trainable.state_dict()}, folder / "done.pt")
+            torch.save({"rows": rows, "weights": trainable.state_dict()}, folder / "done.pt")
 """
 )
 
@@ -82,6 +82,11 @@ def start(script: str, folder: Path, *arguments: str, count: int = 2) -> subproc
     command = [*torchrun, str(folder / "script.py"), str(folder), *arguments]
     with (folder / "stderr").open("w") as stderr:
         return subprocess.Popen(command, env=env, stderr=stderr, text=True)
+
+
+def values(rows: Rows) -> dict[tuple[str, int], float]:
+    """The values of a log, by metric and step."""
+    return {(name, step): value for name, column in rows.items() for step, value in column}
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -103,10 +108,9 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_give_the_same_weights_as_one(name: str, two_processes: Path, double: None):
     first, second = (torch.load(two_processes / f"{name}{rank}.pt") for rank in range(2))
-    single, losses = train(name, settings(name), NoiseBatches(), upstream_models(), schedule())
-    for row, expected in zip(first["losses"], losses, strict=True):
-        assert row == pytest.approx(expected, rel=1e-9)
-    assert first["losses"] == second["losses"]
+    single, rows = train_logged(name, NoiseBatches())
+    assert values(first["rows"]) == pytest.approx(values(rows), rel=1e-9)
+    assert first["rows"] == second["rows"]
     for key, weights in single.state_dict().items():
         if not key.endswith("_extra_state"):  # each process has its own image pool
             assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
@@ -133,10 +137,9 @@ def test_any_number_of_processes_can_resume(count: int, tmp_path: Path, double: 
         process.kill()
     assert not (tmp_path / "done.pt").exists()
     assert start(TRAIN_SLOWLY, tmp_path, count=count).wait(120) == 0
-    single, losses = train("cartoongan", settings("cartoongan"), NoiseBatches(), upstream_models(), schedule())
+    single, rows = train_logged("cartoongan", NoiseBatches())
     resumed = torch.load(tmp_path / "done.pt")
-    assert [row.keys() for row in resumed["losses"]] == [row.keys() for row in losses]
-    assert resumed["losses"][1] == pytest.approx(losses[1], rel=1e-6)
+    assert values(resumed["rows"]) == pytest.approx(values(rows), rel=1e-6)
     expected = single.state_dict()
     assert all(torch.allclose(resumed["weights"][key], weights, atol=1e-6) for key, weights in expected.items())
 
@@ -154,4 +157,4 @@ def test_a_lost_process_stops_all_and_keeps_the_state(lost: int, tmp_path: Path)
         process.kill()
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
     assert "Signal 9 (SIGKILL)" in (tmp_path / "stderr").read_text()
-    assert torch.load(state)["step_losses"]
+    assert torch.load(state)["steps"] > 0

@@ -312,9 +312,10 @@ def test_every_odd_picture_has_an_outcome(pretrained: Path, sample: Path, tmp_pa
     assert {name for name, value in origin.items() if value == "alpha"} == {"cut_out"}
 
 
-def test_source_with_limit_0_needs_no_folder(tmp_path: Path, pretrained: Path):
+def test_folder_of_an_unlisted_source_is_ignored(finished: Path, tmp_path: Path, pretrained: Path):
     folder = make_checkout(tmp_path / "here", pretrained, tmp_path / "none", sample=3)
-    for name in ("collect@sample", "collect@folder", "clean"):
+    shutil.copytree(finished / "data" / "raw" / "folder", folder / "data" / "raw" / "folder")
+    for name in ("sources", "collect", "clean"):
         run_stage(folder, name)
     kept = {"selfies": {"kept": 3}, "portraits": {"kept": 3}}
     assert report(folder, "clean") == kept | {"sources": {"sample": {"kept": 6}}}
@@ -328,7 +329,7 @@ def test_run_stops_if_no_picture_of_a_kind_is_left(
         shutil.copy(sample / "selfies" / "0000.jpg", tmp_path / kind / "face.jpg")
     (tmp_path / "portraits" / "face.jpg").write_text("no picture", encoding="utf-8")
     folder = make_checkout(tmp_path / "here", pretrained, tmp_path, folder=9)
-    for name in ("collect@sample", "collect@folder"):
+    for name in ("sources", "collect"):
         run_stage(folder, name)
     with pytest.raises(SystemExit, match="clean: no portraits are left"):
         run_stage(folder, "clean")
@@ -336,15 +337,16 @@ def test_run_stops_if_no_picture_of_a_kind_is_left(
     assert report(folder, "clean")["selfies"] == {"kept": 1}  # the report is written before the error
 
 
-def test_missing_folder_stops_collect_with_one_line(tmp_path: Path, pretrained: Path):
+def test_missing_folder_stops_the_run_with_one_line(tmp_path: Path, pretrained: Path):
     folder = make_checkout(tmp_path / "here", pretrained, tmp_path / "none", folder=9)
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "src").symlink_to(ROOT / "src")
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    words = [sys.executable, *stages["collect"]["do"]["cmd"].replace("${key}", "folder").split()[1:]]
+    words = [sys.executable, *stages["sources"]["cmd"].split()[1:]]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert "collect.folder.path" in line
     assert str(tmp_path / "none") in line
-    assert not (folder / "data/raw/folder/index.csv").exists()
+    assert "selfies/" in line
+    assert not (folder / "data/sources").exists()

@@ -25,6 +25,7 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
         ("reporting/contact_sheet.py", {"clean", "crop", "mask", "augment", "compare"} | EVALUATE),
         ("compare/html_report.py", {"compare"}),
         ("sources/taobao.py", {"collect@taobao"}),
+        ("collect/params.py", SOURCES | {"sources"}),
         ("collect/http.py", SOURCES),
         ("collect/blocklist.py", SOURCES | {"clean"}),
         ("methods/cyclegan.py", {"train@cyclegan", "paint@cyclegan"}),
@@ -36,7 +37,7 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
         ("all_params.py", set()),
         ("pipeline/stage.py", set()),
         ("pipeline/crop.py", {"crop"}),
-        ("core/shards.py", set(stages()) - {"weights"}),
+        ("core/shards.py", set(stages()) - {"weights", "sources"}),
     ],
 )
 def test_edited_file_makes_exactly_these_stages_stale(file, stale):

@@ -36,7 +36,6 @@ def checkout(tmp_path):
     (tmp_path / "data/local/folder/selfies/a.jpg").write_bytes(b"x")
     (tmp_path / "data/local/backgrounds").mkdir()
     (tmp_path / "data/local/backgrounds/wall.jpg").write_bytes(b"x")
-    set_limit(tmp_path, 5)
     return tmp_path
 
 
@@ -50,14 +49,6 @@ def experiment(checkout, monkeypatch):
         (folder / "data/local" / name).mkdir(parents=True)
     monkeypatch.chdir(folder)
     return folder
-
-
-def set_limit(root, limit):
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    profile = root / "profiles" / f"{params['profile']}.yaml"
-    content = yaml.safe_load(profile.read_text())
-    content["limits"]["folder"] = limit
-    profile.write_text(yaml.safe_dump(content))
 
 
 def set_path(root, path):
@@ -93,14 +84,9 @@ def test_experiment_with_an_absolute_path_runs(experiment, checkout):
     assert load_or_exit(CollectParams, "collect.folder").path.is_absolute()
 
 
-def test_experiment_without_the_source_runs(experiment):
-    set_limit(experiment, 0)
-    assert load_or_exit(CollectParams, "collect.folder").limit == 0
-
-
 def test_workspace_is_no_experiment(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
-    assert load_or_exit(CollectParams, "collect.folder").limit == 5
+    assert not load_or_exit(CollectParams, "collect.folder").path.is_absolute()
 
 
 @pytest.mark.parametrize(

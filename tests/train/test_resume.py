@@ -16,7 +16,7 @@ from toys import (
     ToyFeatures,
     schedule,
     settings,
-    upstream_models,
+    train_logged,
     write_style_networks,
 )
 from train_helpers import Interrupted, KilledError, checkpointer_in
@@ -28,7 +28,7 @@ from portraitist.learning.method import UpstreamModels
 from portraitist.nets.arbitrary_style import PREDICTOR_FILE, TRANSFORMER_FILE
 from portraitist.nets.unet import UNet
 from portraitist.train import loop
-from portraitist.train.loop import TrainingTask, train
+from portraitist.train.loop import TrainingTask
 from portraitist.train.resume import fingerprint
 
 METHODS = ["perceptual", "unet_mask", *PAINTING_METHODS]
@@ -36,22 +36,22 @@ EPOCHS, STEPS = 3, 3
 
 
 def trained(name, batches, checkpointer=None):
-    trainable, losses = train(name, settings(name), batches, upstream_models(), schedule(epochs=EPOCHS), checkpointer)
-    return trainable.state_dict(), losses
+    trainable, rows = train_logged(name, batches, checkpointer, epochs=EPOCHS)
+    return trainable.state_dict(), rows
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_resume_gives_identical_weights(name, tmp_path, monkeypatch):
-    expected, expected_losses = trained(name, NoiseBatches(STEPS))
+    expected, expected_rows = trained(name, NoiseBatches(STEPS))
     for at in [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]:
         with pytest.raises(KilledError), checkpointer_in(tmp_path, monkeypatch) as checkpointer:
             trained(name, Interrupted(at, STEPS), checkpointer)
         with checkpointer_in(tmp_path, monkeypatch) as checkpointer:
-            weights, losses = trained(name, NoiseBatches(STEPS), checkpointer)
+            weights, rows = trained(name, NoiseBatches(STEPS), checkpointer)
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[key], expected[key]) for key in weights), at
-        assert losses == expected_losses
+        assert rows == expected_rows
 
 
 def test_resumed_run_loads_only_the_remaining_batches(tmp_path, monkeypatch):
@@ -178,6 +178,7 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
         "learning/method.py", "methods/masked_cartoongan.py",
         "nets/cartoongan.py", "nets/projected.py", "learning/features.py", "nets/unet.py",
         "train/loop.py", "train/batches.py", "train/monitor.py", "train/params.py", "train/resume.py",
+        "train/validation.py", "learning/realism.py",
     }  # fmt: skip
     unused = {
         "app/server.py", "evaluate/params.py", "evaluate/run.py", "reporting/contact_sheet.py", "all_params.py",
@@ -195,7 +196,7 @@ def test_stage_trains_from_the_pretrained_folder_and_its_fingerprint_covers_it(n
     (tmp_path / "pretrained").mkdir()
     pretrained = write_style_networks(tmp_path / "pretrained")
     data = {"crops": paths.crops, "masks": paths.masks, "split": paths.split, "recipes": paths.recipes}
-    options = data | {"pretrained": pretrained, "out": "a.pt", "log": "a.csv", "sample-strip": "a.jpg", "method": name}
+    options = data | {"pretrained": pretrained, "out": "a.pt", "log": "logs", "method": name}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     stage.main()
@@ -220,7 +221,7 @@ from portraitist.train.resume import Checkpointer
 Checkpointer.every_s = 0
 name = "masked_cartoongan"
 with Checkpointer("train", "long") as checkpointer:
-    trainable, _ = train(name, settings(name), NoiseBatches(40), upstream_models(), schedule(epochs=4), checkpointer)
+    trainable = train(name, settings(name), NoiseBatches(40), upstream_models(), schedule(epochs=4), checkpointer)
     torch.save(trainable.state_dict(), sys.argv[1])
 """
 

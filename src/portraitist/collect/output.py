@@ -14,12 +14,6 @@ MANIFEST_COLUMNS += ["author", "url", "final_url", "page_url", "query", "group",
 FETCHED_COLUMNS = ["id", "url", "fetched_at"]
 
 
-def write_empty_output(folder: Path) -> None:
-    """Write the output of a source with limit 0. It imports nothing slow, because most sources may be disabled."""
-    with ShardWriter(folder, 1):
-        (folder / "manifest.csv").write_text(",".join(MANIFEST_COLUMNS) + "\n", encoding="utf-8")
-
-
 def write_output(collected: Iterable["Collected"], folder: Path, shard_size: int) -> None:
     """Write pictures and rows in the order in which they are yielded; the folder must not exist."""
     from portraitist.core import manifest  # imports pandas

@@ -25,7 +25,7 @@ class CollectParams(Section):
     """Parameters that every source has."""
 
     path: Path  # your pictures, lists or saved responses; if it has no saved responses, a web source uses the web
-    limit: Annotated[int, Field(ge=0)]  # pictures to keep of each kind; 0 disables the source
+    limit: PositiveInt  # pictures to keep of each kind
     shard_size: PositiveInt  # pictures in a tar shard
 
 

@@ -69,9 +69,14 @@ def split_ids(split: Path, kind: Kind, part: str) -> list[str]:
     return sorted(frame.loc[(frame["kind"] == kind) & (frame["part"] == part), "id"])
 
 
-def source_folders(raw: Path) -> list[Path]:
-    """Return the folders that stage collect wrote below `raw`, sorted by name."""
-    return sorted(path.parent for path in raw.glob("*/manifest.csv"))
+def source_folders(raw: Path, sources: Path) -> list[Path]:
+    """Return the folder in `raw` of each source in use, sorted by name.
+
+    Args:
+        raw: output of stage collect, which may contain folders of sources that are not in use any more.
+        sources: output of stage sources: a file for each source in use.
+    """
+    return sorted(raw / path.name for path in sources.iterdir())
 
 
 def count_outcomes(

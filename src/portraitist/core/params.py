@@ -48,6 +48,15 @@ def load_methods(root: Path = Path()) -> dict[str, dict[str, Any]]:
     return {name: subsection(params, f"methods.{name}") for name in subsection(params, "methods")}
 
 
+def load_sources(root: Path = Path()) -> list[str]:
+    """Load the names of the sources in use, unvalidated.
+
+    Raises:
+        ParamsError: params.yaml or its profile is missing or malformed.
+    """
+    return list(read_files(root)[0]["sources"])
+
+
 def read_files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read params.yaml and the profile that it names.
 
@@ -96,7 +105,12 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
     if "limit" in section.model_fields:
         source = name.rpartition(".")[2]
         limits = _merge("limits", subsection(params, "limits"), subsection(profile, "limits"))
-        values |= {"limit": limits[source]} if source in limits else {}
+        if limits.get(source) is None:
+            raise ParamsError(
+                f"limits.{source}: found no value in params.yaml or in the profile; set the number of pictures of each "
+                f"kind, such as limits.{source}=100"
+            )
+        values |= {"limit": limits[source]}
     try:
         return section.model_validate(values)
     except ValidationError as error:
@@ -117,6 +131,8 @@ def format_validation_error(name: str, error: ValidationError) -> str:
     lines = []
     for detail in error.errors(include_url=False):
         key = ".".join([name, *map(str, detail["loc"])])
+        if detail["loc"] == ("limit",):
+            key = f"limits.{name.rpartition('.')[2]}"
         found = "" if detail["type"] == "missing" else f", found {detail['input']!r}"
         lines.append(f"{key}: {detail['msg']}{found}")
     return "; ".join(lines)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from portraitist.evaluate.data import EvaluationData, Features
+from portraitist.evaluate.data import EvaluationData
 from portraitist.evaluate.registry import (
     Indices,
     Measurement,
@@ -11,6 +11,7 @@ from portraitist.evaluate.registry import (
     mean_relative_to_portraits,
     metric,
 )
+from portraitist.learning.realism import Features
 
 NETWORK = "lite0"
 DECIMALS = 9  # distances are rounded, so that the distance between equal features is exactly 0

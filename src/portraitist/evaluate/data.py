@@ -6,26 +6,24 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from portraitist.core.types import Picture
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
+from portraitist.learning.realism import Features, Resamples, foreground
 from portraitist.learning.tensors import Images, Masks
 
 BATCH_SIZE = 16  # images in memory at a time, however large the set
 
-Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
-Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
-ImageSet = Literal["stylized", "selfies", "portraits", "training_portraits"]
+ImageSet = Literal["stylized", "selfies", "portraits", "training_selfies", "training_portraits"]
 Pixels = Literal["person on grey", "whole picture"]
 
 MASKS_OF: dict[ImageSet, str] = {
     "stylized": "masks",
     "selfies": "masks",
     "portraits": "portrait_masks",
+    "training_selfies": "training_selfie_masks",
     "training_portraits": "training_portrait_masks",
 }
 
@@ -63,7 +61,7 @@ class EvaluationData:
         segmenter: the U-Net of stage train_mask.
         find_face: returns the largest face of a picture, or None.
         crop_params: position and size of the face in a crop.
-        networks: feature networks by name: lite0, inception, identity.
+        networks: feature networks by name: lite0, lite2, inception, identity.
         cost: gflop and megabytes of one avatar.
         bootstrap: number of resamples for each interval.
     """
@@ -75,6 +73,8 @@ class EvaluationData:
     on_backgrounds: list[ImageSequence]
     portraits: ImageSequence
     portrait_masks: ImageSequence
+    training_selfies: ImageSequence
+    training_selfie_masks: ImageSequence
     training_portraits: ImageSequence
     training_portrait_masks: ImageSequence
     segmenter: Callable[[Images], Masks]
@@ -116,21 +116,6 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
     return np.concatenate(
         [function(*(sequence[start : start + BATCH_SIZE] for sequence in sequences)) for start in starts]
     )
-
-
-def foreground(images: Images, masks: Masks) -> Images:
-    """Return the persons on grey. Masks are thresholded, because a soft edge contains some of the background."""
-    return images * (masks > 0.5)
-
-
-def pooled_features(pooled: Callable[[Images], Tensor], size_px: int) -> Callable[[Images], Features]:
-    """Return a function that resizes images (bicubic, antialiased) and returns their pooled features."""
-
-    @torch.no_grad()
-    def features(images: Images) -> Features:
-        return pooled(F.interpolate(images, size=size_px, mode="bicubic", antialias=True, align_corners=False)).numpy()
-
-    return features
 
 
 def predict_masks(segmenter: nn.Module) -> Callable[[Images], Masks]:

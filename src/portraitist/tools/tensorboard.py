@@ -1,9 +1,9 @@
-"""Convert training logs to TensorBoard event files: one run per log, one scalar per column, the samples as an image."""
+"""Convert training logs to TensorBoard event files: one run per log, one scalar per metric, the samples as an image."""
 
 import io
+import time
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import takewhile
-from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from portraitist.core.training_log import LIVE_SUFFIX
+from portraitist.core.training_log import PLOTS_FOLDER, SAMPLES_FILE
 
 FILE_SUFFIX = ".portraitist"  # marks the event files of this module; other files in the same folder stay untouched
 SAMPLES_TAG = "painted"
+Row = tuple[int, str, float]  # step, metric, value
 
 
 class LogFormatError(ValueError):
@@ -35,9 +36,10 @@ class TensorboardWriter:
         Raises:
             LogFormatError: as `Run.catch_up`.
         """
-        for log in sorted(self.logs.rglob(f"*{LIVE_SUFFIX}")):
+        for plots in sorted(self.logs.rglob(str(PLOTS_FOLDER))):
+            log = plots.parents[len(PLOTS_FOLDER.parts) - 1]
             if log not in self.runs:
-                self.runs[log] = Run(log, self.out / log.relative_to(self.logs).as_posix().removesuffix(LIVE_SUFFIX))
+                self.runs[log] = Run(log, self.out / log.relative_to(self.logs))
             self.runs[log].catch_up()
         return len(self.runs)
 
@@ -48,44 +50,54 @@ class Run:
     def __init__(self, log: Path, folder: Path) -> None:
         for old in folder.glob(f"events.out.tfevents.*{FILE_SUFFIX}"):
             old.unlink()
-        self.log, self.sample_strip = log, log.with_name(log.name.removesuffix(LIVE_SUFFIX) + ".jpg")
+        self.plots, self.sample_strip = log / PLOTS_FOLDER, log / SAMPLES_FILE
         self.file = EventFileWriter(str(folder), filename_suffix=FILE_SUFFIX)
-        self.lines: list[str] = []  # the part of the log that has been written
+        self.written: set[Row] = set()
         self.strip_time = 0  # modification time of the sample strip that has been written, ns
         self._start_session(0)
 
     def catch_up(self) -> None:
-        """Write the new rows, and the sample strip, which appears when the training ends.
+        """Write the new rows, and the sample strip if it has changed.
 
         Raises:
-            LogFormatError: a row does not have one number for each column.
+            LogFormatError: a row is not a step and a value.
         """
-        text = self.log.read_text(encoding="utf-8")
-        lines = text[: text.rfind("\n") + 1].splitlines()  # without a last line that is still being written
-        unchanged = sum(takewhile(bool, map(eq, self.lines, lines)))
-        if unchanged < len(self.lines):  # the training resumed at an earlier step, or started again: discard the rest
-            self._start_session(max(0, unchanged - 1))
-        for line in lines[max(1, unchanged) :]:
-            try:
-                row = dict(zip(lines[0].split(","), map(float, line.split(",")), strict=True))
-                step = int(row.pop("step"))
-            except (KeyError, ValueError):
-                raise LogFormatError(f"{self.log}: not a row of a training log: {line!r}") from None
-            self._write(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=row[tag]) for tag in row]))
-        self.lines = lines
-        with suppress(OSError):  # the strip does not exist yet, or is incomplete
+        rows = {row for path in self.plots.glob("*.tsv") for row in _read(path)}
+        if removed := self.written - rows:  # the training resumed at an earlier step, or started again
+            first = min(step for step, _, _ in removed)
+            self._start_session(first)
+            self.written = {row for row in self.written if row[0] < first}
+        for step, tag, value in sorted(rows - self.written):
+            self._write(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+        self.written = rows
+        with suppress(OSError):  # the strip does not exist yet
             if (modified := self.sample_strip.stat().st_mtime_ns) != self.strip_time:
                 image = _image_value(self.sample_strip.read_bytes())
-                self._write(max(0, len(lines) - 2), summary=Summary(value=[image]))
+                self._write(max((step for step, _, _ in rows), default=0), summary=Summary(value=[image]))
                 self.strip_time = modified
         self.file.flush()
 
     def _start_session(self, step: int) -> None:
         """Make TensorBoard discard all events from a step onwards."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
+        self.strip_time = 0
 
     def _write(self, step: int, **content: Any) -> None:
-        self.file.add_event(Event(wall_time=self.log.stat().st_mtime, step=step, **content))
+        self.file.add_event(Event(wall_time=time.time(), step=step, **content))
+
+
+def _read(path: Path) -> Iterator[Row]:
+    """Yield the rows of one metric, without a last line that is still being written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:  # the training has started again since the folder was listed
+        return
+    for line in text[: text.rfind("\n") + 1].splitlines()[1:]:
+        try:
+            step, value = line.split("\t")
+            yield int(step), path.stem, float(value)
+        except ValueError:
+            raise LogFormatError(f"{path}: not a row of a training log: {line!r}") from None
 
 
 def _image_value(jpeg: bytes) -> Summary.Value:

@@ -1,10 +1,9 @@
 """The training loop of all methods: device, seed, progress, logs and resuming. The methods define the loss terms."""
 
-import csv
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,19 @@ from tqdm import tqdm
 from portraitist.augment.params import AugmentParams
 from portraitist.core.files import LockedError
 from portraitist.core.params import ParamsError
-from portraitist.core.training_log import LIVE_SUFFIX
 from portraitist.learning import distributed
 from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.distributed import DistributedError
-from portraitist.learning.method import Losses, Trainable, UpstreamModels
-from portraitist.learning.optim import DivergedError, mean_losses
+from portraitist.learning.method import Trainable, UpstreamModels
+from portraitist.learning.optim import DivergedError
 from portraitist.learning.registry import build
 from portraitist.train.batches import EpochBatches, prefetch, validation_samples
 from portraitist.train.import_closure import import_closure, module_file
-from portraitist.train.monitor import LiveLog, SampleStrip
-from portraitist.train.params import ScheduleParams
+from portraitist.train.monitor import Monitor, SampleStrip
+from portraitist.train.params import ScheduleParams, TrainParams
 from portraitist.train.resume import Checkpointer, fingerprint
+from portraitist.train.validation import Validator, make_validator
 
 NUM_SAMPLES = 4  # selfies of the sample strip
 PACKAGE = Path(__file__).parents[1]
@@ -78,11 +77,15 @@ class TrainingTask:
         entry_points = [PACKAGE / "train" / "loop.py", PACKAGE / "methods" / f"{self.method}.py", *upstream]
         return sorted(import_closure(entry_points, packages))
 
+    def make_validator(self) -> Validator | None:
+        """Return the validator of a method's training; the trainings of stages 1 and 2 have none."""
+        if not isinstance(self.schedule, TrainParams):
+            return None
+        return make_validator(self.paths, self.upstream.require_pretrained(), self.schedule, get_device())
 
-def train_or_exit(
-    task: TrainingTask, metadata: dict[str, Any], dest: Path, log: Path, sample_strip: Path | None = None
-) -> None:
-    """Run a training, or resume an interrupted one; write the model, its log and a sample strip.
+
+def train_or_exit(task: TrainingTask, metadata: dict[str, Any], dest: Path, log: Path) -> None:
+    """Run a training, or resume an interrupted one; write the model, and the log in the folder `log`.
 
     Errors that a user can fix end the process with one line and exit code 1. Of several processes, only rank 0 writes.
     """
@@ -97,19 +100,16 @@ def train_or_exit(
                 diverse=task.diverse,
                 pairs=task.pairs,
             )
-            samples = SampleStrip(*validation_samples(task.paths, NUM_SAMPLES), schedule.epochs)
-            live_log = log.with_suffix(LIVE_SUFFIX)
-            is_main = distributed.rank() == 0
-            with Checkpointer(dest.stem, task.fingerprint()) if is_main else nullcontext() as checkpointer:
-                trainable, epoch_losses = train(
-                    task.method, task.settings, batches, task.upstream, schedule, checkpointer, samples, live_log
-                )
-                if checkpointer:
-                    metadata = metadata | {"epochs": schedule.epochs, "seed": schedule.seed}
-                    save_checkpoint(dest, task.method, task.settings, trainable, metadata)
-                    write_log(epoch_losses, log)
-                    if sample_strip:
-                        samples.write(sample_strip)
+            if distributed.rank() > 0:
+                train(task.method, task.settings, batches, task.upstream, schedule)
+                return
+            with Checkpointer(dest.stem, task.fingerprint()) as checkpointer:
+                samples = SampleStrip(*validation_samples(task.paths, NUM_SAMPLES), schedule.epochs)
+                monitor = Monitor(log, schedule.epochs * len(batches), samples, task.make_validator())
+                trainable = train(task.method, task.settings, batches, task.upstream, schedule, checkpointer, monitor)
+                metadata = metadata | {"epochs": monitor.epoch, "seed": schedule.seed}
+                save_checkpoint(dest, task.method, task.settings, trainable, metadata)
+            print(f"{dest.stem}: {monitor.summary(schedule.batch_size)}")
     except (LockedError, DivergedError, ParamsError, DistributedError) as error:
         sys.exit(f"{dest.stem}: {error}")
 
@@ -121,14 +121,13 @@ def train(
     upstream: UpstreamModels,
     schedule: ScheduleParams,
     checkpointer: Checkpointer | None = None,
-    samples: SampleStrip | None = None,
-    live_log: Path | None = None,
-) -> tuple[Trainable, list[Losses]]:
-    """Train a method; return it with the mean losses of each epoch. On a CPU, equal seeds give equal bits.
+    monitor: Monitor | None = None,
+) -> Trainable:
+    """Train a method. On a CPU, equal seeds give equal bits.
 
-    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same bits as an
-    uninterrupted run. A column is added to `samples` every few epochs, and a row to the file `live_log` after each
-    step.
+    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same bits and the
+    same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights. Only
+    rank 0 may have them.
 
     Raises:
         ParamsError: the method does not exist, or does not accept `params`.
@@ -142,61 +141,50 @@ def train(
     torch.set_num_threads(schedule.num_threads)
     torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, with which CPUs are slow
     device = get_device()
-    is_main = distributed.rank() == 0
     with seeded(schedule.seed):
         trainable = build(method, params, upstream)
         trainable.to(device)
-        epoch_losses: list[Losses] = []
-        step_losses: list[Losses] = []  # of the current epoch
-        if state := distributed.broadcast(checkpointer.load() if checkpointer else None):
-            epoch_losses, step_losses = state["epoch_losses"], state["step_losses"]
+        steps_done = 0
+        state = distributed.broadcast(checkpointer.load() if checkpointer else None)
+        if state:
+            steps_done = state["steps"]
             _restore(trainable, upstream, state)
-            if samples:
-                samples.columns = state["samples"]
+        if monitor:
+            monitor.start(state["monitor"] if state else None)
         if schedule.compile:
             for network in trainable.children():
                 network.compile()
-        steps_done = len(epoch_losses) * len(batches) + len(step_losses)
-        live = LiveLog(live_log, steps_done) if live_log and is_main else None
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
-        for epoch in range(len(epoch_losses), schedule.epochs):
+        # a state that was saved after the last step of an epoch resumes at the end of that epoch
+        for epoch in range(max(0, steps_done - 1) // len(batches), schedule.epochs):
             batches.start(epoch)
             trainable.start_epoch(epoch, schedule.epochs)
-            upcoming = prefetch(batches, schedule.num_workers, first=len(step_losses))
+            first = steps_done - epoch * len(batches)
+            upcoming = prefetch(batches, schedule.num_workers, first)
             title = f"{method} {epoch + 1}/{schedule.epochs}"
-            disable = None if is_main else True  # None: show the bar only on a terminal
-            for batch in tqdm(upcoming, title, len(batches), initial=len(step_losses), disable=disable, leave=False):
-                torch.manual_seed(step_seed(schedule.seed, epoch, len(step_losses)))
+            disable = None if distributed.rank() == 0 else True  # None: show the bar only on a terminal
+            for batch in tqdm(upcoming, title, len(batches), initial=first, disable=disable, leave=False):
+                torch.manual_seed(step_seed(schedule.seed, epoch, steps_done - epoch * len(batches)))
                 with autocast:
-                    step_losses.append(trainable.step(batch.to(device)))
-                if live:
-                    live.add(epoch + 1, step_losses[-1], schedule.batch_size)
+                    losses = trainable.step(batch.to(device))
+                steps_done += 1
+                if monitor:
+                    monitor.after_step(losses)
                 if checkpointer and checkpointer.due():
-                    state = _state(trainable, upstream)
-                    state |= {"epoch_losses": epoch_losses, "step_losses": step_losses}
-                    checkpointer.save(state | {"samples": samples.columns if samples else {}})
-            epoch_losses.append(mean_losses(step_losses))
-            step_losses = []
-            if samples and (
-                epoch_losses[-1] or epoch + 1 == schedule.epochs
-            ):  # a method without losses does not change
-                samples.paint(trainable, epoch + 1)
-    return trainable.to("cpu"), epoch_losses
+                    state = _state(trainable, upstream) | {"steps": steps_done}
+                    checkpointer.save(state | {"monitor": monitor.state() if monitor else None})
+            if monitor:
+                monitor.after_epoch(trainable, epoch + 1)
+            if distributed.broadcast(monitor.stop if monitor else False):
+                break
+        if monitor:
+            monitor.finish(trainable)
+    return trainable.to("cpu")
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """Return the seed of one step's random draws in this process; it makes saving the generators' state unnecessary."""
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
-
-
-def write_log(epoch_losses: list[Losses], path: Path) -> None:
-    """Write the mean losses as CSV: one row per epoch, one column per term."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", *epoch_losses[0]])
-        for epoch, losses in enumerate(epoch_losses, start=1):
-            writer.writerow([epoch, *(f"{value:.6f}" for value in losses.values())])
 
 
 def _trained_networks(trainable: Trainable, upstream: UpstreamModels) -> dict[str, nn.Module]:

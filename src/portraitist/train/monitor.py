@@ -1,17 +1,23 @@
-"""Show the progress of a training: a log with one row per step, and sample selfies that are stylized repeatedly."""
+"""Report the progress of a training: its log, sample selfies that are stylized repeatedly, and validation."""
 
 import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import encode_jpeg
+from portraitist.core.training_log import SAMPLES_FILE, TrainingLog
 from portraitist.learning.method import Losses, Method, Trainable
+from portraitist.learning.optim import mean_losses
 from portraitist.learning.tensors import Images, Masks, to_pictures
+from portraitist.train.validation import Validator
 
+MAX_ROWS = 200  # of a loss term; more points make a plot no clearer
 NUM_COLUMNS = 8  # number of times that the samples are stylized; the last time is after the last epoch
 
 
@@ -23,29 +29,6 @@ def memory_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, Linux kilobytes
 
 
-class LiveLog:
-    """A CSV file with one row per step. It is not an output of the pipeline, because timings differ in every run."""
-
-    def __init__(self, path: Path, first: int) -> None:
-        """Open or create the log; rows of an interrupted run are kept up to step `first`, exclusive."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and first else []
-        path.write_text("".join(rows[: first + 1]), encoding="utf-8")
-        self.path, self.step, self.last_time = path, first, time.monotonic()
-
-    def add(self, epoch: int, losses: Losses, batch_size: int) -> None:
-        """Append the row of a step that has just ended."""
-        now = time.monotonic()
-        row = {"step": self.step, "epoch": epoch, **losses}
-        row |= {"images_per_s": batch_size / (now - self.last_time), "memory_mb": memory_mb()}
-        with self.path.open("a", encoding="utf-8") as file:
-            if file.tell() == 0:
-                file.write(",".join(row) + "\n")
-            file.write(",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
-            file.write("\n")
-        self.step, self.last_time = self.step + 1, now
-
-
 class SampleStrip:
     """A few selfies, stylized by the method at several points of its training."""
 
@@ -54,16 +37,103 @@ class SampleStrip:
         self.due = {epochs * (column + 1) // NUM_COLUMNS for column in range(NUM_COLUMNS)}
         self.columns = {0: _to_bytes(selfies)}  # by epoch; 0 are the selfies
 
-    def paint(self, trainable: Trainable, epoch: int) -> None:
-        """Add a column if one is due after this epoch and the trainable can paint."""
-        if epoch in self.due and isinstance(trainable, Method):
-            device = next(trainable.parameters()).device
-            self.columns[epoch] = _to_bytes(trainable.paint(self.selfies.to(device), self.masks.to(device)))
+    def paint(self, method: Method, epoch: int) -> None:
+        """Add a column, unless there is one of this epoch."""
+        if epoch not in self.columns:
+            device = next(method.parameters()).device
+            self.columns[epoch] = _to_bytes(method.paint(self.selfies.to(device), self.masks.to(device)))
 
     def write(self, path: Path) -> None:
         """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies in the first one."""
-        columns = [np.concatenate(list(column.numpy())) for column in self.columns.values()]
-        path.write_bytes(encode_jpeg(np.concatenate(columns, axis=1)))
+        columns = [np.concatenate(list(self.columns[epoch].numpy())) for epoch in sorted(self.columns)]
+        with atomic_write(path) as partial:
+            partial.write_bytes(encode_jpeg(np.concatenate(columns, axis=1)))
+
+
+class Monitor:
+    """Everything that the main process reports of a training while it runs, in one folder.
+
+    Args:
+        folder: of the log and the sample strip.
+        num_steps: optimizer steps of the whole training; a row of the log is the mean over up to 1/200 of them.
+        samples: stylized every few epochs if the trainable is a method.
+        validator: measures the method every few epochs, and selects its weights.
+    """
+
+    def __init__(
+        self, folder: Path, num_steps: int, samples: SampleStrip | None = None, validator: Validator | None = None
+    ) -> None:
+        self.folder, self.samples, self.validator = folder, samples, validator
+        self.steps_per_row = -(-num_steps // MAX_ROWS)
+        self.step = self.epoch = 0
+        self.pending: list[Losses] = []  # losses of the steps after the last row
+        self.stop = False  # the training shall end after this epoch
+
+    def start(self, state: dict[str, Any] | None) -> None:
+        """Start an empty log, or restore the one of an interrupted run; rows after its saved state are removed."""
+        if state:
+            self.step, self.pending = state["step"], state["pending"]
+            if self.samples:
+                self.samples.columns = state["samples"]
+            if self.validator:
+                self.validator.best = state["best"]
+        self.log = TrainingLog(self.folder, state["rows"] if state else None)
+        self._write_samples()
+        self.first_step, self.start_time = self.step, time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Return what `start` restores."""
+        return {
+            "step": self.step,
+            "pending": self.pending,
+            "rows": self.log.rows,
+            "samples": self.samples.columns if self.samples else {},
+            "best": self.validator.best if self.validator else None,
+        }
+
+    def after_step(self, losses: Losses) -> None:
+        """Count a step; add a row if one is due. Methods that are not trained have no losses and no rows."""
+        self.step += 1
+        if losses:
+            self.pending.append(losses)
+        if self.step % self.steps_per_row == 0:
+            self._add_row()
+
+    def after_epoch(self, trainable: Trainable, epoch: int) -> None:
+        """Stylize the samples and validate, if due; set `stop` if the method has not improved for too long."""
+        self.epoch = epoch
+        if not isinstance(trainable, Method) or not (self.pending or self.log.rows):  # not trained: nothing changes
+            return
+        if self.samples and epoch in self.samples.due:
+            self.samples.paint(trainable, epoch)
+            self._write_samples()
+        if self.validator and self.validator.due(epoch):
+            self.log.add(self.step, self.validator.measure(trainable, epoch))
+            self.stop = self.validator.is_stalled(epoch)
+
+    def finish(self, trainable: Trainable) -> None:
+        """Write the rest of the log; load the selected weights, and set `epoch` to the epoch that they are from."""
+        self._add_row()
+        if self.validator:
+            self.epoch = self.validator.load_selected(trainable) or self.epoch
+        if self.samples and isinstance(trainable, Method):
+            self.samples.paint(trainable, self.epoch)
+            self._write_samples()
+
+    def summary(self, batch_size: int) -> str:
+        """Return speed and memory of this process; the log, which is the same in every run, has neither."""
+        seconds, steps = time.monotonic() - self.start_time, self.step - self.first_step
+        rate = steps * batch_size / max(seconds, 1e-9)
+        return f"{steps} steps in {seconds:.0f} s, {rate:.3g} images/s, peak memory {memory_mb():.0f} MB"
+
+    def _add_row(self) -> None:
+        if self.pending:
+            self.log.add(self.step, mean_losses(self.pending))
+            self.pending = []
+
+    def _write_samples(self) -> None:
+        if self.samples and len(self.samples.columns) > 1:
+            self.samples.write(self.folder / SAMPLES_FILE)
 
 
 def _to_bytes(images: Images) -> torch.Tensor:

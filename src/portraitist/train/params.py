@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, PositiveInt, Section, Seed
 
@@ -47,3 +47,12 @@ class TrainParams(ScheduleParams):
     content_weight: NonNegativeFloat
     ema_decay: OpenFraction  # decay of the exponential moving average of the generator's weights
     optimization_steps: PositiveInt  # for methods that train nothing and optimize each picture instead
+    validate_every: Annotated[int, Field(ge=0)]  # epochs between two validations; 0: none
+    select: Literal["last", "best"]  # epoch whose weights are saved; best: the lowest validation kernel distance
+    patience: Annotated[int, Field(ge=0)]  # epochs without a lower distance that end the training; 0: never
+
+    @model_validator(mode="after")
+    def _validate_if_needed(self) -> "TrainParams":
+        if not self.validate_every and (self.select == "best" or self.patience):
+            raise ValueError("validate_every is 0, but select=best and patience need validation; set validate_every=1")
+        return self

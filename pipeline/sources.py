@@ -1,0 +1,24 @@
+"""Stage sources: check the sources in use before anything is collected; data/sources has a file with the name of each."""
+
+import sys
+from pathlib import Path
+
+from pipeline.stage import load_or_exit, load_sources_or_exit, path_options
+from portraitist.collect.params import SOURCES
+
+
+def main(out: Path) -> None:
+    """Check that each source has a limit and that its folder exists; write the files."""
+    names = load_sources_or_exit()
+    for name in names:
+        path = load_or_exit(SOURCES[name], f"collect.{name}").path
+        if not path.exists():
+            expected = "the folders selfies/ and portraits/" if name == "folder" else "the files that docs/collect.md lists"
+            sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it with {expected} in it")
+    out.mkdir()
+    for name in names:
+        (out / name).touch()
+
+
+if __name__ == "__main__":
+    main(*path_options("out"))

@@ -1,0 +1,150 @@
+"""Likeness of images to portraits, on features of EfficientNet-Lite2, a network that no training optimizes.
+
+The content loss and the discriminators use EfficientNet-Lite0's features; another network shows whether a generator has
+overfitted to them. Both the metrics and the validation during training use this module.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from portraitist.learning.features import lite
+from portraitist.learning.tensors import Images, Masks
+
+NAME = "EfficientNet-Lite2"
+WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of stage weights
+SIZE_PX = 224  # input size: that of the Lite0 metrics; Lite2 was trained at 260 px
+RIDGE = 1.0  # of the classifier; the variance of each standardized feature is 1
+
+Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
+Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
+Distances = Float[np.ndarray, "draws"]
+
+
+class Lite2(nn.Module):
+    """EfficientNet-Lite2, frozen; `weights` is the file written by stage `weights`."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.net = lite(2, weights)
+
+    def train(self, mode: bool = True) -> "Lite2":
+        """Ignore `mode`: the network always stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, images: Images) -> Float[Tensor, "batch 1280"]:
+        """Return the 1280 features before the classifier, averaged over each image."""
+        return self.net.forward_features(images).mean((2, 3))
+
+
+def lite2_features(pretrained: Path, device: torch.device | str = "cpu") -> Callable[[Images], Features]:
+    """Return a function that computes the features of images in [-1, 1] of any size; pass persons on grey.
+
+    Args:
+        pretrained: output folder of stage weights.
+        device: where the network runs.
+    """
+    return pooled_features(Lite2(pretrained / WEIGHTS_FILE).to(device), SIZE_PX, device)
+
+
+def pooled_features(
+    pooled: Callable[[Images], Tensor], size_px: int, device: torch.device | str = "cpu"
+) -> Callable[[Images], Features]:
+    """Return a function that resizes images (bicubic, antialiased) and returns their pooled features."""
+
+    @torch.no_grad()
+    def features(images: Images) -> Features:
+        images = images.to(device)
+        resized = F.interpolate(images, size=size_px, mode="bicubic", antialias=True, align_corners=False)
+        return pooled(resized).cpu().numpy()
+
+    return features
+
+
+def foreground(images: Images, masks: Masks) -> Images:
+    """Return the persons on grey. Masks are thresholded, because a soft edge contains some of the background."""
+    return images * (masks > 0.5)
+
+
+def kernel_distance(a: Features, b: Features) -> float:
+    """Return the unbiased squared MMD with the kernel (x.y / d + 1)^3 (Binkowski et al., ICLR 2018), without subsets.
+
+    Raises:
+        ValueError: a set has fewer than two images.
+    """
+    return float(kernel_distances(a, b, np.arange(len(a))[None], np.arange(len(b))[None])[0])
+
+
+def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples_b: Resamples) -> Distances:
+    """Return `kernel_distance(a[resamples_a[i]], b[resamples_b[i]])` for each i; the kernel is computed once.
+
+    Raises:
+        ValueError: a set has fewer than two images.
+    """
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"the sets have {len(a)} and {len(b)} images; at least two of each are needed")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    counts_a, counts_b = _counts(resamples_a, len(a)), _counts(resamples_b, len(b))
+
+    def kernel(x: Features, y: Features) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def mean_within(x: Features, counts: np.ndarray) -> np.ndarray:
+        all_pairs, n = kernel(x, x), counts.sum(axis=1)
+        return ((counts @ all_pairs * counts).sum(axis=1) - counts @ np.diag(all_pairs)) / (n * (n - 1))
+
+    between = (counts_a @ kernel(a, b) * counts_b).sum(axis=1) / (counts_a.sum(axis=1) * counts_b.sum(axis=1))
+    return mean_within(a, counts_a) + mean_within(b, counts_b) - 2 * between
+
+
+def _counts(resamples: Resamples, images: int) -> Float[np.ndarray, "draws images"]:
+    """Return how often each resample contains each image."""
+    return np.stack([np.bincount(resample, minlength=images) for resample in resamples]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class PortraitClassifier:
+    """A linear classifier of features: selfie or portrait.
+
+    Attributes:
+        mean, deviation: of each feature of the training pictures; features are standardized by them.
+        weights: coefficients of the standardized features.
+    """
+
+    mean: Float[np.ndarray, "channels"]
+    deviation: Float[np.ndarray, "channels"]
+    weights: Float[np.ndarray, "channels"]
+
+    @classmethod
+    def fit(cls, selfies: Features, portraits: Features) -> "PortraitClassifier":
+        """Fit by ridge regression to -1 for selfies and 1 for portraits; both sets have the same total weight.
+
+        Raises:
+            ValueError: a set has fewer than two images.
+        """
+        if min(len(selfies), len(portraits)) < 2:
+            raise ValueError(f"{len(selfies)} selfies and {len(portraits)} portraits; at least two of each are needed")
+        features = np.concatenate([selfies, portraits]).astype(np.float64)
+        targets = np.repeat([-1.0, 1.0], [len(selfies), len(portraits)])
+        importance = np.repeat([0.5 / len(selfies), 0.5 / len(portraits)], [len(selfies), len(portraits)])
+        mean = importance @ features
+        deviation = np.sqrt(importance @ (features - mean) ** 2).clip(1e-6)
+        standardized = (features - mean) / deviation
+        weighted = standardized * importance[:, None]
+        channels = features.shape[1]
+        weights = np.linalg.solve(weighted.T @ standardized + RIDGE * np.eye(channels), weighted.T @ targets)
+        return cls(mean, deviation, weights)
+
+    def is_portrait(self, features: Features) -> Bool[np.ndarray, "_"]:
+        """Return whether each image is nearer to the portraits than to the selfies."""
+        return (features - self.mean) / self.deviation @ self.weights > 0
+
+    def rate(self, features: Features) -> float:
+        """Return the share of images that are classified as portraits."""
+        return float(self.is_portrait(features).mean())
