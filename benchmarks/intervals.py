@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.paths import DATASET, MODELS
+from benchmarks.paths import DATASET, MODELS, SELFIE_RESULTS
 from portraitist.core.params import load
 from portraitist.crop.params import CropParams
 from portraitist.evaluate import run
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=100)
     args = parser.parse_args()
     params, crop_params = load(EvaluateParams, "evaluate"), load(CropParams, "crop")
-    data = run.load_data(params, crop_params, run.stylized_by_method(args.stylized), DATASET, MODELS)
+    data = run.load_data(params, crop_params, run.stylized_by_method(args.stylized, SELFIE_RESULTS), DATASET, MODELS)
     covered = coverage(data, run.measure_all(data), args.splits)
     print(f"{args.stylized.name}: halves of {len(data.ids) // 2} faces, {args.splits} splits, {params.bootstrap} draws")
     for name, count in covered.items():

@@ -77,6 +77,8 @@ def compare_halves(images: Images, masks: Masks, base: EvaluationData, damaged: 
         on_backgrounds=[damaged[:half]] * len(base.on_backgrounds),
         portraits=images[half:],
         portrait_masks=masks[half:],
+        training_selfies=images[:half],
+        training_selfie_masks=masks[:half],
         training_portraits=images[half:],
         training_portrait_masks=masks[half:],
         segmenter=base.segmenter,

@@ -14,3 +14,4 @@ DATASET = DatasetPaths(
 MODELS = ModelPaths(
     segmenter=Path("models/mask.pt"), pretrained=Path("models/pretrained"), identity=Path("data/local/identity")
 )
+SELFIE_RESULTS = Path("metrics/models/selfies")  # output folder of stage evaluate_selfies

@@ -13,7 +13,7 @@ SIDE = 32
 PERSONS = boxes((5, 30, 4, 24), (3, 32, 9, 29), (6, 28, 7, 27), height=SIDE, width=SIDE)
 PORTRAIT_PERSONS = boxes((4, 31, 8, 30), (7, 29, 2, 23), height=SIDE, width=SIDE)
 TRAINING_PERSONS = boxes((3, 30, 5, 28), (8, 31, 6, 20), (2, 27, 9, 31), (5, 25, 3, 22), height=SIDE, width=SIDE)
-NETWORKS = ("lite0", "inception", "identity")
+NETWORKS = ("lite0", "lite2", "inception", "identity")
 
 
 def mean_colours(images):
@@ -36,7 +36,7 @@ def face_at_brightest_pixel(picture):
 
 
 def evaluation_data(**changes):
-    """Return noise images: three selfies, two test portraits, four training portraits."""
+    """Return noise images: three selfies, two test portraits, four training pictures of each kind."""
     fields = {
         "ids": ["a", "b", "c"],
         "selfies": noise(3, 3, SIDE, SIDE, seed=1),
@@ -44,6 +44,8 @@ def evaluation_data(**changes):
         "stylized": noise(3, 3, SIDE, SIDE, seed=2),
         "portraits": noise(2, 3, SIDE, SIDE, seed=3),
         "portrait_masks": PORTRAIT_PERSONS,
+        "training_selfies": noise(4, 3, SIDE, SIDE, seed=5),
+        "training_selfie_masks": TRAINING_PERSONS,
         "training_portraits": noise(4, 3, SIDE, SIDE, seed=4),
         "training_portrait_masks": TRAINING_PERSONS,
         "segmenter": lambda images: (images[:, :1] > 0).float(),

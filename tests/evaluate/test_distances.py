@@ -10,6 +10,7 @@ from portraitist.evaluate.registry import available_metrics
 from portraitist.stats.bootstrap import TooFewSamplesError
 
 NAMES = [name for name, *_ in METRICS]
+WHOLE_PICTURE = ["fid", "fid_limit", "kid", "frechet_lite0", "frechet_limit_lite0", "kernel_lite0"]
 
 
 def gaussian_features(means, deviations):
@@ -23,15 +24,15 @@ def gaussian_features(means, deviations):
 def test_details_name_pixels_and_number_of_portraits(name):
     measurement = measure(name)
     assert measurement.details["n_portraits"] == 2
-    assert measurement.details["pixels"] == ("person on grey" if "foreground" in name else "whole picture")
+    assert measurement.details["pixels"] == ("whole picture" if name in WHOLE_PICTURE else "person on grey")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_description_names_network_and_pixels(name):
     metric = available_metrics(NETWORKS)[name]
     published = "KID" if "kid" in name or "kernel" in name else "FID"
-    assert f"{'not' if 'lite0' in name else 'published:'} {published}." in metric.description
-    assert ("on grey" in metric.description) == ("foreground" in name)
+    assert f"{'not' if 'lite' in name else 'published:'} {published}." in metric.description
+    assert ("on grey" in metric.description) == (name not in WHOLE_PICTURE)
     assert ("extrapolated" in metric.description) == ("limit" in name)
 
 
@@ -116,3 +117,36 @@ def test_extrapolation_removes_most_of_the_bias():
 def test_single_portrait_is_too_few(name):
     with pytest.raises(TooFewSamplesError, match="3 avatars and 1 portraits"):
         measure(name, portraits=noise(1, 3, SIDE, SIDE, seed=3), portrait_masks=torch.ones(1, 1, SIDE, SIDE))
+
+
+def brighter(by, seed, count=20):
+    return noise(count, 3, SIDE, SIDE, seed=seed) * 0.1 + by
+
+
+def far_selfies(stylized):
+    """Return twenty faces whose selfies are darker than the portraits."""
+    masks = torch.ones(20, 1, SIDE, SIDE)
+    images = {"selfies": brighter(-0.5, 1), "stylized": stylized, "portraits": brighter(0.5, 3)}
+    return images | {"masks": masks, "portrait_masks": masks, "ids": [str(face) for face in range(20)]}
+
+
+def test_share_of_unchanged_selfies_is_exactly_1():
+    share = measure("kernel_distance_lite2_share", **far_selfies(brighter(-0.5, 1)))
+    assert (share.low, share.value, share.high) == (1, 1, 1)
+
+
+def test_share_is_the_ratio_of_two_kernel_distances():
+    images = far_selfies(brighter(0.2, 2))
+    share = measure("kernel_distance_lite2_share", **images)
+    distance, unchanged = (
+        measure("kernel_distance_lite2", **images | {"stylized": images[name]}) for name in ("stylized", "selfies")
+    )
+    assert share.value == pytest.approx(distance.value / unchanged.value)
+    assert 0 < share.value < 0.5
+    assert share.draws == pytest.approx(distance.draws / unchanged.draws)
+
+
+def test_share_of_a_distance_below_zero_is_skipped():
+    images = far_selfies(brighter(0.2, 2))
+    with pytest.raises(TooFewSamplesError, match="unchanged selfies is -"):
+        measure("kernel_distance_lite2_share", **images | {"portraits": images["selfies"]})

@@ -25,7 +25,7 @@ from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.run import COST_FILE, ModelPaths
+from portraitist.evaluate.run import COST_FILE, ModelPaths, load_data, stylized_by_method
 from portraitist.learning.dataset import DatasetPaths
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = EvaluateParams(seed=1, features_px=32, inception=False, bootstrap=20, sheet_rows=2)
 SIDE = CROP_PARAMS.size_px
-COUNTS = {"selfies": 5, "portraits": 4, "training_portraits": 3}
+COUNTS = {"selfies": 5, "portraits": 4, "training_selfies": 3, "training_portraits": 3}
 METHODS = {"dark": 30, "light": 200}  # the grey level of each method's output
 
 
@@ -61,6 +61,7 @@ def write_inputs(root: Path) -> None:
     parts = {
         "selfies": ("selfies", "test"),
         "portraits": ("portraits", "test"),
+        "training_selfies": ("selfies", "train"),
         "training_portraits": ("portraits", "train"),
     }
     rows = []
@@ -96,7 +97,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Path:
     models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
     evaluate_selfies(PARAMS, CROP_PARAMS, paths, root / "augment", models, root / "clean", root / "models" / "selfies")
     for name in METHODS:
-        evaluate(PARAMS, CROP_PARAMS, root / name, paths, models, root / "models" / name)
+        evaluate(PARAMS, CROP_PARAMS, root / name, root / "models" / "selfies", paths, models, root / "models" / name)
     inputs = RunInputs(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", root / "metrics")
     folders = {name: root / "models" / name for name in ("selfies", *METHODS)}
     compare("dark", folders, root / "preferences.csv", inputs, root / "metrics")
@@ -120,10 +121,10 @@ def test_each_method_is_measured_on_its_own_output(root: Path) -> None:
     assert results["dark"]["background_bleed"]["value"] != results["light"]["background_bleed"]["value"]
 
 
-def test_segmenter_and_groups_are_reported_once(root: Path) -> None:
-    summary = json.loads((root / "metrics" / "summary.json").read_text())
-    assert list(summary["mask_iou_held_out"]) == ["segmenter"]
-    assert set(summary["background_bleed"]) == {"selfies", *METHODS}
+def test_held_out_results_and_groups_are_reported_once(root: Path) -> None:
+    methods = json.loads((root / "metrics" / "methods.json").read_text())
+    assert list(methods["mask_iou_held_out"]) == list(methods["painted_rate_held_out"]) == ["held_out"]
+    assert set(methods["background_bleed"]) == set(methods["painted_rate"]) == {"selfies", *METHODS}
     assert "mask_iou_held_out" not in (root / "metrics" / "compare.md").read_text()
     groups = pd.read_csv(root / "models" / "selfies" / "groups.csv", dtype=str)
     assert list(groups) == ["id", "tone", "light", "pose", "source"]
@@ -131,10 +132,16 @@ def test_segmenter_and_groups_are_reported_once(root: Path) -> None:
     assert set(groups["source"]) == {"drawn"}
 
 
+def test_rates_and_landmarks_are_reported_by_group(root: Path) -> None:
+    coverage = pd.read_csv(root / "metrics" / "coverage.csv")
+    drawn = coverage[(coverage["by"] == "source") & (coverage["group"] == "drawn")]
+    assert {"painted_rate", "background_bleed"} <= set(drawn["metric"])
+
+
 def test_compare_writes_all_outputs(root: Path) -> None:
     files = {path.name for path in (root / "metrics").iterdir()}
     assert files - {f"{stage}.json" for stage in STAGE_REPORTS} == {
-        "compare.csv", "compare.md", "coverage.csv", "intervals.json", "report.html", "sheet.jpg", "summary.json",
+        "compare.csv", "compare.md", "coverage.csv", "methods.json", "report.html", "sheet.jpg",
     }  # fmt: skip
     frame = pd.read_csv(root / "metrics" / "compare.csv")
     assert set(frame) == {"metric", "method", "value", "low", "high", "n", "shown"}
@@ -172,12 +179,19 @@ def test_plot_template_matches_columns_of_compare_csv(root: Path) -> None:
     assert set(columns) == {"value", "low", "high"}
 
 
+def test_features_of_the_selfies_stage_are_loaded(root: Path, pretrained: Path) -> None:
+    paths = DatasetPaths(root / "crop", root / "mask", root / "split.csv", root / "none.csv")
+    models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
+    data = load_data(PARAMS, CROP_PARAMS, stylized_by_method(root / "dark", root / "models" / "selfies"), paths, models)
+    assert ("lite2", "training_selfies", "person on grey") in data.cache
+
+
 def test_results_are_deterministic_and_single_threaded(root: Path, pretrained: Path) -> None:
     torch.set_num_threads(2)
     threadpool_limits(2)
     paths = DatasetPaths(root / "crop", root / "mask", root / "split.csv", root / "none.csv")
     models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
-    evaluate(PARAMS, CROP_PARAMS, root / "dark", paths, models, root / "repeated")
+    evaluate(PARAMS, CROP_PARAMS, root / "dark", root / "models" / "selfies", paths, models, root / "repeated")
     first = {path.name: path.read_bytes() for path in (root / "models" / "dark").iterdir()}
     assert {path.name: path.read_bytes() for path in (root / "repeated").iterdir()} == first
     assert torch.get_num_threads() == 1

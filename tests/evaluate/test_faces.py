@@ -3,7 +3,7 @@ import pytest
 from evaluation_toys import evaluation_data, measure, uniform, value
 
 from portraitist.evaluate.data import Network
-from portraitist.evaluate.faces import identity, wilson_interval
+from portraitist.evaluate.faces import identity
 
 
 def test_faces_are_compared_with_those_of_their_selfies():
@@ -27,11 +27,7 @@ def test_lost_face_lowers_rate_and_iou_but_has_no_landmarks():
     assert measure("face_landmark_error", **images).n == 2
 
 
-def test_interval_of_rate_1_has_a_width():
-    low, high = wilson_interval(1.0, 34)
-    assert (low, high) == (pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))  # 34 / (34 + 1.96^2)
-    low, high = wilson_interval(0.5, 100)
-    assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)
+def test_interval_of_face_found_is_wilsons():
     assert measure("face_found").low == pytest.approx(3 / (3 + 1.959964**2))
 
 

@@ -17,6 +17,7 @@ from portraitist.evaluate import run
 from portraitist.evaluate.data import BATCH_SIZE
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.run import (
+    COST_FILE,
     EXTREMES,
     TILE_PX,
     ModelPaths,
@@ -25,6 +26,7 @@ from portraitist.evaluate.run import (
     measure_all,
     save_results,
     save_shared_results,
+    stylized_by_method,
     unchanged_selfies,
 )
 from portraitist.learning.dataset import DatasetPaths
@@ -115,9 +117,11 @@ def test_unavailable_network_exits_with_one_line(tmp_path, monkeypatch, error, m
         load_data_or_exit("evaluate", PARAMS, CROP_PARAMS, selfies, paths, models)
 
 
-def test_lite0_is_the_only_required_network(pretrained, tmp_path):
+def test_lite0_and_lite2_are_always_loaded(pretrained, tmp_path):
     networks = load_networks(PARAMS, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
-    assert list(networks) == ["lite0"]
+    assert list(networks) == ["lite0", "lite2"]
+    assert [net.details["network"] for net in networks.values()] == ["EfficientNet-Lite0", "EfficientNet-Lite2"]
+    assert networks["lite2"].details["resize"] == "224 px, bicubic, antialiased"
     assert networks["lite0"].details["resize"] == "64 px, bicubic, antialiased"
     images = noise(2, 3, 64, 64, seed=1)
     with torch.no_grad():
@@ -132,6 +136,8 @@ def saved(tmp_path_factory):
     data = evaluation_data(
         ids=[f"{number:016x}" for number in range(count)],
         selfies=noise(count, 3, 32, 32, seed=1),
+        training_selfies=noise(count, 3, 32, 32, seed=6),
+        training_selfie_masks=(noise(count, 1, 32, 32, seed=7) > -0.8).float(),
         masks=(noise(count, 1, 32, 32, seed=5) > -0.8).float(),
         stylized=noise(count, 3, 32, 32, seed=2),
     )
@@ -178,11 +184,33 @@ def test_best_and_worst_faces_are_shown_for_each_metric(saved):
 
 def test_shared_results_are_saved_separately(saved):
     data, folder = saved
-    assert list(json.loads((folder / "segmenter.json").read_text())) == ["mask_iou_held_out"]
+    assert list(json.loads((folder / "held_out.json").read_text())) == ["mask_iou_held_out", "painted_rate_held_out"]
     groups = pd.read_csv(folder / "groups.csv", dtype={"id": str})
     assert list(groups.columns) == ["id", "tone", "light", "pose", "source"]
     assert list(groups["id"]) == data.ids
     assert list(groups["source"]) == ["a"] * 6 + ["b"] * 6
+
+
+def test_saved_features_are_not_computed_again(saved, tmp_path):
+    data, folder = saved
+    computed = []
+
+    def features(images):
+        computed.append(len(images))
+        return images.mean((2, 3)).numpy()
+
+    with ShardWriter(tmp_path / "stylized", 1):
+        pass
+    (tmp_path / "stylized" / COST_FILE).write_text('{"gflop": 1.5, "megabytes": 2.25}')
+    selfies = stylized_by_method(tmp_path / "stylized", folder)
+    networks = {name: replace(network, features=features) for name, network in data.networks.items()}
+    again = replace(data, networks=networks, cache=dict(selfies.known_features))
+    measurements = measure_all(again)
+    assert computed == [12] * 6  # avatars, by four networks; Lite0 and Inception also see whole pictures
+    expected = json.loads((folder / "metrics.json").read_text())
+    assert {name: result.to_json()["value"] for name, result in measurements.items()} == {
+        name: pytest.approx(result["value"], rel=1e-4, abs=1e-6) for name, result in expected.items()
+    }
 
 
 def test_metric_without_faces_is_skipped_with_a_warning(capsys):
@@ -207,8 +235,8 @@ def test_images_are_loaded_in_batches():
             sizes.append(len(self.tensor[part]))
             return self.tensor[part]
 
-    selfies, stylized, portraits, training_portraits = (
-        Recorder(noise(count, 3, 32, 32, seed=seed)) for seed in range(4)
+    selfies, stylized, portraits, training_selfies, training_portraits = (
+        Recorder(noise(count, 3, 32, 32, seed=seed)) for seed in range(5)
     )
     masks = Recorder(torch.ones(count, 1, 32, 32).tril())
     data = evaluation_data(
@@ -219,6 +247,8 @@ def test_images_are_loaded_in_batches():
         on_backgrounds=[stylized] * 8,
         portraits=portraits,
         portrait_masks=masks,
+        training_selfies=training_selfies,
+        training_selfie_masks=masks,
         training_portraits=training_portraits,
         training_portrait_masks=masks,
         bootstrap=2,

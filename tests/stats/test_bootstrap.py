@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval, paired_difference, width_factor
+from portraitist.stats.bootstrap import (
+    TooFewSamplesError,
+    confidence_interval,
+    paired_difference,
+    width_factor,
+    wilson_interval,
+)
 
 
 def mean_draws(values, count=2000, seed=0):
@@ -66,3 +72,10 @@ def test_missing_draws_are_ignored():
     padded = np.concatenate([draws, np.full(400, np.nan)])
     assert confidence_interval(1.0, padded, 20) == confidence_interval(1.0, draws, 20)
     assert paired_difference(1.0, padded, 0.5, padded + 0.1, 20) == paired_difference(1.0, draws, 0.5, draws + 0.1, 20)
+
+
+def test_interval_of_rate_1_has_a_width():
+    low, high = wilson_interval(1.0, 34)
+    assert (low, high) == (pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))  # 34 / (34 + 1.96^2)
+    low, high = wilson_interval(0.5, 100)
+    assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)

@@ -6,25 +6,24 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from portraitist.core.types import Picture
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
-from portraitist.learning.realism import Features, foreground
+from portraitist.learning.realism import Features, Resamples, foreground
 from portraitist.learning.tensors import Images, Masks
 
 BATCH_SIZE = 16  # images in memory at a time, however large the set
 
-Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
-ImageSet = Literal["stylized", "selfies", "portraits", "training_portraits"]
+ImageSet = Literal["stylized", "selfies", "portraits", "training_selfies", "training_portraits"]
 Pixels = Literal["person on grey", "whole picture"]
 
 MASKS_OF: dict[ImageSet, str] = {
     "stylized": "masks",
     "selfies": "masks",
     "portraits": "portrait_masks",
+    "training_selfies": "training_selfie_masks",
     "training_portraits": "training_portrait_masks",
 }
 
@@ -62,7 +61,7 @@ class EvaluationData:
         segmenter: the U-Net of stage train_mask.
         find_face: returns the largest face of a picture, or None.
         crop_params: position and size of the face in a crop.
-        networks: feature networks by name: lite0, inception, identity.
+        networks: feature networks by name: lite0, lite2, inception, identity.
         cost: gflop and megabytes of one avatar.
         bootstrap: number of resamples for each interval.
     """
@@ -74,6 +73,8 @@ class EvaluationData:
     on_backgrounds: list[ImageSequence]
     portraits: ImageSequence
     portrait_masks: ImageSequence
+    training_selfies: ImageSequence
+    training_selfie_masks: ImageSequence
     training_portraits: ImageSequence
     training_portrait_masks: ImageSequence
     segmenter: Callable[[Images], Masks]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from portraitist.evaluate.data import EvaluationData, Pixels
+from portraitist.evaluate.data import EvaluationData, ImageSet, Pixels
 from portraitist.evaluate.registry import Measurement, Metric, register
-from portraitist.learning.realism import Features, kernel_distance
-from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
+from portraitist.learning.realism import Features, Resamples, kernel_distance, kernel_distances
+from portraitist.stats.bootstrap import Draws, TooFewSamplesError, confidence_interval
 
 HALVINGS = 4  # random halvings of both sets; each gives the distances of two pairs of halves
 LARGE_SET, FEW_DRAWS = 1000, 50  # above this number of images, a Frechet distance has only this number of draws
@@ -53,27 +53,38 @@ def extrapolated_frechet_distance(a: Features, b: Features) -> float:
     return 2 * frechet_distance(a, b) - float(np.mean(halves))
 
 
+def _frechet_draws(
+    compute: Callable[[Features, Features], float], a: Features, b: Features, of_a: Resamples, of_b: Resamples
+) -> Draws:
+    """Return the distance of each pair of resamples; of large sets, which take seconds each, NaN after FEW_DRAWS."""
+    draws = np.full(len(of_a), np.nan)
+    few = FEW_DRAWS if max(len(a), len(b)) > LARGE_SET else None
+    for number, (some_a, some_b) in enumerate(itertools.islice(zip(of_a, of_b, strict=True), few)):
+        draws[number] = compute(a[some_a], b[some_b])
+    return draws
+
+
 @dataclass(frozen=True)
 class Distance:
     """A distance between two sets of features, and how it is described."""
 
     compute: Callable[[Features, Features], float]
+    draws: Callable[[Features, Features, Resamples, Resamples], Draws]
     description: str
     published_name: str  # name of this distance with Inception-v3's features
-    few_draws: bool  # for large sets, compute FEW_DRAWS draws only: each takes seconds, and they vary little
     details: dict[str, Any] = field(default_factory=dict)
 
 
-FRECHET = Distance(frechet_distance, "Frechet distance", "FID", few_draws=True)
+FRECHET = Distance(frechet_distance, partial(_frechet_draws, frechet_distance), "Frechet distance", "FID")
 EXTRAPOLATED = Distance(
     extrapolated_frechet_distance,
+    partial(_frechet_draws, extrapolated_frechet_distance),
     "Frechet distance, extrapolated to infinitely many images,",
     "FID",
-    few_draws=True,
     details={"halvings": HALVINGS},
 )
 KERNEL = Distance(
-    kernel_distance, "unbiased kernel distance", "KID", few_draws=False, details={"subset": "all pictures"}
+    kernel_distance, kernel_distances, "unbiased kernel distance", "KID", details={"subset": "all pictures"}
 )
 
 METRICS: tuple[tuple[str, Distance, str, Pixels], ...] = (
@@ -89,8 +100,13 @@ METRICS: tuple[tuple[str, Distance, str, Pixels], ...] = (
     ("foreground_frechet_lite0", FRECHET, "lite0", "person on grey"),
     ("foreground_frechet_limit_lite0", EXTRAPOLATED, "lite0", "person on grey"),
     ("foreground_kernel_lite0", KERNEL, "lite0", "person on grey"),
+    ("kernel_distance_lite2", KERNEL, "lite2", "person on grey"),
 )
-NETWORK_TITLES = {"inception": "Inception-v3, as published: {}", "lite0": "EfficientNet-Lite0: not {}"}
+NETWORK_TITLES = {
+    "inception": "Inception-v3, as published: {}",
+    "lite0": "EfficientNet-Lite0: not {}",
+    "lite2": "EfficientNet-Lite2, which no training uses: not {}",
+}
 PIXELS_TITLES: dict[Pixels, str] = {
     "whole picture": "between avatars and portraits, backgrounds included",
     "person on grey": "between the persons of avatars and portraits, on grey",
@@ -103,22 +119,38 @@ def _describe(distance: Distance, network: str, pixels: Pixels) -> str:
 
 
 def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return a distance with an interval over the images of both sets; draws that were not computed are NaN."""
-    stylized = data.features(network, "stylized", pixels)
-    portraits = data.features(network, "portraits", pixels)
-    if min(len(stylized), len(portraits)) < 2:
-        raise TooFewSamplesError(
-            f"{len(stylized)} avatars and {len(portraits)} portraits; at least two of each are needed"
-        )
-    value = distance.compute(stylized, portraits)
-    few = distance.few_draws and max(len(stylized), len(portraits)) > LARGE_SET
-    pairs = zip(data.resamples(len(stylized)), data.resamples(len(portraits), "portraits"), strict=True)
-    draws = np.full(data.bootstrap, np.nan)
-    for number, (faces, some_portraits) in enumerate(itertools.islice(pairs, FEW_DRAWS if few else None)):
-        draws[number] = distance.compute(stylized[faces], portraits[some_portraits])
-    details = data.networks[network].details | {"n_portraits": len(portraits), "pixels": pixels} | distance.details
-    low, high = confidence_interval(value, draws, min(len(stylized), len(portraits)))
-    return Measurement(value, low, high, len(stylized), details, draws=draws)
+    """Return a distance with an interval over the images of both sets."""
+    value, draws = _from_portraits(data, "stylized", distance, network, pixels)
+    return _with_interval(value, draws, data, distance, network, pixels)
+
+
+def _measure_share(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
+    """Return a distance divided by that of the unchanged selfies; each draw uses the same faces for both."""
+    value, draws = _from_portraits(data, "stylized", distance, network, pixels)
+    unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
+    if unchanged <= 0:  # an unbiased estimate of a small distance may be negative
+        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}")
+    return _with_interval(value / unchanged, draws / unchanged_draws, data, distance, network, pixels)
+
+
+def _from_portraits(
+    data: EvaluationData, images: ImageSet, distance: Distance, network: str, pixels: Pixels
+) -> tuple[float, Draws]:
+    """Return the distance of a set from the test portraits, and its bootstrap draws."""
+    a, b = data.features(network, images, pixels), data.features(network, "portraits", pixels)
+    if min(len(a), len(b)) < 2:
+        raise TooFewSamplesError(f"{len(a)} avatars and {len(b)} portraits; at least two of each are needed")
+    draws = distance.draws(a, b, data.resamples(len(a)), data.resamples(len(b), "portraits"))
+    return distance.compute(a, b), draws
+
+
+def _with_interval(
+    value: float, draws: Draws, data: EvaluationData, distance: Distance, network: str, pixels: Pixels
+) -> Measurement:
+    faces, portraits = len(data.stylized), len(data.portraits)
+    details = data.networks[network].details | {"n_portraits": portraits, "pixels": pixels} | distance.details
+    low, high = confidence_interval(value, draws, min(faces, portraits))
+    return Measurement(value, low, high, faces, details, draws=draws)
 
 
 for _name, _distance, _network, _pixels in METRICS:
@@ -132,3 +164,13 @@ for _name, _distance, _network, _pixels in METRICS:
             measure=partial(_measure, distance=_distance, network=_network, pixels=_pixels),
         )
     )
+register(
+    Metric(
+        "kernel_distance_lite2_share",
+        "`kernel_distance_lite2` divided by that of the unchanged selfies: 1 is no nearer to portraits than selfies.",
+        optimum=0.0,
+        unit="",
+        network="lite2",
+        measure=partial(_measure_share, distance=KERNEL, network="lite2", pixels="person on grey"),
+    )
+)

@@ -1,14 +1,12 @@
 """Preservation of the face: whether it is detected, at the same place, and recognised as the same person."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from portraitist.core.geometry import box_iou
 from portraitist.crop.geometry import LEFT_EYE, RIGHT_EYE, Face
 from portraitist.evaluate.content import cosine_distances
 from portraitist.evaluate.data import BATCH_SIZE, EvaluationData, ImageSequence
-from portraitist.evaluate.registry import Measurement, mean_over_faces, metric
+from portraitist.evaluate.registry import Measurement, mean_over_faces, metric, rate_over_faces
 from portraitist.learning.tensors import to_pictures
 
 DETECTOR = "BlazeFace full range, short range, close-ups"
@@ -31,14 +29,6 @@ def landmark_error(face: Face, other: Face) -> float:
     return 100 * float(np.linalg.norm(face.points - other.points, axis=1).mean()) / max(eyes, 1e-6)
 
 
-def wilson_interval(rate: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate (Wilson, 1927); its width is not zero even if the rate is 0 or 1."""
-    z2 = 1.959964**2
-    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
 @metric(
     name="face_found",
     description="Share of avatars in which the detector finds a face, of the selfies in which it finds one.",
@@ -47,9 +37,7 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
 def face_found(data: EvaluationData) -> Measurement:
     """Return the share, with Wilson's interval."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
-    rate = mean_over_faces(np.array(found), data, detector=DETECTOR, interval="Wilson")
-    low, high = wilson_interval(rate.value, rate.n)
-    return replace(rate, low=low, high=high)
+    return rate_over_faces(np.array(found), data, detector=DETECTOR)
 
 
 @metric(

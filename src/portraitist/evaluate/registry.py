@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from portraitist.evaluate.data import EvaluationData
-from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval
+from portraitist.learning import realism
+from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval, wilson_interval
 
-METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "texture")
+METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "painted", "texture")
 
 Values = Float[np.ndarray, "_"]  # one value per face; NaN if it is undefined for that face
 Indices = Int[np.ndarray, "_"]
@@ -104,9 +105,9 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 
 
 def code_hash() -> str:
-    """Return 12 hex digits of the SHA-256 of this package's code, which also identify uncommitted code."""
+    """Return 12 hex digits of the SHA-256 of the metrics' code, which also identify uncommitted code."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -132,6 +133,17 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
     draws = np.where(counts > 0, sums / np.maximum(counts, 1), value)
     n = int(finite.sum())
     return Measurement(value, *confidence_interval(value, draws, n), n, details, values, draws)
+
+
+def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Measurement:
+    """Return the mean of values that are 0, 1 or NaN, with Wilson's interval.
+
+    Raises:
+        TooFewSamplesError: fewer than two values are finite.
+    """
+    rate = mean_over_faces(values, data, interval="Wilson", **details)
+    low, high = wilson_interval(rate.value, rate.n)
+    return replace(rate, low=low, high=high)
 
 
 def mean_relative_to_portraits(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ from portraitist.core.types import Picture
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face
 from portraitist.crop.params import CropParams
-from portraitist.evaluate import masks
+from portraitist.evaluate import masks, painted
 from portraitist.evaluate.data import EvaluationData, Network, predict_masks
 from portraitist.evaluate.groups import group_selfies
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.registry import Measurement, Metric, available_metrics, code_hash, library_versions
 from portraitist.learning import features as lite0
+from portraitist.learning import realism
 from portraitist.learning.checkpoint import load_checkpoint
 from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
-from portraitist.learning.realism import pooled_features
+from portraitist.learning.realism import Features
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
 from portraitist.nets.identity import Identity, IdentityError, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
@@ -35,17 +37,26 @@ from portraitist.stats.bootstrap import TooFewSamplesError
 from portraitist.weights import INCEPTION, WeightsError, cached_download
 
 COST_FILE = "cost.json"  # written by stage paint into the folder of the stylized images
+FEATURES_FILE = "features.npz"  # written by stage evaluate_selfies: features of all images that no method changes
+HELD_OUT = (masks.HELD_OUT, painted.HELD_OUT)
 EXTREMES = 10  # number of best and of worst faces shown per metric
 STRIP_PX, TILE_PX = 128, 72
 
 
 @dataclass(frozen=True)
 class StylizedSelfies:
-    """The stylized test selfies of one method: on their own backgrounds, and on the test backgrounds."""
+    """The stylized test selfies of one method: on their own backgrounds, and on the test backgrounds.
+
+    Attributes:
+        cost: gflop and megabytes of one avatar.
+        known_features: features of selfies and portraits that need not be computed again, by the keys of
+            `EvaluationData.cache`.
+    """
 
     plain: Shards
     on_backgrounds: Shards
-    cost: dict[str, float]  # of one avatar
+    cost: dict[str, float]
+    known_features: dict[Any, Features]
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class ModelPaths:
 
 
 def load_networks(params: EvaluateParams, crop_params: CropParams, models: ModelPaths) -> dict[str, Network]:
-    """Load the feature networks: lite0 always, inception and identity if they are configured.
+    """Load the feature networks: lite0 and lite2 always, inception and identity if they are configured.
 
     Raises:
         WeightsError: Inception-v3's weights are not cached and cannot be downloaded.
@@ -67,7 +78,9 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
     net = lite0.Lite0(models.pretrained / "efficientnet_lite0.pth")
     resize = f"{params.features_px} px, bicubic, antialiased"
     details = {"network": lite0.NAME, "resize": resize, "version": library_versions("torch", "timm")}
-    networks = {"lite0": Network(pooled_features(net.pooled, params.features_px), details)}
+    networks = {"lite0": Network(realism.pooled_features(net.pooled, params.features_px), details)}
+    details = details | {"network": realism.NAME, "resize": f"{realism.SIZE_PX} px, bicubic, antialiased"}
+    networks["lite2"] = Network(realism.lite2_features(models.pretrained), details)
     if params.inception:
         from portraitist.nets import inception
 
@@ -85,15 +98,18 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
     return networks
 
 
-def stylized_by_method(folder: Path) -> StylizedSelfies:
-    """Open the output folder of stage paint."""
+def stylized_by_method(folder: Path, selfie_results: Path) -> StylizedSelfies:
+    """Open the output folder of stage paint, and the features that stage evaluate_selfies has computed."""
     shards = Shards(folder)
-    return StylizedSelfies(shards, shards, json.loads((folder / COST_FILE).read_text(encoding="utf-8")))
+    with np.load(selfie_results / FEATURES_FILE) as arrays:
+        known_features = {tuple(name.split("/")): arrays[name].astype(np.float64) for name in arrays}
+    cost = json.loads((folder / COST_FILE).read_text(encoding="utf-8"))
+    return StylizedSelfies(shards, shards, cost, known_features)
 
 
 def unchanged_selfies(paths: DatasetPaths, on_backgrounds: Path) -> StylizedSelfies:
     """Return the selfies themselves: the baseline, a method that changes nothing."""
-    return StylizedSelfies(Shards(paths.crops), Shards(on_backgrounds), {"gflop": 0.0, "megabytes": 0.0})
+    return StylizedSelfies(Shards(paths.crops), Shards(on_backgrounds), {"gflop": 0.0, "megabytes": 0.0}, {})
 
 
 def load_data(
@@ -111,7 +127,7 @@ def load_data(
     threadpool_limits(1)
     crops = Shards(paths.crops)
     test_selfies, test_portraits = split_ids(paths, "selfies", "test"), split_ids(paths, "portraits", "test")
-    training_portraits = split_ids(paths, "portraits", "train")
+    training_selfies, training_portraits = split_ids(paths, "selfies", "train"), split_ids(paths, "portraits", "train")
     detector = FaceDetector(models.pretrained)
 
     def find_face(picture: Picture) -> Face | None:
@@ -129,6 +145,8 @@ def load_data(
         on_backgrounds=[read(selfies.on_backgrounds, test_selfies, f"{name}.png") for name in TEST_BACKGROUNDS],
         portraits=read(crops, test_portraits),
         portrait_masks=load_masks(paths, test_portraits),
+        training_selfies=read(crops, training_selfies),
+        training_selfie_masks=load_masks(paths, training_selfies),
         training_portraits=read(crops, training_portraits),
         training_portrait_masks=load_masks(paths, training_portraits),
         segmenter=predict_masks(load_checkpoint(models.segmenter)[0].get_submodule("segmenter")),
@@ -138,6 +156,7 @@ def load_data(
         cost=selfies.cost,
         bootstrap=params.bootstrap,
         seed=params.seed,
+        cache=dict(selfies.known_features),
     )
 
 
@@ -160,12 +179,16 @@ def load_data_or_exit(
 
 def measure_all(data: EvaluationData) -> dict[str, Measurement]:
     """Compute all metrics whose networks are loaded; skip those with too few faces, with a warning on stderr."""
+    return _measure(available_metrics(data.networks).values(), data)
+
+
+def _measure(metrics: Iterable[Metric], data: EvaluationData) -> dict[str, Measurement]:
     measurements = {}
-    for name, metric in available_metrics(data.networks).items():
+    for metric in metrics:
         try:
-            measurements[name] = metric.measure(data)
+            measurements[metric.name] = metric.measure(data)
         except TooFewSamplesError as error:
-            print(f"{name} is skipped: {error}", file=sys.stderr)
+            print(f"{metric.name} is skipped: {error}", file=sys.stderr)
     return measurements
 
 
@@ -189,15 +212,20 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
-    """Write the results that all methods share: segmenter.json (mask IoU on held-out pictures) and groups.csv.
+    """Write what all methods share: held_out.json (segmenter, classifier), groups.csv, and the features of all sets.
 
     Args:
         data: data of the unchanged selfies.
         sources: column id, and one column for each further grouping.
         folder: the output folder of `save_results`.
     """
-    metric = masks.HELD_OUT
-    _write_json({metric.name: _to_json(metric.measure(data), metric, data)}, folder / "segmenter.json")
+    measurements = _measure(HELD_OUT, data)
+    metrics = {metric.name: metric for metric in HELD_OUT}
+    results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
+    _write_json(results, folder / "held_out.json")
+    features = {"/".join(key): value for key, value in data.cache.items() if isinstance(key, tuple)}
+    shared = {name: value.astype(np.float32) for name, value in features.items() if "/stylized/" not in name}
+    np.savez(folder / FEATURES_FILE, **shared)
     groups = pd.DataFrame({"id": data.ids} | group_selfies(data)).merge(sources, on="id", how="left")
     _write_csv(groups, folder / "groups.csv")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,9 +20,11 @@ from portraitist.learning.tensors import Images, Masks
 NAME = "EfficientNet-Lite2"
 WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of stage weights
 SIZE_PX = 224  # input size: that of the Lite0 metrics; Lite2 was trained at 260 px
-RIDGE = 0.1  # of the classifier, relative to the mean variance of the standardized features
+RIDGE = 1.0  # of the classifier; the variance of each standardized feature is 1
 
 Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
+Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
+Distances = Float[np.ndarray, "draws"]
 
 
 class Lite2(nn.Module):
@@ -76,18 +78,34 @@ def kernel_distance(a: Features, b: Features) -> float:
     Raises:
         ValueError: a set has fewer than two images.
     """
+    return float(kernel_distances(a, b, np.arange(len(a))[None], np.arange(len(b))[None])[0])
+
+
+def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples_b: Resamples) -> Distances:
+    """Return `kernel_distance(a[resamples_a[i]], b[resamples_b[i]])` for each i; the kernel is computed once.
+
+    Raises:
+        ValueError: a set has fewer than two images.
+    """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"the sets have {len(a)} and {len(b)} images; at least two of each are needed")
     a, b = a.astype(np.float64), b.astype(np.float64)
+    counts_a, counts_b = _counts(resamples_a, len(a)), _counts(resamples_b, len(b))
 
     def kernel(x: Features, y: Features) -> np.ndarray:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    def mean_within(x: Features) -> float:
-        all_pairs = kernel(x, x)
-        return float((all_pairs.sum() - np.trace(all_pairs)) / (len(x) * (len(x) - 1)))
+    def mean_within(x: Features, counts: np.ndarray) -> np.ndarray:
+        all_pairs, n = kernel(x, x), counts.sum(axis=1)
+        return ((counts @ all_pairs * counts).sum(axis=1) - counts @ np.diag(all_pairs)) / (n * (n - 1))
 
-    return mean_within(a) + mean_within(b) - 2 * float(kernel(a, b).mean())
+    between = (counts_a @ kernel(a, b) * counts_b).sum(axis=1) / (counts_a.sum(axis=1) * counts_b.sum(axis=1))
+    return mean_within(a, counts_a) + mean_within(b, counts_b) - 2 * between
+
+
+def _counts(resamples: Resamples, images: int) -> Float[np.ndarray, "draws images"]:
+    """Return how often each resample contains each image."""
+    return np.stack([np.bincount(resample, minlength=images) for resample in resamples]).astype(np.float64)
 
 
 @dataclass(frozen=True)

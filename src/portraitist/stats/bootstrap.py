@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals (Efron, 1979) with a correction for small samples."""
+"""Confidence intervals: bootstrap (Efron, 1979) with a correction for small samples, and Wilson's for rates."""
 
 from typing import NamedTuple
 
@@ -49,6 +49,14 @@ def width_factor(n: int) -> float:
         raise TooFewSamplesError(f"an interval needs at least two samples, found {n}")
     tail = (1 - CONFIDENCE) / 2
     return float(stdtrit(n - 1, 1 - tail) / ndtri(1 - tail) * np.sqrt(n / (n - 1)))
+
+
+def wilson_interval(rate: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate (Wilson, 1927); its width is not zero even if the rate is 0 or 1."""
+    z2 = 1.959964**2
+    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: Draws, n: int) -> Difference:

@@ -1,0 +1,62 @@
+"""Share of images that a linear classifier of EfficientNet-Lite2 features takes for a portrait."""
+
+from typing import Any
+
+import numpy as np
+
+from portraitist.evaluate.data import EvaluationData, ImageSet
+from portraitist.evaluate.registry import Measurement, Metric, Values, metric, rate_over_faces
+from portraitist.learning.realism import PortraitClassifier
+from portraitist.stats.bootstrap import TooFewSamplesError, wilson_interval
+
+NETWORK = "lite2"
+
+
+def _classify(data: EvaluationData, images: ImageSet) -> Values:
+    """Return 1 for each image that is classified as a portrait, else 0; persons on grey."""
+
+    def fit() -> PortraitClassifier:
+        selfies = data.features(NETWORK, "training_selfies", "person on grey")
+        portraits = data.features(NETWORK, "training_portraits", "person on grey")
+        if min(len(selfies), len(portraits)) < 2:
+            found = f"{len(selfies)} selfies and {len(portraits)} portraits in the training part"
+            raise TooFewSamplesError(f"{found}; the classifier needs at least two of each")
+        return PortraitClassifier.fit(selfies, portraits)
+
+    classifier: PortraitClassifier = data.cached("portrait classifier", fit)
+    return classifier.is_portrait(data.features(NETWORK, images, "person on grey")).astype(float)
+
+
+def _details(data: EvaluationData) -> dict[str, Any]:
+    counts = {"n_training_selfies": len(data.training_selfies), "n_training_portraits": len(data.training_portraits)}
+    return {**data.networks[NETWORK].details, "pixels": "person on grey", **counts}
+
+
+@metric(
+    name="painted_rate",
+    description="Share of avatars that a linear classifier takes for a portrait. It is fitted to EfficientNet-Lite2 "
+    "features of the training part's selfies and portraits, persons on grey.",
+    optimum=1.0,
+    network=NETWORK,
+)
+def painted_rate(data: EvaluationData) -> Measurement:
+    """Return the share, with Wilson's interval."""
+    return rate_over_faces(_classify(data, "stylized"), data, **_details(data))
+
+
+def painted_rate_held_out(data: EvaluationData) -> Measurement:
+    """Return the share of the test portraits that are classified as portraits."""
+    values = _classify(data, "portraits")
+    rate, n = float(np.mean(values)), len(values)
+    return Measurement(rate, *wilson_interval(rate, n), n, _details(data))
+
+
+# Not registered: the classifier is the same for all methods, so this is measured once.
+HELD_OUT = Metric(
+    "painted_rate_held_out",
+    "Share of the test portraits that the classifier of `painted_rate` takes for a portrait.",
+    optimum=1.0,
+    unit="",
+    network=NETWORK,
+    measure=painted_rate_held_out,
+)
