@@ -42,7 +42,9 @@ def comparison():
         for method, metrics in methods.items()
     }
     results["ours"]["iou"] = results["ours"]["iou"] | {"description": INJECTION}
-    segmenter = {"mask_iou_held_out": result(0.8, 0.7, 0.9)}
+    held_out = {"mask_iou_held_out": result(0.8, 0.7, 0.9), "painted_rate_held_out": result(0.98, 0.95, 1.0)}
+    for method, painted in (("selfies", 0.0), ("theirs", 0.5), ("ours", 0.75)):
+        results[method]["painted_rate"] = result(painted, painted - 0.05, painted + 0.05, 1.0, **details)
     ids = [f"{number:02d}" for number in range(40)]
     groups = pd.DataFrame({"id": ids, "tone": [INJECTION] * 33 + ["dark"] * 7})
     faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in results}
@@ -51,8 +53,8 @@ def comparison():
     return Comparison(
         "ours",
         results,
-        segmenter,
-        long_table(results | {"segmenter": segmenter}),
+        held_out,
+        long_table(results | {"held_out": held_out}),
         differences("ours", results, draws_of, faces),
         differences_from_unchanged(results, draws_of, faces),
         coverage(groups, faces),
@@ -93,7 +95,7 @@ class PageParser(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "wbr"):
             self.unclosed.append(tag)
 
     def handle_endtag(self, tag):
@@ -124,8 +126,8 @@ def test_every_link_has_a_target(html):
 
 
 def test_report_shows_the_results(html):
-    assert "0.9<small>[0.85, 0.95]</small>" in html
-    assert "0.8 [0.7, 0.9]" in html  # of the segmenter
+    assert "0.90<small>[0.85, 0.95]</small>" in html
+    assert "0.80 [0.70, 0.90]" in html  # of the segmenter
     assert '<span class="flag">few faces</span>' in html
     assert "ours over theirs" in html
     assert "0123456789ab" in html
@@ -145,10 +147,39 @@ def test_our_method_is_the_first_column_of_the_metrics(html):
     plots = "intervals (dashed: optimum)"
     assert heads == ["metric", "unit", "optimum", "ours", "unchanged selfies", "theirs", plots]
     assert [row[2:6] for row in rows] == [
-        ["1", "0.9 | [0.85, 0.95]", "0.7 | [0.6, 0.8]", "0.7 | [0.6, 0.8]"],
-        ["0", "-0.1 | [-0.2, 0.1]", "0.5 | [0.3, 0.7]", "0.5 | [0.3, 0.7]"],
-        ["0", "3 | [2, 4]", "", ""],
+        ["1", "0.90 | [0.85, 0.95]", "0.70 | [0.60, 0.80]", "0.70 | [0.60, 0.80]"],
+        ["0", "-0.10 | [-0.20, 0.10]", "0.5 | [0.3, 0.7]", "0.5 | [0.3, 0.7]"],
+        ["0", "3.0 | [2.0, 4.0]", "", ""],
+        ["1", "0.75 | [0.70, 0.80]", "0.00 | [-0.05, 0.05]", "0.50 | [0.45, 0.55]"],
     ]
+
+
+def test_report_opens_with_a_verdict_and_the_headlines(html):
+    opening = html.split("<h1>")[1]
+    assert opening.index("Best of 2 methods: ours by painted rate.") < opening.index("<table>") < opening.index("<nav>")
+    heads, *rows = read_table(html, "headlines")
+    assert heads == [
+        "method", "painted rate | optimum 1", "distance from portraits", "landmark error", "faces found",
+        "background repainted", "colour bleed", "operations", "size",
+    ]  # fmt: skip
+    assert [row[:3] for row in rows] == [
+        ["ours", "0.75 | [0.70, 0.80]", ""],
+        ["unchanged selfies", "0.00 | [-0.05, 0.05]", ""],
+        ["theirs", "0.50 | [0.45, 0.55]", ""],
+        ["held-out portraits", "0.98 | [0.95, 1.00]", ""],
+    ]
+    assert [part[:4] for part in html.split("<b>")[1:3]] == ["0.75", "unch"]
+
+
+@pytest.mark.slow
+def test_headlines_of_thirteen_methods_fit_a_laptop(comparison, stage_reports, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(
+        with_methods(comparison, {f"nst_without_background_{n}": "theirs" for n in range(11)}, stage_reports)
+    )
+    with tab(1280, 800) as page:
+        page.goto(path.as_uri())
+        assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.table'))")
 
 
 def with_methods(comparison, sources, stage_reports):
@@ -163,7 +194,8 @@ def test_each_method_has_one_colour_in_headers_and_plots(comparison, stage_repor
     metrics = html.split('id="metrics"')[1].split("</table>")[0]
     ours, selfies, theirs, fourth = re.findall(r'"key" style="background:(.*?)"', metrics)
     fills = [re.findall(r'fill="(.*?)"', plot) for plot in metrics.split("<svg")[1:]]
-    assert fills == [[ours, selfies, theirs, fourth], [ours, selfies, theirs, fourth], [ours, fourth]]
+    everyone = [ours, selfies, theirs, fourth]
+    assert fills == [everyone, everyone, [ours, fourth], everyone]
     assert len({ours, selfies, theirs, fourth}) == 4
 
 
@@ -231,12 +263,32 @@ def test_report_opens_offline_on_laptop_and_phone(path, width, height, scheme):
 
 def test_markdown_has_methods_first_and_segmenter_last(comparison):
     lines = markdown(comparison).splitlines()
-    assert [head.strip() for head in lines[0].strip("|").split("|")] == [
-        "metric", "unchanged selfies", "theirs", "ours",
-    ]  # fmt: skip
-    assert "0.8 [0.7, 0.9]" in lines[-1]
-    assert any("p_value" in line for line in lines)
+    assert lines[0] == "Best of 2 methods: ours by painted rate."
+    tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert ["unchanged selfies", "0.00", *[""] * 7] in tables  # headlines have no intervals
+    assert ["metric", "unchanged selfies", "theirs", "ours"] in tables
+    assert ["metric", "against", "difference", "nearer"] in tables
+    assert lines[-1] == (
+        "The same for all methods: the segmenter's intersection over union on 20 held-out pictures is "
+        "0.80 [0.70, 0.90]; the painted rate of 20 held-out portraits is 0.98 [0.95, 1.00]."
+    )
     assert not any("| selfies " in line for line in lines)
+
+
+def test_markdown_is_equal_after_noise_below_the_intervals(comparison):
+    rng = np.random.default_rng(1)
+
+    def noisy(metrics):
+        return {
+            name: entry | {key: entry[key] + rng.normal(0, 1e-4) for key in ("value", "low", "high")}
+            for name, entry in metrics.items()
+        }
+
+    results = {method: noisy(metrics) for method, metrics in comparison.results.items()}
+    held_out = noisy(comparison.held_out)
+    other = replace(comparison, results=results, held_out=held_out, table=long_table(results | {"held_out": held_out}))
+    assert other.table["value"].tolist() != comparison.table["value"].tolist()
+    assert markdown(other) == markdown(comparison)
 
 
 def test_missing_preferences_are_explained(comparison, stage_reports):

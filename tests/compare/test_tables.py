@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,15 +5,18 @@ from comparison_toys import RESULTS, draws, result
 
 from portraitist.compare.tables import (
     MIN_GROUP_SIZE,
+    Comparison,
+    best_methods,
     comparison_sheet,
     coverage,
     differences,
     differences_from_unchanged,
-    intervals,
+    headline_table,
     label,
     long_table,
-    summary,
     titles,
+    values_by_method,
+    verdict,
     wide_table,
 )
 from portraitist.core.image_io import encode_png
@@ -24,24 +25,20 @@ from portraitist.reporting.contact_sheet import LABEL_PX, contact_sheet
 NO_FACES = {name: pd.DataFrame({"id": ["a", "b"]}) for name in RESULTS}  # without values per face
 
 
-def test_summary_and_intervals_are_nested_by_metric_and_method():
-    frame = long_table(RESULTS)
-    assert summary(frame) == {
+def test_values_are_nested_by_metric_and_method():
+    assert values_by_method(long_table(RESULTS)) == {
         "bleed": {"ours": -0.1, "theirs": 0.5},
         "fid": {"ours": 3},
         "iou": {"ours": 0.9, "theirs": 0.7},
     }
-    assert intervals(frame)["iou_low"] == {"ours": 0.85, "theirs": 0.6}
-    assert intervals(frame)["bleed_high"] == {"ours": 0.1, "theirs": 0.7}
-    assert json.loads(json.dumps(intervals(frame)))
 
 
 def test_wide_table_has_the_requested_methods_as_columns():
-    results = RESULTS | {"segmenter": {"mask_iou_held_out": result(0.8, 0.7, 0.9)}}
+    results = RESULTS | {"held_out": {"mask_iou_held_out": result(0.8, 0.7, 0.9)}}
     frame = wide_table(long_table(results), ["theirs", "ours"])
     assert list(frame.columns) == ["theirs", "ours"]
     assert list(frame.index) == ["bleed", "fid", "iou"]
-    assert frame.loc["iou", "ours"] == "0.9 [0.85, 0.95]"
+    assert frame.loc["iou", "ours"] == "0.90 [0.85, 0.95]"
     assert frame.loc["fid", "theirs"] == ""
 
 
@@ -113,6 +110,57 @@ def test_coverage_flags_small_groups():
     assert (drawn["n"], drawn["value"]) == (1, 39)
     assert np.isnan(drawn["low"])
     assert 32 >= MIN_GROUP_SIZE > 8
+
+
+def test_coverage_has_wilson_intervals_for_rates():
+    ids = [f"{number:02d}" for number in range(34)]
+    values = pd.DataFrame({"id": ids, "face_found": np.ones(34)})
+    (row,) = coverage(pd.DataFrame({"id": ids, "tone": "dark"}), {"ours": values}).to_dict("records")
+    assert (row["value"], row["low"], row["high"]) == (1, pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))
+
+
+def headline_results(painted, landmarks, megabytes):
+    return {
+        "painted_rate": result(painted, painted - 0.03, painted + 0.03, optimum=1.0),
+        "face_landmark_error": result(landmarks, landmarks - 0.4, landmarks + 0.4),
+        "cost_megabytes": result(megabytes, megabytes, megabytes),
+    }
+
+
+HEADLINE_RESULTS = {
+    "selfies": headline_results(0.0, 0.0, 0.0),
+    "theirs": headline_results(0.41, 7.9, 1.5),
+    "ours": headline_results(0.95, 8.1, 0.4),
+    "others": headline_results(0.952, 12.0, 2.0),
+}
+EMPTY = pd.DataFrame()
+
+
+def comparison_of(results, held_out):
+    return Comparison("ours", results, held_out, long_table(results), EMPTY, EMPTY, EMPTY, EMPTY)
+
+
+def test_best_methods_are_equal_within_the_precision():
+    assert best_methods(HEADLINE_RESULTS) == {
+        "painted rate": ["ours", "others"],
+        "landmark error": ["theirs"],
+        "size": ["ours"],
+    }
+
+
+def test_verdict_names_the_best_methods_in_words():
+    assert verdict(comparison_of(HEADLINE_RESULTS, {})) == (
+        "Best of 3 methods: ours by size; equally ours and others by painted rate; theirs by landmark error."
+    )
+
+
+def test_headlines_end_with_the_held_out_portraits():
+    held_out = {"painted_rate_held_out": result(0.98, 0.95, 1.0)}
+    frame = headline_table(comparison_of(HEADLINE_RESULTS, held_out), ["ours", "selfies"])
+    assert list(frame.index) == ["ours", "unchanged selfies", "held-out portraits"]
+    assert frame["painted rate"].tolist() == ["0.95 [0.92, 0.98]", "0.00 [-0.03, 0.03]", "0.98 [0.95, 1.00]"]
+    assert frame["landmark error"].tolist() == ["8.1 [7.7, 8.5]", "0.0 [-0.4, 0.4]", ""]
+    assert frame["faces found"].tolist() == ["", "", ""]
 
 
 def test_title_names_the_kind_of_training_pairs():

@@ -1,6 +1,7 @@
 import base64
 import getpass
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from toys import CROP_PARAMS, ROOT, make_trainable, noise
+from toys import CROP_PARAMS, ROOT, make_checkpoint, make_trainable, noise
 
+from pipeline.export import main as stage_export
 from portraitist.app.model_file import ModelError, load_model
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
@@ -161,14 +163,15 @@ def test_inconvertible_method_gives_a_one_line_error(pretrained, tmp_path):
 
 
 def test_card_lists_training_data_and_metrics():
-    metrics = {"bleed": {"selfies": 0.5, "ours": 0.25, "theirs": 9}, "cost": {"theirs": 3}}
+    results = {"bleed": {"value": 0.2512, "low": 0.2, "high": 0.3}, "cost": {"value": 3.0, "low": 3.0, "high": 3.0}}
+    unchanged = {"bleed": {"value": 0.5, "low": 0.45, "high": 0.55}, "fid": {"value": 9.0, "low": 8.0, "high": 10.0}}
     training_data = [("sample", "selfies")] * 3 + [("commons", "portraits")]
-    text = model_card({"method": "ours", "crop": {"size_px": 96}}, metrics, training_data)
+    text = model_card({"method": "ours", "crop": {"size_px": 96}}, results, unchanged, training_data)
     assert text.startswith("---\nlicense: other\n")
     assert "- 3 selfies of source `sample`\n" in text
     assert "- 1 portraits of source `commons`\n" in text
-    assert "| bleed | 0.5 | 0.25 |\n" in text
-    assert "cost" not in text.split("## Licence")[0].split("## Metrics")[1]
+    assert "| bleed | 0.50 [0.45, 0.55] | 0.25 [0.20, 0.30] |\n| cost |  | 3 |\n" in text
+    assert "| fid |" not in text
     assert "# Portraitist: ours, 96 px" in text
 
 
@@ -190,6 +193,41 @@ def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
     found = load_compared_crops(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv")
     assert all(map(np.array_equal, found[0], [pictures[0], pictures[3]]))
     assert all(map(np.array_equal, found[1], [masks[0], masks[3]]))
+
+
+def test_stage_writes_card_and_headlines_without_a_comparison(pretrained, tmp_path, monkeypatch):
+    method = "masked_cartoongan"
+    for name in ("params.yaml", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for folder in ("clean", "models", f"metrics/models/{method}", "metrics/models/selfies"):
+        (tmp_path / folder).mkdir(parents=True)
+    rows = [{"id": "0" * 16, "kind": "selfies", "part": "train"}]
+    manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part"])
+    manifest.write([{"id": "0" * 16, "source": "sample"}], tmp_path / "clean" / "manifest.csv", ["id", "source"])
+    (picture,), (mask,) = random_crops(1)
+    for folder, array in (("crop", picture), ("mask", mask)):
+        with ShardWriter(tmp_path / folder, 10) as shards:
+            enlarged = array.repeat(2, axis=0).repeat(2, axis=1)  # the checkpoint is for 64 px
+            shards.add("0" * 16, {"png": encode_png(enlarged)})
+    make_checkpoint(tmp_path / "models" / f"{method}.pt", method)
+    result = {"value": 0.2512, "low": 0.2, "high": 0.3}
+    for name in (method, "selfies"):
+        results = json.dumps({"background_bleed": result, "sharpness": result})
+        (tmp_path / "metrics" / "models" / name / "metrics.json").write_text(results)
+
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "models": "models", "pretrained": pretrained, "crops": "crop", "masks": "mask", "split": "split.csv",
+        "clean": "clean", "results": "metrics/models", "out": "out", "summary": "summary.json", "report": "report.json",
+    }  # fmt: skip
+    arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr("sys.argv", ["export", *arguments])
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
+    stage_export()
+
+    assert json.loads(Path("summary.json").read_text()) == {"bleed": 0.25}
+    assert json.loads(Path("report.json").read_text())["method"] == method
+    assert "| sharpness | 0.25 [0.20, 0.30] | 0.25 [0.20, 0.30] |" in Path("out/README.md").read_text()
 
 
 def test_exported_model_has_the_checksum_the_product_verifies(model, tmp_path):

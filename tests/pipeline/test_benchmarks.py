@@ -2,7 +2,7 @@
 
 import argparse
 import importlib
-import io
+import json
 import re
 import shlex
 import sys
@@ -212,38 +212,30 @@ def test_damage_curves_of_all_metrics_are_plotted():
     assert (colours == (0x2A, 0x7D, 0xE1)).all(axis=1).sum() > 32 * 50
 
 
-EXPERIMENTS = """Experiment,rev,bleed.ours,bleed.theirs,seed,train.epochs,data/crop
-,workspace,0.5,1,1,20,aa
-main,abc,0.5,1,1,20,aa
-two,abd,0.7,,2,20,ab
-three,abe,0.9,3,3,20,aa
-failed,abf,,,4,20,aa
-"""
-COLUMNS = ["bleed.ours", "bleed.theirs"]
+RUNS = [
+    {"bleed": {"ours": 0.5, "theirs": 1.0}},
+    {"bleed": {"ours": 0.7}},
+    {"bleed": {"ours": 0.9, "theirs": 3.0}, "fid": {"ours": 2.0}},
+]
 
 
-def test_variation_counts_each_seed_once():
-    frame = seeds.variation_over_seeds(pd.read_csv(io.StringIO(EXPERIMENTS)), COLUMNS).set_index("metric")
-    assert list(frame.index) == COLUMNS
-    ours = frame.loc["bleed.ours"]
+def test_variation_is_over_the_runs_that_have_a_value():
+    frame = seeds.variation_over_seeds(RUNS).set_index(["metric", "method"])
+    assert list(frame.index) == [("bleed", "ours"), ("bleed", "theirs")]  # only one run has fid
+    ours = frame.loc["bleed", "ours"]
     assert (ours["seeds"], ours["mean"], ours["sd"]) == (3, pytest.approx(0.7), pytest.approx(0.2))
     assert ours["high"] - ours["mean"] == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-5)
-    assert frame.loc["bleed.theirs", "seeds"] == 2
+    assert frame.loc[("bleed", "theirs"), "seeds"] == 2
 
 
-def test_runs_that_differ_in_other_params_are_an_error():
-    experiments = pd.read_csv(io.StringIO(EXPERIMENTS.replace("2,20", "2,40")))
-    with pytest.raises(ValueError, match=r"train\.epochs"):
-        seeds.variation_over_seeds(experiments, COLUMNS)
-
-
-def test_single_seed_is_an_error(tmp_path, capsys):
-    (tmp_path / "summary.json").write_text('{"bleed": {"ours": 1, "theirs": 2}}')
-    single = "\n".join(EXPERIMENTS.splitlines()[:2]) + "\n"
-    with pytest.raises(SystemExit, match="1 seeds"):
-        seeds.main(io.StringIO(single), tmp_path / "summary.json")
-    seeds.main(io.StringIO(EXPERIMENTS), tmp_path / "summary.json")
-    assert "bleed.ours" in capsys.readouterr().out
+def test_single_run_is_an_error(tmp_path, capsys):
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for path, run in zip(paths, RUNS, strict=True):
+        path.write_text(json.dumps(run))
+    with pytest.raises(SystemExit, match="1 runs"):
+        seeds.main(paths[:1])
+    seeds.main(paths)
+    assert "| bleed " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["cartoongan", "masked_cartoongan"])

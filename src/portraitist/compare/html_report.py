@@ -9,19 +9,27 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from portraitist.compare.pipeline_graph import render_svg, stage_dependencies
 from portraitist.compare.tables import (
+    CLASSIFIER_METRIC,
     MIN_GROUP_SIZE,
     SEGMENTER_METRIC,
     UNCHANGED,
     UNCHANGED_LABEL,
     Comparison,
+    best_methods,
+    headline_table,
+    interval_text,
     label,
+    verdict,
     wide_table,
 )
+from portraitist.stats.headline import HEADLINES
+from portraitist.stats.rounding import shown
 
 TEMPLATES = Path(__file__).with_name("report")
 STAGE_REPORTS = ("clean", "crop", "mask", "leakage")
@@ -41,18 +49,35 @@ class RunInputs:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return compare.md: the tables of values and of differences."""
+    """Return compare.md: the headline metrics, the tables of all values, and of differences.
+
+    Numbers are rounded to the precision of their intervals, and p-values are left out, so that noise changes no line.
+    """
+    headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
-    differences = comparison.differences.replace(UNCHANGED, UNCHANGED_LABEL)
-    segmenter = comparison.segmenter[SEGMENTER_METRIC]
+    differences = comparison.differences.drop(columns="p_value").replace(UNCHANGED, UNCHANGED_LABEL)
     return (
-        f"{values.to_markdown()}\n\n"
-        f"{comparison.ours} minus each other method, on the same faces:\n\n{differences.to_markdown(index=False)}\n\n"
+        f"{verdict(comparison)}\n\n{headlines.to_markdown(disable_numparse=True)}\n\n"
+        f"All metrics, with 95 % confidence intervals:\n\n{values.to_markdown(disable_numparse=True)}\n\n"
+        f"{comparison.ours} minus each other method, on the same faces:\n\n"
+        f"{differences.to_markdown(index=False, disable_numparse=True)}\n\n"
         "Each method minus the unchanged selfies, on the same faces. Nearer to the optimum, or farther from it, if the "
-        f"interval excludes 0:\n\n{comparison.differences_from_unchanged.to_markdown()}\n\n"
-        f"Segmenter, the same for all methods, on {segmenter['n']} held-out pictures: "
-        f"intersection over union {_interval(segmenter)}.\n"
+        "interval excludes 0:\n\n"
+        f"{comparison.differences_from_unchanged.to_markdown(disable_numparse=True)}\n\n"
+        f"{_held_out(comparison)}\n"
     )
+
+
+def _held_out(comparison: Comparison) -> str:
+    """Return a sentence with what is measured on held-out pictures."""
+    segmenter = comparison.held_out[SEGMENTER_METRIC]
+    text = (
+        f"The same for all methods: the segmenter's intersection over union on {segmenter['n']} held-out pictures is "
+        f"{interval_text(segmenter)}"
+    )
+    if portraits := comparison.held_out.get(CLASSIFIER_METRIC):
+        text += f"; the painted rate of {portraits['n']} held-out portraits is {interval_text(portraits)}"
+    return f"{text}."
 
 
 def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], sheet: bytes) -> str:
@@ -66,7 +91,6 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
     """
     results = comparison.results
     params = yaml.safe_load(inputs.params.read_text(encoding="utf-8"))
-    segmenter = comparison.segmenter[SEGMENTER_METRIC]
     comparisons = len(comparison.differences)
     code = {result["details"]["code"] for metrics in results.values() for result in metrics.values()}
     template = Template((TEMPLATES / "report.html").read_text(encoding="utf-8"))
@@ -74,11 +98,13 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         ours=escape(comparison.ours),
         others=", ".join(escape(label(method)) for method in results if method != comparison.ours),
+        number=sum(method not in (comparison.ours, UNCHANGED) for method in results),
         faces=max(result["n"] for result in results[comparison.ours].values()),
+        verdict=escape(verdict(comparison)),
+        headlines=_headlines(comparison),
         sheet=_data_uri(sheet, "jpeg"),
         metrics=_metrics(comparison),
-        segmenter=_interval(segmenter),
-        segmenter_description=escape(segmenter["description"]),
+        held_out=escape(_held_out(comparison)),
         comparisons=comparisons,
         by_chance=f"{SIGNIFICANCE * comparisons:.0f}",
         differences=_differences(comparison),
@@ -95,10 +121,6 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
         pipeline=render_svg(stage_dependencies(inputs.dvc, inputs.params)),
         code=escape(", ".join(sorted(code))),
     )
-
-
-def _interval(result: dict[str, Any]) -> str:
-    return f"{result['value']:.3g} [{result['low']:.3g}, {result['high']:.3g}]"
 
 
 def _data_uri(data: bytes, image_format: str) -> str:
@@ -146,6 +168,30 @@ def _cell(text: object) -> str:
     """Return a value as HTML, with its interval and remarks in small type below it."""
     value, _, rest = escape(str(text)).partition(" ")
     return f"{value}<small>{rest.replace('] ', ']<br>')}</small>" if rest else value
+
+
+def _headlines(comparison: Comparison) -> str:
+    """Return the headline metrics, a row per method; the best values are bold."""
+    best = best_methods(comparison.results)
+    frame = headline_table(comparison, _methods(comparison))
+    metrics = comparison.results[comparison.ours]
+    heads = ["method"]
+    for headline in HEADLINES.values():
+        if result := metrics.get(headline.metric):
+            remark = f"{result['unit']}, optimum {result['optimum']:g}".removeprefix(", ")
+            heads.append(
+                f'<span title="{escape(result["description"])}">{headline.title}</span><small>{remark}</small>'
+            )
+        else:
+            heads.append(headline.title)
+    rows = []
+    for method in frame.index:
+        cells = []
+        for title in map(str, frame):
+            cell = _cell(frame.loc[method, title])
+            cells.append(f"<b>{cell}</b>" if method in best.get(title, []) else cell)
+        rows.append([_breakable(method), *cells])
+    return _table(heads, rows)
 
 
 def _metrics(comparison: Comparison) -> str:
@@ -205,7 +251,7 @@ def _preferences(preferences: pd.DataFrame) -> str:
     if preferences.empty:
         return (
             "<p>There are no answers yet. Collect some with <code>portraitist compare</code>, "
-            "then run <code>dvc repro</code>.</p>"
+            "then run <code>dvc repro compare</code>.</p>"
         )
     rows = [
         [
@@ -231,13 +277,18 @@ def _groups(comparison: Comparison) -> str:
             note = next(filter(None, members["note"]), "")
             flag = f' <span class="flag">{escape(note)}</span>' if note else ""
             measured = members[members["n"] > 0]
-            cells = {row.method: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in measured.itertuples()}
+            cells = {row.method: _group_cell(row.value, row.low, row.high) for row in measured.itertuples()}
             line = [f"{_breakable(metric)}, {escape(str(group))}", f"{members['n'].max()}{flag}"]
             lines.append(line + [_cell(cells.get(method, "")) for method in methods])
         lines.sort(key=lambda line: line[0])
         table = _table([f"metric, {escape(str(by))}", "n", *_heads(comparison, methods)], lines)
         parts.append(_details(f"By {escape(str(by))}", table))
     return "".join(parts)
+
+
+def _group_cell(value: float, low: float, high: float) -> str:
+    """Return a value with its interval, which the mean of a single face has not."""
+    return shown(value, low, high) if np.isfinite(low) else f"{value:.3g}"
 
 
 def _extremes(comparison: Comparison, folders: dict[str, Path]) -> str:

@@ -1,6 +1,7 @@
 """Compare methods: tables of all metrics, paired differences, means by group, and the contact sheet."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from portraitist.compare.preferences import read_answers
 from portraitist.core.image_io import decode_png
 from portraitist.core.types import Picture
 from portraitist.reporting.contact_sheet import add_column_labels
-from portraitist.stats.bootstrap import confidence_interval, paired_difference
+from portraitist.stats.bootstrap import confidence_interval, paired_difference, wilson_interval
 from portraitist.stats.bradley_terry import win_rates
+from portraitist.stats.headline import HEADLINES
+from portraitist.stats.rounding import rounded, shown
 
 MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: for each metric, value, low, high, n, ...
 
 UNCHANGED = "selfies"  # name in files of the baseline, a method that changes nothing
 UNCHANGED_LABEL = "unchanged selfies"
-SEGMENTER = "segmenter"  # name in files of the row for the metric that is the same for all methods
-SEGMENTER_METRIC = "mask_iou_held_out"
+HELD_OUT = "held_out"  # name in files of what is measured on held-out pictures, the same for all methods
+SEGMENTER_METRIC, CLASSIFIER_METRIC = "mask_iou_held_out", "painted_rate_held_out"
+PORTRAITS_LABEL = "held-out portraits"
 PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
 MIN_GROUP_SIZE = 30  # smaller groups are flagged
 RESAMPLES = 1000  # for the interval of a mean over a subset of the faces
@@ -32,7 +36,7 @@ class Comparison:
 
     ours: str
     results: dict[str, MetricResults]
-    segmenter: MetricResults
+    held_out: MetricResults  # of the segmenter and of the classifier, the same for all methods
     table: pd.DataFrame  # of `long_table`
     differences: pd.DataFrame
     differences_from_unchanged: pd.DataFrame
@@ -51,13 +55,13 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
     draws = {name: pd.read_csv(folder / "draws.csv") for name, folder in folders.items()}
     faces = {name: pd.read_csv(folder / "faces.csv", dtype={"id": str}) for name, folder in folders.items()}
-    segmenter = _read_json(folders[UNCHANGED] / "segmenter.json")
+    held_out = _read_json(folders[UNCHANGED] / "held_out.json")
     groups = pd.read_csv(folders[UNCHANGED] / "groups.csv", dtype=str)
     return Comparison(
         ours,
         results,
-        segmenter,
-        long_table(results | {SEGMENTER: segmenter}),
+        held_out,
+        long_table(results | {HELD_OUT: held_out}),
         differences(ours, results, draws, faces),
         differences_from_unchanged(results, draws, faces),
         coverage(groups, faces),
@@ -66,19 +70,15 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write summary.json, intervals.json, compare.csv and coverage.csv."""
-    _write_json(summary(comparison.table), folder / "summary.json")
-    _write_json(intervals(comparison.table), folder / "intervals.json")
+    """Write methods.json, compare.csv and coverage.csv."""
+    content = json.dumps(values_by_method(comparison.table), indent=2)
+    (folder / "methods.json").write_text(content + "\n", encoding="utf-8")
     comparison.table.to_csv(folder / "compare.csv", index=False, lineterminator="\n")
     comparison.coverage.to_csv(folder / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
 
 
 def _read_json(path: Path) -> MetricResults:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(content: dict[str, dict[str, float]], path: Path) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -94,6 +94,11 @@ def label(method: str) -> str:
     return UNCHANGED_LABEL if method == UNCHANGED else method
 
 
+def interval_text(result: dict[str, Any]) -> str:
+    """Return a metric's value and interval, rounded to the precision of the interval."""
+    return shown(result["value"], result["low"], result["high"])
+
+
 def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
     """Return a row for each metric and method: value, low, high, n, and `shown`, the value and interval as text."""
     rows = [
@@ -102,12 +107,8 @@ def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
         for metric, result in metrics.items()
     ]
     frame = pd.DataFrame(rows)
-    frame["shown"] = [_format(row.value, row.low, row.high) for row in frame.itertuples()]
+    frame["shown"] = [shown(row.value, row.low, row.high) for row in frame.itertuples()]
     return frame
-
-
-def _format(value: float, low: float, high: float) -> str:
-    return f"{value:.3g}" if low == value == high else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
@@ -116,20 +117,78 @@ def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
     return rows.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
 
 
-def summary(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return {metric: {method: value}}; `dvc metrics diff` shows it with one row per metric and method."""
+def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return {metric: {method: value}}, the content of methods.json."""
     return {
         str(metric): dict(zip(rows["method"], rows["value"], strict=True)) for metric, rows in frame.groupby("metric")
     }
 
 
-def intervals(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return {metric_low: {method: bound}, metric_high: ...}; not in the summary, to keep the summary's diff short."""
-    bounds = {}
-    for metric, rows in frame.groupby("metric"):
-        for end in ("low", "high"):
-            bounds[f"{metric}_{end}"] = dict(zip(rows["method"], rows[end], strict=True))
-    return bounds
+def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
+    """Return the headline metrics as text: a row per method, a column per metric.
+
+    The last row is that of the test portraits, for which only the painted rate is measured.
+    """
+    columns = {
+        headline.title: {
+            label(method): interval_text(comparison.results[method][headline.metric])
+            for method in methods
+            if headline.metric in comparison.results[method]
+        }
+        for headline in HEADLINES.values()
+    }
+    rows = [*map(label, methods)]
+    if held_out := comparison.held_out.get(CLASSIFIER_METRIC):
+        columns[HEADLINES["painted_rate"].title][PORTRAITS_LABEL] = interval_text(held_out)
+        rows.append(PORTRAITS_LABEL)
+    return pd.DataFrame({title: [texts.get(row, "") for row in rows] for title, texts in columns.items()}, index=rows)
+
+
+def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
+    """Return the methods that are nearest to the optimum of each headline metric, by its title.
+
+    Values that are equal after rounding to the precision of the best one's interval are equally good. The unchanged
+    selfies do not take part.
+    """
+    best = {}
+    for headline in HEADLINES.values():
+        measured = {
+            method: metrics[headline.metric]
+            for method, metrics in results.items()
+            if method != UNCHANGED and headline.metric in metrics
+        }
+        if not measured:
+            continue
+        distances = {method: abs(result["value"] - result["optimum"]) for method, result in measured.items()}
+        nearest = measured[min(distances, key=lambda method: distances[method])]
+        half = (nearest["high"] - nearest["low"]) / 2
+
+        def precise(distance: float, half: float = half) -> float:
+            return rounded(distance, distance - half, distance + half)
+
+        smallest = precise(min(distances.values()))
+        best[headline.title] = [method for method in measured if precise(distances[method]) == smallest]
+    return best
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return one sentence that says which method is best by which headline metrics, ours first."""
+    titles_of: dict[tuple[str, ...], list[str]] = {}
+    for title, methods in best_methods(comparison.results).items():
+        titles_of.setdefault(tuple(methods), []).append(title)
+    order = sorted(titles_of, key=lambda methods: (comparison.ours not in methods, len(methods)))
+    count = len(comparison.results) - (UNCHANGED in comparison.results)
+    clauses = [f"{_subject(methods)} by {_listed(titles_of[methods])}" for methods in order]
+    return f"Best of {count} methods: {'; '.join(clauses)}."
+
+
+def _subject(methods: tuple[str, ...]) -> str:
+    return methods[0] if len(methods) == 1 else f"equally {_listed(methods)}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def differences(
@@ -182,8 +241,8 @@ def differences(
             if not difference.low <= 0 <= difference.high:
                 pairs = ((method, result), (other, other_result))
                 nearer = min(pairs, key=lambda pair: abs(pair[1]["value"] - pair[1]["optimum"]))[0]
-            shown = _format(difference.value, difference.low, difference.high)
-            row = {"metric": metric, "against": other, "difference": shown}
+            text = shown(difference.value, difference.low, difference.high)
+            row = {"metric": metric, "against": other, "difference": text}
             rows.append(row | {"p_value": f"{difference.p_value:.2g}", "nearer": nearer})
     return pd.DataFrame(rows, columns=["metric", "against", "difference", "p_value", "nearer"])
 
@@ -227,8 +286,11 @@ def _group_mean(values: np.ndarray) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(values), "note": "few faces" if len(values) < MIN_GROUP_SIZE else ""}
     if len(values) < 2:
         return row | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    draws = values[_resamples(len(values))].mean(axis=1)
-    low, high = confidence_interval(float(values.mean()), draws, len(values))
+    if np.isin(values, (0, 1)).all():  # a rate; the bootstrap interval of 0 and 1 has no width
+        low, high = wilson_interval(float(values.mean()), len(values))
+    else:
+        draws = values[_resamples(len(values))].mean(axis=1)
+        low, high = confidence_interval(float(values.mean()), draws, len(values))
     return row | {"value": values.mean(), "low": low, "high": high}
 
 

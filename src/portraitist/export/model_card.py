@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from portraitist.core import manifest
+from portraitist.stats.headline import Results
+from portraitist.stats.rounding import shown
 
 CARD = """\
 ---
@@ -24,7 +26,7 @@ Turns selfies into avatars that look hand-painted. Trained with Portraitist.
 
 `portraitist.onnx` is self-contained: the generator, and in its metadata the face detector, the segmenter and the
 parameters for cropping and masking a selfie. If present, `portraitist.fp16.onnx` and `portraitist.int8.onnx` store the
-same weights in half and a quarter of the size; the repository's `metrics/export.json` has their errors.
+same weights in half and a quarter of the size.
 
 ## Data
 
@@ -32,11 +34,12 @@ same weights in half and a quarter of the size; the repository's `metrics/export
 
 ## Metrics
 
-Measured on the test selfies of the data above. `docs/evaluation.md` in the repository explains each metric. Fréchet and
-kernel distances use features of EfficientNet-Lite0 and cannot be compared with FID or KID.
+Measured on the test selfies of the data above, with 95 % confidence intervals. `docs/evaluation.md` in the repository
+explains each metric. Fréchet and kernel distances use features of EfficientNet-Lite0 or -Lite2 and cannot be compared
+with FID or KID.
 
 | metric | selfies, unchanged | {method} |
-|:--|--:|--:|
+|:--|:--|:--|
 {metrics}
 
 ## Licence
@@ -54,28 +57,31 @@ training pictures listed above: CelebA permits non-commercial research only; the
 """
 
 
-Metrics = Mapping[str, Mapping[str, float]]  # value of each metric and method
-
-
-def model_card(metadata: Mapping[str, Any], metrics: Metrics, training_data: Iterable[tuple[str, str]]) -> str:
+def model_card(
+    metadata: Mapping[str, Any], results: Results, unchanged: Results, training_data: Iterable[tuple[str, str]]
+) -> str:
     """Return the card in Hugging Face's format.
 
-    `metadata` is that of the checkpoint; `training_data` holds the source and the kind of each training picture.
+    Args:
+        metadata: of the checkpoint.
+        results: metrics of the method, which are shown with their intervals.
+        unchanged: metrics of the unchanged selfies.
+        training_data: source and kind of each training picture.
     """
     method = metadata["method"]
     counts = Counter(training_data)
     data = [f"- {count} {kind} of source `{source}`" for (source, kind), count in sorted(counts.items())]
-    rows = [
-        f"| {name} | {values.get('selfies', '')} | {values[method]} |"
-        for name, values in sorted(metrics.items())
-        if method in values
-    ]
+    rows = [f"| {name} | {_shown(unchanged.get(name))} | {_shown(results[name])} |" for name in sorted(results)]
     return CARD.format(
         method=method,
         side=metadata["crop"]["size_px"],
         data="\n".join(data) or "- unknown",
         metrics="\n".join(rows),
     )
+
+
+def _shown(result: Mapping[str, Any] | None) -> str:
+    return shown(result["value"], result["low"], result["high"]) if result else ""
 
 
 def read_training_data(clean: Path, split: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,29 @@
+"""Round values to the precision that their confidence intervals justify.
+
+A value is rounded to a power of ten between a half and a twentieth of its interval's half-width, so that differences
+far below the interval, such as those between two kinds of CPU, change neither a file nor its diff.
+"""
+
+from math import floor, log10
+
+SIGNIFICANT = 3  # digits of a value without an interval
+
+
+def rounded(value: float, low: float, high: float) -> float:
+    """Return a value, rounded to the precision of its interval; 0.9537 in [0.92, 0.98] becomes 0.95."""
+    if low == high:
+        return float(f"{value:.{SIGNIFICANT}g}")
+    return round(value, _decimals(low, high)) + 0.0  # not -0.0
+
+
+def shown(value: float, low: float, high: float) -> str:
+    """Return a value and its interval as text, such as "0.95 [0.92, 0.98]"; without an interval if it has no width."""
+    if low == high:
+        return f"{value:.{SIGNIFICANT}g}"
+    places = max(0, _decimals(low, high))
+    texts = [f"{rounded(number, low, high):.{places}f}" for number in (value, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _decimals(low: float, high: float) -> int:
+    return -floor(log10((high - low) / 2 / 1.9))  # 1.9, because round half-widths such as 0.2 are frequent
