@@ -24,12 +24,19 @@ class ProjectedDiscriminator(nn.Module):
     ) -> None:
         """Build a head for each layer that `features` returns for `probe`; `features` itself is not trained."""
         super().__init__()
-        self.frozen = (features,)  # a tuple hides a module: its weights are not parameters of this network
+        self._features = (features,)  # a tuple hides a module: its weights are not parameters of this network
         self.heads = nn.ModuleList(_head(layer.shape[1], head_channels) for layer in features(probe))
 
     def forward(self, images: Images) -> list[Logits]:
         """Return a map of logits for each layer, of the layer's size."""
-        layers = self.frozen[0](images)
+        return self.logits(self.features(images))
+
+    def features(self, images: Images) -> list[Tensor]:
+        """Return the frozen features, for a caller that needs them more than once."""
+        return self._features[0](images)
+
+    def logits(self, layers: list[Tensor]) -> list[Logits]:
+        """Return the heads' logits for layers that `features` returned."""
         return [head(layer) for head, layer in zip(self.heads, layers, strict=True)]
 
 
