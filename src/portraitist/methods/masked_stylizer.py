@@ -28,8 +28,7 @@ from portraitist.learning.tensors import Batch, Images, Masks, composite, erode,
 from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
 from portraitist.nets.projected import ProjectedDiscriminator
 
-D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (2, 3)  # of EfficientNet-Lite0: a half, quarter, eighth, sixteenth of the size
-HEAD_CHANNELS = 64
+D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of EfficientNet-Lite0: a half, ..., a sixteenth of the size
 G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # of Adam; the discriminator's as Sauer et al.
 PROBE_PX = 64
 
@@ -72,7 +71,7 @@ class MaskedStylizer(Method):
         self.generator = load_style_transformer(upstream.require_pretrained())
         self.ema = EMA(self.generator, params.ema_decay)
         probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
-        self.discriminator = ProjectedDiscriminator(self.discriminator_features, probe, HEAD_CHANNELS)
+        self.discriminator = ProjectedDiscriminator(self.discriminator_features, probe)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), params.learning_rate, betas=G_BETAS)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), params.discriminator_learning_rate, betas=D_BETAS
