@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_masked_cartoongan import ONES, REDDEST, RejectRed, RejectRedWithoutGradient, discriminator_inputs
-from toys import FixedSegmenter, batch, boxes, make_trainable, noise, record_inputs, settings, upstream_models
+from test_masked_cartoongan import ONES, REDDEST, RejectRed, RejectRedWithoutGradient
+from toys import FixedSegmenter, batch, boxes, make_trainable, noise, settings, upstream_models
 
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
@@ -12,6 +12,15 @@ from portraitist.learning.tensors import composite, on_grey
 from portraitist.nets.arbitrary_style import load_style_transformer
 
 NAME = "masked_stylizer"
+
+
+def discriminator_inputs(method, images):
+    """Return the images of which the discriminator sees features in one step."""
+    inputs, features = [], method.discriminator.features
+    method.discriminator.features = lambda each: inputs.append(each.detach().clone()) or features(each)
+    method.step(images)
+    assert len(inputs) == 3
+    return dict(zip(("fake", "real", "edge"), inputs, strict=True))
 
 
 def on_other_background(images):
@@ -42,6 +51,14 @@ def test_another_background_changes_neither_training_nor_style(mask):
     assert all(torch.equal(second.state_dict()[name], value) for name, value in first.state_dict().items())
 
 
+def test_discriminator_sees_whole_images_without_mask():
+    images = batch()
+    inputs = discriminator_inputs(make_trainable(NAME, FixedSegmenter(ONES), mask="whole"), images)
+    assert torch.equal(inputs["real"], images.portraits)
+    assert torch.equal(inputs["edge"], images.smoothed)
+    assert (inputs["fake"] * (1 - images.selfie_masks)).abs().max() > 0.01
+
+
 def test_product_mask_is_the_intersection_of_both_masks():
     learned = boxes((3, 10, 7, 29), (1, 15, 6, 25))
     method = make_trainable(NAME, FixedSegmenter(learned), mask="product", erode_px=0)
@@ -66,9 +83,8 @@ def test_generator_learns_from_faces_that_drop_out_of_the_mask():
     for segmenter in (RejectRed(), RejectRedWithoutGradient()):
         method = make_trainable(NAME, segmenter, mask="product", lambda_content=0.0, lambda_color=0.0)
         shift = make_constant(method.generator, (REDDEST, -REDDEST, -REDDEST))
-        with record_inputs(method.discriminator) as inputs:
-            method.step(batch())
-        assert min(images.abs().max() for images in inputs) < 1e-5  # the red face is masked out entirely
+        inputs = discriminator_inputs(method, batch())
+        assert inputs["fake"].abs().max() < 1e-5  # the red face is masked out entirely
         gradients[type(segmenter)] = shift.bias.grad.abs().max().item()
     assert gradients[RejectRed] > 100 * gradients[RejectRedWithoutGradient]
     assert gradients[RejectRed] > 1e-6

@@ -28,8 +28,7 @@ from portraitist.learning.tensors import Batch, Images, Masks, composite, erode,
 from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
 from portraitist.nets.projected import ProjectedDiscriminator
 
-D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (2, 3)  # of EfficientNet-Lite0: a half, quarter, eighth, sixteenth of the size
-HEAD_CHANNELS = 64
+D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of EfficientNet-Lite0: a half, ..., a sixteenth of the size
 G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # of Adam; the discriminator's as Sauer et al.
 PROBE_PX = 64
 
@@ -46,7 +45,8 @@ class Params(Section):
     lambda_color: NonNegativeFloat
     warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
     scales: Literal[1, 2]  # 2: the discriminator sees full and half size
-    mask: Literal["product", "given"]  # of the discriminator's input; product: also the learned mask of stage 2
+    # mask of the discriminator's input: the pipeline's (given), its product with the segmenter's, none (whole)
+    mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
 
 
@@ -71,7 +71,7 @@ class MaskedStylizer(Method):
         self.generator = load_style_transformer(upstream.require_pretrained())
         self.ema = EMA(self.generator, params.ema_decay)
         probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
-        self.discriminator = ProjectedDiscriminator(self.discriminator_features, probe, HEAD_CHANNELS)
+        self.discriminator = ProjectedDiscriminator(self.discriminator_features, probe)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), params.learning_rate, betas=G_BETAS)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), params.discriminator_learning_rate, betas=D_BETAS
@@ -88,21 +88,23 @@ class MaskedStylizer(Method):
         real, edge = on_grey(batch.portraits, portrait_masks), on_grey(batch.smoothed, portrait_masks)
         fake_area, real_area = self.inner_masks(batch.selfie_masks), self.inner_masks(batch.portrait_masks)
 
+        fake_features = self.discriminator.features(fake)
+        with torch.no_grad():
+            real_features, edge_features = self.discriminator.features(real), self.discriminator.features(edge)
+            person_features = self.features.levels(persons, CONTENT_LEVELS)
+        real_logits, edge_logits = self.discriminator.logits(real_features), self.discriminator.logits(edge_features)
+        fake_logits = self.discriminator.logits([layer.detach() for layer in fake_features])
         d_losses = optimizer_step(
             self.d_optimizer,
-            d_real=hinge_loss(self.discriminator(real), real_area, target_is_real=True),
-            d_fake=hinge_loss(self.discriminator(fake.detach()), fake_area, target_is_real=False),
-            d_edge=self.params.lambda_edge * hinge_loss(self.discriminator(edge), real_area, target_is_real=False),
+            d_real=hinge_loss(real_logits, real_area, target_is_real=True),
+            d_fake=hinge_loss(fake_logits, fake_area, target_is_real=False),
+            d_edge=self.params.lambda_edge * hinge_loss(edge_logits, real_area, target_is_real=False),
         )
         with frozen_parameters(self.discriminator):
-            stylized_persons = on_grey(stylized, batch.selfie_masks)
-            g_adv = hinge_generator_loss(self.discriminator(fake), fake_area)
-            g_content = normalized_content_loss(
-                self.features.levels(stylized_persons, CONTENT_LEVELS),
-                self.features.levels(persons, CONTENT_LEVELS),
-                batch.selfie_masks,
-            )
-            g_color = color_loss(stylized_persons, persons, batch.selfie_masks)
+            g_adv = hinge_generator_loss(self.discriminator.logits(fake_features), fake_area)
+            content_features = [fake_features[D_LEVELS.index(level)] for level in CONTENT_LEVELS]
+            g_content = normalized_content_loss(content_features, person_features, batch.selfie_masks)
+            g_color = color_loss(on_grey(stylized, batch.selfie_masks), persons, batch.selfie_masks)
             g_losses = optimizer_step(
                 self.g_optimizer,
                 g_adv=self.adversarial_weight() * g_adv,
@@ -127,7 +129,7 @@ class MaskedStylizer(Method):
 
     def inner_masks(self, masks: Masks) -> Masks:
         """Return where logits count: the whole person except its edge, even where the segmenter has lost it."""
-        return erode(masks, self.params.erode_px)
+        return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     def discriminator_features(self, images: Images) -> list[Tensor]:
         """Return the features of all levels, at full and, with two scales, at half size."""
