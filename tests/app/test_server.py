@@ -21,8 +21,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from portraitist.app import server as app_server
-from portraitist.app.avatar import MAX_MEGABYTES, ModelError, Portraitist, RejectedError
+from portraitist.app.avatar import ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish, encode_avatar
+from portraitist.app.selfie import MAX_MEGABYTES
 from portraitist.cli import app as cli
 from portraitist.core.outcome import Status
 
