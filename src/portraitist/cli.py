@@ -181,15 +181,17 @@ def serve(
         try:
             portraitist = Portraitist.open(model, device, threads=1)
             portraitist.check()
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except (ModelError, OSError) as error:
             _fail(_describe(error), 2)
         limits = server.Limits(megabytes, memory_mb, waiting, per_minute)
         hosts = ["127.0.0.1", "localhost", "[::1]"] if is_local else ["*"]
         try:
             asgi = server.create_app(portraitist, available_cores(), limits, hosts)
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except ValueError as error:
             _fail(f"--memory-mb: {error}", 2)
+        except OSError as error:
+            _fail(_describe(error), 2)
         address = f"[{host}]" if ":" in host else host
         print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
         config = uvicorn.Config(asgi, **server.uvicorn_options(forwarded_allow_ips))

@@ -67,7 +67,7 @@ def form(**parts):
 def request(port, method, path, body=None, content_type=None, source="", **headers):
     """Send a request and return status, headers and body of the response; `source` is the client's address."""
     address = (source, 0) if source else None
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=address)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300, source_address=address)
     try:
         connection.request(method, path, body, ({"Content-Type": content_type} if content_type else {}) | headers)
         answer = connection.getresponse()
