@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_helpers import encode, error_of, post, serve_process, serving, wait_until
+from app_helpers import encode, post, serve_process, serving, wait_until
 from PIL import Image
 from starlette.exceptions import HTTPException
 from typer.testing import CliRunner
 
+from portraitist.app import decoders as app_decoders
 from portraitist.app import server as app_server
 from portraitist.app.avatar import Portraitist
 from portraitist.app.connections import ConnectionPool
@@ -90,12 +91,13 @@ def test_decoder_that_exceeds_its_memory_rejects_one_picture(selfie):
         assert decoders.read(selfie).picture.shape == (256, 256, 3)
 
 
-def test_crash_of_a_decoder_rejects_one_picture(portraitist, selfie, monkeypatch):
-    monkeypatch.setattr(app_server, "DECODER_MB", 256)
-    large = encode(Image.new("RGBA", (5000, 5000), (1, 2, 3, 4)), "PNG", compress_level=1)
-    with serving(portraitist) as port:
-        assert error_of(post(port, "/avatar", selfie=large))[0] == 422
-        assert post(port, "/avatar", selfie=selfie)[0] == 200
+def test_picture_that_takes_too_long_is_rejected(selfie, monkeypatch):
+    monkeypatch.setattr(app_decoders, "WALL_S", 0.001)
+    with Decoders(1, DECODER_MB) as decoders:
+        for _ in range(2):  # the second one in another process, because the first was killed
+            with pytest.raises(RejectedError, match=r"decoding was stopped after 0\.001 s") as caught:
+                decoders.read(selfie)
+            assert caught.value.status is Status.TOO_COSTLY
 
 
 def test_requests_are_refused_while_memory_is_exhausted(portraitist, selfie, monkeypatch):
