@@ -30,7 +30,7 @@ import pandas as pd
 import yaml
 
 from portraitist.augment.backgrounds import composite_person, draw_background, square_background
-from portraitist.clean.decode import CleanPicture, RejectedError, decode_picture
+from portraitist.clean.decode import CleanPicture, decode_picture
 from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
 from portraitist.core.geometry import mask_iou
@@ -49,7 +49,6 @@ KINDS = ("solid", "gradient", "noise", "checks", "room")
 EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
 # Largest errors of a correct crop: of the eyes (fraction of the side), of the eye-to-mouth distance, of tilt (degrees).
 MAX_EYE_ERROR, MAX_DISTANCE_ERROR, MAX_TILT = 0.08, 0.3, 12.0
-MAX_ROTATED_DIFFERENCE = 25.0  # mean absolute difference of the crops of a picture and its rotated copy, of 255
 DISTINCT = 2000  # number of jittered pictures; beyond it, they are repeated with other ids
 THRESHOLDS = (64, 96, 127, 160, 192)
 
@@ -126,26 +125,6 @@ def compare_detectors(name: str, folder: Path, params: CropParams, labels: dict[
 def _recall(label: str, found: set[str], shown: set[str], labels: dict[str, bool]) -> dict[str, Any]:
     true = {stem for stem in shown if labels.get(stem, True)}
     return {"detector": label, "recall": len(found & true) / len(true), "false detections": len(found - true)}
-
-
-def compare_orientations(folder: Path, params: CropParams) -> None:
-    """Print how many rotated selfies get the same crop as the upright ones."""
-    detector, rows = FaceDetector(PRETRAINED), []
-    upright = {stem: (cleaned, crop_faces(cleaned, detector, params)[0]) for stem, cleaned in pictures(folder)}
-    for quarter_turns in (1, 2, 3):
-        counts: Counter[str] = Counter()
-        for cleaned, expected in upright.values():
-            if isinstance(expected, RejectedError):
-                continue
-            rotated = np.ascontiguousarray(np.rot90(cleaned.picture, quarter_turns))
-            crop = crop_faces(CleanPicture(rotated, None), detector, params)[0]
-            if isinstance(crop, RejectedError):
-                counts["rejected"] += 1
-                continue
-            difference = np.abs(crop.square.picture.astype(float) - expected.square.picture).mean()
-            counts["equal" if difference < MAX_ROTATED_DIFFERENCE else "different"] += 1
-        rows.append({"degrees": 90 * quarter_turns, "equal": 0, "different": 0, "rejected": 0} | counts)
-    table(rows, "### Crops of rotated selfies, compared with the upright ones")
 
 
 def measure_crops(folder: Path, params: CropParams, with_mtcnn: bool) -> None:
@@ -331,7 +310,6 @@ def real(arguments: argparse.Namespace) -> None:
     measure_crop_and_mask(arguments.selfies, params)
     compare_detectors("selfies", arguments.selfies, params, {}, arguments.haar)
     compare_detectors("portraits", arguments.portraits, params, labels, arguments.haar)
-    compare_orientations(arguments.selfies, params)
     squares = cropped_portraits(arguments.portraits, params, labels)
     count_masks_from_alpha(squares, params)
     compare_segmenters(list(composites(squares, arguments.selfies)), params, arguments.haar)

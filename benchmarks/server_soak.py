@@ -209,11 +209,14 @@ def server(model: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], int]
             process.terminate()
 
 
-def resident_mb(process: subprocess.Popen[str], name: str) -> float:
-    """Return VmRSS or VmHWM (its peak) of a process."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (kilobytes,) = re.findall(rf"{name}:\s+(\d+) kB", status)
-    return int(kilobytes) / 1024
+def resident_mb(process: subprocess.Popen[str], name: str) -> list[float]:
+    """Return VmRSS or VmHWM (its peak) of the server and of each of its decoders."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    sizes = []
+    for pid in (process.pid, *children):
+        (kilobytes,) = re.findall(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        sizes.append(int(kilobytes) / 1024)
+    return sizes
 
 
 def soak(model: Path, seconds: float) -> list[str]:
@@ -244,7 +247,10 @@ def soak(model: Path, seconds: float) -> list[str]:
     quantiles = statistics.quantiles(results.seconds, n=20)
     waits = f"median {statistics.median(results.seconds):.2f}, 95 % within {quantiles[-1]:.2f}"
     lines += ["", f"seconds of an honest request: {waits}, longest {max(results.seconds):.2f}"]
-    lines += [f"resident memory in MB: {before_mb:.0f} at the start, {peak_mb:.0f} at most, {after_mb:.0f} at the end"]
+    for when, sizes in (("start", before_mb), ("peak", peak_mb), ("end", after_mb)):
+        lines.append(
+            f"resident MB, {when}: {sum(sizes):.0f} (server and decoders: {', '.join(f'{x:.0f}' for x in sizes)})"
+        )
     return [*lines, f"bytes on stderr: {len(log)}", *log.decode("utf-8", "replace").splitlines()[:5]]
 
 

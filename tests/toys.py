@@ -152,7 +152,8 @@ def write_style_networks(folder: Path, transformer: StyleTransformer | None = No
 
 
 def _save_graph(path: Path, nodes: list[onnx.NodeProto], tensors: dict[str, np.ndarray]) -> None:
-    kind, initializers = onnx.TensorProto.FLOAT, [numpy_helper.from_array(*pair[::-1]) for pair in tensors.items()]
+    kind = onnx.TensorProto.FLOAT
+    initializers = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in tensors.items()]
     inputs = [helper.make_tensor_value_info("style_image", kind, [1, STYLE_PX, STYLE_PX, 3])]
     outputs = [helper.make_tensor_value_info(nodes[-1].output[0], kind, None)]
     graph = helper.make_graph(nodes, path.stem, inputs, outputs, initializers)

@@ -150,6 +150,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8000,
     device: DeviceOption = "cpu",
     megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
+    memory_mb: Annotated[
+        int | None,
+        typer.Option(help="Maximum memory, with all child processes. [default: 1536, and 512 for each core]"),
+    ] = None,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="Maximum number of waiting requests.")] = 20,
     per_minute: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per minute from one address.")] = 30,
     forwarded_allow_ips: Annotated[
@@ -172,18 +176,22 @@ def serve(
     from portraitist.app import server
     from portraitist.app.avatar import ModelError, Portraitist
 
-    workers = available_cores()
     is_local = host in ("127.0.0.1", "localhost", "::1")
     with _quiet_native_stderr():
         try:
             portraitist = Portraitist.open(model, device, threads=1)
             portraitist.check()
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except (ModelError, OSError) as error:
             _fail(_describe(error), 2)
-        limits = server.Limits(megabytes, waiting, per_minute)
+        limits = server.Limits(megabytes, memory_mb, waiting, per_minute)
         hosts = ["127.0.0.1", "localhost", "[::1]"] if is_local else ["*"]
-        asgi = server.create_app(portraitist, workers, limits, hosts)
+        try:
+            asgi = server.create_app(portraitist, available_cores(), limits, hosts)
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except ValueError as error:
+            _fail(f"--memory-mb: {error}", 2)
+        except OSError as error:
+            _fail(_describe(error), 2)
         address = f"[{host}]" if ":" in host else host
         print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
         config = uvicorn.Config(asgi, **server.uvicorn_options(forwarded_allow_ips))

@@ -23,7 +23,7 @@ from portraitist.app.model_file import CHECKSUM_KEY
 @contextmanager
 def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", **limits):
     """Run the server in a thread and yield its port on 127.0.0.1."""
-    limits = app_server.Limits(**({"per_minute": 10_000} | limits))
+    limits = app_server.Limits(**({"per_minute": 10_000, "memory_mb": 16_384} | limits))
     asgi = app_server.create_app(portraitist, workers, limits, ["127.0.0.1", "[::1]"])
     options = app_server.uvicorn_options(proxies, pool or ConnectionPool(proxies))
     listener = socket.create_server(("127.0.0.1", 0))
@@ -67,7 +67,7 @@ def form(**parts):
 def request(port, method, path, body=None, content_type=None, source="", **headers):
     """Send a request and return status, headers and body of the response; `source` is the client's address."""
     address = (source, 0) if source else None
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=address)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300, source_address=address)
     try:
         connection.request(method, path, body, ({"Content-Type": content_type} if content_type else {}) | headers)
         answer = connection.getresponse()

@@ -16,7 +16,8 @@ from PIL import Image
 from toys import ROOT
 
 import portraitist as portraitist_package
-from portraitist.app.avatar import Portraitist, RejectedError, read_selfie
+from portraitist.app.avatar import Portraitist, RejectedError
+from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
 from portraitist.core.params import load
@@ -91,7 +92,7 @@ def run_python(program, *arguments):
 
 @pytest.mark.parametrize(("source", "kind"), [("[1, 2]", "list"), ("io.StringIO('me.jpg')", "StringIO")])
 def test_other_types_are_a_type_error(source, kind):
-    program = f"import io; from portraitist.app.avatar import read_selfie; read_selfie({source})"
+    program = f"import io; from portraitist.app.selfie import read_selfie; read_selfie({source})"
     message = run_python(program)
     assert message.startswith("TypeError: ")
     assert message.endswith(kind)

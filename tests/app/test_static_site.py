@@ -1,13 +1,19 @@
 """The web page in a real browser: with the server, and as a static site on the device, offline."""
 
 import functools
+import grp
 import http.server
 import io
 import json
+import os
+import pwd
 import shutil
+import socket
 import subprocess
 import threading
 import time
+import urllib.request
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,6 +31,7 @@ from portraitist.cli import app
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
+MIME_TYPES = ("/etc/nginx/mime.types", "/usr/local/etc/nginx/mime.types", "/opt/homebrew/etc/nginx/mime.types")
 MEDIA_TYPES = {
     ".html": "text/html",
     ".js": "application/javascript",
@@ -119,6 +126,46 @@ def static(folder):
     yield f"http://127.0.0.1:{files.server_port}/page/"
     files.shutdown()
     files.server_close()
+
+
+NGINX = """
+daemon off; error_log stderr; pid {root}/pid; user {user};
+events {{}}
+http {{
+    include {types}; default_type application/octet-stream; access_log off; client_max_body_size 50m;
+    client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;
+    uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /some/where/ {{ alias {folder}/; }}
+        location /avatars/ {{ proxy_pass {server}; }}
+        location / {{ root {folder}; }}
+    }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def nginx(folder, server, tmp_path_factory):
+    """A stock nginx with the static site at / and /some/where/, and the proxied server at /avatars/."""
+    types = next((path for path in map(Path, MIME_TYPES) if path.exists()), None)
+    if shutil.which("nginx") is None or types is None:
+        pytest.skip("no nginx on this machine")
+    root = tmp_path_factory.mktemp("nginx")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
+    values = {"root": root, "user": user, "types": types, "port": port, "folder": folder, "server": server}
+    (root / "nginx.conf").write_text(NGINX.format(**values))
+    with subprocess.Popen(["nginx", "-p", str(root), "-c", "nginx.conf", "-e", "stderr"]) as process:
+        wait_until(lambda: is_listening(port))
+        yield f"http://127.0.0.1:{port}/"
+        process.terminate()
+
+
+def is_listening(port):
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def opened(page, address):
@@ -376,6 +423,26 @@ def test_failed_build_writes_nothing(model, runtime, tmp_path, monkeypatch):
 def test_every_file_has_a_type_that_nginx_knows(folder):
     known = {".html", ".css", ".js", ".json", ".wasm", ".onnx", ""}  # the last two: fetched as bytes, and NOTICE
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= known
+
+
+@pytest.mark.parametrize("path", ["", "some/where/", "avatars/"], ids=["root", "subpath", "proxied server"])
+def test_page_paints_behind_nginx(nginx, selfie, path):
+    with tab(*PHONE) as page:
+        requests, errors = opened(page, nginx + path)
+        assert upload(page, selfie)[1] == ""
+        assert page.is_visible("#result")
+        downloaded(page)
+    assert errors == []
+    assert all(request.startswith((nginx + path, "blob:", "data:")) for request in requests)
+
+
+def test_nginx_serves_scripts_with_their_types(nginx, folder):
+    for path in folder.rglob("*.*"):
+        with urllib.request.urlopen(f"{nginx}some/where/{path.relative_to(folder).as_posix()}", timeout=20) as answer:
+            found = answer.headers["content-type"]
+        if path.suffix in (".js", ".wasm", ".html", ".css"):
+            assert found.split(";")[0] in (*MEDIA_TYPES.values(), "application/wasm"), path.name
+            assert found != "application/octet-stream", path.name
 
 
 def test_site_command_overwrites_only_with_force(model, runtime, tmp_path):

@@ -3,33 +3,23 @@
 Crops and masks are computed by the same functions as for the training data.
 """
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import onnxruntime
-import pillow_heif
-from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.model_file import LoadedModel, ModelError, load_model
-from portraitist.clean.decode import (
-    READABLE_FORMATS,
-    CleanPicture,
-    RejectedError,
-    check_dimensions,
-    decode_picture,
-    load_upright,
-)
+from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
+from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import extend_foreground
-from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 from portraitist.core.workers import available_cores
 from portraitist.crop.align import Crop, crop_face, crop_faces
@@ -41,25 +31,10 @@ from portraitist.mask.segmenter import Segmenter, person_mask
 __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source"]
 
 
-@runtime_checkable
-class OpenFile(Protocol):
-    """A file opened for reading bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes."""
-
-
-File = Path | str | bytes | bytearray | OpenFile  # a path, the content, or an open file
-Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
-MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
-FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
-MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
-
-pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
@@ -278,43 +253,3 @@ def _model_errors(part: str) -> Iterator[None]:
     except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ModelError(f"the {part} in the model file fails: {reason}") from error
-
-
-def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
-    """Return a selfie upright and in sRGB, scaled down so that no side is longer than `max_side_px`.
-
-    Raises:
-        TypeError: the argument does not have a type of `Source`.
-        RejectedError: it is not a picture, or is damaged, animated, too small or too large.
-        OSError: the file cannot be read.
-    """
-    if isinstance(selfie, np.ndarray):
-        selfie = _image_from_pixels(selfie)
-    if isinstance(selfie, Image.Image):
-        check_dimensions(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
-        return load_upright(selfie.copy(), max_side_px)[0]
-    return decode_picture(_read_file(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, READABLE_FORMATS)
-
-
-def _read_file(selfie: File) -> bytes:
-    """Return a file's content; stop reading beyond the size limit, because a file such as /dev/zero has no end."""
-    if isinstance(selfie, (bytes, bytearray)):
-        return bytes(selfie)
-    if isinstance(selfie, (str, os.PathLike)):
-        with Path(selfie).open("rb") as file:
-            return _read_file(file)
-    limit = round(MAX_MEGABYTES * 1e6)
-    data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
-    if not isinstance(data, bytes):
-        allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"
-        raise TypeError(f"a selfie must be {allowed}; found {type(selfie).__name__}")
-    if len(data) > limit:
-        raise RejectedError(Status.TOO_LARGE, f"the file is larger than {MAX_MEGABYTES:g} megabytes")
-    return data
-
-
-def _image_from_pixels(pixels: np.ndarray) -> Image.Image:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        found = f"found an array of {pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
-        raise RejectedError(Status.NOT_A_PICTURE, f"expected uint8 RGB pixels of height x width x 3; {found}")
-    return Image.fromarray(pixels)

@@ -1,16 +1,17 @@
 """Finish avatars: background, shape and size, or the painted persons pasted back into the whole photo."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageOps
 
-from portraitist.app.avatar import Avatar, RejectedError, read_selfie
+from portraitist.app.avatar import Avatar, RejectedError
+from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import CleanPicture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.types import MaskArray, Picture
@@ -25,6 +26,7 @@ ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95},
 }
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 4096
+STRIP_ROWS = 128
 OVERSAMPLING = 4  # a circle is drawn this many times larger, for an antialiased edge
 FEATHER = 0.08  # fraction of the crop's side over which a person who is cut by the crop fades into the photo
 
@@ -132,11 +134,13 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
     if finish.background == "keep":
         finished = _resize(Image.fromarray(avatar.picture), size)
     else:
-        person = _resize(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
-        finished = person if finish.background == "transparent" else _set_background(person, finish.background)
+        finished = _resize(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
+        if finish.background != "transparent":
+            finished = _set_background(finished, finish.background)
     if finish.shape == "circle":
-        finished = finished.convert("RGBA")
-        finished.putalpha(Image.fromarray(np.minimum(np.array(finished.getchannel("A")), _disc(size))))
+        if finished.mode != "RGBA":
+            finished.putalpha(255)
+        finished.putalpha(ImageChops.darker(finished.getchannel("A"), _disc(size)))
     return finished
 
 
@@ -144,19 +148,32 @@ def _resize(picture: Image.Image, size: int) -> Image.Image:
     return picture if picture.width == size else picture.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _set_background(person: Image.Image, background: Background) -> Image.Image:
+def _set_background(person: Image.Image, background: tuple[int, int, int] | Image.Image) -> Image.Image:
+    finished = Image.new("RGB", person.size, background if isinstance(background, tuple) else None)
     if isinstance(background, Image.Image):
-        backdrop = ImageOps.fit(background.convert("RGB"), person.size, Image.Resampling.LANCZOS)
-    else:
-        backdrop = Image.new("RGB", person.size, background)
-    pixels = np.array(person)
-    return Image.fromarray(alpha_composite(pixels[..., :3], pixels[..., 3], np.array(backdrop)))
+        finished = ImageOps.fit(background.convert("RGB"), person.size, Image.Resampling.LANCZOS)
+    for strip in _strips(person.size):
+        pixels = np.array(person.crop(strip))
+        back = np.array(finished.crop(strip))
+        finished.paste(Image.fromarray(alpha_composite(pixels[..., :3], pixels[..., 3], back)), strip)
+    return finished
 
 
-def _disc(size: int) -> MaskArray:
-    large = Image.new("L", (size * OVERSAMPLING, size * OVERSAMPLING))
-    ImageDraw.Draw(large).ellipse((0, 0, size * OVERSAMPLING - 1, size * OVERSAMPLING - 1), fill=255)
-    return np.array(large.resize((size, size), Image.Resampling.BOX))
+def _disc(size: int) -> Image.Image:
+    disc = Image.new("L", (size, size))
+    for left, top, _, bottom in _strips((size, size)):
+        large = Image.new("L", (size * OVERSAMPLING, (bottom - top) * OVERSAMPLING))
+        box = (0, -top * OVERSAMPLING, size * OVERSAMPLING - 1, (size - top) * OVERSAMPLING - 1)
+        ImageDraw.Draw(large).ellipse(box, fill=255)
+        disc.paste(large.resize((size, bottom - top), Image.Resampling.BOX), (left, top))
+    return disc
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes of a few rows that cover a picture: large ones are processed in parts, to need less memory."""
+    width, height = size
+    for top in range(0, height, STRIP_ROWS):
+        yield 0, top, width, min(top + STRIP_ROWS, height)
 
 
 def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:

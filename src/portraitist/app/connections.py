@@ -22,6 +22,7 @@ MAX_PER_ADDRESS = 64
 RESERVED_FILES = 192  # file descriptors for everything else: the backlog below, models, libraries
 BACKLOG = 100  # connections that asyncio accepts before the first one is checked against the limits
 IDLE_S = 10.0  # for a request's head, and between two requests
+SEND_S = 60.0  # for a response, from its end: it is in memory until the client has read it
 LOG_INTERVAL_S = 60.0
 
 
@@ -52,12 +53,18 @@ class ConnectionPool:
         limit: maximum number of connections.
         per_address: maximum number of connections of one address.
         idle_s: seconds after which a connection without a complete request head is closed.
+        send_s: seconds after which a connection is closed whose client has not read the response.
     """
 
     def __init__(
-        self, proxies: str = "", limit: int | None = None, per_address: int = MAX_PER_ADDRESS, idle_s: float = IDLE_S
+        self,
+        proxies: str = "",
+        limit: int | None = None,
+        per_address: int = MAX_PER_ADDRESS,
+        idle_s: float = IDLE_S,
+        send_s: float = SEND_S,
     ) -> None:
-        self.proxies, self.per_address, self.idle_s = proxies, per_address, idle_s
+        self.proxies, self.per_address, self.idle_s, self.send_s = proxies, per_address, idle_s, send_s
         self.limit = max_connections() if limit is None else limit
         self._open: defaultdict[str, dict[BoundedProtocol, None]] = defaultdict(dict)  # oldest first
 
@@ -96,6 +103,7 @@ class BoundedProtocol(H11Protocol):
 
     pool: ConnectionPool
     idle_timer: asyncio.TimerHandle | None = None
+    send_timer: asyncio.TimerHandle | None = None
 
     @property
     def address(self) -> str:
@@ -123,13 +131,16 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection from the pool."""
         self.pool.remove(self)
-        if self.idle_timer:
-            self.idle_timer.cancel()
+        for timer in filter(None, (self.idle_timer, self.send_timer)):
+            timer.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Start the time limit for the next request."""
+        """Start the time limits for the client to read the response, and for its next request."""
         super().on_response_complete()
+        if self.send_timer:
+            self.send_timer.cancel()
+        self.send_timer = self.loop.call_later(self.pool.send_s, self._close_if_unread)
         self._watch()
 
     def _watch(self) -> None:
@@ -138,7 +149,11 @@ class BoundedProtocol(H11Protocol):
         self.idle_timer = self.loop.call_later(self.pool.idle_s, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.is_idle and not self.transport.is_closing():
+        if self.is_idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            self.transport.abort()
+
+    def _close_if_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
             self.transport.abort()
 
 

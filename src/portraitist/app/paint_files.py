@@ -14,17 +14,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from portraitist.app.avatar import (
-    FULL_MAX_SIDE_PX,
-    READABLE_FORMATS,
-    Avatar,
-    FaceSelection,
-    Portraitist,
-    RejectedError,
-    read_selfie,
-)
+from portraitist.app.avatar import Avatar, FaceSelection, Portraitist, RejectedError
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
+from portraitist.app.selfie import FULL_MAX_SIDE_PX, read_selfie
 from portraitist.app.video import VIDEO_SUFFIXES, paint_video
+from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import atomic_write
 
 DEFAULT_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of clips; a picture becomes .png

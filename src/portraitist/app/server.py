@@ -9,6 +9,7 @@ import base64
 import io
 import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -28,9 +29,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError, read_selfie
+from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, load_background
 from portraitist.app.connections import BACKLOG, ConnectionPool, LoopErrorLog
+from portraitist.app.decoders import Decoders
+from portraitist.app.memory import (
+    DECODER_MB,
+    PAINTER_MB,
+    MemoryPlan,
+    default_memory_mb,
+    release_free_memory,
+    resident_mb,
+)
 from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
 from portraitist.core.outcome import Status
 
@@ -64,6 +74,7 @@ class Limits:
 
     Attributes:
         megabytes: size of one picture.
+        memory_mb: memory of the server and its decoders; None for the default for the number of cores.
         waiting: number of requests that may wait for a worker.
         per_minute: pictures per minute from one address.
         upload_s: seconds for one upload.
@@ -71,6 +82,7 @@ class Limits:
     """
 
     megabytes: float = 20.0
+    memory_mb: int | None = None
     waiting: int = 20
     per_minute: int = 30
     upload_s: float = 60.0
@@ -80,12 +92,17 @@ class Limits:
 class _Endpoints:
     """The request handlers and what they share: the model, the queue and the rate limiter."""
 
-    def __init__(self, portraitist: Portraitist, workers: int, limits: Limits) -> None:
+    decoders: Decoders
+
+    def __init__(self, portraitist: Portraitist, cores: int, limits: Limits) -> None:
         self.portraitist, self.limits = portraitist, limits
+        memory_mb = limits.memory_mb or default_memory_mb(cores)
+        self.memory = MemoryPlan.divide(memory_mb, resident_mb(), self._max_body_bytes() / 1e6, cores)
+        workers = self.memory.painters
         self.queue, self.rate_limiter = RequestQueue(workers, limits.waiting), AddressRateLimiter(limits.per_minute)
         self.pool = ThreadPoolExecutor(workers)
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
-        self.bytes_in_memory = 0
+        self.upload_bytes: Counter[str] = Counter()  # in memory, by address
         self.capacity = workers + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
@@ -112,7 +129,7 @@ class _Endpoints:
         try:
             with ExitStack() as resources:
                 async with self._upload_slot(address):
-                    count_bytes = resources.enter_context(self._memory())
+                    count_bytes = resources.enter_context(self._upload_memory(address))
                     fields = await self._read_form(request, count_bytes)
                 resources.enter_context(self.queue.admit())
                 return await self._wait_and_run(request, ticket, fields, handler)
@@ -124,25 +141,36 @@ class _Endpoints:
         return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
     @contextmanager
-    def _memory(self) -> Iterator[Callable[[int], None]]:
+    def _upload_memory(self, address: str) -> Iterator[Callable[[int], None]]:
         """Account for the bytes of one request until it is answered.
 
         An upload enters the queue only when it is complete, so that clients that send nothing do not block others.
-        Therefore memory is bounded by the sum of all bytes received.
+        Therefore memory is bounded by the sum of all bytes received. One address may use a quarter of it.
         """
+        limit = 1e6 * self.memory.uploads_mb
+        limit_per_address = max(limit / 4, self._max_body_bytes())
         received = 0
 
         def count(size: int) -> None:
             nonlocal received
-            if self.bytes_in_memory + size > self.capacity * self._max_body_bytes():
+            if self.upload_bytes.total() + size > limit or self.upload_bytes[address] + size > limit_per_address:
                 raise _retry_later(503, "too many uploads at once; try again in a few seconds", 5)
             received += size
-            self.bytes_in_memory += size
+            self.upload_bytes[address] += size
 
         try:
             yield count
         finally:
-            self.bytes_in_memory -= received
+            self.upload_bytes[address] -= received
+            if not self.upload_bytes[address]:
+                del self.upload_bytes[address]
+
+    def _check_memory(self) -> None:
+        """Reject a request if the process would exceed its memory, for example by responses that no client reads."""
+        if resident_mb() + PAINTER_MB > self.memory.process_mb:
+            release_free_memory()
+            if resident_mb() + PAINTER_MB > self.memory.process_mb:
+                raise _retry_later(503, "the server has no memory left; try again in a few seconds", 5)
 
     async def _wait_and_run(self, request: Request, ticket: str, fields: dict[str, Any], handler: Handler) -> Response:
         try:
@@ -153,6 +181,7 @@ class _Endpoints:
             while not (await asyncio.wait([turn], timeout=POLL_S))[0]:
                 if await request.is_disconnected():
                     raise ClientDisconnect
+            self._check_memory()
             return await asyncio.get_running_loop().run_in_executor(self.pool, handler, fields)
         finally:
             self.queue.leave(ticket)
@@ -206,7 +235,7 @@ class _Endpoints:
             raise HTTPException(400, "the file `selfie` is missing")
         if len(fields["selfie"]) > self.limits.megabytes * 1e6:
             raise self._too_large()
-        crops = self.portraitist.crops(read_selfie(fields["selfie"]))
+        crops = self.portraitist.crops(self.decoders.read(fields["selfie"]))
         return self.portraitist.paint_crops(crops[selected]), len(crops)
 
     def _paint_faces(self, fields: dict[str, Any]) -> Response:
@@ -225,7 +254,7 @@ class _Endpoints:
             raise FinishError(f"size is {size!r}; it must be a number of pixels")
         background = fields.get("background", "transparent")
         if isinstance(background, bytes):
-            background = load_background(read_selfie(background))
+            background = load_background(self.decoders.read(background))
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
         results, count = self._paint(fields, slice(int(face) - 1, int(face)))
         if not results:
@@ -308,22 +337,28 @@ class _SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def create_app(portraitist: Portraitist, workers: int, limits: Limits, hosts: list[str]) -> Starlette:
+def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list[str]) -> Starlette:
     """Create the ASGI application.
 
     Args:
         portraitist: the model.
-        workers: number of pictures painted at the same time.
-        limits: limits on uploads, queue and rate.
+        cores: number of pictures painted at the same time, if `limits.memory_mb` suffices.
+        limits: limits on uploads, memory, queue and rate.
         hosts: accepted values of the Host header, to protect a local server against DNS rebinding; `*` accepts any.
+
+    Raises:
+        ValueError: `limits.memory_mb` does not suffice for one picture.
     """
-    endpoints = _Endpoints(portraitist, workers, limits)
+    endpoints = _Endpoints(portraitist, cores, limits)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else clients write to stderr, a line each form
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(LoopErrorLog())
-        yield
+        # started here, not earlier: a process manager may fork the process that has created the application
+        endpoints.decoders = Decoders(endpoints.memory.decoders, DECODER_MB)
+        with endpoints.decoders:
+            yield
         endpoints.pool.shutdown(wait=False, cancel_futures=True)
 
     routes = [

@@ -9,16 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from portraitist.app.avatar import (
-    MAX_MEGAPIXELS,
-    MAX_SIDE_PX,
-    MIN_SIDE_PX,
-    Avatar,
-    Portraitist,
-    RejectedError,
-    read_selfie,
-)
+from portraitist.app.avatar import Avatar, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish
+from portraitist.app.selfie import MAX_MEGAPIXELS, MAX_SIDE_PX, MIN_SIDE_PX, read_selfie
 from portraitist.clean.decode import CleanPicture, check_dimensions
 from portraitist.core.files import atomic_write
 from portraitist.core.outcome import Status

@@ -30,8 +30,11 @@ MIN_VERIFY_SCORE = 0.1
 # the distance at which it stops growing, because verification has found something else.
 MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
 MIN_NOSE_DISTANCE = 0.3  # in sides of a face: closer noses belong to the same face
-# BlazeFace often reports an upside-down face as an upright one with a lower score. Below CONFIDENT_SCORE the other
-# orientations are tried; one of them must win by a margin or, if the upright picture shows no face, reach a minimum.
+# BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. A wider close-up,
+# compared with itself after a half turn, tells them apart. For upside-down faces, and below CONFIDENT_SCORE, the other
+# orientations are tried; one must win by a margin or, if the upright picture shows no face, reach a minimum.
+SURE_SCORE = 0.85
+ORIENTATION_EYE_TO_MOUTH, MIN_ORIENTATION_SCORE = 0.13, 0.02
 CONFIDENT_SCORE = 0.77
 ROTATION_MARGIN = 0.06
 MIN_ROTATED_SCORE = 0.65
@@ -125,13 +128,15 @@ class FaceDetector:
         alignment by the landmarks turns the face upright.
         """
         faces = self._detect_merged(picture, min_score)
-        if faces and faces[0].score >= CONFIDENT_SCORE:
-            return faces
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
+        if faces and faces[0].score < SURE_SCORE and self.is_upside_down(picture, faces[0]):
+            faces, score_to_beat = [], min_score
+        elif faces and faces[0].score >= CONFIDENT_SCORE:
+            return faces
         for quarter_turns in (1, 2, 3):
             rotated = np.ascontiguousarray(np.rot90(picture, quarter_turns))
             found = self._detect_merged(rotated, min_score)
-            if found and found[0].score > score_to_beat:
+            if found and found[0].score > score_to_beat and not self.is_upside_down(rotated, found[0]):
                 faces = [_rotate_back(face, quarter_turns, rotated) for face in found]
                 score_to_beat = found[0].score
         return faces
@@ -177,6 +182,16 @@ class FaceDetector:
         moved_px = np.abs(points - face.points)[[RIGHT_EYE, LEFT_EYE, MOUTH]].max() * np.hypot(*transform[:, 0])
         moved = min(float(moved_px) / (VERIFY_EYE_TO_MOUTH * side), MAX_MOVE)
         return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
+
+    def is_upside_down(self, picture: Picture, face: Face) -> bool:
+        """Return whether the short-range model prefers the levelled close-up of a face after a half turn."""
+        transform = eye_mouth_similarity(face, SHORT_RANGE.side, VERIFY_EYE_LINE, ORIENTATION_EYE_TO_MOUTH)
+        view = warp(picture, transform, SHORT_RANGE.side, border=cv2.BORDER_CONSTANT)
+        upright, turned = (
+            max((found.score for found in self.run(SHORT_RANGE, variant, MIN_ORIENTATION_SCORE)), default=0.0)
+            for variant in (view, np.ascontiguousarray(view[::-1, ::-1]))
+        )
+        return turned > upright
 
     def _detect_merged(self, picture: Picture, min_score: float) -> list[Face]:
         """Return the faces that either model finds in an upright picture.

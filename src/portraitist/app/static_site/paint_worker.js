@@ -88,18 +88,32 @@ async function runDetector(picture, index, minScore) {
 // The faces of a picture in any orientation, the largest first: FaceDetector.detect_any.
 async function detect(picture) {
   let faces = await detectUpright(picture);
-  if (faces.length && faces[0].score >= math.CONFIDENT_SCORE) return faces;
   let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
+  if (faces.length && faces[0].score < math.SURE_SCORE && (await isUpsideDown(picture, faces[0]))) {
+    [faces, scoreToBeat] = [[], config.crop.min_score];
+  } else if (faces.length && faces[0].score >= math.CONFIDENT_SCORE) return faces;
   let rotated = picture;
   for (const quarterTurns of [1, 2, 3]) {
     rotated = math.rotateQuarter(rotated);
     const found = await detectUpright(rotated);
-    if (found.length && found[0].score > scoreToBeat) {
+    if (found.length && found[0].score > scoreToBeat && !(await isUpsideDown(rotated, found[0]))) {
       faces = found.map((face) => math.rotateBack(face, quarterTurns, rotated));
       scoreToBeat = found[0].score;
     }
   }
   return faces;
+}
+
+// Whether the short-range model prefers the levelled close-up of a face after a half turn.
+async function isUpsideDown(picture, face) {
+  const { side } = detectors[1];
+  const view = math.warp(picture, math.similarity(face, side, math.VERIFY_EYE_LINE, math.ORIENTATION_EYE_TO_MOUTH), side, "constant");
+  const scores = [];
+  for (const variant of [view, math.rotateQuarter(math.rotateQuarter(view))]) {
+    const found = await runDetector(variant, 1, math.MIN_ORIENTATION_SCORE);
+    scores.push(Math.max(0, ...found.map(({ score }) => score)));
+  }
+  return scores[1] > scores[0];
 }
 
 async function detectUpright(picture) {

@@ -1,0 +1,62 @@
+"""Divide a bound on memory among the parts of the server, and read how much the process really uses."""
+
+import ctypes
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+DECODER_MB = 1024  # address space of a decoder: for 50 megapixels in all formats but a WebP with transparency
+PAINTER_MB = 320  # one picture from its decoded pixels to the response, with size 4096 and a background picture
+UPLOAD_COPIES = 2  # of an upload's bytes, while the form is parsed
+STATM = Path("/proc/self/statm")  # Linux
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What each part of the server may use, in megabytes, and how many pictures are decoded and painted at a time."""
+
+    decoders: int
+    painters: int
+    uploads_mb: float  # bytes of uploads that are in memory
+    process_mb: int  # of the server itself, without its decoders
+
+    @classmethod
+    def divide(cls, memory_mb: int, used_mb: float, body_mb: float, cores: int) -> "MemoryPlan":
+        """Divide `memory_mb`: up to half of it for decoders; then painters, up to one per core; the rest for uploads.
+
+        Args:
+            memory_mb: bound on the memory of the server and its decoders.
+            used_mb: memory that the process uses without any request, mostly for the model.
+            body_mb: largest upload.
+            cores: number of cores.
+
+        Raises:
+            ValueError: one decoder, one painter and one upload do not fit.
+        """
+        decoders = min(cores, max(1, int(memory_mb / 2 // DECODER_MB)))
+        process_mb = memory_mb - decoders * DECODER_MB
+        painters = min(cores, int((process_mb - used_mb - UPLOAD_COPIES * body_mb) // PAINTER_MB))
+        if painters < 1:
+            least = DECODER_MB + PAINTER_MB + used_mb + UPLOAD_COPIES * body_mb
+            raise ValueError(f"{memory_mb} MB of memory do not suffice; at least {least + 1:.0f} are needed")
+        uploads_mb = (process_mb - used_mb - painters * PAINTER_MB) / UPLOAD_COPIES
+        return cls(decoders, painters, uploads_mb, process_mb)
+
+
+def default_memory_mb(cores: int) -> int:
+    """Return the default bound: one decoder and some uploads, and half a gigabyte for each core."""
+    return 1536 + 512 * cores
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process; 0 if the system does not tell (all but Linux)."""
+    with suppress(OSError):
+        return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return 0.0
+
+
+def release_free_memory() -> None:
+    """Make the C library return memory that has been freed to the system; only glibc can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,77 @@
+"""Read a user's picture in any of the forms that programs have it in; loads neither OpenCV nor onnxruntime."""
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pillow_heif
+from PIL import Image
+
+from portraitist.clean.decode import (
+    READABLE_FORMATS,
+    CleanPicture,
+    RejectedError,
+    check_dimensions,
+    decode_picture,
+    load_upright,
+)
+from portraitist.core.outcome import Status
+
+MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
+FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
+MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
+
+pillow_heif.register_heif_opener()
+
+
+@runtime_checkable
+class OpenFile(Protocol):
+    """A file opened for reading bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes."""
+
+
+File = Path | str | bytes | bytearray | OpenFile  # a path, the content, or an open file
+Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
+
+
+def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
+    """Return a selfie upright and in sRGB, scaled down so that no side is longer than `max_side_px`.
+
+    Raises:
+        TypeError: the argument does not have a type of `Source`.
+        RejectedError: it is not a picture, or is damaged, animated, too small or too large.
+        OSError: the file cannot be read.
+    """
+    if isinstance(selfie, np.ndarray):
+        selfie = _image_from_pixels(selfie)
+    if isinstance(selfie, Image.Image):
+        check_dimensions(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
+        return load_upright(selfie.copy(), max_side_px)[0]
+    return decode_picture(_read_file(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, READABLE_FORMATS)
+
+
+def _read_file(selfie: File) -> bytes:
+    """Return a file's content; stop reading beyond the size limit, because a file such as /dev/zero has no end."""
+    if isinstance(selfie, (bytes, bytearray)):
+        return bytes(selfie)
+    if isinstance(selfie, (str, os.PathLike)):
+        with Path(selfie).open("rb") as file:
+            return _read_file(file)
+    limit = round(MAX_MEGABYTES * 1e6)
+    data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
+    if not isinstance(data, bytes):
+        allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"
+        raise TypeError(f"a selfie must be {allowed}; found {type(selfie).__name__}")
+    if len(data) > limit:
+        raise RejectedError(Status.TOO_LARGE, f"the file is larger than {MAX_MEGABYTES:g} megabytes")
+    return data
+
+
+def _image_from_pixels(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        found = f"found an array of {pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
+        raise RejectedError(Status.NOT_A_PICTURE, f"expected uint8 RGB pixels of height x width x 3; {found}")
+    return Image.fromarray(pixels)
