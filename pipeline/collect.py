@@ -24,7 +24,7 @@ def main(name: str, params: CollectParams, web: HttpClient, dest: Path) -> None:
     """Write the output of one source; responses are read from .fetch-cache if they are there, and kept there."""
     with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
-        write_output(tqdm(collected, f"collect {name}", disable=None), dest, params.shard_size)
+        write_output(iter(tqdm(collected, f"collect {name}", disable=None)), dest, params.shard_size)
         if cache.num_stored:
             print(f"collect {name}: {cache.num_stored} responses were read from .fetch-cache", file=sys.stderr)
 
