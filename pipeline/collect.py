@@ -2,30 +2,29 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from pipeline.stage import load_or_exit, path_options
+from portraitist.collect.blocklist import Blocklist, BlocklistError
+from portraitist.collect.candidate import SourceError
+from portraitist.collect.collector import collect_source
+from portraitist.collect.fetch_cache import FetchCache
+from portraitist.collect.http import HttpClient
 from portraitist.collect.output import write_output
 from portraitist.collect.params import SOURCES, CollectParams, FetchParams
-
-if TYPE_CHECKING:
-    from portraitist.collect.http import HttpClient
+from portraitist.collect.response_store import store_folder
+from portraitist.collect.ssrf import MissingContactError
+from portraitist.sources import load_source
 
 BLOCKLIST = Path("data/blocklist.txt")
 
 
-def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> None:
+def main(name: str, params: CollectParams, web: HttpClient, dest: Path) -> None:
     """Write the output of one source; responses are read from .fetch-cache if they are there, and kept there."""
-    from tqdm import tqdm
-
-    from portraitist.collect.collector import collect_source
-    from portraitist.collect.fetch_cache import FetchCache
-    from portraitist.collect.response_store import store_folder
-    from portraitist.sources import load_source
-
     with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
-        write_output(tqdm(collected, f"collect {name}", disable=None), dest, params.shard_size)
+        write_output(iter(tqdm(collected, f"collect {name}", disable=None)), dest, params.shard_size)
         if cache.num_stored:
             print(f"collect {name}: {cache.num_stored} responses were read from .fetch-cache", file=sys.stderr)
 
@@ -33,11 +32,6 @@ def main(name: str, params: CollectParams, web: "HttpClient", dest: Path) -> Non
 def run(name: str, dest: Path) -> None:
     """Collect one source with the parameters in params.yaml; exit with one line if it fails."""
     fetch, params = load_or_exit(FetchParams, "fetch"), load_or_exit(SOURCES[name], f"collect.{name}")
-    from portraitist.collect.blocklist import Blocklist, BlocklistError
-    from portraitist.collect.candidate import SourceError
-    from portraitist.collect.http import HttpClient
-    from portraitist.collect.ssrf import MissingContactError
-
     try:
         with HttpClient(fetch, Blocklist.read(BLOCKLIST)) as web:
             main(name, params, web, dest)

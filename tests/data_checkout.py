@@ -13,13 +13,15 @@ DATA_STAGES = ("sources", "collect", "clean", "crop", "mask", "split", "augment"
 
 
 def run_stage(checkout: Path, name: str) -> None:
-    """Run a stage in a checkout, in this process; stage collect for each source in use."""
+    """Run a stage in a checkout, in this process; "collect" for each source in use, "collect@folder" for one."""
+    name, _, source = name.partition("@")
     definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
     if "foreach" not in definition:
         _run_command(checkout, definition["cmd"])
         return
-    for source in yaml.safe_load((checkout / "params.yaml").read_text(encoding="utf-8"))["sources"]:
-        _run_command(checkout, definition["do"]["cmd"].replace("${item}", source))
+    sources = yaml.safe_load((checkout / "params.yaml").read_text(encoding="utf-8"))["sources"]
+    for item in [source] if source else sources:
+        _run_command(checkout, definition["do"]["cmd"].replace("${item}", item))
 
 
 def _run_command(checkout: Path, command: str) -> None:

@@ -224,6 +224,7 @@ def test_each_source_has_a_file_a_section_and_a_folder():
     folders = {name: (ROOT / "data" / "local" / name).resolve() for name in files}
     assert folders == {name: (ROOT / section["path"]).resolve() for name, section in PARAMS["collect"].items()}
     assert [name for name, folder in folders.items() if not folder.is_dir()] == []
+    assert [name for name in files if f"data/local/{name}" not in stages()[f"collect@{name}"]["deps"]] == []
 
 
 def test_export_needs_no_other_method():

@@ -2,22 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from portraitist.collect.collector import Collected
+from portraitist.core import manifest
 from portraitist.core.shards import ShardWriter
-
-if TYPE_CHECKING:
-    from portraitist.collect.collector import Collected
 
 MANIFEST_COLUMNS = ["id", "kind", "source", "name", "status", "reason", "bytes", "format", "licence", "licence_url"]
 MANIFEST_COLUMNS += ["author", "url", "final_url", "page_url", "query", "group", "pair", "consent"]
 FETCHED_COLUMNS = ["id", "url", "fetched_at"]
 
 
-def write_output(collected: Iterable["Collected"], folder: Path, shard_size: int) -> None:
+def write_output(collected: Iterable[Collected], folder: Path, shard_size: int) -> None:
     """Write pictures and rows in the order in which they are yielded; the folder must not exist."""
-    from portraitist.core import manifest  # imports pandas
-
     rows, downloads = [], []
     with ShardWriter(folder, shard_size) as shards:
         for item in collected:
