@@ -91,6 +91,13 @@ def test_temporary_failures_are_requested_again(fake: FakeWeb, folder: Path):
     assert {status for status in statuses if counts[f"/s{status}"] == 2} == {408, 429, 500, 503}
 
 
+def test_private_address_is_a_temporary_failure(fake: FakeWeb, folder: Path):
+    hijacked = fake.web()
+    hijacked.resolve = lambda *_, **__: [(2, 1, 6, "", ("10.0.0.1", 80))]
+    assert fetch(hijacked, folder, URLS[0]) == ["refused_address"]
+    assert fetch(fake.web(), folder, URLS[0]) == ["0"]
+
+
 def test_unreachable_robots_txt_is_a_temporary_failure(fake: FakeWeb, folder: Path):
     fake.pages["a.example/robots.txt"] = Reply("", 500)
     assert fetch(fake.web(), folder, URLS[0]) == ["robots_denied"]
@@ -174,21 +181,20 @@ with FetchCache(None, Path(sys.argv[1]), "test") as cache:
 """
 
 
-def test_second_process_waits_for_the_first(fake: FakeWeb, folder: Path, capfd: pytest.CaptureFixture[str]):
+def test_second_process_waits_for_the_first(fake: FakeWeb, folder: Path):
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", OTHER_PROCESS, str(folder)]
-    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout
-        assert other.stdout.readline() == "locked\n"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=env, text=True, **pipes) as first:
+        assert first.stdout.readline() == "locked\n"
         with pytest.raises(LockedError, match="test"):
             clear(folder)
         assert fetch(fake.web(), folder, URLS[1], source="other") == ["1"]  # another source does not wait
-        waiting = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting.communicate(timeout=0.5)
-        other.communicate("done\n")
-    assert waiting.communicate(timeout=10)[0] == "locked\n"
-    assert "waiting until it has finished" in capfd.readouterr().err
+        with subprocess.Popen(command, env=env, text=True, **pipes) as second:
+            assert "waiting until it has finished" in second.stderr.readline()
+            assert second.poll() is None
+            first.communicate("done\n")
+            assert second.communicate("done\n")[0] == "locked\n"
 
 
 def test_clear_removes_one_source_and_only_its_bytes(fake: FakeWeb, folder: Path):

@@ -143,7 +143,7 @@ def test_removed_picture_is_not_collected_again(checkout: Path):
     run_forget(removed)
     for source in ("folder", "sample"):
         shutil.rmtree(checkout / "data" / "raw" / source)
-        run_stage(checkout, f"collect@{source}")
+    run_stage(checkout, "collect")
     rerun_stages(checkout)
     assert set(shards_with(checkout, removed)) <= {"raw/folder", "raw/sample"}
     frame = manifest.read(checkout / "data/clean/manifest.csv").set_index("id")

@@ -22,7 +22,8 @@ from portraitist.collect.response_store import Entry, RequestKind, SourceRespons
 from portraitist.collect.ssrf import FetchError, check_url
 from portraitist.core.outcome import Status
 
-NOT_STORED = {  # may be temporary, or depends on the blocklist
+NOT_STORED = {  # may be temporary (a hotel's DNS resolves all names to itself), or depends on the blocklist
+    Status.REFUSED_ADDRESS,
     Status.THROTTLED,
     Status.NETWORK_ERROR,
     Status.TOO_SLOW,
