@@ -127,7 +127,7 @@ def test_every_link_has_a_target(html):
 
 def test_report_shows_the_results(html):
     assert "0.90<small>[0.85, 0.95]</small>" in html
-    assert "0.8 [0.7, 0.9]" in html  # of the segmenter
+    assert "0.80 [0.70, 0.90]" in html  # of the segmenter
     assert '<span class="flag">few faces</span>' in html
     assert "ours over theirs" in html
     assert "0123456789ab" in html
@@ -147,9 +147,9 @@ def test_our_method_is_the_first_column_of_the_metrics(html):
     plots = "intervals (dashed: optimum)"
     assert heads == ["metric", "unit", "optimum", "ours", "unchanged selfies", "theirs", plots]
     assert [row[2:6] for row in rows] == [
-        ["1", "0.90 | [0.85, 0.95]", "0.7 | [0.6, 0.8]", "0.7 | [0.6, 0.8]"],
-        ["0", "-0.1 | [-0.2, 0.1]", "0.5 | [0.3, 0.7]", "0.5 | [0.3, 0.7]"],
-        ["0", "3 | [2, 4]", "", ""],
+        ["1", "0.90 | [0.85, 0.95]", "0.70 | [0.60, 0.80]", "0.70 | [0.60, 0.80]"],
+        ["0", "-0.10 | [-0.20, 0.10]", "0.5 | [0.3, 0.7]", "0.5 | [0.3, 0.7]"],
+        ["0", "3.0 | [2.0, 4.0]", "", ""],
         ["1", "0.75 | [0.70, 0.80]", "0.00 | [-0.05, 0.05]", "0.50 | [0.45, 0.55]"],
     ]
 
@@ -269,8 +269,8 @@ def test_markdown_has_methods_first_and_segmenter_last(comparison):
     assert ["metric", "unchanged selfies", "theirs", "ours"] in tables
     assert ["metric", "against", "difference", "nearer"] in tables
     assert lines[-1] == (
-        "The same for all methods: the segmenter's intersection over union on 20 held-out pictures is 0.8 [0.7, 0.9]; "
-        "the painted rate of 20 held-out portraits is 0.98 [0.95, 1.00]."
+        "The same for all methods: the segmenter's intersection over union on 20 held-out pictures is "
+        "0.80 [0.70, 0.90]; the painted rate of 20 held-out portraits is 0.98 [0.95, 1.00]."
     )
     assert not any("| selfies " in line for line in lines)
 

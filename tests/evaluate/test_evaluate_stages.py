@@ -25,7 +25,7 @@ from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
 from portraitist.evaluate.params import EvaluateParams
-from portraitist.evaluate.run import COST_FILE, ModelPaths
+from portraitist.evaluate.run import COST_FILE, ModelPaths, load_data, stylized_by_method
 from portraitist.learning.dataset import DatasetPaths
 
 pytestmark = pytest.mark.slow
@@ -177,6 +177,13 @@ def test_plot_template_matches_columns_of_compare_csv(root: Path) -> None:
     assert template["facet"]["field"] in frame
     columns = [step["calculate"].removeprefix("toNumber(datum.").rstrip(")") for step in template["transform"]]
     assert set(columns) == {"value", "low", "high"}
+
+
+def test_features_of_the_selfies_stage_are_loaded(root: Path, pretrained: Path) -> None:
+    paths = DatasetPaths(root / "crop", root / "mask", root / "split.csv", root / "none.csv")
+    models = ModelPaths(root / "mask.pt", pretrained, root / "identity")
+    data = load_data(PARAMS, CROP_PARAMS, stylized_by_method(root / "dark", root / "models" / "selfies"), paths, models)
+    assert ("lite2", "training_selfies", "person on grey") in data.cache
 
 
 def test_results_are_deterministic_and_single_threaded(root: Path, pretrained: Path) -> None:

@@ -1,7 +1,7 @@
 """Round values to the precision that their confidence intervals justify.
 
-A value is rounded to the decimal of the first significant digit of its interval's half-width, so that differences far
-below the interval, such as those between two kinds of CPU, change neither a file nor its diff.
+A value is rounded to a power of ten between a half and a twentieth of its interval's half-width, so that differences
+far below the interval, such as those between two kinds of CPU, change neither a file nor its diff.
 """
 
 from math import floor, log10
@@ -26,4 +26,4 @@ def shown(value: float, low: float, high: float) -> str:
 
 
 def _decimals(low: float, high: float) -> int:
-    return -floor(log10((high - low) / 2 / 0.95))  # by 0.95, because round half-widths such as 0.1 are frequent
+    return -floor(log10((high - low) / 2 / 1.9))  # 1.9, because round half-widths such as 0.2 are frequent
