@@ -21,7 +21,6 @@ from drawn import encoded, smooth
 from fakeweb import FETCH, FakeWeb, Reply, fake_web
 
 from pipeline import collect as stage
-from portraitist.collect import http
 from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.collector import Collected, collect_source
 from portraitist.collect.fetch_cache import FetchCache
@@ -321,7 +320,7 @@ def test_full_disk_ends_the_stage_with_one_line(
     remote(0, fake)
     params = write_list(tmp_path, ["http://a.example/0"])
     monkeypatch.setattr(stage, "load_or_exit", lambda section, _: FETCH if section is FetchParams else params)
-    monkeypatch.setattr(http, "HttpClient", lambda *_: fake.web())
+    monkeypatch.setattr(stage, "HttpClient", lambda *_: fake.web())
 
     def write_to_full_disk(*_: Any) -> None:
         Path("/dev/full").write_bytes(bytes(1 << 20))

@@ -230,7 +230,7 @@ def test_each_source_has_a_file_a_section_and_a_folder():
 def test_export_needs_no_other_method():
     """`dvc repro export` trains one method, and stages 1 and 2 only if it starts from them."""
     trained = {name for name in upstream("export") if name.startswith("train")}
-    assert trained == {"train_generator", "train_mask", f"train@{PARAMS['export']['method']}"}
+    assert trained == {"train_mask", f"train@{PARAMS['export']['method']}"}
     assert "compare" not in set().union(*map(upstream, stages()))
 
 
@@ -243,8 +243,8 @@ def test_headline_metrics_are_the_only_metrics_of_dvc():
 
 def test_each_method_has_a_file_a_section_and_a_line():
     files = {path.stem for path in (SRC / "methods").glob("[!_]*.py")} - {"perceptual", "unet_mask"}
-    assert files == set(PARAMS["methods"]) == set(VARS["compared_methods"])
-    assert PARAMS["export"]["method"] in files
+    assert files == set(PARAMS["methods"]) == set(VARS["compared_methods"]) | {"ugatit"}  # too slow for every run
+    assert PARAMS["export"]["method"] in VARS["compared_methods"]
 
 
 def test_methods_depend_on_the_upstream_models_they_require():

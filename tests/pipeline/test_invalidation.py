@@ -29,7 +29,7 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
         ("collect/http.py", SOURCES),
         ("collect/blocklist.py", SOURCES | {"clean"}),
         ("methods/cyclegan.py", {"train@cyclegan", "paint@cyclegan"}),
-        ("methods/masked_cartoongan.py", {"train@masked_cartoongan", "paint@masked_cartoongan", "export"}),
+        ("methods/masked_stylizer.py", {"train@masked_stylizer", "paint@masked_stylizer", "export"}),
         ("app/server.py", set()),
         ("app/avatar.py", set()),
         ("tools/forget.py", set()),

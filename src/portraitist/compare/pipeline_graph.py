@@ -28,6 +28,8 @@ def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
     stage_of_output: dict[str, str] = {}
     for name, stage in content["stages"].items():
         items = _look_up(variables, stage["foreach"].strip("${}")) if "foreach" in stage else {"": {}}
+        if isinstance(items, list):  # of names
+            items = dict(zip(items, items, strict=True))
         body = stage.get("do", stage)
         for key, item in items.items():
             scope = variables | {"key": key, "item": item}
@@ -38,7 +40,10 @@ def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
                     stage_of_output[_interpolate(path, scope)] = name
     return {
         name: {
-            stage for out, stage in stage_of_output.items() for dep in deps if out == dep or out.startswith(f"{dep}/")
+            stage
+            for out, stage in stage_of_output.items()
+            for dep in deps
+            if out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")
         }
         - {name}
         for name, deps in deps_of.items()
