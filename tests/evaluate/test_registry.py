@@ -19,7 +19,7 @@ from portraitist.evaluate.registry import (
 from portraitist.stats.bootstrap import TooFewSamplesError
 
 METRICS = available_metrics(NETWORKS)
-SHARE = "kernel_distance_lite2_share"  # undefined for noise, whose distance from noise is about zero: test_distances.py
+SHARE = "kernel_lite2_share"  # undefined for noise, whose distance from noise is about zero: test_distances.py
 NAMES = [name for name in METRICS if name != SHARE]
 DISTANCES = [name for name in NAMES if "frechet" in name or "kernel" in name or "fid" in name or "kid" in name]
 COSTS = ["cost_gflop", "cost_megabytes"]
@@ -55,8 +55,8 @@ def test_all_metrics_are_registered():
         "frechet_limit_lite0",
         "frechet_lite0",
         "identity",
-        "kernel_distance_lite2",
-        "kernel_distance_lite2_share",
+        "kernel_lite2",
+        "kernel_lite2_share",
         "kernel_lite0",
         "kid",
         "lines",
