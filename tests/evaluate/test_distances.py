@@ -131,15 +131,15 @@ def far_selfies(stylized):
 
 
 def test_share_of_unchanged_selfies_is_exactly_1():
-    share = measure("kernel_lite2_share", **far_selfies(brighter(-0.5, 1)))
+    share = measure("foreground_kernel_lite2_share", **far_selfies(brighter(-0.5, 1)))
     assert (share.low, share.value, share.high) == (1, 1, 1)
 
 
 def test_share_is_the_ratio_of_two_kernel_distances():
     images = far_selfies(brighter(0.2, 2))
-    share = measure("kernel_lite2_share", **images)
+    share = measure("foreground_kernel_lite2_share", **images)
     distance, unchanged = (
-        measure("kernel_lite2", **images | {"stylized": images[name]}) for name in ("stylized", "selfies")
+        measure("foreground_kernel_lite2", **images | {"stylized": images[name]}) for name in ("stylized", "selfies")
     )
     assert share.value == pytest.approx(distance.value / unchanged.value)
     assert 0 < share.value < 0.5
@@ -149,4 +149,4 @@ def test_share_is_the_ratio_of_two_kernel_distances():
 def test_share_of_a_distance_below_zero_is_skipped():
     images = far_selfies(brighter(0.2, 2))
     with pytest.raises(TooFewSamplesError, match="unchanged selfies is -"):
-        measure("kernel_lite2_share", **images | {"portraits": images["selfies"]})
+        measure("foreground_kernel_lite2_share", **images | {"portraits": images["selfies"]})

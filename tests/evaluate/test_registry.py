@@ -19,7 +19,9 @@ from portraitist.evaluate.registry import (
 from portraitist.stats.bootstrap import TooFewSamplesError
 
 METRICS = available_metrics(NETWORKS)
-SHARE = "kernel_lite2_share"  # undefined for noise, whose distance from noise is about zero: test_distances.py
+SHARE = (
+    "foreground_kernel_lite2_share"  # undefined for noise, whose distance from noise is about zero: test_distances.py
+)
 NAMES = [name for name in METRICS if name != SHARE]
 DISTANCES = [name for name in NAMES if "frechet" in name or "kernel" in name or "fid" in name or "kid" in name]
 COSTS = ["cost_gflop", "cost_megabytes"]
@@ -51,12 +53,12 @@ def test_all_metrics_are_registered():
         "foreground_frechet_limit_lite0",
         "foreground_frechet_lite0",
         "foreground_kernel_lite0",
+        "foreground_kernel_lite2",
+        "foreground_kernel_lite2_share",
         "foreground_kid",
         "frechet_limit_lite0",
         "frechet_lite0",
         "identity",
-        "kernel_lite2",
-        "kernel_lite2_share",
         "kernel_lite0",
         "kid",
         "lines",

@@ -6,7 +6,7 @@ from portraitist.stats.headline import HEADLINES, summary
 
 RESULTS = {
     "painted_rate": (0.953, 0.921, 0.978),
-    "kernel_lite2_share": (0.263, 0.214, 0.309),
+    "foreground_kernel_lite2_share": (0.263, 0.214, 0.309),
     "face_landmark_error": (8.137, 7.64, 8.72),
     "face_found": (1.0, 0.985, 1.0),
     "background_repainted": (1.221, 0.883, 1.613),

@@ -100,7 +100,7 @@ METRICS: tuple[tuple[str, Distance, str, Pixels], ...] = (
     ("foreground_frechet_lite0", FRECHET, "lite0", "person on grey"),
     ("foreground_frechet_limit_lite0", EXTRAPOLATED, "lite0", "person on grey"),
     ("foreground_kernel_lite0", KERNEL, "lite0", "person on grey"),
-    ("kernel_lite2", KERNEL, "lite2", "person on grey"),
+    ("foreground_kernel_lite2", KERNEL, "lite2", "person on grey"),
 )
 NETWORK_TITLES = {
     "inception": "Inception-v3, as published: {}",
@@ -166,8 +166,8 @@ for _name, _distance, _network, _pixels in METRICS:
     )
 register(
     Metric(
-        "kernel_lite2_share",
-        "`kernel_lite2` divided by that of the unchanged selfies: 1 is no nearer to portraits than selfies.",
+        "foreground_kernel_lite2_share",
+        "`foreground_kernel_lite2` divided by that of the unchanged selfies: 1 is no nearer to portraits than selfies.",
         optimum=0.0,
         unit="",
         network="lite2",

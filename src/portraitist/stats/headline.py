@@ -24,7 +24,7 @@ class Headline:
 
 HEADLINES = {  # by the name in metrics/summary.json
     "painted_rate": Headline("painted_rate", "painted rate"),
-    "kernel_lite2_share": Headline("kernel_lite2_share", "distance from portraits"),
+    "kernel_lite2_share": Headline("foreground_kernel_lite2_share", "distance from portraits"),
     "landmark_error": Headline("face_landmark_error", "landmark error"),
     "faces_found": Headline("face_found", "faces found"),
     "repainted": Headline("background_repainted", "background repainted"),
