@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipeline.stage import load_or_exit, path_options
+from pipeline.stage import check_sources_or_exit, load_or_exit, path_options
 from portraitist.clean.params import CleanParams
 from portraitist.clean.run import clean_sources
 from portraitist.collect.blocklist import Blocklist, BlocklistError
@@ -22,6 +22,7 @@ def main(
 
 if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "blocklist", "out", "metrics", "collect-metrics")
+    check_sources_or_exit(sources, raw)
     try:
         main(load_or_exit(CleanParams, "clean"), manifest.source_folders(raw, sources), *paths)
     except BlocklistError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.stage import load_or_exit, path_options
+from pipeline.stage import check_sources_or_exit, load_or_exit, path_options
 from portraitist.core import manifest
 from portraitist.split.assign import check_parts, count_parts, describe_parts, join_sources, split_faces
 from portraitist.split.params import SplitParams
@@ -40,4 +40,5 @@ def main(
 
 if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "clean", "crops", "masks", "split", "leakage")
+    check_sources_or_exit(sources, raw)
     main(load_or_exit(SplitParams, "split"), manifest.source_folders(raw, sources), *paths)

@@ -80,6 +80,23 @@ def load_sources_or_exit() -> list[str]:
     return _or_exit(load_sources)
 
 
+def check_sources_or_exit(sources: Path, raw: Path) -> None:
+    """Exit with one line if no source is in use, or if one of them has not been collected.
+
+    Args:
+        sources: output of stage sources, a file for each source in use.
+        raw: output of stage collect, a folder for each source.
+    """
+    names = sorted(path.name for path in sources.iterdir())
+    if not names:
+        sys.exit(f"portraitist: {sources} lists no source; `dvc repro sources` writes a file for each in params.yaml")
+    collected = sorted(path.parent.name for path in raw.glob("*/manifest.csv"))
+    missing = [name for name in names if name not in collected]
+    if missing:
+        found = f"{raw} has no manifest of source {', '.join(missing)}; found: {', '.join(collected) or 'none'}"
+        sys.exit(f"portraitist: {found}; `dvc repro {' '.join(f'collect@{name}' for name in missing)}` writes it")
+
+
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:
     """Load the section of each method, in the order of params.yaml."""
     return _or_exit(load_methods)

@@ -514,6 +514,17 @@ def test_pictures_in_folders_are_recognised_by_content(model, selfies, tmp_path)
     assert re.fullmatch(r"portraitist: skipped 8 .*0\.txt, .* and 3 more\n", stderr)
 
 
+def test_gif_of_one_frame_becomes_a_picture(model, selfies, tmp_path):
+    (tmp_path / "in").mkdir()
+    with Image.open(selfies[0]) as picture:
+        picture.quantize(64).save(tmp_path / "in" / "still.gif", save_all=True, loop=0)
+    single, batch = tmp_path / "a.png", tmp_path / "out" / "still.png"
+    assert paint(model, tmp_path / "in" / "still.gif", "-o", single) == (0, f"{single}\n", "")
+    assert paint(model, tmp_path / "in", "-o", tmp_path / "out") == (0, f"{batch}\n", "")
+    assert pixels(single).shape == (SIDE, SIDE, 4)
+    assert single.read_bytes() == batch.read_bytes()
+
+
 def test_damaged_model_ends_a_batch_with_one_line(model, selfies, tmp_path, monkeypatch):
     def fail(self, pictures, masks):
         raise ModelError("the model cannot run: reason")

@@ -1,5 +1,6 @@
 """The content of the source package, ignored files, and links in the documents."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -36,6 +37,29 @@ def test_documents_link_to_existing_files():
             if "://" not in target and not (page.parent / target).exists():
                 broken.append((page.name, target))
     assert broken == []
+
+
+def test_required_setuptools_knows_spdx_licences():
+    """setuptools reads `license` as an SPDX expression from version 77 on."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^license = "[\w.-]+"$', text, re.MULTILINE)
+    assert int(re.search(r'^requires = \["setuptools>=(\d+)"\]', text, re.MULTILINE)[1]) >= 77
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_make_without_git_stops_before_installing(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"  # runs nothing but the check of its own version
+    python.write_text('#!/bin/sh\necho "$@" >> log\n[ "$1" = -c ]\n', encoding="utf-8")
+    python.chmod(0o755)
+    env = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    ran = subprocess.run(
+        ["make", "test", f"PYTHON={python}"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("This folder is not a git repository, which DVC needs: clone it, or run git init")
+    assert "-m venv" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

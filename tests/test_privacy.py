@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import sealed
 import yaml
-from dvc_stages import stages
+from dvc_stages import PARAMS, stages
 from scratch_clone import tiny_profile
-from toys import make_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = PARAMS["export"]["method"]
 CODE = [path for top in ("src", "pipeline", "benchmarks", "tests", "data") for path in (ROOT / top).rglob("*.py")]
 OPT_OUTS = ("ORT_DISABLE_TELEMETRY", "NO_ALBUMENTATIONS_UPDATE", "HF_HUB_DISABLE_TELEMETRY")
 CI_MARKS = (  # ONNX Runtime sends nothing where one of these is set
@@ -142,22 +142,22 @@ def test_server_never_connects_and_leaves_no_files(sealed_python, tmp_path, mode
 @needs_seccomp
 @pytest.mark.slow
 def test_stages_send_and_leave_nothing(sealed_python, tmp_path, pretrained):
-    """From collect to augment, and paint with an untrained model; stage weights downloads by design."""
+    """The stages of `dvc repro export`, but for weights, which downloads by design."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     (tmp_path / "profiles" / "sample.yaml").write_text(yaml.safe_dump(tiny_profile()))
-    for folder in ("data/raw", "data/local/backgrounds", "metrics", "models"):
+    for folder in ("data/raw", "data/local/backgrounds", "data/local/identity", "metrics", "models"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "data" / "sample").symlink_to(ROOT / "data" / "sample")
     (tmp_path / "data" / "blocklist.txt").touch()
     (tmp_path / "models" / "pretrained").symlink_to(pretrained)
-    make_checkpoint(tmp_path / "models" / "masked_cartoongan.pt")
-    names = [name for name in stages() if name.startswith("collect@")]
-    for name in (*names, "clean", "crop", "mask", "split", "augment", "paint@masked_cartoongan"):
+    data = ("sources", *(f"collect@{name}" for name in PARAMS["sources"]), "clean", "crop", "mask", "split", "augment")
+    model = ("train_generator", "train_mask", f"train@{OURS}", f"paint@{OURS}", "evaluate_selfies", f"evaluate@{OURS}")
+    for name in (*data, *model, "export"):
         ran, left = sealed_python("connect", *shlex.split(stages()[name]["cmd"])[2:])
         assert ran.returncode == 0, (name, ran.stderr)
-        assert left == []
-    assert (tmp_path / "data" / "paint" / "masked_cartoongan").is_dir()
+        assert left == [], name
+    assert (tmp_path / "models" / "portraitist" / "portraitist.onnx").is_file()
 
 
 def test_onnxruntime_is_imported_after_portraitist():

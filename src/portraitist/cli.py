@@ -84,7 +84,7 @@ def paint(
     device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Paint every large face of each selfie; clips and GIFs become painted clips.
+    """Paint every large face of each selfie; clips and animated GIFs become painted clips.
 
     Example: portraitist paint holiday/ -o avatars/ --background ivory --shape circle
     """

@@ -246,11 +246,13 @@ def test_painting_needs_no_temporary_folder(model, selfie, tmp_path, monkeypatch
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_process_paints_after_its_parent_has_ended(model, selfie):
+    """In a new thread, which loads the networks again, as in a server that forks its workers."""
     program = (
-        "import os, sys, time\nfrom portraitist import Portraitist\n"
-        "portraitist = Portraitist.open(sys.argv[1], threads=1)\n"
-        "if os.fork(): os._exit(0)\n"
-        "time.sleep(0.2)\nprint(portraitist.paint(sys.argv[2]).picture.shape)"
+        "import os, sys, threading, time\nfrom portraitist import Portraitist\n"
+        "portraitist, parent = Portraitist.open(sys.argv[1], threads=1), os.getpid()\n"
+        "if os.fork(): sys.exit()\n"
+        "while os.getppid() == parent: time.sleep(0.01)\n"
+        "threading.Thread(target=lambda: print(portraitist.paint(sys.argv[2]).picture.shape)).start()"
     )
     command = [sys.executable, "-c", program, str(model), str(selfie)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # until the child ends

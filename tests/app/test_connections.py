@@ -40,7 +40,7 @@ def is_open(connection):
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: 127.0"], ids=["idle", "half a head"])
 def test_idle_connections_do_not_block_other_addresses(portraitist, data):
-    pool = ConnectionPool(limit=20, per_address=10)
+    pool = ConnectionPool(limit=20, per_address=10, idle_s=600.0)
     with serving(portraitist, pool=pool) as port, ExitStack() as stack:
         connections = []
         for number in range(60):

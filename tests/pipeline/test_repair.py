@@ -1,6 +1,8 @@
+import shutil
 import subprocess
 
 import pytest
+from reach import ROOT
 
 from pipeline.repair import LOCK, RWLOCK, repair
 
@@ -65,3 +67,10 @@ def test_unreadable_rwlock_is_removed(repository, content):
     (repository / RWLOCK).write_bytes(content)
     assert len(repair(repository)) == 1
     assert not (repository / RWLOCK).exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_make_repro_repairs_before_dvc_runs():
+    command = ["make", "--dry-run", "--old-file", ".venv/ready", "repro"]
+    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert recipe[0] == "python -m pipeline.repair"

@@ -3,12 +3,13 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from toys import ROOT
 
-from pipeline.stage import load_or_exit, print_error
+from pipeline.stage import check_sources_or_exit, load_or_exit, print_error
 from portraitist.augment.params import AugmentParams
 from portraitist.collect.params import CollectParams
 from portraitist.learning.checkpoint import CheckpointError
@@ -18,11 +19,16 @@ SCRIPTS = [
 ]
 
 
-def run_paint(*arguments, cwd, limit=""):
-    """Run stage paint; `limit` is a shell command run before."""
-    names = ("model", "crops", "masks", "split", "on-backgrounds", "out")
-    options = [word for name in names for word in (f"--{name}", str(cwd / name))]
-    command = ["bash", "-c", f'{limit or ":"}; exec "$@"', "bash", sys.executable, "-m", "pipeline.paint", *options]
+def called_functions(stage):
+    tree = ast.parse((ROOT / "pipeline" / f"{stage}.py").read_text())
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def run_stage(stage, *names, cwd, **paths):
+    """Run a stage whose options have the values in `paths`, and `names`, whose value is the file or folder in `cwd`."""
+    options = {name: cwd / name for name in names} | paths
+    command = [sys.executable, "-m", f"pipeline.{stage}"]
+    command += [word for name, path in options.items() for word in (f"--{name}", str(path))]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
@@ -118,14 +124,57 @@ def test_unexpected_errors_keep_their_traceback(capsys):
 def test_unusable_model_ends_a_stage_with_one_line(checkout, content, found):
     if content:
         (checkout / "model").write_bytes(content)
-    ran = run_paint(cwd=checkout)
+    ran = run_stage("paint", "model", "crops", "masks", "split", "on-backgrounds", "out", cwd=checkout)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"portraitist: paint: {checkout}/model: {found}")
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_full_disk_ends_any_stage_with_one_line(checkout):
+    """Stage split writes its report; unlike stage collect, it has no handler of its own."""
+    (checkout / "sources").mkdir()
+    (checkout / "sources" / "sample").touch()
+    for folder, columns in (
+        ("raw/sample", "id,status,group,pair"),
+        ("clean", "id,status,dhash"),
+        ("crops", "id,status,picture"),
+        ("masks", "id,status,kind"),
+    ):
+        (checkout / folder).mkdir(parents=True)
+        (checkout / folder / "manifest.csv").write_text(f"{columns}\n")
+    ran = run_stage("split", "sources", "raw", "clean", "crops", "masks", "split", cwd=checkout, leakage="/dev/full")
+    assert (ran.returncode, ran.stderr) == (1, "portraitist: split: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("used", "collected", "found"),
+    [
+        ([], ["met"], "sources lists no source; `dvc repro sources` writes a file for each in params.yaml"),
+        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; `dvc repro collect@sample`"),
+        (["sample"], [], "raw has no manifest of source sample; found: none; `dvc repro collect@sample` writes it"),
+    ],
+    ids=["no source", "one missing", "nothing collected"],
+)
+def test_source_that_was_not_collected_is_named(tmp_path, used, collected, found):
+    (tmp_path / "sources").mkdir()
+    for name in used:
+        (tmp_path / "sources" / name).touch()
+    for name in collected:
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "manifest.csv").touch()
+    with pytest.raises(SystemExit) as raised:
+        check_sources_or_exit(tmp_path / "sources", tmp_path / "raw")
+    assert found in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_stages_that_read_sources_check_them():
+    reading = [path.stem for path in SCRIPTS if '"raw"' in path.read_text()]
+    assert reading == ["clean", "split"]
+    assert [name for name in reading if "check_sources_or_exit" not in called_functions(name)] == []
+
+
 def test_every_stage_reads_its_options_from_path_options():
     """It sets the hook that prints errors."""
-    calls = {path.stem: {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text()))
-                         if isinstance(node, ast.Call)} for path in SCRIPTS}  # fmt: skip
-    assert [name for name, called in calls.items() if "path_options" not in called] == []
+    assert [path.stem for path in SCRIPTS if "path_options" not in called_functions(path.stem)] == []

@@ -21,7 +21,7 @@ from portraitist.app.video import VIDEO_SUFFIXES, paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import atomic_write
 
-DEFAULT_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of clips; a picture becomes .png
+CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of painted clips, by the clip's suffix
 VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
@@ -107,6 +107,20 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
+def _is_clip(path: Path) -> bool:
+    """Return whether a file is painted as a clip: by its suffix, but a GIF of one frame is a picture."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES and not (suffix == ".gif" and _is_still(path))
+
+
+def _is_still(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=["GIF"]) as picture:
+            return not getattr(picture, "is_animated", False)
+    except Exception:  # as in _is_picture
+        return False
+
+
 def _is_visible_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
@@ -121,7 +135,7 @@ def check_options(selfies: Sequence[Path], options: PaintOptions) -> None:
         raise BatchError(
             "--paste-back outputs the whole photo; it cannot be combined with --background, --shape or --size"
         )
-    if options.paste_back and (clips := [path for path in selfies if path.suffix.lower() in VIDEO_SUFFIXES]):
+    if options.paste_back and (clips := [path for path in selfies if _is_clip(path)]):
         raise BatchError(f"{clips[0]} is a clip; --paste-back is for pictures only")
 
 
@@ -138,9 +152,7 @@ def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> l
     if str(out) == "-":
         raise BatchError("-o -: writing to standard output is not supported; name a file or a folder")
     out = Path(out)
-    allowed = [
-        VIDEO_OUTPUT_SUFFIXES if path.suffix.lower() in VIDEO_SUFFIXES else tuple(OUTPUT_FORMATS) for path in selfies
-    ]
+    allowed = [VIDEO_OUTPUT_SUFFIXES if _is_clip(path) else tuple(OUTPUT_FORMATS) for path in selfies]
     if len(selfies) > 1 and not is_folder and out.suffix.lower() in (*OUTPUT_FORMATS, *VIDEO_OUTPUT_SUFFIXES):
         raise BatchError(f"{out} is one file for {len(selfies)} selfies; for a folder, append a slash: -o {out}/")
     is_single = len(selfies) == 1 and not is_folder and bool(out.suffix)
@@ -162,7 +174,7 @@ def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> l
 
 
 def _output_name(stem: str, selfie: Path) -> str:
-    return f"{stem}{DEFAULT_SUFFIXES.get(selfie.suffix.lower(), '.png')}"
+    return f"{stem}{CLIP_SUFFIXES[selfie.suffix.lower()] if _is_clip(selfie) else '.png'}"
 
 
 def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path]) -> list[Path]:
@@ -205,7 +217,7 @@ def _paint(
     result = PaintResult(selfie)
     try:
         writers: dict[Path, Callable[[Path], object]]
-        if selfie.suffix.lower() in VIDEO_SUFFIXES:
+        if _is_clip(selfie):
             writers = {output: lambda path: paint_video(portraitist, selfie, path, options.finish, options.force)}
         else:
             files = _encode_avatars(portraitist, selfie, output, options, outputs, result)
