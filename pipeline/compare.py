@@ -1,4 +1,4 @@
-"""Stage compare: tables of all methods, the contact sheet and the HTML report."""
+"""Stage compare: tables of all methods that have results, the contact sheet and the HTML report."""
 
 import sys
 from pathlib import Path
@@ -28,8 +28,10 @@ if __name__ == "__main__":
         "results", "preferences", "params", "dvc", "reports", "out"
     )
     ours, sections = load_or_exit(ExportParams, "export").method, load_methods_or_exit()
-    if ours not in sections:
-        sys.exit(f"portraitist: params.yaml: export.method is {ours!r}; expected one of {', '.join(sections)}")
-    titles = {tables.UNCHANGED: tables.UNCHANGED, **tables.titles(sections)}
+    evaluated = {name: own for name, own in sections.items() if (results / name / "metrics.json").exists()}
+    if ours not in evaluated:
+        found = ", ".join(evaluated) or "none"
+        sys.exit(f"portraitist: export.method: {ours!r} has no results in {results}; methods with results: {found}")
+    titles = {tables.UNCHANGED: tables.UNCHANGED, **tables.titles(evaluated)}
     folders = {title: results / name for name, title in titles.items()}
     main(titles[ours], folders, preferences, html_report.RunInputs(params, profile_path(), dvc, reports), out)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from drawn import smooth
 
-from portraitist.reporting.contact_sheet import GAP_PX, LABEL_PX, contact_sheet, labelled_tile, split_rows
+from portraitist.reporting.contact_sheet import (
+    GAP_PX,
+    LABEL_PX,
+    LINE_PX,
+    add_column_labels,
+    contact_sheet,
+    labelled_tile,
+    split_rows,
+)
 
 
 @pytest.mark.parametrize("labels", [[], ["one", "two", "three"]])
@@ -25,6 +33,15 @@ def test_contact_sheet_places_each_picture_in_its_cell(labels: list[str]):
     assert cell(1, 0) == cell(2, 1) == [70, 70, 70]
     assert cell(0, 2) == cell(1, 1) == [255, 255, 255]
     assert bool((canvas[:top] < 128).any()) == bool(labels)
+
+
+def test_long_labels_are_broken_and_stay_in_their_column():
+    sheet = np.full((30, 240, 3), 255, np.uint8)
+    labelled = add_column_labels(sheet, ["arbitrary_style_with_background", ""], pitch_px=120)
+    header = labelled[: len(labelled) - len(sheet)]
+    assert len(header) == LABEL_PX + LINE_PX
+    assert all((header[top : top + LINE_PX, :120] < 128).any() for top in (2, 2 + LINE_PX))
+    assert (header[:, 120:] == 255).all()
 
 
 def test_contact_sheet_needs_rows_and_enough_labels():

@@ -35,7 +35,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
         (tmp_path / "raw" / str(source)).mkdir(parents=True)
         rows.to_csv(tmp_path / "raw" / str(source) / "manifest.csv", index=False)
     paths = [tmp_path / name for name in ("raw", "clean", "crop", "mask", "split.csv", "leakage.json")]
-    split(PARAMS, *paths)
+    split(PARAMS, sorted(paths[0].iterdir()), *paths[1:])
     return manifest.read(tmp_path / "split.csv").set_index("id")
 
 

@@ -1,14 +1,16 @@
 """Contact sheets: pictures in rows and columns, with labels."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from portraitist.core.types import ContactSheet, Tile
 
 GAP_PX = 4
-LABEL_PX = 16
+LABEL_PX, LINE_PX = 16, 12  # height of a label of one line, and of each further line
+FONT = ImageFont.load_default()
 
 
 def labelled_tile(picture: Tile, text: str = "", size_px: int = 96) -> ContactSheet:
@@ -46,13 +48,25 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), si
 
 
 def add_column_labels(sheet: ContactSheet, labels: Sequence[str], pitch_px: int) -> ContactSheet:
-    """Add a line of column headings, pitch_px apart, above a contact sheet."""
-    canvas = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + LABEL_PX), "white")
-    canvas.paste(Image.fromarray(sheet), (0, LABEL_PX))
+    """Add column headings, pitch_px apart, above a contact sheet; long ones are broken at underscores and spaces."""
+    headings = [_wrapped(label, pitch_px - GAP_PX) for label in labels]
+    height = LABEL_PX + LINE_PX * (max(len(lines) for lines in headings) - 1)
+    canvas = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + height), "white")
+    canvas.paste(Image.fromarray(sheet), (0, height))
     draw = ImageDraw.Draw(canvas)
-    for column, label in enumerate(labels):
-        draw.text((GAP_PX + column * pitch_px, 3), label, fill="black")
+    for column, lines in enumerate(headings):
+        for number, line in enumerate(lines):
+            draw.text((GAP_PX + column * pitch_px, 3 + number * LINE_PX), line, fill="black")
     return np.array(canvas)
+
+
+def _wrapped(label: str, width_px: int) -> list[str]:
+    lines = [""]
+    for word in re.findall("[^_ ]+[_ ]?", label):
+        if lines[-1] and FONT.getlength((lines[-1] + word).rstrip()) > width_px:
+            lines.append("")
+        lines[-1] += word
+    return [line.rstrip() for line in lines]
 
 
 def split_rows(pictures: Sequence[Tile], columns: int) -> list[Sequence[Tile]]:
