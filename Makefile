@@ -25,9 +25,8 @@ repro: $(VENV)/ready
 pull: $(VENV)/ready
 	dvc pull $$(dvc stage list --name-only | grep -v '^collect@' | sed 's/.*/  &:/' | grep -Fxf - dvc.lock | tr -d ' :')
 
-# `dvc exp show` has a column for every parameter and every file, which DVC cannot be configured to hide.
 experiments: $(VENV)/ready
-	dvc exp show --only-changed --drop '.*/|params.yaml$$|Created|Executor' $(ARGS)
+	@python -m pipeline.experiments $(ARGS)
 
 test: $(VENV)/ready $(VENV)/pretrained/NOTICE
 	$(PYTEST) -m "not slow"

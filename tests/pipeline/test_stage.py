@@ -14,9 +14,8 @@ from portraitist.augment.params import AugmentParams
 from portraitist.collect.params import CollectParams
 from portraitist.learning.checkpoint import CheckpointError
 
-SCRIPTS = [
-    path for path in sorted((ROOT / "pipeline").glob("*.py")) if path.stem not in ("__init__", "stage", "repair")
-]
+NO_STAGES = ("__init__", "experiments", "repair", "stage")
+SCRIPTS = [path for path in sorted((ROOT / "pipeline").glob("*.py")) if path.stem not in NO_STAGES]
 
 
 def called_functions(stage):

@@ -1,0 +1,35 @@
+"""Print what differs between experiments as a table that fits a terminal, from `dvc exp show`; not a stage.
+
+DVC itself has a column for every parameter and every file, and writes methods.<method>.<parameter> in full.
+"""
+
+import io
+import re
+import subprocess
+import sys
+
+import pandas as pd
+
+OTHER_COLUMNS = r".*/|params.yaml$|Created|Executor"
+COMMAND = ("dvc", "exp", "show", "--csv", "--only-changed", "--drop", OTHER_COLUMNS)
+
+
+def compact(csv: str) -> str:
+    """Return the table of `dvc exp show --csv` with short names; a baseline is named by its revision."""
+    table = pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
+    if "Experiment" not in table:
+        return "no experiments since this commit; ARGS='-n 5' shows those of five commits, ARGS=-A of all\n"
+    table["Experiment"] = table["Experiment"].where(table["Experiment"] != "", table["rev"])
+    table = table.drop(columns=["rev", "typ", "parent"], errors="ignore").replace("", "-")
+    short = {name: re.sub(r"^(params\.yaml:)?(methods\.\w+\.)?", "", name) for name in table.columns}
+    names = [name if list(short.values()).count(short[name]) > 1 else short[name] for name in table.columns]
+    rows = [names, *table.to_numpy().tolist()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    shown = subprocess.run([*COMMAND, *sys.argv[1:]], stdout=subprocess.PIPE, text=True, check=False)
+    if shown.returncode:
+        sys.exit(shown.returncode)
+    print(compact(shown.stdout), end="")
