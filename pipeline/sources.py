@@ -1,4 +1,4 @@
-"""Stage sources: check the sources in use before anything is collected -> data/sources, an empty file for each."""
+"""Stage sources: check the sources in use before anything is collected -> data/sources, a file for each."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def main(out: Path) -> None:
             sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it with {expected} in it")
     out.mkdir()
     for name in names:
-        (out / name).touch()
+        (out / name).write_text(f"{name}\n", encoding="utf-8")  # DVC warns of empty files
 
 
 if __name__ == "__main__":
