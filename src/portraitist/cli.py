@@ -252,7 +252,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Create web pages on which you mark pictures for removal: those that stage `clean` accepted.
+    """Create web pages that show the pictures accepted by stage `clean`, on which you mark those to remove.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
@@ -347,7 +347,7 @@ def clear_cache(
         list[str] | None, typer.Argument(help="Names of sources. [default: all]", show_default=False)
     ] = None,
 ) -> None:
-    """Remove downloads from .fetch-cache, so that the next run of `collect` asks the web again. Data stays as it is.
+    """Remove downloads from .fetch-cache, so that the next run of `collect` requests it again. Data stays as it is.
 
     Example: portraitist dataset clear-cache commons; then dvc repro --force --single-item collect@commons
     """
@@ -408,7 +408,7 @@ def compare(
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(f"\n{server.answered} answered; `dvc repro` adds them to metrics/report.html")
+            print(f"\n{server.answered} answered; `dvc repro compare` adds them to metrics/report.html")
 
 
 @app.command()

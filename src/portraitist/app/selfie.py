@@ -1,4 +1,4 @@
-"""Read a user's picture in any of the forms that programs have it in; loads neither OpenCV nor onnxruntime."""
+"""Read a selfie from a path, bytes, an open file, a PIL image or an array; loads neither OpenCV nor onnxruntime."""
 
 import os
 from pathlib import Path

@@ -66,7 +66,7 @@ def create_questions(
 
 
 class PreferenceServer(ThreadingHTTPServer):
-    """A server that asks one question at a time and appends each answer to a CSV.
+    """A server that shows one question at a time and appends each answer to a CSV.
 
     Args:
         stylized: output folders of stage paint, by method.

@@ -50,14 +50,14 @@ class Run:
     def __init__(self, log: Path, folder: Path) -> None:
         for old in folder.glob(f"events.out.tfevents.*{FILE_SUFFIX}"):
             old.unlink()
-        self.plots, self.sample_strip = log / PLOTS_FOLDER, log / SAMPLES_FILE
+        self.plots, self.samples = log / PLOTS_FOLDER, log / SAMPLES_FILE
         self.file = EventFileWriter(str(folder), filename_suffix=FILE_SUFFIX)
         self.written: set[Row] = set()
-        self.strip_time = 0  # modification time of the sample strip that has been written, ns
+        self.samples_time = 0  # modification time of the samples that have been written, ns
         self._start_session(0)
 
     def catch_up(self) -> None:
-        """Write the new rows, and the sample strip if it has changed.
+        """Write the new rows, and the samples if they have changed.
 
         Raises:
             LogFormatError: a row is not a step and a value.
@@ -70,17 +70,17 @@ class Run:
         for step, tag, value in sorted(rows - self.written):
             self._write(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
         self.written = rows
-        with suppress(OSError):  # the strip does not exist yet
-            if (modified := self.sample_strip.stat().st_mtime_ns) != self.strip_time:
-                image = _image_value(self.sample_strip.read_bytes())
+        with suppress(OSError):  # there are no samples yet
+            if (modified := self.samples.stat().st_mtime_ns) != self.samples_time:
+                image = _image_value(self.samples.read_bytes())
                 self._write(max((step for step, _, _ in rows), default=0), summary=Summary(value=[image]))
-                self.strip_time = modified
+                self.samples_time = modified
         self.file.flush()
 
     def _start_session(self, step: int) -> None:
         """Make TensorBoard discard all events from a step onwards."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
-        self.strip_time = 0
+        self.samples_time = 0
 
     def _write(self, step: int, **content: Any) -> None:
         self.file.add_event(Event(wall_time=time.time(), step=step, **content))
