@@ -152,7 +152,7 @@ def serve(
     megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
     memory_mb: Annotated[
         int | None,
-        typer.Option(help="Maximum memory, with all child processes. [default: 1536, and 512 for each core]"),
+        typer.Option(min=1, help="Maximum memory, with all child processes. [default: 1536, and 512 for each core]"),
     ] = None,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="Maximum number of waiting requests.")] = 20,
     per_minute: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per minute from one address.")] = 30,
