@@ -22,8 +22,9 @@ def main(
 
 if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "blocklist", "out", "metrics", "collect-metrics")
+    params = load_or_exit(CleanParams, "clean")
     check_sources_or_exit(sources, raw)
     try:
-        main(load_or_exit(CleanParams, "clean"), manifest.source_folders(raw, sources), *paths)
+        main(params, manifest.source_folders(raw, sources), *paths)
     except BlocklistError as error:
         sys.exit(f"clean: {error}")

@@ -40,5 +40,6 @@ def main(
 
 if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "clean", "crops", "masks", "split", "leakage")
+    params = load_or_exit(SplitParams, "split")
     check_sources_or_exit(sources, raw)
-    main(load_or_exit(SplitParams, "split"), manifest.source_folders(raw, sources), *paths)
+    main(params, manifest.source_folders(raw, sources), *paths)

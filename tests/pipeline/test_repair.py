@@ -71,6 +71,6 @@ def test_unreadable_rwlock_is_removed(repository, content):
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 def test_make_repro_repairs_before_dvc_runs():
-    command = ["make", "--dry-run", "--old-file", ".venv/ready", "repro"]
+    command = ["make", "--dry-run", "--no-print-directory", "--old-file", ".venv/ready", "repro"]
     recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert recipe[0] == "python -m pipeline.repair"
