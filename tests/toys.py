@@ -26,7 +26,7 @@ from portraitist.learning import distributed, method_names
 from portraitist.learning.checkpoint import save_checkpoint
 from portraitist.learning.method import UpstreamModels
 from portraitist.learning.registry import build, params_class
-from portraitist.learning.tensors import Batch, Images, Masks
+from portraitist.learning.tensors import Batch, Images, Masks, composite
 from portraitist.mask.params import MaskParams
 from portraitist.nets.arbitrary_style import (
     PREDICTOR_FILE,
@@ -47,6 +47,8 @@ from portraitist.train.resume import Checkpointer
 
 torch.set_num_threads(1)  # more threads do not help with networks this small
 
+ONES = torch.ones(2, 1, 16, 32)
+REDDEST = 0.6
 ROOT = Path(__file__).resolve().parents[1]
 PAINTING_METHODS = [name for name in method_names() if name not in ("perceptual", "unet_mask")]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -120,6 +122,29 @@ class ToyFeatures(Stem):
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
         return [nn.functional.avg_pool2d(images, 2 ** (index + 1)) for index in indices]
+
+
+class RejectRed(nn.Module):
+    """A segmenter per pixel that takes red for background: 1 at grey, 0 where red is REDDEST and green -REDDEST."""
+
+    def forward(self, images: Images) -> Masks:
+        return 1 - (images[:, :1] - images[:, 1:2]) / (2 * REDDEST)
+
+
+class RejectRedWithoutGradient(RejectRed):
+    def forward(self, images: Images) -> Masks:
+        return super().forward(images).detach()
+
+
+def on_other_background(images: Batch) -> Batch:
+    """Return the batch of `batch` with all people in front of noise."""
+    background = noise(2, 3, 16, 32, seed=9)
+    return replace(
+        images,
+        selfies=composite(images.selfies, images.selfie_masks, background),
+        portraits=composite(images.portraits, images.portrait_masks, background),
+        smoothed=composite(images.smoothed, images.portrait_masks, background),
+    )
 
 
 class FixedSegmenter(nn.Module):

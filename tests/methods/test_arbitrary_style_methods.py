@@ -1,10 +1,8 @@
-from dataclasses import replace
-
 import pytest
 import torch
-from toys import NoiseBatches, batch, make_trainable, noise, train_logged, upstream_models
+from toys import NoiseBatches, batch, make_trainable, on_other_background, train_logged, upstream_models
 
-from portraitist.learning.tensors import composite, on_grey
+from portraitist.learning.tensors import on_grey
 from portraitist.nets.arbitrary_style import load_style_transformer
 
 WITH, WITHOUT = "arbitrary_style_with_background", "arbitrary_style_without_background"
@@ -14,15 +12,6 @@ def after_one_step(name, images):
     method = make_trainable(name)
     assert method.step(images) == {}
     return method
-
-
-def on_other_background(images):
-    background = noise(2, 3, 16, 32, seed=9)
-    return replace(
-        images,
-        selfies=composite(images.selfies, images.selfie_masks, background),
-        portraits=composite(images.portraits, images.portrait_masks, background),
-    )
 
 
 def test_style_is_read_from_whole_portraits_or_from_persons_on_grey():

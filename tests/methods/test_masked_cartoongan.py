@@ -1,27 +1,22 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
-from toys import FixedSegmenter, batch, boxes, make_trainable, noise, record_inputs
+from toys import (
+    ONES,
+    REDDEST,
+    FixedSegmenter,
+    RejectRed,
+    RejectRedWithoutGradient,
+    batch,
+    boxes,
+    make_trainable,
+    noise,
+    on_other_background,
+    record_inputs,
+)
 
-from portraitist.learning.tensors import Images, Masks, composite
-
-ONES = torch.ones(2, 1, 16, 32)
-REDDEST = 0.6
-
-
-class RejectRed(nn.Module):
-    """A segmenter per pixel that takes red for background: 1 at grey, 0 where red is REDDEST and green -REDDEST."""
-
-    def forward(self, images: Images) -> Masks:
-        return 1 - (images[:, :1] - images[:, 1:2]) / (2 * REDDEST)
-
-
-class RejectRedWithoutGradient(RejectRed):
-    def forward(self, images: Images) -> Masks:
-        return super().forward(images).detach()
+from portraitist.learning.tensors import composite
 
 
 def discriminator_inputs(method, images):
@@ -79,16 +74,9 @@ def test_masks_are_eroded_to_hide_the_fringe_of_background(mask):
 
 @pytest.mark.parametrize("mask", ["product", "given"])
 def test_another_background_does_not_change_discriminator_inputs(mask):
-    images, background = batch(), noise(2, 3, 16, 32, seed=9)
-    on_other = replace(
-        images,
-        selfies=composite(images.selfies, images.selfie_masks, background),
-        portraits=composite(images.portraits, images.portrait_masks, background),
-        smoothed=composite(images.smoothed, images.portrait_masks, background),
-    )
     before, after = (
         discriminator_inputs(make_trainable("masked_cartoongan", RejectRed(), mask=mask), each)
-        for each in (images, on_other)
+        for each in (batch(), on_other_background(batch()))
     )
     assert all(torch.equal(before[name], after[name]) for name in before)
 

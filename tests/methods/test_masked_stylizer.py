@@ -3,12 +3,24 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_masked_cartoongan import ONES, REDDEST, RejectRed, RejectRedWithoutGradient
-from toys import FixedSegmenter, batch, boxes, make_trainable, noise, settings, upstream_models
+from toys import (
+    ONES,
+    REDDEST,
+    FixedSegmenter,
+    RejectRed,
+    RejectRedWithoutGradient,
+    batch,
+    boxes,
+    make_trainable,
+    noise,
+    on_other_background,
+    settings,
+    upstream_models,
+)
 
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
-from portraitist.learning.tensors import composite, on_grey
+from portraitist.learning.tensors import on_grey
 from portraitist.nets.arbitrary_style import load_style_transformer
 
 NAME = "masked_stylizer"
@@ -21,16 +33,6 @@ def discriminator_inputs(method, images):
     method.step(images)
     assert len(inputs) == 3
     return dict(zip(("fake", "real", "edge"), inputs, strict=True))
-
-
-def on_other_background(images):
-    background = noise(2, 3, 16, 32, seed=9)
-    return replace(
-        images,
-        selfies=composite(images.selfies, images.selfie_masks, background),
-        portraits=composite(images.portraits, images.portrait_masks, background),
-        smoothed=composite(images.smoothed, images.portrait_masks, background),
-    )
 
 
 @pytest.mark.parametrize("mask", ["product", "given"])
