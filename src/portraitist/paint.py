@@ -52,12 +52,12 @@ def paint_test_selfies(
     dest: Path,
     *,
     backgrounds: Collection[str],
-    shard_size: int,
 ) -> None:
     """Stylize each test selfie on its own background and on each test background; write the pictures and the cost.
 
     `on_backgrounds` is the output folder of stage `augment`: the test selfies, composited with each of the
-    `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie.
+    `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie, and are
+    as large as those of `on_backgrounds`.
 
     Raises:
         CheckpointError: as `load_method`.
@@ -65,7 +65,7 @@ def paint_test_selfies(
     method, metadata = load_method(model)
     pictures, person_masks, composites = Shards(crops), Shards(masks), Shards(on_backgrounds)
     endings = ["png", *(f"{name}.png" for name in backgrounds)]
-    with ShardWriter(dest, shard_size) as shards:
+    with ShardWriter(dest, composites.shard_size) as shards:
         for selfie in tqdm(manifest.split_ids(split, "selfies", "test"), f"paint {model.stem}", disable=None):
             inputs = [decode_png(pictures.read(selfie, "png"))]
             inputs += [decode_png(composites.read(selfie, f"{name}.png")) for name in backgrounds]

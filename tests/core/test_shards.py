@@ -104,3 +104,8 @@ def test_index_is_written_only_on_success(tmp_path: Path):
 
 def test_shards_without_pictures_can_be_read(tmp_path: Path):
     assert list(Shards(write_shards(tmp_path / "shards", {}))) == []
+
+
+@pytest.mark.parametrize(("written", "read"), [(2, 2), (5, 5), (100, 5)])
+def test_shard_size_is_the_number_of_pictures_in_the_first_shard(tmp_path: Path, written: int, read: int):
+    assert Shards(write_shards(tmp_path / "shards", shard_size=written)).shard_size == read

@@ -4,7 +4,16 @@ import pytest
 import torch
 from toys import batch, boxes, noise
 
-from portraitist.learning.tensors import composite, erode, on_grey, to_images, to_mask_arrays, to_masks, to_pictures
+from portraitist.learning.tensors import (
+    composite,
+    erode,
+    on_grey,
+    smooth,
+    to_images,
+    to_mask_arrays,
+    to_masks,
+    to_pictures,
+)
 
 
 def test_black_is_minus_one_and_white_is_one():
@@ -71,3 +80,30 @@ def test_wrong_image_shape_or_dtype_is_rejected(invalid):
 def test_mask_of_another_batch_size_is_rejected():
     with pytest.raises(jaxtyping.TypeCheckError):
         on_grey(torch.zeros(2, 3, 16, 32), torch.zeros(1, 1, 16, 32))
+
+
+def test_downsampled_batch_has_means_of_blocks():
+    images = batch()
+    half = images.downsampled(2)
+    for name in ("selfies", "selfie_masks", "portraits", "portrait_masks", "smoothed"):
+        full, small = getattr(images, name), getattr(half, name)
+        assert small[0, 0, 1, 2].item() == pytest.approx(full[0, 0, 2:4, 4:6].mean().item(), abs=1e-6)
+        assert small.shape[-1] * 2 == full.shape[-1]
+    assert images.downsampled(1) is images
+
+
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_smoothing_removes_texture_and_keeps_edges(side):
+    edge = torch.where(torch.arange(side) < side // 2, -0.5, 0.5).expand(1, 3, side, side)
+    texture = 0.03 * noise(1, 3, side, side, seed=1)
+    smoothed = smooth(edge + texture, epsilon=0.01)
+    near_edge, flat = slice(side // 2 - 1, side // 2 + 1), slice(side // 8, side // 4)
+    assert smoothed[..., flat].std() < 0.6 * (edge + texture)[..., flat].std()
+    assert (smoothed - edge)[..., near_edge].abs().max() < 0.1
+
+
+def test_smoothing_looks_the_same_at_every_size():
+    small = torch.nn.functional.interpolate(noise(1, 3, 16, 16, seed=1), size=(128, 128), mode="bilinear")
+    large = torch.nn.functional.interpolate(small, size=(512, 512), mode="bilinear")
+    shrunk = torch.nn.functional.avg_pool2d(smooth(large, epsilon=0.05), 4)
+    assert (shrunk - smooth(small, epsilon=0.05)).abs().mean() < 0.02 < (shrunk - small).abs().mean()

@@ -20,7 +20,7 @@ from toys import (
 
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
-from portraitist.learning.tensors import on_grey
+from portraitist.learning.tensors import Batch, on_grey, smooth
 from portraitist.nets.arbitrary_style import load_style_transformer
 
 NAME = "masked_stylizer"
@@ -134,11 +134,31 @@ def test_weights_scale_their_terms(key, term):
     assert changed - {term} <= ({"g_adv"} if term == "d_edge" else set())  # of the updated discriminator
 
 
-@pytest.mark.parametrize("scales", [1, 2])
-def test_discriminator_has_a_head_for_each_level_of_each_scale(scales):
-    logits = make_trainable(NAME, scales=scales).discriminator(noise(1, 3, 64, 32, seed=1))
-    sides = [(32, 16), (16, 8), (8, 4), (4, 2), (16, 8), (8, 4), (4, 2), (2, 1)]
-    assert [tuple(layer.shape[2:]) for layer in logits] == sides[: 4 * scales]
+def test_discriminator_has_a_head_for_each_level():
+    logits = make_trainable(NAME).discriminator(noise(1, 3, 64, 32, seed=1))
+    assert [tuple(layer.shape[2:]) for layer in logits] == [(32, 16), (16, 8), (8, 4), (4, 2)]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_generator_sees_smoothed_persons(smoothing):
+    images, method, inputs = batch(), make_trainable(NAME, mask="given", smoothing=smoothing), []
+    for network in (method.generator, method.ema.network):
+        network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    method.step(images)
+    method.paint(images.selfies, images.selfie_masks)
+    persons = on_grey(images.selfies, images.selfie_masks)
+    expected = smooth(persons, smoothing) if smoothing else persons
+    assert len(inputs) == 2 and all(torch.equal(each, expected) for each in inputs)
+    assert torch.equal(expected, persons) == (smoothing == 0)
+
+
+def test_downsampling_shrinks_what_is_trained_not_what_is_painted():
+    small = vars(batch()).values()
+    images = Batch(*(each.repeat_interleave(2, 2).repeat_interleave(2, 3) for each in small))
+    method = make_trainable(NAME, mask="given", downsampling=2)
+    side = images.selfies.shape[-1]
+    assert {each.shape[-1] for each in discriminator_inputs(method, images).values()} == {side // 2}
+    assert method.paint(images.selfies, images.selfie_masks).shape[-1] == side
 
 
 def test_painting_keeps_the_selfies_background_and_ignores_it():

@@ -102,6 +102,12 @@ class Shards:
     def __len__(self) -> int:
         return len(self._locations)
 
+    @property
+    def shard_size(self) -> int:
+        """Number of pictures in the first shard, which is full if there is another; 1 without any."""
+        shards = [next(iter(members.values()))[0] for members in self._locations.values()]
+        return shards.count(shards[0]) if shards else 1
+
     def has(self, picture: str, ending: str) -> bool:
         """Return whether a picture has a member with this ending."""
         return ending in self._locations.get(picture, {})

@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, Section
 from portraitist.learning.ema import EMA
@@ -24,7 +23,7 @@ from portraitist.learning.losses import color_loss, hinge_generator_loss, hinge_
 from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
-from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey, smooth
 from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
 from portraitist.nets.projected import ProjectedDiscriminator
 
@@ -44,7 +43,8 @@ class Params(Section):
     lambda_content: NonNegativeFloat
     lambda_color: NonNegativeFloat
     warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
-    scales: Literal[1, 2]  # 2: the discriminator sees full and half size
+    smoothing: NonNegativeFloat  # of the generator's input: variance up to which texture is smoothed; 0: none
+    downsampling: Literal[1, 2]  # of the training images; the network paints at full size, with finer strokes
     # mask of the discriminator's input: the pipeline's (given), its product with the segmenter's, none (whole)
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
@@ -79,9 +79,10 @@ class MaskedStylizer(Method):
 
     def step(self, batch: Batch) -> Losses:
         """Update the discriminator, then the generator."""
+        batch = batch.downsampled(self.params.downsampling)
         styles = self.predictor(on_grey(batch.portraits, batch.portrait_masks))
         self.style.add(styles)
-        persons = on_grey(batch.selfies, batch.selfie_masks)
+        persons = self.generator_input(batch.selfies, batch.selfie_masks)
         stylized = self.generator(persons, styles)
         fake = on_grey(stylized, self.discriminator_masks(stylized, batch.selfie_masks))
         portrait_masks = self.discriminator_masks(batch.portraits, batch.portrait_masks)
@@ -118,6 +119,11 @@ class MaskedStylizer(Method):
         """Return 0 in the first steps, in which the discriminator's heads are still random."""
         return self.params.lambda_adv if int(self.ema.num_updates) >= self.params.warmup_steps else 0.0
 
+    def generator_input(self, selfies: Images, masks: Masks) -> Images:
+        """Return the persons on grey, smoothed: the generator would turn pores and noise into wrinkles."""
+        persons = on_grey(selfies, masks)
+        return smooth(persons, self.params.smoothing) if self.params.smoothing else persons
+
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks of the discriminator's input.
 
@@ -132,12 +138,11 @@ class MaskedStylizer(Method):
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     def discriminator_features(self, images: Images) -> list[Tensor]:
-        """Return the features of all levels, at full and, with two scales, at half size."""
-        scaled = [images, F.avg_pool2d(images, 2)][: self.params.scales]
-        return [level for image in scaled for level in self.features.levels(image, D_LEVELS)]
+        """Return the features of all levels."""
+        return list(self.features.levels(images, D_LEVELS))
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the stylized persons in the mean style, composited over the selfies' own backgrounds."""
-        stylized = self.ema.network(on_grey(selfies, masks), self.style.expand(selfies))
+        stylized = self.ema.network(self.generator_input(selfies, masks), self.style.expand(selfies))
         return composite(stylized, masks, selfies)
