@@ -44,7 +44,9 @@ def test_style_of_an_example_is_that_of_training(pretrained, side):
     picture, mask = noise(side), box_mask(side)
     expected = arbitrary_style.StylePredictor(pretrained)(on_grey(to_images([picture]), to_masks([mask])))[0].numpy()
     assert np.abs(expected).max() > 0.5
-    assert np.abs(StylePredictor()(picture, mask) - expected).max() < 0.02  # int8 activations: steps of about .02
+    difference = np.abs(StylePredictor()(picture, mask) - expected)
+    assert difference.max() < 0.06  # int8 activations: steps of .02
+    assert difference.mean() < 0.015
 
 
 def test_background_of_an_example_has_no_effect(portraitist):
