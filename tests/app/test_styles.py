@@ -97,8 +97,8 @@ def test_house_style_comes_first_and_is_the_default(portraitist, selfie):
 def test_strength_blends_selfie_and_painting(portraitist, selfie):
     full = portraitist.paint(selfie)
     square = full.crop.square.picture
-    assert np.array_equal(portraitist.paint(selfie, strength=0).picture, square)
-    assert np.array_equal(portraitist.paint(selfie, strength=0, keep_colours=True).picture, square)
+    assert np.array_equal(portraitist.paint(selfie, strength=0.0).picture, square)
+    assert np.array_equal(portraitist.paint(selfie, strength=0.0, keep_colours=True).picture, square)
     half = portraitist.paint(selfie, strength=0.5).picture
     assert np.abs(half - (full.picture / 2 + square / 2)).max() <= 0.5
     assert np.abs(full.picture.astype(int) - square).max() > 20

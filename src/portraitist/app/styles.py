@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnxruntime
+from jaxtyping import UInt8
 from PIL import Image
 
 from portraitist.app.model_file import HOUSE_STYLE, StyleVector
@@ -23,6 +24,10 @@ PREDICTOR = next(file for file in PACKAGE_FILES if file.name == "arbitrary_predi
 PREDICTOR_SIDE = 256
 GREY = 0.5  # background of a training portrait, in [0, 1]
 COLOUR_DETAIL = 0.03  # keep_colours: standard deviation of the blur that separates colours from brushwork, of the side
+
+
+Pixels = UInt8[np.ndarray, "height width *channels"]
+SquarePixels = UInt8[np.ndarray, "side side *channels"]
 
 
 class StyleError(ValueError):
@@ -133,8 +138,8 @@ def _predictor_path() -> Path:
     return Path(found.origin).parents[1] / PREDICTOR.member
 
 
-def centre_square(picture: Picture, side: int) -> Picture:
-    """Return the square in the middle of a picture, scaled to a side."""
+def centre_square(picture: Pixels, side: int) -> SquarePixels:
+    """Return the square in the middle of a picture or a mask, scaled to a side."""
     height, width = picture.shape[:2]
     length = min(height, width)
     top, left = (height - length) // 2, (width - length) // 2
