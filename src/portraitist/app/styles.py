@@ -102,7 +102,7 @@ class StylePredictor:
     """
 
     def __init__(self) -> None:
-        data = _predictor_path().read_bytes()
+        data = predictor_path().read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != PREDICTOR.sha256:
             raise StyleError(
@@ -127,7 +127,12 @@ class StylePredictor:
         return vector.reshape(-1)
 
 
-def _predictor_path() -> Path:
+def predictor_path() -> Path:
+    """Return the path of the style prediction network in the installed package; its content is not verified.
+
+    Raises:
+        StyleError: the package is missing.
+    """
     package = PREDICTOR.member.partition("/")[0]
     found = importlib.util.find_spec(package)  # does not import the package
     if found is None or found.origin is None:
