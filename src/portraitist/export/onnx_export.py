@@ -131,7 +131,8 @@ def export_model(
     report: dict[str, Any] = {"side_px": metadata["crop"]["size_px"], "any_side": any_side, "crops": len(selfies)}
     for precision, file in FILES.items():
         data = _with_checksum(_compressed(model, precision))
-        painted = _run_onnx(data, compared, style)
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        painted = [_run_onnx(session, *inputs, style) for inputs in compared]
         differences = [np.abs(one - other) for one, other in zip(painted, expected, strict=True)]
         error = {
             "max_error": max(int(difference.max()) for difference in differences),
@@ -227,16 +228,15 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onn
 
 
 def _run_onnx(
-    data: bytes, inputs: Sequence[tuple[Sequence[Picture], Sequence[MaskArray]]], style: Sequence[float] | None
-) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    painted = []
-    for selfies, masks in inputs:
-        tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
-        if style is not None:
-            tensors["styles"] = np.tile(np.array(style, np.float32), (len(selfies), 1))
-        painted.append(session.run(["painted"], tensors)[0].astype(int))
-    return painted
+    session: onnxruntime.InferenceSession,
+    selfies: Sequence[Picture],
+    masks: Sequence[MaskArray],
+    style: Sequence[float] | None,
+) -> np.ndarray:
+    tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
+    if style is not None:
+        tensors["styles"] = np.tile(np.array(style, np.float32), (len(selfies), 1))
+    return session.run(["painted"], tensors)[0].astype(int)
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
