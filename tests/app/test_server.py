@@ -32,7 +32,7 @@ PHOTO_COLOUR = (120, 140, 130)
 
 @pytest.fixture(scope="module")
 def portraitist(model):
-    return Portraitist.open(model, threads=1)
+    return Portraitist(model, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -380,7 +380,7 @@ def test_server_leaves_no_temporary_files(model, selfie, tmp_path, monkeypatch, 
 GUNICORN_APP = """
 from portraitist.app.avatar import Portraitist
 from portraitist.app.server import Limits, create_app
-app = create_app(Portraitist.open({model!r}, threads=1), 1, Limits(per_minute=1000), ["*"])
+app = create_app(Portraitist({model!r}, threads=1), 1, Limits(per_minute=1000), ["*"])
 """
 
 

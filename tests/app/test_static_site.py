@@ -87,7 +87,7 @@ def pair(sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(model):
-    with serving(Portraitist.open(model, threads=1)) as port:
+    with serving(Portraitist(model, threads=1)) as port:
         yield f"http://127.0.0.1:{port}/"
 
 
@@ -334,7 +334,7 @@ def page_result(page, path):
 
 
 def test_static_site_paints_offline_like_the_product(static, model, sample):
-    portraitist = Portraitist.open(model)
+    portraitist = Portraitist(model)
     with tab(*PHONE) as page:
         requests, errors = opened(page, static)
         page.context.set_offline(True)
@@ -364,7 +364,7 @@ def unusual(model, selfie, tmp_path_factory):
     disc, corner = Image.new("L", picture.size), Image.new("L", picture.size, 255)
     ImageDraw.Draw(disc).ellipse((0, 0, side - 1, side - 1), fill=255)
     corner.putpixel((0, 0), 0)
-    crop = Portraitist.open(model).paint(picture)
+    crop = Portraitist(model).paint(picture)
     person = cv2.warpAffine(crop.mask, cv2.invertAffineTransform(crop.transform), picture.size)
     for name, alpha in (("round", disc), ("corner", corner), ("cut_out", Image.fromarray(person))):
         picture.putalpha(alpha)
@@ -375,7 +375,7 @@ def unusual(model, selfie, tmp_path_factory):
 @pytest.mark.parametrize("name", ["rotated_90", "rotated_180", "rotated_270", "round", "corner", "cut_out"])
 def test_static_site_crops_and_masks_unusual_pictures_like_the_product(static, model, unusual, name):
     path = unusual / f"{name}.png"
-    avatar = Portraitist.open(model).paint(path)
+    avatar = Portraitist(model).paint(path)
     alpha = avatar.crop.square.alpha
     opaque = np.full_like(avatar.mask, 255) if alpha is None else alpha
     inner = cv2.erode(opaque, np.ones((5, 5))) == 255  # a browser drops colours that are transparent

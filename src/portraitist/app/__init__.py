@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-DEFAULT_MODEL = Path("models/portraitist")  # the output folder of stage export
+DEFAULT_MODEL = Path(__file__).parents[1] / "shipped" / "portraitist.onnx"  # the model in the package

@@ -87,7 +87,7 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         verify_checksum(path, data)
         model = onnx.load_from_string(data)
         entries = {entry.key: entry.value for entry in model.metadata_props}
-        parts, crop, mask = read_metadata(path, entries)
+        parts, crop, mask, _ = read_metadata(path, entries)
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
     except OSError as error:
