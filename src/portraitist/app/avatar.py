@@ -9,50 +9,108 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
 import onnxruntime
+from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
+from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, upright_frame, whole_crop
+from portraitist.app.matting import is_alpha, keep_person, refine_person
 from portraitist.app.model_file import LoadedModel, ModelError, load_model
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.clean.decode import CleanPicture, RejectedError
-from portraitist.core.blend import extend_foreground
-from portraitist.core.types import MaskArray, Picture
+from portraitist.core.blend import estimate_foreground
+from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.core.workers import available_cores
-from portraitist.crop.align import Crop, crop_face, crop_faces
+from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import Face, Landmarks, Transform
+from portraitist.crop.geometry import Face, Landmarks, Transform, warp
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import Segmenter, person_mask
+
+if TYPE_CHECKING:
+    from portraitist.app.compositing import Background
 
 __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source"]
 
 
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
+DEFAULT_SIZE_PX = 512  # of an avatar
+MAX_PAINTED_PX = 1024  # larger avatars are enlarged
+SIDE_MULTIPLE = 8  # of the sides that generators accept
+MASK_SIDE = 256  # at which the segmenter works
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A stylized face: the painted picture, the mask of the person (255), and the crop that was painted."""
+    """A stylized face, in an upright frame around the head (or the levelled crop).
 
-    picture: Picture
-    mask: MaskArray
+    Attributes:
+        painting: the aligned crop as the generator painted it.
+        cutout: the person in it, from 0 to 255.
+        crop: the aligned crop of the selfie, at the size of the painting.
+        frame: the square of the selfie that the avatar shows.
+        size_px: side of the avatar.
+    """
+
+    painting: SquarePicture
+    cutout: SquareMaskArray
     crop: Crop
+    frame: Frame
+    size_px: int
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The avatar with its painted background; beyond what was painted, the blurred colours of its border."""
+        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        return fade_border(self._in_frame(self.painting), covered)
+
+    @cached_property
+    def selfie(self) -> Picture:
+        """The part of the selfie that the avatar shows, at the resolution of the painting."""
+        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        return fade_border(self._in_frame(self.crop.square.picture), covered)
+
+    @cached_property
+    def mask(self) -> MaskArray:
+        """The person (255) in `picture`; faded out where the photo cuts the person inside the frame."""
+        sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
+        inside = self.crop.square.inside
+        grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
+        cutout = np.where(inside < 255, np.maximum(grown, self.cutout), self.cutout)
+        covered = self._in_frame(cv2.dilate(inside, np.ones((sliver, sliver), np.uint8)), cv2.BORDER_CONSTANT, sliver)
+        return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
 
     @cached_property
     def person(self) -> Picture:
-        """The person's colours, extended outwards so that no background is left under the mask's soft edge.
+        """The person's colours, extended outwards so that no background is left under the mask's soft edge."""
+        return self._in_frame(self.aligned_person)
+
+    @cached_property
+    def aligned_person(self) -> SquarePicture:
+        """As `person`, in the aligned crop.
 
         The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
         """
-        rim = 2 * max(1, round(RIM * self.mask.shape[0])) + 1
-        return extend_foreground(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
+        rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
+        return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
+
+    @property
+    def image(self) -> Image.Image:
+        """The avatar on a transparent background (RGBA)."""
+        return Image.fromarray(np.dstack([self.person, self.mask]))
+
+    @property
+    def painted_px(self) -> int:
+        """Side at which the avatar's frame was painted; less than `size_px` if the painting was enlarged."""
+        scale = float(np.hypot(*self.crop.transform[0, :2]))
+        return min(self.size_px, round(self.frame.side * scale))
 
     @property
     def landmarks(self) -> Landmarks:
@@ -62,7 +120,40 @@ class Avatar:
     @property
     def transform(self) -> Transform:
         """The similarity transform from the selfie's pixels to the avatar's."""
-        return self.crop.transform
+        return self.frame.transform(self.size_px)
+
+    def save(
+        self,
+        path: Path | str,
+        *,
+        background: "Background | str" = "backdrop",
+        shape: str = "square",
+        size_px: int | None = None,
+    ) -> None:
+        """Write the avatar to a .png, .webp or .jpg file; an existing file is replaced.
+
+        Args:
+            path: the file; its suffix gives the format.
+            background: backdrop (painted in the avatar's colours), transparent, keep (the photo's, painted), a CSS
+                colour, red, green and blue from 0 to 255, or a picture (PIL, or the path of a file).
+            shape: square or circle.
+            size_px: side in pixels; by default `size_px` of the avatar.
+
+        Raises:
+            FinishError: a value is not allowed, or the format cannot hold the transparent parts.
+            OSError: the file cannot be written.
+        """
+        from portraitist.app.compositing import save_avatar  # it imports this module
+
+        save_avatar(self, Path(path), background, shape, size_px)
+
+    def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
+        """Map a picture or mask from the aligned crop to the frame; `margin` pixels around it repeat its border."""
+        to_frame = between(self.crop.transform, self.transform)
+        if margin:
+            plane = cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+            to_frame[:, 2] -= to_frame[:, :2] @ np.array([margin, margin], np.float32)
+        return warp(plane, to_frame, self.size_px, border)
 
 
 class Portraitist:
@@ -109,23 +200,34 @@ class Portraitist:
             self._networks.segmenter(blank)
         self.paint_squares([blank], [blank[..., 0]])
 
-    def paint(self, selfie: Source) -> Avatar:
+    def paint(self, selfie: Source, *, size_px: int = DEFAULT_SIZE_PX, align: bool = False) -> Avatar:
         """Paint the largest face of a selfie.
+
+        Args:
+            selfie: the picture.
+            size_px: side of the avatar; if the selfie has fewer pixels there, the painting is enlarged.
+            align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
             RejectedError: the file is not a picture, or has no usable face; the message gives the reason.
             ModelError: the model file is damaged.
             OSError: the file cannot be read.
         """
-        (avatar,) = self.paint_all(selfie, faces="largest")
+        (avatar,) = self.paint_all(selfie, faces="largest", size_px=size_px, align=align)
         if isinstance(avatar, RejectedError):
             raise avatar
         return avatar
 
     def paint_all(
-        self, selfie: Source, faces: FaceSelection = "each", max_side_px: int = MAX_SIDE_PX
+        self,
+        selfie: Source,
+        faces: FaceSelection = "each",
+        max_side_px: int = MAX_SIDE_PX,
+        *,
+        size_px: int = DEFAULT_SIZE_PX,
+        align: bool = False,
     ) -> list[Avatar | RejectedError]:
-        """Paint every large face of a selfie, or the largest only.
+        """Paint every large face of a selfie, or the largest only; `size_px` and `align` as for `paint`.
 
         Returns:
             For each face, an avatar or the reason why it was not painted; the largest face comes first.
@@ -137,7 +239,7 @@ class Portraitist:
             OSError: the file cannot be read.
         """
         cleaned = read_selfie(selfie, max_side_px)
-        return self.paint_crops(self.crops(cleaned, faces))
+        return self.paint_crops(cleaned, self.crops(cleaned, faces), size_px, align)
 
     def crops(self, cleaned: CleanPicture, faces: FaceSelection = "each") -> list[Crop | RejectedError]:
         """Detect and crop the faces of a picture; a picture without a face gives one `RejectedError`.
@@ -170,19 +272,78 @@ class Portraitist:
         with _model_errors("segmenter"):
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
-    def paint_crops(self, crops: Sequence[Crop | RejectedError]) -> list[Avatar | RejectedError]:
-        """Segment and paint crops; the list of results has the order of the crops."""
+    def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
+        """Segment the person in a crop at `MASK_SIDE`, and drop what hangs together with the face by a thread only.
+
+        Raises:
+            RejectedError: the person covers too little of the crop.
+            ModelError: the segmenter in the model file is damaged.
+        """
+        wide = self._cut(cleaned, crop, MASK_SIDE)
+        mask = self.mask(wide)
+        return mask if is_alpha(mask, wide) else keep_person(mask, wide)
+
+    def paint_crops(
+        self,
+        cleaned: CleanPicture,
+        crops: Sequence[Crop | RejectedError],
+        size_px: int = DEFAULT_SIZE_PX,
+        align: bool = False,
+    ) -> list[Avatar | RejectedError]:
+        """Segment and paint crops of a picture; the list of results has the order of the crops."""
         avatars: list[Avatar | RejectedError] = []
         for crop in crops:
             if isinstance(crop, RejectedError):
                 avatars.append(crop)
                 continue
             try:
-                mask = self.mask(crop)
-                avatars.append(Avatar(self.paint_squares([crop.square.picture], [mask])[0], mask, crop))
+                person = self.person(cleaned, crop)
+                frame = whole_crop(crop) if align else upright_frame(self._cut(cleaned, crop, MASK_SIDE), person)
+                avatars.append(self.paint_frame(cleaned, crop, person, frame, size_px))
             except RejectedError as error:
                 avatars.append(error)
         return avatars
+
+    def paint_frame(
+        self, cleaned: CleanPicture, crop: Crop, person: MaskArray, frame: Frame, size_px: int = DEFAULT_SIZE_PX
+    ) -> Avatar:
+        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has as many.
+
+        Args:
+            cleaned: the selfie.
+            crop: the aligned crop, at any size.
+            person: mask of the person in the crop, at any size.
+            frame: the part of the selfie that the avatar shows.
+            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar has that size, and is enlarged when it is
+                finished.
+        """
+        size_px = min(size_px, MAX_PAINTED_PX)
+        crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
+        cutout = refine_person(person, crop)
+        painting = self.paint_squares([crop.square.picture], [cutout])[0]
+        return Avatar(painting, cutout, crop, frame, size_px)
+
+    def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
+        """Return the side at which a crop is painted, a multiple of 8.
+
+        It gives the frame `size_px` pixels, or as many as the selfie has. Models of older formats have a fixed side.
+
+        Args:
+            crop_px: side of the crop in the selfie's pixels.
+            frame_px: side of the frame in the selfie's pixels.
+            size_px: side of the avatar.
+        """
+        trained = self.crop_params.size_px
+        shapes = {tensor.name: tensor.shape for tensor in self.session.get_inputs()}
+        if isinstance(shapes["pictures"][1], int):
+            return trained
+        wanted = min(size_px * crop_px / frame_px, crop_px, MAX_PAINTED_PX)
+        return max(trained, SIDE_MULTIPLE * int(wanted / SIDE_MULTIPLE))
+
+    def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
+        """Cut the same square at another size; it was accepted before, so nothing is rejected."""
+        limits = {"size_px": side, "max_upscale": float("inf"), "min_visible": 0.0}
+        return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(self, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
         """Run the generator on cropped pictures and their masks.
