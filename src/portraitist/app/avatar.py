@@ -298,7 +298,7 @@ class Portraitist:
                 continue
             try:
                 person = self.person(cleaned, crop)
-                frame = whole_crop(crop) if align else upright_frame(self._cut(cleaned, crop, MASK_SIDE), person)
+                frame = whole_crop(crop) if align else upright_frame(crop, person)
                 avatars.append(self.paint_frame(cleaned, crop, person, frame, size_px))
             except RejectedError as error:
                 avatars.append(error)

@@ -61,16 +61,20 @@ def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
 
     Args:
         crop: the aligned crop, at any size.
-        mask: the person in it.
+        mask: the person in it, at any size.
     """
     points, length = crop.face.points, eye_to_mouth_px(crop.face)
     tilt = whole_crop(crop).degrees
     degrees = 0.0 if abs(tilt) <= MAX_TILT_DEGREES else round(tilt / 90) * 90.0
     eyes = (points[RIGHT_EYE] + points[LEFT_EYE]) / 2
     canvas = Frame((float(eyes[0]), float(eyes[1])), CANVAS_LENGTHS * length, degrees)
-    to_canvas = between(crop.transform, canvas.transform(CANVAS_SIDE))
-    person = warp(mask, to_canvas, CANVAS_SIDE, border=cv2.BORDER_CONSTANT) > 127
-    covered = warp(crop.square.inside, to_canvas, CANVAS_SIDE, border=cv2.BORDER_CONSTANT) > 127
+
+    def on_canvas(plane: MaskArray) -> np.ndarray:
+        source = crop.transform * (plane.shape[0] / crop.square.inside.shape[0])
+        to_canvas = between(source, canvas.transform(CANVAS_SIDE))
+        return warp(plane, to_canvas, CANVAS_SIDE, border=cv2.BORDER_CONSTANT) > 127
+
+    person, covered = on_canvas(mask), on_canvas(crop.square.inside)
     mouth = canvas.transform(CANVAS_SIDE) @ np.append(points[MOUTH], 1) - CANVAS_SIDE / 2
     left, top, side = _search(person, covered, mouth / max(float(np.linalg.norm(mouth)), 1e-6))
     pixel = canvas.side / CANVAS_SIDE
