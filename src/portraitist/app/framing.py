@@ -93,8 +93,8 @@ def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[
         grid = np.stack(np.meshgrid(sides, shifts, shifts, indexing="ij"), axis=-1) + best
         costs = cost(grid)
         best = grid[np.unravel_index(int(np.argmin(costs)), costs.shape)]
-    left, top, right, _ = _box(best)
-    return float(left), float(top), float(right - left)
+    left, top, right, _ = _box(best[None])
+    return float(left[0]), float(top[0]), float(right[0] - left[0])
 
 
 def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

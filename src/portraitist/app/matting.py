@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from portraitist.core.geometry import mask_iou
-from portraitist.core.types import MaskArray, Picture, SquareMaskArray
+from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
 
@@ -78,7 +78,7 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
     return np.minimum(refine_edges(mask, square.picture, _length_px(crop)), visible)
 
 
-def refine_edges(mask: MaskArray, picture: Picture, length: float) -> MaskArray:
+def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:
     """Return the mask at the picture's size, with its soft edge along the picture's edges.
 
     Args:
@@ -97,7 +97,7 @@ def refine_edges(mask: MaskArray, picture: Picture, length: float) -> MaskArray:
     return refined.astype(np.uint8)
 
 
-def guided_filter(picture: Picture, mask: MaskArray, radius: float) -> Float32[np.ndarray, "side side"]:
+def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Float32[np.ndarray, "side side"]:
     """Return the fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide.
 
     In each window the result is linear in the picture's colours. The coefficients are computed at `GUIDE_SIDE` and
