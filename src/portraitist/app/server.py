@@ -253,7 +253,7 @@ class _Endpoints:
             raise FinishError(f"face is {face!r}; allowed are 1 to {MAX_FACES}")
         if size is not None and not _is_number(size):
             raise FinishError(f"size is {size!r}; it must be a number of pixels")
-        background = fields.get("background", "transparent")
+        background = fields.get("background", "backdrop")
         if isinstance(background, bytes):
             background = load_background(self.decoders.read(background))
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
