@@ -114,7 +114,7 @@ def test_keep_leaves_the_selfies_background(model, selfies, painted, tmp_path):
 def test_invalid_background_is_rejected(model, selfies, tmp_path, background):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
     assert code == 2
-    assert stderr.startswith(f"portraitist: background is {background!r}; allowed are transparent, keep,")
+    assert stderr.startswith(f"portraitist: background is {background!r}; allowed are backdrop, transparent, keep,")
     assert not (tmp_path / "a.png").exists()
 
 

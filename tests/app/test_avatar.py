@@ -8,7 +8,9 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from app_helpers import encode, parts_of, with_metadata
@@ -17,12 +19,14 @@ from toys import ROOT
 
 import portraitist as portraitist_package
 from portraitist.app.avatar import Portraitist, RejectedError
+from portraitist.app.framing import between
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
 from portraitist.core.params import load
 from portraitist.crop.align import crop_faces
 from portraitist.crop.detector import FaceDetector
+from portraitist.crop.geometry import warp
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskParams
 from portraitist.mask.segmenter import Segmenter, person_mask
@@ -53,23 +57,25 @@ def two(sample):
     return photo
 
 
-def test_crop_and_mask_are_those_of_the_stages(avatar, selfie, pretrained):
+def test_crop_and_mask_are_those_of_the_stages(portraitist, selfie, pretrained):
     crop_params, mask_params = load(CropParams, "crop", ROOT), load(MaskParams, "mask", ROOT)
-    crop = crop_faces(decode_picture(selfie.read_bytes()), FaceDetector(pretrained), crop_params)[0]
-    assert avatar.crop.square.members() == crop.square.members()
-    assert encode_png(avatar.mask) == encode_png(
-        person_mask(crop.square, Segmenter(pretrained, mask_params.model), mask_params, crop_params)
+    expected = crop_faces(decode_picture(selfie.read_bytes()), FaceDetector(pretrained), crop_params)[0]
+    (crop,) = portraitist.crops(read_selfie(selfie))
+    assert crop.square.members() == expected.square.members()
+    segmenter = Segmenter(pretrained, mask_params.model)
+    assert encode_png(portraitist.mask(crop)) == encode_png(
+        person_mask(expected.square, segmenter, mask_params, crop_params)
     )
 
 
 def test_generator_gets_the_selfies_mask(avatar, portraitist):
-    square = avatar.crop.square.picture
-    (expected,) = portraitist.paint_squares([square], [avatar.mask])
-    (inverted,) = portraitist.paint_squares([square], [255 - avatar.mask])
-    assert np.array_equal(avatar.picture, expected)
-    assert not np.array_equal(avatar.picture, inverted)
-    assert np.abs(expected.astype(int) - square)[avatar.mask == 255].mean() > 5
-    assert np.array_equal(expected[avatar.mask == 0], square[avatar.mask == 0])
+    square, mask = avatar.crop.square.picture, avatar.cutout
+    (expected,) = portraitist.paint_squares([square], [mask])
+    (inverted,) = portraitist.paint_squares([square], [255 - mask])
+    assert np.array_equal(avatar.painting, expected)
+    assert not np.array_equal(avatar.painting, inverted)
+    assert np.abs(expected.astype(int) - square)[mask == 255].mean() > 5
+    assert np.array_equal(expected[mask == 0], square[mask == 0])
 
 
 def test_every_kind_of_source_gives_the_same_avatar(avatar, portraitist, selfie):
@@ -107,12 +113,61 @@ def test_reading_stops_at_the_size_limit(tmp_path):
             read_selfie(path)
 
 
-def test_transform_maps_landmarks_to_the_crop(avatar):
-    params = load(CropParams, "crop", ROOT)
+def test_aligned_avatar_has_level_eyes(portraitist, selfie):
+    params, avatar = load(CropParams, "crop", ROOT), portraitist.paint(selfie, align=True, size_px=256)
     mapped = avatar.landmarks @ avatar.transform[:, :2].T + avatar.transform[:, 2]
     eyes = (mapped[0] + mapped[1]) / 2
-    assert eyes == pytest.approx([params.size_px / 2, params.eye_line * params.size_px], abs=0.01)
+    assert eyes == pytest.approx([128, params.eye_line * 256], abs=0.1)
+    assert mapped[0, 1] == pytest.approx(mapped[1, 1], abs=0.1)
     assert mapped[0, 0] < eyes[0] < mapped[1, 0]
+
+
+def test_transform_maps_the_selfie_to_the_avatar(avatar, selfie):
+    assert avatar.transform[0, 1] == 0  # upright
+    expected = warp(read_selfie(selfie).picture, avatar.transform, avatar.size_px, cv2.BORDER_REPLICATE).astype(int)
+    covered = warp(
+        avatar.crop.square.inside, between(avatar.crop.transform, avatar.transform), 512, cv2.BORDER_CONSTANT
+    )
+    assert avatar.selfie.shape == avatar.picture.shape == (512, 512, 3)
+    assert np.abs(avatar.selfie - expected)[covered == 255].mean() < 8
+
+
+class FreeSession:
+    """A graph whose side is free, as in model format 3; it returns the selfie."""
+
+    def __init__(self, side):
+        self.side = side
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="pictures", shape=["n", self.side, self.side, 3])]
+
+    def run(self, names, inputs, options):
+        return [inputs["pictures"]]
+
+
+def with_side(model, side):
+    portraitist = Portraitist.open(model)
+    portraitist.session = FreeSession(side)
+    return portraitist
+
+
+def test_avatar_is_painted_at_its_size_if_the_selfie_has_it(model, selfie):
+    with Image.open(selfie) as opened:
+        large = opened.convert("RGB").resize((1200, 1200), Image.Resampling.BICUBIC)
+    portraitist = with_side(model, "side")
+    sharp, small = portraitist.paint(large, size_px=512), portraitist.paint(selfie, size_px=512)
+    for avatar in (sharp, small):
+        assert avatar.picture.shape == (512, 512, 3)
+        assert avatar.painting.shape[0] % 8 == 0
+    assert 480 < sharp.painted_px <= 512
+    assert small.painted_px <= 256
+
+
+def test_model_of_a_fixed_side_paints_at_that_side(model, selfie):
+    avatar = with_side(model, 64).paint(selfie, size_px=512)
+    assert avatar.painting.shape[:2] == (64, 64)
+    assert avatar.painted_px < 100
+    assert avatar.image.size == (512, 512)
 
 
 def test_faces_are_sorted_by_size(portraitist, two):
@@ -182,7 +237,7 @@ def test_person_has_no_background_colour_at_its_edge(portraitist, sample):
     def brightness(picture, where):
         return float(picture[where].mean())
 
-    assert brightness(avatar.crop.square.picture, avatar.mask == 0) > brightness(avatar.picture, inner) + 40
+    assert brightness(avatar.selfie, avatar.mask == 0) > brightness(avatar.picture, inner) + 40
     assert abs(brightness(avatar.person, edge) - brightness(avatar.person, inner)) < 0.6 * abs(
         brightness(avatar.picture, edge) - brightness(avatar.picture, inner)
     )
@@ -229,7 +284,7 @@ def test_every_precision_opens_and_paints_alike(model, avatar, selfie):
     for name in ("portraitist.onnx", "portraitist.fp16.onnx", "portraitist.int8.onnx"):
         opened = Portraitist(str(model / name), threads=1)
         assert opened.card == "A card."
-        assert np.abs(opened.paint(selfie).picture.astype(int) - avatar.picture).max() <= 4
+        assert np.abs(opened.paint(selfie).painting.astype(int) - avatar.painting).max() <= 4
     assert opened.crop_params == load(CropParams, "crop", ROOT)
 
 

@@ -10,6 +10,7 @@ from toys import ROOT
 
 from portraitist.app.avatar import Avatar, Portraitist
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, paste_back
+from portraitist.app.framing import whole_crop
 from portraitist.core.blend import alpha_composite, extend_foreground
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
@@ -26,12 +27,13 @@ def avatar(transform=((1, 0, 0), (0, 1, 0)), inside=None):
     picture = alpha_composite(np.full((SIDE, SIDE, 3), PERSON, np.uint8), mask, (0, 255, 0))
     full = np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside
     face = Face(1.0, (0.0, 0.0, 1.0, 1.0), np.zeros((6, 2), np.float32))
-    return Avatar(picture, mask, Crop(CropImage(picture, None, full), face, np.array(transform, np.float32)))
+    crop = Crop(CropImage(picture, None, full), face, np.array(transform, np.float32))
+    return Avatar(picture, mask, crop, whole_crop(crop), SIDE)
 
 
 def test_transparent_avatar_has_no_background_at_its_edge():
-    pixels = np.array(apply_finish(avatar(), Finish()))
-    assert np.array_equal(pixels[..., 3], avatar().mask)
+    pixels = np.array(apply_finish(avatar(), Finish("transparent")))
+    assert np.array_equal(pixels[..., 3], avatar().cutout)
     soft = pixels[8:, 12:14, :3].reshape(-1, 3).astype(int)
     assert np.abs(soft - PERSON).max() <= 6
     assert np.abs(avatar().picture[8:, 12:14].astype(int) - PERSON).max() > 60
@@ -46,7 +48,7 @@ def test_soft_edge_blends_person_and_background_colour(colour):
 
 
 def test_keep_leaves_the_background():
-    assert np.array_equal(np.array(apply_finish(avatar(), Finish("keep"))), avatar().picture)
+    assert np.array_equal(np.array(apply_finish(avatar(), Finish("keep"))), avatar().painting)
 
 
 def test_background_picture_is_centre_cropped_and_scaled():
@@ -77,6 +79,40 @@ def test_extended_foreground_takes_the_nearest_colours():
     assert np.abs(extended[:, 20:30] - (200, 10, 0)).max() <= 1
     assert np.abs(extended[:, 70:80] - (0, 10, 200)).max() <= 1
     assert np.array_equal(extend_foreground(picture, mask // 2), picture)
+
+
+def test_backdrop_replaces_the_background():
+    pixels = np.array(apply_finish(avatar(), Finish())).astype(int)
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert np.abs(pixels[20, 20] - PERSON).max() <= 2
+    assert pixels[:4, :, 1].max() < 200  # no green
+
+
+def test_avatar_is_saved_in_the_format_of_its_suffix(tmp_path):
+    for name, mode in (("a.png", "RGB"), ("a.webp", "RGB"), ("a.jpg", "RGB")):
+        avatar().save(tmp_path / name)
+        with Image.open(tmp_path / name) as saved:
+            assert (saved.size, saved.mode) == ((SIDE, SIDE), mode)
+    avatar().save(str(tmp_path / "a.png"), background="transparent", shape="circle", size_px=64)
+    with Image.open(tmp_path / "a.png") as saved:
+        assert (saved.size, saved.mode) == ((64, 64), "RGBA")
+    avatar().save(tmp_path / "b.png", background=(1, 2, 3))
+    with Image.open(tmp_path / "b.png") as saved:
+        assert saved.getpixel((0, 0)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.gif", {}, r"suffix '\.gif' is not supported; allowed are \.png"),
+        ("a.jpg", {"background": "transparent"}, "JPEG has no transparency"),
+        ("a.png", {"shape": "star"}, "shape is 'star'"),
+    ],
+)
+def test_avatar_that_cannot_be_saved_is_an_error(tmp_path, name, options, message):
+    with pytest.raises(FinishError, match=message):
+        avatar().save(tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_paste_back_changes_only_the_person():
@@ -130,7 +166,7 @@ def test_invalid_finish_options_are_rejected(options, message):
 
 def test_finish_validates_values_from_python():
     calls = {
-        "Finish('nope')": "background is 'nope'; allowed are transparent, keep, (red, green, blue)",
+        "Finish('nope')": "background is 'nope'; allowed are backdrop, transparent, keep, (red, green, blue)",
         "Finish((300, 0, 0))": "background is (300, 0, 0); allowed are",
         "Finish((0, 0))": "background is (0, 0); allowed are",
         "Finish(shape='star')": "shape is 'star'; allowed are square and circle",
@@ -181,11 +217,11 @@ def test_encoded_file_has_no_metadata(form):
 
 def test_jpeg_rejects_transparency():
     with pytest.raises(FinishError, match=r"JPEG .* \.png"):
-        encode_avatar(apply_finish(avatar(), Finish()), "JPEG")
+        encode_avatar(apply_finish(avatar(), Finish("transparent")), "JPEG")
 
 
 @pytest.mark.parametrize("shape", ["square", "circle"])
-@pytest.mark.parametrize("background", ["transparent", "keep", (9, 8, 7)])
+@pytest.mark.parametrize("background", ["backdrop", "transparent", "keep", (9, 8, 7)])
 def test_check_agrees_with_the_jpeg_encoder(background, shape):
     finish = Finish(background, shape)
     finish.check("PNG")

@@ -77,7 +77,7 @@ def test_faces_returns_crop_avatar_and_person_of_each(port, portraitist, selfie)
     }
     assert np.array_equal(pictures["crop"], first.crop.square.picture)
     assert np.array_equal(pictures["avatar"], first.picture)
-    assert np.array_equal(pictures["person"], np.array(apply_finish(first, Finish())))
+    assert np.array_equal(pictures["person"], np.array(apply_finish(first, Finish("transparent"))))
     second = post(port, "/avatar", selfie=data, face=2)[2]
     assert second == encode_avatar(apply_finish(portraitist.paint_all(data)[1], Finish()), "PNG")
 
@@ -123,7 +123,7 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
     [
         ({}, "`selfie` is missing"),
         ({"selfie": "text"}, "`selfie` is missing"),
-        ({"background": "reddish"}, "background is 'reddish'; allowed are transparent, keep"),
+        ({"background": "reddish"}, "background is 'reddish'; allowed are backdrop, transparent, keep"),
         ({"background": "/etc/passwd"}, "background is '/etc/passwd'"),
         ({"background": "#12345"}, "background is '#12345'"),
         ({"shape": "oval"}, "shape is 'oval'; allowed are square and circle"),

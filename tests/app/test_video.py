@@ -75,15 +75,15 @@ def test_briefly_lost_face_is_painted_where_it_was(portraitist, face):
     face_frame, empty = frame(face, 40), np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
     last = tracker(face_frame)
     plain = frame(Image.new("RGB", (1, 1)), 0)
-    mask = portraitist.mask
-    tracker.portraitist.mask = lambda crop: last.mask
+    person = tracker.mask
+    tracker.portraitist.person = lambda cleaned, crop: person
     try:
         for _ in range(round(MAX_LOST_S * 10)):
             assert np.array_equal(tracker(empty).landmarks, last.landmarks)
         with pytest.raises(RejectedError, match="no face found in the 240 x 200 picture"):
             tracker(plain)
     finally:
-        tracker.portraitist.mask = mask
+        del tracker.portraitist.person
 
 
 def test_smoothing_restarts_at_a_cut_to_another_shot(portraitist, face):

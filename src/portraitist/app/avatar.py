@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
 import onnxruntime
+from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
+from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, upright_frame, whole_crop
+from portraitist.app.matting import is_alpha, keep_person, refine_person
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -30,20 +33,26 @@ from portraitist.app.model_file import (
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.app.styles import Style, StyleError, StyleOptions, StylePredictor, cache_key, centre_square
 from portraitist.clean.decode import CleanPicture, RejectedError
-from portraitist.core.blend import extend_foreground
-from portraitist.core.types import MaskArray, Picture
+from portraitist.core.blend import estimate_foreground
+from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.core.workers import available_cores
-from portraitist.crop.align import Crop, crop_face, crop_faces
+from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import Face, Landmarks, Transform
+from portraitist.crop.geometry import Face, Landmarks, Transform, warp
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import Segmenter, person_mask
+
+if TYPE_CHECKING:
+    from portraitist.app.compositing import Background
 
 __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source", "StyleError"]
 
 
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
+DEFAULT_SIZE_PX = 512  # of an avatar
+MIN_PAINTED_PX = 256  # in smaller pictures, strokes are as wide as eyes
+MASK_SIDE = 256  # at which the segmenter works
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
 MAX_EXAMPLES = 64  # whose style vectors are remembered
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
@@ -51,20 +60,68 @@ FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A stylized face: the painted picture, the mask of the person (255), and the crop that was painted."""
+    """A stylized face, in an upright frame around the head (or the levelled crop).
 
-    picture: Picture
-    mask: MaskArray
+    Attributes:
+        painting: the aligned crop as the generator painted it.
+        cutout: the person in it, from 0 to 255.
+        crop: the aligned crop of the selfie, at the size of the painting.
+        frame: the square of the selfie that the avatar shows.
+        size_px: side of the avatar.
+    """
+
+    painting: SquarePicture
+    cutout: SquareMaskArray
     crop: Crop
+    frame: Frame
+    size_px: int
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The avatar with its painted background; beyond what was painted, the blurred colours of its border."""
+        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        return fade_border(self._in_frame(self.painting), covered)
+
+    @cached_property
+    def selfie(self) -> Picture:
+        """The part of the selfie that the avatar shows, at the resolution of the painting."""
+        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        return fade_border(self._in_frame(self.crop.square.picture), covered)
+
+    @cached_property
+    def mask(self) -> MaskArray:
+        """The person (255) in `picture`; faded out where the photo cuts the person inside the frame."""
+        sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
+        inside = self.crop.square.inside
+        grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
+        cutout = np.where(inside < 255, np.maximum(grown, self.cutout), self.cutout)
+        covered = self._in_frame(cv2.dilate(inside, np.ones((sliver, sliver), np.uint8)), cv2.BORDER_CONSTANT, sliver)
+        return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
 
     @cached_property
     def person(self) -> Picture:
-        """The person's colours, extended outwards so that no background is left under the mask's soft edge.
+        """The person's colours, extended outwards so that no background is left under the mask's soft edge."""
+        return self._in_frame(self.aligned_person)
+
+    @cached_property
+    def aligned_person(self) -> SquarePicture:
+        """As `person`, in the aligned crop.
 
         The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
         """
-        rim = 2 * max(1, round(RIM * self.mask.shape[0])) + 1
-        return extend_foreground(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
+        rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
+        return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
+
+    @property
+    def image(self) -> Image.Image:
+        """The avatar on a transparent background (RGBA)."""
+        return Image.fromarray(np.dstack([self.person, self.mask]))
+
+    @property
+    def painted_px(self) -> int:
+        """Side at which the avatar's frame was painted; less than `size_px` if the painting was enlarged."""
+        scale = float(np.hypot(*self.crop.transform[0, :2]))
+        return min(self.size_px, round(self.frame.side * scale))
 
     @property
     def landmarks(self) -> Landmarks:
@@ -74,7 +131,40 @@ class Avatar:
     @property
     def transform(self) -> Transform:
         """The similarity transform from the selfie's pixels to the avatar's."""
-        return self.crop.transform
+        return self.frame.transform(self.size_px)
+
+    def save(
+        self,
+        path: Path | str,
+        *,
+        background: "Background | str" = "backdrop",
+        shape: str = "square",
+        size_px: int | None = None,
+    ) -> None:
+        """Write the avatar to a .png, .webp or .jpg file; an existing file is replaced.
+
+        Args:
+            path: the file; its suffix gives the format.
+            background: backdrop (painted in the avatar's colours), transparent, keep (the photo's, painted), a CSS
+                colour, red, green and blue from 0 to 255, or a picture (PIL, or the path of a file).
+            shape: square or circle.
+            size_px: side in pixels; by default `size_px` of the avatar.
+
+        Raises:
+            FinishError: a value is not allowed, or the format cannot hold the transparent parts.
+            OSError: the file cannot be written.
+        """
+        from portraitist.app.compositing import save_avatar  # it imports this module
+
+        save_avatar(self, Path(path), background, shape, size_px)
+
+    def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
+        """Map a picture or mask from the aligned crop to the frame; `margin` pixels around it repeat its border."""
+        to_frame = between(self.crop.transform, self.transform)
+        if margin:
+            plane = cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+            to_frame[:, 2] -= to_frame[:, :2] @ np.array([margin, margin], np.float32)
+        return warp(plane, to_frame, self.size_px, border)
 
 
 class Portraitist:
@@ -180,6 +270,8 @@ class Portraitist:
         like: Source | None = None,
         strength: float = 1.0,
         keep_colours: bool = False,
+        size_px: int = DEFAULT_SIZE_PX,
+        align: bool = False,
     ) -> Avatar:
         """Paint the largest face of a selfie.
 
@@ -189,6 +281,8 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; a source as `selfie`.
             strength: from 0, the selfie, to 1, the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
+            size_px: side of the avatar; if the selfie has fewer pixels there, the painting is enlarged.
+            align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
             RejectedError: a file is not a picture, or the selfie has no usable face; the message gives the reason.
@@ -197,7 +291,14 @@ class Portraitist:
             OSError: a file cannot be read.
         """
         (avatar,) = self.paint_all(
-            selfie, faces="largest", style=style, like=like, strength=strength, keep_colours=keep_colours
+            selfie,
+            "largest",
+            style=style,
+            like=like,
+            strength=strength,
+            keep_colours=keep_colours,
+            size_px=size_px,
+            align=align,
         )
         if isinstance(avatar, RejectedError):
             raise avatar
@@ -213,8 +314,10 @@ class Portraitist:
         like: Source | None = None,
         strength: float = 1.0,
         keep_colours: bool = False,
+        size_px: int = DEFAULT_SIZE_PX,
+        align: bool = False,
     ) -> list[Avatar | RejectedError]:
-        """Paint every large face of a selfie, or the largest only. The style is chosen as in `paint`.
+        """Paint every large face of a selfie, or the largest only; the other arguments are those of `paint`.
 
         Returns:
             For each face, an avatar or the reason why it was not painted; the largest face comes first.
@@ -228,7 +331,7 @@ class Portraitist:
         """
         chosen = self.read_style(StyleOptions(style, like, strength, keep_colours))
         cleaned = read_selfie(selfie, max_side_px)
-        return self.paint_crops(self.crops(cleaned, faces), chosen)
+        return self.paint_crops(cleaned, self.crops(cleaned, faces), size_px, align, chosen)
 
     def crops(self, cleaned: CleanPicture, faces: FaceSelection = "each") -> list[Crop | RejectedError]:
         """Detect and crop the faces of a picture; a picture without a face gives one `RejectedError`.
@@ -261,8 +364,24 @@ class Portraitist:
         with _model_errors("segmenter"):
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
+    def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
+        """Segment the person in a crop at `MASK_SIDE`, and drop what hangs together with the face by a thread only.
+
+        Raises:
+            RejectedError: the person covers too little of the crop.
+            ModelError: the segmenter in the model file is damaged.
+        """
+        wide = self._cut(cleaned, crop, MASK_SIDE)
+        mask = self.mask(wide)
+        return mask if is_alpha(mask, wide) else keep_person(mask, wide)
+
     def paint_crops(
-        self, crops: Sequence[Crop | RejectedError], style: Style | None = None
+        self,
+        cleaned: CleanPicture,
+        crops: Sequence[Crop | RejectedError],
+        size_px: int = DEFAULT_SIZE_PX,
+        align: bool = False,
+        style: Style | None = None,
     ) -> list[Avatar | RejectedError]:
         """Segment and paint crops, by default in the house style; the list of results has the order of the crops."""
         avatars: list[Avatar | RejectedError] = []
@@ -271,11 +390,54 @@ class Portraitist:
                 avatars.append(crop)
                 continue
             try:
-                mask = self.mask(crop)
-                avatars.append(Avatar(self.paint_squares([crop.square.picture], [mask], style)[0], mask, crop))
+                person = self.person(cleaned, crop)
+                frame = whole_crop(crop) if align else upright_frame(crop, person)
+                avatars.append(self.paint_frame(cleaned, crop, person, frame, size_px, style))
             except RejectedError as error:
                 avatars.append(error)
         return avatars
+
+    def paint_frame(
+        self,
+        cleaned: CleanPicture,
+        crop: Crop,
+        person: MaskArray,
+        frame: Frame,
+        size_px: int = DEFAULT_SIZE_PX,
+        style: Style | None = None,
+    ) -> Avatar:
+        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has as many.
+
+        Args:
+            cleaned: the selfie.
+            crop: the aligned crop, at any size.
+            person: mask of the person in the crop, at any size.
+            frame: the part of the selfie that the avatar shows.
+            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar has that size, and is enlarged when it is
+                finished.
+            style: by default the house style.
+        """
+        size_px = min(size_px, MAX_PAINTED_PX)
+        crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
+        cutout = refine_person(person, crop)
+        painting = self.paint_squares([crop.square.picture], [cutout], style)[0]
+        return Avatar(painting, cutout, crop, frame, size_px)
+
+    def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
+        """Return the side at which a crop is painted, so that its frame has `size_px` pixels if the selfie has as many.
+
+        Args:
+            crop_px: side of the crop in the selfie's pixels.
+            frame_px: side of the frame in the selfie's pixels.
+            size_px: side of the avatar.
+        """
+        wanted = min(size_px * crop_px / frame_px, crop_px)
+        return self.allowed_side(max(int(wanted), MIN_PAINTED_PX))
+
+    def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
+        """Cut the same square at another size; it was accepted before, so nothing is rejected."""
+        limits = {"size_px": side, "max_upscale": float("inf"), "min_visible": 0.0}
+        return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(
         self, pictures: Sequence[Picture], masks: Sequence[MaskArray], style: Style | None = None

@@ -11,14 +11,16 @@ import numpy as np
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageOps
 
 from portraitist.app.avatar import Avatar, RejectedError
+from portraitist.app.backdrop import paint_backdrop
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import CleanPicture
 from portraitist.core.blend import alpha_composite
+from portraitist.core.files import atomic_write
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.geometry import warp
 
 Shape = Literal["square", "circle"]
-Background = Literal["transparent", "keep"] | tuple[int, int, int] | Image.Image
+Background = Literal["backdrop", "transparent", "keep"] | tuple[int, int, int] | Image.Image
 OUTPUT_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 4},
@@ -37,20 +39,22 @@ class FinishError(ValueError):
 
 @dataclass(frozen=True)
 class Finish:
-    """Background, shape and side of a finished avatar; `size_px=None` keeps the model's resolution.
+    """Background, shape and side of a finished avatar; `size_px=None` keeps the avatar's.
 
     Raises:
         FinishError: a value is not allowed.
     """
 
-    background: Background = "transparent"
+    background: Background = "backdrop"
     shape: Shape = "square"
     size_px: int | None = None
 
     def __post_init__(self) -> None:
         if not _is_background(self.background):
             found = f"background is {self.background!r}"
-            raise FinishError(f"{found}; allowed are transparent, keep, (red, green, blue) of 0 to 255, and a picture")
+            raise FinishError(
+                f"{found}; allowed are backdrop, transparent, keep, (red, green, blue) of 0 to 255, and a picture"
+            )
         _parse_shape(self.shape)
         if self.size_px is not None and not MIN_SIZE_PX <= self.size_px <= MAX_SIZE_PX:
             raise FinishError(f"size is {self.size_px}; allowed are {MIN_SIZE_PX} to {MAX_SIZE_PX} pixels")
@@ -62,9 +66,9 @@ class Finish:
         """Build a finish from option values.
 
         Args:
-            background: transparent, keep, a CSS colour, or a picture.
+            background: backdrop, transparent, keep, a CSS colour, or a picture.
             shape: square or circle.
-            size_px: side in pixels, or None for the model's resolution.
+            size_px: side in pixels, or None for the avatar's size.
             allow_files: also accept the path of a picture. Do not set it for values from untrusted clients.
 
         Raises:
@@ -94,10 +98,12 @@ def _parse_shape(value: str) -> Shape:
 def _is_background(value: object) -> bool:
     if isinstance(value, tuple):
         return len(value) == 3 and all(isinstance(channel, int) and 0 <= channel <= 255 for channel in value)
-    return isinstance(value, Image.Image) or value in ("transparent", "keep")
+    return isinstance(value, Image.Image) or value in ("backdrop", "transparent", "keep")
 
 
 def _parse_background(value: str, allow_files: bool) -> Background:
+    if value == "backdrop":
+        return "backdrop"
     if value == "transparent":
         return "transparent"
     if value == "keep":
@@ -110,7 +116,7 @@ def _parse_background(value: str, allow_files: bool) -> Background:
         except RejectedError as error:
             raise FinishError(f"background {value}: {error}") from error
     kinds = "a colour (#f4efe6, ivory), and " + ("the path of a picture" if allow_files else "an uploaded picture")
-    raise FinishError(f"background is {value!r}; allowed are transparent, keep, {kinds}")
+    raise FinishError(f"background is {value!r}; allowed are backdrop, transparent, keep, {kinds}")
 
 
 def colour_of(value: str) -> tuple[int, int, int] | None:
@@ -129,19 +135,34 @@ def load_background(cleaned: CleanPicture) -> Image.Image:
 
 def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
     """Return the finished avatar: RGBA if a part of it is transparent, else RGB."""
-    side = avatar.mask.shape[0]
-    size = finish.size_px or side
+    size = finish.size_px or avatar.size_px
     if finish.background == "keep":
         finished = _resize(Image.fromarray(avatar.picture), size)
     else:
-        finished = _resize(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
-        if finish.background != "transparent":
+        finished = _resize(avatar.image, size)
+        if finish.background == "backdrop":
+            finished = _set_background(finished, Image.fromarray(paint_backdrop(avatar.person, avatar.mask, size)))
+        elif finish.background != "transparent":
             finished = _set_background(finished, finish.background)
     if finish.shape == "circle":
         if finished.mode != "RGBA":
             finished.putalpha(255)
         finished.putalpha(ImageChops.darker(finished.getchannel("A"), _disc(size)))
     return finished
+
+
+def save_avatar(avatar: Avatar, path: Path, background: Background | str, shape: str, size_px: int | None) -> None:
+    """Write a finished avatar to a file, atomically; see `Avatar.save`."""
+    form = OUTPUT_FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise FinishError(f"{path}: suffix {path.suffix!r} is not supported; allowed are {' '.join(OUTPUT_FORMATS)}")
+    if isinstance(background, tuple):
+        finish = Finish(background, _parse_shape(shape), size_px)
+    else:
+        finish = Finish.parse(background, shape, size_px, allow_files=True)
+    finish.check(form)
+    with atomic_write(path, overwrite=True) as partial:
+        partial.write_bytes(encode_avatar(apply_finish(avatar, finish), form))
 
 
 def _resize(picture: Image.Image, size: int) -> Image.Image:
@@ -181,8 +202,8 @@ def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
     pasted = photo
     for avatar in reversed(avatars):  # the largest face last, on top
         height, width = photo.shape[:2]
-        alpha = (avatar.mask * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
-        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.person, alpha))
+        alpha = (avatar.cutout * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
+        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.aligned_person, alpha))
         pasted = alpha_composite(person, alpha, pasted)
     return Image.fromarray(pasted)
 
@@ -190,7 +211,7 @@ def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
 def _unwarp(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndarray:
     """Map a picture or mask from the crop's coordinates to the photo's; `size` is (width, height) in pixels."""
     border = cv2.BORDER_REPLICATE if plane.ndim == 3 else cv2.BORDER_CONSTANT
-    inverse = cv2.invertAffineTransform(avatar.transform)
+    inverse = cv2.invertAffineTransform(avatar.crop.transform)
     if float(np.hypot(*inverse[:, 0])) < 1:  # smaller in the photo than in the crop: average over areas
         return warp(plane, inverse, int(max(size)), border)[: size[1], : size[0]]
     return cv2.warpAffine(plane, inverse, size, flags=cv2.INTER_CUBIC, borderMode=border)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from portraitist.app.avatar import Avatar, FaceSelection, Portraitist, RejectedError
+from portraitist.app.avatar import DEFAULT_SIZE_PX, MAX_PAINTED_PX, Avatar, FaceSelection, Portraitist, RejectedError
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
 from portraitist.app.selfie import FULL_MAX_SIDE_PX, read_selfie
 from portraitist.app.video import VIDEO_SUFFIXES, paint_video
@@ -256,7 +256,8 @@ def _encode_avatars(
     A number is skipped if its path is the output of another selfie of the run, or the selfie itself.
     """
     cleaned = read_selfie(selfie, FULL_MAX_SIDE_PX) if options.paste_back else read_selfie(selfie)
-    faces = portraitist.paint_crops(portraitist.crops(cleaned, options.faces))
+    size_px = MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX
+    faces = portraitist.paint_crops(cleaned, portraitist.crops(cleaned, options.faces), size_px)
     avatars = {index: face for index, face in enumerate(faces) if isinstance(face, Avatar)}
     rejected = {index: face for index, face in enumerate(faces) if isinstance(face, RejectedError)}
     if not avatars:

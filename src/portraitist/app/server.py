@@ -235,8 +235,9 @@ class _Endpoints:
             raise HTTPException(400, "the file `selfie` is missing")
         if len(fields["selfie"]) > self.limits.megabytes * 1e6:
             raise self._too_large()
-        crops = self.portraitist.crops(self.decoders.read(fields["selfie"]))
-        return self.portraitist.paint_crops(crops[selected]), len(crops)
+        cleaned = self.decoders.read(fields["selfie"])
+        crops = self.portraitist.crops(cleaned)
+        return self.portraitist.paint_crops(cleaned, crops[selected]), len(crops)
 
     def _paint_faces(self, fields: dict[str, Any]) -> Response:
         results, count = self._paint(fields, slice(MAX_FACES))
@@ -252,7 +253,7 @@ class _Endpoints:
             raise FinishError(f"face is {face!r}; allowed are 1 to {MAX_FACES}")
         if size is not None and not _is_number(size):
             raise FinishError(f"size is {size!r}; it must be a number of pixels")
-        background = fields.get("background", "transparent")
+        background = fields.get("background", "backdrop")
         if isinstance(background, bytes):
             background = load_background(self.decoders.read(background))
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
@@ -284,9 +285,9 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
     pictures = {
-        "crop": Image.fromarray(avatar.crop.square.picture),
+        "crop": Image.fromarray(avatar.selfie),
         "avatar": Image.fromarray(avatar.picture),
-        "person": apply_finish(avatar, Finish()),
+        "person": avatar.image,
     }
     return {name: "data:image/png;base64," + _base64_png(picture) for name, picture in pictures.items()}
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from portraitist.app.avatar import Avatar, Portraitist, RejectedError
+from portraitist.app.avatar import DEFAULT_SIZE_PX, Avatar, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish
+from portraitist.app.framing import Frame, upright_frame
 from portraitist.app.selfie import MAX_MEGAPIXELS, MAX_SIDE_PX, MIN_SIDE_PX, read_selfie
 from portraitist.clean.decode import CleanPicture, check_dimensions
 from portraitist.core.files import atomic_write
@@ -65,9 +66,10 @@ class OneEuroFilter:
 class FaceTracker:
     """Detect, smooth, crop, segment and paint one face in successive frames."""
 
-    def __init__(self, portraitist: Portraitist, fps: float) -> None:
-        self.portraitist, self.max_lost_frames = portraitist, max(1, round(MAX_LOST_S * fps))
-        self.smooth, self.lost_frames = OneEuroFilter(fps), 0
+    def __init__(self, portraitist: Portraitist, fps: float, size_px: int = DEFAULT_SIZE_PX) -> None:
+        self.portraitist, self.size_px = portraitist, size_px
+        self.max_lost_frames = max(1, round(MAX_LOST_S * fps))
+        self.smooth, self.smooth_frame, self.lost_frames = OneEuroFilter(fps), OneEuroFilter(fps), 0
         self.face: Face | None = None
         self.mask: MaskArray | None = None
 
@@ -79,12 +81,20 @@ class FaceTracker:
         """
         cleaned = CleanPicture(frame, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))
-        mask = self.portraitist.mask(crop)
+        mask = self.portraitist.person(cleaned, crop)
         if self.mask is not None:
             previous = self.mask.astype(np.float32)
             mask = np.rint(MASK_MOMENTUM * previous + (1 - MASK_MOMENTUM) * mask).astype(np.uint8)
         self.mask = mask
-        return Avatar(self.portraitist.paint_squares([crop.square.picture], [mask])[0], mask, crop)
+        return self.portraitist.paint_frame(cleaned, crop, mask, self._steady_frame(crop, mask), self.size_px)
+
+    def _steady_frame(self, crop: Crop, mask: MaskArray) -> Frame:
+        """Return the best frame around the face, smoothed over time as a square of two corners."""
+        frame = upright_frame(crop, mask)
+        centre, half = np.array(frame.centre), frame.side / 2
+        corners = self.smooth_frame(np.stack([centre - half, centre + half]).astype(np.float32), frame.side)
+        middle, side = corners.mean(axis=0), float(corners[1, 0] - corners[0, 0])
+        return replace(frame, centre=(float(middle[0]), float(middle[1])), side=side)
 
     def _track(self, cleaned: CleanPicture) -> Face:
         results = self.portraitist.crops(cleaned)
@@ -98,7 +108,8 @@ class FaceTracker:
         previous, self.lost_frames = self.face, 0
         face = faces[0] if previous is None else min(faces, key=lambda face: _distance(face, previous))
         if previous is not None and _distance(face, previous) > previous.side_px:  # the clip was cut to another shot
-            self.smooth, self.mask = OneEuroFilter(1 / self.smooth.step_s), None
+            self.smooth, self.smooth_frame = (OneEuroFilter(1 / self.smooth.step_s) for _ in range(2))
+            self.mask = None
         self.face = replace(face, points=self.smooth(face.points, face.side_px / 2))
         return self.face
 
@@ -117,7 +128,7 @@ def paint_video(portraitist: Portraitist, path: Path, output: Path, finish: Fini
     """
     with atomic_write(output, overwrite=force) as partial:
         clip = open_clip(path)
-        painted = _paint_frames(FaceTracker(portraitist, clip.fps), clip, finish)
+        painted = _paint_frames(FaceTracker(portraitist, clip.fps, finish.size_px or DEFAULT_SIZE_PX), clip, finish)
         first = next(painted, None)
         if first is None:
             raise RejectedError(Status.UNREADABLE, "the clip has no frames")

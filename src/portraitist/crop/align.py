@@ -98,14 +98,14 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
             f"only {visible:.0%} of head and shoulders are in the picture; "
             f"at least {crop_params.min_visible:.0%} are needed",
         )
-    picture = _fade_border(warp(cleaned.picture, transform, size_px, border=cv2.BORDER_REPLICATE), inside)
+    picture = fade_border(warp(cleaned.picture, transform, size_px, border=cv2.BORDER_REPLICATE), inside)
     alpha = None
     if cleaned.alpha is not None:
         alpha = warp(cleaned.alpha, transform, size_px, border=cv2.BORDER_CONSTANT)
     return Crop(CropImage(picture, alpha, inside), face, transform)
 
 
-def _fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
+def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
     """Blur what is beyond the picture's border: replicated edges would form streaks that look like hair or walls."""
     if inside.min() == 255:
         return picture

@@ -31,18 +31,23 @@ class Face:
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
+def eye_to_mouth_px(face: Face) -> float:
+    """Return the distance from the eyes to the mouth, or its estimate from the eyes' distance if that is longer."""
+    right_eye, left_eye, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
+    eye_distance = float(np.linalg.norm(left_eye - right_eye))
+    return max(float(np.linalg.norm(mouth - (right_eye + left_eye) / 2)), eye_distance * MIN_FACE_RATIO)
+
+
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
     """Return the similarity from picture to square that aligns a face.
 
     The eyes become level and their midpoint is in the middle of the square at height `eye_line`; the mouth is
     `eye_to_mouth` below them. Both are fractions of `size_px`.
     """
-    right_eye, left_eye, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
+    right_eye, left_eye = face.points[RIGHT_EYE], face.points[LEFT_EYE]
     eye_centre, eye_vector = (right_eye + left_eye) / 2, left_eye - right_eye
-    eye_distance = float(np.linalg.norm(eye_vector))
-    axis = eye_vector / max(eye_distance, 1e-6)
-    face_height = max(float(np.linalg.norm(mouth - eye_centre)), eye_distance * MIN_FACE_RATIO)
-    scale = eye_to_mouth * size_px / max(face_height, 1e-6)
+    axis = eye_vector / max(float(np.linalg.norm(eye_vector)), 1e-6)
+    scale = eye_to_mouth * size_px / max(eye_to_mouth_px(face), 1e-6)
     rotation = scale * np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
     translation = np.array([0.5, eye_line]) * size_px - rotation @ eye_centre
     return np.concatenate([rotation, translation[:, None]], axis=1).astype(np.float32)

@@ -1,0 +1,179 @@
+"""Place the avatar's frame: an upright square around the head, whose border hides where the photo cuts the person.
+
+The painting is an aligned crop of the photo. Outside the photo and outside the crop there is nothing painted, and a
+person who is cut there would end in a straight line. The frame is the square with the lowest cost among a grid of sizes
+and positions: such lines should coincide with its border or lie outside it, the head should be inside.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from portraitist.core.types import MaskArray
+from portraitist.crop.align import Crop
+from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye_to_mouth_px, warp
+
+# Lengths below are multiples of the distance from the eyes to the mouth.
+IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # of the frame; height of the eyes, as a fraction of the side
+SIDES, SHIFTS = np.linspace(1.8, IDEAL_SIDE, 15), np.linspace(-1.2, 1.2, 17)  # of the search
+FINE_SIDES, FINE_SHIFTS = np.linspace(-0.2, 0.2, 9), np.linspace(-0.15, 0.15, 9)
+HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # of the head: half its width, its least height above and below the eyes
+HEADROOM = 0.05  # free space above the hair, as a fraction of the side
+# Weights of the cost, for each length inside the frame or missing from it as a fraction of the frame's side.
+CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST = 6.0, 4.0, 1.0, 1.0, 4.0, 0.6
+CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # the search's resolution: pixels, and lengths, a side
+MISSING_GROWTH = 2.0  # the cost of missing parts of the head grows with the square of this multiple of them
+SLIVER = 0.02  # strips without painting at the frame's border, narrower than this fraction of its side, are filled
+MAX_TILT_DEGREES = 60.0  # faces that are tilted more belong to a photo that is stored sideways or upside down
+FADE = 0.14  # width over which a person fades out at a cut inside the frame, as a fraction of the side
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A square of the selfie: centre and side in its pixels, and the angle by which it is rotated, in degrees."""
+
+    centre: tuple[float, float]
+    side: float
+    degrees: float
+
+    def transform(self, size_px: int) -> Transform:
+        """Return the similarity from the selfie's pixels to those of the frame at `size_px`."""
+        angle, scale = np.deg2rad(self.degrees), size_px / self.side
+        rotation = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        translation = size_px / 2 - rotation @ np.array(self.centre)
+        return np.concatenate([rotation, translation[:, None]], axis=1).astype(np.float32)
+
+
+def whole_crop(crop: Crop) -> Frame:
+    """Return the frame that equals a crop: level eyes, and the framing of the training data."""
+    side = crop.square.picture.shape[0]
+    inverse = cv2.invertAffineTransform(crop.transform)
+    centre = inverse @ np.array([side / 2, side / 2, 1])
+    scale = float(np.hypot(inverse[0, 0], inverse[1, 0]))
+    degrees = float(np.rad2deg(np.arctan2(inverse[1, 0], inverse[0, 0])))
+    return Frame((float(centre[0]), float(centre[1])), side * scale, degrees)
+
+
+def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
+    """Return the best frame in the photo's own orientation.
+
+    Args:
+        crop: the aligned crop, at any size.
+        mask: the person in it, at any size.
+    """
+    points, length = crop.face.points, eye_to_mouth_px(crop.face)
+    tilt = whole_crop(crop).degrees
+    degrees = 0.0 if abs(tilt) <= MAX_TILT_DEGREES else round(tilt / 90) * 90.0
+    eyes = (points[RIGHT_EYE] + points[LEFT_EYE]) / 2
+    canvas = Frame((float(eyes[0]), float(eyes[1])), CANVAS_LENGTHS * length, degrees)
+
+    def on_canvas(plane: MaskArray) -> np.ndarray:
+        source = crop.transform * (plane.shape[0] / crop.square.inside.shape[0])
+        to_canvas = between(source, canvas.transform(CANVAS_SIDE))
+        return warp(plane, to_canvas, CANVAS_SIDE, border=cv2.BORDER_CONSTANT) > 127
+
+    person, covered = on_canvas(mask), on_canvas(crop.square.inside)
+    mouth = canvas.transform(CANVAS_SIDE) @ np.append(points[MOUTH], 1) - CANVAS_SIDE / 2
+    left, top, side = _search(person, covered, mouth / max(float(np.linalg.norm(mouth)), 1e-6))
+    pixel = canvas.side / CANVAS_SIDE
+    offset = np.array([left + side / 2, top + side / 2]) - CANVAS_SIDE / 2
+    angle = np.deg2rad(degrees)
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = eyes + axes @ offset * pixel
+    return replace(canvas, centre=(float(centre[0]), float(centre[1])), side=float(side * pixel))
+
+
+def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[float, float, float]:
+    """Return left, top and side of the best frame in canvas pixels; `down` points from the eyes to the mouth."""
+    cost = _Cost(person, covered, down)
+    best = np.array([IDEAL_SIDE, 0, 0])
+    for sides, shifts in ((SIDES - IDEAL_SIDE, SHIFTS), (FINE_SIDES, FINE_SHIFTS)):
+        grid = np.stack(np.meshgrid(sides, shifts, shifts, indexing="ij"), axis=-1) + best
+        costs = cost(grid)
+        best = grid[np.unravel_index(int(np.argmin(costs)), costs.shape)]
+    left, top, right, _ = _box(best[None])
+    return float(left[0]), float(top[0]), float(right[0] - left[0])
+
+
+def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return left, top, right and bottom, in canvas pixels, of frames given as (side, shift right, shift down)."""
+    length = CANVAS_SIDE / CANVAS_LENGTHS
+    side, right_shift, down_shift = np.moveaxis(candidates * length, -1, 0)
+    left, top = CANVAS_SIDE / 2 - side / 2 + right_shift, CANVAS_SIDE / 2 - EYE_LINE * side + down_shift
+    return left, top, left + side, top + side
+
+
+class _Cost:
+    """What is wrong with a frame: cuts inside it, parts of the head outside it, emptiness, distance from the ideal."""
+
+    def __init__(self, person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> None:
+        uncovered = (~covered).astype(np.uint8)
+        cut = (person & (cv2.dilate(uncovered, np.ones((3, 3), np.uint8)) > 0)).astype(np.uint8)
+        self.uncovered, self.cut = _integral(uncovered, cv2.BORDER_REPLICATE), _integral(cut, cv2.BORDER_CONSTANT)
+        # The head: a box around the middle of the face, upwards to the hair, as far as the photo shows it.
+        length = CANVAS_SIDE / CANVAS_LENGTHS
+        x, y = CANVAS_SIDE / 2 + down * length * (CHIN - CROWN) / 2
+        half_width, half_height = HEAD_WIDTH * length, (CHIN + CROWN) * length / 2
+        columns, rows = np.flatnonzero(covered.any(axis=0)), np.flatnonzero(covered.any(axis=1))
+        hair = np.flatnonzero(person[:, max(0, round(x - half_width)) : round(x + half_width)].any(axis=1))
+        self.crown = max(min(hair[0], y - half_height), rows[0]) if len(hair) else y - half_height
+        self.head = (
+            max(x - half_width, columns[0]),
+            self.crown,
+            min(x + half_width, columns[-1]),
+            min(y + half_height, rows[-1]),
+        )
+        self.is_crown_cut = bool(len(hair)) and hair[0] <= rows[0] + 2
+
+    def __call__(self, candidates: np.ndarray) -> np.ndarray:
+        """Return the cost of each frame, given as (side, shift right, shift down) in lengths."""
+        left, top, right, bottom = _box(candidates)
+        side = right - left
+        cost = CUT_COST * _sum(self.cut, left, top, right, bottom) / side
+        cost += EMPTY_COST * _sum(self.uncovered, left, top, right, bottom) / side**2
+        signs = (left - self.head[0], top - self.head[1], self.head[2] - right, self.head[3] - bottom)
+        missing = sum(np.maximum(each, 0) for each in signs) / side
+        cost += HEAD_COST * (missing + (MISSING_GROWTH * missing) ** 2)
+        if not self.is_crown_cut:
+            cost += HEADROOM_COST * np.maximum(top + HEADROOM * side - self.crown, 0) / side
+        shifts = candidates[..., 1:] / candidates[..., :1]
+        cost += SHIFT_COST * (shifts**2).sum(axis=-1)
+        return cost + ZOOM_COST * np.log(IDEAL_SIDE / candidates[..., 0]) ** 2
+
+
+def _integral(plane: np.ndarray, border: int) -> np.ndarray:
+    margin = CANVAS_SIDE // 2
+    return cv2.integral(cv2.copyMakeBorder(plane, margin, margin, margin, margin, border, value=0))
+
+
+def _sum(table: np.ndarray, *box: np.ndarray) -> Float[np.ndarray, "..."]:
+    """Return the sums over boxes from the integral image of a canvas with margins of half its side."""
+    margin = CANVAS_SIDE // 2
+    x0, y0, x1, y1 = (np.rint(edge).astype(int).clip(-margin, CANVAS_SIDE + margin) + margin for edge in box)
+    return (table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]).astype(np.float64)
+
+
+def between(source: Transform, target: Transform) -> Transform:
+    """Return the transform from the plane that `source` leads to, to that of `target`; both start in the selfie."""
+    whole = np.vstack([target, [0, 0, 1]]) @ np.vstack([cv2.invertAffineTransform(source), [0, 0, 1]])
+    return whole[:2].astype(np.float32)
+
+
+def fade_cuts(mask: MaskArray, covered: MaskArray) -> MaskArray:
+    """Fade a person out towards where the painting ends inside the frame, so that no straight edge is left.
+
+    Args:
+        mask: the person, in the frame.
+        covered: 255 where the painting covers the frame.
+    """
+    size = mask.shape[0]
+    edge = max(3, round(0.01 * size) | 1)
+    near = cv2.dilate(np.where(mask > 127, 255, 0).astype(np.uint8), np.ones((edge, edge), np.uint8))
+    ends = ((covered < 255) & (near > 0)).astype(np.uint8)
+    if not ends.any():
+        return mask
+    distance = cv2.distanceTransform(1 - ends, cv2.DIST_L2, 5) / (FADE * size)
+    ramp = np.minimum(distance, 1).astype(np.float32)
+    return (mask * (ramp * ramp * (3 - 2 * ramp))).round().astype(np.uint8)

@@ -1,0 +1,125 @@
+"""Refine a person's mask for the avatar: drop what hangs on by a thread, and follow the photo's edges.
+
+The training masks stay as they are; here, the mask is seen at the avatar's size.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from portraitist.core.geometry import mask_iou
+from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
+from portraitist.crop.align import Crop
+from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
+
+# Lengths as multiples of the distance from the eyes to the mouth.
+THREAD = 0.3  # parts that are connected by less than this width are dropped
+BAND = 0.16  # half of the width of the band along the mask's edge in which it may change
+WINDOW = 0.14  # half of the guided filter's window
+EPSILON = 2e-3  # the guided filter's regularization, for colours from 0 to 1
+LOWEST, HIGHEST = 0.15, 0.85  # of the filter's output: these become 0 and 1
+SAME_IOU = 0.98  # from which a mask counts as the picture's alpha at another size
+GUIDE_SIDE = 256  # the filter's coefficients are computed at this size
+
+
+def is_alpha(mask: MaskArray, crop: Crop) -> bool:
+    """Return whether a crop's mask is the picture's own alpha."""
+    return crop.square.alpha is not None and np.array_equal(mask, crop.square.alpha)
+
+
+def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
+    """Return the mask of a crop without what hangs together with the face by less than a thread's width."""
+    length = _length_px(crop)
+    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
+    solid = (mask > 127).astype(np.uint8)
+    thread = _disc(THREAD * length)
+    # outside the mask's own borders the person goes on
+    margin = thread.shape[0]
+    padded = cv2.copyMakeBorder(solid, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    _, labels = cv2.connectedComponents(cv2.morphologyEx(padded, cv2.MORPH_OPEN, thread))
+    labels = labels[margin:-margin, margin:-margin]
+    at_face = labels[
+        max(0, round(y - length / 2)) : round(y + length / 2), max(0, round(x - length / 2)) : round(x + length / 2)
+    ]
+    counts = np.bincount(at_face[at_face > 0])
+    if not len(counts):
+        return mask
+    body = (labels == int(counts.argmax())).astype(np.uint8)
+    kept = cv2.dilate(body, _disc(2 * THREAD * length)) & solid
+    _, labels = cv2.connectedComponents(kept)
+    kept = np.isin(labels, np.unique(labels[body > 0])).astype(np.uint8)
+    soft = cv2.dilate(kept, _disc(0.1 * length))
+    return mask * soft
+
+
+def _disc(diameter: float) -> np.ndarray:
+    side = max(1, round(diameter)) | 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+def _length_px(crop: Crop) -> float:
+    return eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
+
+
+def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
+    """Return the person's mask at the size of a crop, along the crop's edges; an alpha as it is.
+
+    Args:
+        mask: the person in the crop, at any size.
+        crop: the aligned crop.
+    """
+    square = crop.square
+    visible = square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
+    side = square.picture.shape[0]
+    if square.alpha is not None:
+        enlarged = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+        if mask_iou(enlarged, square.alpha) > SAME_IOU:
+            return square.alpha
+    return np.minimum(refine_edges(mask, square.picture, _length_px(crop)), visible)
+
+
+def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:
+    """Return the mask at the picture's size, with its soft edge along the picture's edges.
+
+    Args:
+        mask: the person, at any size.
+        picture: the aligned selfie.
+        length: distance from the eyes to the mouth in pixels of the picture.
+    """
+    side = picture.shape[0]
+    enlarged = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+    width = _disc(2 * BAND * length)
+    solid = (enlarged > 127).astype(np.uint8)
+    band = cv2.dilate(solid, width) - cv2.erode(solid, width)
+    filtered = guided_filter(picture, mask, WINDOW * length / side)
+    filtered = ((filtered - LOWEST) / (HIGHEST - LOWEST)).clip(0, 1)
+    refined = np.where(band > 0, (255 * filtered).round(), np.where(solid > 0, 255, 0))
+    return refined.astype(np.uint8)
+
+
+def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Float32[np.ndarray, "side side"]:
+    """Return the fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide.
+
+    In each window the result is linear in the picture's colours. The coefficients are computed at `GUIDE_SIDE` and
+    enlarged, which keeps the picture's edges at its own size. `radius` is a fraction of the side.
+    """
+    side = picture.shape[0]
+    small = (GUIDE_SIDE, GUIDE_SIDE)
+    guide = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    target = cv2.resize(mask, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    window = 2 * max(1, round(radius * GUIDE_SIDE)) + 1
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        return cv2.blur(plane, (window, window))
+
+    mean_guide, mean_target = mean(guide), mean(target)
+    products = guide[..., :, None] * guide[..., None, :]
+    covariance = mean(products.reshape(*small, 9)).reshape(*small, 3, 3)
+    covariance = (
+        covariance - mean_guide[..., :, None] * mean_guide[..., None, :] + EPSILON * np.eye(3, dtype=np.float32)
+    )
+    with_target = mean(guide * target[..., None]) - mean_guide * mean_target[..., None]
+    slope = np.linalg.solve(covariance, with_target[..., None])[..., 0].astype(np.float32)
+    offset = mean_target - (slope * mean_guide).sum(axis=-1)
+    slope, offset = (cv2.resize(mean(plane), (side, side), interpolation=cv2.INTER_LINEAR) for plane in (slope, offset))
+    return (slope * (picture.astype(np.float32) / 255)).sum(axis=-1) + offset

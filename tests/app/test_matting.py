@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+
+from portraitist.app.backdrop import paint_backdrop
+from portraitist.app.matting import keep_person, refine_edges, refine_person
+from portraitist.core.blend import estimate_foreground
+from portraitist.crop.align import Crop, CropImage
+from portraitist.crop.geometry import Face
+
+SIDE, LENGTH = 256, 51.0
+
+
+def crop(picture=None, alpha=None, inside=None):
+    picture = np.full((SIDE, SIDE, 3), 128, np.uint8) if picture is None else picture
+    inside = np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside
+    points = np.array([[108, 112], [148, 112], [128, 140], [128, 112 + LENGTH], [90, 115], [166, 115]], np.float32)
+    identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    return Crop(CropImage(picture, alpha, inside), Face(1.0, (0.0, 0.0, 1.0, 1.0), points), identity)
+
+
+def person():
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.ellipse(mask, (128, 130), (55, 75), 0, 0, 360, 255, -1)
+    mask[200:, 30:226] = 255
+    return mask
+
+
+def test_what_hangs_on_by_a_thread_is_dropped():
+    mask = person()
+    mask[40:80, 10:50] = 255  # a letter behind the head
+    mask[60:66, 50:100] = 255
+    kept = keep_person(mask, crop())
+    assert kept[40:80, 10:50].max() == 0
+    assert np.array_equal(kept[person() == 255], person()[person() == 255])
+
+
+def test_strand_of_hair_is_kept():
+    mask = person()
+    mask[100:108, 55:75] = 255
+    assert keep_person(mask, crop())[104, 66] == 255
+
+
+def test_mask_without_a_person_at_the_face_is_unchanged():
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:20] = 255
+    assert np.array_equal(keep_person(mask, crop()), mask)
+
+
+def test_soft_edge_follows_the_picture():
+    truth = cv2.resize(person(), (512, 512)) > 127
+    picture = np.where(truth[..., None], (200, 120, 60), (30, 60, 90)).astype(np.uint8)
+    blurred = cv2.GaussianBlur(np.roll(person(), 3, axis=1), (0, 0), 3)
+    refined = refine_edges(blurred, picture, 2 * LENGTH)
+    errors = [float(((mask > 127) != truth).mean()) for mask in (cv2.resize(blurred, (512, 512)), refined)]
+    assert errors[1] < errors[0] / 4
+
+
+def test_alpha_is_kept_as_it_is():
+    alpha = cv2.GaussianBlur(person(), (0, 0), 2)
+    assert np.array_equal(refine_person(alpha, crop(alpha=alpha)), alpha)
+
+
+def test_refined_person_stays_in_the_photo():
+    inside = np.full((SIDE, SIDE), 255, np.uint8)
+    inside[220:] = 0
+    assert refine_person(person(), crop(inside=inside))[220:].max() == 0
+
+
+def test_foreground_has_no_background_under_a_soft_alpha():
+    alpha = cv2.GaussianBlur(person(), (0, 0), 4)
+    opacity = alpha[..., None] / 255
+    picture = (opacity * (200, 90, 40) + (1 - opacity) * (0, 255, 0)).round().astype(np.uint8)
+    found = estimate_foreground(picture, alpha).astype(int)
+    assert np.abs(found - (200, 90, 40))[alpha > 25].max() < 25
+    assert np.abs(picture.astype(int) - (200, 90, 40))[alpha > 25].max() > 100
+
+
+@pytest.mark.parametrize("colour", [(30, 25, 20), (230, 220, 210)])
+def test_backdrop_is_soft_and_contrasts_with_the_person(colour):
+    painted = np.full((SIDE, SIDE, 3), colour, np.uint8)
+    backdrop = paint_backdrop(painted, person(), 320)
+    assert backdrop.shape == (320, 320, 3)
+    assert np.array_equal(backdrop, paint_backdrop(painted, person(), 320))
+    assert abs(float(backdrop.mean()) - np.mean(colour)) > 35
+    assert np.abs(np.diff(backdrop.astype(int), axis=0)).max() < 6
+    assert backdrop.std() > 3
