@@ -33,6 +33,11 @@ class OutcomeSheet:
         if len(group) < MAX_TILES:
             group += tiles
 
+    def extend(self, other: "OutcomeSheet") -> None:
+        """Add the pictures of another sheet, up to the limits."""
+        self.kept += other.kept[: max(0, MAX_TILES - len(self.kept))]
+        self.rejected += other.rejected[: max(0, MAX_TILES - len(self.rejected))]
+
     def write(self, path: Path) -> None:
         """Write kept tiles, then rejected ones, as JPEG; an empty file if there are none."""
         rows = split_rows(self.kept, COLUMNS) + split_rows(self.rejected, COLUMNS)
