@@ -37,7 +37,14 @@ SECTIONS: dict[str, type[Section]] = {
 }
 REQUIRED_KEYS = ("profile", "seed", "launch", "sources", "limits", "shard_size", "collect", "methods")
 TOP_LEVEL_KEYS = {*REQUIRED_KEYS, *SECTIONS}
-PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {"fetch", "clean", "mask", "split", "content", "export"}  # of the scale
+PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
+    "fetch",
+    "clean",
+    "mask",
+    "split",
+    "content",
+    "export",
+}  # of the scale
 
 
 def check_all(root: Path = Path()) -> None:

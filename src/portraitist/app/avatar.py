@@ -20,8 +20,8 @@ from portraitist.app.model_file import LoadedModel, ModelError, load_model
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import extend_foreground
-from portraitist.core.types import MaskArray, Picture
 from portraitist.core.cores import available_cores
+from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop, crop_face, crop_faces
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face, Landmarks, Transform

@@ -91,8 +91,9 @@ def correlation(first: Thumbnail, second: Thumbnail) -> float:
 class SeenPictures:
     """Fingerprints of the pictures kept so far, searched linearly in numpy.
 
-    In memory are 64-bit hashes and ids; thumbnails are in a temporary file, because few are compared. Two pictures are near-duplicates if their hashes differ in at most max_hamming_distance of 64 bits and their
-    thumbnails correlate by at least min_correlation.
+    Two pictures are near-duplicates if their hashes differ in at most max_hamming_distance of 64 bits and their
+    thumbnails correlate by at least min_correlation. Hashes and ids are in memory, thumbnails in a temporary file,
+    because few of them are compared.
     """
 
     def __init__(self, max_hamming_distance: int, min_correlation: float) -> None:

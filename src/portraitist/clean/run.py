@@ -14,7 +14,6 @@ from portraitist.clean.screening import URL_COLUMNS, Row, Screener
 from portraitist.clean.worker import FINGERPRINTS, CopyWorker, ScreenWorker
 from portraitist.collect.blocklist import Blocklist
 from portraitist.core import manifest
-from portraitist.core.outcome import Status
 from portraitist.core.shards import Shards, shard_name, write_index
 from portraitist.core.workers import ShardTask, WorkersParams, map_shards, shard_tasks
 
@@ -61,7 +60,9 @@ def _screen(
     params: CleanParams, workers: WorkersParams, raw: dict[str, Shards], undecided: dict[str, Row], dest: Path
 ) -> None:
     """Screen the undecided pictures, update their rows, and write those that pass to shards with fingerprints."""
-    sources = (({name: row for name, row in undecided.items() if row["source"] == source}, raw[source]) for source in raw)
+    sources = (
+        ({name: row for name, row in undecided.items() if row["source"] == source}, raw[source]) for source in raw
+    )
     by_source = (task for pictures, shards in sources for task in shard_tasks(shards, pictures))
     tasks = [
         ShardTask(shard_name(number), task.pictures, task.shards) for number, task in enumerate(by_source)
@@ -80,7 +81,8 @@ def _candidates(raw: dict[str, Shards], screener: Screener) -> list[dict[str, An
     """Return one row for each collected picture, sorted by id. Only rows without a status are decoded."""
     used = [*SOURCE_COLUMNS, "group", *URL_COLUMNS]
     frame = pd.concat(
-        manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name).filter(used) for name, shards in raw.items()
+        manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name).filter(used)
+        for name, shards in raw.items()
     )
     frame["no_truth"] = [not raw[row.source].has(row.id, "truth.png") for row in frame.itertuples()]
     frame = frame.sort_values(["id", "no_truth"], kind="stable")  # of equal files, prefer one with a ground-truth mask

@@ -9,13 +9,14 @@ import os
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tqdm import tqdm
 
@@ -77,13 +78,18 @@ def map_shards(
         yield from _run(pool, tasks, _Progress(tasks, label))
 
 
-class _Pool(Protocol):
+class _Pool(ABC):
     """Worker processes that run one task each at a time."""
 
-    def num_workers(self) -> int: ...
+    @abstractmethod
+    def num_workers(self) -> int:
+        """Return how many tasks can run at a time; a cluster may change."""
 
-    def submit(self, task: ShardTask) -> Future: ...
+    @abstractmethod
+    def submit(self, task: ShardTask) -> Future:
+        """Start a task on an idle worker."""
 
+    @abstractmethod
     def result(self, future: Future) -> Any:
         """Return the result of a finished task.
 
@@ -91,7 +97,9 @@ class _Pool(Protocol):
             WorkerLostError: its worker died.
         """
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def close(self) -> None:
+        """End all workers, in the middle of a task or not."""
 
 
 def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iterator[Any]:
@@ -142,7 +150,7 @@ def _dies(pool: _Pool, task: ShardTask) -> bool:
     return False
 
 
-class _JoblibPool:
+class _JoblibPool(_Pool):
     """Processes of joblib's executor (loky), one in each executor."""
 
     def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]], processes: int) -> None:
@@ -186,7 +194,7 @@ class _JoblibPool:
             executor.shutdown(kill_workers=True)
 
 
-class _RayPool:
+class _RayPool(_Pool):
     """Tasks of Ray, each on one CPU. The project's folder must have the same path on all machines."""
 
     def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]]) -> None:
@@ -194,7 +202,9 @@ class _RayPool:
         try:
             import ray
         except ImportError:
-            raise ImportError("workers.backend is ray, which is not installed: pip install 'portraitist[cluster]'") from None
+            raise ImportError(
+                "workers.backend is ray, which is not installed: pip install 'portraitist[cluster]'"
+            ) from None
         self._ray, self._connected_before = ray, ray.is_initialized()
         if not self._connected_before:
             address = os.environ.get("RAY_ADDRESS")
