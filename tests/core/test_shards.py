@@ -148,8 +148,8 @@ def test_selection_of_pictures_can_be_sent_to_a_process(tmp_path: Path):
 
 def test_number_of_open_shards_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shards_module, "MAX_OPEN", 2)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     shards = Shards(write_shards(tmp_path / "shards", shard_size=1))
     for picture in [*PICTURES, *PICTURES]:
         assert shards.members(picture) == PICTURES[picture]
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2

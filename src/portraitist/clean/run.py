@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,11 @@ def _screen(
     params: CleanParams, workers: WorkersParams, raw: dict[str, Shards], undecided: dict[str, Row], dest: Path
 ) -> None:
     """Screen the undecided pictures, update their rows, and write those that pass to shards with fingerprints."""
-    sources = (
-        ({name: row for name, row in undecided.items() if row["source"] == source}, raw[source]) for source in raw
-    )
-    by_source = (task for pictures, shards in sources for task in shard_tasks(shards, pictures))
-    tasks = [
-        ShardTask(shard_name(number), task.pictures, task.shards) for number, task in enumerate(by_source)
-    ]  # a shard of each source has the same name
+    tasks: list[ShardTask] = []
+    for source, shards in raw.items():
+        pictures = {name: row for name, row in undecided.items() if row["source"] == source}
+        for task in shard_tasks(shards, pictures):
+            tasks.append(replace(task, name=shard_name(len(tasks))))  # sources have shards of the same names
 
     def index() -> Iterator[str]:
         for screened in map_shards(partial(ScreenWorker, params, dest), tasks, workers, "clean"):

@@ -29,7 +29,8 @@ def merge_reports(
     Args:
         reports: of all shards, in order.
         folder: of the shards.
-        columns: of the manifest, whose rows are sorted by the column `key`.
+        columns: of the manifest.
+        key: the column by which the rows of the manifest are sorted.
         sheet: path of the contact sheet.
     """
     frames, tiles = [manifest.to_frame([], columns)], OutcomeSheet()
