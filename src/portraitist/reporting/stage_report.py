@@ -67,7 +67,7 @@ def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
     rejected = rows[rows["status"] != Status.KEPT.value]
     reasons = []
     for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():
-        texts = [text for text in rejected.loc[rejected["status"] == status, "reason"] if text]
+        texts = [text for text in rejected.loc[rejected["status"] == status, "reason"].dropna() if text]
         reasons.append(f"{count} {status}" + (f" ({texts[0]})" if texts else ""))
     more = f", rejected: {', '.join(reasons)}" if reasons else ""
     return f"{len(rows) - len(rejected)} of {len(rows)} {kind} kept{more}"
