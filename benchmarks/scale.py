@@ -79,7 +79,7 @@ def cluster() -> Iterator[Any]:
     os.environ.update(RAY_OPTIONS)
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 10**8}
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.2", "object_store_memory": 10**8}
     started = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **node})
     try:
         yield started, partial(started.add_node, **node)

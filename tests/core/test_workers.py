@@ -175,7 +175,7 @@ ON_RAY = """if True:
     from test_workers import Reverse, make_tasks
     from portraitist.core.workers import WorkersParams, map_shards
     folder = Path(sys.argv[1])
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.2", "object_store_memory": 100 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     other = cluster.add_node(**node)
     os.environ["RAY_ADDRESS"] = cluster.address
