@@ -32,6 +32,7 @@ from portraitist.clean.params import CleanParams
 from portraitist.core import manifest
 from portraitist.core.params import load
 from portraitist.core.shards import ShardWriter
+from portraitist.core.workers import WorkersParams
 
 CORES = os.sched_getaffinity(0)
 COLUMNS = ["id", "kind", "source", "name", "status", "url", "group"]
@@ -120,7 +121,14 @@ def measure_stage(raw: Path) -> None:
     watcher.start()
     with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
         started = time.perf_counter()
-        clean(params, raw, *(Path(folder) / name for name in ("none.txt", "clean", "clean.json", "collect.json")))
+        workers = WorkersParams(backend="joblib", processes=len(os.sched_getaffinity(0)))
+        sources = sorted(raw.iterdir())
+        clean(
+            params,
+            workers,
+            sources,
+            *(Path(folder) / name for name in ("none.txt", "clean", "clean.json", "collect.json")),
+        )
         wall = time.perf_counter() - started
         kept = len(manifest.kept_rows(Path(folder) / "clean" / "manifest.csv"))
     done.set()
@@ -143,7 +151,7 @@ def measure_decoding(file: Path, max_side_px: int) -> None:
 
 
 def run(cores: set[int], *arguments: str) -> dict[str, float]:
-    """Run this script in a new process on these cores; stage clean starts one worker per core."""
+    """Run this script in a new process on these cores; stage clean gets one worker per core."""
     os.sched_setaffinity(0, cores)  # the new process inherits it
     try:
         done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
@@ -172,7 +180,7 @@ def speed(folder: Path) -> None:
 
 def memory(folder: Path) -> None:
     """Compare few pictures with many."""
-    print("| pictures | peak RSS of the stage and its two workers, MB | seconds | CPU ms/picture | parent's |")
+    print("| pictures | peak RSS of the stage and its workers, MB | seconds | CPU ms/picture | parent's |")
     print("|---|---|---|---|---|")
     for count in (1000, 20000):
         write_source(folder / str(count) / "web", count, 128, 160)

@@ -1,20 +1,17 @@
-"""Measure crop and mask on folders of real pictures, and their scaling on many pictures.
+"""Measure crop and mask on folders of real pictures.
 
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
-    python benchmarks/faces.py scale WORK --pictures 20000 --workers 2
 
 `real`: the alpha of each portrait is its exact mask, which is hidden from the segmenters. LABELS has a row `name,face`
 for each portrait; face is 1 or 0. --haar is the Python of an environment with OpenCV 4 (benchmarks/haar_grabcut.py);
---mtcnn locates eyes and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). `scale`:
-runs the stages crop and mask on jittered copies of the sample. CPU time is of one thread.
+--mtcnn locates eyes and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). CPU time
+is of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,15 +24,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
-import yaml
 
 from portraitist.augment.backgrounds import composite_person, draw_background, square_background
 from portraitist.clean.decode import CleanPicture, decode_picture
-from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
 from portraitist.core.geometry import mask_iou
 from portraitist.core.params import load
-from portraitist.core.shards import ShardWriter
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import GREY, Crop, CropImage, crop_faces
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE, FaceDetector
@@ -43,13 +37,12 @@ from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similari
 from portraitist.crop.params import CropParams
 from portraitist.mask.segmenter import DOWNLOADED, Segmenter, connected_to_face, locate_person, segment_person
 
-PRETRAINED, SAMPLE = Path("models/pretrained"), Path("data/sample")
+PRETRAINED = Path("models/pretrained")
 SIDE = 256
 KINDS = ("solid", "gradient", "noise", "checks", "room")
 EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
 # Largest errors of a correct crop: of the eyes (fraction of the side), of the eye-to-mouth distance, of tilt (degrees).
 MAX_EYE_ERROR, MAX_DISTANCE_ERROR, MAX_TILT = 0.08, 0.3, 12.0
-DISTINCT = 2000  # number of jittered pictures; beyond it, they are repeated with other ids
 THRESHOLDS = (64, 96, 127, 160, 192)
 
 
@@ -316,92 +309,6 @@ def real(arguments: argparse.Namespace) -> None:
     measure_crops(arguments.selfies, params, arguments.mtcnn)
 
 
-def jittered(number: int, paths: list[Path], rng: np.random.Generator) -> CleanPicture:
-    """Return a picture of the sample with small random changes of rotation, scale, position and light."""
-    cleaned = decode_picture(paths[number % len(paths)].read_bytes())
-    rotation = cv2.getRotationMatrix2D((128, 128), rng.uniform(-8, 8), 2 * rng.uniform(0.85, 1.15))
-    rotation[:, 2] += 128 + rng.uniform(-12, 12, 2)
-    moved = cv2.warpAffine(cleaned.picture, rotation, (512, 512), borderMode=cv2.BORDER_REPLICATE)
-    return CleanPicture((moved * rng.uniform(0.8, 1.1)).clip(0, 255).astype(np.uint8), None)
-
-
-def scale(arguments: argparse.Namespace) -> None:
-    """Run the stages crop and mask on many pictures; print CPU time and memory for each quarter of them."""
-    paths = sorted((SAMPLE / "selfies").iterdir()) + sorted((SAMPLE / "portraits").iterdir())
-    folder, shard_size = arguments.work, max(arguments.pictures // 40, 1)
-    (folder / "profiles").mkdir(parents=True)
-    profile = yaml.safe_load(Path("profiles/sample.yaml").read_text(encoding="utf-8"))
-    profile["shard_size"] = shard_size
-    for stage in ("crop", "mask"):
-        profile[stage]["workers"] = arguments.workers
-    (folder / "profiles" / "sample.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
-    shutil.copy("params.yaml", folder)
-    rng, rows = np.random.default_rng(1), []
-    jittered_pictures = [jittered(number, paths, rng).members() for number in range(min(arguments.pictures, DISTINCT))]
-    with ShardWriter(folder / "clean", shard_size) as shards:
-        for number in range(arguments.pictures):
-            name = manifest.picture_id(str(number).encode())
-            shards.add(name, jittered_pictures[number % len(jittered_pictures)])
-            rows.append({"id": name, "kind": ("selfies", "portraits")[number % 200 >= 100], "status": "kept"})
-    manifest.write(rows, folder / "clean" / "manifest.csv", ["id", "kind", "status"])
-    measured = [*monitor(folder, "crop", "clean", "crops"), *monitor(folder, "mask", "crops", "masks")]
-    table(measured, f"### Scale, {arguments.pictures} pictures of 512 px, {arguments.workers} workers")
-    print("\n".join(f"{name}: {(folder / f'{name}.json').read_text(encoding='utf-8')}" for name in ("crop", "mask")))
-
-
-def monitor(folder: Path, stage: str, source: str, dest: str) -> list[dict[str, Any]]:
-    """Run a stage's script; return time, CPU time and peak memory for each quarter of its forty shards."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path().resolve()), str(Path("src").resolve())])}
-    options = {source: source, "pretrained": str(PRETRAINED.resolve()), dest: dest}
-    options |= {"metrics": f"{stage}.json", "sheet": f"{stage}.jpg"}
-    words = [sys.executable, "-m", f"pipeline.{stage}"]
-    words += [word for name, value in options.items() for word in (f"--{name}", value)]
-    start, samples = time.time(), [(0, 0.0, 0.0, 0.0)]
-    with subprocess.Popen(words, cwd=folder, env=environment) as process:
-        while process.poll() is None:
-            done = max(len(list((folder / dest).glob("*.tar"))) - 1, 0)
-            tree = [process.pid, *_children(process.pid)]
-            cpu = max(samples[-1][2], sum(map(_cpu_s, tree)))
-            samples.append((done, time.time() - start, cpu, sum(map(_memory_mb, tree))))
-            time.sleep(0.5)
-    if process.returncode:
-        sys.exit(f"stage {stage} failed with exit code {process.returncode}")
-    rows, before = [], samples[0]
-    for quarter in range(4):
-        part = [sample for sample in samples if 10 * quarter <= sample[0] < 10 * (quarter + 1)]
-        times = {"s": part[-1][1] - before[1], "CPU s": part[-1][2] - before[2]}
-        peak = max(sample[3] for sample in part)
-        rows.append({"stage": stage, "quarter": quarter + 1} | times | {"peak memory of all processes, MB": peak})
-        before = part[-1]
-    return rows
-
-
-def _memory_mb(pid: int) -> float:
-    """Return the proportional set size of a process (Linux)."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU time of a process so far (Linux)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        found = [int(pid) for path in Path(f"/proc/{pid}/task").glob("*/children") for pid in path.read_text().split()]
-    except OSError:
-        return []
-    return found + [descendant for child in found for descendant in _children(child)]
-
-
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -413,10 +320,5 @@ if __name__ == "__main__":
     on_real.add_argument("--haar")
     on_real.add_argument("--mtcnn", action="store_true")
     on_real.set_defaults(run=real)
-    on_many = commands.add_parser("scale")
-    on_many.add_argument("work", type=Path)
-    on_many.add_argument("--pictures", type=int, default=20000)
-    on_many.add_argument("--workers", type=int, default=2)
-    on_many.set_defaults(run=scale)
     arguments = parser.parse_args()
     arguments.run(arguments)

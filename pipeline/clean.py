@@ -8,23 +8,30 @@ from portraitist.clean.params import CleanParams
 from portraitist.clean.run import clean_sources
 from portraitist.collect.blocklist import Blocklist, BlocklistError
 from portraitist.core import manifest
+from portraitist.core.workers import WorkersParams
 from portraitist.reporting.stage_report import write_collect_metrics, write_stage_metrics
 
 
 def main(
-    params: CleanParams, sources: list[Path], blocklist: Path, out: Path, metrics: Path, collect_metrics: Path
+    params: CleanParams,
+    workers: WorkersParams,
+    sources: list[Path],
+    blocklist: Path,
+    out: Path,
+    metrics: Path,
+    collect_metrics: Path,
 ) -> None:
     """Clean the folders of all sources, and write the outcome counts of this stage and of stage collect."""
     write_collect_metrics(sources, collect_metrics)
-    frame = clean_sources(params, sources, Blocklist.read(blocklist), out)
+    frame = clean_sources(params, workers, sources, Blocklist.read(blocklist), out)
     write_stage_metrics(frame, "clean", metrics)
 
 
 if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "blocklist", "out", "metrics", "collect-metrics")
-    params = load_or_exit(CleanParams, "clean")
+    params, workers = load_or_exit(CleanParams, "clean"), load_or_exit(WorkersParams, "workers")
     check_sources_or_exit(sources, raw)
     try:
-        main(params, manifest.source_folders(raw, sources), *paths)
+        main(params, workers, manifest.source_folders(raw, sources), *paths)
     except BlocklistError as error:
         sys.exit(f"clean: {error}")

@@ -3,34 +3,29 @@
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from pipeline.stage import load_or_exit, path_options
 from portraitist.core import manifest
-from portraitist.core.shards import ShardWriter
-from portraitist.core.workers import map_ordered
+from portraitist.core.shards import Shards
+from portraitist.core.workers import WorkersParams, map_shards, shard_tasks
 from portraitist.crop.params import CropParams
 from portraitist.crop.worker import CropWorker
-from portraitist.reporting.stage_report import OutcomeSheet, write_stage_metrics
+from portraitist.reporting.shard_report import merge_reports
+from portraitist.reporting.stage_report import write_stage_metrics
 
 COLUMNS = ["id", "picture", "kind", "status", "reason", "score", "transform"]
 
 
-def main(params: CropParams, clean: Path, pretrained: Path, crops: Path, metrics: Path, sheet: Path) -> None:
-    """Crop every clean picture; count the outcomes."""
-    pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "kind"]].to_dict("records")
-    results = map_ordered(partial(CropWorker, params, clean, pretrained), pictures, params.workers)
-    rows, outcomes = [], OutcomeSheet()
-    with ShardWriter(crops, params.shard_size) as shards:
-        for faces in tqdm(results, "crop", len(pictures), disable=None):
-            for face in faces:
-                rows.append(face.row)
-                outcomes.add(face.tiles, kept=bool(face.members))
-                if face.members:
-                    shards.add(face.row["id"], face.members)
-    outcomes.write(sheet)
-    write_stage_metrics(manifest.write(rows, crops / "manifest.csv", COLUMNS), "crop", metrics)
+def main(
+    params: CropParams, workers: WorkersParams, clean: Path, pretrained: Path, crops: Path, metrics: Path, sheet: Path
+) -> None:
+    """Crop every clean picture, shard by shard; count the outcomes."""
+    crops.mkdir(parents=True)
+    pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "kind"]]
+    tasks = list(shard_tasks(Shards(clean), {row["id"]: row for row in manifest.to_records(pictures)}))
+    reports = map_shards(partial(CropWorker, params, pretrained, crops), tasks, workers, "crop")
+    write_stage_metrics(merge_reports(reports, crops, COLUMNS, "picture", sheet), "crop", metrics)
 
 
 if __name__ == "__main__":
-    main(load_or_exit(CropParams, "crop"), *path_options("clean", "pretrained", "crops", "metrics", "sheet"))
+    paths = path_options("clean", "pretrained", "crops", "metrics", "sheet")
+    main(load_or_exit(CropParams, "crop"), load_or_exit(WorkersParams, "workers"), *paths)

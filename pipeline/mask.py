@@ -3,37 +3,38 @@
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from pipeline.stage import load_or_exit, path_options
 from portraitist.core import manifest
-from portraitist.core.shards import ShardWriter
-from portraitist.core.workers import map_ordered
+from portraitist.core.shards import Shards
+from portraitist.core.workers import WorkersParams, map_shards, shard_tasks
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskParams
 from portraitist.mask.worker import MaskWorker
-from portraitist.reporting.stage_report import OutcomeSheet, write_stage_metrics
+from portraitist.reporting.shard_report import merge_reports
+from portraitist.reporting.stage_report import write_stage_metrics
 
 COLUMNS = ["id", "kind", "status", "reason", "from", "truth_iou"]
 
 
 def main(
-    params: MaskParams, crop_params: CropParams, crops: Path, pretrained: Path, masks: Path, metrics: Path, sheet: Path
+    params: MaskParams,
+    crop_params: CropParams,
+    workers: WorkersParams,
+    crops: Path,
+    pretrained: Path,
+    masks: Path,
+    metrics: Path,
+    sheet: Path,
 ) -> None:
-    """Mask every crop; count the outcomes."""
-    faces = manifest.kept_rows(crops / "manifest.csv")[["id", "kind"]].to_dict("records")
-    results = map_ordered(partial(MaskWorker, params, crop_params, crops, pretrained), faces, params.workers)
-    rows, outcomes = [], OutcomeSheet()
-    with ShardWriter(masks, params.shard_size) as shards:
-        for face in tqdm(results, "mask", len(faces), disable=None):
-            rows.append(face.row)
-            outcomes.add(face.tiles, kept=bool(face.members))
-            if face.members:
-                shards.add(face.row["id"], face.members)
-    outcomes.write(sheet)
-    write_stage_metrics(manifest.write(rows, masks / "manifest.csv", COLUMNS), "mask", metrics)
+    """Mask every crop, shard by shard; count the outcomes."""
+    masks.mkdir(parents=True)
+    faces = manifest.kept_rows(crops / "manifest.csv")[["id", "kind"]]
+    tasks = list(shard_tasks(Shards(crops), {row["id"]: row for row in manifest.to_records(faces)}))
+    reports = map_shards(partial(MaskWorker, params, crop_params, pretrained, masks), tasks, workers, "mask")
+    write_stage_metrics(merge_reports(reports, masks, COLUMNS, "id", sheet), "mask", metrics)
 
 
 if __name__ == "__main__":
     paths = path_options("crops", "pretrained", "masks", "metrics", "sheet")
-    main(load_or_exit(MaskParams, "mask"), load_or_exit(CropParams, "crop"), *paths)
+    sections = load_or_exit(MaskParams, "mask"), load_or_exit(CropParams, "crop")
+    main(*sections, load_or_exit(WorkersParams, "workers"), *paths)

@@ -40,10 +40,9 @@ CROP = CropParams(
     min_visible=0.5,
     faces="largest",
     min_relative_size=0.5,
-    workers=1,
     shard_size=4,
 )
-MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, workers=1, shard_size=4)
+MASK = MaskParams(model="refined", min_person=0.1, max_person=0.95, shard_size=4)
 SPLIT = SplitParams(salt="portraitist", train=0.6, validation=0.1, max_hamming_distance=6)
 NO_AUGMENTATION = AugmentParams(
     seed=3,

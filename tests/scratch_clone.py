@@ -21,8 +21,8 @@ def tiny_profile() -> dict[str, object]:
     return {
         "limits": dict.fromkeys(sources, 20),
         "shard_size": 8,
-        "crop": {"size_px": 32, "workers": 1},
-        "mask": {"workers": 2},
+        "workers": {"processes": 2},
+        "crop": {"size_px": 32},
         "augment": {"recipes_per_person": 2, "library_size": 4},
         "generator": {"base_channels": 4, "num_res_blocks": 1},
         "train_generator": SCHEDULE,

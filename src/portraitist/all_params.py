@@ -9,6 +9,7 @@ from portraitist.augment.params import AugmentParams
 from portraitist.clean.params import CleanParams
 from portraitist.collect.params import SOURCES, FetchParams
 from portraitist.core.params import ParamsError, Section, load, load_methods, read_files, subsection, validate
+from portraitist.core.workers import WorkersParams
 from portraitist.crop.params import CropParams
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.export.params import ExportParams
@@ -20,6 +21,7 @@ from portraitist.train.params import GeneratorParams, TrainGeneratorParams, Trai
 
 SECTIONS: dict[str, type[Section]] = {
     "fetch": FetchParams,
+    "workers": WorkersParams,
     "clean": CleanParams,
     "crop": CropParams,
     "mask": MaskParams,
@@ -35,7 +37,14 @@ SECTIONS: dict[str, type[Section]] = {
 }
 REQUIRED_KEYS = ("profile", "seed", "launch", "sources", "limits", "shard_size", "collect", "methods")
 TOP_LEVEL_KEYS = {*REQUIRED_KEYS, *SECTIONS}
-PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {"fetch", "clean", "split", "content", "export"}  # of the scale
+PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
+    "fetch",
+    "clean",
+    "mask",
+    "split",
+    "content",
+    "export",
+}  # of the scale
 
 
 def check_all(root: Path = Path()) -> None:

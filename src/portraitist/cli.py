@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 from portraitist.app import DEFAULT_MODEL
-from portraitist.core.workers import available_cores
+from portraitist.core.cores import available_cores
 
 app = typer.Typer(help="Turn selfies into hand-painted avatars.", no_args_is_help=True, add_completion=False)
 dataset = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True)

@@ -107,9 +107,10 @@ def test_correlation_ignores_brightness_and_contrast():
     assert correlation(thumbnail, np.full((16, 16), 9, np.uint8)) == 0
 
 
-def test_fingerprint_round_trips_as_hex():
-    first, *_ = prints_of(picture(3))
-    parsed = Fingerprint.parse(first.to_hex())
+def test_fingerprints_round_trip_as_bytes():
+    first, second = prints_of(picture(3))[0], prints_of(picture(4))[0]
+    parsed, other = Fingerprint.parse_all(first.to_bytes() + second.to_bytes())
+    assert other.to_bytes() == second.to_bytes()
     assert parsed.dhash == first.dhash == difference_hash(CleanPicture(picture(3), None))
     assert np.array_equal(parsed.thumbnail, first.thumbnail)
     mirror = prints_of(np.ascontiguousarray(picture(3)[:, ::-1]))[0]
@@ -122,7 +123,7 @@ def test_fingerprint_ignores_transparent_pixels():
     alpha[20:70, 30:90] = 255
     other = np.where(alpha[..., None] > 0, picture(1), picture(2))
     first, second = fingerprints(CleanPicture(picture(1), alpha)), fingerprints(CleanPicture(other, alpha))
-    assert [one.to_hex() for one in first] == [one.to_hex() for one in second]
+    assert [one.to_bytes() for one in first] == [one.to_bytes() for one in second]
     assert len(first) == 2  # the grey around the person is a border
 
 

@@ -15,14 +15,15 @@ from PIL import Image
 from scratch_jpeg import progressive_jpeg
 
 from pipeline.clean import main as run_stage
-from portraitist.clean import sandbox
 from portraitist.clean.decode import CleanPicture
-from portraitist.clean.sandbox import Limits, Message, Sandbox
+from portraitist.clean.dedupe import Fingerprint
+from portraitist.clean.sandbox import Limits, Sandbox
 from portraitist.clean.screening import Screener, make_request, measure, screen
 from portraitist.collect.blocklist import Blocklist
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import ShardWriter
+from portraitist.core.workers import WorkersParams
 
 PARAMS = changed(CLEAN, min_side_px=32, min_sharpness={"selfies": 5, "portraits": 0}, max_aspect=2)
 ORIENTATION, GPS, MAKE = 0x0112, 0x8825, 0x010F
@@ -30,7 +31,7 @@ LIMITS = Limits(memory_mb=1024, cpu_s=5, wall_s=20.0)
 
 
 def screened(data, kind="selfies", params=PARAMS, **parts):
-    return screen(make_request({"bytes": data, **parts}, kind, "all", params))
+    return screen(make_request({"bytes": data, **parts}, kind, params))
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -135,24 +136,15 @@ def test_hostile_file_affects_only_its_own_row(name: str):
     make, statuses = HOSTILE[name]
     good, bad = photo(), make()
     with Sandbox("portraitist.clean.screening:screen", LIMITS, 1) as pool:
-        requests = [
-            make_request({"bytes": data}, "portraits", scope, PARAMS)
-            for data in (good, bad, good)
-            for scope in ("area", "all")
-        ]
+        requests = [make_request({"bytes": data}, "portraits", PARAMS) for data in (good, bad, good)]
         responses = list(pool.map(requests))
-        contents = [response.content for response in responses[1::2]]
         worker = pool._idle.get()
         memory = Path(f"/proc/{worker.process.pid}/status").read_text()
         pool._idle.put(worker)
-    screener = Screener(Blocklist(), PARAMS)
-    first, bad_row, again = (
-        screener.decide(name, response) for name, response in zip("abc", responses[1::2], strict=True)
-    )
-    assert first["status"] == "kept"
-    assert again["status"] == "duplicate"  # the next file is still read
-    assert bad_row["status"] in statuses, contents[1]
-    assert bad_row["reason"]
+    first, found, again = (response.content for response in responses)
+    assert first["status"] == again["status"] == "kept"  # the next file is still read
+    assert found.get("status", "too_costly") in statuses, found
+    assert found.get("reason") or found["died"]
     peak = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("VmHWM"))
     assert peak < LIMITS.memory_mb * 1024
 
@@ -286,11 +278,12 @@ def test_responses_hold_no_metadata():
 # --- many files
 
 
+A, B = manifest.picture_id(b"a"), manifest.picture_id(b"b")
 ROWS = [
-    {"id": "a1", "group": "", "url": "https://example.org/a.jpg", "data": b"a"},
-    {"id": "a1", "group": "selfies/anna", "url": "", "data": b"a"},
-    {"id": "b2", "group": "", "url": "https://example.org/b.jpg", "data": b"b"},
-    {"id": "b2", "group": "", "url": "https://elsewhere.test/b.jpg", "data": b"b"},
+    {"id": A, "group": "", "url": "https://example.org/a.jpg", "data": b"a"},
+    {"id": A, "group": "selfies/anna", "url": "", "data": b"a"},
+    {"id": B, "group": "", "url": "https://example.org/b.jpg", "data": b"b"},
+    {"id": B, "group": "", "url": "https://elsewhere.test/b.jpg", "data": b"b"},
 ]
 
 
@@ -302,7 +295,7 @@ def prefiltered(*lines: str) -> list[str]:
 def test_repeated_bytes_are_a_duplicate():
     assert prefiltered() == ["", "duplicate", "", "duplicate"]
     status = Screener(Blocklist(), PARAMS).prefilter(pd.DataFrame(ROWS), lambda row: row["data"])[1]
-    assert status == {"status": "duplicate", "same_as": "a1", "relation": "bytes"}
+    assert status == {"status": "duplicate", "same_as": A, "relation": "bytes"}
 
 
 @pytest.mark.parametrize(
@@ -315,6 +308,8 @@ def test_repeated_bytes_are_a_duplicate():
         ("host:elsewhere.test", ["", "duplicate", "blocklisted", "blocklisted"]),
         ("url:https://example.org/a.jpg", ["blocklisted", "blocklisted", "", "duplicate"]),
         (f"sha256:{hashlib.sha256(b'b').hexdigest()}", ["", "duplicate", "blocklisted", "blocklisted"]),
+        (f"sha256:{B}", ["", "duplicate", "blocklisted", "blocklisted"]),
+        (f"sha256:{B}{'0' * 48}", ["", "duplicate", "", "duplicate"]),
     ],
 )
 def test_blocklisted_rows_are_not_decoded(line: str, statuses: list[str]):
@@ -328,22 +323,23 @@ def test_reason_is_the_blocklist_entry():
     assert statuses[0] == {"status": "blocklisted", "reason": "subject:selfies/anna"}
 
 
+def test_files_are_read_only_if_their_id_is_blocked():
+    read = []
+    screener = Screener(Blocklist.of([f"sha256:{hashlib.sha256(b'b').hexdigest()}"]), PARAMS)
+    screener.prefilter(pd.DataFrame(ROWS), lambda row: read.append(row["id"]) or row["data"])
+    assert read == [B, B]
+
+
 def test_blocked_hash_matches_mirrored_picture():
     picture = smooth(1, 96, 128)
-    response = screened(encoded(picture, "PNG"), "portraits")
-    mirror = screened(encoded(np.ascontiguousarray(picture[:, ::-1]), "PNG"), "portraits")
-    other = screened(encoded(smooth(2, 96, 128), "PNG"), "portraits")
-    screener = Screener(Blocklist.of([f"dhash:{response.content['dhash']}:2"]), PARAMS)
-    assert [screener.decide(name, one)["status"] for name, one in (("a", response), ("b", mirror), ("c", other))] == [
-        "blocklisted",
-        "blocklisted",
-        "kept",
+    responses = [
+        screened(encoded(np.ascontiguousarray(pixels), "PNG"), "portraits").content
+        for pixels in (picture, picture[:, ::-1], smooth(2, 96, 128))
     ]
-
-
-def test_file_that_kills_its_worker_is_too_costly():
-    row = Screener(Blocklist(), PARAMS).decide("a", Message({"died": "stopped after 3 s"}, {}))
-    assert row == {"status": "too_costly", "reason": "stopped after 3 s"}
+    screener = Screener(Blocklist.of([f"dhash:{responses[0]['dhash']}:2"]), PARAMS)
+    prints = [Fingerprint.parse_all(bytes.fromhex(response["fingerprints"])) for response in responses]
+    outcomes = [screener.check_near_duplicates(name, some) for name, some in zip("abc", prints, strict=True)]
+    assert [outcome.get("status") for outcome in outcomes] == ["blocklisted", "blocklisted", None]
 
 
 # --- the stage
@@ -365,22 +361,23 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
-def run(raw: Path, at: Path) -> dict[str, bytes]:
+def run(raw: Path, at: Path, processes: int) -> dict[str, bytes]:
     """Run the stage, and return all files that it wrote."""
     at.mkdir()
+    workers = WorkersParams(backend="joblib", processes=processes)
     params = changed(PARAMS, min_sharpness={"selfies": 0, "portraits": 0}, task_memory_mb=1024)
-    run_stage(params, raw, *(at / name for name in ("blocklist.txt", "clean", "clean.json", "collect.json")))
+    run_stage(
+        params,
+        workers,
+        [raw / "web"],
+        *(at / name for name in ("blocklist.txt", "clean", "clean.json", "collect.json")),
+    )
     return {path.relative_to(at).as_posix(): path.read_bytes() for path in sorted(at.rglob("*")) if path.is_file()}
 
 
 @pytest.mark.slow
-def test_stage_survives_hostile_files_with_any_worker_count(
-    attacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made = {}
-    for workers in (1, 3):
-        monkeypatch.setattr(sandbox, "available_cores", lambda workers=workers: workers)
-        made[workers] = run(attacked, tmp_path / str(workers))
+def test_stage_survives_hostile_files_with_any_worker_count(attacked: Path, tmp_path: Path):
+    made = {processes: run(attacked, tmp_path / str(processes), processes) for processes in (1, 3)}
     assert made[1] == made[3]
     clean = manifest.read(tmp_path / "1" / "clean" / "manifest.csv").set_index("id")
     statuses = {

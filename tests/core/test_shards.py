@@ -1,10 +1,12 @@
 import os
+import pickle
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter
+from portraitist.core import shards as shards_module
+from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter, shard_name, write_index, write_shard
 
 PICTURES = {  # member sizes below, at and above tar's block size of 512
     "c0": {"png": b"first", "mask.png": b"\x00" * 512},
@@ -109,3 +111,50 @@ def test_shards_without_pictures_can_be_read(tmp_path: Path):
 @pytest.mark.parametrize(("written", "read"), [(2, 2), (5, 5), (100, 5)])
 def test_shard_size_is_the_number_of_pictures_in_the_first_shard(tmp_path: Path, written: int, read: int):
     assert Shards(write_shards(tmp_path / "shards", shard_size=written)).shard_size == read
+
+
+def test_shards_written_one_by_one_equal_those_of_the_writer(tmp_path: Path):
+    expected = write_shards(tmp_path / "writer")
+    (tmp_path / "parts").mkdir()
+    pictures = list(PICTURES.items())
+    parts = [
+        write_shard(tmp_path / "parts" / shard_name(number), iter(pictures[2 * number : 2 * number + 2]))
+        for number in range(3)
+    ]
+    write_index(tmp_path / "parts", parts)
+    for path in expected.iterdir():
+        assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_shard_without_pictures_has_no_file(tmp_path: Path):
+    path = tmp_path / "00000.tar"
+    assert write_shard(path, [("a1", {"png": b"one"})])
+    assert write_shard(path, []) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_index_removes_unfinished_shards(tmp_path: Path):
+    part = write_shard(tmp_path / "00000.tar", [("a1", {"png": b"one"})])
+    (tmp_path / ".partial-1-abc.tar").write_bytes(b"half")
+    write_index(tmp_path, [part])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.tar", INDEX_FILE]
+
+
+def test_selection_of_pictures_can_be_sent_to_a_process(tmp_path: Path):
+    shards = Shards(write_shards(tmp_path / "shards"))
+    assert shards.ids_by_shard() == {"00000.tar": ["c0", "a1"], "00001.tar": ["b2", "d3"], "00002.tar": ["e4"]}
+    shards.read("c0", "png")
+    selected = pickle.loads(pickle.dumps(shards.select(["d3", "c0"])))
+    assert list(selected) == ["d3", "c0"]
+    assert selected.members("d3") == PICTURES["d3"]
+    del shards
+    assert selected.read("c0", "png") == b"first"
+
+
+def test_number_of_open_shards_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shards_module, "MAX_OPEN", 2)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    shards = Shards(write_shards(tmp_path / "shards", shard_size=1))
+    for picture in [*PICTURES, *PICTURES]:
+        assert shards.members(picture) == PICTURES[picture]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2

@@ -210,9 +210,9 @@ def set_params(folder: Path, **sections: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-def test_worker_processes_change_no_byte(finished: Path, pretrained: Path, tmp_path: Path):
-    folder = make_checkout(tmp_path / "two", pretrained, tmp_path)
-    set_params(folder, crop={"workers": 2}, mask={"workers": 2})
+def test_number_of_processes_changes_no_byte(finished: Path, pretrained: Path, tmp_path: Path):
+    folder = make_checkout(tmp_path / "one", pretrained, tmp_path)
+    set_params(folder, workers={"processes": 1})
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data" / "clean").symlink_to(finished / "data" / "clean")
     commands = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -34,6 +34,7 @@ from portraitist.collect.params import SOURCES, CollectParams
 PROFILE = read_profile(PARAMS["profile"])
 # They load parameters and put src on the path: a change to them can stop a stage, but not change its outputs.
 EXEMPT = {ROOT / "pipeline" / "__init__.py", ROOT / "pipeline" / "stage.py", SRC / "__init__.py"}
+WITHOUT_EFFECT = "workers"  # a section on which no output depends
 UPSTREAM = {"generator": "models/generator.pt", "segmenter": "models/mask.pt"}
 
 
@@ -176,7 +177,7 @@ def test_listed_params_are_those_the_script_loads():
         if name == "sources":  # its output is the list alone; it lists what it checks
             assert (own, profile) == ({"profile", "sources", "collect", "limits"}, set())
             continue
-        loaded = set(loaded_sections(name, stage))
+        loaded = set(loaded_sections(name, stage)) - {WITHOUT_EFFECT}
         narrow = {entry for entry in own if entry.rpartition(".")[0] in loaded}  # mask.model alone, of section mask
         loaded -= {entry.rpartition(".")[0] for entry in narrow}
         classes = [CollectParams if section.startswith("collect.") else SECTIONS.get(section) for section in loaded]
@@ -260,7 +261,7 @@ def test_methods_depend_on_the_upstream_models_they_require():
 
 def test_profile_sections_are_those_that_stages_list():
     listed = set().union(*(listed_sections(stage)[1] for stage in stages().values()))
-    assert {section.partition(".")[0] for section in listed} == PROFILE_KEYS
+    assert {section.partition(".")[0] for section in listed} == PROFILE_KEYS - {WITHOUT_EFFECT}
 
 
 def test_collected_pictures_are_never_pushed():

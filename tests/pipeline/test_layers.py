@@ -127,9 +127,9 @@ def test_stage_scripts_are_short_and_hold_no_pixels():
 
 
 def test_one_word_names_stage_section_and_files():
-    """Sections that several stages share are named for their content: generator, content, fetch."""
+    """Sections that several stages share are named for their content: generator, content, fetch, workers."""
     names = {name.partition("@")[0] for name in stages()}
-    assert set(SECTIONS) - {"generator", "content", "fetch"} <= names
+    assert set(SECTIONS) - {"generator", "content", "fetch", "workers"} <= names
     for stage in names - {"evaluate_selfies", "train_generator", "train_mask"}:
         assert (SRC / stage).is_dir() or (SRC / f"{stage}.py").is_file(), stage
         assert (ROOT / "tests" / stage).is_dir() or not (SRC / stage).is_dir(), stage

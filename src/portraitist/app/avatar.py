@@ -34,8 +34,8 @@ from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.app.styles import Style, StyleError, StyleOptions, StylePredictor, cache_key, centre_square
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import estimate_foreground
+from portraitist.core.cores import available_cores
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
-from portraitist.core.workers import available_cores
 from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face, Landmarks, Transform, warp

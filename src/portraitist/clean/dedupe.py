@@ -7,6 +7,7 @@ copies (JPEG at quality 60, half size, with a border).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,15 +36,15 @@ class Fingerprint:
         return cls(hash_levels(grey), np.asarray(grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), BOX)))
 
     @classmethod
-    def parse(cls, digits: str) -> "Fingerprint":
-        """Parse the hex digits of `to_hex`."""
-        values = np.frombuffer(bytes.fromhex(digits), np.uint8)
+    def parse_all(cls, data: bytes) -> "list[Fingerprint]":
+        """Parse fingerprints that `to_bytes` returned, one after the other."""
         count = HASH_SIDE * (HASH_SIDE + 1)
-        return cls(values[:count].reshape(HASH_SIDE, -1), values[count:].reshape(THUMBNAIL_SIDE, -1))
+        rows = np.frombuffer(data, np.uint8).reshape(-1, count + THUMBNAIL_SIDE**2)
+        return [cls(row[:count].reshape(HASH_SIDE, -1), row[count:].reshape(THUMBNAIL_SIDE, -1)) for row in rows]
 
-    def to_hex(self) -> str:
-        """Return hex digits."""
-        return self.levels.tobytes().hex() + self.thumbnail.tobytes().hex()
+    def to_bytes(self) -> bytes:
+        """Return levels and thumbnail as bytes."""
+        return self.levels.tobytes() + self.thumbnail.tobytes()
 
     def mirrored(self) -> "Fingerprint":
         """Return the fingerprint of the mirrored picture."""
@@ -88,10 +89,11 @@ def correlation(first: Thumbnail, second: Thumbnail) -> float:
 
 
 class SeenPictures:
-    """Fingerprints of the pictures kept so far, searched linearly in numpy: fast enough without an index.
+    """Fingerprints of the pictures kept so far, searched linearly in numpy.
 
     Two pictures are near-duplicates if their hashes differ in at most max_hamming_distance of 64 bits and their
-    thumbnails correlate by at least min_correlation.
+    thumbnails correlate by at least min_correlation. Hashes and ids are in memory, thumbnails in a temporary file,
+    because few of them are compared.
     """
 
     def __init__(self, max_hamming_distance: int, min_correlation: float) -> None:
@@ -99,7 +101,7 @@ class SeenPictures:
         self._ids: list[str] = []
         self._borderless: list[bool] = []
         self._hashes = np.zeros(256, np.uint64)
-        self._thumbnails = np.zeros((256, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+        self._thumbnails = _thumbnails_on_disk(256)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -130,7 +132,14 @@ class SeenPictures:
         count = len(self._ids)
         if count == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
-            self._thumbnails = np.concatenate([self._thumbnails, np.zeros_like(self._thumbnails)])
+            larger = _thumbnails_on_disk(2 * count)
+            larger[:count] = self._thumbnails
+            self._thumbnails = larger
         self._hashes[count], self._thumbnails[count] = fingerprint.dhash, fingerprint.thumbnail
         self._ids.append(picture)
         self._borderless.append(borderless)
+
+
+def _thumbnails_on_disk(count: int) -> np.ndarray:
+    with TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=(count, THUMBNAIL_SIDE, THUMBNAIL_SIDE))

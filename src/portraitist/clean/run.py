@@ -1,60 +1,87 @@
 """Stage clean: decode and screen every collected picture, and write those that are kept."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
+from portraitist.clean.dedupe import Fingerprint
 from portraitist.clean.params import CleanParams
-from portraitist.clean.sandbox import Limits, Message, Sandbox
-from portraitist.clean.screening import Scope, Screener, make_request
+from portraitist.clean.screening import URL_COLUMNS, Row, Screener
+from portraitist.clean.worker import FINGERPRINTS, CopyWorker, ScreenWorker
 from portraitist.collect.blocklist import Blocklist
 from portraitist.core import manifest
-from portraitist.core.outcome import Status
-from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.shards import Shards, shard_name, write_index
+from portraitist.core.workers import ShardTask, WorkersParams, map_shards, shard_tasks
 
 SOURCE_COLUMNS = ["id", "kind", "source"]
 MEASURE_COLUMNS = ["width", "height", "sharpness", "entropy_bits", "colour", "dhash"]
 COLUMNS = [*SOURCE_COLUMNS, "status", "reason", *MEASURE_COLUMNS, "same_as", "relation"]
 
 
-def clean_sources(params: CleanParams, sources: list[Path], blocklist: Blocklist, out: Path) -> pd.DataFrame:
+def clean_sources(
+    params: CleanParams, workers: WorkersParams, sources: list[Path], blocklist: Blocklist, out: Path
+) -> pd.DataFrame:
     """Write shards and a manifest of the sources' pictures to the folder `out`, and return the manifest.
 
-    Files are decoded in worker processes, in descending order of area, so that the largest of near-duplicates is kept.
+    Workers screen the sources' shards; near-duplicates are searched here, in descending order of area, so that the
+    largest is kept; then workers copy the kept pictures, in the same order, to shards of equal size.
     """
+    passed = out / "passed"
+    passed.mkdir(parents=True)
     raw = {source.name: Shards(source) for source in sources}
     screener = Screener(blocklist, params)
     rows = _candidates(raw, screener)
-    undecided = [row for row in rows if "status" not in row]
-    limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
-    with (
-        Sandbox("portraitist.clean.screening:screen", limits) as sandbox,
-        ShardWriter(out, params.shard_size) as shards,
-    ):
+    undecided = {row["id"]: row for row in rows if "status" not in row}
+    _screen(params, workers, raw, undecided, passed)
 
-        def responses(scope: Scope) -> Iterator[tuple[dict[str, Any], Message]]:
-            requests = (
-                make_request(raw[row["source"]].members(row["id"]), row["kind"], scope, params) for row in undecided
-            )
-            progress = tqdm(sandbox.map(requests), f"clean, {scope}", len(undecided), disable=None)
-            return zip(undecided, progress, strict=True)
+    shards, kept = Shards(passed), []
+    largest_first = sorted(shards, key=lambda name: (-undecided[name]["width"] * undecided[name]["height"], name))
+    for picture in largest_first:
+        outcome = screener.check_near_duplicates(picture, Fingerprint.parse_all(shards.read(picture, FINGERPRINTS)))
+        undecided[picture].update(outcome)
+        if not outcome:
+            kept.append({"id": picture})
 
-        areas = {row["id"]: response.content.get("area", 0) for row, response in responses("area")}
-        undecided.sort(key=lambda row: (-areas[row["id"]], row["id"]))
-        for row, response in responses("all"):
-            row.update(screener.decide(row["id"], response))
-            if row["status"] == Status.KEPT.value:
-                shards.add(row["id"], response.parts)
+    tasks = [
+        ShardTask(shard_name(number), tuple(chosen), shards.select(picture["id"] for picture in chosen))
+        for number, start in enumerate(range(0, len(kept), params.shard_size))
+        if (chosen := kept[start : start + params.shard_size])
+    ]
+    write_index(out, map_shards(partial(CopyWorker, out), tasks, workers, "clean, copy"))
+    shutil.rmtree(passed)
     return manifest.write(rows, out / "manifest.csv", COLUMNS)
+
+
+def _screen(
+    params: CleanParams, workers: WorkersParams, raw: dict[str, Shards], undecided: dict[str, Row], dest: Path
+) -> None:
+    """Screen the undecided pictures, update their rows, and write those that pass to shards with fingerprints."""
+    tasks: list[ShardTask] = []
+    for source, shards in raw.items():
+        pictures = {name: row for name, row in undecided.items() if row["source"] == source}
+        for task in shard_tasks(shards, pictures):
+            tasks.append(replace(task, name=shard_name(len(tasks))))  # sources have shards of the same names
+
+    def index() -> Iterator[str]:
+        for screened in map_shards(partial(ScreenWorker, params, dest), tasks, workers, "clean"):
+            for picture, row in screened.rows.items():
+                undecided[picture].update(row)
+            yield screened.index
+
+    write_index(dest, index())
 
 
 def _candidates(raw: dict[str, Shards], screener: Screener) -> list[dict[str, Any]]:
     """Return one row for each collected picture, sorted by id. Only rows without a status are decoded."""
+    used = [*SOURCE_COLUMNS, "group", *URL_COLUMNS]
     frame = pd.concat(
-        manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name) for name, shards in raw.items()
+        manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name).filter(used)
+        for name, shards in raw.items()
     )
     frame["no_truth"] = [not raw[row.source].has(row.id, "truth.png") for row in frame.itertuples()]
     frame = frame.sort_values(["id", "no_truth"], kind="stable")  # of equal files, prefer one with a ground-truth mask

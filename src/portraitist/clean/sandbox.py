@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
 
-from portraitist.core.workers import available_cores
+from portraitist.core.cores import available_cores
 
 MAX_PENDING = 4  # tasks per worker that are started, or whose results have not been consumed yet
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core

@@ -1,13 +1,11 @@
 """Decide which pictures stage clean keeps: check each file, then reject duplicates and blocklisted pictures.
 
-`screen` runs in a worker process (sandbox.py).
+`screen` runs in a sandboxed process (sandbox.py).
 """
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -30,14 +28,13 @@ from portraitist.clean.params import CleanParams
 from portraitist.clean.sandbox import Message
 from portraitist.collect.blocklist import Blocklist
 from portraitist.core.image_io import encode_png
-from portraitist.core.manifest import Kind
+from portraitist.core.manifest import ID_DIGITS, Kind
 from portraitist.core.outcome import Status
 
 URL_COLUMNS = ("url", "final_url", "page_url")  # of a source's manifest, which may have any of them
 MEASURED_PX = 256  # width at which pictures are measured, so that their size has no effect
 
 Row = dict[str, object]
-Scope = Literal["area", "all"]  # what a worker reads of a file: its dimensions, or everything
 
 pillow_heif.register_heif_opener(decode_threads=1)  # one worker per core
 
@@ -92,26 +89,22 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
         raise RejectedError(Status.BLURRED, f"sharpness {measures.sharpness:g}; {kind} need at least {threshold:g}")
 
 
-def make_request(members: dict[str, bytes], kind: Kind, scope: Scope, params: CleanParams) -> Message:
+def make_request(members: dict[str, bytes], kind: Kind, params: CleanParams) -> Message:
     """Make the request to `screen` a collected picture, from its shard members."""
-    parts = members if scope == "all" else {"bytes": members["bytes"]}
-    return Message({"kind": kind, "scope": scope, "params": params.model_dump()}, parts)
+    return Message({"kind": kind, "params": params.model_dump()}, members)
 
 
 def screen(request: Message) -> Message:
-    """Decode, measure and check one collected file, in a worker process.
+    """Decode, measure and check one collected file, in a sandboxed process.
 
     Returns:
-        With scope "area", the number of pixels. Else the columns of the manifest, the fingerprints, and the members of
-        a picture that passed.
+        The columns of the manifest, the fingerprints, and the members of a picture that passed.
     """
     params, data = CleanParams(**request.content["params"]), request.parts["bytes"]
     row: dict[str, object] = {"status": Status.KEPT.value}
     try:
         opened = open_header(data, params.max_megabytes, READABLE_FORMATS)
         width, height = opened.picture.size
-        if request.content["scope"] == "area":
-            return Message({"area": math.prod((width, height))}, {})
         row |= {"width": width, "height": height}
         check_dimensions(opened.picture, params.max_megapixels, params.min_side_px, MAX_JPEG_MEGAPIXELS)
         cleaned, orientation = load_upright(opened.picture, params.max_side_px, params.max_megapixels, opened.control)
@@ -119,7 +112,7 @@ def screen(request: Message) -> Message:
         if (clean_height > clean_width) != (height > width):  # rotated by 90 degrees
             row |= {"width": height, "height": width}
         prints, measures = fingerprints(cleaned), measure(cleaned)
-        row |= {"dhash": f"{prints[0].dhash:016x}", "fingerprints": [one.to_hex() for one in prints]}
+        row |= {"dhash": f"{prints[0].dhash:016x}", "fingerprints": b"".join(one.to_bytes() for one in prints).hex()}
         row |= asdict(measures)
         check_quality(width, height, measures, request.content["kind"], params)
         members = cleaned.members()
@@ -131,7 +124,7 @@ def screen(request: Message) -> Message:
 
 
 class Screener:
-    """Decides on each picture of a run: first by its source and bytes, then by the response of a worker."""
+    """Decides on each picture of a run: first by its source and bytes, then by its fingerprints."""
 
     def __init__(self, blocklist: Blocklist, params: CleanParams) -> None:
         self._blocklist = blocklist
@@ -140,13 +133,16 @@ class Screener:
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
         """Return, for each row of the sources' manifests, the outcome of a blocked or repeated file; else an empty row.
 
-        Bytes that are blocked in one row are blocked in all.
+        Bytes that are blocked in one row are blocked in all. Files are read only if their id begins a blocked hash.
         """
+        hashes = {entry.removeprefix("sha256:") for entry in self._blocklist.entries if entry.startswith("sha256:")}
+        blocked_ids = {digits[:ID_DIGITS] for digits in hashes}
         blocked: dict[str, str] = {}
         for values in frame.itertuples(index=False):
             row = dict(zip(frame.columns, values, strict=True))
             urls = [row[name] for name in URL_COLUMNS if row.get(name)]
-            entry = self._blocklist.why(urls, hashlib.sha256(read_bytes(row)).hexdigest(), group=row["group"])
+            sha256 = hashlib.sha256(read_bytes(row)).hexdigest() if row["id"] in blocked_ids else ""
+            entry = self._blocklist.why(urls, sha256, group=row["group"])
             if entry:
                 blocked.setdefault(row["id"], entry)
         seen: set[str] = set()
@@ -161,18 +157,12 @@ class Screener:
                 seen.add(picture)
         return outcomes
 
-    def decide(self, picture: str, response: Message) -> Row:
-        """Return the outcome and measures of a picture. Of several near-duplicates, the first is kept."""
-        if "died" in response.content:
-            return {"status": Status.TOO_COSTLY.value, "reason": response.content["died"]}
-        row = {name: value for name, value in response.content.items() if name != "fingerprints"}
-        if row["status"] != Status.KEPT.value:
-            return row
-        prints = [Fingerprint.parse(digits) for digits in response.content["fingerprints"]]
+    def check_near_duplicates(self, picture: str, prints: Sequence[Fingerprint]) -> Row:
+        """Return the outcome of a near-duplicate of a blocked or an earlier picture; empty if the picture is kept."""
         entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
         if entry:
-            return row | {"status": Status.BLOCKLISTED.value, "reason": entry}
+            return {"status": Status.BLOCKLISTED.value, "reason": entry}
         same_as, relation = self._seen.find_or_add(picture, prints)
         if same_as:
-            return row | {"status": Status.DUPLICATE.value, "same_as": same_as, "relation": relation}
-        return row
+            return {"status": Status.DUPLICATE.value, "same_as": same_as, "relation": relation}
+        return {}

@@ -12,6 +12,7 @@ from portraitist.core.outcome import Status
 
 Kind = Literal["selfies", "portraits"]
 KINDS: tuple[Kind, Kind] = ("selfies", "portraits")
+ID_DIGITS = 16
 TEXT_COLUMNS = (
     "id",
     "picture",
@@ -24,7 +25,7 @@ TEXT_COLUMNS = (
 
 def picture_id(data: bytes) -> str:
     """Return a picture's id: the first 16 hex digits of the SHA-256 of the collected file."""
-    return hashlib.sha256(data).hexdigest()[:16]
+    return hashlib.sha256(data).hexdigest()[:ID_DIGITS]
 
 
 def face_id(picture: str, number: int) -> str:
@@ -33,14 +34,21 @@ def face_id(picture: str, number: int) -> str:
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """Write the given columns of the rows as CSV, and return them; without rows, only the header is written.
+    """Write the given columns of the rows as CSV, and return them; without rows, only the header is written."""
+    frame = to_frame(rows, columns)
+    write_frame(frame, path)
+    return frame
 
-    Integers are written as such even in columns with empty cells.
-    """
-    frame = pd.DataFrame([dict(row) for row in rows], columns=columns, dtype=object)
+
+def to_frame(rows: Iterable[Mapping[str, object]], columns: list[str]) -> pd.DataFrame:
+    """Return the given columns of the rows. Integers stay integers even in columns with empty cells."""
+    return pd.DataFrame([dict(row) for row in rows], columns=columns, dtype=object)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV."""
     with atomic_write(path) as partial:
         frame.to_csv(partial, index=False, lineterminator="\n")
-    return frame
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -10,14 +10,40 @@ import io
 import os
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import PARTIAL_PREFIX, atomic_write
 
 INDEX_FILE = "index.csv"
 COLUMNS = ["id", "ending", "shard", "offset", "size"]
+MAX_OPEN = 128  # shards, for reading; a process may have 1024 open files
+
+
+class _ShardFile:
+    """A tar file that is being written; a context manager."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name  # in the index
+        self.index: list[tuple[str, str, str, int, int]] = []
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+
+    def add(self, picture: str, members: dict[str, bytes]) -> None:
+        for ending, data in members.items():
+            header = tarfile.TarInfo(f"{picture}.{ending}")
+            header.size = len(data)
+            self._tar.addfile(header, io.BytesIO(data))
+            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            self.index.append((picture, ending, self.name, self._tar.offset - padded, len(data)))
+
+    def __enter__(self) -> "_ShardFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tar.close()
 
 
 class ShardWriter:
@@ -33,8 +59,7 @@ class ShardWriter:
         self.shard_size = shard_size
         self._index: list[tuple[str, str, str, int, int]] = []
         self._ids: set[str] = set()
-        self._tar: tarfile.TarFile | None = None
-        self._shard = ""
+        self._shard: _ShardFile | None = None
 
     def add(self, picture: str, members: dict[str, bytes]) -> None:
         """Add the members of a picture; keys are file name endings such as "png" or "mask.png".
@@ -45,36 +70,67 @@ class ShardWriter:
         if picture in self._ids or not members:
             raise ValueError(f"{picture}: {'added twice' if members else 'no members'}")
         if len(self._ids) % self.shard_size == 0:
-            self._open_next_shard()
-        assert self._tar is not None
+            self._close_shard()
+            name = shard_name(len(self._ids) // self.shard_size)
+            self._shard = _ShardFile(self.folder / name, name)
+        assert self._shard is not None
         self._ids.add(picture)
-        for ending, data in members.items():
-            header = tarfile.TarInfo(f"{picture}.{ending}")
-            header.size = len(data)
-            self._tar.addfile(header, io.BytesIO(data))
-            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            self._index.append((picture, ending, self._shard, self._tar.offset - padded, len(data)))
+        self._shard.add(picture, members)
 
-    def _open_next_shard(self) -> None:
-        if self._tar:
-            self._tar.close()
-        self._shard = f"{len(self._ids) // self.shard_size:05d}.tar"
-        self._tar = tarfile.open(self.folder / self._shard, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+    def _close_shard(self) -> None:
+        if self._shard:
+            with self._shard as shard:
+                self._index += shard.index
 
     def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._tar:
-            self._tar.close()
+        self._close_shard()
         if error is None:
-            with (
-                atomic_write(self.folder / INDEX_FILE) as partial,
-                partial.open("w", newline="", encoding="utf-8") as file,
-            ):
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(COLUMNS)
-                table.writerows(self._index)
+            write_index(self.folder, [_to_csv(self._index)])
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"{number:05d}.tar"
+
+
+def write_shard(path: Path, pictures: Iterable[tuple[str, dict[str, bytes]]]) -> str:
+    """Write one shard atomically, from the id and the members of each picture; return its rows of the index as CSV.
+
+    Without pictures, there is no file. An existing one is replaced or removed.
+    """
+    remaining = iter(pictures)
+    first = next(remaining, None)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return ""
+    with atomic_write(path) as partial, _ShardFile(partial, path.name) as shard:
+        for picture, members in chain([first], remaining):
+            shard.add(picture, members)
+    return _to_csv(shard.index)
+
+
+def write_index(folder: Path, parts: Iterable[str]) -> None:
+    """Write the index of a folder of shards from the rows that `write_shard` returned, in the order of the shards.
+
+    Removes unfinished shards of workers that were killed.
+    """
+    with (
+        atomic_write(folder / INDEX_FILE) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        file.write(_to_csv([COLUMNS]))
+        file.writelines(parts)
+    for unfinished in folder.glob(f"{PARTIAL_PREFIX}*"):
+        unfinished.unlink()
+
+
+def _to_csv(rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def is_index(path: Path) -> bool:
@@ -95,6 +151,23 @@ class Shards:
                 # interned: a million rows share a few strings
                 location = (sys.intern(row["shard"]), int(row["offset"]), int(row["size"]))
                 self._locations.setdefault(row["id"], {})[sys.intern(row["ending"])] = location
+
+    def ids_by_shard(self) -> dict[str, list[str]]:
+        """Return the ids of the pictures in each shard, both in order."""
+        found: dict[str, list[str]] = {}
+        for picture, members in self._locations.items():
+            shard = next(iter(members.values()))[0]
+            found.setdefault(shard, []).append(picture)
+        return found
+
+    def select(self, pictures: Iterable[str]) -> "Shards":
+        """Return access to these pictures only: less to send to another process than the whole index."""
+        selected = copy(self)
+        selected._locations = {picture: self._locations[picture] for picture in pictures}
+        return selected
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_handles": {}}  # the copy opens files of its own
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._locations)
@@ -126,13 +199,19 @@ class Shards:
         shard, offset, size = self._locations[picture][ending]
         key = (os.getpid(), shard)
         if key not in self._handles:
+            if len(self._handles) >= MAX_OPEN:
+                self._close(next(iter(self._handles)))
             self._handles[key] = os.open(self.folder / shard, os.O_RDONLY)
         data = os.pread(self._handles[key], size, offset)
         if len(data) != size:
             raise OSError(f"{self.folder / shard}: {size} bytes expected at offset {offset}, found {len(data)}")
         return data
 
+    def _close(self, key: tuple[int, str]) -> None:
+        handle = self._handles.pop(key)
+        if key[0] == os.getpid():  # a forked process inherits the keys, but must not close the parent's
+            os.close(handle)
+
     def __del__(self) -> None:
-        for (process, _), handle in self._handles.items():
-            if process == os.getpid():
-                os.close(handle)
+        for key in list(self._handles):
+            self._close(key)

@@ -1,77 +1,272 @@
-"""Map a function over many items in worker processes, with ordered results and bounded memory; count cores.
+"""Map a function over shards in worker processes: joblib's on this machine, or Ray's on many machines.
 
-The standard library's pool suffices: an initializer loads models once per process, and results are streamed in order.
-joblib would only be another dependency.
+Results are in the order of the shards and do not depend on the backend or on the number of workers. Each worker takes
+one shard at a time: if it dies, only this shard is processed again. `joblib.Parallel` ends all workers when one dies,
+so each worker is an executor of its own.
 """
 
-import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
-from multiprocessing import get_context
+import sys
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-Item = TypeVar("Item")
+from tqdm import tqdm
+
+from portraitist.core.params import PositiveInt, Section
+from portraitist.core.shards import Shards
+
 Result = TypeVar("Result")
 
-MAX_PENDING = 8  # items per worker that are submitted, or whose results have not been consumed yet
+MAX_DEATHS = 3  # of the workers of one shard, before the picture that kills them is searched
+MAX_AHEAD = 8  # shards per worker, after the first unfinished one, that are processed
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
+QUIET_S = 30.0  # between two lines of progress outside of a terminal
 
-CGROUPS = Path("/sys/fs/cgroup")
-
-_function: Callable[[Any], Any]  # in a worker process: what `setup` returned
+_functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: what `setup` returned
 
 
-def available_cores(cgroups: Path = CGROUPS) -> int:
-    """Return how many cores this process may use, at least 1: by its affinity, and by a container's CPU quota.
+class WorkersParams(Section):
+    """Where stages clean, crop and mask process their shards. Outputs do not depend on it."""
 
-    `os.cpu_count()` is the number of the machine's cores, of which a container may have a few only.
+    backend: Literal["joblib", "ray"]  # ray: the cluster at RAY_ADDRESS, or without it a new one on this machine
+    processes: PositiveInt  # of joblib; Ray uses all CPUs of its cluster
+
+
+class WorkerLostError(RuntimeError):
+    """A worker process died during a task, or its machine was lost."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The pictures of one shard, as dictionaries with at least an `id`, and how to read them."""
+
+    name: str  # file name of the shard that the task writes
+    pictures: tuple[Mapping[str, Any], ...]
+    shards: Shards
+    rejected: Mapping[str, str] = field(default_factory=dict)  # id and reason of pictures that must not be processed
+
+
+def shard_tasks(shards: Shards, pictures: Mapping[str, Mapping[str, Any]]) -> Iterator[ShardTask]:
+    """Yield a task for each shard that has some of these pictures, given by id; in the order of the shards."""
+    for name, ids in shards.ids_by_shard().items():
+        chosen = tuple(pictures[picture] for picture in ids if picture in pictures)
+        if chosen:
+            yield ShardTask(name, chosen, shards.select(picture["id"] for picture in chosen))
+
+
+def map_shards(
+    setup: Callable[[], Callable[[ShardTask], Result]], tasks: Sequence[ShardTask], params: WorkersParams, label: str
+) -> Iterator[Result]:
+    """Yield function(task) for each task, in order, where `setup()` returns the function. Prints the progress.
+
+    `setup` is called once in each worker process, to load what the function needs; `setup`, tasks and results must be
+    picklable. If a shard's workers die three times, the picture that kills them is found by bisection, and is in
+    `rejected` when the function is called again.
+
+    Raises:
+        WorkerLostError: the workers of a shard die, but none of its pictures alone kills one.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *_cpu_quotas(cgroups)]))
+    with closing(_RayPool(setup) if params.backend == "ray" else _JoblibPool(setup, params.processes)) as pool:
+        yield from _run(pool, tasks, _Progress(tasks, label))
 
 
-def _cpu_quotas(cgroups: Path) -> Iterator[int]:
-    """Yield the CPU quotas, rounded up, of the root control group (in a container, its own), versions 2 and 1."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+class _Pool(ABC):
+    """Worker processes that run one task each at a time."""
+
+    @abstractmethod
+    def num_workers(self) -> int:
+        """Return how many tasks can run at a time; a cluster may change."""
+
+    @abstractmethod
+    def submit(self, task: ShardTask) -> Future:
+        """Start a task on an idle worker."""
+
+    @abstractmethod
+    def result(self, future: Future) -> Any:
+        """Return the result of a finished task.
+
+        Raises:
+            WorkerLostError: its worker died.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all workers, in the middle of a task or not."""
+
+
+def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iterator[Any]:
+    waiting, running = deque(enumerate(tasks)), dict[Future, tuple[int, ShardTask]]()
+    results, deaths = dict[int, Any](), Counter[int]()
+    with closing(progress):
+        for number in range(len(tasks)):
+            while number not in results:
+                workers = pool.num_workers()
+                while waiting and len(running) < workers and waiting[0][0] < number + MAX_AHEAD * workers:
+                    index, task = waiting.popleft()
+                    running[pool.submit(task)] = index, task
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    index, task = running.pop(future)
+                    try:
+                        results[index] = pool.result(future)
+                        progress.add(task)
+                    except WorkerLostError as error:
+                        progress.report_loss(task, error)
+                        deaths[index] += 1
+                        if deaths[index] == MAX_DEATHS:
+                            task, deaths[index] = _without_killer(pool, task), 0
+                        waiting.appendleft((index, task))
+            yield results.pop(number)
+
+
+def _without_killer(pool: _Pool, task: ShardTask) -> ShardTask:
+    """Return the task without the picture that kills its worker, which is found by bisection."""
+    pictures = [picture for picture in task.pictures if picture["id"] not in task.rejected]
+    while len(pictures) > 1:
+        half = pictures[: len(pictures) // 2]
+        pictures = half if _dies(pool, replace(task, pictures=tuple(half))) else pictures[len(half) :]
+    if not pictures or not all(_dies(pool, replace(task, pictures=tuple(pictures))) for _ in range(MAX_DEATHS)):
+        found = f"{task.name}: {MAX_DEATHS} workers died, but no picture alone kills its worker"
+        raise WorkerLostError(f"{found}; free memory, or lower workers.processes or shard_size")
+    reason = f"it killed its worker process {MAX_DEATHS} times"
+    return replace(task, rejected={**task.rejected, pictures[0]["id"]: reason})
+
+
+def _dies(pool: _Pool, task: ShardTask) -> bool:
+    """Return whether a task kills its worker. What it writes is overwritten when its shard is processed again."""
+    future = pool.submit(task)
+    wait([future])
+    try:
+        pool.result(future)
+    except WorkerLostError:
+        return True
+    return False
+
+
+class _JoblibPool(_Pool):
+    """Processes of joblib's executor (loky), one in each executor."""
+
+    def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]], processes: int) -> None:
+        self._arguments = uuid.uuid4().hex, setup, Path.cwd()
+        self._processes = processes
+        self._idle = [self._start() for _ in range(processes)]
+        self._busy: dict[Future, Any] = {}
+
+    @staticmethod
+    def _start() -> Any:
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        return ProcessPoolExecutor(1, env=ONE_THREAD)
+
+    def num_workers(self) -> int:
+        return self._processes
+
+    def submit(self, task: ShardTask) -> Future:
+        executor = self._idle.pop()
         try:
-            quota, period = " ".join((cgroups / name).read_text() for name in names).split()
-            if int(quota) > 0:
-                yield math.ceil(int(quota) / int(period))
-        except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max" for no quota
-            continue
+            future = executor.submit(_call, *self._arguments, task)
+        except BrokenExecutor:  # it died while it was idle
+            executor = self._start()
+            future = executor.submit(_call, *self._arguments, task)
+        self._busy[future] = executor
+        return future
+
+    def result(self, future: Future) -> Any:
+        executor = self._busy.pop(future)
+        try:
+            return future.result()
+        except BrokenExecutor as error:
+            executor.shutdown(kill_workers=True)
+            executor = self._start()
+            raise WorkerLostError(str(error).split(". ")[0]) from None
+        finally:
+            self._idle.append(executor)
+
+    def close(self) -> None:
+        for executor in (*self._idle, *self._busy.values()):
+            executor.shutdown(kill_workers=True)
 
 
-def map_ordered(setup: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Yield function(item) for each item, in order, where `setup()` returns the function.
+class _RayPool(_Pool):
+    """Tasks of Ray, each on one CPU. The project's folder must have the same path on all machines."""
 
-    `setup` is called once in each worker process, to load what the function needs. With one worker, everything runs in
-    the calling process; else `setup`, items and results must be picklable.
-    """
-    if workers == 1:
-        yield from map(setup(), items)
-        return
-    items = iter(items)
-    # spawned, not forked: OpenCV's threads do not survive a fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), _initialize, (setup,)) as pool:
-        pending: deque[Future[Result]] = deque(
-            pool.submit(_call, item) for item in islice(items, MAX_PENDING * workers)
-        )
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(_call, item) for item in islice(items, 1))
-            yield result
+    def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]]) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        try:
+            import ray
+        except ImportError:
+            raise ImportError(
+                "workers.backend is ray, which is not installed: pip install 'portraitist[cluster]'"
+            ) from None
+        self._ray, self._connected_before = ray, ray.is_initialized()
+        if not self._connected_before:
+            address = os.environ.get("RAY_ADDRESS")
+            local = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            ray.init(address or "local", log_to_driver=False, logging_level="warning", **local)
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        function = ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": ONE_THREAD | paths})(_call)
+        arguments = uuid.uuid4().hex, setup, Path.cwd()
+        self._submit = lambda task: function.remote(*arguments, task)
+
+    def num_workers(self) -> int:
+        return max(1, int(self._ray.cluster_resources().get("CPU", 0)))
+
+    def submit(self, task: ShardTask) -> Future:
+        return self._submit(task).future()
+
+    def result(self, future: Future) -> Any:
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return future.result()
+        except RayTaskError as error:  # raised by the function
+            raise error.cause from None
+        except RayError as error:
+            raise WorkerLostError(str(error).splitlines()[0]) from None
+
+    def close(self) -> None:
+        if not self._connected_before:
+            self._ray.shutdown()
 
 
-def _initialize(setup: Callable[[], Callable[[Any], Any]]) -> None:
-    import cv2  # the sandbox imports this module, and must stay small
+def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:
+    """Run a task in a worker process; the first one of a map sets the function up."""
+    if token not in _functions:
+        import cv2
 
-    global _function  # noqa: PLW0603  set once per process
-    cv2.setNumThreads(1)
-    _function = setup()
+        os.chdir(folder)
+        cv2.setNumThreads(1)
+        _functions.clear()
+        _functions[token] = setup()
+    return _functions[token](task)
 
 
-def _call(item: Any) -> Any:
-    return _function(item)
+class _Progress:
+    """A progress bar in a terminal, a line every 30 seconds elsewhere, and a line at the end."""
+
+    def __init__(self, tasks: Sequence[ShardTask], label: str) -> None:
+        self._label, self._shards, self._done, self._started = label, len(tasks), 0, time.monotonic()
+        pause = 0.1 if sys.stderr.isatty() else QUIET_S
+        total = sum(len(task.pictures) for task in tasks)
+        self._bar = tqdm(total=total, desc=label, unit="picture", mininterval=pause, delay=pause, leave=False)
+
+    def add(self, task: ShardTask) -> None:
+        self._done += 1
+        self._bar.set_postfix_str(f"{self._done} of {self._shards} shards", refresh=False)
+        self._bar.update(len(task.pictures))
+
+    def report_loss(self, task: ShardTask, error: WorkerLostError) -> None:
+        self._bar.write(f"{self._label}: shard {task.name}: {error}; its pictures are processed again", sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()
+        seconds = time.monotonic() - self._started
+        rates = f"{self._bar.n / seconds:.1f} pictures/s, {self._done / seconds:.2g} shards/s"
+        print(f"{self._label}: {self._bar.n} pictures in {self._done} shards, {rates}", file=sys.stderr)

@@ -19,5 +19,4 @@ class CropParams(Section):
     min_visible: Fraction  # fraction of the crop that must lie inside the picture
     faces: Literal["largest", "each"]  # which faces of a picture are cropped
     min_relative_size: Fraction  # with `each`: smallest face to crop, relative to the largest
-    workers: PositiveInt  # processes; results do not depend on it
     shard_size: PositiveInt

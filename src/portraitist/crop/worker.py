@@ -1,53 +1,62 @@
-"""Worker of stage `crop`: from a clean picture to the manifest rows, shard members and report tiles of its faces."""
+"""Worker of stage `crop`: from a shard of clean pictures to a shard of crops, its manifest rows and report tiles."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core import manifest
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.outcome import Status
-from portraitist.core.shards import Shards
-from portraitist.core.types import ContactSheet
+from portraitist.core.shards import Shards, write_shard
+from portraitist.core.workers import ShardTask
 from portraitist.crop.align import Crop, crop_faces, draw_detection
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.params import CropParams
 from portraitist.reporting.contact_sheet import labelled_tile
-
-
-class CroppedFace(NamedTuple):
-    """A face's manifest row, its shard members (empty if it was rejected), and its tiles for the contact sheet."""
-
-    row: dict[str, Any]
-    members: dict[str, bytes]
-    tiles: list[ContactSheet]
+from portraitist.reporting.shard_report import ShardReport
 
 
 class CropWorker:
-    """Crops the faces of one picture per call; each process has its own instance."""
+    """Crops the faces of one shard per call; each process has its own instance."""
 
-    def __init__(self, params: CropParams, clean: Path, pretrained: Path) -> None:
-        self.params, self.clean, self.detector = params, Shards(clean), FaceDetector(pretrained)
+    def __init__(self, params: CropParams, pretrained: Path, crops: Path) -> None:
+        self.params, self.detector, self.crops = params, FaceDetector(pretrained), crops
 
-    def __call__(self, picture: dict[str, Any]) -> list[CroppedFace]:
-        """Return the selected faces of a picture, given by its `id` and `kind`; the largest first."""
-        cleaned = CleanPicture.from_members(self.clean.members(picture["id"]))
-        crops = crop_faces(cleaned, self.detector, self.params)
-        return [self._face(picture, cleaned, number, crop) for number, crop in enumerate(crops)]
+    def __call__(self, task: ShardTask) -> ShardReport:
+        """Write the crops of a shard's pictures, given by `id` and `kind`; the largest face of a picture first."""
+        report = ShardReport()
+        report.index = write_shard(self.crops / task.name, self._faces(task, report))
+        return report
 
-    def _face(
-        self, picture: dict[str, Any], cleaned: CleanPicture, number: int, crop: Crop | RejectedError
-    ) -> CroppedFace:
-        row = {"id": manifest.face_id(picture["id"], number), "picture": picture["id"], "kind": picture["kind"]}
-        if isinstance(crop, RejectedError):
-            row |= {"status": crop.status.value, "reason": str(crop)}
-            return CroppedFace(row, {}, [labelled_tile(cleaned.picture, crop.status.value)])
-        transform = " ".join(f"{value:.5f}" for value in crop.transform.ravel())
-        row |= {"status": Status.KEPT.value, "score": round(crop.face.score, 4), "transform": transform}
-        tiles = [labelled_tile(draw_detection(cleaned, crop)), labelled_tile(crop.square.picture)]
-        return CroppedFace(row, crop.square.members() | self._exact_mask(picture["id"], crop), tiles)
+    def _faces(self, task: ShardTask, report: ShardReport) -> Iterator[tuple[str, dict[str, bytes]]]:
+        """Yield the id and the shard members of each kept face; report all faces."""
+        for picture in task.pictures:
+            if picture["id"] in task.rejected:
+                row = _face_row(picture, 0) | {"status": Status.TOO_COSTLY.value}
+                report.rows.append(row | {"reason": task.rejected[picture["id"]]})
+                continue
+            cleaned = CleanPicture.from_members(task.shards.members(picture["id"]))
+            for number, crop in enumerate(crop_faces(cleaned, self.detector, self.params)):
+                row = _face_row(picture, number)
+                if isinstance(crop, RejectedError):
+                    report.rows.append(row | {"status": crop.status.value, "reason": str(crop)})
+                    report.sheet.add([labelled_tile(cleaned.picture, crop.status.value)], kept=False)
+                    continue
+                transform = " ".join(f"{value:.5f}" for value in crop.transform.ravel())
+                row |= {"status": Status.KEPT.value, "score": round(crop.face.score, 4), "transform": transform}
+                report.rows.append(row)
+                tiles = [labelled_tile(draw_detection(cleaned, crop)), labelled_tile(crop.square.picture)]
+                report.sheet.add(tiles, kept=True)
+                yield row["id"], crop.square.members() | _exact_mask(task.shards, picture["id"], crop)
 
-    def _exact_mask(self, picture: str, crop: Crop) -> dict[str, bytes]:
-        if not self.clean.has(picture, "truth.png"):
-            return {}
-        return {"truth.png": encode_png(crop.warp(decode_png(self.clean.read(picture, "truth.png"))))}
+
+def _face_row(picture: Mapping[str, Any], number: int) -> dict[str, Any]:
+    face = manifest.face_id(picture["id"], number)
+    return {"id": face, "picture": picture["id"], "kind": picture["kind"]}
+
+
+def _exact_mask(clean: Shards, picture: str, crop: Crop) -> dict[str, bytes]:
+    if not clean.has(picture, "truth.png"):
+        return {}
+    return {"truth.png": encode_png(crop.warp(decode_png(clean.read(picture, "truth.png"))))}

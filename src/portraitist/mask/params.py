@@ -13,5 +13,4 @@ class MaskParams(Section):
     model: MaskModel  # u2net_human_seg is downloaded
     min_person: Fraction  # of the crop; less person is rejected
     max_person: Fraction  # of the crop; more person is rejected
-    workers: PositiveInt  # processes; results do not depend on it
     shard_size: PositiveInt

@@ -33,6 +33,11 @@ class OutcomeSheet:
         if len(group) < MAX_TILES:
             group += tiles
 
+    def extend(self, other: "OutcomeSheet") -> None:
+        """Add the pictures of another sheet, up to the limits."""
+        self.kept += other.kept[: max(0, MAX_TILES - len(self.kept))]
+        self.rejected += other.rejected[: max(0, MAX_TILES - len(self.rejected))]
+
     def write(self, path: Path) -> None:
         """Write kept tiles, then rejected ones, as JPEG; an empty file if there are none."""
         rows = split_rows(self.kept, COLUMNS) + split_rows(self.rejected, COLUMNS)
@@ -62,7 +67,7 @@ def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
     rejected = rows[rows["status"] != Status.KEPT.value]
     reasons = []
     for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():
-        texts = [text for text in rejected.loc[rejected["status"] == status, "reason"] if text]
+        texts = [text for text in rejected.loc[rejected["status"] == status, "reason"].dropna() if text]
         reasons.append(f"{count} {status}" + (f" ({texts[0]})" if texts else ""))
     more = f", rejected: {', '.join(reasons)}" if reasons else ""
     return f"{len(rows) - len(rejected)} of {len(rows)} {kind} kept{more}"
