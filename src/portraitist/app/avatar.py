@@ -74,6 +74,11 @@ class Portraitist:
         self._networks = _Networks(model.metadata.parts, self.mask_params.model)
         self._has_run = False
 
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """The styles of the model; the first one is the default."""
+        return ("house",)
+
     @classmethod
     def open(cls, model: Path | str = DEFAULT_MODEL, device: str = "cpu", threads: int = 0) -> "Portraitist":
         """Load a model file, or `portraitist.onnx` from a folder.
@@ -123,7 +128,15 @@ class Portraitist:
         return avatar
 
     def paint_all(
-        self, selfie: Source, faces: FaceSelection = "each", max_side_px: int = MAX_SIDE_PX
+        self,
+        selfie: Source,
+        faces: FaceSelection = "each",
+        max_side_px: int = MAX_SIDE_PX,
+        *,
+        style: str = "house",
+        like: Source | None = None,
+        strength: float = 1.0,
+        keep_colours: bool = False,
     ) -> list[Avatar | RejectedError]:
         """Paint every large face of a selfie, or the largest only.
 

@@ -18,7 +18,7 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.geometry import warp
 
 Shape = Literal["square", "circle"]
-Background = Literal["transparent", "keep"] | tuple[int, int, int] | Image.Image
+Background = Literal["transparent", "keep", "backdrop"] | tuple[int, int, int] | Image.Image
 OUTPUT_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 4},
@@ -94,7 +94,7 @@ def _parse_shape(value: str) -> Shape:
 def _is_background(value: object) -> bool:
     if isinstance(value, tuple):
         return len(value) == 3 and all(isinstance(channel, int) and 0 <= channel <= 255 for channel in value)
-    return isinstance(value, Image.Image) or value in ("transparent", "keep")
+    return isinstance(value, Image.Image) or value in ("transparent", "keep", "backdrop")
 
 
 def _parse_background(value: str, allow_files: bool) -> Background:
@@ -102,6 +102,8 @@ def _parse_background(value: str, allow_files: bool) -> Background:
         return "transparent"
     if value == "keep":
         return "keep"
+    if value == "backdrop":
+        return "backdrop"
     if colour := colour_of(value):
         return colour
     if allow_files and value and Path(value).is_file():
@@ -135,7 +137,9 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
         finished = _resize(Image.fromarray(avatar.picture), size)
     else:
         finished = _resize(Image.fromarray(np.dstack([avatar.person, avatar.mask])), size)
-        if finish.background != "transparent":
+        if finish.background == "backdrop":
+            finished = _set_background(finished, Image.fromarray(avatar.picture).resize((1, 1), Image.Resampling.BOX))
+        elif finish.background != "transparent":
             finished = _set_background(finished, finish.background)
     if finish.shape == "circle":
         if finished.mode != "RGBA":
