@@ -107,7 +107,7 @@ def test_varying_frame_times_are_kept(clip, tmp_path):
 
 def test_gif_keeps_the_speed_of_the_clip(tmp_path):
     times_ms = [round(1000 * number / 30) for number in range(31)]  # GIF counts hundredths of a second
-    source = write_video(tmp_path / "a.mp4", [each for each in frames(8) * 4][:31], times_ms=times_ms)
+    source = write_video(tmp_path / "a.mp4", (frames(8) * 4)[:31], times_ms=times_ms)
     with Image.open(copy_clip(source, tmp_path / "a.gif")) as animation:
         durations = [each.info["duration"] for each in ImageSequence.Iterator(animation)]
     assert sum(durations[:30]) == 1000

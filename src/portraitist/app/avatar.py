@@ -55,6 +55,11 @@ class Avatar:
         return extend_foreground(self.picture, cv2.erode(self.mask, np.ones((rim, rim), np.uint8)))
 
     @property
+    def painted_px(self) -> int:
+        """Side at which the avatar was painted."""
+        return self.mask.shape[0]
+
+    @property
     def landmarks(self) -> Landmarks:
         """Right eye, left eye, nose, mouth, right ear, left ear; (x, y) in pixels of the upright selfie."""
         return self.crop.face.points
@@ -137,6 +142,8 @@ class Portraitist:
         like: Source | None = None,
         strength: float = 1.0,
         keep_colours: bool = False,
+        size_px: int = 512,
+        align: bool = False,
     ) -> list[Avatar | RejectedError]:
         """Paint every large face of a selfie, or the largest only.
 

@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".h
 STANDARD_STREAM = Path("-")  # standard input as a selfie, standard output as an output
 MAX_BYTES = round(MAX_MEGABYTES * 1e6)
 STDIN_STEM = "selfie"  # name of an avatar that was read from standard input, in a folder
+DEFAULT_SIZE_PX = 512
 OWN_OUTPUT = re.compile(r"-avatar(-\d+)?$")  # the end of the names of outputs without --out
 
 
@@ -59,6 +60,7 @@ class PaintOptions:
     style: StyleOptions = field(default_factory=StyleOptions)
     faces: FaceSelection = "each"
     paste_back: bool = False
+    align: bool = False
     force: bool = False
 
 
@@ -377,13 +379,15 @@ def _encode_avatars(
         like=style.like,
         strength=style.strength,
         keep_colours=style.keep_colours,
+        size_px=options.finish.size_px or DEFAULT_SIZE_PX,
+        align=options.align,
     )
     avatars = {index: face for index, face in enumerate(faces) if isinstance(face, Avatar)}
     rejected = {index: face for index, face in enumerate(faces) if isinstance(face, RejectedError)}
     if not avatars:
         raise rejected[0]
     result.errors += [PaintError(error.status.value, f"face {index + 1}: {error}") for index, error in rejected.items()]
-    result.painted_px = min(avatar.picture.shape[0] for avatar in avatars.values())
+    result.painted_px = min(avatar.painted_px for avatar in avatars.values())
     form = "PNG" if output == STANDARD_STREAM else OUTPUT_FORMATS[output.suffix.lower()]
     if options.paste_back:
         photo = read_selfie(file, FULL_MAX_SIDE_PX).picture

@@ -114,7 +114,7 @@ def paint_video(
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output, overwrite=force) as partial:
         clip = open_clip(path)
-        painted = _paint_frames(FaceTracker(portraitist, clip.fps, style), clip, finish)
+        painted = _paint_frames(FaceTracker(portraitist, clip.fps, style=style), clip, finish)
         write_clip(painted, partial, clip)
 
 

@@ -2,11 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import typer
 from tqdm import tqdm
 
@@ -27,7 +26,7 @@ from portraitist.core.workers import available_cores
 if TYPE_CHECKING:
     from portraitist.app.paint_files import PaintResult
 
-DEFAULT_BACKGROUND, DEFAULT_SHAPE, DEFAULT_SIZE_PX = "backdrop", "square", 512
+DEFAULT_BACKGROUND, DEFAULT_SIZE_PX = "backdrop", 512
 BACKGROUNDS = ("backdrop", "transparent", "keep")  # beside colours and pictures
 MAX_LISTED = 5  # skipped files that are named
 
@@ -70,13 +69,16 @@ def paint(
             autocompletion=lambda: list(BACKGROUNDS),
         ),
     ] = None,
-    shape: Annotated[Shape | None, typer.Option(help="Shape of the avatar.", show_default=DEFAULT_SHAPE)] = None,
+    shape: Annotated[Shape | None, typer.Option(help="Shape of the avatar.", show_default="square")] = None,
     size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Side of the avatar.", show_default=str(DEFAULT_SIZE_PX))
     ] = None,
     face: Annotated[Faces, typer.Option(help="Which faces to paint. Further faces get numbered files.")] = "each",
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Output the complete photo with the painted people in it.")
+    ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Level the eyes, instead of keeping the selfie's orientation.")
     ] = False,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Also search the folders below.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
@@ -92,14 +94,13 @@ def paint(
 
     Example: portraitist paint - < me.jpg > avatar.png
     """
-    for first, second in ((quiet and "-q", verbose and "-v"), (style and "--style", like and "--like")):
-        if first and second:
-            fail(f"{first} and {second} exclude each other; pass one of them", INVALID)
+    _check_conflicts({"-q": quiet, "-v": verbose})
+    _check_conflicts({"--style": style, "--like": like})
+    if paste_back:
+        for option, value in (("--background", background), ("--shape", shape), ("--size", size), ("--align", align)):
+            _check_conflicts({"--paste-back": True, option: value not in (None, False)})
     if not 0 <= strength <= 1:
         fail(f"--strength is {strength:g}; allowed are 0 to 1", INVALID)
-    ignored = {"--background": background, "--shape": shape, "--size": size}
-    if paste_back and (given := [option for option, value in ignored.items() if value is not None]):
-        fail(f"--paste-back outputs the whole photo, so {given[0]} has no effect; pass one of them", INVALID)
     from portraitist.app.avatar import ModelError, Portraitist
     from portraitist.app.compositing import Finish
     from portraitist.app.paint_files import (
@@ -115,21 +116,18 @@ def paint(
     size_px = DEFAULT_SIZE_PX if size is None else size
     with exit_on_sigterm(), quiet_native_stderr():
         try:
-            if background is None:
-                background = DEFAULT_BACKGROUND
-            finish = Finish.parse(background, shape or DEFAULT_SHAPE, size_px, allow_files=True)
+            finish = Finish.parse(
+                DEFAULT_BACKGROUND if background is None else background, shape or "square", size_px, allow_files=True
+            )
             inputs = expand_paths(selfies, recursive, Path(out) if out else None)
             may_exist = force or inputs.selfies != selfies[:1]  # an interrupted batch continues
             outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders)
             if outputs == [STANDARD_STREAM]:
                 _check_standard_output(as_json)
-            style_options = StyleOptions(
-                name=style or StyleOptions.name,
-                like=like and _read_portrait(like),
-                strength=strength,
-                keep_colours=keep_colours,
-            )
-            options = PaintOptions(finish, style_options, face, paste_back, force)
+            if like:
+                _check_portrait(like)
+            style_options = StyleOptions(style or StyleOptions.name, like, strength, keep_colours)
+            options = PaintOptions(finish, style_options, face, paste_back, align, force)
             check_options(inputs.selfies, outputs, options)
             workers = min(available_cores(), len(inputs.selfies))
             path = model_path(model, (lambda message: None) if quiet else note)
@@ -177,8 +175,15 @@ def _check_standard_output(as_json: bool) -> None:
         fail("standard output is a terminal; redirect it, or name a file with -o", INVALID)
 
 
-def _read_portrait(path: Path) -> np.ndarray:
-    """Return the pixels of the portrait that --like names.
+def _check_conflicts(options: Mapping[str, object]) -> None:
+    """Fail if two options are given that exclude each other."""
+    given = [option for option, value in options.items() if value]
+    if len(given) > 1:
+        fail(f"{given[0]} and {given[1]} exclude each other; pass one of them", INVALID)
+
+
+def _check_portrait(path: Path) -> None:
+    """Fail before anything is painted if --like names no picture.
 
     Raises:
         BatchError: it is not a picture.
@@ -189,7 +194,7 @@ def _read_portrait(path: Path) -> np.ndarray:
     from portraitist.clean.decode import RejectedError
 
     try:
-        return read_selfie(path).picture
+        read_selfie(path)
     except RejectedError as error:
         raise BatchError(f"--like {path}: {error}") from error
 
