@@ -22,7 +22,7 @@ UPRIGHT = (1, 0, 0, 1)
 
 def frames(count, size=(64, 48)):
     """Return grey frames whose brightness counts them, red at the top left."""
-    pictures = [np.full((size[1], size[0], 3), 20 + 20 * number, np.uint8) for number in range(count)]
+    pictures = [np.full((size[1], size[0], 3), 20 + 10 * number, np.uint8) for number in range(count)]
     for picture in pictures:
         picture[: size[1] // 2, : size[0] // 2] = (200, 30, 30)
     return pictures
@@ -107,7 +107,7 @@ def test_varying_frame_times_are_kept(clip, tmp_path):
 
 def test_gif_keeps_the_speed_of_the_clip(tmp_path):
     times_ms = [round(1000 * number / 30) for number in range(31)]  # GIF counts hundredths of a second
-    source = write_video(tmp_path / "a.mp4", (frames(8) * 4)[:31], times_ms=times_ms)
+    source = write_video(tmp_path / "a.mp4", (frames(16) * 2)[:31], times_ms=times_ms)
     with Image.open(copy_clip(source, tmp_path / "a.gif")) as animation:
         durations = [each.info["duration"] for each in ImageSequence.Iterator(animation)]
     assert sum(durations[:30]) == 1000
@@ -119,7 +119,7 @@ def test_gif_becomes_an_mp4_of_the_same_speed(tmp_path):
     copied = open_clip(copy_clip(tmp_path / "a.gif", tmp_path / "a.mp4"))
     shown = [(round(1000 * frame.start_s), int(frame.picture[-1, -1, 0])) for frame in copied.frames]
     assert [start for start, _ in shown] == [0, 50, 350]
-    assert [grey for _, grey in shown] == pytest.approx([20, 40, 60], abs=4)
+    assert [grey for _, grey in shown] == pytest.approx([20, 30, 40], abs=4)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,11 @@ def test_playlist_named_as_a_clip_opens_no_other_file(clip, tmp_path):
 
 
 def test_truncated_clip_is_rejected(clip, tmp_path):
-    faststart = copy_clip(write_video(tmp_path / "long.mp4", noise(12)), tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "b.mp4").write_bytes(faststart[: len(faststart) // 2])
-    with pytest.raises(RejectedError, match=r"the clip is damaged|not a readable"):
-        list(open_clip(tmp_path / "b.mp4").frames)
-
-
-def noise(count):
-    return list(np.random.default_rng(1).integers(0, 256, (count, 48, 64, 3), np.uint8))
+    data = clip.read_bytes()
+    assert data.index(b"mdat") < data.index(b"moov")  # the index is at the end
+    (tmp_path / "a.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises(RejectedError, match="not a readable MP4"):
+        open_clip(tmp_path / "a.mp4")
 
 
 def test_file_without_video_is_rejected(tmp_path):
