@@ -43,7 +43,7 @@ def run(*arguments):
 
 
 def paint(model, *arguments):
-    """Run `portraitist paint`, at the model's own size and on a transparent background unless the arguments say more."""
+    """Run `portraitist paint`, by default at the model's own size, on a transparent background."""
     defaults = {"--size": SIDE, "--background": "transparent"}
     if "--paste-back" not in arguments:
         arguments += tuple(each for pair in defaults.items() if pair[0] not in arguments for each in pair)

