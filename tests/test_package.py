@@ -10,8 +10,6 @@ import tarfile
 import pytest
 from reach import ROOT
 
-PAGE_SUFFIXES = {".html", ".css", ".js"}
-
 
 def test_git_ignores_what_the_readme_commands_write():
     outputs = re.findall(r"portraitist [^\n`]* -o ([\w./-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
@@ -65,22 +63,23 @@ def test_make_without_git_stops_before_installing(tmp_path):
 @pytest.mark.slow
 def test_source_package_has_the_package_and_no_tests(tmp_path):
     pytest.importorskip("setuptools")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "setup.py"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "src" / "portraitist", tmp_path / "src" / "portraitist")
-    (tmp_path / "src" / "portraitist" / "shipped" / "portraitist.onnx").touch()  # as an earlier build leaves it
-    shutil.copytree(ROOT / "data" / "refiner", tmp_path / "data" / "refiner")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    package, top_level = "src/portraitist/", {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"}
+    names = [
+        name for name in tracked.split("\0") if name.startswith((package, "docs/", "data/refiner/")) or "/" not in name
+    ]
+    for name in filter(None, names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / package / "shipped" / "portraitist.onnx").touch()  # as an earlier build leaves it
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     build = "from setuptools import build_meta; build_meta.build_sdist('made')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
     (archive_path,) = (tmp_path / "made").iterdir()
     with tarfile.open(archive_path) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    package = "src/portraitist"
-    required = {f"{package}/app/avatar.py", f"{package}/app/static_site/index.html", f"{package}/py.typed", "LICENSE"}
-    required |= {"setup.py", "data/refiner/person_refiner.onnx", f"{package}/shipped/generator.onnx"}
-    assert required <= names
-    assert f"{package}/shipped/portraitist.onnx" not in names  # it holds models of others
-    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*") if path.suffix in PAGE_SUFFIXES}
-    assert pages <= names
-    assert not [name for name in names if name.startswith("tests")]
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    required = {name for name in names if name.startswith(package) or name.endswith(".md")} | top_level
+    assert sorted(required - packed) == []
+    assert not [name for name in packed if name.startswith("tests")]
+    assert {"setup.py", "data/refiner/person_refiner.onnx"} <= packed
+    assert f"{package}shipped/portraitist.onnx" not in packed  # it holds models of others

@@ -1,4 +1,4 @@
-"""Helpers of the app's tests: a server in a thread, HTTP requests, and model files with altered metadata."""
+"""Helpers of the app's tests: a server in a thread, HTTP requests, clips, and model files with altered metadata."""
 
 import hashlib
 import http.client
@@ -11,7 +11,10 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from fractions import Fraction
 
+import av
+import numpy as np
 import onnx
 import uvicorn
 
@@ -136,3 +139,24 @@ def parts_of(model):
     """Return the metadata entry `parts` of a model: base64 by file name."""
     entries = {entry.key: entry.value for entry in onnx.load(model / "portraitist.onnx").metadata_props}
     return json.loads(entries["parts"])
+
+
+def write_video(path, frames, codec="libx264", sound=None, times_ms=None):
+    """Write a clip of 10 frames per second, or with given times, and a tone of the same length as its sound."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=10)
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt, video.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels)
+            frame.pts, frame.time_base = times_ms[number] if times_ms else 100 * number, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio:
+            tone = 8000 * np.sin(2 * np.pi * 440 / 48000 * np.arange(4800 * len(frames)))
+            samples = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], format="s16", layout="mono")
+            samples.rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
+            container.mux(audio.encode(samples))
+            container.mux(audio.encode(None))
+    return path

@@ -146,7 +146,7 @@ class FreeSession:
 
 
 def with_side(model, side):
-    portraitist = Portraitist.open(model)
+    portraitist = Portraitist(model)
     portraitist.session = FreeSession(side)
     return portraitist
 

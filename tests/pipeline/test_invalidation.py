@@ -33,7 +33,7 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
         ("app/server.py", set()),
         ("app/avatar.py", set()),
         ("tools/forget.py", set()),
-        ("cli.py", set()),
+        ("cli/painting.py", set()),
         ("all_params.py", set()),
         ("pipeline/stage.py", set()),
         ("pipeline/crop.py", {"crop"}),

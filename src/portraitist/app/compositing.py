@@ -108,6 +108,8 @@ def _parse_background(value: str, allow_files: bool) -> Background:
         return "transparent"
     if value == "keep":
         return "keep"
+    if value == "backdrop":
+        return "backdrop"
     if colour := colour_of(value):
         return colour
     if allow_files and value and Path(value).is_file():

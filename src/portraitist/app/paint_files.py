@@ -4,26 +4,33 @@ import functools
 import glob
 import os
 import re
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
 from portraitist.app.avatar import DEFAULT_SIZE_PX, MAX_PAINTED_PX, Avatar, FaceSelection, Portraitist, RejectedError
+from portraitist.app.clip_files import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES, needs_pyav, require_pyav
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
-from portraitist.app.selfie import FULL_MAX_SIDE_PX, read_selfie
-from portraitist.app.video import VIDEO_SUFFIXES, paint_video
+from portraitist.app.selfie import FULL_MAX_SIDE_PX, MAX_MEGABYTES, MAX_SIDE_PX, File, read_selfie
+from portraitist.app.styles import StyleOptions
+from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import atomic_write
 
 CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of painted clips, by the clip's suffix
-VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+STANDARD_STREAM = Path("-")  # standard input as a selfie, standard output as an output
+MAX_BYTES = round(MAX_MEGABYTES * 1e6)
+STDIN_STEM = "selfie"  # name of an avatar that was read from standard input, in a folder
+OWN_OUTPUT = re.compile(r"-avatar(-\d+)?$")  # the end of the names of outputs without --out
 
 
 class BatchError(ValueError):
@@ -31,10 +38,17 @@ class BatchError(ValueError):
 
 
 class Inputs(NamedTuple):
-    """The files to paint, and the files in folders that were skipped."""
+    """The files to paint.
+
+    Attributes:
+        selfies: the files.
+        skipped: files in folders that are not pictures.
+        subfolders: for each selfie, where it lies below the folder that was named; `.` without --recursive.
+    """
 
     selfies: list[Path]
     skipped: list[Path]
+    subfolders: list[Path]
 
 
 @dataclass(frozen=True)
@@ -42,54 +56,119 @@ class PaintOptions:
     """Options of one run of `portraitist paint`."""
 
     finish: Finish
+    style: StyleOptions = field(default_factory=StyleOptions)
     faces: FaceSelection = "each"
     paste_back: bool = False
+    align: bool = False
     force: bool = False
+
+
+class PaintError(NamedTuple):
+    """Why a selfie, or one of its faces, was not painted.
+
+    Attributes:
+        reason: a value of `Status`, or `system` for an error of the operating system, or `option`.
+        message: one sentence.
+    """
+
+    reason: str
+    message: str
 
 
 @dataclass
 class PaintResult:
-    """The result for one selfie: files written and errors, or `existed` if the avatar was there already."""
+    """The result for one selfie: files written and errors, or `existed` if the avatar was there already.
+
+    Attributes:
+        painted_px: side of the square that was painted, in pixels; of the smallest one, if there are several faces.
+    """
 
     selfie: Path
     existed: bool = False
     written: list[Path] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    errors: list[PaintError] = field(default_factory=list)
+    painted_px: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def status(self) -> Literal["painted", "partly_painted", "existed", "failed"]:
+        """Return what happened to the selfie."""
+        if self.existed:
+            return "existed"
+        if not self.errors:
+            return "painted"
+        return "partly_painted" if self.written else "failed"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `portraitist paint --json` prints; docs/cli.md documents its keys."""
+        return {
+            "selfie": str(self.selfie),
+            "status": self.status,
+            "outputs": [str(path) for path in self.written],
+            "errors": [error._asdict() for error in self.errors],
+            "painted_px": self.painted_px,
+            "seconds": round(self.seconds, 3),
+        }
 
 
-def expand_paths(arguments: Sequence[Path]) -> Inputs:
-    """Expand files, folders (not recursively) and glob patterns to input files, each listed once.
+def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path | None = None) -> Inputs:
+    """Expand files, folders and glob patterns to input files, each listed once; `-` is standard input.
 
     Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). Hidden
-    files, such as those that macOS creates for each picture, are ignored.
+    files, such as those that macOS creates for each picture, and avatars of earlier runs are ignored.
+
+    Args:
+        arguments: the arguments of the command.
+        recursive: also search the folders below.
+        out: the output folder, which is not searched if it lies in a folder that is.
 
     Raises:
-        BatchError: a folder or a pattern matches no picture, or an argument is a URL.
+        BatchError: a folder or a pattern matches no picture, an argument is a URL, or `-` is not the only one.
     """
-    selfies: dict[Path, Path] = {}
+    if STANDARD_STREAM in arguments and len(set(arguments)) > 1:
+        raise BatchError("- is one picture on standard input; it cannot be combined with other selfies")
+    selfies: dict[Path, tuple[Path, Path]] = {}
     skipped: list[Path] = []
     for argument in arguments:
         if re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists():  # Path collapses the double slash
             url = argument.as_posix().replace(":/", "://", 1)
             raise BatchError(f"{url}: URLs are not supported; download the picture first")
         if argument.is_dir():
-            visible = [path for path in sorted(argument.iterdir()) if not path.name.startswith(".")]
-            matches = [path for path in visible if _is_selfie(path)]
-            skipped += [path for path in visible if path not in matches]
+            found = [path for path in _files_in(argument, recursive, out) if not _is_own_output(path)]
+            matches = [path for path in found if _is_selfie(path)]
+            skipped += sorted(set(found) - set(matches))
         elif glob.has_magic(str(argument)) and not argument.exists():
             root = Path(argument.anchor)
-            matches = [path for path in sorted(root.glob(str(argument.relative_to(root)))) if _is_visible_file(path)]
+            found = sorted(root.glob(str(argument.relative_to(root))))
+            matches = [path for path in found if _is_visible_file(path) and not _is_own_output(path)]
         else:
             matches = [argument]
         if not matches:
             deeper = next(filter(_is_selfie, argument.rglob("*")), None) if argument.is_dir() else None
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
-            if deeper:
-                hint = f"there are some in {deeper.parent}; folders are not searched recursively, so pass that folder"
+            if deeper and not recursive:
+                hint = f"there are some in {deeper.parent}; -r searches the folders below"
             raise BatchError(f"{argument}: no pictures found; {hint}")
         for path in matches:
-            selfies.setdefault(path.absolute(), path)
-    return Inputs(list(selfies.values()), skipped)
+            subfolder = path.parent.relative_to(argument) if argument.is_dir() else Path()
+            selfies.setdefault(path.absolute(), (path, subfolder))
+    paths, subfolders = zip(*selfies.values(), strict=True)
+    return Inputs(list(paths), skipped, list(subfolders))
+
+
+def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
+    """Return what is in a folder, without hidden files; with `recursive`, the files in all folders below."""
+    if not recursive:
+        return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    visible = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    is_searched = out is None or not folder.absolute().is_relative_to(out.absolute())
+    outputs = out.absolute() if out and is_searched else None
+    return [path for path in visible if outputs is None or not path.absolute().is_relative_to(outputs)]
+
+
+def _is_own_output(path: Path) -> bool:
+    return bool(OWN_OUTPUT.search(path.stem))
 
 
 def _is_selfie(path: Path) -> bool:
@@ -125,41 +204,60 @@ def _is_visible_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
-def check_options(selfies: Sequence[Path], options: PaintOptions) -> None:
-    """Check that every option has an effect on these selfies.
+def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: PaintOptions) -> None:
+    """Check that every option has an effect on these selfies, and that each output can be written.
 
     Raises:
         BatchError: an option would be ignored.
+        FinishError: an output's format has no transparency, which the finish needs.
+        ModuleNotFoundError: clips need PyAV, which is missing.
     """
-    if options.paste_back and options.finish != Finish():
-        raise BatchError(
-            "--paste-back outputs the whole photo; it cannot be combined with --background, --shape or --size"
-        )
     if options.paste_back and (clips := [path for path in selfies if _is_clip(path)]):
         raise BatchError(f"{clips[0]} is a clip; --paste-back is for pictures only")
+    for path in outputs if not options.paste_back else []:
+        options.finish.check(OUTPUT_FORMATS.get(path.suffix.lower(), "a clip"))
+    if any(_is_clip(selfie) and needs_pyav(selfie, output) for selfie, output in zip(selfies, outputs, strict=True)):
+        require_pyav()
 
 
-def plan_outputs(selfies: Sequence[Path], out: Path | str, may_exist: bool) -> list[Path]:
+def plan_outputs(
+    selfies: Sequence[Path], out: Path | str | None, may_exist: bool, subfolders: Sequence[Path] = ()
+) -> list[Path]:
     """Return the output path of each selfie: `out` itself, or a file in the folder `out` named after the selfie.
 
-    A trailing slash marks a folder. If the names of selfies differ only in the suffix, outputs keep it: me.heic.png.
+    Without `out`, avatars go into the current folder with `-avatar` appended to their names, and the avatar of standard
+    input goes to standard output. A trailing slash marks a folder. If the names of selfies differ only in the suffix,
+    outputs keep it: me.heic.png.
+
+    Args:
+        selfies: the input files.
+        out: a file, a folder, or `-` for standard output.
+        may_exist: outputs may exist.
+        subfolders: for each selfie, the folder below `out` in which its output is placed.
 
     Raises:
         BatchError: two outputs would have the same name, a selfie would be overwritten, a file exists and `may_exist`
             is False, the suffix of `out` is not supported, or `out` is one file for several selfies.
     """
-    is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
-    if str(out) == "-":
-        raise BatchError("-o -: writing to standard output is not supported; name a file or a folder")
-    out = Path(out)
+    if str(out) == "-" or (out is None and STANDARD_STREAM in selfies):
+        if len(selfies) > 1 or _is_clip(selfies[0]):
+            found = f"{len(selfies)} selfies" if len(selfies) > 1 else f"{selfies[0]}, a clip"
+            raise BatchError(f"-o -: standard output takes one picture, found {found}; name a file or a folder")
+        return [STANDARD_STREAM]
+    is_folder = out is None or str(out).endswith(("/", os.sep)) or Path(out).is_dir()
+    ending = "" if out is not None else "-avatar"
+    out = Path(out or "")
     allowed = [VIDEO_OUTPUT_SUFFIXES if _is_clip(path) else tuple(OUTPUT_FORMATS) for path in selfies]
     if len(selfies) > 1 and not is_folder and out.suffix.lower() in (*OUTPUT_FORMATS, *VIDEO_OUTPUT_SUFFIXES):
         raise BatchError(f"{out} is one file for {len(selfies)} selfies; for a folder, append a slash: -o {out}/")
     is_single = len(selfies) == 1 and not is_folder and bool(out.suffix)
     if is_single and out.suffix.lower() not in allowed[0]:
         raise BatchError(f"{out}: suffix {out.suffix!r} is not supported; allowed are {' '.join(allowed[0])}")
-    short_names = [out] if is_single else [out / _output_name(path.stem, path) for path in selfies]
-    outputs = [out] if is_single else _disambiguate(selfies, short_names)
+    folders = [out / subfolder for subfolder in subfolders] or [out] * len(selfies)
+    stems = [STDIN_STEM if path == STANDARD_STREAM else path.stem for path in selfies]
+    named = zip(selfies, folders, stems, strict=True)
+    short_names = [out] if is_single else [folder / _output_name(stem + ending, path) for path, folder, stem in named]
+    outputs = [out] if is_single else _disambiguate(selfies, short_names, ending)
     parent = next(path for path in outputs[0].absolute().parents if path.exists())
     if not parent.is_dir():
         raise BatchError(f"{parent} is not a folder")
@@ -177,12 +275,12 @@ def _output_name(stem: str, selfie: Path) -> str:
     return f"{stem}{CLIP_SUFFIXES[selfie.suffix.lower()] if _is_clip(selfie) else '.png'}"
 
 
-def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path]) -> list[Path]:
+def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path], ending: str) -> list[Path]:
     """Return the short names; to a name that several selfies share, the suffix of each selfie is added."""
     counts = Counter(short_names)
     owners: dict[Path, Path] = {}
     for path, name in zip(selfies, short_names, strict=True):
-        unique = name if counts[name] == 1 else name.with_name(_output_name(path.name, path))
+        unique = name if counts[name] == 1 else name.with_name(_output_name(path.name + ending, path))
         owner = owners.setdefault(unique, path)
         if owner != path:
             raise BatchError(f"{owner} and {path} have the same name; paint them in separate runs")
@@ -193,6 +291,10 @@ def _file_id(path: Path) -> tuple[int, int]:
     """Return an identifier of a file that is the same for all its names, even if the file system ignores case."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
+
+
+def _is_same_file(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and _file_id(a) == _file_id(b)
 
 
 def paint_batch(
@@ -212,28 +314,38 @@ def paint_batch(
 def _paint(
     portraitist: Portraitist, selfie: Path, output: Path, options: PaintOptions, outputs: Collection[Path]
 ) -> PaintResult:
-    if output.exists() and not options.force:
-        return PaintResult(selfie, existed=True)
     result = PaintResult(selfie)
+    if output != STANDARD_STREAM and output.exists() and not options.force:
+        result.existed = True
+        return result
+    started = time.perf_counter()
     try:
         writers: dict[Path, Callable[[Path], object]]
         if _is_clip(selfie):
-            writers = {output: lambda path: paint_video(portraitist, selfie, path, options.finish, options.force)}
+            finish, style = options.finish, options.style
+            writers = {output: lambda path: paint_video(portraitist, selfie, path, finish, options.force, style)}
         else:
             files = _encode_avatars(portraitist, selfie, output, options, outputs, result)
             writers = {path: functools.partial(_write, data, options.force) for path, data in files.items()}
         for path, write in writers.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 write(path)
             except FileExistsError:
                 if path != output or options.force:
                     raise
-                return PaintResult(selfie, existed=True)  # another run has written it in the meantime
+                result.existed = True  # another run has written it in the meantime
+                break
             result.written.append(path)
     except (RejectedError, FinishError, OSError) as error:
-        result.errors.append(_describe(error, selfie))
+        result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
+    result.seconds = time.perf_counter() - started
     return result
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RejectedError):
+        return error.status.value
+    return "system" if isinstance(error, OSError) else "option"
 
 
 def _describe(error: Exception, selfie: Path) -> str:
@@ -253,21 +365,35 @@ def _encode_avatars(
 ) -> dict[Path, bytes]:
     """Return the output files of one picture: the largest face gets the output path, the others numbered ones.
 
-    A number is skipped if its path is the output of another selfie of the run, or the selfie itself.
+    A number is skipped if its path is the output of another selfie of the run, or the selfie itself. Standard output
+    gets the largest face only.
     """
-    cleaned = read_selfie(selfie, FULL_MAX_SIDE_PX) if options.paste_back else read_selfie(selfie)
-    size_px = MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX
-    faces = portraitist.paint_crops(cleaned, portraitist.crops(cleaned, options.faces), size_px)
+    file: File = sys.stdin.buffer.read(MAX_BYTES + 1) if selfie == STANDARD_STREAM else selfie
+    style = options.style
+    faces = portraitist.paint_all(
+        file,
+        "largest" if output == STANDARD_STREAM and not options.paste_back else options.faces,
+        FULL_MAX_SIDE_PX if options.paste_back else MAX_SIDE_PX,
+        style=style.name,
+        like=style.like,
+        strength=style.strength,
+        keep_colours=style.keep_colours,
+        size_px=MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX,
+        align=options.align,
+    )
     avatars = {index: face for index, face in enumerate(faces) if isinstance(face, Avatar)}
     rejected = {index: face for index, face in enumerate(faces) if isinstance(face, RejectedError)}
     if not avatars:
         raise rejected[0]
-    result.errors += [f"face {index + 1}: {error}" for index, error in rejected.items()]
-    form = OUTPUT_FORMATS[output.suffix.lower()]
+    result.errors += [PaintError(error.status.value, f"face {index + 1}: {error}") for index, error in rejected.items()]
+    result.painted_px = min(avatar.painted_px for avatar in avatars.values())
+    form = "PNG" if output == STANDARD_STREAM else OUTPUT_FORMATS[output.suffix.lower()]
     if options.paste_back:
-        return {output: encode_avatar(paste_back(cleaned.picture, list(avatars.values())), form)}
+        photo = read_selfie(file, FULL_MAX_SIDE_PX).picture
+        return {output: encode_avatar(paste_back(photo, list(avatars.values())), form)}
     numbered = (output.with_stem(f"{output.stem}-{number}") for number in count(2))
-    free = (path for path in numbered if path not in outputs and not (path.exists() and path.samefile(selfie)))
+    is_selfie = functools.partial(_is_same_file, selfie)
+    free = (path for path in numbered if path not in outputs and not is_selfie(path))
     paths = [output, *islice(free, len(faces) - 1)]
     return {
         paths[index]: encode_avatar(apply_finish(avatar, options.finish), form) for index, avatar in avatars.items()
@@ -275,5 +401,10 @@ def _encode_avatars(
 
 
 def _write(data: bytes, force: bool, path: Path) -> None:
+    if path == STANDARD_STREAM:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, overwrite=force) as partial:
         partial.write_bytes(data)

@@ -1,0 +1,63 @@
+"""The `portraitist` command: paint, serve, and the tools around the training data."""
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from portraitist.cli import console, dataset, experiments, painting, serving
+from portraitist.cli.extras import install_hint
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,  # errors in plain lines, which can be searched for a file name
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    painting.paint,
+    painting.styles,
+    serving.serve,
+    serving.site,
+    experiments.compare,
+    experiments.tensorboard,
+):
+    app.command()(command)
+app.add_typer(dataset.app, name="dataset")
+
+
+def main() -> None:
+    """Run the command line. Packages beyond the core are imported by the commands that need them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may have characters the terminal cannot show
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        module = str(error.name).partition(".")[0]
+        if module == "portraitist":
+            raise
+        console.note(f"the package {module} is missing: {install_hint(module)}")
+        sys.exit(console.INVALID)
+
+
+def _print_version(value: bool) -> bool:
+    if value:
+        from portraitist import __version__
+
+        print(__version__)
+        raise typer.Exit
+    return value
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn selfies into hand-painted avatars.
+
+    Example: portraitist paint me.jpg -o avatar.png
+    """

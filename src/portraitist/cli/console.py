@@ -1,0 +1,96 @@
+"""What all commands share: messages on stderr, exit codes, signals, and options for the model and the device."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from portraitist.app import DEFAULT_MODEL
+
+Device = Literal["cpu", "cuda", "coreml"]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A folder with portraitist.onnx, an .onnx file, or hf://USER/NAME[@REVISION] on the Hugging Face hub.",
+        show_default="the model that is installed with portraitist",
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where the model runs; cuda and coreml need another onnxruntime.")]
+FAILED, INVALID = 1, 2  # exit codes: a part failed; invalid arguments or model, nothing was done
+
+
+def note(message: str) -> None:
+    """Print a message to stderr."""
+    print(f"portraitist: {message}", file=sys.stderr)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print a message to stderr and exit."""
+    note(message)
+    raise typer.Exit(code)
+
+
+def describe(error: Exception) -> str:
+    """Describe an error in one line; a system error by file and reason, without its number."""
+    reason, file = (getattr(error, name, None) for name in ("strerror", "filename"))
+    return f"{file}: {reason}" if reason and file else str(reason or error)
+
+
+def model_path(model: str | None, notify: Callable[[str], None] = note) -> Path:
+    """Return the path of the model that `--model` names; a model on the Hugging Face hub is downloaded.
+
+    Raises:
+        ModelError, OSError: as `find_model`.
+    """
+    from portraitist.app.model_hub import find_model
+
+    return find_model(model or DEFAULT_MODEL, notify)
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM raise SystemExit, so that temporary and partial files are removed."""
+
+    def handler(number: int, _: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def quiet_native_stderr() -> Iterator[None]:
+    """Discard what C libraries print to stderr, such as libtiff's warnings about each damaged file.
+
+    Python's own stderr keeps working, on a copy of the file descriptor.
+    """
+    original = sys.stderr
+    try:
+        is_native = original.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # replaced, as in tests
+        is_native = False
+    if not is_native:
+        yield
+        return
+    original.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = os.fdopen(saved, "w", buffering=1, encoding=original.encoding, errors=original.errors)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        sys.stderr.close()
+        sys.stderr = original

