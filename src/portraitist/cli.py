@@ -1,7 +1,6 @@
 """The `portraitist` command: paint, serve, and the tools around the training data."""
 
 import io
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from portraitist.app import DEFAULT_MODEL
+from portraitist.core.native_stderr import quiet_native_stderr
 from portraitist.core.workers import available_cores
 
 app = typer.Typer(help="Turn selfies into hand-painted avatars.", no_args_is_help=True, add_completion=False)
@@ -102,7 +102,7 @@ def paint(
     )
 
     failed = existed = 0
-    with _exit_on_sigterm(), _quiet_native_stderr():
+    with _exit_on_sigterm(), quiet_native_stderr():
         try:
             finish = Finish.parse(background, shape, size, allow_files=True)
             options = PaintOptions(finish, "largest" if face == "largest" else "each", paste_back, force)
@@ -145,57 +145,77 @@ def _report_skipped(skipped: Sequence[Path]) -> None:
 
 @app.command()
 def serve(
-    model: ModelOption = DEFAULT_MODEL,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8000,
-    device: DeviceOption = "cpu",
-    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
+    model: Annotated[Path, typer.Option(envvar="PORTRAITIST_MODEL", help="The exported model.")] = DEFAULT_MODEL,
+    host: Annotated[
+        str, typer.Option(envvar="PORTRAITIST_HOST", help="Address to listen on; 0.0.0.0 admits other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_PORT", min=0, max=65535, help="0 chooses a free one.")
+    ] = 8000,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(envvar="PORTRAITIST_METRICS_PORT", min=1, max=65535, help="Serve Prometheus metrics there."),
+    ] = None,
+    device: Annotated[str, typer.Option(envvar="PORTRAITIST_DEVICE", help="cpu, cuda or coreml.")] = "cpu",
+    workers: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_WORKERS", min=1, max=64, help="Number of worker processes.")
+    ] = 1,
+    megabytes: Annotated[
+        float, typer.Option(envvar="PORTRAITIST_MEGABYTES", min=0.1, max=64, help="Maximum size of a picture.")
+    ] = 20.0,
     memory_mb: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum memory, with all child processes. [default: 1536, and 512 for each core]"),
+        typer.Option(
+            envvar="PORTRAITIST_MEMORY_MB",
+            min=1,
+            help="Maximum memory of all processes. [default: 1536 for each worker, and 512 for each core]",
+        ),
     ] = None,
-    waiting: Annotated[int, typer.Option(min=0, max=1000, help="Maximum number of waiting requests.")] = 20,
-    per_minute: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per minute from one address.")] = 30,
+    waiting: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_WAITING", min=0, max=1000, help="Maximum number of waiting requests.")
+    ] = 20,
+    per_minute: Annotated[
+        int,
+        typer.Option(envvar="PORTRAITIST_PER_MINUTE", min=1, max=100_000, help="Pictures per minute from one address."),
+    ] = 30,
+    shutdown_s: Annotated[
+        float,
+        typer.Option(
+            envvar="PORTRAITIST_SHUTDOWN_S", min=0, max=600, help="Seconds to finish accepted pictures after SIGTERM."
+        ),
+    ] = 20.0,
     forwarded_allow_ips: Annotated[
         str,
         typer.Option(
             metavar="ADDRESSES",
-            envvar="FORWARDED_ALLOW_IPS",
+            envvar="PORTRAITIST_FORWARDED_ALLOW_IPS",
             help="Reverse proxies whose X-Forwarded-For header is trusted: addresses or networks, comma-separated.",
         ),
     ] = "127.0.0.1,::1",
+    access_log: Annotated[
+        bool,
+        typer.Option(
+            "--access-log/--no-access-log",
+            envvar="PORTRAITIST_ACCESS_LOG",
+            help="Write each request as a line of JSON to stdout, without addresses or names.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the web page that paints avatars. Pictures are never stored.
 
     Example: portraitist serve --host 0.0.0.0 --forwarded-allow-ips 10.0.0.0/8
     """
-    import socket
+    from portraitist.app import operations
+    from portraitist.app.server import Limits
 
-    import uvicorn
-
-    from portraitist.app import server
-    from portraitist.app.avatar import ModelError, Portraitist
-
-    is_local = host in ("127.0.0.1", "localhost", "::1")
-    with _quiet_native_stderr():
-        try:
-            portraitist = Portraitist.open(model, device, threads=1)
-            portraitist.check()
-        except (ModelError, OSError) as error:
-            _fail(_describe(error), 2)
-        limits = server.Limits(megabytes, memory_mb, waiting, per_minute)
-        hosts = ["127.0.0.1", "localhost", "[::1]"] if is_local else ["*"]
-        try:
-            asgi = server.create_app(portraitist, available_cores(), limits, hosts)
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except ValueError as error:
-            _fail(f"--memory-mb: {error}", 2)
-        except OSError as error:
-            _fail(_describe(error), 2)
-        address = f"[{host}]" if ":" in host else host
-        print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
-        config = uvicorn.Config(asgi, **server.uvicorn_options(forwarded_allow_ips))
-        uvicorn.Server(config).run(sockets=[listener])
+    limits = Limits(megabytes, memory_mb, waiting, per_minute, shutdown_s=shutdown_s)
+    settings = operations.Settings(
+        model, device, host, port, metrics_port, workers, available_cores(), limits, forwarded_allow_ips, access_log
+    )
+    try:
+        operations.run(settings)
+    except operations.StartError as error:
+        _fail(str(error), 2)
 
 
 @app.command()
@@ -454,35 +474,6 @@ def _exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _quiet_native_stderr() -> Iterator[None]:
-    """Discard what C libraries print to stderr, such as libtiff's warnings about each damaged file.
-
-    Python's own stderr keeps working, on a copy of the file descriptor.
-    """
-    original = sys.stderr
-    try:
-        is_native = original.fileno() == 2
-    except (AttributeError, OSError, ValueError):  # replaced, as in tests
-        is_native = False
-    if not is_native:
-        yield
-        return
-    original.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    sys.stderr = os.fdopen(saved, "w", buffering=1, encoding=original.encoding, errors=original.errors)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        sys.stderr.close()
-        sys.stderr = original
 
 
 def _describe(error: Exception) -> str:
