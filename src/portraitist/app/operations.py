@@ -175,7 +175,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise StartError(f"--host {host} --port {port}: {error.strerror or error}") from error
+        reason = str(error.strerror or error).partition(" (while")[0]  # socket adds the address
+        raise StartError(f"--host {host} --port {port}: {reason}") from error
 
 
 def _start_metrics(settings: Settings) -> None:
