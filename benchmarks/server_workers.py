@@ -45,7 +45,7 @@ def wait_until_ready(port: int) -> None:
 
 
 def load(port: int, count: int, threads: int, after: threading.Event | None = None) -> tuple[Counter[str], list[float]]:
-    """Send requests from `threads` clients; return the answers and their seconds. Set `after` when half are answered."""
+    """Send requests from `threads` clients, return answers and seconds; set `after` when half are answered."""
     bodies = [form(path.read_bytes()) for path in sorted(SELFIES.iterdir())[:20]]
     seconds: list[float] = []
 
