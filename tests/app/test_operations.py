@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from app_helpers import error_of, half_open_upload, post, request, serve_process, serving, wait_until
+from app_helpers import half_open_upload, post, request, serve_process, serving, wait_until
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
@@ -155,7 +155,7 @@ def test_sigterm_finishes_queued_requests(model, selfie, workers):
         answers, futures = submit_all(port, selfie, 12, 12)
         wait_until(lambda: len(answers) >= 2, 60)
         process.terminate()
-        wait_until(lambda: error_of(post(port, "/avatar", selfie=selfie))[0] == 503, 10)
+        wait_until(lambda: post(port, "/avatar", selfie=selfie)[0] == 503, 60)
         assert request(port, "GET", "/readyz")[0] == 503
         for future in futures:
             future.result(60)
