@@ -1,6 +1,7 @@
 # make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
+# make verify: does the last run agree with the committed metrics?
 # make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
-# make check: format, lint, types.   Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
+# make check: format, lint, types.   make image: the server's container image.   Each but the last creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro pull experiments test test-all check clean
+.PHONY: repro pull experiments test test-all verify check image clean
 
 # DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
@@ -38,6 +39,14 @@ check: $(VENV)/ready
 	ruff check .
 	ruff format --check .
 	mypy
+
+verify: $(VENV)/ready
+	@python -m pipeline.verify $(ARGS)
+
+image:
+	@for builder in docker podman; do \
+	    if $$builder info >/dev/null 2>&1; then exec $$builder build --tag portraitist .; fi; \
+	done; echo "No container builder found: install and start docker, or install podman." >&2; exit 1
 
 # setup.py completes the model in the package, so it is installed again if one of its parts changes
 $(VENV)/ready: pyproject.toml requirements.lock $(wildcard src/portraitist/shipped/generator.onnx data/refiner/*.onnx)

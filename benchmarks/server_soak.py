@@ -36,6 +36,10 @@ IDLE, HALF_OPEN, BOMBS, FORMS, NAMES = (f"127.0.2.{number}" for number in range(
 BOUNDARY = "----soak"
 HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 TIMEOUT_S = 60.0
+HALF_OPEN_HEAD = (
+    b"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=----soak\r\n"
+    b"Content-Length: 9999\r\n\r\n"
+)
 CONNECTIONS = 100  # that each of the addresses IDLE and HALF_OPEN tries to hold
 
 
@@ -192,9 +196,9 @@ def repeat(action: Callable[[], None], every_s: float, stop: threading.Event) ->
 
 
 @contextlib.contextmanager
-def server(model: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def server(model: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run `portraitist serve` and yield its process and port."""
-    command = [sys.executable, "-m", "portraitist", "serve", "--model", str(model), "--port", "0"]
+    command = [sys.executable, "-m", "portraitist", "serve", "--model", str(model), "--port", "0", *options]
     with (
         log.open("w") as stderr,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
@@ -209,6 +213,13 @@ def server(model: Path, log: Path) -> Iterator[tuple[subprocess.Popen[str], int]
             process.terminate()
 
 
+def half_open_upload(port: int, source: str) -> socket.socket:
+    """Open a connection and send an upload's head without its body."""
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_S, (source, 0))
+    connection.sendall(HALF_OPEN_HEAD)
+    return connection
+
+
 def resident_mb(process: subprocess.Popen[str], name: str) -> list[float]:
     """Return VmRSS or VmHWM (its peak) of the server and of each of its decoders."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -221,8 +232,6 @@ def resident_mb(process: subprocess.Popen[str], name: str) -> list[float]:
 
 def soak(model: Path, seconds: float) -> list[str]:
     """Run all clients against a server; return the lines of a report."""
-    half_open = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {HEADERS['Content-Type']}\r\n"
-    half_open += "Content-Length: 9999\r\n\r\n"
     with tempfile.TemporaryDirectory() as folder, server(model, Path(folder) / "stderr") as (process, port):
         results, stop = Results(), threading.Event()
         before_mb = resident_mb(process, "VmRSS")
@@ -233,7 +242,7 @@ def soak(model: Path, seconds: float) -> list[str]:
             repeat(malformed_forms(port, results), 3, stop),
             repeat(long_names(port, results), 1, stop),
             repeat(holder(port, IDLE, b"", results), 1, stop),
-            repeat(holder(port, HALF_OPEN, half_open.encode(), results), 1, stop),
+            repeat(holder(port, HALF_OPEN, HALF_OPEN_HEAD, results), 1, stop),
         ]
         time.sleep(seconds)
         stop.set()

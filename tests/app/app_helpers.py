@@ -24,11 +24,11 @@ from portraitist.app.model_file import CHECKSUM_KEY
 
 
 @contextmanager
-def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", **limits):
+def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", access_log=False, **limits):
     """Run the server in a thread and yield its port on 127.0.0.1."""
     limits = app_server.Limits(**({"per_minute": 10_000, "memory_mb": 16_384} | limits))
-    asgi = app_server.create_app(portraitist, workers, limits, ["127.0.0.1", "[::1]"])
-    options = app_server.uvicorn_options(proxies, pool or ConnectionPool(proxies))
+    asgi = app_server.create_app(portraitist, workers, limits, ["127.0.0.1", "[::1]"], access_log=access_log)
+    options = app_server.uvicorn_options(proxies) | {"http": (pool or ConnectionPool(proxies)).protocol()}
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(asgi, **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,51 +1,103 @@
 import asyncio
+import multiprocessing
+import os
+import pickle
 from contextlib import ExitStack
 
 import pytest
 from limits.storage import memory
 
-from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
+from portraitist.app.request_queue import (
+    AddressRateLimiter,
+    Admissions,
+    DuplicateTicketError,
+    QueueFullError,
+    RequestQueue,
+)
+
+
+def make_queue(painters, max_waiting):
+    admissions = Admissions(max_waiting, per_minute=60)
+    admissions.register(os.getpid(), painters)
+    return RequestQueue(painters, admissions)
 
 
 def test_requests_are_served_in_order_of_arrival():
     async def run():
-        queue = RequestQueue(workers=2, max_waiting=3)
-        turns = {ticket: queue.join(ticket) for ticket in "abcde"}
+        queue = make_queue(painters=2, max_waiting=3)
+        position = queue.admissions.position
+        admitted = {ticket: queue.admit(ticket) for ticket in "abcde"}
+        turns = {ticket: admission.__enter__() for ticket, admission in admitted.items()}
+
+        def leave(ticket):
+            admitted[ticket].__exit__(None, None, None)
+
         assert [turn.done() for turn in turns.values()] == [True, True, False, False, False]
-        assert [queue.position(ticket) for ticket in "abcde"] == [None, None, 1, 2, 3]
-        queue.leave("b")
-        assert (turns["c"].done(), queue.position("d"), queue.position("e")) == (True, 1, 2)
-        queue.leave("d")  # gives up
-        assert queue.position("e") == 1
-        queue.leave("a")
-        queue.leave("c")
+        assert [position(ticket) for ticket in "abcde"] == [None, None, 1, 2, 3]
+        assert (queue.waiting, queue.painting) == (3, 2)
+        leave("b")
+        assert (turns["c"].done(), position("d"), position("e")) == (True, 1, 2)
+        leave("d")  # gives up
+        assert position("e") == 1
+        leave("a")
+        leave("c")
         assert turns["e"].done()
-        queue.leave("e")
-        assert (queue.idle_workers, queue.position("e")) == (2, None)
+        leave("e")
+        assert (queue.waiting, queue.painting, position("e")) == (0, 0, None)
 
     asyncio.run(run())
 
 
 def test_full_queue_error_has_the_position():
-    queue = RequestQueue(workers=1, max_waiting=20)
-    with ExitStack() as stack:
-        for _ in range(21):
-            stack.enter_context(queue.admit())
-        with pytest.raises(QueueFullError, match=r"20 .* number 21") as raised, queue.admit():
-            pass
-    assert (raised.value.position, queue.admitted) == (21, 0)
-    with queue.admit():
-        assert queue.admitted == 1
+    admissions = Admissions(max_waiting=20, per_minute=60)
+    admissions.register(os.getpid(), painters=1)
+    for number in range(21):
+        admissions.admit(os.getpid(), f"{number}")
+    with pytest.raises(QueueFullError, match=r"20 .* number 21") as raised:
+        admissions.admit(os.getpid(), "late")
+    assert pickle.loads(pickle.dumps(raised.value)).position == 21
+    admissions.release("7")
+    admissions.admit(os.getpid(), "late")
 
 
 def test_ticket_joins_the_queue_once():
     async def run():
-        queue = RequestQueue(workers=0, max_waiting=3)
-        queue.join("a")
-        with pytest.raises(ValueError, match="ticket 'a'"):
-            queue.join("a")
+        queue = make_queue(painters=0, max_waiting=3)
+        with ExitStack() as stack:
+            stack.enter_context(queue.admit("a"))
+            with pytest.raises(DuplicateTicketError, match="ticket 'a'"):
+                stack.enter_context(queue.admit("a"))
+        with queue.admit("a"):
+            pass
 
     asyncio.run(run())
+
+
+def test_processes_share_capacity_and_positions():
+    admissions = Admissions(max_waiting=1, per_minute=60)
+    first, second = os.getpid(), os.getppid()
+    for process in (first, second):
+        admissions.register(process, painters=1)
+    admissions.admit(first, "a")
+    admissions.admit(second, "b")
+    admissions.start("a")
+    admissions.admit(second, "c")
+    assert [admissions.position(ticket) for ticket in "abc"] == [None, 1, 2]
+    with pytest.raises(QueueFullError):
+        admissions.admit(first, "d")
+
+
+def test_requests_of_an_ended_process_leave_the_queue():
+    ended = multiprocessing.get_context("spawn").Process(target=print)
+    ended.start()
+    ended.join()
+    admissions = Admissions(max_waiting=0, per_minute=60)
+    assert admissions.register(ended.pid, painters=1) == []
+    admissions.admit(ended.pid, "a")
+    assert admissions.register(os.getpid(), painters=1) == [ended.pid]
+    admissions.admit(os.getpid(), "a")
+    with pytest.raises(QueueFullError):
+        admissions.admit(os.getpid(), "b")
 
 
 @pytest.fixture

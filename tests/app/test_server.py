@@ -377,37 +377,6 @@ def test_server_leaves_no_temporary_files(model, selfie, tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
-GUNICORN_APP = """
-from portraitist.app.avatar import Portraitist
-from portraitist.app.server import Limits, create_app
-app = create_app(Portraitist({model!r}, threads=1), 1, Limits(per_minute=1000), ["*"])
-"""
-
-
-@pytest.mark.slow
-def test_recycled_workers_of_a_preloaded_gunicorn_paint(model, selfie, tmp_path):
-    for package in ("gunicorn", "uvicorn_worker"):
-        pytest.importorskip(package)
-    (tmp_path / "painter.py").write_text(GUNICORN_APP.format(model=str(model)))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ["--preload", "--workers", "2", "--max-requests", "2", "--timeout", "300"]
-    command = [sys.executable, "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", *options]
-    with subprocess.Popen([*command, "--bind", f"127.0.0.1:{port}", "painter:app"], cwd=tmp_path) as process:
-        try:
-            wait_until(lambda: is_served(port), 120)
-            assert [post(port, "/avatar", selfie=selfie)[0] for _ in range(8)] == [200] * 8
-        finally:
-            process.terminate()
-
-
-def is_served(port):
-    try:
-        return request(port, "GET", "/")[0] == 200
-    except OSError:
-        return False
-
-
 def resident_mb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))[1]) / 1024
 

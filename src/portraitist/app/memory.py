@@ -9,7 +9,7 @@ from pathlib import Path
 DECODER_MB = 1024  # address space of a decoder: for 50 megapixels in all formats but a WebP with transparency
 PAINTER_MB = 320  # one picture from its decoded pixels to the response, with size 4096 and a background picture
 UPLOAD_COPIES = 2  # of an upload's bytes, while the form is parsed
-STATM = Path("/proc/self/statm")  # Linux
+STATM, TASKS = Path("/proc/self/statm"), Path("/proc/self/task")  # Linux
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,21 @@ def resident_mb() -> float:
     with suppress(OSError):
         return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return 0.0
+
+
+def resident_with_children_mb() -> float:
+    """Return the resident memory of this process and its child processes: a server's decoders."""
+    children = [pid for path in TASKS.glob("*/children") for pid in _read(path).split()]
+    sizes = [_read(Path(f"/proc/{pid}/statm")).split() for pid in children]
+    pages = sum(int(size[1]) for size in sizes if size)
+    return resident_mb() + pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _read(path: Path) -> str:
+    """Return the content of a file of /proc; empty if the process has ended."""
+    with suppress(OSError):
+        return path.read_text(encoding="ascii")
+    return ""
 
 
 def release_free_memory() -> None:

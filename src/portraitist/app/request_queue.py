@@ -1,11 +1,13 @@
-"""The server's request queue and rate limiter. All state is in memory and belongs to one event loop."""
+"""The server's request queue and rate limiter. All state is in memory."""
 
 import asyncio
 import math
+import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -19,60 +21,133 @@ class QueueFullError(RuntimeError):
         super().__init__(f"the queue is full: {position - 1} pictures are waiting, yours would be number {position}")
         self.position = position
 
+    def __reduce__(self) -> tuple[type["QueueFullError"], tuple[int]]:
+        """Pickle the position, from which the message is made."""
+        return QueueFullError, (self.position,)
 
-class RequestQueue:
-    """Serve `workers` requests at a time, first come, first served, while at most `max_waiting` others wait."""
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
-        self.workers, self.max_waiting = workers, max_waiting
-        self.admitted, self.idle_workers = 0, workers
-        self._waiting: dict[str, asyncio.Future[None]] = {}  # by ticket, in order of arrival
+class DuplicateTicketError(ValueError):
+    """A request with the same ticket is already in the queue."""
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count a request from the end of its upload until it is answered.
+
+class Admissions:
+    """The requests of all worker processes from the end of their upload to their response, and all rate limits.
+
+    Thread-safe. With several worker processes, it lives in the supervisor, and they call it through a proxy.
+
+    Args:
+        max_waiting: number of requests that may wait for a painter.
+        per_minute: requests per minute of one address.
+    """
+
+    def __init__(self, max_waiting: int, per_minute: int) -> None:
+        self.max_waiting = max_waiting
+        self._limiter, self._lock = AddressRateLimiter(per_minute), threading.Lock()
+        self._painters: dict[int, int] = {}  # number of each process
+        self._waiting: dict[str, int] = {}  # process of each ticket, in order of arrival
+        self._painted: dict[str, int] = {}
+
+    def register(self, process: int, painters: int) -> list[int]:
+        """Add a worker process, and forget those that have ended with their requests; return these."""
+        with self._lock:
+            ended = [other for other in self._painters if not _is_running(other)]
+            for tickets in (self._waiting, self._painted):
+                for ticket in [ticket for ticket, owner in tickets.items() if owner in ended]:
+                    del tickets[ticket]
+            self._painters = {other: self._painters[other] for other in self._painters if other not in ended}
+            self._painters[process] = painters
+        return ended
+
+    def hit(self, address: str) -> int:
+        """Count a request and return 0, or the seconds until the address may send its next one."""
+        with self._lock:
+            return self._limiter.hit(address)
+
+    def admit(self, process: int, ticket: str) -> None:
+        """Append a request to the queue.
 
         Raises:
-            QueueFullError: `workers + max_waiting` requests are already admitted.
+            QueueFullError: as many requests as all painters and `max_waiting` are admitted already.
+            DuplicateTicketError: the ticket is already in the queue.
         """
-        if self.admitted >= self.workers + self.max_waiting:
-            raise QueueFullError(self.admitted - self.workers + 1)
-        self.admitted += 1
-        try:
-            yield
-        finally:
-            self.admitted -= 1
+        with self._lock:
+            painters, admitted = sum(self._painters.values()), len(self._waiting) + len(self._painted)
+            if admitted >= painters + self.max_waiting:
+                raise QueueFullError(admitted - painters + 1)
+            if ticket in self._waiting or ticket in self._painted:
+                raise DuplicateTicketError(f"ticket {ticket!r} is in the queue already")
+            self._waiting[ticket] = process
 
-    def join(self, ticket: str) -> asyncio.Future[None]:
-        """Return a future that is done when a worker is free for this ticket.
+    def start(self, ticket: str) -> None:
+        """Mark a waiting request as being painted."""
+        with self._lock, suppress(KeyError):  # the supervisor has forgotten a process only if it does not run
+            self._painted[ticket] = self._waiting.pop(ticket)
 
-        Raises:
-            ValueError: the ticket is already in the queue.
-        """
-        if ticket in self._waiting:
-            raise ValueError(f"ticket {ticket!r} is in the queue already")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.idle_workers:
-            self.idle_workers -= 1
-            turn.set_result(None)
-        else:
-            self._waiting[ticket] = turn
-        return turn
+    def release(self, ticket: str) -> None:
+        """Remove an answered request."""
+        with self._lock:
+            self._waiting.pop(ticket, None)
+            self._painted.pop(ticket, None)
 
     def position(self, ticket: str) -> int | None:
-        """Return the position of a waiting ticket, 1 for the next; None if the ticket is being served or unknown."""
-        return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
+        """Return the position of a waiting ticket, 1 for the next; None if it is being painted or unknown."""
+        with self._lock:
+            return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
 
-    def leave(self, ticket: str) -> None:
-        """Remove a ticket, whether it was served or not, and serve the next one."""
-        if ticket in self._waiting:
-            del self._waiting[ticket]
-            return
-        self.idle_workers += 1
-        while self.idle_workers and self._waiting:
-            turn = self._waiting.pop(next(iter(self._waiting)))
-            turn.set_result(None)
-            self.idle_workers -= 1
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class RequestQueue:
+    """Give the painters of this process to its admitted requests, first come, first served.
+
+    All state but `admissions` belongs to one event loop.
+    """
+
+    def __init__(self, painters: int, admissions: Admissions) -> None:
+        self.admissions, self.painters, self.idle_painters = admissions, painters, painters
+        self._waiting: dict[str, asyncio.Future[None]] = {}  # by ticket, in order of arrival
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for a painter of this process."""
+        return len(self._waiting)
+
+    @property
+    def painting(self) -> int:
+        """Number of requests that this process is painting."""
+        return self.painters - self.idle_painters
+
+    @contextmanager
+    def admit(self, ticket: str) -> Iterator[asyncio.Future[None]]:
+        """Admit a request until it is answered; yield a future that is done when a painter is free for it.
+
+        Raises:
+            QueueFullError: too many requests are admitted already.
+            DuplicateTicketError: the ticket is already in the queue.
+        """
+        self.admissions.admit(os.getpid(), ticket)
+        turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        self._start_next()
+        try:
+            yield turn
+        finally:
+            if not self._waiting.pop(ticket, None):
+                self.idle_painters += 1
+                self._start_next()
+            self.admissions.release(ticket)
+
+    def _start_next(self) -> None:
+        while self.idle_painters and self._waiting:
+            ticket = next(iter(self._waiting))
+            self._waiting.pop(ticket).set_result(None)
+            self.idle_painters -= 1
+            self.admissions.start(ticket)
 
 
 class AddressRateLimiter:

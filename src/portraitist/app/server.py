@@ -8,6 +8,7 @@ import asyncio
 import base64
 import io
 import logging
+import os
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from PIL import Image
+from prometheus_client.multiprocess import mark_process_dead
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -31,8 +33,9 @@ from starlette.routing import Route
 
 from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, load_background
-from portraitist.app.connections import BACKLOG, ConnectionPool, LoopErrorLog
+from portraitist.app.connections import BACKLOG, LoopErrorLog
 from portraitist.app.decoders import Decoders
+from portraitist.app.health import health_routes
 from portraitist.app.memory import (
     DECODER_MB,
     PAINTER_MB,
@@ -41,7 +44,10 @@ from portraitist.app.memory import (
     release_free_memory,
     resident_mb,
 )
-from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
+from portraitist.app.metrics import sample
+from portraitist.app.request_log import REASON_KEY, RequestRecorder
+from portraitist.app.request_queue import Admissions, DuplicateTicketError, QueueFullError, RequestQueue
+from portraitist.app.shutdown import Shutdown, ShuttingDownError
 from portraitist.core.outcome import Status
 
 SITE = Path(__file__).with_name("static_site")
@@ -64,7 +70,15 @@ MAX_FIELD_CHARS = 200
 FORM_OVERHEAD_BYTES = 2000  # of a multipart body, in addition to its pictures
 FILE_FIELDS = ("selfie", "background")
 POLL_S = 1.0  # how often a waiting client's connection is checked
-SHUTDOWN_S = 3  # after this time, unanswered requests are cancelled
+CLOSE_S = 3  # after a shutdown's own time, for responses to be sent; then connections are closed
+REASONS = {  # for metrics and log, of errors by HTTP status
+    400: "malformed",
+    408: "slow_upload",
+    413: "too_large",
+    415: "malformed",
+    429: "rate_limit",
+    499: "disconnected",
+}
 Handler = Callable[[dict[str, Any]], Response]
 
 
@@ -74,11 +88,12 @@ class Limits:
 
     Attributes:
         megabytes: size of one picture.
-        memory_mb: memory of the server and its decoders; None for the default for the number of cores.
-        waiting: number of requests that may wait for a worker.
-        per_minute: pictures per minute from one address.
+        memory_mb: memory of one worker process and its decoders; None for the default for the number of cores.
+        waiting: number of requests that may wait to be painted, in all worker processes.
+        per_minute: pictures per minute from one address, in all worker processes.
         upload_s: seconds for one upload.
         silent_s: seconds without a byte during an upload.
+        shutdown_s: seconds to finish admitted requests after SIGTERM.
     """
 
     megabytes: float = 20.0
@@ -87,6 +102,15 @@ class Limits:
     per_minute: int = 30
     upload_s: float = 60.0
     silent_s: float = 5.0
+    shutdown_s: float = 20.0
+
+
+class RefusedError(HTTPException):
+    """The server is too busy; the client may send the request again after `retry_after_s`."""
+
+    def __init__(self, reason: str, status: int, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(status, message, {"Retry-After": str(retry_after_s)})
+        self.reason = reason
 
 
 class _Endpoints:
@@ -94,16 +118,14 @@ class _Endpoints:
 
     decoders: Decoders
 
-    def __init__(self, portraitist: Portraitist, cores: int, limits: Limits) -> None:
-        self.portraitist, self.limits = portraitist, limits
-        memory_mb = limits.memory_mb or default_memory_mb(cores)
-        self.memory = MemoryPlan.divide(memory_mb, resident_mb(), self._max_body_bytes() / 1e6, cores)
-        workers = self.memory.painters
-        self.queue, self.rate_limiter = RequestQueue(workers, limits.waiting), AddressRateLimiter(limits.per_minute)
-        self.pool = ThreadPoolExecutor(workers)
+    def __init__(self, portraitist: Portraitist, cores: int, limits: Limits, admissions: Admissions) -> None:
+        self.portraitist, self.limits, self.admissions = portraitist, limits, admissions
+        self.memory = plan_memory(limits, cores)
+        self.queue, self.shutdown = RequestQueue(self.memory.painters, admissions), Shutdown(limits.shutdown_s)
+        self.pool = ThreadPoolExecutor(self.memory.painters)
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
         self.upload_bytes: Counter[str] = Counter()  # in memory, by address
-        self.capacity = workers + limits.waiting  # number of requests whose uploads may be in memory
+        self.capacity = self.memory.painters + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
         """Return every face of `selfie` as JSON: the crop, the avatar, and the person with transparency."""
@@ -115,26 +137,44 @@ class _Endpoints:
 
     async def position(self, request: Request) -> Response:
         """Return a ticket's position in the queue."""
-        return JSONResponse({"position": self.queue.position(request.path_params["ticket"])})
+        return JSONResponse({"position": self.admissions.position(request.path_params["ticket"])})
+
+    def not_ready(self) -> str:
+        """Return why the server should get no pictures at the moment, or an empty string."""
+        if self.shutdown.begun.is_set():
+            return "shutting down"
+        return "" if self._memory_suffices() else "no memory left"
+
+    @property
+    def admitted(self) -> int:
+        """Number of requests of this process that wait or are being painted."""
+        return self.queue.waiting + self.queue.painting
 
     async def _handle(self, request: Request, handler: Handler) -> Response:
         address = request.client.host if request.client else ""
-        retry_after_s = self.rate_limiter.hit(address)
+        retry_after_s = self.admissions.hit(address)
         if retry_after_s:
             limit = f"at most {self.limits.per_minute} pictures per minute are allowed"
-            raise _retry_later(429, f"{limit}; try again in {retry_after_s} s", retry_after_s)
-        if float(request.headers.get("content-length") or 0) > self._max_body_bytes():
+            raise RefusedError("rate_limit", 429, f"{limit}; try again in {retry_after_s} s", retry_after_s)
+        if float(request.headers.get("content-length") or 0) > _max_body_bytes(self.limits):
             raise self._too_large()
         ticket = request.headers.get("x-ticket", "")[:64] or secrets.token_urlsafe(12)
         try:
             with ExitStack() as resources:
-                async with self._upload_slot(address):
-                    count_bytes = resources.enter_context(self._upload_memory(address))
-                    fields = await self._read_form(request, count_bytes)
-                resources.enter_context(self.queue.admit())
-                return await self._wait_and_run(request, ticket, fields, handler)
+                count_bytes = resources.enter_context(self._upload_memory(address))
+                fields = await self.shutdown.until_begun(self._receive(request, address, count_bytes))
+                turn = resources.enter_context(self.queue.admit(ticket))
+                return await self._wait_and_run(request, turn, fields, handler)
         except QueueFullError as error:
-            raise _retry_later(503, f"{error}; try again in a few seconds", 5) from error
+            raise RefusedError("queue_full", 503, f"{error}; try again in a few seconds") from error
+        except ShuttingDownError as error:
+            raise RefusedError("shutting_down", 503, f"{error}; try again in a few seconds") from error
+        except DuplicateTicketError as error:
+            raise HTTPException(400, str(error)) from error
+
+    async def _receive(self, request: Request, address: str, count_bytes: Callable[[int], None]) -> dict[str, Any]:
+        async with self._upload_slot(address):
+            return await self._read_form(request, count_bytes)
 
     def _upload_slot(self, address: str) -> asyncio.Semaphore:
         """Limit the simultaneous uploads of one address to a quarter of the capacity; further ones are not read yet."""
@@ -148,13 +188,13 @@ class _Endpoints:
         Therefore memory is bounded by the sum of all bytes received. One address may use a quarter of it.
         """
         limit = 1e6 * self.memory.uploads_mb
-        limit_per_address = max(limit / 4, self._max_body_bytes())
+        limit_per_address = max(limit / 4, _max_body_bytes(self.limits))
         received = 0
 
         def count(size: int) -> None:
             nonlocal received
             if self.upload_bytes.total() + size > limit or self.upload_bytes[address] + size > limit_per_address:
-                raise _retry_later(503, "too many uploads at once; try again in a few seconds", 5)
+                raise RefusedError("upload_memory", 503, "too many uploads at once; try again in a few seconds")
             received += size
             self.upload_bytes[address] += size
 
@@ -167,27 +207,24 @@ class _Endpoints:
 
     def _check_memory(self) -> None:
         """Reject a request if the process would exceed its memory, for example by responses that no client reads."""
+        if not self._memory_suffices():
+            raise RefusedError("memory", 503, "the server has no memory left; try again in a few seconds")
+
+    def _memory_suffices(self) -> bool:
         if resident_mb() + PAINTER_MB > self.memory.process_mb:
             release_free_memory()
-            if resident_mb() + PAINTER_MB > self.memory.process_mb:
-                raise _retry_later(503, "the server has no memory left; try again in a few seconds", 5)
+        return resident_mb() + PAINTER_MB <= self.memory.process_mb
 
-    async def _wait_and_run(self, request: Request, ticket: str, fields: dict[str, Any], handler: Handler) -> Response:
-        try:
-            turn = self.queue.join(ticket)
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from error
-        try:
-            while not (await asyncio.wait([turn], timeout=POLL_S))[0]:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-            self._check_memory()
-            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, fields)
-        finally:
-            self.queue.leave(ticket)
-
-    def _max_body_bytes(self) -> float:
-        return 2 * self.limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES  # a selfie and a background picture
+    async def _wait_and_run(
+        self, request: Request, turn: asyncio.Future[None], fields: dict[str, Any], handler: Handler
+    ) -> Response:
+        while not (await asyncio.wait([turn], timeout=POLL_S))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            if self.shutdown.expired.is_set():
+                raise ShuttingDownError
+        self._check_memory()
+        return await asyncio.get_running_loop().run_in_executor(self.pool, handler, fields)
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"a picture may have at most {self.limits.megabytes:g} megabytes")
@@ -203,7 +240,7 @@ class _Endpoints:
             max_fields=4,
             max_part_size=MAX_FIELD_CHARS,
         )
-        parser.spool_max_size = int(self._max_body_bytes()) + 1  # never roll over to disk
+        parser.spool_max_size = int(_max_body_bytes(self.limits)) + 1  # never roll over to disk
         try:
             form = await asyncio.wait_for(parser.parse(), self.limits.upload_s)
         except asyncio.TimeoutError as error:
@@ -225,7 +262,7 @@ class _Endpoints:
             except asyncio.TimeoutError as error:
                 raise HTTPException(408, f"no data was received for {self.limits.silent_s:g} s") from error
             received += len(chunk)
-            if received > self._max_body_bytes():
+            if received > _max_body_bytes(self.limits):
                 raise self._too_large()
             count_bytes(len(chunk))
             yield chunk
@@ -269,10 +306,6 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 8
 
 
-def _retry_later(status: int, message: str, retry_after_s: int) -> HTTPException:
-    return HTTPException(status, message, headers={"Retry-After": str(retry_after_s)})
-
-
 async def _read_fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
@@ -305,7 +338,7 @@ async def _static_file(request: Request) -> Response:
     return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix])
 
 
-async def _error_response(_: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     """Return an error as JSON with one sentence and its HTTP status, without internal details."""
     status, headers = 500, None
     message = "internal error; the picture was not stored"
@@ -319,7 +352,15 @@ async def _error_response(_: Request, error: Exception) -> Response:
         message = "the server's model is damaged; the picture was not stored"
     elif isinstance(error, ClientDisconnect):
         status, message = 499, "the client closed the connection"
+    if reason := _rejection_reason(error, status):
+        setattr(request.state, REASON_KEY, reason)
     return JSONResponse({"error": message}, status, headers)
+
+
+def _rejection_reason(error: Exception, status: int) -> str:
+    if isinstance(error, RejectedError):
+        return error.status.value
+    return error.reason if isinstance(error, RefusedError) else REASONS.get(status, "")
 
 
 class _SecurityHeaders:
@@ -338,7 +379,28 @@ class _SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list[str]) -> Starlette:
+def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
+    """Divide the memory of one worker process, from what it uses now.
+
+    Raises:
+        ValueError: `limits.memory_mb` does not suffice for one picture.
+    """
+    memory_mb = limits.memory_mb or default_memory_mb(cores)
+    return MemoryPlan.divide(memory_mb, resident_mb(), _max_body_bytes(limits) / 1e6, cores)
+
+
+def _max_body_bytes(limits: Limits) -> float:
+    return 2 * limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES  # a selfie and a background picture
+
+
+def create_app(
+    portraitist: Portraitist,
+    cores: int,
+    limits: Limits,
+    hosts: list[str],
+    admissions: Admissions | None = None,
+    access_log: bool = False,
+) -> RequestRecorder:
     """Create the ASGI application.
 
     Args:
@@ -346,24 +408,32 @@ def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list
         cores: number of pictures painted at the same time, if `limits.memory_mb` suffices.
         limits: limits on uploads, memory, queue and rate.
         hosts: accepted values of the Host header, to protect a local server against DNS rebinding; `*` accepts any.
+        admissions: queue and rates that several worker processes share; by default, this process has its own.
+        access_log: write each request as a line of JSON to stdout.
 
     Raises:
         ValueError: `limits.memory_mb` does not suffice for one picture.
     """
-    endpoints = _Endpoints(portraitist, cores, limits)
+    if admissions is None:
+        admissions = Admissions(limits.waiting, limits.per_minute)
+    endpoints = _Endpoints(portraitist, cores, limits, admissions)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else clients write to stderr, a line each form
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(LoopErrorLog())
-        # started here, not earlier: a process manager may fork the process that has created the application
+        for ended in admissions.register(os.getpid(), endpoints.memory.painters):
+            mark_process_dead(ended)
+        sampling = asyncio.ensure_future(sample(lambda: (endpoints.queue.waiting, endpoints.queue.painting)))
         endpoints.decoders = Decoders(endpoints.memory.decoders, DECODER_MB)
-        with endpoints.decoders:
+        with endpoints.decoders, endpoints.shutdown.delay_signals(lambda: endpoints.admitted):
             yield
+        sampling.cancel()
         endpoints.pool.shutdown(wait=False, cancel_futures=True)
 
     routes = [
         Route("/", _static_file),
+        *health_routes(endpoints.not_ready),
         Route("/faces", endpoints.faces, methods=["POST"]),
         Route("/avatar", endpoints.avatar, methods=["POST"]),
         Route("/position/{ticket}", endpoints.position),
@@ -372,18 +442,18 @@ def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list
     errors = (HTTPException, RejectedError, FinishError, ModelError, ClientDisconnect, Exception)
     middleware = [Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
     handlers = dict.fromkeys(errors, _error_response)
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+    names = {route.path.split("/")[1] for route in routes} - {"{name}"}
+    return RequestRecorder(app, names, access_log)
 
 
-def uvicorn_options(forwarded_allow_ips: str, pool: ConnectionPool | None = None) -> dict[str, Any]:
-    """Return the arguments of `uvicorn.Config` that enforce the server's limits.
+def uvicorn_options(forwarded_allow_ips: str) -> dict[str, Any]:
+    """Return the arguments of `uvicorn.Config` that enforce the server's limits, except for those on connections.
 
     Args:
         forwarded_allow_ips: addresses of reverse proxies whose X-Forwarded-For header is trusted, comma-separated.
-        pool: limits on connections; by default those of module `connections`.
     """
     return {
-        "http": (pool or ConnectionPool(forwarded_allow_ips)).protocol(),
         "ws": "none",
         "backlog": BACKLOG,
         "log_level": "critical",
@@ -392,5 +462,5 @@ def uvicorn_options(forwarded_allow_ips: str, pool: ConnectionPool | None = None
         "proxy_headers": True,
         "forwarded_allow_ips": forwarded_allow_ips,
         "timeout_keep_alive": 5,
-        "timeout_graceful_shutdown": SHUTDOWN_S,
+        "timeout_graceful_shutdown": CLOSE_S,
     }

@@ -1,6 +1,5 @@
 """What all commands share: messages on stderr, exit codes, signals, and options for the model and the device."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -65,32 +64,3 @@ def exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def quiet_native_stderr() -> Iterator[None]:
-    """Discard what C libraries print to stderr, such as libtiff's warnings about each damaged file.
-
-    Python's own stderr keeps working, on a copy of the file descriptor.
-    """
-    original = sys.stderr
-    try:
-        is_native = original.fileno() == 2
-    except (AttributeError, OSError, ValueError):  # replaced, as in tests
-        is_native = False
-    if not is_native:
-        yield
-        return
-    original.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    sys.stderr = os.fdopen(saved, "w", buffering=1, encoding=original.encoding, errors=original.errors)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        sys.stderr.close()
-        sys.stderr = original

@@ -19,9 +19,9 @@ from portraitist.cli.console import (
     fail,
     model_path,
     note,
-    quiet_native_stderr,
 )
 from portraitist.core.cores import available_cores
+from portraitist.core.native_stderr import quiet_native_stderr
 
 if TYPE_CHECKING:
     from portraitist.app.paint_files import PaintResult

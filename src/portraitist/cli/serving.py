@@ -5,62 +5,102 @@ from typing import Annotated
 
 import typer
 
-from portraitist.cli.console import INVALID, DeviceOption, ModelOption, describe, fail, model_path, quiet_native_stderr
+from portraitist.cli.console import INVALID, Device, ModelOption, describe, fail, model_path
 from portraitist.core.cores import available_cores
 
 
 def serve(
-    model: ModelOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8000,
-    device: DeviceOption = "cpu",
-    megabytes: Annotated[float, typer.Option(min=0.1, max=64, help="Maximum size of a picture.")] = 20.0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PORTRAITIST_MODEL",
+            metavar="MODEL",
+            help="As for `portraitist paint`.",
+            show_default="the model that is installed with portraitist",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(envvar="PORTRAITIST_HOST", help="Address to listen on; 0.0.0.0 admits other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_PORT", min=0, max=65535, help="0 chooses a free one.")
+    ] = 8000,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(envvar="PORTRAITIST_METRICS_PORT", min=1, max=65535, help="Serve Prometheus metrics there."),
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(envvar="PORTRAITIST_DEVICE", help="cuda and coreml need another onnxruntime.")
+    ] = "cpu",
+    workers: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_WORKERS", min=1, max=64, help="Number of worker processes.")
+    ] = 1,
+    megabytes: Annotated[
+        float, typer.Option(envvar="PORTRAITIST_MEGABYTES", min=0.1, max=64, help="Maximum size of a picture.")
+    ] = 20.0,
     memory_mb: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum memory, with all child processes. [default: 1536, and 512 for each core]"),
+        typer.Option(
+            envvar="PORTRAITIST_MEMORY_MB",
+            min=1,
+            help="Maximum memory of all processes. [default: 1536 for each worker, and 512 for each core]",
+        ),
     ] = None,
-    waiting: Annotated[int, typer.Option(min=0, max=1000, help="Maximum number of waiting requests.")] = 20,
-    per_minute: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per minute from one address.")] = 30,
+    waiting: Annotated[
+        int, typer.Option(envvar="PORTRAITIST_WAITING", min=0, max=1000, help="Maximum number of waiting requests.")
+    ] = 20,
+    per_minute: Annotated[
+        int,
+        typer.Option(envvar="PORTRAITIST_PER_MINUTE", min=1, max=100_000, help="Pictures per minute from one address."),
+    ] = 30,
+    shutdown_s: Annotated[
+        float,
+        typer.Option(
+            envvar="PORTRAITIST_SHUTDOWN_S", min=0, max=600, help="Seconds to finish accepted pictures after SIGTERM."
+        ),
+    ] = 20.0,
     forwarded_allow_ips: Annotated[
         str,
         typer.Option(
             metavar="ADDRESSES",
-            envvar="FORWARDED_ALLOW_IPS",
+            envvar="PORTRAITIST_FORWARDED_ALLOW_IPS",
             help="Reverse proxies whose X-Forwarded-For header is trusted: addresses or networks, comma-separated.",
         ),
     ] = "127.0.0.1,::1",
+    access_log: Annotated[
+        bool,
+        typer.Option(
+            "--access-log/--no-access-log",
+            envvar="PORTRAITIST_ACCESS_LOG",
+            help="Write each request as a line of JSON to stdout, without addresses or names.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the web page that paints avatars. Pictures are never stored.
 
     Example: portraitist serve --host 0.0.0.0 --forwarded-allow-ips 10.0.0.0/8
     """
-    import socket
+    from portraitist.app import operations
+    from portraitist.app.model_file import ModelError
+    from portraitist.app.server import Limits
 
-    import uvicorn
-
-    from portraitist.app import server
-    from portraitist.app.avatar import ModelError, Portraitist
-
-    is_local = host in ("127.0.0.1", "localhost", "::1")
-    with quiet_native_stderr():
-        try:
-            portraitist = Portraitist(model_path(model), device, threads=1)
-            portraitist.check()
-        except (ModelError, OSError) as error:
-            fail(describe(error), INVALID)
-        limits = server.Limits(megabytes, memory_mb, waiting, per_minute)
-        hosts = ["127.0.0.1", "localhost", "[::1]"] if is_local else ["*"]
-        try:
-            asgi = server.create_app(portraitist, available_cores(), limits, hosts)
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except ValueError as error:
-            fail(f"--memory-mb: {error}", INVALID)
-        except OSError as error:
-            fail(describe(error), INVALID)
-        address = f"[{host}]" if ":" in host else host
-        print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
-        config = uvicorn.Config(asgi, **server.uvicorn_options(forwarded_allow_ips))
-        uvicorn.Server(config).run(sockets=[listener])
+    try:
+        limits = Limits(megabytes, memory_mb, waiting, per_minute, shutdown_s=shutdown_s)
+        settings = operations.Settings(
+            model_path(model),
+            device,
+            host,
+            port,
+            metrics_port,
+            workers,
+            available_cores(),
+            limits,
+            forwarded_allow_ips,
+            access_log,
+        )
+        operations.run(settings)
+    except (operations.StartError, ModelError, OSError) as error:
+        fail(describe(error), INVALID)
 
 
 def site(

@@ -1,0 +1,58 @@
+"""The server's metrics, in the format of Prometheus, on a port of their own.
+
+The port is separate, so that a reverse proxy cannot publish them by accident, and so that one port has the sums over
+all worker processes. These write to files in the folder `PROMETHEUS_MULTIPROC_DIR`, as prometheus_client defines it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from portraitist.app.memory import resident_with_children_mb
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
+SAMPLE_S = 1.0  # interval at which the gauges are updated
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+REQUESTS = Counter("portraitist_requests", "Requests by endpoint and HTTP status.", ["endpoint", "status"])
+REQUEST_SECONDS = Histogram(
+    "portraitist_request_seconds",
+    "From a request's head to the end of its response.",
+    ["endpoint"],
+    buckets=SECONDS,
+)
+REJECTED = Counter("portraitist_rejected", "Requests that were not answered with an avatar.", ["reason"])
+QUEUE_LENGTH = Gauge("portraitist_queue_length", "Requests that wait to be painted.", multiprocess_mode="livesum")
+PAINTING = Gauge("portraitist_painting", "Requests that are being painted.", multiprocess_mode="livesum")
+MEMORY_BYTES = Gauge(
+    "portraitist_memory_bytes", "Resident memory of the workers and their decoders.", multiprocess_mode="livesum"
+)
+
+
+async def sample(queue_lengths: Callable[[], tuple[int, int]]) -> None:
+    """Update the gauges once per `SAMPLE_S`, until cancelled.
+
+    Args:
+        queue_lengths: returns the number of requests that wait, and that are being painted.
+    """
+    while True:
+        waiting, painting = queue_lengths()
+        QUEUE_LENGTH.set(waiting)
+        PAINTING.set(painting)
+        MEMORY_BYTES.set(2**20 * resident_with_children_mb())
+        await asyncio.sleep(SAMPLE_S)
+
+
+def serve_metrics(host: str, port: int, workers: int) -> None:
+    """Serve the metrics of all worker processes in a thread.
+
+    Raises:
+        OSError: the address is not available.
+    """
+    registry = REGISTRY
+    if workers > 1:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    start_http_server(port, host, registry)

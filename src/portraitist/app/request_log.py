@@ -1,0 +1,88 @@
+"""Record every request: its metrics, and a line of the access log.
+
+A line has no address, name, ticket or other text of the client; paths that are not endpoints are all logged as `other`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+from portraitist.app.metrics import REJECTED, REQUEST_SECONDS, REQUESTS
+
+OTHER = "other"
+METHODS = ("GET", "HEAD", "POST")
+REASON_KEY = "reason"  # in the request's state: why it was rejected
+
+
+class RequestRecorder:
+    """ASGI application that calls another one and records its requests.
+
+    Args:
+        app: the application.
+        endpoints: first segments of the paths that are recorded by their name.
+        access_log: write each request as a line of JSON to stdout.
+    """
+
+    def __init__(self, app: Any, endpoints: Collection[str], access_log: bool) -> None:
+        self.app, self.endpoints, self.access_log = app, frozenset(endpoints), access_log
+
+    async def __call__(
+        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Call the application."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status, received, sent = time.monotonic(), 500, 0, 0
+
+        async def counted_receive() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def counted_send(message: Any) -> None:
+            nonlocal status, sent
+            status = message.get("status", status)
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        scope.setdefault("state", {})
+        try:
+            await self.app(scope, counted_receive, counted_send)
+        except asyncio.CancelledError:
+            status = 499
+            raise
+        finally:
+            segment = scope["path"].split("/")[1]
+            endpoint = f"/{segment}" if segment in self.endpoints else OTHER
+            seconds, reason = time.monotonic() - started, scope["state"].get(REASON_KEY)
+            REQUESTS.labels(endpoint, status).inc()
+            REQUEST_SECONDS.labels(endpoint).observe(seconds)
+            if reason:
+                REJECTED.labels(reason).inc()
+            if self.access_log:
+                write_event(
+                    "request",
+                    method=scope["method"] if scope["method"] in METHODS else OTHER,
+                    endpoint=endpoint,
+                    status=status,
+                    **({"reason": reason} if reason else {}),
+                    seconds=round(seconds, 3),
+                    bytes_received=received,
+                    bytes_sent=sent,
+                )
+
+
+def write_event(event: str, **fields: Any) -> None:
+    """Write a line of JSON to stdout; a closed or full stdout does not disturb the server."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    with suppress(OSError):
+        sys.stdout.write(json.dumps({"time": now, "event": event, "process": os.getpid(), **fields}) + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,98 @@
+"""Graceful shutdown: after a signal, finish the admitted requests within a time limit, and refuse new ones."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+POLL_S = 0.05
+Result = TypeVar("Result")
+
+
+class ShuttingDownError(RuntimeError):
+    """The server is shutting down and does not accept this request."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down")
+
+
+class Shutdown:
+    """State of a shutdown. It belongs to one event loop.
+
+    uvicorn closes its socket as soon as it gets a signal, so that new clients are refused without an HTTP status, and
+    it waits for half-open uploads. Therefore the signal is withheld from it until the admitted requests are answered.
+
+    Attributes:
+        begun: set by the first signal; from then on, new requests and incomplete uploads are refused.
+        expired: set after `limit_s`; from then on, waiting requests are refused.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s, self.begun, self.expired = limit_s, asyncio.Event(), asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def until_begun(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return the result of `work`, which is cancelled when the shutdown begins.
+
+        Raises:
+            ShuttingDownError: the shutdown has begun.
+        """
+        if self.begun.is_set():
+            work.close()
+            raise ShuttingDownError
+        task, begun = asyncio.ensure_future(work), asyncio.ensure_future(self.begun.wait())
+        try:
+            await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ShuttingDownError
+        finally:
+            task.cancel()
+            begun.cancel()
+
+    @contextmanager
+    def delay_signals(self, admitted: Callable[[], int]) -> Iterator[None]:
+        """Delay the handlers of `SIGNALS` until no request is admitted or `limit_s` has passed.
+
+        A second Ctrl-C does not wait. Only the main thread can handle signals; in another one, nothing is changed.
+
+        Args:
+            admitted: returns the number of admitted requests.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        handlers = {kind: signal.getsignal(kind) for kind in SIGNALS}
+
+        def handle(kind: int, frame: FrameType | None) -> None:
+            handler = handlers[signal.Signals(kind)]
+            stop = (lambda: handler(kind, frame)) if callable(handler) else (lambda: None)
+            if self.begun.is_set() and kind == signal.SIGINT:
+                stop()
+            else:
+                loop.call_soon_threadsafe(self._begin, admitted, stop)
+
+        for kind in SIGNALS:
+            signal.signal(kind, handle)
+        try:
+            yield
+        finally:
+            for kind, handler in handlers.items():
+                signal.signal(kind, handler)
+
+    def _begin(self, admitted: Callable[[], int], stop: Callable[[], None]) -> None:
+        if not self.begun.is_set():
+            self.begun.set()
+            self._draining = asyncio.ensure_future(self._drain(admitted, stop))
+
+    async def _drain(self, admitted: Callable[[], int], stop: Callable[[], None]) -> None:
+        end = asyncio.get_running_loop().time() + self.limit_s
+        while admitted() and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(POLL_S)
+        self.expired.set()
+        stop()

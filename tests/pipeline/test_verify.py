@@ -1,0 +1,83 @@
+"""`make verify`: a run agrees with the committed metrics if their intervals say so."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from toys import ROOT
+
+from pipeline import verify
+
+TABLE = """Best of 2 methods.
+
+All metrics, with 95 % confidence intervals:
+
+| metric   | unchanged selfies   | ours              |
+|:---------|:--------------------|:------------------|
+| bleed    | -0.3 [-0.6, -0.1]   | 0.01 [-0.2, 0.15] |
+| size     |                     | 0.7               |
+
+ours minus each other method, on the same faces:
+"""
+
+
+def test_table_of_all_metrics_is_read():
+    assert verify.committed_table(TABLE) == {
+        ("bleed", "unchanged selfies"): (-0.3, -0.6, -0.1),
+        ("bleed", "ours"): (0.01, -0.2, 0.15),
+        ("size", "ours"): (0.7, 0.7, 0.7),
+    }
+
+
+@pytest.mark.parametrize(
+    ("committed", "found", "expected"),
+    [
+        ((0.5, 0.4, 0.6), (0.55, 0.54, 0.56), True),
+        ((0.5, 0.49, 0.51), (0.55, 0.4, 0.7), True),
+        ((0.5, 0.4, 0.6), (0.7, 0.55, 0.85), False),
+        ((0.713, 0.713, 0.713), (0.7131, 0.7131, 0.7131), True),
+        ((0.713, 0.713, 0.713), (0.8, 0.8, 0.8), False),
+    ],
+)
+def test_values_agree_within_an_interval(committed, found, expected):
+    assert verify.agrees(committed, found) == expected
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Committed results of two metrics, and a function that verifies a run with another value of `face_found`."""
+    (tmp_path / "metrics" / "models" / "ours").mkdir(parents=True)
+    (tmp_path / "metrics" / "summary.json").write_text(json.dumps({"faces_found": 0.9, "gflop": 0.4}))
+    (tmp_path / "metrics" / "compare.md").write_text(TABLE)
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "metrics"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+
+    def run(face_found, bleed):
+        found = {"face_found": (face_found, face_found - 0.1, face_found + 0.05), "cost_gflop": (0.4, 0.4, 0.4)}
+        results = {name: dict(zip(("value", "low", "high"), row, strict=True)) for name, row in found.items()}
+        (tmp_path / "metrics" / "models" / "ours" / "metrics.json").write_text(json.dumps(results))
+        rows = [("bleed", "ours", bleed, bleed - 0.01, bleed + 0.01), ("size", "ours", 0.7, 0.7, 0.7)]
+        frame = pd.DataFrame(rows, columns=["metric", "method", "value", "low", "high"])
+        frame.to_csv(tmp_path / "metrics" / "compare.csv", index=False)
+        code = "import sys; from pipeline.verify import main; sys.exit(main('HEAD', 'ours'))"
+        path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin"}
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_run_outside_the_intervals_is_not_verified(repository):
+    equal = repository(0.92, 0.1)
+    assert (equal.returncode, equal.stdout.splitlines()[-1]) == (0, "This run reproduces the committed results.")
+    worse = repository(0.5, 0.1)
+    assert worse.returncode == 1
+    assert "faces_found: committed 0.9, found 0.5 [0.4, 0.55]" in worse.stdout
+    other = repository(0.92, 0.4)
+    assert other.returncode == 1
+    assert "bleed of ours: committed 0.01 [-0.2, 0.15], found 0.4 [0.39, 0.41]" in other.stdout
