@@ -5,8 +5,6 @@ from other hosts.
 """
 
 import asyncio
-import base64
-import io
 import logging
 import secrets
 from collections import Counter
@@ -14,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -41,17 +39,22 @@ from portraitist.app.memory import (
     release_free_memory,
     resident_mb,
 )
+from portraitist.app.page_files import data_uri, page_files, style_cards
 from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
 from portraitist.core.outcome import Status
 
-SITE = Path(__file__).with_name("static_site")
-MEDIA_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
-FILES = {path.name: path for path in SITE.iterdir() if path.suffix in MEDIA_TYPES}
-FILES["backend.js"] = SITE / "server_backend.js"  # the static site uses device_backend.js
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+FILES = page_files("server_backend.js")
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -62,7 +65,8 @@ HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATE
 MAX_FACES = 12  # painted per picture
 MAX_FIELD_CHARS = 200
 FORM_OVERHEAD_BYTES = 2000  # of a multipart body, in addition to its pictures
-FILE_FIELDS = ("selfie", "background")
+FILE_FIELDS = ("selfie", "background", "like")
+TEXT_FIELDS = ("face", "style", "strength", "keep_colours", "align", "background", "shape", "size")
 POLL_S = 1.0  # how often a waiting client's connection is checked
 SHUTDOWN_S = 3  # after this time, unanswered requests are cancelled
 Handler = Callable[[dict[str, Any]], Response]
@@ -106,12 +110,20 @@ class _Endpoints:
         self.capacity = workers + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
-        """Return every face of `selfie` as JSON: the crop, the avatar, and the person with transparency."""
+        """Return every face of `selfie` as JSON: the photo's part, and the avatar with each background of the photo's own."""
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
         """Return one finished avatar, byte-equal to the command line's; fields: `selfie`, `background`, `shape`, ..."""
         return await self._handle(request, self._paint_avatar)
+
+    async def styles(self, _: Request) -> Response:
+        """Return the model's styles as JSON, with a preview of each."""
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(self.pool, lambda: self.style_cards))
+
+    @cached_property
+    def style_cards(self) -> list[dict[str, str]]:
+        return style_cards(self.portraitist)
 
     async def position(self, request: Request) -> Response:
         """Return a ticket's position in the queue."""
@@ -187,7 +199,7 @@ class _Endpoints:
             self.queue.leave(ticket)
 
     def _max_body_bytes(self) -> float:
-        return 2 * self.limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES  # a selfie and a background picture
+        return len(FILE_FIELDS) * self.limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"a picture may have at most {self.limits.megabytes:g} megabytes")
@@ -200,7 +212,7 @@ class _Endpoints:
             request.headers,
             self._body(request, count_bytes),
             max_files=len(FILE_FIELDS),
-            max_fields=4,
+            max_fields=len(TEXT_FIELDS),
             max_part_size=MAX_FIELD_CHARS,
         )
         parser.spool_max_size = int(self._max_body_bytes()) + 1  # never roll over to disk
@@ -283,18 +295,13 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
-    pictures = {
-        "crop": Image.fromarray(avatar.crop.square.picture),
-        "avatar": Image.fromarray(avatar.picture),
-        "person": apply_finish(avatar, Finish()),
+    """Return the page's layers of an avatar, by the names that `compose.js` expects."""
+    layers = {
+        "before": Image.fromarray(avatar.crop.square.picture),
+        "transparent": apply_finish(avatar, Finish()),
+        "keep": apply_finish(avatar, Finish("keep")),
     }
-    return {name: "data:image/png;base64," + _base64_png(picture) for name, picture in pictures.items()}
-
-
-def _base64_png(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {name: data_uri(picture) for name, picture in layers.items()}
 
 
 async def _static_file(request: Request) -> Response:
@@ -365,6 +372,7 @@ def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list
         Route("/", _static_file),
         Route("/faces", endpoints.faces, methods=["POST"]),
         Route("/avatar", endpoints.avatar, methods=["POST"]),
+        Route("/styles", endpoints.styles),
         Route("/position/{ticket}", endpoints.position),
         Route("/{name}", _static_file),
     ]

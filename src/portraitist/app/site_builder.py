@@ -16,19 +16,22 @@ from pathlib import Path
 
 import onnx
 
+from portraitist.app.avatar import Portraitist
 from portraitist.app.model_file import MODEL_FILE, ModelError, read_metadata, verify_checksum
+from portraitist.app.page_files import page_files, style_cards
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
 from portraitist.export.tflite_to_onnx import convert
 from portraitist.mask.segmenter import REFINER_MODEL, SELFIE_MODEL
 
-SITE = Path(__file__).with_name("static_site")
-PAGE_FILES = ("index.html", "style.css", "page.js", "image_math.js", "paint_worker.js")
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-RUNTIME_FILES = {  # in the package -> in the site
+RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded by the live camera only
     "ort.wasm.min.mjs": "ort.wasm.min.js",
     "ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.js",
     "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs": "ort.webgpu.min.js",
+    "ort-wasm-simd-threaded.asyncify.mjs": "ort-wasm-simd-threaded.asyncify.js",
+    "ort-wasm-simd-threaded.asyncify.wasm": "ort-wasm-simd-threaded.asyncify.wasm",
 }
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
@@ -59,6 +62,7 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
             is wrong.
     """
     config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
+    config["styles"] = style_cards(Portraitist.open(model, threads=1))
     megabytes = sum(map(len, models.values())) / 1e6
     if megabytes > MAX_MODELS_MB:
         hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
@@ -67,9 +71,8 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
         site = Path(name) / "page"
         (site / "models").mkdir(parents=True)
         _unpack_runtime(runtime or _download_runtime(Path(name)), site / "ort")
-        for file in PAGE_FILES:
-            shutil.copyfile(SITE / file, site / file)
-        shutil.copyfile(SITE / "device_backend.js", site / "backend.js")
+        for file, source in page_files("device_backend.js").items():
+            shutil.copyfile(source, site / file)
         page = (site / "index.html").read_text(encoding="utf-8")
         policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
         (site / "index.html").write_text(page.replace("<title>", f"{policy}\n<title>"), encoding="utf-8")

@@ -30,6 +30,27 @@ export const blank = (width, height, channels, value = 0) =>
   ({ width, height, channels, data: new Uint8Array(width * height * channels).fill(value) });
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
 
+// --- pictures of canvases
+
+export function fromRgba(data, width, height) {
+  const picture = blank(width, height, 3);
+  for (let i = 0, from = 0; i < picture.data.length; i += 3, from += 4) {
+    picture.data[i] = data[from];
+    picture.data[i + 1] = data[from + 1];
+    picture.data[i + 2] = data[from + 2];
+  }
+  return picture;
+}
+
+export function toImageData({ width, height, data }, mask) {
+  const pixels = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) pixels.data[i * 4 + c] = data[i * 3 + c];
+    pixels.data[i * 4 + 3] = mask ? mask.data[i] : 255;
+  }
+  return pixels;
+}
+
 // --- resizing and warping, as in OpenCV
 
 // For each target pixel of one axis, the source pixels and their weights.
@@ -237,6 +258,19 @@ export const shiftFace = (face, left, top) => ({
   box: face.box.map((value, i) => value + (i % 2 ? top : left)),
   points: face.points.map(([x, y]) => [x + left, y + top]),
 });
+
+export const scaleFace = (face, scale) => ({
+  ...face,
+  box: face.box.map((value) => value * scale),
+  points: face.points.map(([x, y]) => [x * scale, y * scale]),
+});
+
+// Move a face's box, whose size is kept, to its nose.
+export function moveBox(face) {
+  const half = sideOf(face) / 2;
+  const [x, y] = face.points[NOSE];
+  return { ...face, box: [x - half, y - half, x + half, y + half] };
+}
 
 // Update a face by the best detection in its close-up, which is the picture under `transform`; `found` may be undefined.
 export function verifyFace(face, found, transform, side) {
@@ -525,6 +559,25 @@ function hullArea({ width, height, data }) {
   let area = 0;
   for (let y = ends[0][1]; y <= ends.at(-1)[1]; y++) area += Math.round(columnAt(right, y)) - Math.round(columnAt(left, y)) + 1;
   return area;
+}
+
+// --- strength and colours
+
+// Mix a painting with the photo it was painted from; with `keepColours`, only the painting's lightness is taken.
+export function applyStrength(painted, photo, strength, keepColours) {
+  if (strength === 1 && !keepColours) return painted;
+  const result = Uint8Array.from(painted.data);
+  for (let i = 0; i < result.length; i += 3) {
+    const [r, g, b] = photo.data.subarray(i, i + 3);
+    const lightness = ([red, green, blue]) => 0.299 * red + 0.587 * green + 0.114 * blue;
+    const change = keepColours ? lightness(painted.data.subarray(i, i + 3)) - lightness([r, g, b]) : 0;
+    for (let c = 0; c < 3; c++) {
+      const own = photo.data[i + c];
+      const target = keepColours ? clamp(own + change, 0, 255) : painted.data[i + c];
+      result[i + c] = roundHalfEven(own + strength * (target - own));
+    }
+  }
+  return { ...painted, data: result };
 }
 
 // --- the person's colours, extended under the mask's soft edge
