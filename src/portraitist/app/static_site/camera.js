@@ -17,7 +17,7 @@ export async function openCamera(openLive, onPicture, onError) {
     return;
   }
   video.srcObject = stream;
-  video.hidden = Boolean(openLive);
+  video.classList.toggle("inset", Boolean(openLive)); // small, not hidden: a hidden video has no frames
   canvas.hidden = !openLive;
   show("shutter", openLive ? "Keep this picture" : "Take the picture");
   show("frame-rate", openLive ? "Loading the model…" : "");
@@ -40,24 +40,25 @@ async function paintFrames(openLive) {
   let reported = 0;
   try {
     while (dialog.open) {
-      if (video.readyState < video.HAVE_CURRENT_DATA) {
+      const frame = await createImageBitmap(video).catch(() => null); // null: there is no frame yet
+      if (!frame) {
         await new Promise((resolve) => setTimeout(resolve, 20));
         continue;
       }
-      const painted = await painter.paint(await createImageBitmap(video), performance.now());
+      const painted = await painter.paint(frame, performance.now());
       const now = performance.now();
       times.push(now);
       while (times[0] < now - 2000) times.shift();
       if (painted) {
         Object.assign(canvas, { width: painted.width, height: painted.height });
         canvas.getContext("2d").drawImage(painted, 0, 0);
+        canvas.dataset.frames = Number(canvas.dataset.frames ?? 0) + 1;
         painted.close();
       }
       if (now > reported + 500) {
         reported = now;
         const rate = times.length > 1 ? (1000 * (times.length - 1)) / (now - times[0]) : 0;
         show("frame-rate", painted ? `${rate.toFixed(0)} pictures per second, ${painter.backend}` : "No face in the picture");
-        canvas.dataset.rate = rate.toFixed(2);
       }
     }
   } finally {

@@ -1,11 +1,14 @@
 // Painting of video frames: the counterpart of video.py. Canvases warp the frames, which is faster than image_math.js.
 
 import * as math from "./image_math.js";
-import { closeUp, config, detectUpright, generate, segment, verify } from "./networks.js";
+import { closeUp, config, detectUpright, generate, paintsAnySide, segment, verify } from "./networks.js";
 
 const [MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ] = [0.7, 4, 1]; // as in video.py
 const MASK_MOMENTUM = 0.5;
 const MIN_TRACKING_SCORE = 0.6; // below it, the face is searched for in the whole frame
+const SIDES = [256, 192, 160, 128]; // of the painting, if the generator is free: the first that is fast enough
+const MAX_FRAME_MS = 125;
+const MASK_PERIOD = 2; // frames from one segmentation to the next
 const SEARCH_SIDE = 320; // of the frame in which faces are searched for
 
 // One-euro filter (Casiez, Roussel, Vogel, CHI 2012) on landmarks, in face lengths per second.
@@ -31,27 +34,49 @@ export class LivePainter {
     this.filter = new OneEuroFilter();
     this.face = null;
     this.mask = null;
+    this.sides = paintsAnySide() ? [...SIDES] : [config.crop.size_px];
+    this.count = 0;
     this.canvas = new OffscreenCanvas(1, 1);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
   }
 
   // Returns the painted crop of a frame as an ImageBitmap, or null without a face.
   async paint(bitmap, time, { strength, keepColours }) {
+    const start = performance.now();
     const face = await this.track(bitmap);
     if (!face) {
+      bitmap.close();
       [this.filter, this.face, this.mask] = [new OneEuroFilter(), null, null];
       return null;
     }
     this.face = face;
     const points = this.filter.apply(face.points, math.sideOf(face) / 2, time);
-    const side = config.crop.size_px;
-    const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, config.crop), side);
-    const mask = await segment(picture);
-    if (this.mask) for (let i = 0; i < mask.data.length; i++) mask.data[i] += MASK_MOMENTUM * (this.mask.data[i] - mask.data[i]);
-    this.mask = mask;
-    const painted = math.applyStrength(await generate(picture, mask), picture, strength, keepColours);
+    const params = { ...config.crop, size_px: this.sides[0] };
+    const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px);
     bitmap.close();
+    const mask = await this.segment(picture);
+    const painted = math.applyStrength(await generate(picture, mask), picture, strength, keepColours);
+    this.adapt(performance.now() - start);
     return createImageBitmap(math.toImageData(painted));
+  }
+
+  // The person's mask, averaged over time. Masks are in the coordinates of the crop, which follows the face.
+  async segment(picture) {
+    const isCurrent = this.mask?.width === picture.width;
+    if (isCurrent && this.count++ % MASK_PERIOD) return this.mask;
+    const mask = await segment(picture, false);
+    if (isCurrent) for (let i = 0; i < mask.data.length; i++) mask.data[i] += MASK_MOMENTUM * (this.mask.data[i] - mask.data[i]);
+    this.mask = mask;
+    return mask;
+  }
+
+  // Paint smaller if the mean time of a frame is too long.
+  adapt(elapsed) {
+    this.elapsed = this.elapsed ? 0.8 * this.elapsed + 0.2 * elapsed : 1; // the first frame initializes the networks
+    if (this.elapsed > MAX_FRAME_MS && this.sides.length > 1) {
+      this.sides.shift();
+      this.elapsed = 1;
+    }
   }
 
   async track(bitmap) {

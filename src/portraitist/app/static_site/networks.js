@@ -129,13 +129,14 @@ async function detectInViews(picture) {
 
 // --- segmentation
 
-export async function segment(picture) {
+// The probability of a person as a mask; without `refine`, only by the first of the two networks, which video needs to be fast.
+export async function segment(picture, refine = true) {
   const small = math.resizeSquare(picture, MASK_SIDE);
   const name = "selfie_segmentation";
   const input = Float32Array.from(small.data, (value) => value / 255);
   const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
   let mask = math.toMask(Object.values(result)[0], MASK_SIDE);
-  if (networks.person_refiner) {
+  if (refine && networks.person_refiner) {
     const half = MASK_SIDE / 2;
     const tensor = new ort.Tensor("float32", math.foldPixels(small, mask), [1, 16, half, half]);
     const refined = await run("person_refiner", { [networks.person_refiner.inputNames[0]]: tensor });
@@ -152,6 +153,9 @@ export async function locatePerson({ picture, alpha, inside }) {
 }
 
 // --- the generator
+
+// Whether the generator paints squares of any side; else only those of `config.crop.size_px`.
+export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].shape[1] !== "number";
 
 export async function generate(picture, mask) {
   const { width: side } = picture;
