@@ -1,5 +1,5 @@
 """The product: avatars from selfies, in the shell, in Python, on a web server and in the browser."""
 
-from pathlib import Path
+from portraitist.shipped import COMPLETE
 
-DEFAULT_MODEL = Path("models/portraitist")  # the output folder of stage export
+DEFAULT_MODEL = COMPLETE  # the model in the package

@@ -11,19 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnxruntime
+from jaxtyping import Float32
 
-from portraitist.app import trial_run
+from portraitist.app import DEFAULT_MODEL, trial_run
 from portraitist.crop.detector import DETECTOR_FILES
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskParams
 from portraitist.mask.segmenter import SEGMENTER_FILES
 
 MODEL_FILE = "portraitist.onnx"
-FORMAT = "2"  # written by stage export
+FORMAT = "3"  # written by stage export
 CHECKSUM_KEY = "sha256"  # metadata entry; older models do not have it
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 64, 1024  # of the pictures of a model that accepts any side
+STYLE_LENGTH = 100
+HOUSE_STYLE = "house"  # the first style of a conditional model: the mean of the training portraits
+
+StyleVector = Float32[np.ndarray, "100"]
 
 _tried: set[str] = set()  # checksums of the files whose graphs passed a trial run in this process
 
@@ -33,11 +41,15 @@ class ModelError(ValueError):
 
 
 class Metadata(NamedTuple):
-    """The metadata of a model file: detector and segmenter files by name, and the parameters of crop and mask."""
+    """The metadata of a model file: detector and segmenter files by name, parameters of crop and mask, and styles.
+
+    `styles` is empty if the model has only one style; otherwise `house` comes first.
+    """
 
     parts: dict[str, bytes]
     crop: CropParams
     mask: MaskParams
+    styles: dict[str, StyleVector]
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class LoadedModel:
     session: onnxruntime.InferenceSession
     metadata: Metadata
     card: str
+    any_side: bool  # whether the side is free; otherwise it is crop.size_px
 
 
 def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> LoadedModel:
@@ -58,7 +71,8 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
     path = Path(model)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; `make repro` creates the default model, `--model` selects another")
+        made_by = "installing the package" if path == DEFAULT_MODEL else "`make repro`"
+        raise ModelError(f"{path}: no such file; {made_by} creates it, `--model` selects another")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,8 +90,8 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
     except Exception as error:  # text that is not UTF-8
         raise ModelError(f"{path}: metadata cannot be read: {_first_line(error)}") from error
     metadata = read_metadata(path, entries)
-    _check_tensors(path, session, metadata.crop.size_px)
-    return LoadedModel(session, metadata, entries.get("card", ""))
+    any_side = _check_tensors(path, session, metadata.crop.size_px, bool(metadata.styles))
+    return LoadedModel(session, metadata, entries.get("card", ""), any_side)
 
 
 def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
@@ -94,9 +108,27 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
         # a hostile model may hold other names, such as ../x: only our own are looked up
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
+        styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
         raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}") from error
-    return Metadata(parts, crop, mask)
+    return Metadata(parts, crop, mask, styles)
+
+
+def _read_styles(content: object) -> dict[str, StyleVector]:
+    """Convert names and lists of numbers.
+
+    Raises:
+        TypeError, ValueError: they are something else, the first style is not `house`, or a name cannot be printed.
+    """
+    if not isinstance(content, dict):
+        raise TypeError(f"`styles` is a {type(content).__name__}; expected names and vectors")
+    styles = {name: np.array(vector, np.float32) for name, vector in content.items()}
+    if styles and next(iter(styles)) != HOUSE_STYLE:
+        raise ValueError(f"the first style must be {HOUSE_STYLE!r}")
+    for name, vector in styles.items():
+        if not name.isprintable() or vector.shape != (STYLE_LENGTH,) or not np.isfinite(vector).all():
+            raise ValueError(f"style {name[:40]!r} must have a printable name and {STYLE_LENGTH} finite numbers")
+    return styles
 
 
 def content_checksum(data: bytes) -> tuple[str, str | None]:
@@ -176,20 +208,23 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
         raise ModelError(f"{path}: not an exported model") from error
 
 
-def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int) -> None:
-    """Compare the graph's declared inputs and output with those that painting uses."""
+def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
+    """Compare the graph's declared inputs and output with those that painting uses; return whether the side is free."""
     picture, mask = (None, side, side, 3), (None, side, side)
-    expected = {"pictures": picture, "masks": mask, "painted": picture}
+    expected = {name: ("tensor(uint8)", picture) for name in ("pictures", "painted")} | {"masks": ("tensor(uint8)", mask)}
+    if conditional:
+        expected["styles"] = ("tensor(float)", (None, STYLE_LENGTH))
     found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
     if set(found) != set(expected):
         raise ModelError(f"{path}: tensors are {', '.join(sorted(found))}; expected {', '.join(sorted(expected))}")
-    for name, shape in expected.items():
+    for name, (kind, shape) in expected.items():
         declared = list(found[name].shape)
-        if found[name].type != "tensor(uint8)" or not _fits(declared, shape):
+        if found[name].type != kind or not _fits(declared, shape):
             raise ModelError(
                 f"{path}: `{name}` is {found[name].type} of shape {declared}; "
-                f"expected tensor(uint8) of shape {['batch', *shape[1:]]}, as crop.size_px is {side}"
+                f"expected {kind} of shape {['batch', *shape[1:]]}, as crop.size_px is {side}"
             )
+    return not any(isinstance(size, int) for size in found["pictures"].shape[1:3])
 
 
 def _fits(declared: list[Any], shape: tuple[int | None, ...]) -> bool:

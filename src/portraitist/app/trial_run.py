@@ -68,6 +68,7 @@ def main() -> None:
         side = int(json.loads(session.get_modelmeta().custom_metadata_map["crop"])["size_px"])
         square = np.zeros((1, side, side), np.uint8)
         inputs = {"pictures": np.stack([square] * 3, axis=-1), "masks": square}
+        inputs |= {tensor.name: np.zeros((1, 100), np.float32) for tensor in session.get_inputs()[2:]}  # `styles`
     except Exception:  # metadata is missing or malformed; the product reports it
         return
     try:

@@ -10,8 +10,9 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -26,26 +27,43 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.crop import detector
 from portraitist.export.params import ExportParams, PerPrecision
 from portraitist.learning.method import Method
-from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
+from portraitist.learning.tensors import ByteImages, Images, Masks, from_bytes, to_bytes
 from portraitist.mask import segmenter
+from portraitist.nets.arbitrary_style import STYLE_LENGTH, MeanStyle, Styles
 from portraitist.paint import paint_crops
 
-FORMAT = 2  # app/model_file.py reads this version only
+FORMAT = 3  # app/model_file.py reads this version only
 CHECKSUM_KEY = "sha256"
 OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # smaller tensors, which are biases and norms, stay in float32
 NUM_COMPARED = 16  # training selfies that are painted by PyTorch and by ONNX
+NUM_COMPARED_DOUBLED = 4  # of them, also at twice the size if the network accepts it
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # of the pictures of a fully convolutional network
+HOUSE_STYLE = "house"  # the mean style of the training portraits
+STYLE_DIGITS = 6  # of the vectors in the metadata
 FILES = {"fp32": "portraitist.onnx", "fp16": "portraitist.fp16.onnx", "int8": "portraitist.int8.onnx"}
 CARD_FILE = "README.md"  # where Hugging Face looks for it
 TENSORS = {
-    "pictures": "uint8, batch x side x side x 3: RGB squares, cropped as `crop` specifies; side is crop.size_px",
+    "pictures": "uint8, batch x side x side x 3: RGB squares, cropped as `crop` specifies. If the side is symbolic, it "
+    "may be any multiple of 8 from 64 to 1024; crop.size_px is the side of training",
     "masks": "uint8, batch x side x side: 255 is the person, computed as `mask` specifies",
     "painted": "uint8, same shape as pictures; with the selfie's own background if the method preserves it",
 }
+STYLES = {"styles": "float32, batch x 100: one of the vectors in `styles`, or the style of any portrait"}
 
 
 class ExportError(RuntimeError):
     """The method cannot be converted to ONNX, or the result differs too much from PyTorch."""
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A method that can paint each selfie in another style; `style` is the one that `paint` uses."""
+
+    style: MeanStyle
+
+    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
+        """Return the stylized selfies, each in its own style."""
 
 
 class _ByteModel(nn.Module):
@@ -57,6 +75,17 @@ class _ByteModel(nn.Module):
 
     def forward(self, pictures: ByteImages, masks: torch.Tensor) -> ByteImages:
         return to_bytes(self.method.paint(from_bytes(pictures), masks[:, None].float() / 255))
+
+
+class _ConditionalByteModel(nn.Module):
+    """A conditional method's `paint_in_style` as a forward pass on bytes and style vectors."""
+
+    def __init__(self, method: Conditional) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, pictures: ByteImages, masks: torch.Tensor, styles: Styles) -> ByteImages:
+        return to_bytes(self.method.paint_in_style(from_bytes(pictures), masks[:, None].float() / 255, styles))
 
 
 def export_model(
@@ -75,25 +104,39 @@ def export_model(
     `pretrained`, and the text of the model card. Equal methods give equal bytes.
 
     Returns:
-        `side_px`, `crops` (their number), and for each precision: its size in MB, the largest and the mean error in
-        steps of 255, and whether it was written.
+        `side_px` of training, `any_side` (whether others are possible), `crops` (their number), and for each precision:
+        its size in MB, the largest and the mean error in steps of 255, and whether it was written. Errors are those of
+        the training size or of twice that size, whichever are larger.
 
     Raises:
         ExportError: the method cannot be converted, or its fp32 file differs too much from PyTorch.
     """
-    model = _to_onnx(method, metadata)
+    any_side = accepts_any_side(method, metadata["crop"]["size_px"])
+    model = _to_onnx(method, metadata, any_side)
     names = [*detector.DETECTOR_FILES, *segmenter.SEGMENTER_FILES[metadata["mask"]["model"]], "NOTICE"]
     parts = {name: base64.b64encode((pretrained / name).read_bytes()).decode("ascii") for name in names}
-    properties = {**metadata, "format": FORMAT, "tensors": TENSORS, "parts": parts, "card": card}
+    tensors = TENSORS | STYLES if isinstance(method, Conditional) else TENSORS
+    properties = {**metadata, "format": FORMAT, "tensors": tensors, "parts": parts, "card": card}
     for key, value in properties.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value, sort_keys=True))
-    expected = np.stack(paint_crops(method, selfies, masks)).astype(int)
+    style = None
+    if isinstance(method, Conditional):
+        style = [round(value, STYLE_DIGITS) for value in method.style.mean().tolist()]
+        model.metadata_props.add(key="styles", value=json.dumps({HOUSE_STYLE: style}))
+    compared = [(selfies, masks)]
+    if any_side:
+        compared.append((_doubled(selfies[:NUM_COMPARED_DOUBLED]), _doubled(masks[:NUM_COMPARED_DOUBLED])))
+    expected = [np.stack(paint_crops(method, *inputs)).astype(int) for inputs in compared]
     dest.mkdir(parents=True)
-    report: dict[str, Any] = {"side_px": metadata["crop"]["size_px"], "crops": len(selfies)}
+    report: dict[str, Any] = {"side_px": metadata["crop"]["size_px"], "any_side": any_side, "crops": len(selfies)}
     for precision, file in FILES.items():
         data = _with_checksum(_compressed(model, precision))
-        difference = np.abs(_run_onnx(data, selfies, masks) - expected)
-        error = {"max_error": int(difference.max()), "mean_error": float(f"{difference.mean():.2g}")}
+        painted = _run_onnx(data, compared, style)
+        differences = [np.abs(one - other) for one, other in zip(painted, expected, strict=True)]
+        error = {
+            "max_error": max(int(difference.max()) for difference in differences),
+            "mean_error": max(float(f"{difference.mean():.2g}") for difference in differences),
+        }
         bounds = {name: _bound(getattr(params, name), precision) for name in error}
         within_bounds = all(error[name] <= bounds[name] for name in error)
         if precision == "fp32" and not within_bounds:
@@ -121,25 +164,51 @@ def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Pic
     return pictures, mask_arrays
 
 
+@torch.no_grad()
+def accepts_any_side(method: Method, size_px: int) -> bool:
+    """Return whether a method paints pictures of a side that is no multiple of 16, unlike that of its training."""
+    side = size_px + SIDE_STEP
+    selfies, masks = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
+    try:
+        return method.paint(selfies, masks).shape == selfies.shape
+    except RuntimeError:  # tensors of sizes that do not fit
+        return False
+
+
+def _doubled(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for picture in pictures]
+
+
 def _bound(bounds: PerPrecision, precision: str) -> float:
     return getattr(bounds, precision)
 
 
-def _to_onnx(method: Method, metadata: Mapping[str, Any]) -> onnx.ModelProto:
-    side = metadata["crop"]["size_px"]
-    example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.zeros(2, side, side, dtype=torch.uint8))
+def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onnx.ModelProto:
+    size_px = metadata["crop"]["size_px"]
     batch = torch.export.Dim("batch", min=1, max=1024)
+    shape: dict[int, Any] = {0: batch}
+    if any_side:
+        step = torch.export.Dim("step", min=MIN_SIDE_PX // SIDE_STEP, max=MAX_SIDE_PX // SIDE_STEP)
+        shape |= {1: SIDE_STEP * step, 2: SIDE_STEP * step}
+    example = [torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8), torch.zeros(2, size_px, size_px).byte()]
+    names, shapes = ["pictures", "masks"], [shape, shape]
+    module: nn.Module = _ByteModel(method)
+    if isinstance(method, Conditional):
+        module = _ConditionalByteModel(method)
+        example.append(torch.zeros(2, STYLE_LENGTH))
+        names.append("styles")
+        shapes.append({0: batch})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings(
-                "ignore", message=".*axis name: batch will not be used"
-            )  # both inputs have the same batch axis
+                "ignore", message=".*axis name: .* will not be used"
+            )  # inputs share the axes of batch and side
             program = torch.onnx.export(
-                _ByteModel(method).eval(),
-                example,
-                input_names=["pictures", "masks"],
+                module.eval(),
+                tuple(example),
+                input_names=names,
                 output_names=["painted"],
-                dynamic_shapes={"pictures": {0: batch}, "masks": {0: batch}},
+                dynamic_shapes=tuple(shapes),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -149,13 +218,25 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any]) -> onnx.ModelProto:
         raise ExportError(f"{metadata['method']} cannot be converted to ONNX: {reason}") from error
     assert program is not None  # it is None only with dynamo=False
     model = _without_traces(program.model_proto)
+    for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in tensor.type.tensor_type.shape.dim:
+            if size.dim_param == f"{SIDE_STEP}*step":
+                size.dim_param = "side"
     onnx.checker.check_model(model)
     return model
 
 
-def _run_onnx(data: bytes, selfies: Sequence[Picture], masks: Sequence[MaskArray]) -> np.ndarray:
+def _run_onnx(
+    data: bytes, inputs: Sequence[tuple[Sequence[Picture], Sequence[MaskArray]]], style: Sequence[float] | None
+) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return session.run(["painted"], {"pictures": np.stack(selfies), "masks": np.stack(masks)})[0].astype(int)
+    painted = []
+    for selfies, masks in inputs:
+        tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
+        if style is not None:
+            tensors["styles"] = np.tile(np.array(style, np.float32), (len(selfies), 1))
+        painted.append(session.run(["painted"], tensors)[0].astype(int))
+    return painted
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

