@@ -22,7 +22,7 @@ def main() -> None:
     """Write example_<number>_selfie.webp and example_<number>_avatar.webp."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "portraitist")
-    portraitist = Portraitist.open(parser.parse_args().model)
+    portraitist = Portraitist(parser.parse_args().model)
     for number, face in enumerate(FACES, 1):
         avatar = portraitist.paint(ROOT / "data" / "sample" / "selfies" / f"{face}.jpg")
         selfie = Image.fromarray(avatar.crop.square.picture).resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)

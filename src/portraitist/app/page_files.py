@@ -27,8 +27,8 @@ def page_files(backend: str) -> dict[str, Path]:
 def style_cards(model: Portraitist) -> list[dict[str, str]]:
     """Return name and preview of each style, the house style first: an example face painted in it, as a data URI."""
     cards = []
-    for name in ("house",):
-        picture = apply_finish(model.paint(PREVIEW_SELFIE), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
+    for name in model.style_names:
+        picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
         cards.append({"name": name, "preview": data_uri(picture)})
     return cards
 

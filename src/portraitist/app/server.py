@@ -6,6 +6,7 @@ from other hosts.
 
 import asyncio
 import logging
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -27,7 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError
+from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError, StyleError
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, load_background
 from portraitist.app.connections import BACKLOG, ConnectionPool, LoopErrorLog
 from portraitist.app.decoders import Decoders
@@ -39,8 +40,10 @@ from portraitist.app.memory import (
     release_free_memory,
     resident_mb,
 )
+from portraitist.app.model_file import HOUSE_STYLE
 from portraitist.app.page_files import data_uri, page_files, style_cards
 from portraitist.app.request_queue import AddressRateLimiter, QueueFullError, RequestQueue
+from portraitist.app.styles import StyleOptions
 from portraitist.core.outcome import Status
 
 MEDIA_TYPES = {
@@ -110,7 +113,7 @@ class _Endpoints:
         self.capacity = workers + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
-        """Return every face of `selfie` as JSON: the photo's part, and the avatar with each background of the photo's own."""
+        """Return the layers of each face of `selfie` as JSON; the style is chosen as for `avatar`."""
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
@@ -247,8 +250,20 @@ class _Endpoints:
             raise HTTPException(400, "the file `selfie` is missing")
         if len(fields["selfie"]) > self.limits.megabytes * 1e6:
             raise self._too_large()
+        style = self.portraitist.read_style(self._style_options(fields))
         crops = self.portraitist.crops(self.decoders.read(fields["selfie"]))
-        return self.portraitist.paint_crops(crops[selected]), len(crops)
+        return self.portraitist.paint_crops(crops[selected], style), len(crops)
+
+    def _style_options(self, fields: dict[str, Any]) -> StyleOptions:
+        """Return the style that the form's fields `style`, `like`, `strength` and `keep_colours` choose."""
+        like, strength = fields.get("like"), fields.get("strength", "1")
+        keep_colours = fields.get("keep_colours", "false")
+        if keep_colours not in ("true", "false"):
+            raise FinishError(f"keep_colours is {keep_colours!r}; allowed are true and false")
+        if not re.fullmatch(r"[01](\.\d{1,4})?|\.\d{1,4}", strength):
+            raise FinishError(f"strength is {strength!r}; it must be a number from 0 to 1")
+        example = None if like is None else Image.fromarray(self.decoders.read(like).picture)
+        return StyleOptions(fields.get("style", HOUSE_STYLE), example, float(strength), keep_colours == "true")
 
     def _paint_faces(self, fields: dict[str, Any]) -> Response:
         results, count = self._paint(fields, slice(MAX_FACES))
@@ -319,7 +334,7 @@ async def _error_response(_: Request, error: Exception) -> Response:
         status, message, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, RejectedError):
         status, message = HTTP_STATUS.get(error.status, 422), str(error)
-    elif isinstance(error, FinishError):
+    elif isinstance(error, (FinishError, StyleError)):
         status, message = 400, str(error)
     elif isinstance(error, ModelError):
         message = "the server's model is damaged; the picture was not stored"
@@ -376,7 +391,7 @@ def create_app(portraitist: Portraitist, cores: int, limits: Limits, hosts: list
         Route("/position/{ticket}", endpoints.position),
         Route("/{name}", _static_file),
     ]
-    errors = (HTTPException, RejectedError, FinishError, ModelError, ClientDisconnect, Exception)
+    errors = (HTTPException, RejectedError, FinishError, StyleError, ModelError, ClientDisconnect, Exception)
     middleware = [Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
     handlers = dict.fromkeys(errors, _error_response)
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)

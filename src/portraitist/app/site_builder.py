@@ -19,6 +19,7 @@ import onnx
 from portraitist.app.avatar import Portraitist
 from portraitist.app.model_file import MODEL_FILE, ModelError, read_metadata, verify_checksum
 from portraitist.app.page_files import page_files, style_cards
+from portraitist.app.styles import StyleError, predictor_path
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
 from portraitist.export.tflite_to_onnx import convert
 from portraitist.mask.segmenter import REFINER_MODEL, SELFIE_MODEL
@@ -35,6 +36,7 @@ RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded 
 }
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
+PREDICTOR_NAME = "style_predictor"  # in networks.js too
 MAX_MODELS_MB = 10.0  # of all models together, which every visitor downloads
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
@@ -62,7 +64,9 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
             is wrong.
     """
     config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
-    config["styles"] = style_cards(Portraitist.open(model, threads=1))
+    vectors = config.pop("styles")
+    cards = style_cards(Portraitist(model, threads=1))
+    config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]
     megabytes = sum(map(len, models.values())) / 1e6
     if megabytes > MAX_MODELS_MB:
         hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
@@ -90,7 +94,7 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         verify_checksum(path, data)
         model = onnx.load_from_string(data)
         entries = {entry.key: entry.value for entry in model.metadata_props}
-        parts, crop, mask = read_metadata(path, entries)
+        parts, crop, mask, styles = read_metadata(path, entries)
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
     except OSError as error:
@@ -108,6 +112,11 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         raise SiteBuildError(f"{path}: the face detector or the segmenter in the model is damaged") from error
     if REFINER_MODEL in parts:
         models[Path(REFINER_MODEL).stem] = parts[REFINER_MODEL]
+    if styles:
+        try:
+            models[PREDICTOR_NAME] = predictor_path().read_bytes()
+        except StyleError as error:
+            raise SiteBuildError(str(error)) from error
     detectors = [
         {"name": Path(spec.file).stem, "side": spec.side, "anchors": spec.anchors, "outputs": spec.outputs}
         for spec in (FULL_RANGE, SHORT_RANGE)
@@ -117,6 +126,7 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         "mask": mask.model_dump(),
         "networks": sorted(models),
         "detectors": detectors,
+        "styles": {name: vector.tolist() for name, vector in styles.items()},
     }, models
 
 

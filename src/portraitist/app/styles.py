@@ -97,7 +97,7 @@ class StylePredictor:
     """
 
     def __init__(self) -> None:
-        data = _predictor_path().read_bytes()
+        data = predictor_path().read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != PREDICTOR.sha256:
             raise StyleError(
@@ -120,7 +120,12 @@ class StylePredictor:
         return vector.reshape(-1)
 
 
-def _predictor_path() -> Path:
+def predictor_path() -> Path:
+    """Return the style prediction network's file in the installed package.
+
+    Raises:
+        StyleError: the package is not installed.
+    """
     package = PREDICTOR.member.partition("/")[0]
     found = importlib.util.find_spec(package)  # does not import the package
     if found is None or found.origin is None:

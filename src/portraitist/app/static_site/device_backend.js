@@ -34,8 +34,7 @@ const ids = new WeakMap(); // of photos: the worker caches their faces
 
 export async function open(onProgress) {
   onProgress("Loading the model…");
-  const { styles } = await painter.call("open", { useGpu: false });
-  return { styles, canFollowExample: false };
+  return painter.call("open", { useGpu: false });
 }
 
 export function paint(file, options) {

@@ -30,7 +30,9 @@ class OneEuroFilter {
 }
 
 export class LivePainter {
-  constructor() {
+  constructor(options, vector) {
+    this.options = options;
+    this.vector = vector;
     this.filter = new OneEuroFilter();
     this.face = null;
     this.mask = null;
@@ -41,7 +43,7 @@ export class LivePainter {
   }
 
   // Returns the painted crop of a frame as an ImageBitmap, or null without a face.
-  async paint(bitmap, time, { strength, keepColours }) {
+  async paint(bitmap, time) {
     const start = performance.now();
     const face = await this.track(bitmap);
     if (!face) {
@@ -55,7 +57,7 @@ export class LivePainter {
     const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px);
     bitmap.close();
     const mask = await this.segment(picture);
-    const painted = math.applyStrength(await generate(picture, mask), picture, strength, keepColours);
+    const painted = math.finishStyle(await generate(picture, mask, this.vector), picture, mask, this.options);
     this.adapt(performance.now() - start);
     return createImageBitmap(math.toImageData(painted));
   }

@@ -3,7 +3,7 @@
 
 import * as math from "./image_math.js";
 
-const MASK_SIDE = 256;
+const [MASK_SIDE, STYLE_SIDE] = [256, 256];
 const url = (path) => new URL(path, import.meta.url).href;
 let ort;
 let networks;
@@ -157,11 +157,24 @@ export async function locatePerson({ picture, alpha, inside }) {
 // Whether the generator paints squares of any side; else only those of `config.crop.size_px`.
 export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].shape[1] !== "number";
 
-export async function generate(picture, mask) {
+// Paint a square picture; `vector` is null for a model that has one style only.
+export async function generate(picture, mask, vector) {
   const { width: side } = picture;
   const result = await run("generator", {
     pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),
     masks: new ort.Tensor("uint8", mask.data, [1, side, side]),
+    ...(vector && { styles: new ort.Tensor("float32", Float32Array.from(vector), [1, vector.length]) }),
   });
   return { ...picture, data: result.painted };
+}
+
+// --- styles
+
+export const canFollowExample = () => Boolean(networks.style_predictor);
+
+// The style vector of a square picture of a person.
+export async function predictStyle(picture, mask) {
+  const scaled = math.resize(math.onGrey(picture, mask), STYLE_SIDE, STYLE_SIDE, picture.width > STYLE_SIDE ? "area" : "linear");
+  const input = new ort.Tensor("float32", Float32Array.from(scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
+  return Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }))[0];
 }

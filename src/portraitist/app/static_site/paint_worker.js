@@ -2,7 +2,7 @@
 
 import * as math from "./image_math.js";
 import { LivePainter } from "./live_painter.js";
-import { config, detect, generate, locatePerson, open } from "./networks.js";
+import { canFollowExample, config, detect, generate, locatePerson, open, predictStyle } from "./networks.js";
 
 const [MAX_BYTES, MAX_PIXELS, MIN_SIDE, MAX_SIDE, MAX_FACES] = [64e6, 50e6, 16, 2016, 12];
 const CACHED_PHOTOS = 8;
@@ -12,11 +12,40 @@ async function paint({ id, file, options }) {
   if (!cropsByPhoto.has(id)) cropsByPhoto.set(id, await cropFaces(file));
   if (cropsByPhoto.size > CACHED_PHOTOS) cropsByPhoto.delete(cropsByPhoto.keys().next().value);
   const { crops, leftOut } = cropsByPhoto.get(id);
-  return { faces: await Promise.all(crops.map((crop) => (crop.error ? crop : paintCrop(crop, options)))), leftOut };
+  const vector = await styleVector(options);
+  return { faces: await Promise.all(crops.map((crop) => (crop.error ? crop : paintCrop(crop, options, vector)))), leftOut };
+}
+
+let example = {}; // the last portrait to paint like, and its style vector
+
+async function styleVector({ style, like }) {
+  if (!like) return config.styles.find(({ name }) => name === style)?.vector;
+  const key = [like.name, like.size, like.lastModified].join();
+  if (example.key !== key) {
+    const { picture, mask } = await examplePerson(like);
+    example = { key, vector: await predictStyle(picture, mask) };
+  }
+  return example.vector;
+}
+
+// Crop and mask of an example's face, or the middle of the picture if it has no usable face.
+async function examplePerson(file) {
+  const { picture, alpha } = await decode(file);
+  try {
+    const crop = (await cropPictures(picture, alpha)).crops.find(({ error }) => !error);
+    if (crop) return crop;
+  } catch { /* no face */ }
+  const side = Math.min(picture.width, picture.height);
+  const middle = (plane) => math.cut(plane, (picture.width - side) >> 1, (picture.height - side) >> 1, side);
+  return { picture: middle(picture), mask: middle(alpha ?? math.blank(picture.width, picture.height, 1, 255)) };
 }
 
 async function cropFaces(file) {
   const { picture, alpha } = await decode(file);
+  return cropPictures(picture, alpha);
+}
+
+async function cropPictures(picture, alpha) {
   const found = await detect(math.onGrey(picture, alpha));
   if (!found.length) throw new Error(`no face found in the ${picture.width} x ${picture.height} picture`);
   const large = found.filter((face) => math.sideOf(face) >= config.crop.min_relative_size * math.sideOf(found[0]));
@@ -62,8 +91,8 @@ function checkMask(mask) {
 }
 
 // The layers of `compose.js`.
-async function paintCrop({ picture, mask }, { strength, keepColours }) {
-  const painted = math.applyStrength(await generate(picture, mask), picture, strength, keepColours);
+async function paintCrop({ picture, mask }, options, vector) {
+  const painted = math.finishStyle(await generate(picture, mask, vector), picture, mask, options);
   return {
     before: await toBitmap(picture),
     keep: await toBitmap(painted),
@@ -77,12 +106,12 @@ let live = null;
 const TASKS = {
   open: async ({ useGpu }) => {
     await open(useGpu);
-    return { styles: config.styles };
+    return { styles: config.styles, canFollowExample: canFollowExample() };
   },
   paint,
   live: async ({ bitmap, time, options }) => {
-    live ??= new LivePainter();
-    return live.paint(bitmap, time, options);
+    live ??= new LivePainter(options, await styleVector(options));
+    return live.paint(bitmap, time);
   },
   stop: async () => { live = null; },
 };
