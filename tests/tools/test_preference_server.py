@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from accessibility import small_controls, violations
 from browser import tab
 from typer.testing import CliRunner
 
@@ -215,6 +216,15 @@ def test_page_fits_a_phone(shards, answers):
     with running_server(shards, answers) as server, tab(390, 844) as page:
         page.goto(server.address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible(shards, answers, scheme):
+    with running_server(shards, answers) as server, tab(390, 844, color_scheme=scheme) as page:
+        page.goto(server.address)
+        assert violations(page) == []
+        assert small_controls(page) == []
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ def _face_json(avatar: Avatar) -> dict[str, str]:
     """Return the page's layers of an avatar, by the names that `compose.js` expects."""
     layers = {
         "before": Image.fromarray(avatar.crop.square.picture),
-        "transparent": apply_finish(avatar, Finish()),
+        "transparent": apply_finish(avatar, Finish("transparent")),
         "keep": apply_finish(avatar, Finish("keep")),
     }
     return {name: data_uri(picture) for name, picture in layers.items()}
