@@ -39,7 +39,8 @@ check: $(VENV)/ready
 	ruff format --check .
 	mypy
 
-$(VENV)/ready: pyproject.toml requirements.lock
+# setup.py completes the model in the package, so it is installed again if one of its parts changes
+$(VENV)/ready: pyproject.toml requirements.lock $(wildcard src/portraitist/shipped/generator.onnx data/refiner/*.onnx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, which DVC needs: clone it, or run" \
 	    "git init && git add --all && git commit -m start" >&2; exit 1; }

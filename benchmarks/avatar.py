@@ -71,7 +71,7 @@ def single(folder: Path) -> dict[str, Any]:
     from portraitist.app.avatar import Portraitist
     from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 
-    portraitist = Portraitist.open(folder / "16", threads=2)
+    portraitist = Portraitist(folder / "16", threads=2)
     wall_s, cpu_s = [], []
     for _ in range(WARM + ROUNDS):
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -85,7 +85,7 @@ def generators(folder: Path) -> dict[str, Any]:
     """Measure the generators alone, in turns."""
     from portraitist.app.avatar import Portraitist
 
-    models = {name: Portraitist.open(folder / f"{channels}", threads=2) for name, (channels, _) in SHAPES.items()}
+    models = {name: Portraitist(folder / f"{channels}", threads=2) for name, (channels, _) in SHAPES.items()}
     picture = np.random.default_rng(1).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
     mask = np.full((SIDE_PX, SIDE_PX), 255, np.uint8)
     cpu_s: dict[str, list[float]] = {name: [] for name in SHAPES}
@@ -129,7 +129,7 @@ def batch(folder: Path, workers: int) -> dict[str, Any]:
 
     selfies = expand_paths([folder / "batch"]).selfies
     outputs = [folder / f"batch{workers}" / f"{path.stem}.png" for path in selfies]
-    portraitist = Portraitist.open(folder / "16", threads=1)
+    portraitist = Portraitist(folder / "16", threads=1)
     started, cpu_started = time.perf_counter(), time.process_time()
     results = list(paint_batch(portraitist, selfies, outputs, PaintOptions(Finish()), workers))
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started

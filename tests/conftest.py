@@ -46,6 +46,17 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_export(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
 
 
+@pytest.fixture(scope="session")
+def shipped(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model in the package, completed as the build does."""
+    from portraitist.shipped import PARTS, read_generator, with_parts
+
+    path = tmp_path_factory.mktemp("shipped") / "portraitist.onnx"
+    names = (*PARTS, "person_refiner.onnx")
+    path.write_bytes(with_parts(read_generator(), {name: (pretrained / name).read_bytes() for name in names}))
+    return path
+
+
 @pytest.fixture
 def double() -> Iterator[None]:
     """Compute in float64, where two orders of summation agree to many digits."""

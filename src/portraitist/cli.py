@@ -114,7 +114,7 @@ def paint(
                 finish.check(OUTPUT_FORMATS.get(path.suffix.lower(), "a clip"))
             cores = available_cores()
             workers = min(cores, len(inputs.selfies))
-            portraitist = Portraitist.open(model, device, threads=cores // workers)
+            portraitist = Portraitist(model, device, threads=cores // workers)
         except (BatchError, FinishError, ModelError, OSError) as error:
             _fail(_describe(error), 2)
         _report_skipped(inputs.skipped)
@@ -179,7 +179,7 @@ def serve(
     is_local = host in ("127.0.0.1", "localhost", "::1")
     with _quiet_native_stderr():
         try:
-            portraitist = Portraitist.open(model, device, threads=1)
+            portraitist = Portraitist(model, device, threads=1)
             portraitist.check()
         except (ModelError, OSError) as error:
             _fail(_describe(error), 2)

@@ -35,7 +35,7 @@ def selfie(sample):
 
 @pytest.fixture(scope="module")
 def portraitist(model):
-    return Portraitist.open(model)
+    return Portraitist(model)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,7 @@ def test_faces_are_sorted_by_size(portraitist, two):
 
 def test_unknown_face_selection_is_a_value_error(model, selfie):
     program = (
-        "import sys\nfrom portraitist import Portraitist\n"
-        "Portraitist.open(sys.argv[1]).paint_all(sys.argv[2], faces='all')"
+        "import sys\nfrom portraitist import Portraitist\nPortraitist(sys.argv[1]).paint_all(sys.argv[2], faces='all')"
     )
     message = run_python(program, str(model), str(selfie))
     assert message == "ValueError: faces is 'all'; allowed are largest and each"
@@ -228,20 +227,20 @@ def test_bytes_that_are_not_a_picture_are_rejected(portraitist, data):
 
 def test_every_precision_opens_and_paints_alike(model, avatar, selfie):
     for name in ("portraitist.onnx", "portraitist.fp16.onnx", "portraitist.int8.onnx"):
-        opened = Portraitist.open(str(model / name), threads=1)
+        opened = Portraitist(str(model / name), threads=1)
         assert opened.card == "A card."
         assert np.abs(opened.paint(selfie).picture.astype(int) - avatar.picture).max() <= 4
     assert opened.crop_params == load(CropParams, "crop", ROOT)
 
 
 def test_missing_card_is_empty(model, tmp_path):
-    assert Portraitist.open(with_metadata(model, tmp_path / "x.onnx", card=None)).card == ""
+    assert Portraitist(with_metadata(model, tmp_path / "x.onnx", card=None)).card == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no files in memory on this system")
 def test_painting_needs_no_temporary_folder(model, selfie, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    Portraitist.open(model).paint(selfie)
+    Portraitist(model).paint(selfie)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -249,7 +248,7 @@ def test_forked_process_paints_after_its_parent_has_ended(model, selfie):
     """In a new thread, which loads the networks again, as in a server that forks its workers."""
     program = (
         "import os, sys, threading, time\nfrom portraitist import Portraitist\n"
-        "portraitist, parent = Portraitist.open(sys.argv[1], threads=1), os.getpid()\n"
+        "portraitist, parent = Portraitist(sys.argv[1], threads=1), os.getpid()\n"
         "if os.fork(): sys.exit()\n"
         "while os.getppid() == parent: time.sleep(0.01)\n"
         "threading.Thread(target=lambda: print(portraitist.paint(sys.argv[2]).picture.shape)).start()"
@@ -265,7 +264,7 @@ def test_file_names_in_a_model_are_ignored(model, tmp_path, monkeypatch, selfie,
     evil = base64.b64encode(b"evil").decode("ascii")
     names = ("../x", "../../x", str(tmp_path / "x"), "x")
     path = with_metadata(model, tmp_path / "evil.onnx", parts=json.dumps(parts_of(model) | dict.fromkeys(names, evil)))
-    assert np.array_equal(Portraitist.open(path).paint(selfie).picture, avatar.picture)
+    assert np.array_equal(Portraitist(path).paint(selfie).picture, avatar.picture)
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["evil.onnx"]
 
 

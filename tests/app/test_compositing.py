@@ -204,7 +204,7 @@ def test_unreadable_background_is_named(tmp_path):
 
 
 def test_paste_back_of_a_selfie_keeps_its_corner(model, sample):
-    portraitist = Portraitist.open(model)
+    portraitist = Portraitist(model)
     path = sample / "selfies" / "0006.jpg"
     with Image.open(path) as opened:
         photo = np.array(opened.convert("RGB"))

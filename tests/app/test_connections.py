@@ -13,7 +13,7 @@ from portraitist.app.connections import ConnectionPool, LoopErrorLog, is_proxy
 
 @pytest.fixture(scope="module")
 def portraitist(model):
-    return Portraitist.open(model, threads=1)
+    return Portraitist(model, threads=1)
 
 
 @pytest.fixture(scope="module")

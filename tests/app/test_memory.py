@@ -29,7 +29,7 @@ BODY_MB = 40.0
 
 @pytest.fixture(scope="module")
 def portraitist(model):
-    return Portraitist.open(model, threads=1)
+    return Portraitist(model, threads=1)
 
 
 @pytest.fixture(scope="module")

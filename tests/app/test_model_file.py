@@ -19,7 +19,7 @@ from portraitist.crop import detector
 def open_error(path):
     """Return the error of opening a model, which must be one line that names the file."""
     with pytest.raises(ModelError) as raised:
-        Portraitist.open(path)
+        Portraitist(path)
     assert path.name in str(raised.value)
     assert "\n" not in str(raised.value)
     return str(raised.value)
@@ -29,7 +29,7 @@ def test_missing_and_foreign_files_are_rejected(model, tmp_path):
     assert "no such file" in open_error(tmp_path / "portraitist.onnx")
     assert "not an exported model" in open_error(make_checkpoint(tmp_path / "model.pt"))
     with pytest.raises(ModelError, match=r"device 'tpu' .* cpu"):
-        Portraitist.open(model, device="tpu")
+        Portraitist(model, device="tpu")
     assert re.search(f"format '1'.*{FORMAT}", open_error(with_metadata(model, tmp_path / "old.onnx", format="1")))
 
 
@@ -53,10 +53,38 @@ def test_malformed_metadata_is_one_line(model, tmp_path, changes, reason):
     assert reason in open_error(with_metadata(model, tmp_path / "x.onnx", **changes))
 
 
-def test_other_crop_size_than_the_graphs_is_rejected(model, tmp_path):
-    params = Portraitist.open(model).crop_params
-    crop = json.dumps(params.model_dump() | {"size_px": params.size_px + 16})
-    assert f"crop.size_px is {params.size_px + 16}" in open_error(with_metadata(model, tmp_path / "x.onnx", crop=crop))
+def with_fixed_side(model, path, side):
+    """Save the model with `side` as the declared side of its pictures and masks."""
+    graph = onnx.load(with_metadata(model, path))
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        for size in tensor.type.tensor_type.shape.dim[1:3]:
+            size.dim_value = side
+    onnx.save(graph, path)
+    return path
+
+
+def test_fixed_side_must_be_that_of_the_crops(model, tmp_path):
+    side = Portraitist(model).crop_params.size_px
+    fixed = Portraitist(with_fixed_side(model, tmp_path / "x.onnx", side))
+    assert [fixed.allowed_side(wanted) for wanted in (64, 512)] == [side, side]
+    error = open_error(with_fixed_side(model, tmp_path / "y.onnx", side + 16))
+    assert f"crop.size_px is {side}" in error
+
+
+@pytest.mark.parametrize(
+    ("styles", "reason"),
+    [
+        ([], "`styles` is a list"),
+        ({"house": [0.0] * 99}, "100 finite numbers"),
+        ({"house": [float("nan")] * 100}, "100 finite numbers"),
+        ({"house": "x"}, "could not convert"),
+        ({"mine": [0.0] * 100}, "first style must be 'house'"),
+        ({"house": [0.0] * 100, "a\x1b[2J": [0.0] * 100}, "printable name"),
+        ({}, "tensors are masks, painted, pictures, styles; expected masks, painted, pictures"),
+    ],
+)
+def test_malformed_styles_are_rejected(shipped, tmp_path, styles, reason):
+    assert reason in open_error(with_metadata(shipped.parent, tmp_path / "x.onnx", styles=json.dumps(styles)))
 
 
 def test_damaged_detector_is_rejected(model, tmp_path):
@@ -66,7 +94,7 @@ def test_damaged_detector_is_rejected(model, tmp_path):
 
 def test_checksum_covers_every_byte(model, tmp_path):
     path = with_checksum(model, tmp_path / "x.onnx")
-    Portraitist.open(path).check()
+    Portraitist(path).check()
     data = path.read_bytes()
     digest, expected = content_checksum(data)
     assert digest == expected
@@ -99,7 +127,7 @@ def test_graph_with_another_output_shape_is_rejected(model, tmp_path):
     tile = helper.make_node("Tile", ["pictures", "repeats"], ["painted"])
     path = replaced_graph(model, tmp_path / "large.onnx", [tile], ["n", "h", "w", "c"], [repeats])
     with pytest.raises(ModelError, match=r"(painted|returns)"):
-        Portraitist.open(path).check()
+        Portraitist(path).check()
 
 
 def test_creating_a_session_has_a_time_limit(model, tmp_path, monkeypatch):
@@ -112,7 +140,7 @@ def test_creating_a_session_has_a_time_limit(model, tmp_path, monkeypatch):
         helper.make_node("Cast", ["largest"], ["level"], to=TensorProto.UINT8),
         helper.make_node("Max", ["pictures", "level"], ["painted"]),
     ]
-    side = Portraitist.open(model).crop_params.size_px
+    side = Portraitist(model).crop_params.size_px
     path = replaced_graph(model, tmp_path / "constants.onnx", nodes, ["batch", side, side, 3], [size])
     monkeypatch.setattr(trial_run, "LIMIT_S", 3)
     assert "take more than 3 s" in open_error(path)
@@ -126,14 +154,14 @@ def test_memory_of_a_graph_is_limited(model, tmp_path):
         helper.make_node("Cast", ["largest"], ["level"], to=TensorProto.UINT8),
         helper.make_node("Max", ["pictures", "level"], ["painted"]),
     ]
-    side = Portraitist.open(model).crop_params.size_px
+    side = Portraitist(model).crop_params.size_px
     path = replaced_graph(model, tmp_path / "large.onnx", nodes, ["batch", side, side, 3], [size])
     assert "cannot run: [ONNXRuntimeError]" in open_error(path)
 
 
 def long_running(model, path):
     """Save the model with a graph that runs for about 20 s."""
-    side = Portraitist.open(model).crop_params.size_px
+    side = Portraitist(model).crop_params.size_px
     trips = helper.make_tensor("trips", TensorProto.INT64, [], [10**7])
     condition = helper.make_tensor("condition", TensorProto.BOOL, [], [1])
     body = helper.make_graph(
@@ -159,7 +187,7 @@ def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trial_run, "LIMIT_S", 3)
     assert "take more than 3 s" in open_error(path)
     monkeypatch.setattr(trial_run, "try_graph", lambda _: None)  # as if the graph ended for the trial's blank picture
-    portraitist = Portraitist.open(path)
+    portraitist = Portraitist(path)
     monkeypatch.setattr(avatar_module, "FIRST_RUN_LIMIT_S", 0.2)
     with pytest.raises(ModelError, match=r"more than 0\.2 s"):
         portraitist.check()

@@ -18,7 +18,7 @@ SIZE = (240, 200)
 
 @pytest.fixture(scope="module")
 def portraitist(model):
-    return Portraitist.open(model)
+    return Portraitist(model)
 
 
 @pytest.fixture(scope="module")

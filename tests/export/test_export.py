@@ -5,6 +5,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -20,7 +21,7 @@ from portraitist.core.shards import ShardWriter
 from portraitist.crop.detector import DETECTOR_FILES
 from portraitist.export import onnx_export
 from portraitist.export.model_card import model_card, read_training_data
-from portraitist.export.onnx_export import ExportError, export_model, load_compared_crops
+from portraitist.export.onnx_export import ExportError, accepts_any_side, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
 from portraitist.learning.method import Method
 from portraitist.paint import paint_crops
@@ -86,17 +87,39 @@ def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
     model = onnx.load(dest / "portraitist.onnx")
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
     session = onnxruntime.InferenceSession(dest / "portraitist.onnx", providers=["CPUExecutionProvider"])
-    (painted,) = session.run(["painted"], {"pictures": np.stack(selfies), "masks": np.stack(masks)})
+    tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
+    if name == "masked_stylizer":
+        (entry,) = [entry.value for entry in model.metadata_props if entry.key == "styles"]
+        styles = json.loads(entry)
+        assert list(styles) == ["house"]
+        assert np.allclose(styles["house"], method.style.mean(), atol=1e-6)
+        tensors["styles"] = np.tile(np.array(styles["house"], np.float32), (3, 1))
+        other = {**tensors, "styles": 2 * tensors["styles"]}
+        assert not np.array_equal(session.run(["painted"], other)[0], session.run(["painted"], tensors)[0])
+    (painted,) = session.run(["painted"], tensors)
     difference = np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks)))
     assert difference.max() <= 1
     assert np.abs(painted.astype(int) - np.stack(selfies)).mean() > 12
+
+
+@pytest.mark.parametrize("side", [40, 64])
+def test_other_sides_are_painted_as_torch_does(method, exported, side):
+    selfies, masks = ([cv2.resize(array, (side, side)) for array in arrays] for arrays in random_crops(2))
+    session = onnxruntime.InferenceSession(exported[0] / "portraitist.onnx", providers=["CPUExecutionProvider"])
+    (painted,) = session.run(["painted"], {"pictures": np.stack(selfies), "masks": np.stack(masks)})
+    assert np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks))).max() <= 1
+
+
+def test_network_that_fixes_the_side_is_recognized(method):
+    assert accepts_any_side(method, 32)
+    assert not accepts_any_side(make_trainable("pix2pix"), 64)
 
 
 def test_metadata_holds_everything_that_an_avatar_needs(exported, pretrained):
     metadata = {entry.key: entry.value for entry in onnx.load(exported[0] / "portraitist.onnx").metadata_props}
     assert json.loads(metadata["crop"]) == METADATA["crop"]
     assert json.loads(metadata["mask"]) == METADATA["mask"]
-    assert (metadata["method"], metadata["card"], metadata["format"]) == ("masked_cartoongan", "A card.", "2")
+    assert (metadata["method"], metadata["card"], metadata["format"]) == ("masked_cartoongan", "A card.", "3")
     assert set(json.loads(metadata["tensors"])) == {"pictures", "masks", "painted"}
     parts = {name: base64.b64decode(text) for name, text in json.loads(metadata["parts"]).items()}
     assert set(parts) == {*DETECTOR_FILES, "selfie_segmentation.tflite", "NOTICE"}
@@ -106,7 +129,7 @@ def test_metadata_holds_everything_that_an_avatar_needs(exported, pretrained):
 
 def test_report_has_sizes_and_errors(exported):
     dest, report = exported
-    assert (report["side_px"], report["crops"]) == (32, 3)
+    assert (report["side_px"], report["any_side"], report["crops"]) == (32, True, 3)
     sizes = [report[precision]["megabytes"] for precision in ("fp32", "fp16", "int8")]
     assert sizes[0] == pytest.approx((dest / "portraitist.onnx").stat().st_size / 1e6, abs=0.001)
     assert sizes[0] > sizes[1] > sizes[2]

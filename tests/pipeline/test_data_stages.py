@@ -144,7 +144,7 @@ def test_mask_counts_outcomes(finished: Path):
 
 
 def test_product_crops_and_masks_to_the_same_bytes(finished: Path, own: Path, model: Path):
-    portraitist = Portraitist.open(model)
+    portraitist = Portraitist(model)
     crops, masks = Shards(finished / "data/crop"), Shards(finished / "data/mask")
     compared = 0
     for path in sorted((own / "selfies").rglob("*.jpg")):

@@ -14,7 +14,7 @@ from portraitist.all_params import SECTIONS
 LAYERS = [
     {"core"},
     {"stats", "reporting", "weights", "collect"},
-    {"sources", "clean"},
+    {"sources", "clean", "shipped"},
     {"crop", "split"},
     {"mask", "augment"},
     {"learning"},

@@ -1,5 +1,5 @@
 """The product: avatars from selfies, in the shell, in Python, on a web server and in the browser."""
 
-from portraitist.shipped import COMPLETE
+from pathlib import Path
 
-DEFAULT_MODEL = COMPLETE  # the model in the package
+DEFAULT_MODEL = Path(__file__).parents[1] / "shipped" / "portraitist.onnx"  # the model in the package

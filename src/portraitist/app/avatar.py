@@ -18,12 +18,14 @@ import onnxruntime
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.model_file import (
     HOUSE_STYLE,
-    MAX_SIDE_PX as MAX_PAINTED_PX,
     MIN_SIDE_PX,
     SIDE_STEP,
     ModelError,
     StyleVector,
     load_model,
+)
+from portraitist.app.model_file import (
+    MAX_SIDE_PX as MAX_PAINTED_PX,
 )
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.app.styles import Style, StyleError, StyleOptions, StylePredictor, cache_key, centre_square

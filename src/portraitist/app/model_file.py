@@ -210,8 +210,9 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
 
 def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
     """Compare the graph's declared inputs and output with those that painting uses; return whether the side is free."""
-    picture, mask = (None, side, side, 3), (None, side, side)
-    expected = {name: ("tensor(uint8)", picture) for name in ("pictures", "painted")} | {"masks": ("tensor(uint8)", mask)}
+    picture = ("tensor(uint8)", (None, side, side, 3))
+    expected: dict[str, tuple[str, tuple[int | None, ...]]]
+    expected = {"pictures": picture, "masks": ("tensor(uint8)", (None, side, side)), "painted": picture}
     if conditional:
         expected["styles"] = ("tensor(float)", (None, STYLE_LENGTH))
     found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}

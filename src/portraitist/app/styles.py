@@ -114,7 +114,9 @@ class StylePredictor:
         weights = (mask.astype(np.float32) / 255)[..., None]
         on_grey = (picture.astype(np.float32) / 255 - GREY) * weights + GREY
         size = (PREDICTOR_SIDE, PREDICTOR_SIDE)
-        channels = [Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR) for channel in np.moveaxis(on_grey, 2, 0)]
+        channels = [
+            Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR) for channel in np.moveaxis(on_grey, 2, 0)
+        ]
         scaled = np.stack([np.asarray(channel) for channel in channels], axis=-1).clip(0, 1)
         (vector,) = self._session.run(None, {self._input: scaled[None]})
         return vector.reshape(-1)

@@ -52,7 +52,7 @@ training pictures listed above: CelebA permits non-commercial research only; the
 - Faces must be frontal to about three-quarter view; profiles, hidden eyes and very small faces are rejected.
 - Persons unlike those in the training pictures (skin, age, clothes, glasses) may come out worse. The pipeline's report
   counts groups.
-- The output is {side} px wide; larger avatars are upscaled.
+- Trained at {side} px. Larger avatars have finer brushwork, or are enlarged if the network fixes the size.
 - Not for identifying people, and not for pictures of people who have not agreed.
 """
 

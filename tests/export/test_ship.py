@@ -1,0 +1,124 @@
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from onnx import helper
+from toys import style_networks
+
+from portraitist.core import manifest
+from portraitist.core.image_io import encode_png
+from portraitist.core.shards import ShardWriter
+from portraitist.export.ship import Selection, ShipError, ship
+from portraitist.learning.tensors import on_grey, to_images, to_masks
+from portraitist.nets.arbitrary_style import StylePredictor
+
+IDS = [f"{number:016x}" for number in range(4)]
+ABOUT = {"title": "Some paintings", "url": "https://example.org/paintings", "licence": "CC-BY-SA-4.0"}
+METADATA = {
+    "method": "masked_stylizer", "format": "3", "crop": json.dumps({"size_px": 32}), "parts": "{}", "sha256": "0" * 64,
+    "styles": json.dumps({"house": [0.5] * 100}), "card": "# Card\n\n## Limits\n\n- None.\n",
+}  # fmt: skip
+
+
+def selection(**styles):
+    return Selection(portraits=ABOUT, styles=styles)
+
+
+def save_model(project, **changes):
+    graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "graph", [], [])
+    model = helper.make_model(graph)
+    for key, value in (METADATA | changes).items():
+        if value is not None:
+            model.metadata_props.add(key=key, value=value)
+    (project / "models" / "portraitist").mkdir(parents=True, exist_ok=True)
+    onnx.save(model, project / "models" / "portraitist" / "portraitist.onnx")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A run with three training portraits and a test portrait."""
+    project = tmp_path / "project"
+    save_model(project)
+    (project / "models" / "pretrained").symlink_to(style_networks())
+    data = project / "data"
+    (data / "raw" / "folder").mkdir(parents=True)
+    columns = ["id", "name", "author", "licence", "url"]
+    rows = [{"id": one, "name": f"{one}.png", "author": "Ann", "licence": "own"} for one in IDS]
+    manifest.write(rows, data / "raw" / "folder" / "manifest.csv", columns)
+    parts = [{"id": one, "kind": "portraits", "part": "train" if one != IDS[3] else "test"} for one in IDS]
+    manifest.write(parts, data / "split.csv", ["id", "kind", "part"])
+    for folder, arrays in (("crop", crops()), ("mask", masks())):
+        with ShardWriter(data / folder, 10) as shards:
+            for one, array in zip(IDS, arrays, strict=True):
+                shards.add(one, {"png": encode_png(array)})
+    (tmp_path / "out").mkdir()
+    return project
+
+
+def crops():
+    return list(np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), np.uint8))
+
+
+def masks():
+    drawn = np.zeros((4, 32, 32), np.uint8)
+    drawn[:, 8:] = 255
+    return list(drawn)
+
+
+def shipped_metadata(out):
+    return {entry.key: entry.value for entry in onnx.load(out / "generator.onnx").metadata_props}
+
+
+def test_generator_keeps_metadata_and_no_parts(project, tmp_path):
+    report = ship(project, selection(red=IDS[2], blue=IDS[0]), None, tmp_path / "out")
+    metadata = shipped_metadata(tmp_path / "out")
+    assert not metadata.keys() & {"parts", "sha256"}
+    assert (metadata["method"], metadata["crop"]) == (METADATA["method"], METADATA["crop"])
+    digest = hashlib.sha256((tmp_path / "out" / "generator.onnx").read_bytes()).hexdigest()
+    assert report["sha256"] == digest
+    assert (tmp_path / "out" / "generator.sha256").read_text() == f"{digest}  generator.onnx\n"
+    assert (report["styles"], report["portraits"]) == (["house", "red", "blue"], 3)
+
+
+def test_named_styles_are_those_of_training(project, tmp_path):
+    ship(project, selection(red=IDS[2], blue=IDS[0]), None, tmp_path / "out")
+    styles = json.loads(shipped_metadata(tmp_path / "out")["styles"])
+    persons = on_grey(to_images([crops()[2], crops()[0]]), to_masks([masks()[2], masks()[0]]))
+    expected = StylePredictor(style_networks())(persons)
+    assert torch.allclose(torch.tensor([styles["red"], styles["blue"]]), expected, atol=1e-5)
+    assert styles["house"] == [0.5] * 100
+
+
+def test_attribution_names_every_training_portrait(project, tmp_path):
+    titles = tmp_path / "titles.csv"
+    titles.write_text(f"file,source,licence\nportraits/{IDS[1]}.png,game:elf.png,CC0\n")
+    ship(project, selection(), titles, tmp_path / "out")
+    listed = pd.read_csv(tmp_path / "out" / "PORTRAITS.csv", dtype=str)
+    assert list(listed["id"]) == IDS[:3]
+    assert list(listed["name"]) == [f"{IDS[0]}.png", "game:elf.png", f"{IDS[2]}.png"]
+    assert list(listed["licence"]) == ["own", "CC0", "own"]
+    for text in ((tmp_path / "out" / "NOTICE").read_text(), (tmp_path / "out" / "README.md").read_text()):
+        assert "3 pictures of Some paintings (https://example.org/paintings)" in text
+        assert "CC0 (1), own (2)" in text
+    assert shipped_metadata(tmp_path / "out")["card"] == (tmp_path / "out" / "README.md").read_text()
+
+
+def test_portrait_of_the_test_part_is_no_style(project, tmp_path):
+    with pytest.raises(ShipError, match=f"not among the 3 training portraits: {IDS[3]}"):
+        ship(project, selection(red=IDS[3]), None, tmp_path / "out")
+
+
+def test_model_without_styles_does_not_ship(project, tmp_path):
+    save_model(project, styles=None, method="cartoongan")
+    with pytest.raises(ShipError, match="cartoongan paints in one style only"):
+        ship(project, selection(), None, tmp_path / "out")
+
+
+def test_large_generator_does_not_ship(project, tmp_path):
+    save_model(project, card="x" * 1_100_000)
+    with pytest.raises(ShipError, match="at most 1 MB"):
+        ship(project, selection(), None, tmp_path / "out")
