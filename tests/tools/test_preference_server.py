@@ -120,7 +120,7 @@ def test_page_is_blind_and_each_side_shows_its_method(shards, answers):
 def test_static_files_of_the_page_are_served(shards, answers):
     with running_server(shards, answers) as server:
         text = get(server.address)[0].decode()
-        for path, content_type in STATIC_FILES.items():
+        for path, (_, content_type) in STATIC_FILES.items():
             assert f'"{path}"' in text
             data, headers = get(f"{server.address}{path.strip('/')}")
             assert data

@@ -141,7 +141,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
     # focusable, so that a keyboard can scroll it
-    return f'<div class="table" tabindex="0" role="region" aria-label="Table"><table>{body}</table></div>'
+    return f'<div class="table" tabindex="0" role="group" aria-label="Table"><table>{body}</table></div>'
 
 
 def _details(summary: str, content: str, title: str = "") -> str:
@@ -323,12 +323,12 @@ def _masks(folders: dict[str, Path]) -> str:
 
 
 def _file_details(path: Path) -> str:
-    return _details(escape(path.name), f"<pre>{escape(path.read_text(encoding='utf-8'))}</pre>")
+    return _details(escape(path.name), f"<pre tabindex="0">{escape(path.read_text(encoding='utf-8'))}</pre>")
 
 
 def _stage_reports(folder: Path) -> str:
     parts = []
     for stage in STAGE_REPORTS:
         content = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
-        parts.append(f"<h3>{escape(stage)}</h3><pre>{escape(json.dumps(content, indent=1))}</pre>")
+        parts.append(f"<h3>{escape(stage)}</h3><pre tabindex="0">{escape(json.dumps(content, indent=1))}</pre>")
     return "".join(parts)

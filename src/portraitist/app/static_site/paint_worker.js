@@ -106,6 +106,8 @@ let live = null;
 const TASKS = {
   open: async ({ useGpu }) => {
     await open(useGpu);
+    const { size_px: side } = config.crop;
+    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0].vector); // fails here, if at all
     return { styles: config.styles, canFollowExample: canFollowExample() };
   },
   paint,
