@@ -139,7 +139,7 @@ def read_table(html, section, index=0):
     """Return the cells of one of a section's tables as text, with | for line breaks."""
     part = html.split(f'id="{section}"')[1].split("<table>")[1 + index]
     rows = re.findall(r"<tr>(.*?)</tr>", part.split("</table>")[0])
-    cells = [re.findall(r'<t[hd](?: [^>]*)?>(.*?)</t[hd]>', row) for row in rows]
+    cells = [re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", row) for row in rows]
     return [[re.sub("<.*?>", "", re.sub("<(br|small)>", " | ", cell)) for cell in row] for row in cells]
 
 

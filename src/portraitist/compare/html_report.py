@@ -322,13 +322,18 @@ def _masks(folders: dict[str, Path]) -> str:
     return "".join(parts)
 
 
+def _pre(text: str) -> str:
+    """Return preformatted text, focusable so that a keyboard can scroll it."""
+    return f'<pre tabindex="0">{escape(text)}</pre>'
+
+
 def _file_details(path: Path) -> str:
-    return _details(escape(path.name), f"<pre tabindex="0">{escape(path.read_text(encoding='utf-8'))}</pre>")
+    return _details(escape(path.name), _pre(path.read_text(encoding="utf-8")))
 
 
 def _stage_reports(folder: Path) -> str:
     parts = []
     for stage in STAGE_REPORTS:
         content = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
-        parts.append(f"<h3>{escape(stage)}</h3><pre tabindex="0">{escape(json.dumps(content, indent=1))}</pre>")
+        parts.append(f"<h3>{escape(stage)}</h3>{_pre(json.dumps(content, indent=1))}")
     return "".join(parts)
