@@ -18,8 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from accessibility import small_controls, violations
 from app_helpers import encode, parts_of, serving, with_metadata
 from browser import tab
+from fake_camera import arguments, write_video
 from PIL import Image, ImageDraw
 from toys import ROOT
 from typer.testing import CliRunner
@@ -243,6 +245,56 @@ def test_page_fits_a_phone_and_names_every_control(address, pair):
         assert min(sizes) >= 44
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_page_is_accessible_and_needs_no_scrolling(address, selfie, size, scheme):
+    with tab(*size, color_scheme=scheme) as page:
+        opened(page, address)
+        assert violations(page) + small_controls(page) == []
+        upload(page, selfie)
+        for panel in ("Style", "Background", "Size"):
+            if size[0] < 400:
+                page.get_by_role("button", name=panel, exact=True).click()
+            assert violations(page) + small_controls(page) == []
+            assert page.evaluate("document.getElementById('options').getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_person_makes_an_avatar(address, sample):
+    """The whole way on a phone: choose two photos, compare, change style options and background, save both."""
+    with tab(390, 844) as page:
+        _, errors = opened(page, address)
+        if "device" in page.inner_text("#note"):
+            page.context.set_offline(True)
+        with page.expect_file_chooser() as chooser:
+            page.get_by_text("Choose photos").click()
+        chooser.value.set_files([sample / "selfies" / "0006.jpg", sample / "selfies" / "0014.jpg"])
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        box = page.locator("#preview").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 40, box["y"] + box["height"] / 2, steps=4)
+        page.mouse.up()
+        assert int(page.input_value("#slider")) < 25
+        painted = downloaded(page)
+        page.locator("#strength").fill("0")
+        page.locator("#strength").dispatch_event("change")
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        page.get_by_role("button", name="Background", exact=True).click()
+        page.get_by_text("Photo", exact=True).last.click()
+        original = downloaded(page)
+        page.get_by_role("button", name="Size", exact=True).click()
+        page.get_by_text("1024").click()
+        page.get_by_text("Circle").click()
+        large = pixels(downloaded(page))
+        assert pixels(painted).shape[0] == pixels(original).shape[0] == 512
+        assert large.shape == (1024, 1024, 4)
+        assert large[0, 0, 3] == 0
+        assert np.abs(pixels(original)[..., :3].astype(int) - pixels(painted)[..., :3]).mean() > 2
+        page.get_by_role("button", name="Avatar 2").click()
+        downloaded(page)
+        assert errors == []
+
+
 def test_each_of_several_faces_has_its_own_download(address, pair):
     with tab(*PHONE) as page:
         opened(page, address)
@@ -344,6 +396,26 @@ def test_camera_takes_a_picture(server):
         wait_until(lambda: page.inner_text("#error"))
         assert messages(page)[1] == "no face found in the 320 x 240 picture"
         assert not page.is_visible("#viewfinder")
+
+
+def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_path):
+    with Image.open(selfie) as opened_selfie:
+        write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")
+    with tab(*PHONE, arguments(tmp_path / "face.y4m")) as page:
+        opened(page, static)
+        page.context.set_offline(True)
+        page.click("#live")
+        count = "Number(document.getElementById('painted-video').dataset.frames ?? 0)"
+        wait_until(lambda: page.evaluate(count) >= 3, 120)
+        shown = page.evaluate(
+            "(() => { const canvas = document.getElementById('painted-video'); return [...canvas.getContext('2d')"
+            ".getImageData(0, 0, canvas.width, canvas.height).data]; })()"
+        )
+        assert np.std(shown) > 20
+        page.click("#shutter")
+        wait_until(lambda: page.inner_text("#status") == READY)
+        assert not page.is_visible("#viewfinder")
+        assert pixels(downloaded(page)).shape[:2] == (512, 512)
 
 
 def page_result(page, path, size):
