@@ -8,10 +8,10 @@ let example = null; // the portrait to paint like
 
 // What the generator needs; a change of these options needs another painting.
 export function paintOptions() {
-  const style = checked("style").value;
+  const like = checked("style").value === "like" ? example : null;
   return {
-    style: style === "like" ? "" : style,
-    like: style === "like" ? example : null,
+    style: like || checked("style").value !== "like" ? checked("style").value : document.querySelector("[name=style]").value,
+    like,
     strength: Number(element("strength").value) / 100,
     keepColours: element("keep-colours").checked,
     align: element("align").checked,
@@ -49,14 +49,16 @@ export function showStyles(styles, canFollowExample) {
   const plus = Object.assign(document.createElement("span"), { className: "plus", textContent: "+" });
   const label = card("like", [plus], "Like mine…");
   label.title = "Paint me like a portrait of my own";
-  label.querySelector("input").addEventListener("click", () => { if (!example) file.click(); });
+  label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail: by pointer
   file.addEventListener("change", () => {
-    example = file.files[0] ?? null;
+    if (!file.files[0]) return;
+    example = file.files[0];
     plus.textContent = "";
     plus.style.backgroundImage = `url(${URL.createObjectURL(example)})`;
     label.querySelector("input").checked = true;
   });
-  box.append(label, file);
+  box.querySelector("label").after(label);
+  box.append(file);
 }
 
 function card(value, children, text) {
