@@ -8,10 +8,10 @@ let example = null; // the portrait to paint like
 
 // What the generator needs; a change of these options needs another painting.
 export function paintOptions() {
-  const like = checked("style").value === "like" ? example : null;
+  const { value } = checked("style");
   return {
-    style: like || checked("style").value !== "like" ? checked("style").value : document.querySelector("[name=style]").value,
-    like,
+    style: value === "like" ? document.querySelector("[name=style]").value : value,
+    like: value === "like" ? example : null,
     strength: Number(element("strength").value) / 100,
     keepColours: element("keep-colours").checked,
     align: element("align").checked,
