@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -87,7 +88,7 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     return megabytes
 
 
-def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
+def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the page's configuration and its networks as ONNX: generator, detectors and segmenter."""
     try:
         data = path.read_bytes()
