@@ -65,13 +65,16 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
             is wrong.
     """
     config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
-    vectors = config.pop("styles")
-    cards = style_cards(Portraitist(model, threads=1))
-    config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]
     megabytes = sum(map(len, models.values())) / 1e6
     if megabytes > MAX_MODELS_MB:
         hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
         raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models; at most {MAX_MODELS_MB:g} are allowed; {hint}")
+    vectors = config["styles"]
+    try:
+        cards = style_cards(Portraitist(model, threads=1))
+    except ModelError as error:
+        raise SiteBuildError(str(error)) from error
+    config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]
     with tempfile.TemporaryDirectory() as name:
         site = Path(name) / "page"
         (site / "models").mkdir(parents=True)
