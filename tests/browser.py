@@ -1,24 +1,25 @@
 """A headless Chromium for tests of web pages, by Playwright. Tests are skipped if either is not installed."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 EXECUTABLES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = ("--no-sandbox", "--disable-gpu")
 
 
 @contextmanager
-def tab(width: int, height: int, **context_options: Any) -> Iterator[Any]:
-    """Open an empty page with this viewport."""
+def tab(width: int, height: int, arguments: Sequence[str] = (), **context_options: Any) -> Iterator[Any]:
+    """Open an empty page with this viewport; `arguments` are further ones of Chromium's command line."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     path = next(filter(None, map(shutil.which, EXECUTABLES)), None)
     if path is None:
         pytest.skip("no Chromium on this machine")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
         try:
             yield browser.new_page(viewport={"width": width, "height": height}, **context_options)
         finally:

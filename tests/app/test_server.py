@@ -61,7 +61,7 @@ def test_background_can_be_an_uploaded_picture(port, selfie):
     assert np.array(Image.open(io.BytesIO(body)))[0, 0].tolist() == [1, 2, 250]
 
 
-def test_faces_returns_crop_avatar_and_person_of_each(port, portraitist, selfie):
+def test_faces_returns_the_layers_of_each(port, portraitist, selfie):
     photo = Image.new("RGB", (512, 256), PHOTO_COLOUR)
     for column in range(2):
         face = Image.open(io.BytesIO(selfie)).resize((256 - 50 * column,) * 2)
@@ -71,15 +71,30 @@ def test_faces_returns_crop_avatar_and_person_of_each(port, portraitist, selfie)
     result = json.loads(body)
     assert (status, result["left_out"], len(result["faces"])) == (200, 0, 2)
     first = portraitist.paint(data)
-    pictures = {
-        name: np.array(Image.open(io.BytesIO(base64.b64decode(text.removeprefix("data:image/png;base64,")))))
+    layers = {
+        name: np.array(Image.open(io.BytesIO(base64.b64decode(text.removeprefix("data:image/webp;base64,")))))
         for name, text in result["faces"][0].items()
     }
-    assert np.array_equal(pictures["crop"], first.crop.square.picture)
-    assert np.array_equal(pictures["avatar"], first.picture)
-    assert np.array_equal(pictures["person"], np.array(apply_finish(first, Finish("transparent"))))
+    assert set(layers) == {"before", "keep", "transparent", "backdrop"}
+    assert np.abs(layers["before"].astype(int) - first.selfie).mean() < 4  # lossy
+    assert np.abs(layers["keep"].astype(int) - first.picture).mean() < 4
+    assert np.array_equal(layers["transparent"][..., 3], first.mask)
     second = post(port, "/avatar", selfie=data, face=2)[2]
     assert second == encode_avatar(apply_finish(portraitist.paint_all(data)[1], Finish()), "PNG")
+
+
+def test_styles_have_names_and_previews(port, portraitist):
+    status, _, body = request(port, "GET", "/styles")
+    cards = json.loads(body)
+    assert status == 200
+    assert [card["name"] for card in cards] == [*portraitist.style_names]
+    assert all(card["preview"].startswith("data:image/webp;base64,") for card in cards)
+
+
+def test_strength_blends_with_the_selfie(port, portraitist, selfie):
+    avatar = portraitist.paint(selfie, strength=0.25, keep_colours=True)
+    parts = {"selfie": selfie, "strength": 0.25, "keep_colours": "true", "background": "keep"}
+    assert post(port, "/avatar", **parts)[2] == encode_avatar(apply_finish(avatar, Finish("keep")), "PNG")
 
 
 def test_faces_beyond_the_limit_are_counted(port, selfie):
@@ -133,6 +148,10 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
         ({"size": "huge"}, "size is 'huge'"),
         ({"size": "²"}, "size is '²'"),
         ({"size": "100000"}, "size is 100000; allowed are 16 to 4096"),
+        ({"strength": "1.5"}, "strength is 1.5"),
+        ({"strength": "x"}, "strength is 'x'; it must be a number"),
+        ({"keep_colours": "maybe"}, "keep_colours is 'maybe'; allowed are true and false"),
+        ({"style": "none"}, "no style 'none'; this model has house"),
         ({"face": "2"}, "face is 2; the number of faces in the picture is 1"),
         ({"face": "0"}, "face is '0'; allowed are 1 to 12"),
         ({"note": "x" * 300}, "malformed form: Part exceeded maximum size"),
@@ -181,7 +200,7 @@ def test_background_field_never_reads_a_file(port, selfie, tmp_path, monkeypatch
 
 
 def test_page_loads_only_from_its_own_server(port):
-    for path in ("/", "/page.js", "/backend.js", "/style.css"):
+    for path in ("/", "/page.js", "/backend.js", "/base.css", "/style.css"):
         status, headers, body = request(port, "GET", path)
         assert status == 200
         assert "default-src 'none'" in headers["content-security-policy"]
@@ -191,7 +210,9 @@ def test_page_loads_only_from_its_own_server(port):
 
 
 def test_page_works_under_a_subpath():
-    for path in app_server.SITE.iterdir():
+    for path in app_server.FILES.values():
+        if path.suffix == ".webp":
+            continue
         absolute = r"""(?:fetch|post|url|URL|from|import)\s*\(?["'`]/|(?:src|href)="/"""
         assert not re.search(absolute, path.read_text(encoding="utf-8")), path.name
 

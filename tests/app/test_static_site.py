@@ -18,21 +18,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from accessibility import small_controls, violations
 from app_helpers import encode, parts_of, serving, with_metadata
 from browser import tab
+from fake_camera import arguments, write_video
 from PIL import Image, ImageDraw
 from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist.app import site_builder
 from portraitist.app.avatar import Portraitist
-from portraitist.app.site_builder import RUNTIME, SITE, SiteBuildError, build_site
+from portraitist.app.page_files import SITE
+from portraitist.app.site_builder import RUNTIME, SiteBuildError, build_site
 from portraitist.cli import app
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
 MIME_TYPES = ("/etc/nginx/mime.types", "/usr/local/etc/nginx/mime.types", "/opt/homebrew/etc/nginx/mime.types")
 MEDIA_TYPES = {
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
     ".html": "text/html",
     ".js": "application/javascript",
     ".css": "text/css",
@@ -51,11 +56,19 @@ def messages(page):
     return page.inner_text("#status"), page.inner_text("#error")
 
 
-def upload(page, path):
-    """Choose a file on the page and return its status and error messages."""
-    page.set_input_files("#selfie", path)
-    wait_until(lambda: page.is_visible("#result") or page.inner_text("#error"))
+READY = "Your avatar is ready."
+
+
+def upload(page, *paths):
+    """Choose files on the page and return its status and error messages."""
+    page.set_input_files("#selfie", paths)
+    wait_until(lambda: "ready" in page.inner_text("#status") or page.inner_text("#error"))
     return messages(page)
+
+
+def choose(page, selector):
+    """Select a radio button, which may lie in a panel that a phone does not show at the moment."""
+    page.eval_on_selector(selector, "control => control.click()")
 
 
 def downloaded(page):
@@ -183,7 +196,7 @@ def test_page_opened_from_disk_explains_the_web_server():
     with tab(1000, 700) as page:
         page.goto((SITE / "index.html").as_uri())
         assert "opened from disk" in page.inner_text("#note")
-        tops = page.evaluate("[...document.querySelectorAll('#drop .button, #camera')].map(button => button.offsetTop)")
+        tops = page.evaluate("[...document.querySelectorAll('#drop .button, .camera')].map(button => button.offsetTop)")
         assert len(tops) == 2
         assert abs(tops[0] - tops[1]) <= 1  # in one row
 
@@ -191,7 +204,7 @@ def test_page_opened_from_disk_explains_the_web_server():
 @pytest.mark.parametrize(
     ("clicks", "options"),
     [
-        ((), ()),
+        (("[value=transparent]",), ()),
         (("[value=keep]",), ("--background", "keep")),
         (("[value=colour]", "[value=circle]"), ("--background", "#f4efe6", "--shape", "circle")),
     ],
@@ -199,10 +212,9 @@ def test_page_opened_from_disk_explains_the_web_server():
 def test_download_is_byte_equal_to_the_command_lines_file(server, model, selfie, tmp_path, clicks, options):
     with tab(*PHONE) as page:
         _, errors = opened(page, server)
-        assert upload(page, selfie) == ("1 avatar.", "")
-        for click in clicks:
-            page.check(click)
-        page.select_option("#size", "256")
+        assert upload(page, selfie) == (READY, "")
+        for click in ("[name=size][value='256']", *clicks):
+            choose(page, click)
         data = downloaded(page)
         assert errors == []
     command = ["paint", selfie, "-o", tmp_path / "a.png", "--model", model, "--size", 256, *options]
@@ -233,31 +245,99 @@ def test_page_fits_a_phone_and_names_every_control(address, pair):
         assert min(sizes) >= 44
 
 
-def test_each_of_several_faces_can_be_chosen(address, pair):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_page_is_accessible_and_needs_no_scrolling(address, selfie, size, scheme):
+    with tab(*size, color_scheme=scheme) as page:
+        opened(page, address)
+        assert violations(page) + small_controls(page) == []
+        upload(page, selfie)
+        for panel in ("Style", "Background", "Size"):
+            if size[0] < 400:
+                page.get_by_role("button", name=panel, exact=True).click()
+            assert violations(page) + small_controls(page) == []
+            assert page.evaluate("document.getElementById('options').getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_person_makes_an_avatar(address, sample):
+    """The whole way on a phone: choose two photos, compare, change style options and background, save both."""
+    with tab(390, 844) as page:
+        _, errors = opened(page, address)
+        if "device" in page.inner_text("#note"):
+            page.context.set_offline(True)
+        with page.expect_file_chooser() as chooser:
+            page.get_by_text("Choose photos").click()
+        chooser.value.set_files([sample / "selfies" / "0006.jpg", sample / "selfies" / "0014.jpg"])
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        box = page.locator("#preview").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 40, box["y"] + box["height"] / 2, steps=4)
+        page.mouse.up()
+        assert int(page.input_value("#slider")) < 25
+        painted = downloaded(page)
+        page.locator("#strength").fill("0")
+        page.locator("#strength").dispatch_event("change")
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        page.get_by_role("button", name="Background", exact=True).click()
+        page.get_by_text("Photo", exact=True).last.click()
+        original = downloaded(page)
+        page.get_by_role("button", name="Size", exact=True).click()
+        page.get_by_text("1024").click()
+        page.get_by_text("Circle").click()
+        large = pixels(downloaded(page))
+        assert pixels(painted).shape[0] == pixels(original).shape[0] == 512
+        assert large.shape == (1024, 1024, 4)
+        assert large[0, 0, 3] == 0
+        assert np.abs(pixels(original)[..., :3].astype(int) - pixels(painted)[..., :3]).mean() > 2
+        page.get_by_role("button", name="Avatar 2").click()
+        downloaded(page)
+        assert errors == []
+
+
+def test_each_of_several_faces_has_its_own_download(address, pair):
     with tab(*PHONE) as page:
         opened(page, address)
-        assert upload(page, pair)[0] == "2 avatars."
+        assert upload(page, pair)[0] == "2 avatars are ready."
         first = downloaded(page)
-        page.get_by_label("face 2").check()
+        page.get_by_role("button", name="Avatar 2").click()
         second = downloaded(page)
         assert not np.array_equal(pixels(first), pixels(second))
+
+
+def test_failed_file_of_a_batch_does_not_stop_the_others(address, sample, tmp_path):
+    (tmp_path / "note.jpg").write_bytes(b"hello")
+    with tab(*PHONE) as page:
+        opened(page, address)
+        paths = [sample / "selfies" / "0006.jpg", tmp_path / "note.jpg", sample / "selfies" / "0014.jpg"]
+        page.set_input_files("#selfie", paths)
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        page.get_by_role("button", name="Avatar 2: note.jpg, not painted").click()
+        assert "note.jpg: not a picture" in page.inner_text("#error")
+        assert page.is_disabled("#download")
+        names = []
+        page.on("download", lambda download: names.append(download.suggested_filename))
+        page.click("#download-all")
+        wait_until(lambda: len(names) == 2)
+        assert sorted(names) == ["0006-avatar.png", "0014-avatar.png"]
 
 
 def test_page_works_with_the_keyboard_alone(address, selfie):
     with tab(*PHONE) as page:
         opened(page, address)
         upload(page, selfie)
-        page.focus("[name=background]")
+        page.get_by_role("button", name="Background").focus()
+        page.keyboard.press("Enter")
+        page.focus("[value='#efe4d0']")
         page.keyboard.press("ArrowRight")
-        page.keyboard.press("ArrowRight")
-        assert page.is_checked("[value=colour]")
+        assert page.is_checked("[value='#8fa58a']")
         page.focus("#slider")
         page.keyboard.press("End")
-        assert page.evaluate("getComputedStyle(document.getElementById('before')).clipPath") == "inset(0px 0% 0px 0px)"
+        assert page.evaluate("getComputedStyle(document.getElementById('handle')).left") == "336px"
         page.focus("#download")
         with page.expect_download() as waiting:
             page.keyboard.press("Enter")
-        assert pixels(waiting.value.path().read_bytes())[0, 0, :3].tolist() == [0xF4, 0xEF, 0xE6]
+        assert pixels(waiting.value.path().read_bytes())[0, 0, :3].tolist() == [0x8F, 0xA5, 0x8A]
 
 
 def test_drop_paste_and_background_picture(address, selfie, tmp_path):
@@ -271,9 +351,9 @@ def test_drop_paste_and_background_picture(address, selfie, tmp_path):
     Image.new("RGB", (80, 60), (1, 2, 250)).save(tmp_path / "sea.png")
     with tab(*PHONE) as page:
         opened(page, address)
-        for kind in ("drop", "paste"):
+        for kind, message in (("drop", READY), ("paste", "2 avatars are ready.")):
             page.evaluate(dispatch, [kind, list(selfie.read_bytes())])
-            wait_until(lambda: page.inner_text("#status") == "1 avatar.")
+            wait_until(lambda message=message: page.inner_text("#status") == message)
         page.set_input_files("#background-file", tmp_path / "sea.png")
         wait_until(lambda: page.is_checked("[value=picture]"))
         assert pixels(downloaded(page))[0, 0, :3].tolist() == [1, 2, 250]
@@ -299,7 +379,7 @@ def test_bad_file_shows_an_error_and_the_next_is_painted(address, selfie, tmp_pa
         status, error = upload(page, tmp_path / name)
         assert (status, message in error, "\n" in error) == ("", True, False), error
         page.set_input_files("#selfie", selfie)
-        wait_until(lambda: messages(page) == ("1 avatar.", ""))
+        wait_until(lambda: messages(page) == (READY, ""))
 
 
 def test_camera_takes_a_picture(server):
@@ -310,7 +390,7 @@ def test_camera_takes_a_picture(server):
             " const canvas = document.createElement('canvas'); canvas.width = 320; canvas.height = 240;"
             " canvas.getContext('2d').fillRect(0, 0, 320, 240); return canvas.captureStream(10); }"
         )
-        page.click("#camera")
+        page.click(".camera")
         wait_until(lambda: page.evaluate("document.getElementById('video').videoWidth") == 320)
         page.click("#shutter")
         wait_until(lambda: page.inner_text("#error"))
@@ -318,13 +398,35 @@ def test_camera_takes_a_picture(server):
         assert not page.is_visible("#viewfinder")
 
 
-def page_result(page, path):
-    """Return crop, painted crop and RGBA avatar of a picture with one face."""
-    page.evaluate("document.getElementById('result').hidden = true")
-    assert upload(page, path) == ("1 avatar.", "")
-    page.check("[value=keep]")
+def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_path):
+    with Image.open(selfie) as opened_selfie:
+        write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")
+    with tab(*PHONE, arguments(tmp_path / "face.y4m")) as page:
+        opened(page, static)
+        page.context.set_offline(True)
+        page.click("#live")
+        count = "Number(document.getElementById('painted-video').dataset.frames ?? 0)"
+        wait_until(lambda: page.evaluate(count) >= 3, 120)
+        shown = page.evaluate(
+            "(() => { const canvas = document.getElementById('painted-video'); return [...canvas.getContext('2d')"
+            ".getImageData(0, 0, canvas.width, canvas.height).data]; })()"
+        )
+        assert np.std(shown) > 20
+        page.click("#shutter")
+        wait_until(lambda: page.inner_text("#status") == READY)
+        assert not page.is_visible("#viewfinder")
+        assert pixels(downloaded(page)).shape[:2] == (512, 512)
+
+
+def page_result(page, path, size):
+    """Return crop, painted crop and RGBA avatar of a picture with one face, at the model's size."""
+    page.evaluate("document.getElementById('status').textContent = ''")
+    assert "ready" in upload(page, path)[0]
+    page.evaluate(f"document.querySelector('[name=size]').value = {size}")
+    choose(page, "[name=size]")
+    choose(page, "[value=keep]")
     kept = pixels(downloaded(page))[..., :3]
-    page.check("[value=transparent]")
+    choose(page, "[value=transparent]")
     alone = pixels(downloaded(page))
     square = page.evaluate(
         "(() => { const { width, height } = document.getElementById('before'); return [...document"
@@ -341,7 +443,7 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
         del requests[:]
         for number in (0, 6, 12, 18):
             path = sample / "selfies" / f"{number:04d}.jpg"
-            square, kept, alone = page_result(page, path)
+            square, kept, alone = page_result(page, path, portraitist.crop_params.size_px)
             avatar = portraitist.paint(path)
             assert np.abs(square - avatar.crop.square.picture).mean() < 1.5  # browsers decode JPEG slightly differently
             assert np.abs(alone[..., 3] - avatar.mask).mean() < 4
@@ -375,13 +477,14 @@ def unusual(model, selfie, tmp_path_factory):
 @pytest.mark.parametrize("name", ["rotated_90", "rotated_180", "rotated_270", "round", "corner", "cut_out"])
 def test_static_site_crops_and_masks_unusual_pictures_like_the_product(static, model, unusual, name):
     path = unusual / f"{name}.png"
-    avatar = Portraitist(model).paint(path)
+    portraitist = Portraitist(model)
+    avatar = portraitist.paint(path)
     alpha = avatar.crop.square.alpha
     opaque = np.full_like(avatar.mask, 255) if alpha is None else alpha
     inner = cv2.erode(opaque, np.ones((5, 5))) == 255  # a browser drops colours that are transparent
     with tab(*PHONE) as page:
         opened(page, static)
-        square, _, alone = page_result(page, path)
+        square, _, alone = page_result(page, path, portraitist.crop_params.size_px)
     assert np.abs(square - avatar.crop.square.picture)[inner].mean() < 1.5
     assert np.abs(alone[..., 3] - avatar.mask).mean() < 4
     if name in ("round", "corner"):
@@ -421,7 +524,17 @@ def test_failed_build_writes_nothing(model, runtime, tmp_path, monkeypatch):
 
 
 def test_every_file_has_a_type_that_nginx_knows(folder):
-    known = {".html", ".css", ".js", ".json", ".wasm", ".onnx", ""}  # the last two: fetched as bytes, and NOTICE
+    known = {
+        ".html",
+        ".css",
+        ".js",
+        ".json",
+        ".wasm",
+        ".onnx",
+        ".svg",
+        ".webp",
+        "",
+    }  # the last two: fetched as bytes, and NOTICE
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= known
 
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from accessibility import small_controls, violations
 from browser import tab
 from comparison_toys import RESULTS, draws, result
 from reach import ROOT
@@ -138,7 +139,7 @@ def read_table(html, section, index=0):
     """Return the cells of one of a section's tables as text, with | for line breaks."""
     part = html.split(f'id="{section}"')[1].split("<table>")[1 + index]
     rows = re.findall(r"<tr>(.*?)</tr>", part.split("</table>")[0])
-    cells = [re.findall(r'<t[hd](?: scope="\w+")?>(.*?)</t[hd]>', row) for row in rows]
+    cells = [re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", row) for row in rows]
     return [[re.sub("<.*?>", "", re.sub("<(br|small)>", " | ", cell)) for cell in row] for row in cells]
 
 
@@ -180,6 +181,16 @@ def test_headlines_of_thirteen_methods_fit_a_laptop(comparison, stage_reports, t
     with tab(1280, 800) as page:
         page.goto(path.as_uri())
         assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.table'))")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_is_accessible_and_headlines_fit_a_phone(path, scheme):
+    with tab(390, 844, color_scheme=scheme) as page:
+        page.goto(path.as_uri())
+        assert violations(page) == []
+        assert small_controls(page) == []
+        assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('#headlines .table'))")
 
 
 def with_methods(comparison, sources, stage_reports):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from accessibility import small_controls, violations
 from browser import tab
 from typer.testing import CliRunner
 
@@ -119,7 +120,7 @@ def test_page_is_blind_and_each_side_shows_its_method(shards, answers):
 def test_static_files_of_the_page_are_served(shards, answers):
     with running_server(shards, answers) as server:
         text = get(server.address)[0].decode()
-        for path, content_type in STATIC_FILES.items():
+        for path, (_, content_type) in STATIC_FILES.items():
             assert f'"{path}"' in text
             data, headers = get(f"{server.address}{path.strip('/')}")
             assert data
@@ -215,6 +216,15 @@ def test_page_fits_a_phone(shards, answers):
     with running_server(shards, answers) as server, tab(390, 844) as page:
         page.goto(server.address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible(shards, answers, scheme):
+    with running_server(shards, answers) as server, tab(390, 844, color_scheme=scheme) as page:
+        page.goto(server.address)
+        assert violations(page) == []
+        assert small_controls(page) == []
 
 
 @pytest.fixture

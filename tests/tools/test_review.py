@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accessibility import small_controls, violations
 from browser import tab
 from drawn import smooth
 from PIL import Image
@@ -134,6 +135,16 @@ def test_browser_marks_by_key_persist_and_download(data: Path, tmp_path: Path, w
     (path,) = review.write_pages(data, tmp_path / "out")
     with tab(width, 800, accept_downloads=True) as page:
         check_marks(page, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible(data: Path, tmp_path: Path, scheme: str):
+    (path,) = review.write_pages(data, tmp_path / "out")
+    with tab(390, 844, color_scheme=scheme) as page:
+        page.goto(path.as_uri())
+        assert violations(page) == []
+        assert small_controls(page) == []
 
 
 def check_marks(page: Any, path: Path) -> None:

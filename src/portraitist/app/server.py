@@ -5,17 +5,16 @@ from other hosts.
 """
 
 import asyncio
-import base64
-import io
 import logging
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,7 +30,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from portraitist.app.avatar import Avatar, ModelError, Portraitist, RejectedError
+from portraitist.app.avatar import DEFAULT_SIZE_PX, Avatar, ModelError, Portraitist, RejectedError, StyleError
 from portraitist.app.compositing import Finish, FinishError, apply_finish, encode_avatar, load_background
 from portraitist.app.connections import BACKLOG, LoopErrorLog
 from portraitist.app.decoders import Decoders
@@ -45,19 +44,26 @@ from portraitist.app.memory import (
     resident_mb,
 )
 from portraitist.app.metrics import sample
+from portraitist.app.model_file import HOUSE_STYLE
+from portraitist.app.page_files import data_uri, page_files, style_cards
 from portraitist.app.request_log import REASON_KEY, RequestRecorder
 from portraitist.app.request_queue import Admissions, DuplicateTicketError, QueueFullError, RequestQueue
 from portraitist.app.shutdown import Shutdown, ShuttingDownError
+from portraitist.app.styles import StyleOptions
 from portraitist.core.outcome import Status
 
-SITE = Path(__file__).with_name("static_site")
-MEDIA_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
-FILES = {path.name: path for path in SITE.iterdir() if path.suffix in MEDIA_TYPES}
-FILES["backend.js"] = SITE / "server_backend.js"  # the static site uses device_backend.js
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+FILES = page_files("server_backend.js")
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -68,7 +74,8 @@ HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATE
 MAX_FACES = 12  # painted per picture
 MAX_FIELD_CHARS = 200
 FORM_OVERHEAD_BYTES = 2000  # of a multipart body, in addition to its pictures
-FILE_FIELDS = ("selfie", "background")
+FILE_FIELDS = ("selfie", "background", "like")
+TEXT_FIELDS = ("face", "style", "strength", "keep_colours", "align", "background", "shape", "size")
 POLL_S = 1.0  # how often a waiting client's connection is checked
 CLOSE_S = 3  # after a shutdown's own time, for responses to be sent; then connections are closed
 REASONS = {  # for metrics and log, of errors by HTTP status
@@ -128,12 +135,20 @@ class _Endpoints:
         self.capacity = self.memory.painters + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
-        """Return every face of `selfie` as JSON: the crop, the avatar, and the person with transparency."""
+        """Return the layers of each face of `selfie` as JSON; the style is chosen as for `avatar`."""
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
         """Return one finished avatar, byte-equal to the command line's; fields: `selfie`, `background`, `shape`, ..."""
         return await self._handle(request, self._paint_avatar)
+
+    async def styles(self, _: Request) -> Response:
+        """Return the model's styles as JSON, with a preview of each."""
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(self.pool, lambda: self.style_cards))
+
+    @cached_property
+    def style_cards(self) -> list[dict[str, str]]:
+        return style_cards(self.portraitist)
 
     async def position(self, request: Request) -> Response:
         """Return a ticket's position in the queue."""
@@ -237,7 +252,7 @@ class _Endpoints:
             request.headers,
             self._body(request, count_bytes),
             max_files=len(FILE_FIELDS),
-            max_fields=4,
+            max_fields=len(TEXT_FIELDS),
             max_part_size=MAX_FIELD_CHARS,
         )
         parser.spool_max_size = int(_max_body_bytes(self.limits)) + 1  # never roll over to disk
@@ -267,14 +282,34 @@ class _Endpoints:
             count_bytes(len(chunk))
             yield chunk
 
-    def _paint(self, fields: dict[str, Any], selected: slice) -> tuple[list[Avatar | RejectedError], int]:
+    def _paint(
+        self, fields: dict[str, Any], selected: slice, size_px: int = DEFAULT_SIZE_PX
+    ) -> tuple[list[Avatar | RejectedError], int]:
         if not isinstance(fields.get("selfie"), bytes):
             raise HTTPException(400, "the file `selfie` is missing")
         if len(fields["selfie"]) > self.limits.megabytes * 1e6:
             raise self._too_large()
+        style = self.portraitist.read_style(self._style_options(fields))
         cleaned = self.decoders.read(fields["selfie"])
         crops = self.portraitist.crops(cleaned)
-        return self.portraitist.paint_crops(cleaned, crops[selected]), len(crops)
+        align = self._flag(fields, "align")
+        return self.portraitist.paint_crops(cleaned, crops[selected], size_px, align, style), len(crops)
+
+    def _style_options(self, fields: dict[str, Any]) -> StyleOptions:
+        """Return the style that the form's fields `style`, `like`, `strength` and `keep_colours` choose."""
+        like, strength = fields.get("like"), fields.get("strength", "1")
+        if not re.fullmatch(r"[01](\.\d{1,4})?|\.\d{1,4}", strength):
+            raise FinishError(f"strength is {strength!r}; it must be a number from 0 to 1")
+        example = None if like is None else Image.fromarray(self.decoders.read(like).picture)
+        return StyleOptions(
+            fields.get("style", HOUSE_STYLE), example, float(strength), self._flag(fields, "keep_colours")
+        )
+
+    def _flag(self, fields: dict[str, Any], name: str) -> bool:
+        value = fields.get(name, "false")
+        if value not in ("true", "false"):
+            raise FinishError(f"{name} is {value!r}; allowed are true and false")
+        return bool(value == "true")
 
     def _paint_faces(self, fields: dict[str, Any]) -> Response:
         results, count = self._paint(fields, slice(MAX_FACES))
@@ -294,7 +329,8 @@ class _Endpoints:
         if isinstance(background, bytes):
             background = load_background(self.decoders.read(background))
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
-        results, count = self._paint(fields, slice(int(face) - 1, int(face)))
+        selected = slice(int(face) - 1, int(face))
+        results, count = self._paint(fields, selected, finish.size_px or DEFAULT_SIZE_PX)
         if not results:
             raise FinishError(f"face is {face}; the number of faces in the picture is {count}")
         if isinstance(results[0], RejectedError):
@@ -317,18 +353,14 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
-    pictures = {
-        "crop": Image.fromarray(avatar.selfie),
-        "avatar": Image.fromarray(avatar.picture),
-        "person": avatar.image,
+    """Return the page's layers of an avatar, by the names that `compose.js` expects."""
+    layers = {
+        "before": Image.fromarray(avatar.selfie),
+        "transparent": apply_finish(avatar, Finish("transparent")),
+        "keep": apply_finish(avatar, Finish("keep")),
+        "backdrop": apply_finish(avatar, Finish("backdrop")),
     }
-    return {name: "data:image/png;base64," + _base64_png(picture) for name, picture in pictures.items()}
-
-
-def _base64_png(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {name: data_uri(picture) for name, picture in layers.items()}
 
 
 async def _static_file(request: Request) -> Response:
@@ -346,7 +378,7 @@ async def _error_response(request: Request, error: Exception) -> Response:
         status, message, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, RejectedError):
         status, message = HTTP_STATUS.get(error.status, 422), str(error)
-    elif isinstance(error, FinishError):
+    elif isinstance(error, (FinishError, StyleError)):
         status, message = 400, str(error)
     elif isinstance(error, ModelError):
         message = "the server's model is damaged; the picture was not stored"
@@ -390,7 +422,7 @@ def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
 
 
 def _max_body_bytes(limits: Limits) -> float:
-    return 2 * limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES  # a selfie and a background picture
+    return len(FILE_FIELDS) * limits.megabytes * 1e6 + FORM_OVERHEAD_BYTES
 
 
 def create_app(
@@ -436,10 +468,11 @@ def create_app(
         *health_routes(endpoints.not_ready),
         Route("/faces", endpoints.faces, methods=["POST"]),
         Route("/avatar", endpoints.avatar, methods=["POST"]),
+        Route("/styles", endpoints.styles),
         Route("/position/{ticket}", endpoints.position),
         Route("/{name}", _static_file),
     ]
-    errors = (HTTPException, RejectedError, FinishError, ModelError, ClientDisconnect, Exception)
+    errors = (HTTPException, RejectedError, FinishError, StyleError, ModelError, ClientDisconnect, Exception)
     middleware = [Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
     handlers = dict.fromkeys(errors, _error_response)
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)

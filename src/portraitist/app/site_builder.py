@@ -13,25 +13,31 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 
+from portraitist.app.avatar import Portraitist
 from portraitist.app.model_file import MODEL_FILE, ModelError, read_metadata, verify_checksum
+from portraitist.app.page_files import page_files, style_cards
+from portraitist.app.styles import StyleError, predictor_path
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
 from portraitist.export.tflite_to_onnx import convert
 from portraitist.mask.segmenter import REFINER_MODEL, SELFIE_MODEL
 
-SITE = Path(__file__).with_name("static_site")
-PAGE_FILES = ("index.html", "style.css", "page.js", "image_math.js", "paint_worker.js")
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-RUNTIME_FILES = {  # in the package -> in the site
+RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded by the live camera only
     "ort.wasm.min.mjs": "ort.wasm.min.js",
     "ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.js",
     "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs": "ort.webgpu.min.js",
+    "ort-wasm-simd-threaded.asyncify.mjs": "ort-wasm-simd-threaded.asyncify.js",
+    "ort-wasm-simd-threaded.asyncify.wasm": "ort-wasm-simd-threaded.asyncify.wasm",
 }
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
+PREDICTOR_NAME = "style_predictor"  # in networks.js too
 MAX_MODELS_MB = 10.0  # of all models together, which every visitor downloads
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
@@ -63,13 +69,18 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     if megabytes > MAX_MODELS_MB:
         hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
         raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models; at most {MAX_MODELS_MB:g} are allowed; {hint}")
+    vectors = config["styles"]
+    try:
+        cards = style_cards(Portraitist(model, threads=1))
+    except ModelError as error:
+        raise SiteBuildError(str(error)) from error
+    config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]
     with tempfile.TemporaryDirectory() as name:
         site = Path(name) / "page"
         (site / "models").mkdir(parents=True)
         _unpack_runtime(runtime or _download_runtime(Path(name)), site / "ort")
-        for file in PAGE_FILES:
-            shutil.copyfile(SITE / file, site / file)
-        shutil.copyfile(SITE / "device_backend.js", site / "backend.js")
+        for file, source in page_files("device_backend.js").items():
+            shutil.copyfile(source, site / file)
         page = (site / "index.html").read_text(encoding="utf-8")
         policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
         (site / "index.html").write_text(page.replace("<title>", f"{policy}\n<title>"), encoding="utf-8")
@@ -80,14 +91,14 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     return megabytes
 
 
-def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
+def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the page's configuration and its networks as ONNX: generator, detectors and segmenter."""
     try:
         data = path.read_bytes()
         verify_checksum(path, data)
         model = onnx.load_from_string(data)
         entries = {entry.key: entry.value for entry in model.metadata_props}
-        parts, crop, mask, _ = read_metadata(path, entries)
+        parts, crop, mask, styles = read_metadata(path, entries)
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
     except OSError as error:
@@ -105,6 +116,11 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         raise SiteBuildError(f"{path}: the face detector or the segmenter in the model is damaged") from error
     if REFINER_MODEL in parts:
         models[Path(REFINER_MODEL).stem] = parts[REFINER_MODEL]
+    if styles:
+        try:
+            models[PREDICTOR_NAME] = predictor_path().read_bytes()
+        except StyleError as error:
+            raise SiteBuildError(str(error)) from error
     detectors = [
         {"name": Path(spec.file).stem, "side": spec.side, "anchors": spec.anchors, "outputs": spec.outputs}
         for spec in (FULL_RANGE, SHORT_RANGE)
@@ -114,6 +130,7 @@ def _convert_models(path: Path) -> tuple[dict[str, object], dict[str, bytes]]:
         "mask": mask.model_dump(),
         "networks": sorted(models),
         "detectors": detectors,
+        "styles": {name: vector.tolist() for name, vector in styles.items()},
     }, models
 
 

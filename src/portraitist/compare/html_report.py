@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -32,6 +32,7 @@ from portraitist.stats.headline import HEADLINES
 from portraitist.stats.rounding import shown
 
 TEMPLATES = Path(__file__).with_name("report")
+BASE_STYLE = Path(__file__).parents[1] / "base.css"
 STAGE_REPORTS = ("clean", "crop", "mask", "leakage")
 FIRST_HUE, HUE_STEP = 212, 137.5  # degrees; steps of the golden angle give every method a distinct hue
 PLOT_WIDTH, PLOT_ROW = 110, 5  # px
@@ -95,7 +96,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
     code = {result["details"]["code"] for metrics in results.values() for result in metrics.values()}
     template = Template((TEMPLATES / "report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        style=BASE_STYLE.read_text(encoding="utf-8") + (TEMPLATES / "style.css").read_text(encoding="utf-8"),
         ours=escape(comparison.ours),
         others=", ".join(escape(label(method)) for method in results if method != comparison.ours),
         number=sum(method not in (comparison.ours, UNCHANGED) for method in results),
@@ -127,15 +128,20 @@ def _data_uri(data: bytes, image_format: str) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a scrollable table; cells are HTML, and the first cell of each row is its header."""
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence[str] = ()) -> str:
+    """Return a scrollable table; cells are HTML, and the first cell of each row is its header.
+
+    With `titles`, cells carry their column's title, which a narrow screen shows instead of the head.
+    """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
     for first, *others in rows:
-        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        marks = [f' data-title="{escape(title)}"' for title in titles] or [""] * len(others)
+        cells = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, others, strict=True))
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="table" tabindex="0"><table>{body}</table></div>'  # focusable, so that a keyboard can scroll it
+    # focusable, so that a keyboard can scroll it
+    return f'<div class="table" tabindex="0" role="group" aria-label="Table"><table>{body}</table></div>'
 
 
 def _details(summary: str, content: str, title: str = "") -> str:
@@ -191,7 +197,7 @@ def _headlines(comparison: Comparison) -> str:
             cell = _cell(frame.loc[method, title])
             cells.append(f"<b>{cell}</b>" if method in best.get(title, []) else cell)
         rows.append([_breakable(method), *cells])
-    return _table(heads, rows)
+    return _table(heads, rows, [headline.title for headline in HEADLINES.values()])
 
 
 def _metrics(comparison: Comparison) -> str:
@@ -316,13 +322,18 @@ def _masks(folders: dict[str, Path]) -> str:
     return "".join(parts)
 
 
+def _pre(text: str) -> str:
+    """Return preformatted text, focusable so that a keyboard can scroll it."""
+    return f'<pre tabindex="0">{escape(text)}</pre>'
+
+
 def _file_details(path: Path) -> str:
-    return _details(escape(path.name), f"<pre>{escape(path.read_text(encoding='utf-8'))}</pre>")
+    return _details(escape(path.name), _pre(path.read_text(encoding="utf-8")))
 
 
 def _stage_reports(folder: Path) -> str:
     parts = []
     for stage in STAGE_REPORTS:
         content = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
-        parts.append(f"<h3>{escape(stage)}</h3><pre>{escape(json.dumps(content, indent=1))}</pre>")
+        parts.append(f"<h3>{escape(stage)}</h3>{_pre(json.dumps(content, indent=1))}")
     return "".join(parts)

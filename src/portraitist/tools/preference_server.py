@@ -20,7 +20,11 @@ from portraitist.compare.preferences import append_answer, ensure_file, read_ans
 from portraitist.core.shards import Shards
 
 PAGE = Path(__file__).with_name("preference_page")
-STATIC_FILES = {"/style.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
+STATIC_FILES = {  # path on the server: file and type
+    "/base.css": (PAGE.parents[1] / "base.css", "text/css; charset=utf-8"),
+    "/style.css": (PAGE / "style.css", "text/css; charset=utf-8"),
+    "/page.js": (PAGE / "page.js", "text/javascript; charset=utf-8"),
+}
 MAX_FORM_BYTES = 1000
 SIDES = ("left", "right")
 CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; form-action 'self'"
@@ -142,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = self.path.strip("/").removesuffix(".png").split("/")
         if self.path == "/":
             self._send(200, "text/html; charset=utf-8", self.server.page().encode())
-        elif content_type := STATIC_FILES.get(self.path):
-            self._send(200, content_type, (PAGE / self.path.strip("/")).read_bytes())
+        elif self.path in STATIC_FILES:
+            file, content_type = STATIC_FILES[self.path]
+            self._send(200, content_type, file.read_bytes())
         elif len(parts) == 2 and (data := self.server.picture(*parts)):
             self._send(200, "image/png", data)
         else:

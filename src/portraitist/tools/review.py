@@ -27,6 +27,7 @@ from portraitist.core.outcome import Status
 from portraitist.core.shards import Shards
 
 PAGE_FILES = Path(__file__).parent / "review_page"
+BASE_STYLE = Path(__file__).parents[1] / "base.css"
 PER_PAGE = 400
 THUMBNAIL_PX = 192
 BACKGROUND = (236, 236, 236)  # behind transparent pixels
@@ -140,14 +141,16 @@ def _rejected_table(rows: Sequence[Row], context: _Context) -> str:
 
 
 def _render_page(body: str, names: Sequence[str], index: int, accepted: Sequence[Row]) -> str:
-    style = (PAGE_FILES / "style.css").read_text(encoding="utf-8")
+    style = BASE_STYLE.read_text(encoding="utf-8") + (PAGE_FILES / "style.css").read_text(encoding="utf-8")
     script = (PAGE_FILES / "page.js").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     neighbours = [("Previous", index - 1), ("Next", index + 1)]
-    links = "".join(f'<a href="{names[to]}">{label}</a>' for label, to in neighbours if 0 <= to < len(names))
+    links = "".join(
+        f'<a class="button" href="{names[to]}">{label}</a>' for label, to in neighbours if 0 <= to < len(names)
+    )
     storage_key = "marks-" + hashlib.sha256("".join(row["id"] for row in accepted).encode()).hexdigest()[:16]
     return Template((PAGE_FILES / "page.html").read_text(encoding="utf-8")).substitute(
         policy=policy,

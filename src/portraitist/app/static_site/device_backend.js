@@ -1,43 +1,66 @@
 // The page's backend for the static site: a worker paints on this device, and the picture never leaves it.
 
-export const PRIVACY_NOTE = "Your picture is painted on this device and never leaves it. The page also works offline.";
+export const SHORT_NOTE = "Painted on this device";
+export const PRIVACY_NOTE = "Your photos are painted on this device and never leave it. The page also works offline.";
 
-const worker = new Worker(new URL("paint_worker.js", import.meta.url), { type: "module" });
-const pending = new Map();
-let count = 0;
+class PaintWorker {
+  constructor() {
+    this.worker = new Worker(new URL("paint_worker.js", import.meta.url), { type: "module" });
+    this.pending = new Map();
+    this.count = 0;
+    this.worker.addEventListener("message", ({ data: { id, result, error } }) => {
+      const [resolve, reject] = this.pending.get(id);
+      this.pending.delete(id);
+      if (error) reject(new Error(error));
+      else resolve(result);
+    });
+    this.worker.addEventListener("error", (event) => {
+      const reason = event.message ?? "module workers are not supported";
+      for (const [, reject] of this.pending.values()) reject(new Error(`This browser cannot paint: ${reason}.`));
+      this.pending.clear();
+    });
+  }
 
-worker.addEventListener("message", ({ data: { id, result, error } }) => {
-  const [resolve, reject] = pending.get(id);
-  pending.delete(id);
-  if (error) reject(new Error(error));
-  else resolve(result);
-});
-worker.addEventListener("error", (event) => {
-  const reason = event.message ?? "module workers are not supported";
-  for (const [, reject] of pending.values()) reject(new Error(`This browser cannot paint: ${reason}.`));
-  pending.clear();
-});
+  call(task, values = {}, transfer = []) {
+    return new Promise((resolve, reject) => {
+      this.pending.set(++this.count, [resolve, reject]);
+      this.worker.postMessage({ id: this.count, task, values }, transfer);
+    });
+  }
+}
 
-const call = (task, file) => new Promise((resolve, reject) => {
-  pending.set(++count, [resolve, reject]);
-  worker.postMessage({ id: count, task, file });
-});
+const painter = new PaintWorker();
+const ids = new WeakMap(); // of photos: the worker caches their faces
 
 export async function open(onProgress) {
   onProgress("Loading the model…");
-  await call("open");
+  return painter.call("open", { useGpu: false });
 }
 
-export async function paint(file) {
-  const { faces, leftOut } = await call("paint", file);
-  return { faces: await Promise.all(faces.map(toBitmaps)), leftOut };
+export function paint(file, options) {
+  if (!ids.has(file)) ids.set(file, crypto.randomUUID?.() ?? Math.random());
+  return painter.call("paint", { id: ids.get(file), file, options });
 }
 
-export const finish = async () => null; // the page downloads its own canvas
+export const finish = async () => null; // the page saves its own canvas
 
-async function toBitmaps(face) {
-  if (face.error) return face;
-  const bitmaps = {};
-  for (const name of ["crop", "avatar", "person"]) bitmaps[name] = await createImageBitmap(face[name]);
-  return bitmaps;
+// A painter of video frames, on WebGPU where there is an adapter, else as WebAssembly in the same worker as photos.
+export async function openLive(options) {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  let [worker, backend] = [painter, "on the processor"];
+  if (adapter) {
+    const accelerated = new PaintWorker();
+    try {
+      await accelerated.call("open", { useGpu: true });
+      [worker, backend] = [accelerated, "on the graphics card"];
+    } catch {
+      accelerated.worker.terminate(); // the adapter lacks a feature: stay with WebAssembly
+    }
+  }
+  await worker.call("stop"); // forget the face of an earlier session
+  return {
+    backend,
+    paint: (bitmap, time) => worker.call("live", { bitmap, time, options }, [bitmap]),
+    close: () => { if (worker !== painter) worker.worker.terminate(); },
+  };
 }

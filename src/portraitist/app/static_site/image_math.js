@@ -19,6 +19,7 @@ const [OPAQUE, MIN_TRANSPARENT, CONVEX] = [250, 0.02, 0.95];
 const [MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU] = [0.7, 0.9];
 const WINDOWS = [0.02, 0.05, 0.15, 0.5];
 const RIM = 0.012;
+const [COLOUR_DETAIL, COLOUR_GRID] = [0.03, 64];
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const roundHalfEven = (value) => { // as numpy and OpenCV do
@@ -29,6 +30,27 @@ const roundHalfEven = (value) => { // as numpy and OpenCV do
 export const blank = (width, height, channels, value = 0) =>
   ({ width, height, channels, data: new Uint8Array(width * height * channels).fill(value) });
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
+
+// --- pictures of canvases
+
+export function fromRgba(data, width, height) {
+  const picture = blank(width, height, 3);
+  for (let i = 0, from = 0; i < picture.data.length; i += 3, from += 4) {
+    picture.data[i] = data[from];
+    picture.data[i + 1] = data[from + 1];
+    picture.data[i + 2] = data[from + 2];
+  }
+  return picture;
+}
+
+export function toImageData({ width, height, data }, mask) {
+  const pixels = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) pixels.data[i * 4 + c] = data[i * 3 + c];
+    pixels.data[i * 4 + 3] = mask ? mask.data[i] : 255;
+  }
+  return pixels;
+}
 
 // --- resizing and warping, as in OpenCV
 
@@ -238,6 +260,19 @@ export const shiftFace = (face, left, top) => ({
   points: face.points.map(([x, y]) => [x + left, y + top]),
 });
 
+export const scaleFace = (face, scale) => ({
+  ...face,
+  box: face.box.map((value) => value * scale),
+  points: face.points.map(([x, y]) => [x * scale, y * scale]),
+});
+
+// Move a face's box, whose size is kept, to its nose.
+export function moveBox(face) {
+  const half = sideOf(face) / 2;
+  const [x, y] = face.points[NOSE];
+  return { ...face, box: [x - half, y - half, x + half, y + half] };
+}
+
 // Update a face by the best detection in its close-up, which is the picture under `transform`; `found` may be undefined.
 export function verifyFace(face, found, transform, side) {
   if (!found) return { ...face, score: face.score / 2 };
@@ -345,12 +380,16 @@ function convolve(values, width, height, channels, kernel) { // separable convol
   return pass(pass(values, true), false);
 }
 
-function gaussianBlur(picture, sigma) {
+function gaussianKernel(sigma) {
   const count = roundHalfEven(sigma * 6 + 1) | 1;
   const raw = Array.from({ length: count }, (_, i) => Math.exp(-((i - (count >> 1)) ** 2) / (2 * sigma * sigma)));
   const sum = raw.reduce((total, value) => total + value, 0);
+  return raw.map((value) => value / sum);
+}
+
+function gaussianBlur(picture, sigma) {
   const { width, height, channels } = picture;
-  const result = convolve(picture.data, width, height, channels, raw.map((value) => value / sum));
+  const result = convolve(picture.data, width, height, channels, gaussianKernel(sigma));
   return { ...picture, data: Uint8Array.from(result, (value) => clamp(roundHalfEven(value), 0, 255)) };
 }
 
@@ -525,6 +564,77 @@ function hullArea({ width, height, data }) {
   let area = 0;
   for (let y = ends[0][1]; y <= ends.at(-1)[1]; y++) area += Math.round(columnAt(right, y)) - Math.round(columnAt(left, y)) + 1;
   return area;
+}
+
+// --- strength and colours, as in styles.py
+
+export function finishStyle(painted, photo, mask, { strength, keepColours }) {
+  const target = keepColours ? withColoursOf(painted, photo, mask) : painted;
+  if (strength === 1) return target;
+  return { ...target, data: target.data.map((value, i) => roundHalfEven(photo.data[i] + strength * (value - photo.data[i]))) };
+}
+
+// Replace the low frequencies of a painting's chroma (CIELAB) by the photo's; lightness and brushwork stay.
+function withColoursOf(painted, photo, mask) {
+  const { width, height } = painted;
+  const [paintedLab, photoLab] = [toLab(painted), toLab(photo)];
+  const step = Math.max(1, Math.floor(width / COLOUR_GRID)); // the blur is computed on a coarser grid
+  const [columns, rows] = [Math.ceil(width / step), Math.ceil(height / step)];
+  const coarse = new Float32Array(columns * rows * 3); // the sums of weighted differences, and of weights
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const [i, to] = [y * width + x, (Math.floor(y / step) * columns + Math.floor(x / step)) * 3];
+      const weight = Math.max(mask.data[i] / 255, 1e-3);
+      for (let c = 0; c < 2; c++) coarse[to + c] += weight * (photoLab[i * 3 + 1 + c] - paintedLab[i * 3 + 1 + c]);
+      coarse[to + 2] += weight;
+    }
+  }
+  const blurred = convolve(coarse, columns, rows, 3, gaussianKernel((COLOUR_DETAIL * width) / step));
+  const result = Uint8Array.from(painted.data);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const i = y * width + x;
+      if (!mask.data[i]) continue;
+      const sums = [0, 0, 0];
+      for (const [row, down] of kernelWeights((y + 0.5) / step - 0.5, "linear")) {
+        for (const [column, across] of kernelWeights((x + 0.5) / step - 0.5, "linear")) {
+          const from = (clamp(row, 0, rows - 1) * columns + clamp(column, 0, columns - 1)) * 3;
+          for (let c = 0; c < 3; c++) sums[c] += down * across * blurred[from + c];
+        }
+      }
+      const rgb = labToRgb(paintedLab[i * 3], paintedLab[i * 3 + 1] + sums[0] / sums[2], paintedLab[i * 3 + 2] + sums[1] / sums[2]);
+      for (let c = 0; c < 3; c++) result[i * 3 + c] = rgb[c];
+    }
+  }
+  return { ...painted, data: result };
+}
+
+const WHITE = [0.950456, 1, 1.088754];
+
+function toLab({ data }) {
+  const lab = new Float32Array(data.length);
+  const linear = Float32Array.from({ length: 256 }, (_, v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  const curve = (t) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
+  for (let i = 0; i < data.length; i += 3) {
+    const [r, g, b] = [linear[data[i]], linear[data[i + 1]], linear[data[i + 2]]];
+    const x = curve((0.412453 * r + 0.35758 * g + 0.180423 * b) / WHITE[0]);
+    const y = curve(0.212671 * r + 0.71516 * g + 0.072169 * b);
+    const z = curve((0.019334 * r + 0.119193 * g + 0.950227 * b) / WHITE[2]);
+    lab[i] = 116 * y - 16;
+    lab[i + 1] = 500 * (x - y);
+    lab[i + 2] = 200 * (y - z);
+  }
+  return lab;
+}
+
+function labToRgb(lightness, a, b) {
+  const y = (lightness + 16) / 116;
+  const [x, fy, z] = [y + a / 500, y, y - b / 200].map((t, i) => WHITE[i] * (t > 0.206893 ? t ** 3 : (t - 16 / 116) / 7.787));
+  return [
+    3.240479 * x - 1.53715 * fy - 0.498535 * z,
+    -0.969256 * x + 1.875991 * fy + 0.041556 * z,
+    0.055648 * x - 0.204043 * fy + 1.057311 * z,
+  ].map((v) => roundHalfEven(255 * clamp(v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055, 0, 1)));
 }
 
 // --- the person's colours, extended under the mask's soft edge

@@ -1,178 +1,200 @@
-// The page: selfie in, avatar out. backend.js paints, on the server or on this device.
+// The page: photos in, avatars out. backend.js paints, on the server or on this device.
 
-import { PRIVACY_NOTE, finish, open, paint } from "./backend.js";
+import * as backend from "./backend.js";
+import { openCamera } from "./camera.js";
+import { drawAvatar, drawPhoto } from "./compose.js";
+import { element, messageOf, save, show } from "./dom.js";
+import { checkOptions, finishOptions, offerBackdrop, paintKey, paintOptions, showStyles, watchOptions } from "./options.js";
 
-const element = (id) => document.getElementById(id);
-const show = (id, text) => { element(id).textContent = text; };
-const messageOf = (error) => (error instanceof Error ? error.message : String(error));
-let selfie = null;
-let faces = [];
-let selected = 0;
-let backgroundImage = null;
-let requests = 0;
+const photos = []; // { file, key: options of the painting, faces: [{ before, transparent, keep } or { error }], leftOut, error }
+let selected = null; // { photo, face }
+let isPainting = false;
 
-show("note", PRIVACY_NOTE);
-const ready = open((text) => show("status", text));
-ready.then(() => { if (!requests) show("status", ""); }, (error) => show("error", messageOf(error)));
+show("note", backend.SHORT_NOTE);
+show("privacy", backend.PRIVACY_NOTE);
+element("live").hidden = !backend.openLive;
+element("copy").hidden = !(navigator.clipboard?.write && window.ClipboardItem);
+const ready = backend.open((text) => show("status", text));
+ready.then(({ styles, canFollowExample }) => {
+  showStyles(styles, canFollowExample);
+  if (!photos.length) show("status", "");
+}, (error) => show("error", messageOf(error)));
 
-async function load(file) {
-  if (!file) return;
-  const request = ++requests;
-  selfie = file;
+// --- painting, one photo at a time
+
+function add(files) {
+  const added = [...files].filter(Boolean).map((file) => ({ file, key: null, faces: [], leftOut: 0, error: "" }));
+  if (!added.length) return;
+  photos.push(...added);
   show("error", "");
-  element("result").hidden = true;
-  show("status", "Painting…");
+  document.body.classList.add("working");
+  selected = { photo: added[0], face: 0 };
+  refresh();
+  paintNext();
+}
+
+// A photo needs painting if it never was, or if it is the selected one and the options have changed.
+function nextPhoto() {
+  const key = paintKey(paintOptions());
+  return selected && selected.photo.key !== key ? selected.photo : photos.find((photo) => photo.key === null);
+}
+
+async function paintNext() {
+  if (isPainting) return;
+  isPainting = true;
   try {
     await ready;
-    const result = await paint(file, (text) => { if (request === requests) show("status", text); });
-    if (request !== requests) return; // a newer selfie was chosen meanwhile
-    faces = result.faces;
-    selected = faces.findIndex((face) => !face.error);
-    show("status", summary(result));
-    listFaces();
-    element("result").hidden = false;
-    await draw();
+    for (let photo = nextPhoto(); photo; photo = nextPhoto()) await paint(photo);
+    show("status", summary());
   } catch (error) {
-    if (request !== requests) return;
     show("status", "");
     show("error", messageOf(error));
-  }
-}
-
-function summary({ faces, leftOut }) {
-  const errors = faces.flatMap((face, index) => (face.error ? [`Face ${index + 1}: ${face.error}.`] : []));
-  const count = faces.length - errors.length;
-  const more = leftOut ? [`${leftOut} more ${leftOut === 1 ? "face was" : "faces were"} not painted.`] : [];
-  return [`${count} ${count === 1 ? "avatar" : "avatars"}.`, ...more, ...errors].join(" ");
-}
-
-function listFaces() {
-  const box = element("faces");
-  box.hidden = faces.length < 2;
-  box.replaceChildren(box.querySelector("legend"));
-  for (const [index, face] of faces.entries()) {
-    if (face.error) continue;
-    const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "face", value: index });
-    input.checked = index === selected;
-    input.addEventListener("change", () => { selected = index; draw(); });
-    const thumbnail = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
-    thumbnail.getContext("2d").drawImage(face.crop, 0, 0, 64, 64);
-    label.append(input, thumbnail, ` face ${index + 1}`);
-    box.append(label);
-  }
-}
-
-function readOptions() {
-  const background = document.querySelector("[name=background]:checked").value;
-  return {
-    background: background === "colour" ? element("colour").value : background,
-    shape: document.querySelector("[name=shape]:checked").value,
-    size: Number(element("size").value) || null,
-    backgroundFile: element("background-file").files[0],
-    backgroundImage,
-  };
-}
-
-async function draw() {
-  const face = faces[selected];
-  if (!face) return;
-  const options = readOptions();
-  const size = options.size ?? face.crop.width;
-  for (const id of ["before", "after"]) Object.assign(element(id), { width: size, height: size });
-  drawAvatar(element("after"), face, options);
-  const context = element("before").getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(face.crop, 0, 0, size, size);
-  updateSlider();
-}
-
-// The counterpart of compositing.apply_finish.
-function drawAvatar(canvas, face, options) {
-  const context = canvas.getContext("2d");
-  const size = canvas.width;
-  context.imageSmoothingQuality = "high";
-  if (options.shape === "circle") {
-    context.beginPath();
-    context.arc(size / 2, size / 2, size / 2, 0, 2 * Math.PI);
-    context.clip();
-  }
-  if (options.background === "keep") return void context.drawImage(face.avatar, 0, 0, size, size);
-  if (options.background.startsWith("#")) {
-    context.fillStyle = options.background;
-    context.fillRect(0, 0, size, size);
-  } else if (options.background === "picture" && options.backgroundImage) {
-    const { width, height } = options.backgroundImage;
-    const side = Math.min(width, height);
-    context.drawImage(options.backgroundImage, (width - side) / 2, (height - side) / 2, side, side, 0, 0, size, size);
-  }
-  context.drawImage(face.person, 0, 0, size, size);
-}
-
-function updateSlider() {
-  element("before").style.clipPath = `inset(0 ${100 - element("slider").value}% 0 0)`;
-}
-
-async function download() {
-  element("download").disabled = true;
-  try {
-    const options = readOptions();
-    if (options.background === "picture" && !options.backgroundImage) throw new Error("Choose a background picture first.");
-    const blob = (await finish(selfie, selected + 1, options)) ?? (await canvasBlob());
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "avatar.png" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    show("error", "");
-  } catch (error) {
-    show("error", messageOf(error));
   } finally {
-    element("download").disabled = false;
+    isPainting = false;
+    element("progress").hidden = true;
   }
 }
 
-const canvasBlob = () => new Promise((resolve) => element("after").toBlob(resolve, "image/png"));
-
-element("selfie").addEventListener("change", (event) => { load(event.target.files[0]); event.target.value = ""; });
-element("options").addEventListener("input", draw);
-element("options").addEventListener("submit", (event) => event.preventDefault());
-element("colour").addEventListener("input", () => { document.querySelector("[value=colour]").checked = true; });
-element("background-file").addEventListener("change", async (event) => {
+async function paint(photo) {
+  const options = paintOptions();
+  const done = photos.filter(({ key }) => key !== null).length;
+  const text = photos.length > 1 && photo.key === null ? `Painting ${done + 1} of ${photos.length}…` : "Painting…";
+  const progress = element("progress");
+  progress.hidden = false;
+  if (photos.length > 1) Object.assign(progress, { max: photos.length, value: done });
+  else progress.removeAttribute("value");
+  show("status", text);
   try {
-    backgroundImage = event.target.files[0] ? await createImageBitmap(event.target.files[0]) : null;
-    document.querySelector("[value=picture]").checked = true;
-    await draw();
-  } catch {
-    show("error", "The background picture cannot be opened.");
+    Object.assign(photo, await backend.paint(photo.file, options, (message) => show("status", message)), { error: "" });
+  } catch (error) {
+    Object.assign(photo, { faces: [], error: messageOf(error) });
   }
-});
-element("slider").addEventListener("input", updateSlider);
-element("download").addEventListener("click", download);
+  photo.key = paintKey(options);
+  const layers = photo.faces.find((face) => !face.error);
+  if (layers) offerBackdrop(layers);
+  refresh();
+}
 
-document.addEventListener("paste", (event) => load([...event.clipboardData.files][0]));
-document.addEventListener("dragover", (event) => { event.preventDefault(); element("drop").classList.add("over"); });
-document.addEventListener("dragleave", () => element("drop").classList.remove("over"));
+const avatars = () => photos.flatMap((photo) => photo.faces.flatMap((face, index) => (face.error ? [] : [{ photo, face: index }])));
+
+function summary() {
+  const count = avatars().length;
+  const leftOut = photos.reduce((sum, photo) => sum + photo.leftOut, 0);
+  const more = leftOut ? ` ${leftOut} more ${leftOut === 1 ? "face was" : "faces were"} not painted.` : "";
+  return count ? `${count === 1 ? "Your avatar is" : `${count} avatars are`} ready.${more}` : "";
+}
+
+// --- showing
+
+function refresh() {
+  const { photo } = selected;
+  const faces = photo.faces.map((face, index) => ({ face, index })).filter(({ face }) => !face.error);
+  if (faces.length && !faces.some(({ index }) => index === selected.face)) selected.face = faces[0].index;
+  element("result").hidden = !avatars().length;
+  document.body.classList.toggle("working", avatars().length > 0 || photos.some(({ key }) => key === null));
+  const errors = photo.error ? [photo.error] : photo.faces.flatMap((face, index) => (face.error ? [`Face ${index + 1}: ${face.error}.`] : []));
+  show("error", photos.length > 1 && errors.length ? `${photo.file.name ?? "Picture"}: ${errors.join(" ")}` : errors.join(" "));
+  listAvatars();
+  draw();
+}
+
+function listAvatars() {
+  const entries = photos.flatMap((photo) => (photo.faces.length ? photo.faces.map((layers, face) => ({ photo, face, layers }))
+    : [{ photo, face: 0, layers: { error: photo.error } }]));
+  element("download-all").hidden = avatars().length < 2;
+  element("strip").replaceChildren(...(entries.length > 1 ? entries.map(stripItem) : []));
+}
+
+function stripItem({ photo, face, layers }, index) {
+  const button = Object.assign(document.createElement("button"), { type: "button" });
+  const isReady = layers.before;
+  const state = isReady ? "" : photo.key === null ? ", waiting" : ", not painted";
+  button.setAttribute("aria-label", `Avatar ${index + 1}: ${photo.file.name ?? "picture"}${state}`);
+  button.setAttribute("aria-current", selected.photo === photo && selected.face === face);
+  if (isReady) {
+    const canvas = document.createElement("canvas");
+    drawAvatar(canvas, layers, { ...finishOptions(), size: 120, shape: "square" });
+    button.append(canvas);
+  } else {
+    button.append(photo.key === null ? "…" : "!");
+    button.classList.toggle("failed", photo.key !== null);
+  }
+  button.addEventListener("click", () => {
+    selected = { photo, face };
+    refresh();
+    element("strip").children[index].firstChild.focus();
+    paintNext();
+  });
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+function draw() {
+  const layers = selected?.photo.faces[selected.face];
+  const isDrawable = Boolean(layers?.before);
+  element("preview").classList.toggle("stale", !isDrawable);
+  for (const id of ["download", "copy"]) element(id).disabled = !isDrawable;
+  if (!isDrawable) return;
+  drawAvatar(element("after"), layers, finishOptions());
+  drawPhoto(element("before"), layers, finishOptions());
+}
+
+element("slider").addEventListener("input", (event) => element("preview").style.setProperty("--split", `${event.target.value}%`));
+watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, (text) => show("error", text));
+
+// --- results as files
+
+async function finished({ photo, face }) {
+  checkOptions();
+  const options = paintOptions();
+  if (photo.key !== paintKey(options)) await paint(photo);
+  const ownFile = await backend.finish(photo.file, face + 1, options, finishOptions());
+  if (ownFile) return ownFile;
+  const canvas = document.createElement("canvas");
+  drawAvatar(canvas, photo.faces[face], finishOptions());
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+const nameOf = ({ photo, face }) =>
+  `${(photo.file.name ?? "avatar").replace(/\.[^.]*$/, "")}-avatar${photo.faces.length > 1 ? `-${face + 1}` : ""}.png`;
+
+function whileDisabled(id, action) {
+  element(id).addEventListener("click", async () => {
+    element(id).disabled = true;
+    show("error", "");
+    try {
+      await action();
+    } catch (error) {
+      show("error", messageOf(error));
+    } finally {
+      element(id).disabled = false;
+    }
+  });
+}
+
+whileDisabled("download", async () => save(await finished(selected), nameOf(selected)));
+whileDisabled("copy", async () => {
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": finished(selected) })]);
+  show("status", "Copied to the clipboard.");
+});
+whileDisabled("download-all", async () => {
+  for (const avatar of avatars()) save(await finished(avatar), nameOf(avatar));
+});
+
+// --- photos: chosen, pasted, dropped, or from the camera
+
+element("selfie").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
+element("add").addEventListener("click", () => element("selfie").click());
+document.addEventListener("paste", (event) => add(event.clipboardData.files));
+document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
+document.addEventListener("dragleave", () => document.body.classList.remove("over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  element("drop").classList.remove("over");
-  load(event.dataTransfer.files[0]);
+  document.body.classList.remove("over");
+  add(event.dataTransfer.files);
 });
-
-element("camera").addEventListener("click", async () => {
-  try {
-    element("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: 1280 } });
-    element("viewfinder").showModal();
-  } catch {
-    show("error", "No camera was found, or access to it was denied.");
-  }
-});
-element("viewfinder").addEventListener("close", () => {
-  for (const track of element("video").srcObject?.getTracks() ?? []) track.stop();
-  element("video").srcObject = null;
-});
-element("close-camera").addEventListener("click", () => element("viewfinder").close());
-element("shutter").addEventListener("click", () => {
-  const video = element("video");
-  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => { element("viewfinder").close(); load(blob); }, "image/jpeg", 0.95);
-});
+const onPicture = (blob) => add([new File([blob], "camera.jpg", { type: blob.type })]);
+const onError = (text) => show("error", text);
+document.querySelector(".camera").addEventListener("click", () => openCamera(null, onPicture, onError));
+element("live").addEventListener("click", () => openCamera(() => backend.openLive(paintOptions()), onPicture, onError));

@@ -1,51 +1,65 @@
-// A worker that paints: the steps of avatar.py with onnxruntime-web. It loads its models once, and nothing afterwards.
+// A worker that paints photos and video frames: the steps of avatar.py and video.py on this device.
 
-import * as ort from "./ort/ort.wasm.min.js";
 import * as math from "./image_math.js";
+import { LivePainter } from "./live_painter.js";
+import { canFollowExample, config, detect, generate, locatePerson, open, predictStyle } from "./networks.js";
 
 const [MAX_BYTES, MAX_PIXELS, MIN_SIDE, MAX_SIDE, MAX_FACES] = [64e6, 50e6, 16, 2016, 12];
-const MASK_SIDE = 256;
-const url = (path) => new URL(path, import.meta.url).href;
-let config;
-let networks;
-let detectors;
+const CACHED_PHOTOS = 8;
+const cropsByPhoto = new Map(); // the faces of the last photos, so that another style needs no detection
 
-async function open() {
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = { // the package's names end in .mjs, which a stock nginx serves with the wrong type
-    mjs: url("./ort/ort-wasm-simd-threaded.js"),
-    wasm: url("./ort/ort-wasm-simd-threaded.wasm"),
-  };
-  config = await (await download("./model.json")).json();
-  networks = {};
-  for (const name of config.networks) {
-    const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
-    networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+async function paint({ id, file, options }) {
+  if (!cropsByPhoto.has(id)) cropsByPhoto.set(id, await cropFaces(file));
+  if (cropsByPhoto.size > CACHED_PHOTOS) cropsByPhoto.delete(cropsByPhoto.keys().next().value);
+  const { crops, leftOut } = cropsByPhoto.get(id);
+  const vector = await styleVector(options);
+  return { faces: await Promise.all(crops.map((crop) => (crop.error ? crop : paintCrop(crop, options, vector)))), leftOut };
+}
+
+let example = {}; // the last portrait to paint like, and its style vector
+
+async function styleVector({ style, like }) {
+  if (!like) return config.styles.find(({ name }) => name === style)?.vector;
+  const key = [like.name, like.size, like.lastModified].join();
+  if (example.key !== key) {
+    const { picture, mask } = await examplePerson(like);
+    example = { key, vector: await predictStyle(picture, mask) };
   }
-  detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
+  return example.vector;
 }
 
-async function download(path) {
-  const response = await fetch(url(path));
-  if (!response.ok) throw new Error(`${path} cannot be loaded: status ${response.status}`);
-  return response;
-}
-
-async function paint(file) {
+// Crop and mask of an example's face, or the middle of the picture if it has no usable face.
+async function examplePerson(file) {
   const { picture, alpha } = await decode(file);
+  try {
+    const crop = (await cropPictures(picture, alpha)).crops.find(({ error }) => !error);
+    if (crop) return crop;
+  } catch { /* no face */ }
+  const side = Math.min(picture.width, picture.height);
+  const middle = (plane) => math.cut(plane, (picture.width - side) >> 1, (picture.height - side) >> 1, side);
+  return { picture: middle(picture), mask: middle(alpha ?? math.blank(picture.width, picture.height, 1, 255)) };
+}
+
+async function cropFaces(file) {
+  const { picture, alpha } = await decode(file);
+  return cropPictures(picture, alpha);
+}
+
+async function cropPictures(picture, alpha) {
   const found = await detect(math.onGrey(picture, alpha));
   if (!found.length) throw new Error(`no face found in the ${picture.width} x ${picture.height} picture`);
   const large = found.filter((face) => math.sideOf(face) >= config.crop.min_relative_size * math.sideOf(found[0]));
-  const faces = [];
+  const crops = [];
   for (const face of large.slice(0, MAX_FACES)) {
     try {
-      faces.push(await paintCrop(math.cropFace(picture, alpha, face, config.crop)));
+      const crop = math.cropFace(picture, alpha, face, config.crop);
+      crops.push({ ...crop, mask: checkMask(await locatePerson(crop)) });
     } catch (error) {
-      faces.push({ error: error.message });
+      crops.push({ error: error.message });
     }
   }
-  if (faces.every((face) => face.error)) throw new Error(faces[0].error);
-  return { faces, leftOut: large.length - faces.length };
+  if (crops.every(({ error }) => error)) throw new Error(crops[0].error);
+  return { crops, leftOut: large.length - crops.length };
 }
 
 async function decode(file) {
@@ -63,140 +77,50 @@ async function decode(file) {
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const picture = math.blank(canvas.width, canvas.height, 3);
+  const picture = math.fromRgba(data, canvas.width, canvas.height);
   const alpha = math.blank(canvas.width, canvas.height, 1);
-  for (let i = 0; i < alpha.data.length; i++) {
-    for (let c = 0; c < 3; c++) picture.data[i * 3 + c] = data[i * 4 + c];
-    alpha.data[i] = data[i * 4 + 3];
-  }
+  for (let i = 0; i < alpha.data.length; i++) alpha.data[i] = data[i * 4 + 3];
   return { picture, alpha: alpha.data.every((value) => value === 255) ? null : alpha };
 }
 
-async function run(name, inputs) {
-  const outputs = await networks[name].run(inputs);
-  return Object.fromEntries(Object.entries(outputs).map(([key, tensor]) => [key, tensor.data]));
-}
-
-async function runDetector(picture, index, minScore) {
-  const { name, side, outputs, centres } = detectors[index];
-  const letterbox = math.letterbox(picture, side);
-  const input = Float32Array.from(letterbox.boxed.data, (value) => value / 127.5 - 1);
-  const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, side, side, 3]) });
-  return math.decodeFaces(result[outputs[0]], result[outputs[1]], centres, side, letterbox, minScore);
-}
-
-// The faces of a picture in any orientation, the largest first: FaceDetector.detect_any.
-async function detect(picture) {
-  let faces = await detectUpright(picture);
-  let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
-  if (faces.length && faces[0].score < math.SURE_SCORE && (await isUpsideDown(picture, faces[0]))) {
-    [faces, scoreToBeat] = [[], config.crop.min_score];
-  } else if (faces.length && faces[0].score >= math.CONFIDENT_SCORE) return faces;
-  let rotated = picture;
-  for (const quarterTurns of [1, 2, 3]) {
-    rotated = math.rotateQuarter(rotated);
-    const found = await detectUpright(rotated);
-    if (found.length && found[0].score > scoreToBeat && !(await isUpsideDown(rotated, found[0]))) {
-      faces = found.map((face) => math.rotateBack(face, quarterTurns, rotated));
-      scoreToBeat = found[0].score;
-    }
-  }
-  return faces;
-}
-
-// Whether the short-range model prefers the levelled close-up of a face after a half turn.
-async function isUpsideDown(picture, face) {
-  const { side } = detectors[1];
-  const view = math.warp(picture, math.similarity(face, side, math.VERIFY_EYE_LINE, math.ORIENTATION_EYE_TO_MOUTH), side, "constant");
-  const scores = [];
-  for (const variant of [view, math.rotateQuarter(math.rotateQuarter(view))]) {
-    const found = await runDetector(variant, 1, math.MIN_ORIENTATION_SCORE);
-    scores.push(Math.max(0, ...found.map(({ score }) => score)));
-  }
-  return scores[1] > scores[0];
-}
-
-async function detectUpright(picture) {
-  const fullRange = await runDetector(picture, 0, math.MIN_CANDIDATE_SCORE);
-  const shortRange = await runDetector(picture, 1, math.MIN_CANDIDATE_SCORE);
-  let candidates = math.mergeDetectors(fullRange, shortRange);
-  if (!candidates.length) candidates = await detectInViews(picture);
-  const faces = [];
-  for (const candidate of candidates) {
-    const { side } = detectors[1];
-    const transform = math.similarity(candidate, side, math.VERIFY_EYE_LINE, math.VERIFY_EYE_TO_MOUTH);
-    const results = await runDetector(math.warp(picture, transform, side, "constant"), 1, math.MIN_VERIFY_SCORE);
-    const best = results.sort((a, b) => b.score - a.score)[0];
-    const face = math.verifyFace(candidate, best, transform, side);
-    if (face.score >= config.crop.min_score) faces.push(face);
-  }
-  return math.dropDuplicates(faces);
-}
-
-async function detectInViews(picture) {
-  const side = Math.round(Math.min(picture.width, picture.height) * math.VIEW_SIDE);
-  const left = (picture.width - side) >> 1;
-  for (const top of [0, (picture.height - side) >> 1]) {
-    const view = math.cut(picture, left, top, side);
-    for (const variant of [view, math.brighten(view)]) {
-      const faces = await runDetector(variant, 0, math.MIN_CANDIDATE_SCORE);
-      if (faces.length) return faces.map((face) => math.shiftFace(face, left, top));
-    }
-  }
-  return [];
-}
-
-async function segment(picture) {
-  const small = math.resizeSquare(picture, MASK_SIDE);
-  const name = "selfie_segmentation";
-  const input = Float32Array.from(small.data, (value) => value / 255);
-  const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
-  let mask = math.toMask(Object.values(result)[0], MASK_SIDE);
-  if (networks.person_refiner) {
-    const half = MASK_SIDE / 2;
-    const tensor = new ort.Tensor("float32", math.foldPixels(small, mask), [1, 16, half, half]);
-    const refined = await run("person_refiner", { [networks.person_refiner.inputNames[0]]: tensor });
-    mask = math.unfoldLogits(Object.values(refined)[0], MASK_SIDE);
-  }
-  return math.resize(mask, picture.width, picture.height, "linear");
-}
-
-// The person's mask: the picture's own alpha if it is one, else the segmenter's of what the alpha leaves visible.
-async function locatePerson({ picture, alpha, inside }) {
-  const visible = alpha ? math.visiblePart(picture, alpha, inside) : { picture, inside };
-  const segmented = math.keepFaceComponent(await segment(visible.picture), visible.inside, config.crop);
-  return alpha && math.alphaIsMask(alpha, segmented, inside) ? alpha : segmented;
-}
-
-async function paintCrop(crop) {
-  const { picture } = crop;
-  const side = config.crop.size_px;
-  const mask = await locatePerson(crop);
+function checkMask(mask) {
   const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
-  if (share < config.mask.min_person) {
-    const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
-    throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
-  }
-  const result = await run("generator", {
-    pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),
-    masks: new ort.Tensor("uint8", mask.data, [1, side, side]),
-  });
-  const avatar = { ...picture, data: result.painted };
-  return { crop: toImageData(picture), avatar: toImageData(avatar), person: toImageData(math.extendPerson(avatar, mask), mask) };
+  if (share >= config.mask.min_person) return mask;
+  const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
+  throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
 }
 
-function toImageData({ width, height, data }, mask) {
-  const pixels = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    pixels.data.set(data.subarray(i * 3, i * 3 + 3), i * 4);
-    pixels.data[i * 4 + 3] = mask ? mask.data[i] : 255;
-  }
-  return pixels;
+// The layers of `compose.js`.
+async function paintCrop({ picture, mask }, options, vector) {
+  const painted = math.finishStyle(await generate(picture, mask, vector), picture, mask, options);
+  return {
+    before: await toBitmap(picture),
+    keep: await toBitmap(painted),
+    transparent: await toBitmap(math.extendPerson(painted, mask), mask),
+  };
 }
+
+const toBitmap = (picture, mask) => createImageBitmap(math.toImageData(picture, mask));
+
+let live = null;
+const TASKS = {
+  open: async ({ useGpu }) => {
+    await open(useGpu);
+    const { size_px: side } = config.crop;
+    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0].vector); // fails here, if at all
+    return { styles: config.styles, canFollowExample: canFollowExample() };
+  },
+  paint,
+  live: async ({ bitmap, time, options }) => {
+    live ??= new LivePainter(options, await styleVector(options));
+    return live.paint(bitmap, time);
+  },
+  stop: async () => { live = null; },
+};
 
 let queue = Promise.resolve(); // one task at a time
-self.addEventListener("message", ({ data: { id, task, file } }) => {
+self.addEventListener("message", ({ data: { id, task, values } }) => {
   queue = queue
-    .then(() => (task === "open" ? open() : paint(file)))
+    .then(() => TASKS[task](values))
     .then((result) => self.postMessage({ id, result }), (error) => self.postMessage({ id, error: error.message }));
 });

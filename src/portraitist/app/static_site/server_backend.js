@@ -2,20 +2,23 @@
 
 const UNREACHABLE = "The server does not respond. Is it still running?";
 
-export const PRIVACY_NOTE = "Pictures are painted on the server that this page came from, and are not stored there.";
+export const SHORT_NOTE = "Painted on this server, not stored";
+export const PRIVACY_NOTE = "Your photos are sent to the server that this page came from, painted there in memory, and not stored or logged.";
+export const openLive = null; // a camera's pictures are painted on the device only
 
-export async function open() {}
+export async function open() {
+  const response = await fetch("styles").catch(() => { throw new Error(UNREACHABLE); });
+  return { styles: await response.json(), canFollowExample: true };
+}
 
-export async function paint(file, onProgress) {
+export async function paint(file, options, onProgress) {
   const ticket = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   const polling = setInterval(async () => {
     const { position } = await fetch(`position/${ticket}`).then((response) => response.json()).catch(() => ({}));
     if (position) onProgress(`You are number ${position} in the queue.`);
   }, 500);
   try {
-    const form = new FormData();
-    form.append("selfie", file);
-    const response = await post("faces", form, { "X-Ticket": ticket });
+    const response = await post("faces", paintForm(file, options), { "X-Ticket": ticket });
     const { faces, left_out: leftOut } = await response.json();
     return { faces: await Promise.all(faces.map(decodeFace)), leftOut };
   } finally {
@@ -24,14 +27,24 @@ export async function paint(file, onProgress) {
 }
 
 // Returns the file that the command line would write.
-export async function finish(file, faceNumber, options) {
+export async function finish(file, faceNumber, options, { background, backgroundFile, shape, size }) {
+  const form = paintForm(file, options);
+  form.append("face", faceNumber);
+  form.append("shape", shape);
+  form.append("size", size);
+  form.append("background", background === "picture" ? backgroundFile : background);
+  return (await post("avatar", form)).blob();
+}
+
+function paintForm(file, { style, like, strength, keepColours, align }) {
   const form = new FormData();
   form.append("selfie", file);
-  form.append("face", faceNumber);
-  form.append("shape", options.shape);
-  if (options.size) form.append("size", options.size);
-  form.append("background", options.background === "picture" ? options.backgroundFile : options.background);
-  return (await post("avatar", form)).blob();
+  if (like) form.append("like", like);
+  else form.append("style", style);
+  form.append("strength", strength);
+  form.append("keep_colours", keepColours);
+  form.append("align", align);
+  return form;
 }
 
 async function post(url, form, headers = {}) {
@@ -47,12 +60,12 @@ async function post(url, form, headers = {}) {
 
 async function decodeFace(face) {
   if (face.error) return face;
-  const images = {};
-  for (const name of ["crop", "avatar", "person"]) {
+  const layers = {};
+  for (const [name, address] of Object.entries(face)) {
     const image = new Image();
-    image.src = face[name];
+    image.src = address;
     await image.decode();
-    images[name] = image;
+    layers[name] = image;
   }
-  return images;
+  return layers;
 }

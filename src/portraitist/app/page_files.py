@@ -1,0 +1,40 @@
+"""The files of the web page, which the server and the static site share, and the previews of the styles."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+import portraitist
+from portraitist.app.avatar import Portraitist
+from portraitist.app.compositing import Finish, apply_finish
+
+SITE = Path(__file__).with_name("static_site")
+BASE_STYLE = Path(portraitist.__file__).with_name("base.css")
+BACKENDS = ("device_backend.js", "server_backend.js")
+PREVIEW_SELFIE = SITE / "example_1_selfie.webp"
+PREVIEW_PX = 148  # twice the size on the page, for dense screens
+PREVIEW_BACKGROUND = (239, 228, 208)
+
+
+def page_files(backend: str) -> dict[str, Path]:
+    """Return the page's files by the name under which the page loads them; `backend` is one of `BACKENDS`."""
+    files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
+    return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
+
+
+def style_cards(model: Portraitist) -> list[dict[str, str]]:
+    """Return name and preview of each style, the house style first: an example face painted in it, as a data URI."""
+    cards = []
+    for name in model.style_names:
+        picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
+        cards.append({"name": name, "preview": data_uri(picture)})
+    return cards
+
+
+def data_uri(picture: Image.Image) -> str:
+    """Return a picture as a data URI, lossy at a quality that shows no artefacts."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=92, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

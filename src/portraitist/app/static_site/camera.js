@@ -1,0 +1,67 @@
+// The camera's dialog: takes a picture, and on the static page shows the painted picture while the camera runs.
+
+import { element, messageOf, show } from "./dom.js";
+
+const dialog = element("viewfinder");
+const video = element("video");
+const canvas = element("painted-video");
+
+// Take a picture and pass it to `onPicture` as a JPEG. `openLive`, if not null, opens a painter of video frames:
+// { backend: its name, paint(bitmap) -> ImageBitmap or null without a face, close() }.
+export async function openCamera(openLive, onPicture, onError) {
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: openLive ? 640 : 1280 } });
+  } catch {
+    onError("No camera was found, or access to it was denied.");
+    return;
+  }
+  video.srcObject = stream;
+  video.classList.toggle("inset", Boolean(openLive)); // small, not hidden: a hidden video has no frames
+  canvas.hidden = !openLive;
+  show("shutter", openLive ? "Keep this picture" : "Take the picture");
+  show("frame-rate", openLive ? "Loading the model…" : "");
+  dialog.showModal();
+  element("shutter").onclick = () => {
+    const photo = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+    photo.getContext("2d").drawImage(video, 0, 0);
+    photo.toBlob((blob) => { dialog.close(); onPicture(blob); }, "image/jpeg", 0.95);
+  };
+  dialog.addEventListener("close", () => {
+    for (const track of stream.getTracks()) track.stop();
+    video.srcObject = null;
+  }, { once: true });
+  if (openLive) await paintFrames(openLive).catch((error) => { dialog.close(); onError(messageOf(error)); });
+}
+
+async function paintFrames(openLive) {
+  const painter = await openLive();
+  const times = []; // of the last second
+  let reported = 0;
+  try {
+    while (dialog.open) {
+      const frame = await createImageBitmap(video).catch(() => null); // null: there is no frame yet
+      if (!frame) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        continue;
+      }
+      const painted = await painter.paint(frame, performance.now());
+      const now = performance.now();
+      times.push(now);
+      while (times[0] < now - 2000) times.shift();
+      if (painted) {
+        Object.assign(canvas, { width: painted.width, height: painted.height });
+        canvas.getContext("2d").drawImage(painted, 0, 0);
+        canvas.dataset.frames = Number(canvas.dataset.frames ?? 0) + 1;
+        painted.close();
+      }
+      if (now > reported + 500) {
+        reported = now;
+        const rate = times.length > 1 ? (1000 * (times.length - 1)) / (now - times[0]) : 0;
+        show("frame-rate", painted ? `${rate.toFixed(0)} pictures per second, ${painter.backend}` : "No face in the picture");
+      }
+    }
+  } finally {
+    painter.close();
+  }
+}

@@ -1,0 +1,105 @@
+// Painting of video frames: the counterpart of video.py. Canvases warp the frames, which is faster than image_math.js.
+
+import * as math from "./image_math.js";
+import { closeUp, config, detectUpright, generate, paintsAnySide, segment, verify } from "./networks.js";
+
+const [MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ] = [0.7, 4, 1]; // as in video.py
+const MASK_MOMENTUM = 0.5;
+const MIN_TRACKING_SCORE = 0.6; // below it, the face is searched for in the whole frame
+const SIDES = [256, 192, 160, 128]; // of the painting, if the generator is free: the first that is fast enough
+const MAX_FRAME_MS = 125;
+const MASK_PERIOD = 2; // frames from one segmentation to the next
+const SEARCH_SIDE = 320; // of the frame in which faces are searched for
+
+// One-euro filter (Casiez, Roussel, Vogel, CHI 2012) on landmarks, in face lengths per second.
+class OneEuroFilter {
+  apply(points, length, time) {
+    if (!this.value) [this.value, this.speed] = [points, points.map(() => [0, 0])];
+    else {
+      const step = Math.max((time - this.time) / 1000, 1e-3);
+      const alpha = (cutoff) => 1 / (1 + 1 / (2 * Math.PI * cutoff * step));
+      const mix = (old, now, weight) => old.map((point, i) => point.map((value, axis) => value + weight * (now[i][axis] - value)));
+      const speed = points.map((point, i) => point.map((value, axis) => (value - this.value[i][axis]) / step / length));
+      this.speed = mix(this.speed, speed, alpha(SPEED_CUTOFF_HZ));
+      const mean = this.speed.reduce((sum, [x, y]) => sum + Math.hypot(x, y), 0) / points.length;
+      this.value = mix(this.value, points, alpha(MIN_CUTOFF_HZ + BETA * mean));
+    }
+    this.time = time;
+    return this.value;
+  }
+}
+
+export class LivePainter {
+  constructor(options, vector) {
+    this.options = options;
+    this.vector = vector;
+    this.filter = new OneEuroFilter();
+    this.face = null;
+    this.mask = null;
+    this.sides = paintsAnySide() ? [...SIDES] : [config.crop.size_px];
+    this.count = 0;
+    this.canvas = new OffscreenCanvas(1, 1);
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+  }
+
+  // Returns the painted crop of a frame as an ImageBitmap, or null without a face.
+  async paint(bitmap, time) {
+    const start = performance.now();
+    const face = await this.track(bitmap);
+    if (!face) {
+      bitmap.close();
+      [this.filter, this.face, this.mask] = [new OneEuroFilter(), null, null];
+      return null;
+    }
+    this.face = face;
+    const points = this.filter.apply(face.points, math.sideOf(face) / 2, time);
+    const params = { ...config.crop, size_px: this.sides[0] };
+    const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px);
+    bitmap.close();
+    const mask = await this.segment(picture);
+    const painted = math.finishStyle(await generate(picture, mask, this.vector), picture, mask, this.options);
+    this.adapt(performance.now() - start);
+    return createImageBitmap(math.toImageData(painted));
+  }
+
+  // The person's mask, averaged over time. Masks are in the coordinates of the crop, which follows the face.
+  async segment(picture) {
+    const isCurrent = this.mask?.width === picture.width;
+    if (isCurrent && this.count++ % MASK_PERIOD) return this.mask;
+    const mask = await segment(picture, false);
+    if (isCurrent) for (let i = 0; i < mask.data.length; i++) mask.data[i] += MASK_MOMENTUM * (this.mask.data[i] - mask.data[i]);
+    this.mask = mask;
+    return mask;
+  }
+
+  // Paint smaller if the mean time of a frame is too long.
+  adapt(elapsed) {
+    this.elapsed = this.elapsed ? 0.8 * this.elapsed + 0.2 * elapsed : 1; // the first frame initializes the networks
+    if (this.elapsed > MAX_FRAME_MS && this.sides.length > 1) {
+      this.sides.shift();
+      this.elapsed = 1;
+    }
+  }
+
+  async track(bitmap) {
+    if (this.face) {
+      const { transform, side } = closeUp(this.face);
+      const face = await verify(this.face, this.view(bitmap, transform, side));
+      if (face.score >= MIN_TRACKING_SCORE) return math.moveBox({ ...face, score: 1 });
+    }
+    const scale = Math.min(1, SEARCH_SIDE / Math.max(bitmap.width, bitmap.height));
+    const [width, height] = [Math.round(bitmap.width * scale), Math.round(bitmap.height * scale)];
+    const found = await detectUpright(this.view(bitmap, [[scale, 0, 0], [0, scale, 0]], width, height));
+    return found.length ? math.scaleFace({ ...found[0], score: 1 }, 1 / scale) : null;
+  }
+
+  // The frame under a transform.
+  view(bitmap, [[a, c, e], [b, d, f]], width, height = width) {
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    this.context.setTransform(1, 0, 0, 1, 0, 0);
+    this.context.fillRect(0, 0, width, height);
+    this.context.setTransform(a, b, c, d, e, f);
+    this.context.drawImage(bitmap, 0, 0);
+    return math.fromRgba(this.context.getImageData(0, 0, width, height).data, width, height);
+  }
+}

@@ -1,0 +1,180 @@
+// The networks of the static site in onnxruntime-web: face detector, segmenter and generator, as in portraitist.crop and
+// portraitist.mask. They are loaded once, and nothing afterwards.
+
+import * as math from "./image_math.js";
+
+const [MASK_SIDE, STYLE_SIDE] = [256, 256];
+const url = (path) => new URL(path, import.meta.url).href;
+let ort;
+let networks;
+let detectors;
+export let config;
+
+// Load the models. With `useGpu`, generator and segmenter run on WebGPU, and all others as WebAssembly.
+export async function open(useGpu) {
+  ort = await import(useGpu ? "./ort/ort.webgpu.min.js" : "./ort/ort.wasm.min.js");
+  const runtime = useGpu ? "ort-wasm-simd-threaded.asyncify" : "ort-wasm-simd-threaded";
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+  ort.env.wasm.wasmPaths = { // the package's names end in .mjs, which a stock nginx serves with the wrong type
+    mjs: url(`./ort/${runtime}.js`),
+    wasm: url(`./ort/${runtime}.wasm`),
+  };
+  config = await (await download("./model.json")).json();
+  networks = {};
+  for (const name of config.networks) {
+    const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
+    const providers = useGpu && !name.startsWith("face_") ? ["webgpu", "wasm"] : ["wasm"];
+    networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
+  }
+  detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
+}
+
+async function download(path) {
+  const response = await fetch(url(path));
+  if (!response.ok) throw new Error(`${path} cannot be loaded: status ${response.status}`);
+  return response;
+}
+
+async function run(name, inputs) {
+  const outputs = await networks[name].run(inputs);
+  return Object.fromEntries(Object.entries(outputs).map(([key, tensor]) => [key, tensor.data]));
+}
+
+// --- face detection
+
+const detectorInput = (boxed) => Float32Array.from(boxed.data, (value) => value / 127.5 - 1);
+
+async function runDetector(picture, index, minScore) {
+  const letterbox = math.letterbox(picture, detectors[index].side);
+  return decodeDetector(index, letterbox.boxed, letterbox, minScore);
+}
+
+async function decodeDetector(index, boxed, letterbox, minScore) {
+  const { name, side, outputs, centres } = detectors[index];
+  const input = new ort.Tensor("float32", detectorInput(boxed), [1, side, side, 3]);
+  const result = await run(name, { [networks[name].inputNames[0]]: input });
+  return math.decodeFaces(result[outputs[0]], result[outputs[1]], centres, side, letterbox, minScore);
+}
+
+// The faces of a picture in any orientation, the largest first: FaceDetector.detect_any.
+export async function detect(picture) {
+  let faces = await detectUpright(picture);
+  let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
+  if (faces.length && faces[0].score < math.SURE_SCORE && (await isUpsideDown(picture, faces[0]))) {
+    [faces, scoreToBeat] = [[], config.crop.min_score];
+  } else if (faces.length && faces[0].score >= math.CONFIDENT_SCORE) return faces;
+  let rotated = picture;
+  for (const quarterTurns of [1, 2, 3]) {
+    rotated = math.rotateQuarter(rotated);
+    const found = await detectUpright(rotated);
+    if (found.length && found[0].score > scoreToBeat && !(await isUpsideDown(rotated, found[0]))) {
+      faces = found.map((face) => math.rotateBack(face, quarterTurns, rotated));
+      scoreToBeat = found[0].score;
+    }
+  }
+  return faces;
+}
+
+// Whether the short-range model prefers the levelled close-up of a face after a half turn.
+async function isUpsideDown(picture, face) {
+  const { side } = detectors[1];
+  const view = math.warp(picture, math.similarity(face, side, math.VERIFY_EYE_LINE, math.ORIENTATION_EYE_TO_MOUTH), side, "constant");
+  const scores = [];
+  for (const variant of [view, math.rotateQuarter(math.rotateQuarter(view))]) {
+    const found = await runDetector(variant, 1, math.MIN_ORIENTATION_SCORE);
+    scores.push(Math.max(0, ...found.map(({ score }) => score)));
+  }
+  return scores[1] > scores[0];
+}
+
+export async function detectUpright(picture) {
+  const fullRange = await runDetector(picture, 0, math.MIN_CANDIDATE_SCORE);
+  const shortRange = await runDetector(picture, 1, math.MIN_CANDIDATE_SCORE);
+  let candidates = math.mergeDetectors(fullRange, shortRange);
+  if (!candidates.length) candidates = await detectInViews(picture);
+  const faces = [];
+  for (const candidate of candidates) {
+    const { transform, side } = closeUp(candidate);
+    const face = await verify(candidate, math.warp(picture, transform, side, "constant"));
+    if (face.score >= config.crop.min_score) faces.push(face);
+  }
+  return math.dropDuplicates(faces);
+}
+
+// The transform to the view of a face in which the short-range model verifies it, and the view's side.
+export function closeUp(face) {
+  const { side } = detectors[1];
+  return { side, transform: math.similarity(face, side, math.VERIFY_EYE_LINE, math.VERIFY_EYE_TO_MOUTH) };
+}
+
+// A face with the landmarks and the score of the best detection in its close-up.
+export async function verify(face, view) {
+  const { transform, side } = closeUp(face);
+  const results = await decodeDetector(1, view, { scale: 1, left: 0, top: 0 }, math.MIN_VERIFY_SCORE);
+  return math.verifyFace(face, results.sort((a, b) => b.score - a.score)[0], transform, side);
+}
+
+async function detectInViews(picture) {
+  const side = Math.round(Math.min(picture.width, picture.height) * math.VIEW_SIDE);
+  const left = (picture.width - side) >> 1;
+  for (const top of [0, (picture.height - side) >> 1]) {
+    const view = math.cut(picture, left, top, side);
+    for (const variant of [view, math.brighten(view)]) {
+      const faces = await runDetector(variant, 0, math.MIN_CANDIDATE_SCORE);
+      if (faces.length) return faces.map((face) => math.shiftFace(face, left, top));
+    }
+  }
+  return [];
+}
+
+// --- segmentation
+
+// The probability of a person as a mask; without `refine`, only by the first of the two networks, which video needs to be fast.
+export async function segment(picture, refine = true) {
+  const small = math.resizeSquare(picture, MASK_SIDE);
+  const name = "selfie_segmentation";
+  const input = Float32Array.from(small.data, (value) => value / 255);
+  const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
+  let mask = math.toMask(Object.values(result)[0], MASK_SIDE);
+  if (refine && networks.person_refiner) {
+    const half = MASK_SIDE / 2;
+    const tensor = new ort.Tensor("float32", math.foldPixels(small, mask), [1, 16, half, half]);
+    const refined = await run("person_refiner", { [networks.person_refiner.inputNames[0]]: tensor });
+    mask = math.unfoldLogits(Object.values(refined)[0], MASK_SIDE);
+  }
+  return math.resize(mask, picture.width, picture.height, "linear");
+}
+
+// The person's mask: the picture's own alpha if it is one, else the segmenter's of what the alpha leaves visible.
+export async function locatePerson({ picture, alpha, inside }) {
+  const visible = alpha ? math.visiblePart(picture, alpha, inside) : { picture, inside };
+  const segmented = math.keepFaceComponent(await segment(visible.picture), visible.inside, config.crop);
+  return alpha && math.alphaIsMask(alpha, segmented, inside) ? alpha : segmented;
+}
+
+// --- the generator
+
+// Whether the generator paints squares of any side; else only those of `config.crop.size_px`.
+export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].shape[1] !== "number";
+
+// Paint a square picture; `vector` is null for a model that has one style only.
+export async function generate(picture, mask, vector) {
+  const { width: side } = picture;
+  const result = await run("generator", {
+    pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),
+    masks: new ort.Tensor("uint8", mask.data, [1, side, side]),
+    ...(vector && { styles: new ort.Tensor("float32", Float32Array.from(vector), [1, vector.length]) }),
+  });
+  return { ...picture, data: result.painted };
+}
+
+// --- styles
+
+export const canFollowExample = () => Boolean(networks.style_predictor);
+
+// The style vector of a square picture of a person.
+export async function predictStyle(picture, mask) {
+  const scaled = math.resize(math.onGrey(picture, mask), STYLE_SIDE, STYLE_SIDE, picture.width > STYLE_SIDE ? "area" : "linear");
+  const input = new ort.Tensor("float32", Float32Array.from(scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
+  return Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }))[0];
+}

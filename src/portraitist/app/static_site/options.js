@@ -1,0 +1,109 @@
+// The form with the options: style, background, size and shape.
+
+import { element } from "./dom.js";
+
+const checked = (name) => document.querySelector(`[name=${name}]:checked`);
+let backgroundImage = null;
+let example = null; // the portrait to paint like
+
+// What the generator needs; a change of these options needs another painting.
+export function paintOptions() {
+  const { value } = checked("style");
+  return {
+    style: value === "like" ? document.querySelector("[name=style]").value : value,
+    like: value === "like" ? example : null,
+    strength: Number(element("strength").value) / 100,
+    keepColours: element("keep-colours").checked,
+    align: element("align").checked,
+  };
+}
+
+export const paintKey = ({ like, ...others }) => JSON.stringify([like && [like.name, like.size, like.lastModified], others]);
+
+// What is done with the painting.
+export function finishOptions() {
+  const background = checked("background").value;
+  return {
+    background: background === "colour" ? element("colour").value : background,
+    backgroundFile: element("background-file").files[0] ?? null,
+    backgroundImage,
+    shape: checked("shape").value,
+    size: Number(checked("size").value),
+  };
+}
+
+export function checkOptions() {
+  if (checked("background").value === "picture" && !backgroundImage) throw new Error("Choose a background picture first.");
+}
+
+// Show the styles of the model, [{ name, preview }], and, if the backend can paint like an example, a card for it.
+export function showStyles(styles, canFollowExample) {
+  const box = element("styles");
+  for (const { name, preview } of styles) {
+    const image = Object.assign(document.createElement("img"), { src: preview, alt: "", width: 74, height: 74 });
+    box.append(card(name, [image], name));
+  }
+  box.querySelector("input").checked = true;
+  if (!canFollowExample) return;
+  const file = Object.assign(document.createElement("input"), { type: "file", id: "like", accept: "image/*", ariaLabel: "A portrait to paint like" });
+  const plus = Object.assign(document.createElement("span"), { className: "plus", textContent: "+" });
+  const label = card("like", [plus], "Like mine…");
+  label.title = "Paint me like a portrait of my own";
+  label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail: by pointer
+  file.addEventListener("change", () => {
+    if (!file.files[0]) return;
+    example = file.files[0];
+    plus.textContent = "";
+    plus.style.backgroundImage = `url(${URL.createObjectURL(example)})`;
+    label.querySelector("input").checked = true;
+  });
+  box.querySelector("label").after(label);
+  box.append(file);
+}
+
+function card(value, children, text) {
+  const input = Object.assign(document.createElement("input"), { type: "radio", name: "style", value });
+  const label = document.createElement("label");
+  label.append(input, ...children, text);
+  return label;
+}
+
+// Show the backgrounds that a result offers; the painted one is preferred when it appears first.
+export function offerBackdrop(layers) {
+  const input = document.querySelector("[name=background][value=backdrop]");
+  if (!layers.backdrop || !input.parentElement.hidden) return;
+  input.parentElement.hidden = false;
+  input.checked = true;
+}
+
+// Call `onPaint` when a painting has to be repeated, and `onDraw` when the same painting has to be drawn again.
+export function watchOptions(onPaint, onDraw, onError) {
+  const form = element("options");
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", (event) => {
+    if (event.target.closest("#style-panel") || event.target.id === "align") onPaint();
+  });
+  form.addEventListener("input", (event) => {
+    element("strength").nextElementSibling.textContent = `${element("strength").value} %`;
+    if (event.target.id === "colour") document.querySelector("[name=background][value=colour]").checked = true;
+    onDraw();
+  });
+  element("background-file").addEventListener("change", async (event) => {
+    try {
+      backgroundImage = event.target.files[0] ? await createImageBitmap(event.target.files[0]) : null;
+      document.querySelector("[value=picture]").checked = true;
+      onDraw();
+    } catch {
+      onError("The background picture cannot be opened.");
+    }
+  });
+  for (const tab of document.querySelectorAll("#tabs button")) {
+    tab.addEventListener("click", () => {
+      for (const other of document.querySelectorAll("#tabs button")) {
+        const isOpen = other === tab;
+        other.setAttribute("aria-expanded", isOpen);
+        element(other.getAttribute("aria-controls")).classList.toggle("open", isOpen);
+      }
+    });
+  }
+}
