@@ -1,6 +1,7 @@
-# make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
-# make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
-# make check: format, lint, types.   Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
+# make repro: the whole pipeline on the included sample.   make experiments: a table of the experiments.
+# make pull, make push: results from and to the DVC remote.   make test: the fast tests.   make test-all: all tests.
+# make check: format, lint, types.   make docs: the documentation as a site.
+# Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro pull experiments test test-all check clean
+.PHONY: repro pull push experiments test test-all check docs clean
 
 # DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
@@ -25,6 +26,12 @@ repro: $(VENV)/ready
 pull: $(VENV)/ready
 	dvc pull $$(dvc stage list --name-only | grep -v '^collect@' | sed 's/.*/  &:/' | grep -Fxf - dvc.lock | tr -d ' :')
 
+# All outputs but data/raw, and the run cache. `--run-cache` pushes the outputs of every run, also those with `push: false`:
+# forget the runs of `collect` first (.fetch-cache has its pictures).
+push: $(VENV)/ready
+	grep -rlZ -e '-m pipeline.collect' "$$(dvc cache dir)/runs" | xargs -0 -r rm
+	dvc push --run-cache
+
 experiments: $(VENV)/ready
 	@python -m pipeline.experiments $(ARGS)
 
@@ -38,6 +45,13 @@ check: $(VENV)/ready
 	ruff check .
 	ruff format --check .
 	mypy
+
+# build/pages has the layout of the repository, so that relative links are the same there.
+docs: $(VENV)/ready
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files --cached --others --exclude-standard -z -- '*.md' docs | xargs -0 tar -cf - | tar -xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 $(VENV)/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
