@@ -1,5 +1,5 @@
-# make repro: the whole pipeline on the included sample.   make experiments: a table of the experiments.
-# make pull, make push: results from and to the DVC remote.   make test: the fast tests.   make test-all: all tests.
+# make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
+# make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
 # make check: format, lint, types.   make docs: the documentation as a site.
 # Each creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro pull push experiments test test-all check docs clean
+.PHONY: repro pull experiments test test-all check docs clean
 
 # DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
@@ -25,12 +25,6 @@ repro: $(VENV)/ready
 # and leaves an empty data/raw, which looks like a change.
 pull: $(VENV)/ready
 	dvc pull $$(dvc stage list --name-only | grep -v '^collect@' | sed 's/.*/  &:/' | grep -Fxf - dvc.lock | tr -d ' :')
-
-# All outputs but data/raw, and the run cache. `--run-cache` pushes the outputs of every run, also those with `push: false`:
-# forget the runs of `collect` first (.fetch-cache has its pictures).
-push: $(VENV)/ready
-	grep -rlZ -e '-m pipeline.collect' "$$(dvc cache dir)/runs" | xargs -0 -r rm
-	dvc push --run-cache
 
 experiments: $(VENV)/ready
 	@python -m pipeline.experiments $(ARGS)
