@@ -42,15 +42,17 @@ from portraitist.core import manifest
 from portraitist.core.files import PARTIAL_PREFIX
 from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter
 from portraitist.core.training_log import TrainingLog
-from portraitist.learning.checkpoint import save_checkpoint
+from portraitist.learning.checkpoint import save_checkpoint, write_tensors
 from portraitist.reporting.stage_report import OutcomeSheet, write_stage_metrics
 
 SEED = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 DATA_STAGES = ("sources", "collect@sample", "clean", "crop", "mask", "split", "augment")
 TRAININGS = ("train_generator", "train_mask", "train@cartoongan")
 KILLS = 4  # of each stage
-PICTURES = {f"{number:016x}": encoded(smooth(number), "PNG") for number in range(7)}
+PICTURES = {f"{number:015x}a": encoded(smooth(number), "PNG") for number in range(7)}
 Files = dict[str, bytes]
+DVC = [sys.executable, "-m", "dvc"]
+NO_REPORTS = os.environ | {"DVC_NO_ANALYTICS": "1"}
 
 
 def read_files(folder: Path) -> Files:
@@ -91,10 +93,11 @@ def write_data_stage(folder: Path) -> None:
 
 
 def write_training(folder: Path) -> None:
-    """Write what a training writes, but for its saved state (tests/train/test_resume.py): log and model."""
+    """Write what a training writes: log, saved state and model."""
     log = TrainingLog(folder / "log")
     for step in (1, 2, 3):
         log.add(step, {"g_adv": step / 3, "d_real": step / 7})
+    write_tensors({"step": 3}, folder / "state.pt", sync=True)
     method = make_trainable("cartoongan")
     save_checkpoint(folder / "models" / "cartoongan.pt", "cartoongan", settings("cartoongan"), method, {})
 
@@ -227,13 +230,13 @@ class Checkout:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump(content | sections), encoding="utf-8")
 
-    def start(self, stage: str, *prefix: str, **replaced: str) -> subprocess.Popen[str]:
-        """Start a stage's command; `prefix` runs it, `replaced` are folders of its outputs and what they become."""
+    def start(self, stage: str, *prefix: str, below: str = "") -> subprocess.Popen[str]:
+        """Start a stage's command, as an argument of the command `prefix`, with its outputs in the folder `below`."""
         words = stages()[stage]["cmd"].split()[1:]
         if stage in TRAININGS:  # save the state twice a second, not once a minute
             words = ["-c", RUN_STAGE, *words[1:]]
-        for old, new in replaced.items():
-            words = [new + word.removeprefix(old) if word in outputs(stages()[stage]) else word for word in words]
+        written = outputs(stages()[stage])
+        words = [str(Path(below, word)) if word in written else word for word in words]
         env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
         command = [*prefix, sys.executable, *words]
         return subprocess.Popen(
@@ -349,8 +352,9 @@ def test_stage_that_is_stopped_runs_again_to_the_same_bytes(
         process = checkout.start(stage)
         time.sleep(rng.uniform(0.3, 1) * checkout.seconds[stage])
         process.send_signal(number)  # to the stage's own process only, as the kernel does when memory is used up
-        error = process.communicate(timeout=60)[1]
+        process.wait(60)
         assert wait_for_end(process.pid) == []  # its workers end with it
+        error = process.stderr.read()
         stopped += process.returncode != 0
         assert checkout.half_written(stage) == []
         if number != signal.SIGKILL and process.returncode:
@@ -390,7 +394,7 @@ def test_full_disk_is_one_line_and_leaves_nothing_half_written(
         kilobytes = max(4, int(rng.uniform(0.1, 0.8) * size / 1024) // 4 * 4)
         mount = f"mount -t tmpfs -o size={kilobytes}k tmpfs small && mkdir -p small/data/raw small/metrics"
         prefix = [*in_namespace(mount)[:-2], f'{mount}; "$@"; code=$?; {copied}', "sh"]
-        process = data.start(stage, *prefix, data="small/data", metrics="small/metrics")
+        process = data.start(stage, *prefix, below="small")
         error = process.communicate(timeout=300)[1]
         assert process.returncode == 1, error
         assert "No space left on device" in error
@@ -423,8 +427,10 @@ def test_second_run_of_a_training_is_refused(trainings: Checkout) -> None:
     while not list((trainings.folder / ".checkpoints").glob("mask-*/state.pt")):
         assert first.poll() is None
         time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # it would end before the second one has started
     second = trainings.start(stage)
     error = second.communicate(timeout=120)[1]
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert "is in use by another run; wait for it to finish, or stop it" in error
     assert first.wait(120) == 0
@@ -439,14 +445,14 @@ def repository(tmp_path: Path) -> Path:
     """A repository of DVC with one stage, which takes a few seconds."""
     stage = {"cmd": "sleep 2; echo done > out.txt", "outs": ["out.txt"]}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"slow": stage}}))
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
-        subprocess.run(command, cwd=tmp_path, check=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run([*DVC, "init", "--quiet"], cwd=tmp_path, env=NO_REPORTS, check=True)
     return tmp_path
 
 
 def repro(repository: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["dvc", "repro"], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*DVC, "repro"], cwd=repository, env=NO_REPORTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
 
