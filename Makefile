@@ -1,7 +1,8 @@
 # make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
 # make verify: does the last run agree with the committed metrics?
 # make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
-# make check: format, lint, types.   make image: the server's container image.   Each but the last creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
+# make check: format, lint, types.   make docs: the documentation as a site.   make image: the server's container image.
+# Each but the last creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 JOBS ?= 2
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-.PHONY: repro pull experiments test test-all verify check image clean
+.PHONY: repro pull experiments test test-all verify check docs image clean
 
 # DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
 repro: $(VENV)/ready
@@ -39,6 +40,13 @@ check: $(VENV)/ready
 	ruff check .
 	ruff format --check .
 	mypy
+
+# build/pages has the layout of the repository, so that relative links are the same there.
+docs: $(VENV)/ready
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files --cached --others --exclude-standard -z -- '*.md' docs | xargs -0 tar -cf - | tar -xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 verify: $(VENV)/ready
 	@python -m pipeline.verify $(ARGS)

@@ -13,6 +13,7 @@ from portraitist.augment.make_library import BackgroundError, StageFolders, writ
 from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import make_recipes
 from portraitist.core import manifest
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import encode_jpeg
 from portraitist.core.shards import Shards
 from portraitist.crop.params import CropParams
@@ -36,7 +37,8 @@ def main(
     for face in people[:SHEET_ROWS]:
         own = recipes.loc[recipes["id"] == face, ["background", "seed"]].itertuples(index=False, name=None)
         rows.append(recipe_tiles(face, own, crops, masks, params.light_wrap, library))
-    sheet.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
+    with atomic_write(sheet) as temporary:
+        temporary.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, TypeVar
 
 from portraitist.core.params import ParamsError, Section, load, load_methods, load_sources, read_files
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and `--queue` run, on a copy of what git tracks
+STOPPED = "stopped by {}; the same command runs the stage again, and resumes a training"
 S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
 
@@ -20,9 +24,11 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 
     Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
     required `words`, and a Path for each of the `optional` names, None where the option is missing. From then on, a
-    full disk, a missing file or an unusable checkpoint ends the stage with one line instead of a traceback.
+    full disk, a missing file, an unusable checkpoint, Ctrl-C or SIGTERM ends the stage with one line instead of a
+    traceback.
     """
     sys.excepthook = print_error
+    signal.signal(signal.SIGTERM, partial(_exit_on_signal, os.getpid()))
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
@@ -36,13 +42,26 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print a system error or one of the package's own as one line, any other with its traceback (`sys.excepthook`)."""
-    if isinstance(error, OSError):
+    if isinstance(error, KeyboardInterrupt):
+        parts = [STOPPED.format("Ctrl-C")]
+    elif isinstance(error, OSError):
         parts = [error.filename, error.strerror or error]
     elif kind.__module__.startswith("portraitist."):
         parts = [error]
     else:
         sys.__excepthook__(kind, error, traceback)
         return
+    _print_line(*parts)
+
+
+def _exit_on_signal(main_process: int, number: int, frame: FrameType | None) -> None:
+    """Exit as after an error, so that temporary files are removed and worker processes end (a signal handler)."""
+    if os.getpid() == main_process:  # not a forked worker, which its parent stops
+        _print_line(STOPPED.format(signal.Signals(number).name))
+    sys.exit(128 + number)
+
+
+def _print_line(*parts: object) -> None:
     stage = Path(sys.argv[0]).stem
     print(": ".join([f"portraitist: {stage}", *(str(part) for part in parts if part)]), file=sys.stderr)
 

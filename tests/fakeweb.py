@@ -3,6 +3,7 @@
 import datetime
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Reply:
     length: int | None = -1
     drip_s: float = 0.0  # seconds between two bytes
     repeat: int = 1
+    reset: bool = False  # the connection, after half of the body
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,12 @@ def _server(web: FakeWeb) -> ThreadingHTTPServer:
                     self.send_header("Connection", "close")
                     self.close_connection = True
                 self.end_headers()
+                if response.reset:
+                    self.wfile.write(body[: len(body) // 2])
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.detach()
+                    self.close_connection = True
+                    return
                 for _ in range(response.repeat):
                     if response.drip_s:
                         for byte in body:

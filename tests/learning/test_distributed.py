@@ -1,7 +1,9 @@
 """Training with several processes, started by torchrun with gloo: the results of one process, or an error."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from portraitist.core.training_log import Rows
 from portraitist.learning import distributed
 from portraitist.learning.distributed import DistributedError
 
+PAGE = ROOT / "docs" / "training.md"
 METHODS = ["perceptual", "unet_mask", "cyclegan", "cartoongan", "masked_cartoongan"]
 pytestmark = pytest.mark.slow
 HEADER = """
@@ -72,14 +75,16 @@ TRAIN_SLOWLY = (
 )
 
 
-def start(script: str, folder: Path, *arguments: str, count: int = 2) -> subprocess.Popen[str]:
-    """Start a script under torchrun."""
+def start(
+    script: str, folder: Path, *arguments: str, count: int = 2, launch: str = "torchrun --standalone"
+) -> subprocess.Popen[str]:
+    """Start a script under torchrun, with `count` processes for each torchrun that `launch` starts."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "script.py").write_text(script, encoding="utf-8")
     python_path = os.pathsep.join(map(str, (ROOT / "src", ROOT / "tests", ROOT)))
     env = os.environ | {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", "DVC_ROOT": str(folder)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    command = [*torchrun, str(folder / "script.py"), str(folder), *arguments]
+    words = f"{launch} --nproc-per-node {count}".replace("torchrun", f"{sys.executable} -m torch.distributed.run")
+    command = [*words.split(), str(folder / "script.py"), str(folder), *arguments]
     with (folder / "stderr").open("w") as stderr:
         return subprocess.Popen(command, env=env, stderr=stderr, text=True)
 
@@ -87,6 +92,12 @@ def start(script: str, folder: Path, *arguments: str, count: int = 2) -> subproc
 def values(rows: Rows) -> dict[tuple[str, int], float]:
     """The values of a log, by metric and step."""
     return {(name, step): value for name, column in rows.items() for step, value in column}
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -115,6 +126,28 @@ def test_two_processes_give_the_same_weights_as_one(name: str, two_processes: Pa
         if not key.endswith("_extra_state"):  # each process has its own image pool
             assert torch.allclose(first["weights"][key], weights, rtol=1e-6, atol=1e-6), key
             assert torch.equal(first["weights"][key], second["weights"][key]), key
+
+
+def test_srun_of_two_torchruns_gives_the_same_weights_as_one_process(tmp_path: Path, double: None):
+    """The launch line of docs/training.md; the stand-in for srun starts two nodes on this machine."""
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\n"$@" & other=$!\n"$@" && wait $other\n', encoding="utf-8")
+    srun.chmod(0o755)
+    (line,) = re.findall(r'launch=srun (.*) --nproc-per-node 8 \$rendezvous"', PAGE.read_text(encoding="utf-8"))
+    (rendezvous,) = re.findall(r'rendezvous="(.*)"', PAGE.read_text(encoding="utf-8"))
+    launch = f"{srun} {line} {rendezvous}"
+    values_of = {"$SLURM_NNODES": "2", "$SLURM_JOB_ID": "7", "$first:29400": f"127.0.0.1:{free_port()}"}
+    for name, value in values_of.items():
+        assert name in launch
+        launch = launch.replace(name, value)
+    process = start(TRAIN_ALL, tmp_path, "cartoongan", count=1, launch=launch)
+    assert process.wait(300) == 0, (tmp_path / "stderr").read_text()
+    single, rows = train_logged("cartoongan", NoiseBatches())
+    for rank in range(2):
+        trained = torch.load(tmp_path / f"cartoongan{rank}.pt")
+        assert values(trained["rows"]) == pytest.approx(values(rows), rel=1e-9)
+        for key, weights in single.state_dict().items():
+            assert key.endswith("_extra_state") or torch.allclose(trained["weights"][key], weights, atol=1e-6), key
 
 
 def test_indivisible_batch_size_is_an_error(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from toys import ROOT
 
-from pipeline.stage import check_sources_or_exit, load_or_exit, print_error
+from pipeline.stage import STOPPED, check_sources_or_exit, load_or_exit, print_error
 from portraitist.augment.params import AugmentParams
 from portraitist.collect.params import CollectParams
 from portraitist.learning.checkpoint import CheckpointError
@@ -177,3 +178,28 @@ def test_stages_that_read_sources_check_them():
 def test_every_stage_reads_its_options_from_path_options():
     """It sets the hook that prints errors."""
     assert [path.stem for path in SCRIPTS if "path_options" not in called_functions(path.stem)] == []
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_signal_ends_a_stage_with_one_line_after_cleaning_up(number, name, tmp_path):
+    code = """
+import time
+from pathlib import Path
+from pipeline.stage import path_options
+from portraitist.core.files import atomic_write
+path_options()
+with atomic_write(Path("out")) as partial:
+    partial.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode != 0
+    assert error == f"portraitist: -c: {STOPPED.format(name)}\n"
+    assert list(tmp_path.iterdir()) == []

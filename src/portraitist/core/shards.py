@@ -194,7 +194,7 @@ class Shards:
 
         Raises:
             KeyError: there is no such picture or member.
-            OSError: the shard is truncated.
+            OSError: the shard cannot be read, or is truncated; the error names it.
         """
         shard, offset, size = self._locations[picture][ending]
         key = (os.getpid(), shard)
@@ -202,7 +202,10 @@ class Shards:
             if len(self._handles) >= MAX_OPEN:
                 self._close(next(iter(self._handles)))
             self._handles[key] = os.open(self.folder / shard, os.O_RDONLY)
-        data = os.pread(self._handles[key], size, offset)
+        try:
+            data = os.pread(self._handles[key], size, offset)
+        except OSError as error:  # names no file
+            raise OSError(error.errno, error.strerror, str(self.folder / shard)) from error
         if len(data) != size:
             raise OSError(f"{self.folder / shard}: {size} bytes expected at offset {offset}, found {len(data)}")
         return data

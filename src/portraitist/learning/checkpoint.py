@@ -1,5 +1,6 @@
 """Save and load trained models. Loading needs no options and executes no code from the file."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,19 @@ def save_checkpoint(
     content = {
         "format": FORMAT, "method": method, "params": params, "metadata": metadata, "weights": trainable.saved_state()
     }  # fmt: skip
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        torch.save(content, file)  # a file object: torch would store the random name of a path in the archive
+    write_tensors(content, path)
+
+
+def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
+    """Write what `torch.load` reads, atomically; see `atomic_write`. Equal content gives equal bytes.
+
+    torch does not write the file itself: it would store the random name of a temporary file in the archive, and raise
+    its own RuntimeError instead of the system's error if the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_write(path, sync=sync) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:

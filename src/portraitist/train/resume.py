@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from portraitist.core.files import FolderLock, atomic_write
+from portraitist.core.files import FolderLock
+from portraitist.learning.checkpoint import write_tensors
 
 FOLDER = ".checkpoints"
 STATE_FILE = "state.pt"
@@ -76,6 +77,5 @@ class Checkpointer(FolderLock):
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state, atomically."""
-        with atomic_write(self.folder / STATE_FILE, sync=True) as partial:
-            torch.save(state, partial)
+        write_tensors(state, self.folder / STATE_FILE, sync=True)
         self.saved_at = time.monotonic()
