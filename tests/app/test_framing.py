@@ -50,9 +50,9 @@ def test_whole_crop_has_the_transform_of_the_crop(degrees):
     assert whole_crop(crop).transform(SIDE) == pytest.approx(crop.transform, abs=1e-2)
 
 
-@pytest.mark.parametrize("degrees", [0, 20, -30])
-def test_person_who_fills_the_photo_fills_the_frame(degrees):
-    crop = cut(face(degrees))
+@pytest.mark.parametrize(("degrees", "length"), [(0, 40), (20, 40), (-30, 40), (0, 105)])
+def test_person_who_fills_the_photo_fills_the_frame(degrees, length):
+    crop = cut(face(degrees, length=length))
     frame = upright_frame(crop, crop.square.inside)
     assert frame.degrees == 0
     assert corners(frame).min() >= -3

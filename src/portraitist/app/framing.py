@@ -17,7 +17,7 @@ from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye
 
 # Lengths below are multiples of the distance from the eyes to the mouth.
 IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # of the frame; height of the eyes, as a fraction of the side
-SIDES, SHIFTS = np.linspace(1.8, IDEAL_SIDE, 15), np.linspace(-1.2, 1.2, 17)  # of the search
+SIDES, SHIFTS = np.linspace(1.0, IDEAL_SIDE, 19), np.linspace(-1.2, 1.2, 17)  # of the search
 FINE_SIDES, FINE_SHIFTS = np.linspace(-0.2, 0.2, 9), np.linspace(-0.15, 0.15, 9)
 HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # of the head: half its width, its least height above and below the eyes
 HEADROOM = 0.05  # free space above the hair, as a fraction of the side
