@@ -76,7 +76,7 @@ def run(folder: Path, tasks: list[ShardTask], params: WorkersParams = TWO) -> li
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("[0-9]*.tar"))}
 
 
 def test_tasks_follow_shards_and_skip_other_pictures(tmp_path: Path):
