@@ -42,6 +42,7 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print a system error or one of the package's own as one line, any other with its traceback (`sys.excepthook`)."""
+    parts: list[object]
     if isinstance(error, KeyboardInterrupt):
         parts = [STOPPED.format("Ctrl-C")]
     elif isinstance(error, OSError):
