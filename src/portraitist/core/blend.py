@@ -8,7 +8,7 @@ from portraitist.core.types import MaskArray, Picture
 WINDOWS = (0.02, 0.05, 0.15, 0.5)  # half-widths of the averaging windows, as fractions of the longer side
 
 # Of `estimate_foreground`: windows likewise, alpha from which a pixel counts, and the weight of the next wider window.
-FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT = (0.3, 0.09, 0.025, 0.01), 0.6, 0.01
+FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT = (0.3, 0.09, 0.025, 0.01), 0.85, 0.01
 
 
 def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[int, int, int]) -> Picture:
