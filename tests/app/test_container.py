@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from app_helpers import form, request, serving, wait_until
-from toys import ROOT
+from reach import ROOT
 
 from portraitist.app.avatar import Portraitist
 from portraitist.cli import app as cli

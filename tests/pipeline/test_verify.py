@@ -6,7 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
-from toys import ROOT
+from reach import ROOT
 
 from pipeline import verify
 
