@@ -152,10 +152,10 @@ def test_generator_sees_smoothed_persons(smoothing):
     assert torch.equal(expected, persons) == (smoothing == 0)
 
 
-def test_downsampling_shrinks_what_is_trained_not_what_is_painted():
+def test_larger_crops_are_reduced_for_training_but_not_painting():
     small = vars(batch()).values()
     images = Batch(*(each.repeat_interleave(2, 2).repeat_interleave(2, 3) for each in small))
-    method = make_trainable(NAME, mask="given", downsampling=2)
+    method = make_trainable(NAME, mask="given", training_px=images.selfies.shape[-1] // 2)
     side = images.selfies.shape[-1]
     assert {each.shape[-1] for each in discriminator_inputs(method, images).values()} == {side // 2}
     assert method.paint(images.selfies, images.selfie_masks).shape[-1] == side

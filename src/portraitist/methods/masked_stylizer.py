@@ -50,7 +50,8 @@ class Params(Section):
     lambda_color: NonNegativeFloat
     warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
     smoothing: NonNegativeFloat  # of the generator's input: variance up to which texture is smoothed; 0: none
-    downsampling: Literal[1, 2]  # of the training images; the network paints at full size, with finer strokes
+    # side of the training images: larger crops are reduced by a whole factor; painted at full size, strokes are finer
+    training_px: Annotated[int, Field(ge=32)]
     # mask of the discriminator's input: the pipeline's (given), its product with the segmenter's, none (whole)
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]
@@ -85,7 +86,7 @@ class MaskedStylizer(Method):
 
     def step(self, batch: Batch) -> Losses:
         """Update the discriminator, then the generator."""
-        batch = batch.downsampled(self.params.downsampling)
+        batch = batch.downsampled(max(1, batch.selfies.shape[-1] // self.params.training_px))
         styles = self.predictor(on_grey(batch.portraits, batch.portrait_masks))
         self.style.add(styles)
         persons = self.generator_input(batch.selfies, batch.selfie_masks)
