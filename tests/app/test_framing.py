@@ -19,7 +19,6 @@ PARAMS = CropParams(
     min_visible=0.0,
     faces="largest",
     min_relative_size=0.5,
-    workers=1,
     shard_size=1,
 )
 

@@ -24,6 +24,7 @@ from portraitist.app import server as app_server
 from portraitist.app.avatar import ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 from portraitist.app.selfie import MAX_MEGABYTES
+from portraitist.app.styles import Style
 from portraitist.cli import app as cli
 from portraitist.core.outcome import Status
 
@@ -240,6 +241,9 @@ class BlockingModel(Portraitist):
 
     def __init__(self):
         self.released, self.started = threading.Semaphore(0), threading.Semaphore(0)
+
+    def read_style(self, options):
+        return Style(None)
 
     def crops(self, cleaned, faces="each"):
         self.started.release()

@@ -15,7 +15,7 @@ from portraitist.augment.params import AugmentParams
 from portraitist.collect.params import CollectParams
 from portraitist.learning.checkpoint import CheckpointError
 
-NO_STAGES = ("__init__", "experiments", "repair", "ship", "stage")
+NO_STAGES = ("__init__", "experiments", "repair", "ship", "stage", "verify")
 SCRIPTS = [path for path in sorted((ROOT / "pipeline").glob("*.py")) if path.stem not in NO_STAGES]
 
 
