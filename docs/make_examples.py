@@ -25,7 +25,7 @@ def main() -> None:
     portraitist = Portraitist(parser.parse_args().model)
     for number, face in enumerate(FACES, 1):
         avatar = portraitist.paint(ROOT / "data" / "sample" / "selfies" / f"{face}.jpg")
-        selfie = Image.fromarray(avatar.crop.square.picture).resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)
+        selfie = Image.fromarray(avatar.selfie).resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)
         painted = apply_finish(avatar, Finish(BACKGROUND, size_px=SIZE_PX))
         for kind, picture in (("selfie", selfie), ("avatar", painted)):
             path = ROOT / "src" / "portraitist" / "app" / "static_site" / f"example_{number}_{kind}.webp"

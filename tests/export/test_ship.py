@@ -25,7 +25,7 @@ METADATA = {
 
 
 def selection(**styles):
-    return Selection(portraits=ABOUT, styles=styles)
+    return Selection(portraits=ABOUT, selfies="photographs", styles=styles)
 
 
 def save_model(project, **changes):

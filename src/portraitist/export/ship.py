@@ -43,6 +43,7 @@ The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 TRAINING = """\
 The training portraits are {count} pictures of {title} ({url}),
 licence: {licence}. {file} lists them. Licences found in the manifest: {licences}.
+The {selfie_count} training selfies are {selfies}.
 """
 
 
@@ -62,6 +63,7 @@ class Selection(Section):
     """What data/shipped.yaml holds: attribution, and the training portraits whose styles get a name."""
 
     portraits: Portraits
+    selfies: str  # origin of the training selfies, the end of a sentence
     styles: dict[str, str]  # names to ids
 
 
@@ -93,7 +95,12 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     styles |= _style_vectors(selection.styles, data, project / "models" / "pretrained")
     licences = ", ".join(f"{licence} ({count})" for licence, count in sorted(Counter(portraits["licence"]).items()))
     training = TRAINING.format(
-        count=len(portraits), file=PORTRAITS_FILE, licences=licences, **selection.portraits.model_dump()
+        count=len(portraits),
+        file=PORTRAITS_FILE,
+        licences=licences,
+        selfie_count=len(manifest.split_ids(data / "split.csv", "selfies", "train")),
+        selfies=selection.selfies,
+        **selection.portraits.model_dump(),
     )
     card = metadata["card"].replace(LIMITS_HEADING, f"## Attribution\n\n{training}\n{LIMITS_HEADING}", 1)
     del model.metadata_props[:]
