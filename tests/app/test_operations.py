@@ -163,19 +163,26 @@ def test_sigterm_finishes_queued_requests(model, selfie, workers):
     assert answers == [200] * 12
 
 
+def worker_pids(process):
+    """Return the process ids of a supervisor's workers."""
+    command = ["pgrep", "-P", str(process.pid), "-f", "multiprocessing.spawn"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+
+
 @pytest.mark.slow
-def test_killed_worker_is_replaced(model, selfie):
-    with serve_process(model, "--workers", "2", *MANY) as (process, port):
-        wait_until(lambda: request(port, "GET", "/readyz")[0] == 200, 60)
-        listed = subprocess.run(
-            ["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=True
-        ).stdout
-        workers = [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
-        assert len(workers) == 2
-        subprocess.run(["kill", "-9", str(workers[0])], check=True)
-        assert [post(port, "/avatar", selfie=selfie)[0] for _ in range(4)] == [200] * 4
+@pytest.mark.parametrize("metrics", [False, True])
+def test_killed_workers_are_replaced(model, selfie, metrics):
+    options = ("--metrics-port", str(free_port())) if metrics else ()
+    with serve_process(model, "--workers", "2", *options, *MANY) as (process, port):
+        wait_until(lambda: len(worker_pids(process)) == 2 and request(port, "GET", "/readyz")[0] == 200, 60)
+        first, second = killed = worker_pids(process)
+        subprocess.run(["kill", "-9", first], check=True)
+        wait_until(lambda: len(worker_pids(process) - killed) == 1, 60)
+        subprocess.run(["kill", "-9", second], check=True)
+        wait_until(lambda: len(worker_pids(process) - killed) == 2, 60)
+        assert [post(port, "/avatar", selfie=selfie)[0] for _ in range(4)] == [200] * 4  # by the new workers
         process.terminate()
-        process.wait(60)
+        assert process.wait(60) == 0
 
 
 @pytest.mark.slow

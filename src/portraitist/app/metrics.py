@@ -5,10 +5,11 @@ all worker processes. These write to files in the folder `PROMETHEUS_MULTIPROC_D
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from portraitist.app.memory import resident_with_children_mb
 
@@ -43,6 +44,12 @@ async def sample(queue_lengths: Callable[[], tuple[int, int]]) -> None:
         PAINTING.set(painting)
         MEMORY_BYTES.set(2**20 * resident_with_children_mb())
         await asyncio.sleep(SAMPLE_S)
+
+
+def forget_process(process: int) -> None:
+    """Remove the gauges of a worker process that has ended."""
+    if FOLDER_VARIABLE in os.environ:  # otherwise there are no metrics, or no other worker processes
+        mark_process_dead(process)
 
 
 def serve_metrics(host: str, port: int, workers: int) -> None:

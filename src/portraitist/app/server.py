@@ -19,7 +19,6 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from PIL import Image
-from prometheus_client.multiprocess import mark_process_dead
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -43,7 +42,7 @@ from portraitist.app.memory import (
     release_free_memory,
     resident_mb,
 )
-from portraitist.app.metrics import sample
+from portraitist.app.metrics import forget_process, sample
 from portraitist.app.model_file import HOUSE_STYLE
 from portraitist.app.page_files import data_uri, page_files, style_cards
 from portraitist.app.request_log import REASON_KEY, RequestRecorder
@@ -455,7 +454,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(LoopErrorLog())
         for ended in admissions.register(os.getpid(), endpoints.memory.painters):
-            mark_process_dead(ended)
+            forget_process(ended)
         sampling = asyncio.ensure_future(sample(lambda: (endpoints.queue.waiting, endpoints.queue.painting)))
         endpoints.decoders = Decoders(endpoints.memory.decoders, DECODER_MB)
         with endpoints.decoders, endpoints.shutdown.delay_signals(lambda: endpoints.admitted):
