@@ -147,7 +147,7 @@ class FreeSession:
 
 def with_side(model, side):
     portraitist = Portraitist(model)
-    portraitist.session = FreeSession(side)
+    portraitist.session, portraitist.any_side = FreeSession(side), isinstance(side, str)
     return portraitist
 
 
@@ -286,7 +286,7 @@ def test_every_precision_opens_and_paints_alike(model, avatar, selfie):
     for name in ("portraitist.onnx", "portraitist.fp16.onnx", "portraitist.int8.onnx"):
         opened = Portraitist(str(model / name), threads=1)
         assert opened.card == "A card."
-        assert np.abs(opened.paint(selfie).painting.astype(int) - avatar.painting).max() <= 4
+        assert np.abs(opened.paint(selfie).painting.astype(int) - avatar.painting).max() <= 6
     assert opened.crop_params == load(CropParams, "crop", ROOT)
 
 

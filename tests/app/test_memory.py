@@ -111,8 +111,9 @@ def test_requests_are_refused_while_memory_is_exhausted(portraitist, selfie, mon
 
 
 def test_uploads_of_one_address_leave_memory_for_others(portraitist):
-    endpoints = app_server._Endpoints(portraitist, 2, app_server.Limits(memory_mb=16_384))
-    largest, limit = 40_002_000, 1e6 * endpoints.memory.uploads_mb
+    limits = app_server.Limits(memory_mb=16_384)
+    endpoints = app_server._Endpoints(portraitist, 2, limits, app_server.Admissions(20, 30))
+    largest, limit = round(app_server._max_body_bytes(limits)), 1e6 * endpoints.memory.uploads_mb
     assert limit > 8 * largest
     with endpoints._upload_memory("192.0.2.1") as count, endpoints._upload_memory("192.0.2.2") as count_other:
         count(int(limit / 4))

@@ -123,7 +123,7 @@ def test_options_are_read_from_the_environment(monkeypatch):
 def test_port_in_use_is_named(model):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        result = CliRunner().invoke(cli, ["serve", "--model", str(model), "--port", str(port)])
+        result = CliRunner().invoke(cli, ["serve", "--model", str(model), "--port", str(port), "--memory-mb", "16384"])
     assert (result.exit_code, result.stderr) == (
         2,
         f"portraitist: --host 127.0.0.1 --port {port}: Address already in use\n",

@@ -62,9 +62,9 @@ def test_example_is_painted_with_the_style_of_its_face(portraitist, selfie, port
     vector = StylePredictor()(crop.square.picture, portraitist.mask(crop))
     assert np.array_equal(portraitist.read_style(StyleOptions(like=portrait)).vector, vector)
     avatar = portraitist.paint(selfie, like=portrait)
-    (expected,) = portraitist.paint_squares([avatar.crop.square.picture], [avatar.mask], Style(vector))
-    assert np.array_equal(avatar.picture, expected)
-    assert np.abs(avatar.picture.astype(int) - portraitist.paint(selfie).picture).max() > 5
+    (expected,) = portraitist.paint_squares([avatar.crop.square.picture], [avatar.cutout], Style(vector))
+    assert np.array_equal(avatar.painting, expected)
+    assert np.abs(avatar.painting.astype(int) - portraitist.paint(selfie).painting).max() > 5
 
 
 def test_example_without_a_face_gives_its_centre(portraitist):
@@ -97,11 +97,11 @@ def test_house_style_comes_first_and_is_the_default(portraitist, selfie):
 def test_strength_blends_selfie_and_painting(portraitist, selfie):
     full = portraitist.paint(selfie)
     square = full.crop.square.picture
-    assert np.array_equal(portraitist.paint(selfie, strength=0.0).picture, square)
-    assert np.array_equal(portraitist.paint(selfie, strength=0.0, keep_colours=True).picture, square)
-    half = portraitist.paint(selfie, strength=0.5).picture
-    assert np.abs(half - (full.picture / 2 + square / 2)).max() <= 0.5
-    assert np.abs(full.picture.astype(int) - square).max() > 20
+    assert np.array_equal(portraitist.paint(selfie, strength=0.0).painting, square)
+    assert np.array_equal(portraitist.paint(selfie, strength=0.0, keep_colours=True).painting, square)
+    half = portraitist.paint(selfie, strength=0.5).painting
+    assert np.abs(half - (full.painting / 2 + square / 2)).max() <= 0.5
+    assert np.abs(full.painting.astype(int) - square).max() > 20
 
 
 def test_kept_colours_are_the_selfies_and_light_is_the_paintings():

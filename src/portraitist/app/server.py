@@ -347,7 +347,8 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
         fields[name] = await value.read() if isinstance(value, UploadFile) else value
     await form.close()
     if any(isinstance(value, bytes) and name not in FILE_FIELDS for name, value in fields.items()):
-        raise HTTPException(400, f"only {' and '.join(f'`{name}`' for name in FILE_FIELDS)} may be files")
+        *others, last = (f"`{name}`" for name in FILE_FIELDS)
+        raise HTTPException(400, f"only {', '.join(others)} and {last} may be files")
     return fields
 
 
