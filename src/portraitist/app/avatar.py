@@ -52,6 +52,7 @@ FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
 DEFAULT_SIZE_PX = 512  # of an avatar
 MIN_PAINTED_PX = 256  # in smaller pictures, strokes are as wide as eyes
+MAX_ENLARGEMENT = 2.0  # of the selfie before it is painted: strokes are sharp even where the selfie is not
 MASK_SIDE = 256  # at which the segmenter works
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
 MAX_EXAMPLES = 64  # whose style vectors are remembered
@@ -281,7 +282,7 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; a source as `selfie`.
             strength: from 0, the selfie, to 1, the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar; if the selfie has fewer pixels there, the painting is enlarged.
+            size_px: side of the avatar; if the selfie has less than half as many pixels there, the painting is enlarged.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
@@ -406,7 +407,7 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         style: Style | None = None,
     ) -> Avatar:
-        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has as many.
+        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has at least half as many.
 
         Args:
             cleaned: the selfie.
@@ -424,14 +425,14 @@ class Portraitist:
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
-        """Return the side at which a crop is painted, so that its frame has `size_px` pixels if the selfie has as many.
+        """Return the side at which a crop is painted: its frame gets `size_px` pixels, or twice as many as the selfie has.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.
             frame_px: side of the frame in the selfie's pixels.
             size_px: side of the avatar.
         """
-        wanted = min(size_px * crop_px / frame_px, crop_px)
+        wanted = min(size_px * crop_px / frame_px, MAX_ENLARGEMENT * crop_px)
         return self.allowed_side(max(int(wanted), MIN_PAINTED_PX))
 
     def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
