@@ -1,35 +1,40 @@
-"""Paint the page's three example faces: `python docs/make_examples.py --model models/portraitist`.
+"""Paint the example faces of the page, and the picture of the README, with the model in the package.
 
-The faces are rendered ones of data/sample. Each is written twice, as the photo and as its avatar of the same square, to
-src/portraitist/app/static_site/.
+The faces are rendered ones of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain), as
+scikit-image distributes it. Run it as `python docs/make_examples.py`.
 """
 
-from argparse import ArgumentParser
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from portraitist import Portraitist
 from portraitist.app.compositing import Finish, apply_finish
 
 ROOT = Path(__file__).parents[1]
-FACES = ("0052", "0008", "0046")  # ids in data/sample/index.csv
+SELFIES, PAGE = ROOT / "data" / "sample" / "selfies", ROOT / "src" / "portraitist" / "app" / "static_site"
+PAGE_FACES = ("0084", "0180", "0132")  # ids in data/sample/index.csv
+README_FACES = ("0012", "0084", "0180", "0156")  # beside the astronaut
 SIZE_PX = 256
-BACKGROUND = (239, 228, 208)
 
 
 def main() -> None:
-    """Write example_<number>_selfie.webp and example_<number>_avatar.webp."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "portraitist")
-    portraitist = Portraitist(parser.parse_args().model)
-    for number, face in enumerate(FACES, 1):
-        avatar = portraitist.paint(ROOT / "data" / "sample" / "selfies" / f"{face}.jpg")
-        selfie = Image.fromarray(avatar.selfie).resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)
-        painted = apply_finish(avatar, Finish(BACKGROUND, size_px=SIZE_PX))
-        for kind, picture in (("selfie", selfie), ("avatar", painted)):
-            path = ROOT / "src" / "portraitist" / "app" / "static_site" / f"example_{number}_{kind}.webp"
-            picture.save(path, "WEBP", quality=85, method=6)
+    """Write example_<number>_selfie.webp and example_<number>_avatar.webp of the page, and docs/avatars.jpg."""
+    portraitist = Portraitist()
+    for number, face in enumerate(PAGE_FACES, 1):
+        for kind, picture in zip(("selfie", "avatar"), pair(portraitist, SELFIES / f"{face}.jpg"), strict=True):
+            picture.save(PAGE / f"example_{number}_{kind}.webp", "WEBP", quality=85, method=6)
+    files = [ROOT / "docs" / "astronaut.jpg", *(SELFIES / f"{face}.jpg" for face in README_FACES)]
+    columns = [np.concatenate([np.asarray(each) for each in pair(portraitist, file)]) for file in files]
+    Image.fromarray(np.concatenate(columns, axis=1)).save(ROOT / "docs" / "avatars.jpg", quality=88, optimize=True)
+
+
+def pair(portraitist: Portraitist, selfie: Path) -> tuple[Image.Image, Image.Image]:
+    """Return the photo and its avatar, in the same frame."""
+    avatar = portraitist.paint(selfie)
+    before, after = Image.fromarray(avatar.selfie), apply_finish(avatar, Finish()).convert("RGB")
+    return tuple(each.resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS) for each in (before, after))
 
 
 if __name__ == "__main__":
