@@ -4,10 +4,14 @@
 import * as math from "./image_math.js";
 
 const [IDEAL_SIDE, EYE_LINE] = [4.6, 0.44];
-const grid = (low, high, count) => Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
+// As np.linspace. Many edges of candidates lie halfway between two pixels; equal arithmetic rounds them equally.
+const linspace = (low, high, count) => {
+  const step = (high - low) / (count - 1);
+  return Array.from({ length: count }, (_, i) => (i === count - 1 ? high : low + i * step));
+};
 const SEARCHES = [ // sides and shifts, relative to the best frame of the search before
-  [grid(1 - IDEAL_SIDE, 0, 19), grid(-1.2, 1.2, 17)],
-  [grid(-0.2, 0.2, 9), grid(-0.15, 0.15, 9)],
+  [linspace(1, IDEAL_SIDE, 19).map((side) => side - IDEAL_SIDE), linspace(-1.2, 1.2, 17)],
+  [linspace(-0.2, 0.2, 9), linspace(-0.15, 0.15, 9)],
 ];
 const [HEAD_WIDTH, CROWN, CHIN, HEADROOM] = [1.3, 1.3, 1.75, 0.05];
 const [CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST] = [6, 4, 1, 1, 4, 0.6];
@@ -69,7 +73,7 @@ function search(person, covered, down) {
     for (const side of sides) {
       for (const right of shifts) {
         for (const below of shifts) {
-          const candidate = [middle[0] + side, middle[1] + right, middle[2] + below];
+          const candidate = [side + middle[0], right + middle[1], below + middle[2]];
           const value = cost(candidate);
           if (value < lowest.cost) [lowest.cost, best] = [value, candidate];
         }
@@ -82,8 +86,9 @@ function search(person, covered, down) {
 // A frame in pixels of the canvas.
 function boxOf([side, right, below]) {
   const pixels = side * LENGTH;
-  const [left, top] = [MARGIN - pixels / 2 + right * LENGTH, MARGIN - EYE_LINE * pixels + below * LENGTH];
-  return { left, top, right: left + pixels, bottom: top + pixels, side: pixels };
+  const left = MARGIN - pixels / 2 + right * LENGTH;
+  const top = MARGIN - EYE_LINE * pixels + below * LENGTH;
+  return { left, top, right: left + pixels, bottom: top + pixels, side: left + pixels - left };
 }
 
 // What is wrong with a frame: cuts inside it, parts of the head outside it, emptiness, distance from the ideal.

@@ -77,14 +77,26 @@ function sampleWeights(from, to, kind) {
   return { starts, indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
 }
 
+// Write the weights of the 2 (linear) or 4 (cubic) pixels around a position, at a fraction t beyond a pixel.
+function setWeights(weights, t) {
+  if (weights.length === 2) {
+    weights[0] = 1 - t;
+    weights[1] = t;
+    return;
+  }
+  const a = -0.75;
+  const [far, rest] = [1 + t, 1 - t];
+  weights[0] = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a;
+  weights[1] = ((a + 2) * t - (a + 3)) * t * t + 1;
+  weights[2] = ((a + 2) * rest - (a + 3)) * rest * rest + 1;
+  weights[3] = 1 - weights[0] - weights[1] - weights[2];
+}
+
 function kernelWeights(centre, kind) {
   const floor = Math.floor(centre);
-  const t = centre - floor;
-  if (kind === "linear") return [[floor, 1 - t], [floor + 1, t]];
-  const a = -0.75;
-  const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
-  const far = (x) => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
-  return [[floor - 1, far(1 + t)], [floor, near(t)], [floor + 1, near(1 - t)], [floor + 2, far(2 - t)]];
+  const weights = new Float64Array(kind === "linear" ? 2 : 4);
+  setWeights(weights, centre - floor);
+  return Array.from(weights, (weight, i) => [floor - (weights.length >> 1) + 1 + i, weight]);
 }
 
 export function resize(picture, width, height, kind) {
@@ -146,28 +158,31 @@ export function warp(picture, transform, side, border) {
     transform = transform.map(([p, q, shift]) => [p / sx, q / sy, shift]);
   }
   const count = scale < 0.7 ? 2 : 4; // pixels of the kernel on each axis
-  const kernels = Float32Array.from( // OpenCV's resolution of coordinates is 1 / 32 pixel
-    Array.from({ length: 32 }, (_, i) => kernelWeights(i / 32, count === 2 ? "linear" : "cubic").map(([, weight]) => weight)).flat(),
-  );
-  const [[a, b, e], [c, d, f]] = invert(transform).map((row) => row.map((value) => value * 32));
+  const [across, down] = [new Float64Array(count), new Float64Array(count)];
+  const [[a, b, e], [c, d, f]] = invert(transform.map((row) => row.map(Math.fround)));
   const { width, height, channels, data } = picture;
   const result = blank(side, side, channels);
   const isConstant = border === "constant";
+  const reach = (count >> 1) - 1;
   for (let y = 0, to = 0; y < side; y++) {
     for (let x = 0; x < side; x++, to += channels) {
-      const [u, v] = [Math.round(a * x + b * y + e), Math.round(c * x + d * y + f)];
-      const [left, top] = [(u >> 5) - (count >> 1) + 1, (v >> 5) - (count >> 1) + 1];
-      let [red, green, blue] = [0, 0, 0];
+      const u = a * x + b * y + e;
+      const v = c * x + d * y + f;
+      setWeights(across, u - Math.floor(u));
+      setWeights(down, v - Math.floor(v));
+      const column = Math.floor(u) - reach;
+      const row = Math.floor(v) - reach;
+      const isInner = column >= 0 && row >= 0 && column + count <= width && row + count <= height;
+      let red = 0;
+      let green = 0;
+      let blue = 0;
       for (let j = 0; j < count; j++) {
-        const row = top + j;
-        if (isConstant && (row < 0 || row >= height)) continue;
-        const start = (row < 0 ? 0 : row >= height ? height - 1 : row) * width;
-        const down = kernels[(v & 31) * count + j];
+        if (isConstant && !isInner && (row + j < 0 || row + j >= height)) continue;
+        const start = (isInner ? row + j : clamp(row + j, 0, height - 1)) * width;
         for (let i = 0; i < count; i++) {
-          const column = left + i;
-          if (isConstant && (column < 0 || column >= width)) continue;
-          const from = (start + (column < 0 ? 0 : column >= width ? width - 1 : column)) * channels;
-          const weight = down * kernels[(u & 31) * count + i];
+          if (isConstant && !isInner && (column + i < 0 || column + i >= width)) continue;
+          const from = (start + (isInner ? column + i : clamp(column + i, 0, width - 1))) * channels;
+          const weight = down[j] * across[i];
           red += weight * data[from];
           if (channels === 3) {
             green += weight * data[from + 1];
