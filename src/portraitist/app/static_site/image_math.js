@@ -614,26 +614,30 @@ export function components({ width, height, data }, isSet) {
   return labels;
 }
 
-// Maximum or minimum over square windows; pixels outside are ignored.
-export const dilate = (plane, size) => morph(plane, size, Math.max);
-export const erode = (plane, size) => morph(plane, size, Math.min);
-
-function morph(plane, size, extremum) {
+// Maximum over square windows; pixels outside are ignored. The window's width is doubled until it is `size`.
+export function dilate(plane, size) {
   const { width, height, data } = plane;
   const half = size >> 1;
   const pass = (from, count, stride, lines, lineStride) => {
     const result = new Uint8ClampedArray(from.length);
-    for (let line = 0; line < lines; line++) {
-      for (let i = 0; i < count; i++) {
-        const [first, last] = [Math.max(i - half, 0), Math.min(i + half, count - 1)];
-        let best = from[line * lineStride + i * stride];
-        for (let k = first; k <= last; k++) best = extremum(best, from[line * lineStride + k * stride]);
-        result[line * lineStride + i * stride] = best;
+    const line = new Uint8ClampedArray(count + 2 * half);
+    for (let start = 0; start < lines * lineStride; start += lineStride) {
+      line.fill(0);
+      for (let i = 0; i < count; i++) line[half + i] = from[start + i * stride];
+      for (let span = 1, step; span < size; span += step) {
+        step = Math.min(span, size - span);
+        for (let i = 0; i + step < line.length; i++) if (line[i + step] > line[i]) line[i] = line[i + step];
       }
+      for (let i = 0; i < count; i++) result[start + i * stride] = line[i];
     }
     return result;
   };
   return { ...plane, data: pass(pass(data, width, 1, height, width), height, width, width, 1) };
+}
+
+export function erode(plane, size) {
+  const inverted = ({ data }) => ({ ...plane, data: data.map((value) => 255 - value) });
+  return inverted(dilate(inverted(plane), size));
 }
 
 // --- alpha
