@@ -46,7 +46,7 @@ function paintSide(cropPx, framePx, size) {
   return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
 }
 
-export function layersOf(painting, cutout, { picture, inside, transform }, frame, size) {
+function layersOf(painting, cutout, { picture, inside, transform }, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const side = cutout.width;
