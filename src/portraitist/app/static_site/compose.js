@@ -1,6 +1,6 @@
 // Drawing of a result. Its layers are pictures of the same square: `before`, the photo, and the avatar with the backgrounds
-// `transparent`, `keep` (the photo's) and, if the backend paints one, `backdrop`. Colours and pictures are put behind here,
-// so that a change of the background needs no painting.
+// `transparent`, `keep` (the photo's) and `backdrop` (painted). Colours and pictures are put behind here, so that a change of
+// the background needs no painting.
 
 // The counterpart of compositing.apply_finish.
 export function drawAvatar(canvas, layers, { background, backgroundImage, shape, size }) {

@@ -1,5 +1,8 @@
 // The page's backend for the static site: a worker paints on this device, and the picture never leaves it.
 
+import { drawAvatar } from "./compose.js";
+
+const PREVIEW_SIZE = 512; // pixels a side of the layers that the page shows
 export const SHORT_NOTE = "Painted on this device";
 export const PRIVACY_NOTE = "Your photos are painted on this device and never leave it. The page also works offline.";
 
@@ -37,12 +40,19 @@ export async function open(onProgress) {
   return painter.call("open", { useGpu: false });
 }
 
-export function paint(file, options) {
+export function paint(file, options, _, size = PREVIEW_SIZE) {
   if (!ids.has(file)) ids.set(file, crypto.randomUUID?.() ?? Math.random());
-  return painter.call("paint", { id: ids.get(file), file, options });
+  return painter.call("paint", { id: ids.get(file), file, options, size });
 }
 
-export const finish = async () => null; // the page saves its own canvas
+// Returns an avatar that is painted at its own size, or null if the page's layers have that size.
+export async function finish(file, faceNumber, options, finishOptions) {
+  if (finishOptions.size === PREVIEW_SIZE) return null;
+  const { faces } = await paint(file, options, null, finishOptions.size);
+  const canvas = document.createElement("canvas");
+  drawAvatar(canvas, faces[faceNumber - 1], finishOptions);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
 
 // A painter of video frames, on WebGPU where there is an adapter, else as WebAssembly in the same worker as photos.
 export async function openLive(options) {

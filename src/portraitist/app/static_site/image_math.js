@@ -1,5 +1,6 @@
 // The steps of portraitist.crop, portraitist.mask and core/blend.py in JavaScript, with the same constants.
-// A picture is { width, height, channels, data } with values of 0 to 255; x and y are in pixels, a transform is a 2 x 3 list.
+// A picture is { width, height, channels, data }; data is a Uint8ClampedArray, which rounds as numpy does, or a Float32Array.
+// x and y are in pixels, a transform is a 2 x 3 list.
 
 export const [RIGHT_EYE, LEFT_EYE, NOSE, MOUTH] = [0, 1, 2, 3];
 const MIN_IOU = 0.3;
@@ -9,7 +10,7 @@ export const VIEW_SIDE = 0.6;
 const VIEW_GAMMA = 0.6;
 export const [VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH] = [0.44, 0.2];
 const [MOVE_PENALTY, MAX_MOVE] = [0.1, 2];
-const MIN_NOSE_DISTANCE = 0.3;
+const [MIN_NOSE_DISTANCE, MIN_FACE_RATIO] = [0.3, 1.05];
 export const [SURE_SCORE, ORIENTATION_EYE_TO_MOUTH, MIN_ORIENTATION_SCORE] = [0.85, 0.13, 0.02];
 export const [CONFIDENT_SCORE, ROTATION_MARGIN, MIN_ROTATED_SCORE] = [0.77, 0.06, 0.65];
 const [FADE_WIDTH, BLUR_SIDE] = [0.06, 64];
@@ -18,17 +19,17 @@ const [ZERO_PROBABILITY, FULL_PROBABILITY] = [0.1, 0.7];
 const [OPAQUE, MIN_TRANSPARENT, CONVEX] = [250, 0.02, 0.95];
 const [MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU] = [0.7, 0.9];
 const WINDOWS = [0.02, 0.05, 0.15, 0.5];
-const RIM = 0.012;
+const [FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT] = [[0.3, 0.09, 0.025, 0.01], 0.85, 0.01];
 const [COLOUR_DETAIL, COLOUR_GRID] = [0.03, 64];
 
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const roundHalfEven = (value) => { // as numpy and OpenCV do
+export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+export const roundHalfEven = (value) => { // as numpy and OpenCV do
   const floor = Math.floor(value);
   const rest = value - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;
 };
 export const blank = (width, height, channels, value = 0) =>
-  ({ width, height, channels, data: new Uint8Array(width * height * channels).fill(value) });
+  ({ width, height, channels, data: new Uint8ClampedArray(width * height * channels).fill(value) });
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
 
 // --- pictures of canvases
@@ -54,58 +55,83 @@ export function toImageData({ width, height, data }, mask) {
 
 // --- resizing and warping, as in OpenCV
 
-// For each target pixel of one axis, the source pixels and their weights.
+// For each target pixel of one axis, the source pixels and their weights: those from starts[i] to starts[i + 1].
 function sampleWeights(from, to, kind) {
   const step = from / to;
-  return Array.from({ length: to }, (_, target) => {
+  const [starts, indexes, weights] = [[0], [], []];
+  for (let target = 0; target < to; target++) {
+    const [start, end] = [target * step, Math.min((target + 1) * step, from)];
     if (kind === "area") {
-      const [start, end] = [target * step, Math.min((target + 1) * step, from)];
-      const samples = [];
       for (let i = Math.floor(start); i < end - 1e-9; i++) {
-        samples.push([i, (Math.min(i + 1, end) - Math.max(i, start)) / (end - start)]);
+        indexes.push(i);
+        weights.push((Math.min(i + 1, end) - Math.max(i, start)) / (end - start));
       }
-      return samples;
+    } else {
+      for (const [i, weight] of kernelWeights((target + 0.5) * step - 0.5, kind)) {
+        indexes.push(clamp(i, 0, from - 1));
+        weights.push(weight);
+      }
     }
-    const centre = (target + 0.5) * step - 0.5;
-    return kernelWeights(centre, kind).map(([i, weight]) => [clamp(i, 0, from - 1), weight]);
-  });
+    starts.push(indexes.length);
+  }
+  return { starts, indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
+}
+
+// Write the weights of the 2 (linear) or 4 (cubic) pixels around a position, at a fraction t beyond a pixel.
+function setWeights(weights, t) {
+  if (weights.length === 2) {
+    weights[0] = 1 - t;
+    weights[1] = t;
+    return;
+  }
+  const a = -0.75;
+  const [far, rest] = [1 + t, 1 - t];
+  weights[0] = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a;
+  weights[1] = ((a + 2) * t - (a + 3)) * t * t + 1;
+  weights[2] = ((a + 2) * rest - (a + 3)) * rest * rest + 1;
+  weights[3] = 1 - weights[0] - weights[1] - weights[2];
 }
 
 function kernelWeights(centre, kind) {
   const floor = Math.floor(centre);
-  const t = centre - floor;
-  if (kind === "linear") return [[floor, 1 - t], [floor + 1, t]];
-  const a = -0.75;
-  const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
-  const far = (x) => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
-  return [[floor - 1, far(1 + t)], [floor, near(t)], [floor + 1, near(1 - t)], [floor + 2, far(2 - t)]];
+  const weights = new Float64Array(kind === "linear" ? 2 : 4);
+  setWeights(weights, centre - floor);
+  return Array.from(weights, (weight, i) => [floor - (weights.length >> 1) + 1 + i, weight]);
 }
 
 export function resize(picture, width, height, kind) {
-  const { channels } = picture;
+  const { channels, data } = picture;
+  if (width === picture.width && height === picture.height) return picture;
   const across = sampleWeights(picture.width, width, kind);
   const down = sampleWeights(picture.height, height, kind);
-  const narrow = new Float32Array(width * picture.height * channels);
-  for (let y = 0; y < picture.height; y++) {
+  const length = width * channels;
+  const narrow = new Float32Array(length * picture.height);
+  for (let y = 0, to = 0; y < picture.height; y++) {
+    const row = y * picture.width * channels;
     for (let x = 0; x < width; x++) {
-      for (const [from, weight] of across[x]) {
-        for (let c = 0; c < channels; c++) {
-          narrow[(y * width + x) * channels + c] += weight * picture.data[(y * picture.width + from) * channels + c];
-        }
+      for (let c = 0; c < channels; c++, to++) {
+        let sum = 0;
+        for (let k = across.starts[x]; k < across.starts[x + 1]; k++) sum += across.weights[k] * data[row + across.indexes[k] * channels + c];
+        narrow[to] = sum;
       }
     }
   }
-  const result = blank(width, height, channels);
-  const row = new Float32Array(width * channels);
+  const result = new data.constructor(length * height);
+  const row = new Float32Array(length);
   for (let y = 0; y < height; y++) {
     row.fill(0);
-    for (const [from, weight] of down[y]) {
-      for (let i = 0; i < row.length; i++) row[i] += weight * narrow[from * row.length + i];
+    for (let k = down.starts[y]; k < down.starts[y + 1]; k++) {
+      const [from, weight] = [down.indexes[k] * length, down.weights[k]];
+      for (let i = 0; i < length; i++) row[i] += weight * narrow[from + i];
     }
-    for (let i = 0; i < row.length; i++) result.data[y * row.length + i] = clamp(roundHalfEven(row[i]), 0, 255);
+    result.set(row, y * length);
   }
-  return result;
+  return { width, height, channels, data: result };
 }
+
+// Resize to a square: by area if the picture is larger.
+export const toSide = (picture, side, otherwise = "linear") =>
+  resize(picture, side, side, Math.max(picture.width, picture.height) > side ? "area" : otherwise);
 
 export const invert = ([[a, b, x], [c, d, y]]) => {
   const det = a * d - b * c;
@@ -113,7 +139,13 @@ export const invert = ([[a, b, x], [c, d, y]]) => {
   return [[p, q, -(p * x + q * y)], [r, s, -(r * x + s * y)]];
 };
 
-const applyTransform = ([[a, b, e], [c, d, f]], [x, y]) => [a * x + b * y + e, c * x + d * y + f];
+export const applyTransform = ([[a, b, e], [c, d, f]], [x, y]) => [a * x + b * y + e, c * x + d * y + f];
+
+// The transform that applies `first` and then `second`.
+export const compose = ([[a, b, e], [c, d, f]], first) => {
+  const [[p, q, x], [r, s, y]] = first;
+  return [[a * p + b * r, a * q + b * s, a * x + b * y + e], [c * p + d * r, c * q + d * s, c * x + d * y + f]];
+};
 
 // crop/geometry.py: warp; border is "replicate" or "constant"
 export function warp(picture, transform, side, border) {
@@ -125,23 +157,56 @@ export function warp(picture, transform, side, border) {
     const [sx, sy] = [small[0] / width, small[1] / height];
     transform = transform.map(([p, q, shift]) => [p / sx, q / sy, shift]);
   }
-  const kind = scale < 0.7 ? "linear" : "cubic";
-  const back = invert(transform);
+  const count = scale < 0.7 ? 2 : 4; // pixels of the kernel on each axis
+  const [across, down] = [new Float64Array(count), new Float64Array(count)];
+  const [[a, b, e], [c, d, f]] = invert(transform.map((row) => row.map(Math.fround)));
   const { width, height, channels, data } = picture;
   const result = blank(side, side, channels);
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
-      const [u, v] = applyTransform(back, [x, y]).map((value) => Math.round(value * 32) / 32); // OpenCV's resolution
-      const sum = [0, 0, 0];
-      for (const [row, down] of kernelWeights(v, kind)) {
-        if (border === "constant" && (row < 0 || row >= height)) continue;
-        for (const [column, across] of kernelWeights(u, kind)) {
-          if (border === "constant" && (column < 0 || column >= width)) continue;
-          const i = (clamp(row, 0, height - 1) * width + clamp(column, 0, width - 1)) * channels;
-          for (let c = 0; c < channels; c++) sum[c] += down * across * data[i + c];
+  const isConstant = border === "constant";
+  const reach = (count >> 1) - 1;
+  for (let y = 0, to = 0; y < side; y++) {
+    for (let x = 0; x < side; x++, to += channels) {
+      const u = a * x + b * y + e;
+      const v = c * x + d * y + f;
+      setWeights(across, u - Math.floor(u));
+      setWeights(down, v - Math.floor(v));
+      const column = Math.floor(u) - reach;
+      const row = Math.floor(v) - reach;
+      const isInner = column >= 0 && row >= 0 && column + count <= width && row + count <= height;
+      let red = 0;
+      let green = 0;
+      let blue = 0;
+      for (let j = 0; j < count; j++) {
+        if (isConstant && !isInner && (row + j < 0 || row + j >= height)) continue;
+        const start = (isInner ? row + j : clamp(row + j, 0, height - 1)) * width;
+        for (let i = 0; i < count; i++) {
+          if (isConstant && !isInner && (column + i < 0 || column + i >= width)) continue;
+          const from = (start + (isInner ? column + i : clamp(column + i, 0, width - 1))) * channels;
+          const weight = down[j] * across[i];
+          red += weight * data[from];
+          if (channels === 3) {
+            green += weight * data[from + 1];
+            blue += weight * data[from + 2];
+          }
         }
       }
-      for (let c = 0; c < channels; c++) result.data[(y * side + x) * channels + c] = clamp(roundHalfEven(sum[c]), 0, 255);
+      result.data[to] = red;
+      if (channels === 3) {
+        result.data[to + 1] = green;
+        result.data[to + 2] = blue;
+      }
+    }
+  }
+  return result;
+}
+
+// Repeat a picture's border around it.
+export function pad({ width, height, channels, data }, margin) {
+  const result = blank(width + 2 * margin, height + 2 * margin, channels);
+  for (let y = 0, to = 0; y < result.height; y++) {
+    for (let x = 0; x < result.width; x++) {
+      const from = (clamp(y - margin, 0, height - 1) * width + clamp(x - margin, 0, width - 1)) * channels;
+      for (let c = 0; c < channels; c++, to++) result.data[to] = data[from + c];
     }
   }
   return result;
@@ -294,14 +359,19 @@ export function dropDuplicates(faces) {
   return kept.sort((a, b) => b.score * sideOf(b) - a.score * sideOf(a));
 }
 
-export function similarity(face, side, eyeLine, eyeToMouth) {
-  const [right, left, mouth] = [RIGHT_EYE, LEFT_EYE, MOUTH].map((i) => face.points[i]);
+// The distance from the eyes to the mouth, or its estimate from the eyes' distance if that is longer.
+export function eyeToMouth({ points }) {
+  const [right, left, mouth] = [RIGHT_EYE, LEFT_EYE, MOUTH].map((i) => points[i]);
+  const toMouth = Math.hypot(mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2);
+  return Math.max(toMouth, Math.hypot(left[0] - right[0], left[1] - right[1]) * MIN_FACE_RATIO);
+}
+
+export function similarity(face, side, eyeLine, eyeToMouthShare) {
+  const [right, left] = [RIGHT_EYE, LEFT_EYE].map((i) => face.points[i]);
   const eyes = [(right[0] + left[0]) / 2, (right[1] + left[1]) / 2];
-  const between = Math.hypot(left[0] - right[0], left[1] - right[1]);
-  const axis = [(left[0] - right[0]) / Math.max(between, 1e-6), (left[1] - right[1]) / Math.max(between, 1e-6)];
-  const down = Math.max(Math.hypot(mouth[0] - eyes[0], mouth[1] - eyes[1]), between * 1.05);
-  const scale = (eyeToMouth * side) / Math.max(down, 1e-6);
-  const [a, b] = [scale * axis[0], scale * axis[1]];
+  const between = Math.max(Math.hypot(left[0] - right[0], left[1] - right[1]), 1e-6);
+  const scale = (eyeToMouthShare * side) / Math.max(eyeToMouth(face), 1e-6);
+  const [a, b] = [0, 1].map((axis) => (scale * (left[axis] - right[axis])) / between);
   return [[a, b, side / 2 - a * eyes[0] - b * eyes[1]], [-b, a, eyeLine * side + b * eyes[0] - a * eyes[1]]];
 }
 
@@ -324,6 +394,7 @@ export function alignment(face, picture, params) {
   return similarity(face, side, params.eye_line, params.eye_to_mouth * zoom);
 }
 
+// Cut the aligned square around a face; `params` without limits accepts all.
 export function cropFace(picture, alpha, face, params) {
   const transform = alignment(face, picture, params);
   const scale = hypot(transform);
@@ -343,16 +414,17 @@ export function cropFace(picture, alpha, face, params) {
     alpha: alpha && warp(alpha, transform, side, "constant"),
     inside,
     transform,
+    face,
   };
 }
 
-function fadeBorder(picture, inside) {
+// Beyond the picture's border, a square continues with its blurred colours; `inside` is 255 where the picture covers it.
+export function fadeBorder(picture, inside) {
   if (inside.data.every((value) => value === 255)) return picture;
   const side = picture.width;
-  const small = resize(picture, BLUR_SIDE, BLUR_SIDE, side > BLUR_SIDE ? "area" : "linear");
-  const blurred = resize(gaussianBlur(small, FADE_WIDTH * BLUR_SIDE), side, side, "linear");
-  const beyond = distanceTransform(inside);
-  const alpha = { ...inside, data: Uint8Array.from(beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
+  const blurred = toSide(gaussianBlur(toSide(picture, BLUR_SIDE), FADE_WIDTH * BLUR_SIDE), side);
+  const beyond = distanceTransform(inside, (value) => value === 255, CHAMFER_3);
+  const alpha = { ...inside, data: Uint8ClampedArray.from(beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
   return composite(blurred, alpha, picture);
 }
 
@@ -388,38 +460,81 @@ function gaussianKernel(sigma) {
 }
 
 function gaussianBlur(picture, sigma) {
-  const { width, height, channels } = picture;
-  const result = convolve(picture.data, width, height, channels, gaussianKernel(sigma));
-  return { ...picture, data: Uint8Array.from(result, (value) => clamp(roundHalfEven(value), 0, 255)) };
+  const { width, height, channels, data } = picture;
+  return { ...picture, data: Uint8ClampedArray.from(convolve(data, width, height, channels, gaussianKernel(sigma))) };
 }
 
-function distanceTransform(inside) { // to the nearest pixel inside the picture: 3 x 3 chamfer, as OpenCV's DIST_L2
-  const { width, height, data } = inside;
-  const [near, far] = [0.955, 1.3693];
-  const distances = Float32Array.from(data, (value) => (value < 255 ? 1e6 : 0));
-  const distanceAt = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 1e6 : distances[y * width + x]);
-  for (const direction of [1, -1]) {
-    for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) {
-        const [x, y] = direction > 0 ? [column, row] : [width - 1 - column, height - 1 - row];
-        const best = Math.min(
-          distanceAt(x - direction, y) + near,
-          distanceAt(x, y - direction) + near,
-          distanceAt(x - direction, y - direction) + far,
-          distanceAt(x + direction, y - direction) + far,
-        );
-        if (best < distances[y * width + x]) distances[y * width + x] = best;
+// Means over square windows; the border is mirrored, as in cv2.blur.
+export function boxBlur(values, width, height, channels, size) {
+  const half = size >> 1;
+  const length = width * channels;
+  const across = new Float32Array(values.length);
+  for (let row = 0; row < values.length; row += length) {
+    for (let c = 0; c < channels; c++) {
+      let sum = 0;
+      for (let i = -half; i <= half; i++) sum += values[row + reflect(i, width) * channels + c];
+      for (let x = 0; x < width; x++) {
+        across[row + x * channels + c] = sum / size;
+        const [next, last] = [x + half + 1, x - half];
+        sum += values[row + (next < width ? next : reflect(next, width)) * channels + c]
+          - values[row + (last >= 0 ? last : reflect(last, width)) * channels + c];
       }
     }
   }
-  return distances;
+  const result = new Float32Array(values.length);
+  const sums = new Float64Array(length);
+  for (let y = -half; y <= half; y++) {
+    const row = reflect(y, height) * length;
+    for (let i = 0; i < length; i++) sums[i] += across[row + i];
+  }
+  for (let y = 0; y < height; y++) {
+    const [to, next, last] = [y * length, reflect(y + half + 1, height) * length, reflect(y - half, height) * length];
+    for (let i = 0; i < length; i++) {
+      result[to + i] = sums[i] / size;
+      sums[i] += across[next + i] - across[last + i];
+    }
+  }
+  return result;
+}
+
+// The neighbours of a pixel in the rows above it, and their distances: the masks of OpenCV's DIST_L2.
+export const CHAMFER_3 = [[1, 0, 0.955], [0, 1, 0.955], [1, 1, 1.3693], [-1, 1, 1.3693]];
+export const CHAMFER_5 = [[1, 0, 1], [0, 1, 1], [1, 1, 1.4], [-1, 1, 1.4],
+  [1, 2, 2.1969], [-1, 2, 2.1969], [2, 1, 2.1969], [-2, 1, 2.1969]];
+
+// The distance of each pixel to the nearest one whose value is a target.
+export function distanceTransform({ width, height, data }, isTarget, chamfer) {
+  const stride = width + 4; // a margin of 2 pixels saves tests for the border
+  const distances = new Float32Array(stride * (height + 4)).fill(1e6);
+  const steps = Int32Array.from(chamfer, ([x, y]) => y * stride + x);
+  const costs = Float32Array.from(chamfer, ([, , cost]) => cost);
+  const relax = (i, direction) => {
+    let best = distances[i];
+    for (let k = 0; k < steps.length; k++) best = Math.min(best, distances[i - direction * steps[k]] + costs[k]);
+    distances[i] = best;
+  };
+  const at = (x, y) => (y + 2) * stride + x + 2;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (isTarget(data[y * width + x])) distances[at(x, y)] = 0;
+      else relax(at(x, y), 1);
+    }
+  }
+  const result = new Float32Array(width * height);
+  for (let y = height - 1; y >= 0; y--) {
+    for (let x = width - 1; x >= 0; x--) {
+      relax(at(x, y), -1);
+      result[y * width + x] = distances[at(x, y)];
+    }
+  }
+  return result;
 }
 
 export function composite(front, alpha, back) { // back may be a single grey value
   const result = blank(front.width, front.height, 3);
-  for (let i = 0; i < result.data.length; i++) {
-    const share = alpha.data[Math.floor(i / 3)] / 255;
-    result.data[i] = roundHalfEven(front.data[i] * share + (back.data ? back.data[i] : back) * (1 - share));
+  for (let i = 0, to = 0; i < alpha.data.length; i++) {
+    const share = alpha.data[i] / 255;
+    for (let c = 0; c < 3; c++, to++) result.data[to] = front.data[to] * share + (back.data ? back.data[to] : back) * (1 - share);
   }
   return result;
 }
@@ -428,11 +543,8 @@ export const onGrey = (picture, alpha) => (alpha ? composite(picture, alpha, GRE
 
 // --- segmentation
 
-export const resizeSquare = (picture, side) =>
-  resize(picture, side, side, Math.max(picture.width, picture.height) > side ? "area" : "cubic");
-
 export const toMask = (probabilities, side) =>
-  ({ width: side, height: side, channels: 1, data: Uint8Array.from(probabilities, (value) => roundHalfEven(clamp(value, 0, 1) * 255)) });
+  ({ width: side, height: side, channels: 1, data: Uint8ClampedArray.from(probabilities, (value) => value * 255) });
 
 // The refiner's input: each channel's 2 x 2 pixels as four channels, in [-1, 1].
 export function foldPixels(picture, mask) {
@@ -466,50 +578,66 @@ export function unfoldLogits(logits, side) {
 // Keep the components of the mask that are connected with the face, inside the picture.
 export function keepFaceComponent(mask, inside, params) {
   const side = mask.width;
-  const labels = new Int32Array(side * side);
-  const floodFill = (start, label) => {
-    const todo = [start];
-    labels[start] = label;
-    while (todo.length) {
-      const now = todo.pop();
-      const [x, y] = [now % side, Math.floor(now / side)];
-      for (let v = Math.max(0, y - 1); v <= Math.min(side - 1, y + 1); v++) {
-        for (let u = Math.max(0, x - 1); u <= Math.min(side - 1, x + 1); u++) {
-          const next = v * side + u;
-          if (!labels[next] && mask.data[next] > 127) {
-            labels[next] = label;
-            todo.push(next);
-          }
-        }
-      }
-    }
-  };
-  let count = 0;
-  for (let i = 0; i < labels.length; i++) if (!labels[i] && mask.data[i] > 127) floodFill(i, ++count);
+  const labels = components(mask, (value) => value > 127);
   const middle = roundHalfEven((params.eye_line + params.eye_to_mouth / 2) * side);
   const reach = Math.max(1, roundHalfEven((params.eye_to_mouth / 2) * side));
   const selected = new Set();
   for (let y = middle - reach; y < middle + reach; y++) {
     for (let x = (side >> 1) - reach; x < (side >> 1) + reach; x++) if (labels[y * side + x]) selected.add(labels[y * side + x]);
   }
-  const component = { ...mask, data: Uint8Array.from(labels, (label) => (selected.has(label) ? 1 : 0)) };
-  const dilated = morph(component, 5, Math.max);
+  const component = { ...mask, data: Uint8ClampedArray.from(labels, (label) => (selected.has(label) ? 1 : 0)) };
+  const dilated = dilate(component, 5);
   return { ...mask, data: mask.data.map((value, i) => Math.min(value * dilated.data[i], inside.data[i])) };
 }
 
-function morph(plane, count, extremum) { // dilation by Math.max, erosion by Math.min; pixels outside are ignored
-  const { width, height, data } = plane;
-  const half = count >> 1;
-  const pass = (from, horizontal) => from.map((_, i) => {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    let best = from[i];
-    for (let step = -half; step <= half; step++) {
-      const [u, v] = horizontal ? [x + step, y] : [x, y + step];
-      if (u >= 0 && v >= 0 && u < width && v < height) best = extremum(best, from[v * width + u]);
+// The number of its 8-connected component for each pixel whose value is set, and 0 for the others.
+export function components({ width, height, data }, isSet) {
+  const labels = new Int32Array(data.length);
+  let count = 0;
+  for (let first = 0; first < data.length; first++) {
+    if (labels[first] || !isSet(data[first])) continue;
+    labels[first] = ++count;
+    const todo = [first];
+    while (todo.length) {
+      const now = todo.pop();
+      const [x, y] = [now % width, Math.floor(now / width)];
+      for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
+        for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
+          const next = v * width + u;
+          if (labels[next] || !isSet(data[next])) continue;
+          labels[next] = count;
+          todo.push(next);
+        }
+      }
     }
-    return best;
-  });
-  return { ...plane, data: pass(pass(data, true), false) };
+  }
+  return labels;
+}
+
+// Maximum over square windows; pixels outside are ignored. The window's width is doubled until it is `size`.
+export function dilate(plane, size) {
+  const { width, height, data } = plane;
+  const half = size >> 1;
+  const pass = (from, count, stride, lines, lineStride) => {
+    const result = new Uint8ClampedArray(from.length);
+    const line = new Uint8ClampedArray(count + 2 * half);
+    for (let start = 0; start < lines * lineStride; start += lineStride) {
+      line.fill(0);
+      for (let i = 0; i < count; i++) line[half + i] = from[start + i * stride];
+      for (let span = 1, step; span < size; span += step) {
+        step = Math.min(span, size - span);
+        for (let i = 0; i + step < line.length; i++) if (line[i + step] > line[i]) line[i] = line[i + step];
+      }
+      for (let i = 0; i < count; i++) result[start + i * stride] = line[i];
+    }
+    return result;
+  };
+  return { ...plane, data: pass(pass(data, width, 1, height, width), height, width, width, 1) };
+}
+
+export function erode(plane, size) {
+  const inverted = ({ data }) => ({ ...plane, data: data.map((value) => 255 - value) });
+  return inverted(dilate(inverted(plane), size));
 }
 
 // --- alpha
@@ -523,19 +651,27 @@ export function visiblePart(picture, alpha, inside) {
 
 // Whether an alpha is a person mask, and not a round picture, rounded corners or a few transparent pixels.
 export function alphaIsMask(alpha, segmented, inside) {
-  let [covered, transparent, opaque, common, either] = [0, 0, 0, 0, 0];
+  let [covered, transparent, opaque] = [0, 0, 0];
   for (let i = 0; i < alpha.data.length; i++) {
-    const [isOpaque, isPerson] = [alpha.data[i] > 127, segmented.data[i] > 127];
-    if (inside.data[i] > 127) {
-      covered++;
-      if (!isOpaque) transparent++;
-    }
+    const isOpaque = alpha.data[i] > 127;
     if (isOpaque) opaque++;
-    if (isOpaque && isPerson) common++;
-    if (isOpaque || isPerson) either++;
+    if (inside.data[i] <= 127) continue;
+    covered++;
+    if (!isOpaque) transparent++;
   }
   if (!opaque || !covered || transparent / covered < MIN_TRANSPARENT) return false;
-  return common / either >= (opaque / hullArea(alpha) > CONVEX ? MIN_CONVEX_ALPHA_IOU : MIN_ALPHA_IOU);
+  return maskIou(alpha, segmented) >= (opaque / hullArea(alpha) > CONVEX ? MIN_CONVEX_ALPHA_IOU : MIN_ALPHA_IOU);
+}
+
+// Intersection over union of two masks.
+export function maskIou(first, second) {
+  let [common, either] = [0, 0];
+  for (let i = 0; i < first.data.length; i++) {
+    const [a, b] = [first.data[i] > 127, second.data[i] > 127];
+    if (a && b) common++;
+    if (a || b) either++;
+  }
+  return either ? common / either : 1;
 }
 
 // The number of pixels in the convex hull of the opaque pixels.
@@ -571,7 +707,7 @@ function hullArea({ width, height, data }) {
 export function finishStyle(painted, photo, mask, { strength, keepColours }) {
   const target = keepColours ? withColoursOf(painted, photo, mask) : painted;
   if (strength === 1) return target;
-  return { ...target, data: target.data.map((value, i) => roundHalfEven(photo.data[i] + strength * (value - photo.data[i]))) };
+  return { ...target, data: target.data.map((value, i) => photo.data[i] + strength * (value - photo.data[i])) };
 }
 
 // Replace the low frequencies of a painting's chroma (CIELAB) by the photo's; lightness and brushwork stay.
@@ -590,7 +726,7 @@ function withColoursOf(painted, photo, mask) {
     }
   }
   const blurred = convolve(coarse, columns, rows, 3, gaussianKernel((COLOUR_DETAIL * width) / step));
-  const result = Uint8Array.from(painted.data);
+  const result = Uint8ClampedArray.from(painted.data);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const i = y * width + x;
@@ -611,7 +747,7 @@ function withColoursOf(painted, photo, mask) {
 
 const WHITE = [0.950456, 1, 1.088754];
 
-function toLab({ data }) {
+export function toLab({ data }) {
   const lab = new Float32Array(data.length);
   const linear = Float32Array.from({ length: 256 }, (_, v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
   const curve = (t) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
@@ -627,39 +763,61 @@ function toLab({ data }) {
   return lab;
 }
 
-function labToRgb(lightness, a, b) {
+// Red, green and blue from 0 to 255, not rounded.
+export function labToRgb(lightness, a, b) {
   const y = (lightness + 16) / 116;
   const [x, fy, z] = [y + a / 500, y, y - b / 200].map((t, i) => WHITE[i] * (t > 0.206893 ? t ** 3 : (t - 16 / 116) / 7.787));
   return [
     3.240479 * x - 1.53715 * fy - 0.498535 * z,
     -0.969256 * x + 1.875991 * fy + 0.041556 * z,
     0.055648 * x - 0.204043 * fy + 1.057311 * z,
-  ].map((v) => roundHalfEven(255 * clamp(v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055, 0, 1)));
+  ].map((v) => 255 * clamp(v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055, 0, 1));
 }
 
-// --- the person's colours, extended under the mask's soft edge
+// --- the person's colours, extended under the mask's soft edge, as in core/blend.py
 
-export const extendPerson = (picture, mask) =>
-  extendForeground(picture, morph(mask, 2 * Math.max(1, roundHalfEven(RIM * mask.height)) + 1, Math.min));
+export function estimateForeground(picture, alpha) {
+  const { width, height } = alpha;
+  const weighted = new Float32Array(4 * width * height); // colours times weight, and the weight
+  const mean = new Float32Array(weighted.length);
+  const sums = [0, 0, 0, 0];
+  for (let i = 0; i < alpha.data.length; i++) {
+    const weight = Math.max((alpha.data[i] / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0);
+    for (let c = 0; c < 4; c++) sums[c] += weighted[4 * i + c] = weight * (c < 3 ? picture.data[3 * i + c] : 1);
+  }
+  if (!sums[3]) return picture;
+  for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 4] / sums[3];
+  for (const window of FOREGROUND_WINDOWS) {
+    const blurred = boxBlur(weighted, width, height, 4, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
+    for (let i = 0; i < mean.length; i++) mean[i] = (blurred[i] + WIDER_WEIGHT * mean[i]) / (blurred[i | 3] + WIDER_WEIGHT);
+  }
+  const result = blank(width, height, 3);
+  for (let i = 0; i < alpha.data.length; i++) {
+    for (let c = 0; c < 3; c++) {
+      const [value, weight] = [mean[4 * i + c], weighted[4 * i + 3]];
+      result.data[3 * i + c] = value + weight * (picture.data[3 * i + c] - value);
+    }
+  }
+  return result;
+}
 
+// Extend the colours of the pixels where the mask is 255 over all others.
 function extendForeground(picture, mask) {
   const { width, height } = mask;
   const known = Float32Array.from(mask.data, (value) => (value === 255 ? 1 : 0));
   if (!known.some(Boolean)) return picture;
   const colours = Float32Array.from(picture.data, (value, i) => value * known[Math.floor(i / 3)]);
-  const result = Float32Array.from(colours);
+  const result = Uint8ClampedArray.from(colours);
   const filled = Float32Array.from(known);
   for (const window of WINDOWS) {
     const size = 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1;
-    const kernel = new Array(size).fill(1 / size);
-    const weights = convolve(known, width, height, 1, kernel);
-    if (filled.every((value, i) => value || weights[i] <= 1e-4)) continue;
-    const sums = convolve(colours, width, height, 3, kernel);
+    const weights = boxBlur(known, width, height, 1, size);
+    const sums = boxBlur(colours, width, height, 3, size);
     for (let i = 0; i < filled.length; i++) {
       if (filled[i] || weights[i] <= 1e-4) continue;
       filled[i] = 1;
       for (let c = 0; c < 3; c++) result[i * 3 + c] = sums[i * 3 + c] / weights[i];
     }
   }
-  return { ...picture, data: Uint8Array.from(result, (value) => clamp(roundHalfEven(value), 0, 255)) };
+  return { ...picture, data: result };
 }

@@ -40,6 +40,7 @@ export class LivePainter {
     this.count = 0;
     this.canvas = new OffscreenCanvas(1, 1);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.surroundings = new OffscreenCanvas(6, 6); // the frame's colours, shown where a crop reaches beyond it
   }
 
   // Returns the painted crop of a frame as an ImageBitmap, or null without a face.
@@ -54,7 +55,8 @@ export class LivePainter {
     this.face = face;
     const points = this.filter.apply(face.points, math.sideOf(face) / 2, time);
     const params = { ...config.crop, size_px: this.sides[0] };
-    const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px);
+    this.surroundings.getContext("2d").drawImage(bitmap, 0, 0, 6, 6);
+    const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px, params.size_px, this.surroundings);
     bitmap.close();
     const mask = await this.segment(picture);
     const painted = math.finishStyle(await generate(picture, mask, this.vector), picture, mask, this.options);
@@ -93,11 +95,12 @@ export class LivePainter {
     return found.length ? math.scaleFace({ ...found[0], score: 1 }, 1 / scale) : null;
   }
 
-  // The frame under a transform.
-  view(bitmap, [[a, c, e], [b, d, f]], width, height = width) {
+  // The frame under a transform; around it is black, or another picture.
+  view(bitmap, [[a, c, e], [b, d, f]], width, height = width, around = null) {
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     this.context.setTransform(1, 0, 0, 1, 0, 0);
-    this.context.fillRect(0, 0, width, height);
+    if (around) this.context.drawImage(around, 0, 0, width, height);
+    else this.context.fillRect(0, 0, width, height);
     this.context.setTransform(a, b, c, d, e, f);
     this.context.drawImage(bitmap, 0, 0);
     return math.fromRgba(this.context.getImageData(0, 0, width, height).data, width, height);

@@ -131,7 +131,7 @@ async function detectInViews(picture) {
 
 // The probability of a person as a mask; without `refine`, only by the first of the two networks, which video needs to be fast.
 export async function segment(picture, refine = true) {
-  const small = math.resizeSquare(picture, MASK_SIDE);
+  const small = math.toSide(picture, MASK_SIDE, "cubic");
   const name = "selfie_segmentation";
   const input = Float32Array.from(small.data, (value) => value / 255);
   const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
@@ -161,11 +161,11 @@ export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].sh
 export async function generate(picture, mask, vector) {
   const { width: side } = picture;
   const result = await run("generator", {
-    pictures: new ort.Tensor("uint8", picture.data, [1, side, side, 3]),
-    masks: new ort.Tensor("uint8", mask.data, [1, side, side]),
+    pictures: new ort.Tensor("uint8", new Uint8Array(picture.data), [1, side, side, 3]),
+    masks: new ort.Tensor("uint8", new Uint8Array(mask.data), [1, side, side]),
     ...(vector && { styles: new ort.Tensor("float32", Float32Array.from(vector), [1, vector.length]) }),
   });
-  return { ...picture, data: result.painted };
+  return { ...picture, data: new Uint8ClampedArray(result.painted) };
 }
 
 // --- styles
@@ -174,7 +174,7 @@ export const canFollowExample = () => Boolean(networks.style_predictor);
 
 // The style vector of a square picture of a person.
 export async function predictStyle(picture, mask) {
-  const scaled = math.resize(math.onGrey(picture, mask), STYLE_SIDE, STYLE_SIDE, picture.width > STYLE_SIDE ? "area" : "linear");
+  const scaled = math.toSide(math.onGrey(picture, mask), STYLE_SIDE);
   const input = new ort.Tensor("float32", Float32Array.from(scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
   return Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }))[0];
 }

@@ -68,14 +68,6 @@ function card(value, children, text) {
   return label;
 }
 
-// Show the backgrounds that a result offers; the painted one is preferred when it appears first.
-export function offerBackdrop(layers) {
-  const input = document.querySelector("[name=background][value=backdrop]");
-  if (!layers.backdrop || !input.parentElement.hidden) return;
-  input.parentElement.hidden = false;
-  input.checked = true;
-}
-
 // Call `onPaint` when a painting has to be repeated, and `onDraw` when the same painting has to be drawn again.
 export function watchOptions(onPaint, onDraw, onError) {
   const form = element("options");

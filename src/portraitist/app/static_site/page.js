@@ -4,7 +4,7 @@ import * as backend from "./backend.js";
 import { openCamera } from "./camera.js";
 import { drawAvatar, drawPhoto } from "./compose.js";
 import { element, messageOf, save, show } from "./dom.js";
-import { checkOptions, finishOptions, offerBackdrop, paintKey, paintOptions, showStyles, watchOptions } from "./options.js";
+import { checkOptions, finishOptions, paintKey, paintOptions, showStyles, watchOptions } from "./options.js";
 
 const photos = []; // { file, key: options of the painting, faces: [{ before, transparent, keep } or { error }], leftOut, error }
 let selected = null; // { photo, face }
@@ -70,8 +70,6 @@ async function paint(photo) {
     Object.assign(photo, { faces: [], error: messageOf(error) });
   }
   photo.key = paintKey(options);
-  const layers = photo.faces.find((face) => !face.error);
-  if (layers) offerBackdrop(layers);
   refresh();
 }
 

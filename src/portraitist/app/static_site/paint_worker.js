@@ -1,19 +1,30 @@
-// A worker that paints photos and video frames: the steps of avatar.py and video.py on this device.
+// A worker that paints photos and video frames on this device.
 
+import { openFace, paintFace, personMask } from "./avatar.js";
 import * as math from "./image_math.js";
 import { LivePainter } from "./live_painter.js";
-import { canFollowExample, config, detect, generate, locatePerson, open, predictStyle } from "./networks.js";
+import { canFollowExample, config, detect, generate, open, predictStyle } from "./networks.js";
 
 const [MAX_BYTES, MAX_PIXELS, MIN_SIDE, MAX_SIDE, MAX_FACES] = [64e6, 50e6, 16, 2016, 12];
 const CACHED_PHOTOS = 8;
-const cropsByPhoto = new Map(); // the faces of the last photos, so that another style needs no detection
+const openPhotos = new Map(); // the last photos and their faces, so that another style needs no detection
 
-async function paint({ id, file, options }) {
-  if (!cropsByPhoto.has(id)) cropsByPhoto.set(id, await cropFaces(file));
-  if (cropsByPhoto.size > CACHED_PHOTOS) cropsByPhoto.delete(cropsByPhoto.keys().next().value);
-  const { crops, leftOut } = cropsByPhoto.get(id);
+async function paint({ id, file, options, size }) {
+  if (!openPhotos.has(id)) openPhotos.set(id, await openPhoto(file));
+  if (openPhotos.size > CACHED_PHOTOS) openPhotos.delete(openPhotos.keys().next().value);
+  const { photo, opened, leftOut } = openPhotos.get(id);
   const vector = await styleVector(options);
-  return { faces: await Promise.all(crops.map((crop) => (crop.error ? crop : paintCrop(crop, options, vector)))), leftOut };
+  const faces = [];
+  for (const face of opened) {
+    faces.push(face.error ? face : await toBitmaps(await paintFace(photo, face, options, vector, size)));
+  }
+  return { faces, leftOut };
+}
+
+async function toBitmaps(layers) {
+  const entries = Object.entries(layers).map(async ([name, { picture, mask }]) =>
+    [name, await createImageBitmap(math.toImageData(picture, mask))]);
+  return Object.fromEntries(await Promise.all(entries));
 }
 
 let example = {}; // the last portrait to paint like, and its style vector
@@ -31,35 +42,30 @@ async function styleVector({ style, like }) {
 // Crop and mask of an example's face, or the middle of the picture if it has no usable face.
 async function examplePerson(file) {
   const { picture, alpha } = await decode(file);
-  try {
-    const crop = (await cropPictures(picture, alpha)).crops.find(({ error }) => !error);
-    if (crop) return crop;
-  } catch { /* no face */ }
+  const [face] = await detect(math.onGrey(picture, alpha));
+  if (face) {
+    try {
+      const crop = math.cropFace(picture, alpha, face, config.crop);
+      return { picture: crop.picture, mask: await personMask(crop) };
+    } catch { /* the face is not usable */ }
+  }
   const side = Math.min(picture.width, picture.height);
   const middle = (plane) => math.cut(plane, (picture.width - side) >> 1, (picture.height - side) >> 1, side);
   return { picture: middle(picture), mask: middle(alpha ?? math.blank(picture.width, picture.height, 1, 255)) };
 }
 
-async function cropFaces(file) {
-  const { picture, alpha } = await decode(file);
-  return cropPictures(picture, alpha);
-}
-
-async function cropPictures(picture, alpha) {
-  const found = await detect(math.onGrey(picture, alpha));
-  if (!found.length) throw new Error(`no face found in the ${picture.width} x ${picture.height} picture`);
+async function openPhoto(file) {
+  const photo = await decode(file);
+  const { width, height } = photo.picture;
+  const found = await detect(math.onGrey(photo.picture, photo.alpha));
+  if (!found.length) throw new Error(`no face found in the ${width} x ${height} picture`);
   const large = found.filter((face) => math.sideOf(face) >= config.crop.min_relative_size * math.sideOf(found[0]));
-  const crops = [];
+  const opened = [];
   for (const face of large.slice(0, MAX_FACES)) {
-    try {
-      const crop = math.cropFace(picture, alpha, face, config.crop);
-      crops.push({ ...crop, mask: checkMask(await locatePerson(crop)) });
-    } catch (error) {
-      crops.push({ error: error.message });
-    }
+    opened.push(await openFace(photo, face).catch((error) => ({ error: error.message })));
   }
-  if (crops.every(({ error }) => error)) throw new Error(crops[0].error);
-  return { crops, leftOut: large.length - crops.length };
+  if (opened.every(({ error }) => error)) throw new Error(opened[0].error);
+  return { photo, opened, leftOut: large.length - opened.length };
 }
 
 async function decode(file) {
@@ -82,25 +88,6 @@ async function decode(file) {
   for (let i = 0; i < alpha.data.length; i++) alpha.data[i] = data[i * 4 + 3];
   return { picture, alpha: alpha.data.every((value) => value === 255) ? null : alpha };
 }
-
-function checkMask(mask) {
-  const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
-  if (share >= config.mask.min_person) return mask;
-  const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
-  throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
-}
-
-// The layers of `compose.js`.
-async function paintCrop({ picture, mask }, options, vector) {
-  const painted = math.finishStyle(await generate(picture, mask, vector), picture, mask, options);
-  return {
-    before: await toBitmap(picture),
-    keep: await toBitmap(painted),
-    transparent: await toBitmap(math.extendPerson(painted, mask), mask),
-  };
-}
-
-const toBitmap = (picture, mask) => createImageBitmap(math.toImageData(picture, mask));
 
 let live = null;
 const TASKS = {

@@ -1,0 +1,74 @@
+// The steps of avatar.py from a cropped face to the layers that compose.js draws.
+
+import { paintBackdrop } from "./backdrop.js";
+import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
+import * as math from "./image_math.js";
+import { keepPerson, refinePerson } from "./matting.js";
+import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
+
+const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
+const [RIM, SLIVER] = [0.012, 0.02];
+
+// The crop of a face at the size of the training, and the person in it.
+export async function openFace({ picture, alpha }, face) {
+  const crop = math.cropFace(picture, alpha, face, config.crop);
+  const wide = cutAt({ picture, alpha }, face, MASK_SIDE);
+  const mask = await personMask(wide);
+  return { ...crop, person: mask === wide.alpha ? mask : keepPerson(mask, wide) };
+}
+
+// Cut the same square at another size; it was accepted before, so nothing is rejected.
+const cutAt = ({ picture, alpha }, face, side) =>
+  math.cropFace(picture, alpha, face, { ...config.crop, size_px: side, max_upscale: Infinity, min_visible: 0 });
+
+// The mask of the person in a crop.
+export async function personMask(crop) {
+  const mask = await locatePerson(crop);
+  const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
+  if (share >= config.mask.min_person) return mask;
+  const needed = `at least ${Math.round(config.mask.min_person * 100)}% is needed`;
+  throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
+}
+
+// Paint a face of `openFace` and return the layers of an avatar of `size` pixels, as pictures with an optional mask.
+export async function paintFace(photo, opened, options, vector, size) {
+  const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
+  const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
+  const cutout = refinePerson(opened.person, crop);
+  const painting = math.finishStyle(await generate(crop.picture, cutout, vector), crop.picture, cutout, options);
+  return layersOf(painting, cutout, crop, frame, size);
+}
+
+// The side at which a crop is painted, so that its frame has `size` pixels if the photo has as many.
+function paintSide(cropPx, framePx, size) {
+  if (!paintsAnySide()) return config.crop.size_px;
+  const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, cropPx)), MIN_PAINTED);
+  return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
+}
+
+function layersOf(painting, cutout, { picture, inside, transform }, frame, size) {
+  const toFrame = between(transform, frameTransform(frame, size));
+  const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
+  const side = cutout.width;
+  const covered = inFrame(math.blank(side, side, 1, 255), "constant");
+  const rim = 2 * Math.max(1, math.roundHalfEven(RIM * side)) + 1;
+  const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
+  const mask = maskInFrame(cutout, inside, toFrame, size);
+  return {
+    before: { picture: math.fadeBorder(inFrame(picture), covered) },
+    keep: { picture: math.fadeBorder(inFrame(painting), covered) },
+    transparent: { picture: person, mask },
+    backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, size)) },
+  };
+}
+
+// The person in the frame; narrow strips without painting at its border are filled, and cuts inside it fade out.
+function maskInFrame(cutout, inside, toFrame, size) {
+  const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
+  const isWhole = inside.data.every((value) => value === 255);
+  const grown = isWhole ? cutout : math.dilate(cutout, sliver);
+  const filled = { ...cutout, data: cutout.data.map((value, i) => (inside.data[i] < 255 ? Math.max(grown.data[i], value) : value)) };
+  const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
+  const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
+  return fadeCuts(inFrame(filled), inFrame(isWhole ? inside : math.dilate(inside, sliver)));
+}

@@ -1,0 +1,128 @@
+// The person's mask at the avatar's size: the counterpart of matting.py, with the same constants. Lengths are multiples of the
+// distance from the eyes to the mouth.
+
+import * as math from "./image_math.js";
+
+const [THREAD, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 2e-3];
+const [LOWEST, HIGHEST] = [0.15, 0.85];
+const SAME_IOU = 0.98;
+const GUIDE_SIDE = 256;
+
+const lengthInCrop = ({ face, transform }) => math.eyeToMouth(face) * math.hypot(transform);
+const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
+
+// The mask of a crop without what hangs together with the face by less than a thread's width.
+export function keepPerson(mask, crop) {
+  const length = lengthInCrop(crop);
+  const { width: side } = mask;
+  const solid = solidOf(mask);
+  const thread = disc(THREAD * length);
+  const margin = 2 * thread.half + 1; // outside the mask's own borders the person goes on
+  const opened = dilateBy(erodeBy(math.pad(solid, margin), thread), thread);
+  const labels = math.components(opened, Boolean);
+  const labelAt = (x, y) => labels[(y + margin) * opened.width + x + margin];
+
+  const face = [0, 1].map((axis) => crop.face.points.slice(0, math.MOUTH + 1).reduce((sum, point) => sum + point[axis] / (math.MOUTH + 1), 0));
+  const [x, y] = math.applyTransform(crop.transform, face);
+  const [low, high] = [[x, y].map((value) => Math.max(0, math.roundHalfEven(value - length / 2))),
+    [x, y].map((value) => Math.min(side, math.roundHalfEven(value + length / 2)))];
+  const counts = new Map();
+  for (let row = low[1]; row < high[1]; row++) {
+    for (let column = low[0]; column < high[0]; column++) {
+      const label = labelAt(column, row);
+      if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
+    }
+  }
+  if (!counts.size) return mask;
+  const [label] = [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best));
+  const body = { ...mask, data: mask.data.map((_, i) => (labelAt(i % side, Math.floor(i / side)) === label ? 1 : 0)) };
+
+  const near = dilateBy(body, disc(2 * THREAD * length)).data.map((value, i) => value & solid.data[i]);
+  const parts = math.components({ ...mask, data: near }, Boolean);
+  const touching = new Set(parts.filter((_, i) => body.data[i]));
+  const kept = { ...mask, data: near.map((_, i) => (touching.has(parts[i]) ? 1 : 0)) };
+  const soft = dilateBy(kept, disc(0.1 * length)).data;
+  return { ...mask, data: mask.data.map((value, i) => value * soft[i]) };
+}
+
+// The person's mask at the size of a crop, along the crop's edges; an alpha as it is.
+export function refinePerson(mask, crop) {
+  const { picture, alpha, inside } = crop;
+  const side = picture.width;
+  const enlarged = math.resize(mask, side, side, "linear");
+  if (alpha && math.maskIou(enlarged, alpha) > SAME_IOU) return alpha;
+  const solid = solidOf(enlarged);
+  const length = lengthInCrop(crop);
+  const width = disc(2 * BAND * length);
+  const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
+  const filtered = guidedFilter(picture, mask, (WINDOW * length) / side);
+  const refined = filtered.map((value, i) => (outer[i] > inner[i] ? (255 * (value - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i]));
+  const rounded = Uint8ClampedArray.from(refined);
+  return { ...enlarged, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
+}
+
+// Fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide; `radius` is a fraction of the side.
+function guidedFilter(picture, mask, radius) {
+  const side = picture.width;
+  const [guide, target] = [math.toSide(picture, GUIDE_SIDE).data, math.toSide(mask, GUIDE_SIDE).data];
+  const size = 2 * Math.max(1, math.roundHalfEven(radius * GUIDE_SIDE)) + 1;
+  const count = GUIDE_SIDE * GUIDE_SIDE;
+  const products = new Float32Array(13 * count); // r g b, target, rr rg rb gg gb bb, and r g b times the target
+  for (let i = 0; i < count; i++) {
+    const [r, g, b, t] = [guide[3 * i] / 255, guide[3 * i + 1] / 255, guide[3 * i + 2] / 255, target[i] / 255];
+    products.set([r, g, b, t, r * r, r * g, r * b, g * g, g * b, b * b, r * t, g * t, b * t], 13 * i);
+  }
+  const means = math.boxBlur(products, GUIDE_SIDE, GUIDE_SIDE, 13, size);
+  const lines = new Float32Array(4 * count); // slope for r, g and b, and offset
+  for (let i = 0; i < count; i++) {
+    const [r, g, b, t, rr, rg, rb, gg, gb, bb, rt, gt, bt] = means.subarray(13 * i, 13 * i + 13);
+    const covariance = [rr - r * r + EPSILON, rg - r * g, rb - r * b, gg - g * g + EPSILON, gb - g * b, bb - b * b + EPSILON];
+    const slope = solveSymmetric(covariance, [rt - r * t, gt - g * t, bt - b * t]);
+    lines.set([...slope, t - slope[0] * r - slope[1] * g - slope[2] * b], 4 * i);
+  }
+  const smooth = { width: GUIDE_SIDE, height: GUIDE_SIDE, channels: 4, data: math.boxBlur(lines, GUIDE_SIDE, GUIDE_SIDE, 4, size) };
+  const { data } = math.resize(smooth, side, side, "linear");
+  const result = new Float32Array(side * side);
+  for (let i = 0; i < result.length; i++) {
+    const [from, at] = [4 * i, 3 * i];
+    result[i] = (data[from] * picture.data[at] + data[from + 1] * picture.data[at + 1] + data[from + 2] * picture.data[at + 2]) / 255 + data[from + 3];
+  }
+  return result;
+}
+
+// Solve [[a, b, c], [b, d, e], [c, e, f]] v = (x, y, z) by Cramer's rule.
+function solveSymmetric([a, b, c, d, e, f], [x, y, z]) {
+  const [p, q, r] = [d * f - e * e, c * e - b * f, b * e - c * d];
+  const det = a * p + b * q + c * r;
+  const [s, t, u] = [a * f - c * c, b * c - a * e, a * d - b * b];
+  return [(p * x + q * y + r * z) / det, (q * x + s * y + t * z) / det, (r * x + t * y + u * z) / det];
+}
+
+// OpenCV's ellipse as a structuring element: half the width of each row.
+function disc(diameter) {
+  const half = Math.max(1, math.roundHalfEven(diameter)) >> 1;
+  const widths = Array.from({ length: 2 * half + 1 }, (_, row) =>
+    (half ? math.roundHalfEven(half * Math.sqrt((half * half - (row - half) ** 2) / (half * half))) : 0));
+  return { half, widths };
+}
+
+const inverted = (plane) => ({ ...plane, data: plane.data.map((value) => 1 - value) });
+const erodeBy = (plane, element) => inverted(dilateBy(inverted(plane), element));
+
+// Dilate a plane of zeros and ones.
+function dilateBy(plane, { half, widths }) {
+  const { width, height, data } = plane;
+  const result = math.blank(width, height, 1);
+  const sums = new Int32Array(width + 1); // of one row, from its start
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) sums[x + 1] = sums[x] + data[y * width + x];
+    if (!sums[width]) continue;
+    for (let row = Math.max(0, y - half); row <= Math.min(height - 1, y + half); row++) {
+      const reach = widths[row - y + half];
+      for (let x = 0, to = row * width; x < width; x++, to++) {
+        if (!result.data[to] && sums[Math.min(x + reach + 1, width)] > sums[Math.max(x - reach, 0)]) result.data[to] = 1;
+      }
+    }
+  }
+  return result;
+}
