@@ -6,7 +6,7 @@ import * as math from "./image_math.js";
 import { keepPerson, refinePerson } from "./matting.js";
 import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
 
-const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
+const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE, MAX_ENLARGEMENT] = [256, 1024, 8, 256, 2];
 const [RIM, SLIVER] = [0.012, 0.02];
 
 // The crop of a face at the size of the training, and the person in it.
@@ -42,7 +42,7 @@ export async function paintFace(photo, opened, options, vector, size) {
 // The side at which a crop is painted, so that its frame has `size` pixels if the photo has as many.
 function paintSide(cropPx, framePx, size) {
   if (!paintsAnySide()) return config.crop.size_px;
-  const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, cropPx)), MIN_PAINTED);
+  const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, MAX_ENLARGEMENT * cropPx)), MIN_PAINTED);
   return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
 }
 
