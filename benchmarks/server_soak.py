@@ -213,13 +213,6 @@ def server(model: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.P
             process.terminate()
 
 
-def half_open_upload(port: int, source: str) -> socket.socket:
-    """Open a connection and send an upload's head without its body."""
-    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_S, (source, 0))
-    connection.sendall(HALF_OPEN_HEAD)
-    return connection
-
-
 def resident_mb(process: subprocess.Popen[str], name: str) -> list[float]:
     """Return VmRSS or VmHWM (its peak) of the server and of each of its decoders."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -1,11 +1,12 @@
 """Two workers under load: requests lost, memory, requests lost by SIGTERM, and half-open uploads.
 
-    dvc repro export && python -m benchmarks.server_workers --requests 500 --threads 20
+    python -m benchmarks.server_workers --requests 500 --threads 20
 
-Starts `portraitist serve --workers 2` three times. All addresses are loopback addresses of this machine (Linux only).
+Starts `portraitist serve --workers 2` four times. All addresses are loopback addresses of this machine (Linux only).
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -14,14 +15,23 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.server_soak import SELFIES, form, half_open_upload, request, server
+from benchmarks.server_soak import (
+    CONNECTIONS,
+    HALF_OPEN,
+    HALF_OPEN_HEAD,
+    SELFIES,
+    Results,
+    form,
+    holder,
+    repeat,
+    request,
+    server,
+)
 from portraitist.app import DEFAULT_MODEL
 
 OPTIONS = ("--workers", "2", "--per-minute", "100000", "--shutdown-s", "120")
-HALF_OPEN = 100
 
 
 def tree_mb(process: subprocess.Popen[str]) -> float:
@@ -61,18 +71,23 @@ def load(port: int, count: int, threads: int, after: threading.Event | None = No
         return Counter(pool.map(send, range(count))), seconds
 
 
+def summary(answers: Counter[str], seconds: list[float]) -> str:
+    """Return answers by HTTP status or kind of error, and how long they took."""
+    return f"{dict(answers)}; seconds: median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}"
+
+
 def steady(model: Path, log: Path, count: int, threads: int) -> list[str]:
     """Send all requests; report answers, seconds and memory."""
     with server(model, log, *OPTIONS) as (process, port):
         wait_until_ready(port)
-        sizes, answers, seconds = [], Counter[str](), []
+        sizes: list[float] = []
+        answers, seconds = Counter[str](), list[float]()
         for _ in range(5):
             part, times = load(port, count // 5, threads)
             answers, seconds = answers + part, seconds + times
             sizes.append(tree_mb(process))
     return [
-        f"{count} requests, {threads} at a time: {dict(answers)}",
-        f"  seconds: median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}",
+        f"{count} requests, {threads} at a time: {summary(answers, seconds)}",
         f"  resident MB of all processes after each fifth: {', '.join(f'{size:.0f}' for size in sizes)}",
     ]
 
@@ -96,13 +111,26 @@ def terminated(model: Path, log: Path, count: int, threads: int) -> list[str]:
 
 
 def half_open(model: Path, log: Path, count: int, threads: int) -> list[str]:
-    """Hold half-open uploads from another address; report the answers of honest clients."""
-    with server(model, log, *OPTIONS) as (_, port), ExitStack() as stack:
-        wait_until_ready(port)
-        for _ in range(HALF_OPEN):
-            stack.enter_context(half_open_upload(port, "127.0.2.1"))
-        answers, seconds = load(port, count, threads)
-    return [f"{HALF_OPEN} half-open uploads, {count} requests: {dict(answers)}; longest {max(seconds):.1f} s"]
+    """Hold half-open uploads from another address; report the answers of honest clients, without and with them.
+
+    The server closes an upload after some seconds without data; each second, the closed ones are opened again.
+    """
+    lines: list[str] = []
+    for name in ("no half-open upload", f"{CONNECTIONS} half-open uploads"):
+        with server(model, log, *OPTIONS) as (_, port):
+            wait_until_ready(port)
+            results, stop = Results(), threading.Event()
+            hold = holder(port, HALF_OPEN, HALF_OPEN_HEAD, results)
+            if lines:
+                hold()
+                holding = repeat(hold, 1, stop)
+            answers, seconds = load(port, count, threads)
+            if lines:
+                stop.set()
+                holding.join()
+        held = f"; uploads: {dict(results.answers['half-open upload'])}" if lines else ""
+        lines.append(f"{name}, {count} requests, {threads} at a time: {summary(answers, seconds)}{held}")
+    return lines
 
 
 def main() -> None:
@@ -116,6 +144,7 @@ def main() -> None:
         log = Path(folder) / "stderr"
         for scenario, part in ((half_open, 10), (terminated, 5), (steady, 1)):
             count = arguments.requests // part
+            print(f"load average {os.getloadavg()[0]:.1f}")
             print("\n".join(scenario(arguments.model, log, count, arguments.threads)), flush=True)
             if log.read_text():
                 sys.exit(f"the server printed: {log.read_text()[:500]}")

@@ -69,7 +69,8 @@ def test_source_package_has_the_package_and_no_tests(tmp_path):
     (archive_path,) = (tmp_path / "made").iterdir()
     with tarfile.open(archive_path) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    required = {name for name in names if name.startswith(package) or name.endswith(".md")} | top_level
+    documents = {name for name in names if name.startswith("docs/") and name.endswith(".md")}
+    required = {name for name in names if name.startswith(package)} | documents | top_level
     assert sorted(required - packed) == []
     assert not [name for name in packed if name.startswith("tests")]
     assert {"setup.py", "data/refiner/person_refiner.onnx"} <= packed

@@ -41,6 +41,7 @@ mkdir -p {base}
 mount --bind /mnt/python {base}
 mount -t tmpfs -o size=64m,mode=1777 tmpfs /tmp
 mount -o remount,bind,ro /
+mount -o remount,bind,ro /mnt
 ip link set lo up
 cd /
 exec setpriv --reuid=54321 --regid=54321 --clear-groups --no-new-privs --bounding-set=-all \

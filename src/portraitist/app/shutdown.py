@@ -52,6 +52,7 @@ class Shutdown:
             raise ShuttingDownError
         finally:
             task.cancel()
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else asyncio logs the latter
             begun.cancel()
 
     @contextmanager
