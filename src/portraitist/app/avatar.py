@@ -282,7 +282,7 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; a source as `selfie`.
             strength: from 0, the selfie, to 1, the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar; if the selfie has less than half as many pixels there, the painting is enlarged.
+            size_px: side of the avatar; where the selfie has less than half as many pixels, the painting is enlarged.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
@@ -425,7 +425,7 @@ class Portraitist:
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
-        """Return the side at which a crop is painted: its frame gets `size_px` pixels, or twice as many as the selfie has.
+        """Return the side of a crop whose frame is painted at `size_px` pixels, or at twice as many as the selfie has.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.
