@@ -1,7 +1,7 @@
 """Paint the example faces of the page, and the picture of the README, with the model in the package.
 
-The faces are rendered ones of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain) from
-scikit-image. Run it as `python docs/make_examples.py`.
+The faces are rendered ones of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain),
+from scikit-image. Run it as `python docs/make_examples.py`.
 """
 
 from pathlib import Path
