@@ -183,10 +183,11 @@ def test_every_stage_reads_its_options_from_path_options():
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_signal_ends_a_stage_with_one_line_after_cleaning_up(number, name, tmp_path):
     code = """
-import time
+import signal, time
 from pathlib import Path
 from pipeline.stage import path_options
 from portraitist.core.files import atomic_write
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 path_options()
 with atomic_write(Path("out")) as partial:
     partial.write_text("half")
@@ -194,12 +195,16 @@ with atomic_write(Path("out")) as partial:
     time.sleep(60)
 """
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    error = process.communicate(timeout=30)[1]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        try:
+            error = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert error == f"portraitist: -c: {STOPPED.format(name)}\n"
     assert list(tmp_path.iterdir()) == []

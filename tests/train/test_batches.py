@@ -2,7 +2,7 @@ import dataclasses
 import gc
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -22,9 +22,11 @@ RANDOM = changed(NO_AUGMENTATION, flip_probability=0.5, max_rotation_degrees=10,
 
 
 @pytest.fixture
-def before_fork() -> None:
-    """Collect garbage: a session of onnxruntime that is collected in a forked process waits forever for its threads."""
-    gc.collect()
+def frozen_garbage() -> Iterator[None]:
+    """Keep forked processes from collecting garbage of other tests: a session of onnxruntime would wait forever."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def batches_of(
@@ -102,7 +104,7 @@ def test_samples_are_validation_or_else_training_selfies(paths: DatasetPaths):
     ]
 
 
-@pytest.mark.usefixtures("before_fork")
+@pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # newer Pythons warn of fork beside threads
 def test_worker_processes_do_not_change_batches(paths: DatasetPaths):
     batches = batches_of(paths, RANDOM, batch_size=2)
@@ -112,7 +114,7 @@ def test_worker_processes_do_not_change_batches(paths: DatasetPaths):
     assert all(equal(*pair) for pair in zip(without, with_worker, strict=True))
 
 
-@pytest.mark.usefixtures("before_fork")
+@pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_workers_need_no_shared_memory(paths: DatasetPaths, monkeypatch: pytest.MonkeyPatch):
     """In a container, /dev/shm may have 64 MB; torch waits forever for a tensor that did not fit."""
