@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from app_helpers import form, half_open_upload, request, serve_process, serving, wait_until
+from starlette.requests import ClientDisconnect
 
 from portraitist.app.avatar import Portraitist
 from portraitist.app.connections import ConnectionPool, LoopErrorLog, is_proxy
@@ -96,6 +97,7 @@ def test_trusted_proxies_are_addresses_and_networks():
 
 def test_loop_errors_are_one_line_per_minute(capsys):
     log, loop = LoopErrorLog(), asyncio.new_event_loop()
+    log(loop, {"message": "Task exception was never retrieved", "exception": ClientDisconnect()})  # no error
     for _ in range(1000):
         log(loop, {"message": "socket.accept() out of system resource", "exception": OSError(errno.EMFILE, "x")})
     loop.close()

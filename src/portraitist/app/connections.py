@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 512
@@ -167,11 +168,11 @@ class LoopErrorLog:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Print an error that no callback has handled."""
-        if time.monotonic() < self._next:
+        """Print an error that no callback has handled; a client that disconnected during its upload is none."""
+        error = context.get("exception")
+        if isinstance(error, ClientDisconnect) or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOG_INTERVAL_S
-        error = context.get("exception")
         reason = f"{context.get('message', '')}: {type(error).__name__}" if error else context.get("message", "")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             reason = "too many open files; raise `ulimit -n`"
