@@ -8,13 +8,7 @@ import pytest
 from app_helpers import form, half_open_upload, request, serve_process, serving, wait_until
 from starlette.requests import ClientDisconnect
 
-from portraitist.app.avatar import Portraitist
 from portraitist.app.connections import ConnectionPool, LoopErrorLog, is_proxy
-
-
-@pytest.fixture(scope="module")
-def portraitist(model):
-    return Portraitist(model, threads=1)
 
 
 @pytest.fixture(scope="module")

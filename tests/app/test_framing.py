@@ -1,26 +1,15 @@
 import cv2
 import numpy as np
 import pytest
+from drawn import CROP, changed
 
 from portraitist.app.framing import Frame, between, fade_cuts, upright_frame, whole_crop
 from portraitist.clean.decode import CleanPicture
 from portraitist.crop.align import crop_face
 from portraitist.crop.geometry import Face
-from portraitist.crop.params import CropParams
 
 SIDE = 256
-PARAMS = CropParams(
-    size_px=SIDE,
-    eye_line=0.44,
-    eye_to_mouth=0.2,
-    closest_eye_to_mouth=0.32,
-    min_score=0.5,
-    max_upscale=99.0,
-    min_visible=0.0,
-    faces="largest",
-    min_relative_size=0.5,
-    shard_size=1,
-)
+PARAMS = changed(CROP, size_px=SIDE, max_upscale=99.0, min_visible=0.0)
 
 
 def face(degrees=0.0, centre=(100.0, 100.0), length=40.0):

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from portraitist.app import decoders as app_decoders
 from portraitist.app import server as app_server
-from portraitist.app.avatar import Portraitist
 from portraitist.app.connections import ConnectionPool
 from portraitist.app.decoders import Decoders
 from portraitist.app.memory import DECODER_MB, PAINTER_MB, UPLOAD_COPIES, MemoryPlan, default_memory_mb
@@ -25,16 +24,6 @@ from portraitist.core.outcome import Status
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 BODY_MB = 40.0
-
-
-@pytest.fixture(scope="module")
-def portraitist(model):
-    return Portraitist(model, threads=1)
-
-
-@pytest.fixture(scope="module")
-def selfie(sample):
-    return (sample / "selfies" / "0006.jpg").read_bytes()
 
 
 def grey_png_of_16_bits(side):

@@ -17,20 +17,9 @@ from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from portraitist.app import operations, server
-from portraitist.app.avatar import Portraitist
 from portraitist.cli import app as cli
 
 MANY = ("--per-minute", "100000")
-
-
-@pytest.fixture(scope="module")
-def portraitist(model):
-    return Portraitist(model, threads=1)
-
-
-@pytest.fixture(scope="module")
-def selfie(sample):
-    return (sample / "selfies" / "0006.jpg").read_bytes()
 
 
 def free_port():

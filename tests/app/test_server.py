@@ -32,19 +32,9 @@ PHOTO_COLOUR = (120, 140, 130)
 
 
 @pytest.fixture(scope="module")
-def portraitist(model):
-    return Portraitist(model, threads=1)
-
-
-@pytest.fixture(scope="module")
 def port(portraitist):
     with serving(portraitist) as port:
         yield port
-
-
-@pytest.fixture(scope="module")
-def selfie(sample):
-    return (sample / "selfies" / "0006.jpg").read_bytes()
 
 
 def test_avatar_is_byte_equal_to_the_python_api(port, portraitist, selfie):

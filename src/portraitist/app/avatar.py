@@ -80,14 +80,12 @@ class Avatar:
     @cached_property
     def picture(self) -> Picture:
         """The avatar with its painted background; beyond what was painted, the blurred colours of its border."""
-        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
-        return fade_border(self._in_frame(self.painting), covered)
+        return self._with_border(self.painting)
 
     @cached_property
     def selfie(self) -> Picture:
         """The part of the selfie that the avatar shows, at the resolution of the painting."""
-        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
-        return fade_border(self._in_frame(self.crop.square.picture), covered)
+        return self._with_border(self.crop.square.picture)
 
     @cached_property
     def mask(self) -> MaskArray:
@@ -158,6 +156,11 @@ class Avatar:
         from portraitist.app.compositing import save_avatar  # it imports this module
 
         save_avatar(self, Path(path), background, shape, size_px)
+
+    def _with_border(self, aligned: SquarePicture) -> Picture:
+        """Map a picture to the frame; continue the blurred colours of its border where the frame is larger."""
+        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        return fade_border(self._in_frame(aligned), covered)
 
     def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
         """Map a picture or mask from the aligned crop to the frame; `margin` pixels around it repeat its border."""

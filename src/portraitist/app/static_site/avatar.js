@@ -39,7 +39,7 @@ export async function paintFace(photo, opened, options, vector, size) {
   return layersOf(painting, cutout, crop, frame, size);
 }
 
-// The side at which a crop is painted, so that its frame has `size` pixels if the photo has as many.
+// The side at which a crop is painted, so that its frame has `size` pixels if the photo has at least half as many.
 function paintSide(cropPx, framePx, size) {
   if (!paintsAnySide()) return config.crop.size_px;
   const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, MAX_ENLARGEMENT * cropPx)), MIN_PAINTED);
