@@ -68,13 +68,15 @@ def test_batch_depends_only_on_seed_epoch_and_step(paths: DatasetPaths):
 
 
 def test_every_picture_gets_its_own_transform_seed(paths: DatasetPaths):
-    batches, seeds = batches_of(paths, RANDOM), []
-    batches.transform = lambda picture, mask, seed: seeds.append(seed) or (picture, mask)
-    for epoch in range(2):
-        batches.start(epoch)
-        for step in range(len(batches)):
-            batches[step]
-    assert len(set(seeds)) == len(seeds) == 2 * 5 * 2
+    transform_seeds = []
+    for seed in (1, 2):
+        batches = batches_of(paths, RANDOM, seed=seed)
+        batches.transform = lambda picture, mask, drawn: transform_seeds.append(drawn) or (picture, mask)
+        for epoch in range(2):
+            batches.start(epoch)
+            for step in range(len(batches)):
+                batches[step]
+    assert len(set(transform_seeds)) == len(transform_seeds) == 2 * 2 * 5 * 2
 
 
 def test_processes_share_the_batch_of_one(paths: DatasetPaths, monkeypatch: pytest.MonkeyPatch):
