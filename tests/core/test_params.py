@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from portraitist.core.params import ParamsError, Section, load, load_methods, su
 from portraitist.train.params import TrainParams
 
 PROFILE = "profiles/sample.yaml"
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -105,6 +107,24 @@ def test_load_validates_only_its_own_section(root):
     set_value(root, "clean.min_side_px", 15)
     with pytest.raises(ParamsError, match=r"clean\.min_side_px: .*greater than or equal to 16, found 15"):
         load(CleanParams, "clean", root)
+
+
+def method_sections():
+    modules = (import_module(f"portraitist.methods.{name}") for name in yaml.safe_load(PARAMS)["methods"])
+    return {module.__name__: module.Params for module in modules if "Params" in vars(module)}
+
+
+def test_every_number_has_a_lower_bound():
+    sections, unbounded = SECTIONS | method_sections(), []
+    assert len(sections) > 20
+    for name, section in sections.items():
+        schema = section.model_json_schema()
+        for model in (schema, *schema.get("$defs", {}).values()):
+            for key, value in model.get("properties", {}).items():
+                numbers = [kind for kind in value.get("anyOf", [value]) if kind.get("type") in ("number", "integer")]
+                if any(not {"minimum", "exclusiveMinimum"} & kind.keys() for kind in numbers):
+                    unbounded.append(f"{name}: {key}")
+    assert not unbounded
 
 
 def test_sections_are_immutable(root):
