@@ -1,6 +1,6 @@
 """Decode the pictures of the server's clients in processes with limits on memory and time.
 
-A picture that exceeds a limit or crashes a library is rejected; the server goes on.
+A picture that exceeds a limit or crashes a library is rejected; the server is not affected.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.clean.sandbox import Limits, Message, Sandbox
 from portraitist.core.outcome import Status
 
-CPU_S, WALL_S = 20, 60.0  # of one picture; 50 megapixels take 1 to 3 s
+CPU_S, WALL_S = 20, 60.0  # limits for one picture; 50 megapixels take 1 to 3 s
 
 pillow_heif.register_heif_opener(decode_threads=1)  # there is one decoder per core at most
 

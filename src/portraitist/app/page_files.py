@@ -25,7 +25,7 @@ def page_files(backend: str) -> dict[str, Path]:
 
 
 def style_cards(model: Portraitist) -> list[dict[str, str]]:
-    """Return name and preview of each style, the house style first: an example face painted in it, as a data URI."""
+    """Return each style's name and its preview, an example face as a data URI; the style `house` is first."""
     cards = []
     for name in model.style_names:
         picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))

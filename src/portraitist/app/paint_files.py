@@ -25,7 +25,7 @@ from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import atomic_write
 
-CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of painted clips, by the clip's suffix
+CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 STANDARD_STREAM = Path("-")  # standard input as a selfie, standard output as an output
 MAX_BYTES = round(MAX_MEGABYTES * 1e6)
@@ -67,7 +67,7 @@ class PaintError(NamedTuple):
     """Why a selfie, or one of its faces, was not painted.
 
     Attributes:
-        reason: a value of `Status`, or `system` for an error of the operating system, or `option`.
+        reason: a value of `Status`; `system` for an error of the operating system; `option` for an invalid option.
         message: one sentence.
     """
 
@@ -276,7 +276,7 @@ def _output_name(stem: str, selfie: Path) -> str:
 
 
 def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path], ending: str) -> list[Path]:
-    """Return the short names; to a name that several selfies share, the suffix of each selfie is added."""
+    """Return the outputs' names; where several selfies would share a name, append each selfie's suffix to it."""
     counts = Counter(short_names)
     owners: dict[Path, Path] = {}
     for path, name in zip(selfies, short_names, strict=True):
@@ -363,7 +363,7 @@ def _encode_avatars(
     outputs: Collection[Path],
     result: PaintResult,
 ) -> dict[Path, bytes]:
-    """Return the output files of one picture: the largest face gets the output path, the others numbered ones.
+    """Return the path and bytes of each output file: the largest face has the output path, others a numbered one.
 
     A number is skipped if its path is the output of another selfie of the run, or the selfie itself. Standard output
     gets the largest face only.

@@ -81,7 +81,7 @@ class RequestRecorder:
 
 
 def write_event(event: str, **fields: Any) -> None:
-    """Write a line of JSON to stdout; a closed or full stdout does not disturb the server."""
+    """Write a line of JSON to stdout; ignore errors, such as a closed pipe or a full disk."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     with suppress(OSError):
         sys.stdout.write(json.dumps({"time": now, "event": event, "process": os.getpid(), **fields}) + "\n")
