@@ -44,7 +44,7 @@ PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
     "split",
     "content",
     "export",
-}  # of the scale
+}  # sections that profiles may set
 
 
 def check_all(root: Path = Path()) -> None:

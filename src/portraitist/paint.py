@@ -35,7 +35,7 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
 
 def paint_crops(method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-    """Stylize crops, given their person masks."""
+    """Stylize crops; `masks` are their person masks."""
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)

@@ -7,7 +7,7 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
 
-LIBRARY_FOLDER = "rooms"  # of shards, beside the recipes
+LIBRARY_FOLDER = "rooms"  # folder of shards, in the same folder as the recipes
 
 
 class BackgroundLibrary:

@@ -1,7 +1,7 @@
 """Recipes: which person is on which background. They are drawn once, and rendered during training.
 
-A recipe is a row with a person, a kind of background and a seed. `own` is the original background, `blur` the original
-one blurred, `room` a picture of the library; the other kinds are drawn.
+A recipe is a row with a person, a kind of background and a seed. `own` is the original background, `blur` a blurred
+copy of it, `room` a picture of the library; the other kinds are drawn.
 """
 
 from collections.abc import Callable, Iterator

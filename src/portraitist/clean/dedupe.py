@@ -17,8 +17,8 @@ from portraitist.clean.decode import BOX, HASH_SIDE, CleanPicture, hash_from_lev
 
 THUMBNAIL_SIDE = 16
 BORDER_SEARCH_PX = 256  # the picture is scaled down to this before borders are searched
-BORDER_TOLERANCE = 16  # of 255: allows for ringing of JPEG beside an edge
-BORDER_SHARE = 0.98  # of the pixels of a border line; the others may be ringing and dust
+BORDER_TOLERANCE = 16  # grey levels of 255: allows for JPEG ringing next to an edge
+BORDER_SHARE = 0.98  # share of a line's pixels that must have its colour; the others may be ringing and dust
 
 Thumbnail = UInt8[np.ndarray, "16 16"]
 
@@ -64,7 +64,7 @@ def fingerprints(cleaned: CleanPicture) -> list[Fingerprint]:
 
 
 def without_border(grey: Image.Image) -> Image.Image | None:
-    """Scale down and cut off border lines of uniform grey; None if there are none."""
+    """Return the picture, scaled down, without border lines of uniform grey; None if there are none."""
     small = grey.copy()
     small.thumbnail((BORDER_SEARCH_PX, BORDER_SEARCH_PX), BOX)
     inner, found = np.asarray(small, np.int16), True

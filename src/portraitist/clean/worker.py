@@ -24,7 +24,7 @@ class ScreenedShard:
 
 
 class ScreenWorker:
-    """Screens the files of one shard per call, in a sandboxed process of its own."""
+    """Function object that screens the files of one shard per call, in its own sandboxed process."""
 
     def __init__(self, params: CleanParams, dest: Path) -> None:
         limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
@@ -32,7 +32,7 @@ class ScreenWorker:
         self.sandbox = Sandbox("portraitist.clean.screening:screen", limits, workers=1)
 
     def __call__(self, task: ShardTask) -> ScreenedShard:
-        """Write the pictures of a shard that pass all checks but that for near-duplicates."""
+        """Write the pictures of a shard that pass all checks; near-duplicates are found later, over all shards."""
         screened = ScreenedShard()
         screened.index = write_shard(self.dest / task.name, self._passed(task, screened.rows))
         return screened
@@ -54,7 +54,7 @@ class ScreenWorker:
 
 
 class CopyWorker:
-    """Copies the pictures of one shard per call, without their fingerprints."""
+    """Function object that copies the pictures of one shard per call, without their fingerprints."""
 
     def __init__(self, dest: Path) -> None:
         self.dest = dest

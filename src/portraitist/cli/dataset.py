@@ -69,7 +69,7 @@ def forget(
     ] = "forgotten",
     repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
 ) -> None:
-    """Remove pictures and everything made from them. List what still contains them.
+    """Remove pictures and everything made from them, and list what still contains them.
 
     Example: portraitist dataset forget selfies/anna --because withdrawn
     """
@@ -117,7 +117,7 @@ def forget(
 
 @app.command()
 def cache() -> None:
-    """Show the size of .fetch-cache. Stage `collect` keeps there all that it downloaded.
+    """Show the size of .fetch-cache, in which stage `collect` stores its downloads.
 
     Example: portraitist dataset cache
     """

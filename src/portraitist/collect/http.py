@@ -1,13 +1,13 @@
-"""The HTTP client through which all sources access the web: guarded against hostile servers, and polite.
+"""The HTTP client of all sources: protected against hostile servers, and polite.
 
 Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
 `app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
+Protected: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
 limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must begin and end as its
 format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
 Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
-site that refuses programs is left alone, and the refusal is reported.
+refusal by a site is not circumvented, but reported.
 """
 
 import codecs
@@ -40,7 +40,7 @@ AGENT = "portraitist"
 MAX_REDIRECTS = 4
 MAX_TEXT_BYTES = 5 << 20
 MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, section 2.5: at least 500 KiB
-MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is reported, not waited for
+MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is an error
 MAX_ATTEMPTS = 3
 MAX_IDLE_CONNECTIONS = 128  # for all hosts together
 CHUNK_BYTES = 64 << 10
@@ -384,7 +384,7 @@ class HttpClient:
         if length is not None and size != length:
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
         if not form:
-            raise FetchError(Status.NOT_A_PICTURE, f"the response is no picture: {head[:16]!r}")
+            raise FetchError(Status.NOT_A_PICTURE, f"the response is not a picture; it begins with {head[:16]!r}")
         if not is_complete(form, head, tail, size):
             raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
         return digest.hexdigest(), size, form

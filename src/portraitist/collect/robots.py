@@ -1,6 +1,6 @@
 """The rules of a robots.txt file (RFC 9309), parsed by Protego.
 
-Two properties are added here, because robots.txt comes from an unknown server: the cost of parsing is linear in the
+This module adds two properties, because robots.txt comes from an untrusted server: the cost of parsing is linear in the
 size of the file, and a byte-order mark does not hide the first group.
 """
 

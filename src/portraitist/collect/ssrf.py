@@ -5,7 +5,7 @@ in `Host` and SNI. This prevents DNS rebinding, where a name resolves to another
 the environment are not used: behind a proxy, no address could be checked.
 
 No library is used: the check must happen between resolving and connecting, at the place where the deadline for
-connecting, sending and receiving is enforced, and the clients that we know (requests, httpx) limit single reads only.
+connecting, sending and receiving is enforced; requests and httpx limit single reads only.
 """
 
 import http.client

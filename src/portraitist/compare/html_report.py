@@ -22,10 +22,10 @@ from portraitist.compare.tables import (
     UNCHANGED_LABEL,
     Comparison,
     best_methods,
+    conclusion,
     headline_table,
     interval_text,
     label,
-    verdict,
     wide_table,
 )
 from portraitist.stats.headline import HEADLINES
@@ -58,7 +58,7 @@ def markdown(comparison: Comparison) -> str:
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
     differences = comparison.differences.drop(columns="p_value").replace(UNCHANGED, UNCHANGED_LABEL)
     return (
-        f"{verdict(comparison)}\n\n{headlines.to_markdown(disable_numparse=True)}\n\n"
+        f"{conclusion(comparison)}\n\n{headlines.to_markdown(disable_numparse=True)}\n\n"
         f"All metrics, with 95 % confidence intervals:\n\n{values.to_markdown(disable_numparse=True)}\n\n"
         f"{comparison.ours} minus each other method, on the same faces:\n\n"
         f"{differences.to_markdown(index=False, disable_numparse=True)}\n\n"
@@ -70,7 +70,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _held_out(comparison: Comparison) -> str:
-    """Return a sentence with what is measured on held-out pictures."""
+    """Return a sentence with the results on held-out pictures, which are the same for all methods."""
     segmenter = comparison.held_out[SEGMENTER_METRIC]
     text = (
         f"The same for all methods: the segmenter's intersection over union on {segmenter['n']} held-out pictures is "
@@ -86,7 +86,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
 
     Args:
         inputs: configuration and stage reports.
-        comparison: of `tables.compare`.
+        comparison: result of `tables.compare`.
         folders: output folders of stages evaluate and evaluate_selfies, by method.
         sheet: the contact sheet as JPEG.
     """
@@ -101,7 +101,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
         others=", ".join(escape(label(method)) for method in results if method != comparison.ours),
         number=sum(method not in (comparison.ours, UNCHANGED) for method in results),
         faces=max(result["n"] for result in results[comparison.ours].values()),
-        verdict=escape(verdict(comparison)),
+        conclusion=escape(conclusion(comparison)),
         headlines=_headlines(comparison),
         sheet=_data_uri(sheet, "jpeg"),
         metrics=_metrics(comparison),

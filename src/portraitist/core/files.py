@@ -27,7 +27,7 @@ class FolderLock:
         """Acquire the lock without waiting.
 
         Raises:
-            LockedError: Another process holds it.
+            LockedError: another process holds it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,7 +73,7 @@ def atomic_write(path: Path, overwrite: bool = True, sync: bool = False) -> Iter
     except FileExistsError:
         raise
     except OSError as error:
-        if error.filename and str(error.filename) != str(partial):  # of another file, such as one that is being read
+        if error.filename and str(error.filename) != str(partial):  # another file, such as an input
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 

@@ -1,8 +1,8 @@
 """Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
 
-params.yaml has every parameter. A value of null is taken from the profile, which holds the scale of a run (limits,
+params.yaml lists every parameter. A value of null is read from the profile, which sets the scale of a run (limits,
 sizes, epochs), so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each
-section is beside the stage that uses it.
+section is in the package of the stage that uses it.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from portraitist.core.files import atomic_write
 LATEST_FILE = "metrics.json"
 PLOTS_FOLDER = Path("plots", "metrics")
 SAMPLES_FILE = "samples.jpg"
-Rows = dict[str, list[tuple[int, float]]]  # of each metric: step and value
+Rows = dict[str, list[tuple[int, float]]]  # by metric: pairs of step and value
 
 
 class TrainingLog:
@@ -34,7 +34,7 @@ class TrainingLog:
         """Append a row to the file of each metric."""
         for name, value in values.items():
             self.rows.setdefault(name, []).append((step, value))
-            with self._path(name).open("a", encoding="utf-8") as file:  # one write, which a kill cannot cut
+            with self._path(name).open("a", encoding="utf-8") as file:  # one write, which a kill cannot interrupt
                 file.write(_line(step, value) if file.tell() else _header(name) + _line(step, value))
         self._write_latest()
 

@@ -25,8 +25,8 @@ from portraitist.core.shards import Shards
 
 Result = TypeVar("Result")
 
-MAX_DEATHS = 3  # of the workers of one shard, before the picture that kills them is searched
-MAX_AHEAD = 8  # shards per worker, after the first unfinished one, that are processed
+MAX_DEATHS = 3  # of one shard's workers, before the picture that kills them is searched by bisection
+MAX_AHEAD = 8  # shards per worker that are processed beyond the first unfinished one
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
 QUIET_S = 30.0  # between two lines of progress outside of a terminal
 
@@ -34,10 +34,10 @@ _functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: what `s
 
 
 class WorkersParams(Section):
-    """Where stages clean, crop and mask process their shards. Outputs do not depend on it."""
+    """Worker processes of stages clean, crop and mask. Outputs do not depend on these parameters."""
 
     backend: Literal["joblib", "ray"]  # ray: the cluster at RAY_ADDRESS, or without it a new one on this machine
-    processes: PositiveInt  # of joblib; Ray uses all CPUs of its cluster
+    processes: PositiveInt  # number for joblib; Ray uses all CPUs of its cluster
 
 
 class WorkerLostError(RuntimeError):
@@ -99,7 +99,7 @@ class _Pool(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers, in the middle of a task or not."""
+        """End all workers, even those that run a task."""
 
 
 def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iterator[Any]:
@@ -140,7 +140,7 @@ def _without_killer(pool: _Pool, task: ShardTask) -> ShardTask:
 
 
 def _dies(pool: _Pool, task: ShardTask) -> bool:
-    """Return whether a task kills its worker. What it writes is overwritten when its shard is processed again."""
+    """Return whether a task kills its worker. Its output is overwritten when its shard is processed again."""
     future = pool.submit(task)
     wait([future])
     try:

@@ -23,7 +23,7 @@ MIN_IOU = 0.3  # boxes that overlap more are the same face (value of MediaPipe's
 MIN_CANDIDATE_SCORE = 0.4
 # Enlarged views: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
 VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
-# Verification: where the close-up has the face, and the lowest score that counts as a detection there.
+# Verification: position of the face in the close-up, and the lowest score that counts as a detection there.
 VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
 MIN_VERIFY_SCORE = 0.1
 # Penalty on the score when landmarks move between detection and verification: per distance from eyes to mouth, and
@@ -101,7 +101,7 @@ def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
 
 
 class FaceDetector:
-    """Detects faces in photographs and paintings.
+    """Face detector for photographs and paintings.
 
     Args:
         pretrained: the folder that stage `weights` writes, or the contents of `DETECTOR_FILES` by name.
@@ -282,7 +282,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Drop faces whose nose, after verification, is that of a face with a higher score."""
+    """Drop faces whose nose, after verification, is close to that of a face with a higher score."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

@@ -56,7 +56,7 @@ def extrapolated_frechet_distance(a: Features, b: Features) -> float:
 def _frechet_draws(
     compute: Callable[[Features, Features], float], a: Features, b: Features, of_a: Resamples, of_b: Resamples
 ) -> Draws:
-    """Return the distance of each pair of resamples; of large sets, which take seconds each, NaN after FEW_DRAWS."""
+    """Return the distance of each pair of resamples; for large sets, which take seconds each, NaN after FEW_DRAWS."""
     draws = np.full(len(of_a), np.nan)
     few = FEW_DRAWS if max(len(a), len(b)) > LARGE_SET else None
     for number, (some_a, some_b) in enumerate(itertools.islice(zip(of_a, of_b, strict=True), few)):
@@ -66,7 +66,7 @@ def _frechet_draws(
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two sets of features, and how it is described."""
+    """A distance between two sets of features, and its description."""
 
     compute: Callable[[Features, Features], float]
     draws: Callable[[Features, Features, Resamples, Resamples], Draws]

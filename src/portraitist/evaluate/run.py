@@ -212,7 +212,7 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
-    """Write what all methods share: held_out.json (segmenter, classifier), groups.csv, and the features of all sets.
+    """Write the results that all methods share: held_out.json (segmenter, classifier), groups.csv, and all features.
 
     Args:
         data: data of the unchanged selfies.

@@ -1,4 +1,4 @@
-"""Frozen feature networks of the content loss, found by name. Layers are ordered from fine to coarse.
+"""Frozen feature networks for the content loss, loaded by name. Layers are ordered from fine to coarse.
 
 EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) is extracted from a package; its input is RGB in [-1, 1], like
 `Images`. VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is downloaded; its input is normalized by
@@ -38,10 +38,10 @@ def lite(number: int, weights: Path) -> Any:
 
 @runtime_checkable
 class FeatureLevels(Protocol):
-    """A feature network of which each level can be read."""
+    """A feature network that gives access to the features of each level."""
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the features of these levels, the finest first; level 0 has a half of the size."""
+        """Return the features of these levels, the finest first; level 0 has half the images' height and width."""
 
 
 class Lite0(nn.Module):

@@ -28,7 +28,7 @@ class Params(Section):
     style: Literal["nearest", "random"]  # the portrait with the most similar outline, or one random portrait for all
     portraits: PositiveInt  # number of portraits to choose from
     optimizer: Literal["adam", "lbfgs"]
-    learning_rate: OpenFraction  # of Adam; L-BFGS uses a line search
+    learning_rate: OpenFraction  # for Adam; L-BFGS uses a line search
     optimization_steps: Annotated[PositiveInt, Shared("train")]
     style_weight: NonNegativeFloat
 

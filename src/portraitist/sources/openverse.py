@@ -21,7 +21,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
     """Yield every picture found, from its original site; those with other licences have status `no_licence`.
 
     Raises:
-        SourceError: Openverse refuses.
+        SourceError: Openverse refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

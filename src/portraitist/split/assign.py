@@ -20,10 +20,10 @@ from portraitist.core.manifest import KINDS
 from portraitist.split.params import SplitParams
 
 Part = Literal["train", "validation", "test", "aside"]
-Pairs = Int64[np.ndarray, "pairs 2"]  # of indexes, the smaller first
+Pairs = Int64[np.ndarray, "pairs 2"]  # two indexes per row, the smaller first
 HASH_BITS = 64
-MIN_FACES = {"train": 1, "test": 2}  # of each kind; an interval needs two, and training works without validation faces
-PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value stays
+MIN_FACES = {"train": 1, "test": 2}  # per kind: an interval needs two; training works without validation faces
+PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # in a near-duplicate pair, the higher value stays
 
 
 class TooFewFacesError(ValueError):

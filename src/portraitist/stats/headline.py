@@ -35,6 +35,6 @@ HEADLINES = {  # by the name in metrics/summary.json
 
 
 def summary(results: Results) -> dict[str, float]:
-    """Return the headline metrics of one method, each rounded to the precision of its interval; those it has."""
+    """Return the headline metrics that a method has, each rounded to the precision of its interval."""
     found = {name: results[headline.metric] for name, headline in HEADLINES.items() if headline.metric in results}
     return {name: rounded(result["value"], result["low"], result["high"]) for name, result in found.items()}

@@ -1,6 +1,6 @@
 """Remove pictures and everything made from them.
 
-`find` resolves what the user named to picture ids and blocklist entries. `block` adds the entries to the blocklist,
+`find` resolves the user's words to picture ids and blocklist entries. `block` adds the entries to the blocklist,
 which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
 again, and `purge_responses` removes them from .fetch-cache; the later stages drop them at their next run.
 `derived_outputs` and `remaining_steps` list what still contains them.
@@ -31,7 +31,7 @@ from portraitist.sources import find_files
 BLOCKLIST = Path("data") / "blocklist.txt"
 COPY_BITS = 2  # maximum Hamming distance of the dHash of a re-encoded or downscaled copy
 URL_COLUMNS = ("url", "final_url", "page_url")
-UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed picture's row
+UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed row
 
 
 class UnknownError(ValueError):
@@ -40,7 +40,7 @@ class UnknownError(ValueError):
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is to be removed."""
+    """The pictures to remove, and the blocklist entries that reject them."""
 
     ids: list[str]  # collected pictures
     entries: list[str]  # blocklist entries that reject these pictures and their copies
@@ -159,7 +159,7 @@ def _to_entries(word: str, collected: pd.DataFrame) -> list[str]:
 
 def _file_entries(data: bytes) -> list[str]:
     entries = [f"sha256:{hashlib.sha256(data).hexdigest()}"]
-    with suppress(RejectedError):  # of a file that cannot be decoded only the exact bytes are blocked
+    with suppress(RejectedError):  # if a file cannot be decoded, only its exact bytes are blocked
         entries.append(_dhash_entry(f"{difference_hash(decode_picture(data)):016x}"))
     return entries
 
@@ -289,7 +289,7 @@ def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
 
 
 def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
-    """List what no stage removes, each with the command or the action that does."""
+    """List the copies that no stage removes, each with the command or action that removes it."""
     removed = set(ids)
     steps = [
         "DVC's cache has all earlier versions: `dvc gc --workspace --force` keeps only what the workspace uses; it "

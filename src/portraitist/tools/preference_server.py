@@ -32,7 +32,7 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; script-src 'self'
 
 @dataclass(frozen=True)
 class Question:
-    """A face and the methods on the two sides. The page sees only the random token."""
+    """A face and the methods on the two sides. The page contains only the random token."""
 
     face: str
     left: str
@@ -48,7 +48,7 @@ def create_questions(
     Args:
         methods: ids of the faces that each method has stylized.
         answered: faces and pairs to leave out.
-        rng: for order and sides.
+        rng: random generator for order and sides.
 
     Raises:
         ValueError: there are fewer than two methods, or no face that all of them have stylized.
@@ -77,7 +77,7 @@ class PreferenceServer(ThreadingHTTPServer):
         selfies: the crops, as written by stage crop.
         answers: the CSV file.
         count: the maximum number of questions.
-        rng: for order and sides.
+        rng: random generator for order and sides.
         port: 0 is any free port.
     """
 

@@ -69,7 +69,7 @@ class TrainingTask:
         return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
 
     def code_files(self) -> list[Path]:
-        """Return all source files that the training runs: loop, method, upstream networks, and what they import."""
+        """Return all source files that a training uses: loop, method, upstream networks, and their imports."""
         packages = {PACKAGE.name: PACKAGE}
         networks = (self.upstream.features, self.upstream.generator, self.upstream.segmenter)
         modules = {type(layer).__module__ for network in networks if network for layer in network.modules()}
@@ -199,7 +199,7 @@ def _optimizers(trainable: Trainable) -> dict[str, torch.optim.Optimizer]:
 
 
 def _state(trainable: Trainable, upstream: UpstreamModels) -> dict[str, Any]:
-    """Return all state that the next step depends on: networks and optimizers (the batch depends on the seed only)."""
+    """Return the state of networks and optimizers; batches need no state, because they depend on the seed only."""
     networks, optimizers = _trained_networks(trainable, upstream), _optimizers(trainable)
     return {
         "networks": {name: network.state_dict() for name, network in networks.items()},

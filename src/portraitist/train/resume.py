@@ -51,7 +51,7 @@ class Checkpointer(FolderLock):
     the states of the repository that they come from.
     """
 
-    every_s = 60.0  # an interrupted run loses at most this much work
+    every_s = 60.0  # seconds between two saves, which an interrupted run may lose
 
     def __init__(self, stage: str, fingerprint: str) -> None:
         super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")

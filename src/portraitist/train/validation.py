@@ -20,19 +20,19 @@ from portraitist.learning.tensors import Images, Masks
 from portraitist.train.params import TrainParams
 
 PAINTED_RATE, KERNEL_DISTANCE = "validation_painted_rate", "validation_kernel_distance"
-MIN_PICTURES = 3  # of each kind
+MIN_PICTURES = 3  # selfies, and as many portraits
 CHUNK = 8  # pictures that are in memory at the same time
 
 
 class Validator:
-    """Measures a method on the validation selfies, and remembers the epoch with the lowest kernel distance.
+    """Measure a method on the validation selfies, and record the epoch with the lowest kernel distance.
 
     The classifier of the painted rate is fitted to the training part once. The kernel distance compares with the
-    validation portraits. Both see persons on grey.
+    validation portraits. Both use persons on grey.
 
     Args:
         paths: the dataset.
-        features: of images in [-1, 1], from a network that no training uses.
+        features: features of images in [-1, 1], by a network that no training uses.
         params: when to validate, and what to do with the result.
 
     Raises:
@@ -118,7 +118,7 @@ def make_validator(
 ) -> Validator | None:
     """Return the validator of a training; None if `train.validate_every` is 0.
 
-    With too few validation pictures, training goes on without validation and with a warning on stderr.
+    With too few validation pictures, training continues without validation, after a warning on stderr.
 
     Raises:
         ParamsError: there are too few pictures, but the weights or the last epoch depend on validation.

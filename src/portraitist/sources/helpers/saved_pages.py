@@ -41,7 +41,7 @@ class SavedResponse:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in whichever charset an editor or spreadsheet saved it; see `http.decode_text`."""
+    """Read a text file whose charset is unknown; see `http.decode_text`."""
     return decode_text(path.read_bytes()).removeprefix("\ufeff")
 
 
@@ -58,7 +58,7 @@ def read_csv(
         columns = table.fieldnames or []
         if not set(required) <= set(columns) <= {*required, *optional} or len(set(columns)) < len(columns):
             allowed = f"required: {','.join(required)}" + (f"; optional: {','.join(optional)}" if optional else "")
-            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each only once")
+            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each once")
         for row in table:
             if None in row or None in row.values():
                 raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells")
