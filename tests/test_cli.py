@@ -378,9 +378,10 @@ def test_urls_are_rejected(model, tmp_path, monkeypatch):
 
 
 def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
-    (tmp_path / "file.png").write_bytes(b"mine")
-    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
-    assert (code, stderr) == (2, f"portraitist: {tmp_path / 'file.png'} is not a folder\n")
+    file = tmp_path / "file.png"
+    file.write_bytes(b"mine")
+    code, _, stderr = paint(model, selfies[0], "-o", file / "x.png")
+    assert (code, stderr) == (2, f"portraitist: -o {file / 'x.png'}: {file} is not a folder\n")
 
     original = Path.write_bytes
 

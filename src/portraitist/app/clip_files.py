@@ -155,7 +155,7 @@ def _open_video(path: Path) -> Clip:
 def _open_container(path: Path) -> Any:
     """Open a file with the reader of its own format.
 
-    FFmpeg would otherwise choose one by content, also those of playlists, which open other files and addresses.
+    FFmpeg would otherwise choose a reader by content, even one for playlists, which opens other files and addresses.
     """
     import av
 

@@ -54,7 +54,7 @@ class ConnectionPool:
         limit: maximum number of connections.
         per_address: maximum number of connections of one address.
         idle_s: seconds after which a connection without a complete request head is closed.
-        send_s: seconds after which a connection is closed whose client has not read the response.
+        send_s: seconds that a client has to read the response; then its connection is closed.
     """
 
     def __init__(

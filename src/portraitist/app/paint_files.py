@@ -260,7 +260,7 @@ def plan_outputs(
     outputs = [out] if is_single else _disambiguate(selfies, short_names, ending)
     parent = next(path for path in outputs[0].absolute().parents if path.exists())
     if not parent.is_dir():
-        raise BatchError(f"{parent} is not a folder")
+        raise BatchError(f"-o {out}: {parent} is not a folder")
     inputs = {_file_id(path) for path in selfies if path.exists()}
     # also check the short names: in a folder with selfies and avatars of an earlier run, they look the same
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:

@@ -42,7 +42,7 @@ class FetchCache:
     Args:
         web: client for requests whose responses are not stored.
         folder: the store, created at the first request.
-        source: the name of the source, whose responses are stored apart from those of others.
+        source: name of the source; the store is divided by source.
     """
 
     def __init__(self, web: HttpClient, folder: Path, source: str) -> None:

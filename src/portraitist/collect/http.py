@@ -73,7 +73,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Download:
-    """Metadata of a downloaded picture; `bytes` is their number, `hops` that of redirects."""
+    """Metadata of a downloaded picture; `bytes` is its size, `hops` the number of redirects."""
 
     sha256: str
     bytes: int

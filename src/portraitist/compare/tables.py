@@ -49,7 +49,7 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
 
     Args:
         ours: the method that is compared with all others.
-        folders: by method; includes UNCHANGED.
+        folders: the folders of each method, UNCHANGED included.
         answers: the CSV of pairwise preferences.
     """
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
@@ -127,7 +127,7 @@ def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
     """Return the headline metrics as text: a row per method, a column per metric.
 
-    The last row is that of the test portraits, for which only the painted rate is measured.
+    The last row is for the test portraits, of which only the painted rate is measured.
     """
     columns = {
         headline.title: {
@@ -201,9 +201,9 @@ def differences(
 
     Args:
         method: the minuend.
-        results: by method, then metric.
-        draws: by method; bootstrap draws, one column per metric.
-        faces: by method; values per face, column id and one column per metric.
+        results: for each method, the results of each metric.
+        draws: for each method, a table of bootstrap draws with one column per metric.
+        faces: for each method, a table of values per face: column id and one column per metric.
 
     Raises:
         ValueError: two methods have different numbers of draws.
@@ -264,11 +264,11 @@ def differences_from_unchanged(
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean of each per-face metric by group: a row for each grouping, group, metric and method.
+    """Return the mean of each per-face metric in each group: a row for each grouping, group, metric and method.
 
     Args:
         groups: column id and one column per grouping, such as tone.
-        faces: by method; column id and one column per metric.
+        faces: for each method, a table of values per face: column id and one column per metric.
     """
     rows = []
     for by in [str(column) for column in groups if column != "id"]:

@@ -87,7 +87,7 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
-    """Build one section: the values of params.yaml, and where these are null those of the profile.
+    """Build one section from the values of params.yaml; null values are replaced by the profile's.
 
     All sections share the top-level values `seed` and `shard_size`; the `limit` of a source is limits.<source>.
 

@@ -39,7 +39,7 @@ def _covariance_root(features: Features) -> Features:
 
 
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
-    """Return the Frechet distance extrapolated to infinitely many images, from those of the sets and of their halves.
+    """Extrapolate the Frechet distance to infinitely many images, from the distances of the sets and of their halves.
 
     The bias falls as 1/n (Chong and Forsyth, CVPR 2020) once a set has more images than features. With fewer images it
     falls more slowly, and the extrapolated distance is still too large.
@@ -125,7 +125,7 @@ def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pix
 
 
 def _measure_share(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return a distance divided by that of the unchanged selfies; each draw uses the same faces for both."""
+    """Return a distance as a share of the unchanged selfies' distance; each draw uses the same faces for both."""
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
     if unchanged <= 0:  # an unbiased estimate of a small distance may be negative

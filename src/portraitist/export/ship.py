@@ -112,7 +112,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     content = model.SerializeToString(deterministic=True)
     megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
     if megabytes > MAX_MEGABYTES:
-        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are committed")
+        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB may be committed")
     side = json.loads(metadata["crop"])["size_px"]
     notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
     (dest / GENERATOR_FILE).write_bytes(content)

@@ -23,15 +23,15 @@ LAYERS = (1, 2)  # indices of timm's stages: 24 channels at a quarter of the siz
 
 
 def lite(number: int, weights: Path) -> Any:
-    """Load a frozen EfficientNet-Lite0 to -Lite4, selected by `number`.
+    """Load a frozen EfficientNet-Lite; `number` selects one of Lite0 to Lite4.
 
     Raises:
-        ValueError: the file holds the weights of another network.
+        ValueError: the file contains the weights of another network.
     """
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
     if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
-        raise ValueError(f"{weights}: expected the {len(own)} tensors of EfficientNet-Lite{number}")
+        raise ValueError(f"{weights}: not the {len(own)} tensors of EfficientNet-Lite{number}")
     net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 

@@ -59,7 +59,7 @@ def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Within the context, pass gradients through the module without computing those of its own weights."""
+    """Within the context, do not compute gradients of the module's weights; gradients of its input still flow."""
     module.requires_grad_(False)
     try:
         yield

@@ -19,7 +19,7 @@ from portraitist.learning.tensors import Images, Masks
 
 NAME = "EfficientNet-Lite2"
 WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of stage weights
-SIZE_PX = 224  # input size: that of the Lite0 metrics; Lite2 was trained at 260 px
+SIZE_PX = 224  # input size, as for the Lite0 metrics; Lite2 was trained at 260 px
 RIDGE = 1.0  # ridge penalty of the classifier; the variance of each standardized feature is 1
 
 Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size

@@ -100,7 +100,7 @@ class MeanStyle(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def add(self, styles: Styles) -> None:
-        """Add vectors to the mean; with several processes, those of all of them, in equal numbers."""
+        """Add vectors to the mean; in a distributed training, add the same number in every process."""
         mean = styles.double().mean(0)
         distributed.all_reduce_mean([mean])
         count = len(styles) * distributed.world_size()

@@ -126,7 +126,7 @@ def _read_faces(root: Path) -> dict[str, str]:
 
 
 def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
-    """Replace the id of a face by that of its picture, and add a note; return any other entry unchanged."""
+    """Replace the id of a face by its picture's id, and add a note; return any other entry unchanged."""
     kind, _, digits = entry.partition(":")
     if kind == "sha256" and digits[:16] not in pictures and digits in faces:
         notes.append(f"{digits} is a face in picture {faces[digits]}; the whole picture is removed")

@@ -82,7 +82,7 @@ class Validator:
         return bool(self.params.patience and self.best and epoch - self.best["epoch"] >= self.params.patience)
 
     def load_selected(self, trainable: Trainable) -> int | None:
-        """Load the weights of the best epoch and return its number; None if those of the last epoch are to be used."""
+        """Load the weights of the best epoch and return its number; None, without loading, if `select` is `last`."""
         if not self.best or "weights" not in self.best:
             return None
         trainable.load_saved_state(self.best["weights"])
