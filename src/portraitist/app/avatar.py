@@ -79,7 +79,7 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The avatar with its painted background; beyond what was painted, the blurred colours of its border."""
+        """The avatar with its painted background; outside the painted area, the blurred colours of its border."""
         return self._with_border(self.painting)
 
     @cached_property

@@ -1,6 +1,6 @@
 """Refine a person's mask for the avatar: drop loosely connected parts, and align its edge with the photo's edges.
 
-The training masks are not refined; only in the avatar is the mask shown at a size at which such errors are visible.
+The training masks are not refined: such errors are visible only at the size of an avatar.
 """
 
 import cv2

@@ -19,7 +19,7 @@ PREVIEW_BACKGROUND = (239, 228, 208)
 
 
 def page_files(backend: str) -> dict[str, Path]:
-    """Return the page's files by the name under which the page loads them; `backend` is one of `BACKENDS`."""
+    """Return the content of the page's files by the names in the page; `backend` is one of `BACKENDS`."""
     files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 

@@ -80,7 +80,7 @@ class PaintResult:
     """The result for one selfie: files written and errors, or `existed` if the avatar was there already.
 
     Attributes:
-        painted_px: side of the square that was painted, in pixels; of the smallest one, if there are several faces.
+        painted_px: side in pixels of the painted square; with several faces, of the smallest square.
     """
 
     selfie: Path
@@ -157,7 +157,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
-    """Return what is in a folder, without hidden files; with `recursive`, the files in all folders below."""
+    """Return the files and folders in a folder, without hidden ones; with `recursive`, the files in all folders below."""
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -120,7 +120,7 @@ class RefusedError(HTTPException):
 
 
 class _Endpoints:
-    """The request handlers and what they share: the model, the queue and the rate limiter."""
+    """The request handlers, and the model, the queue and the rate limiter that they share."""
 
     decoders: Decoders
 
@@ -412,7 +412,7 @@ class _SecurityHeaders:
 
 
 def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
-    """Divide the memory of one worker process, from what it uses now.
+    """Divide the memory limit of one worker process, given the memory that it uses now.
 
     Raises:
         ValueError: `limits.memory_mb` does not suffice for one picture.

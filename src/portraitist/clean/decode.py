@@ -29,7 +29,7 @@ from portraitist.core.types import MaskArray, Picture
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
 READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # once pillow_heif.register_heif_opener() was called
 JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, such as a depth map
-STILL_FORMATS = ("MPO", "HEIF")  # several pictures, of which Pillow opens the primary one; not an animation
+STILL_FORMATS = ("MPO", "HEIF")  # files with several pictures that are not animations; Pillow opens the primary one
 MAX_MEGAPIXELS = 50.0
 MAX_JPEG_MEGAPIXELS = 120.0  # limit for files that are decoded at reduced size; phones make up to 108
 MAX_SCAN_MEGAPIXELS = 2000.0  # scans x megapixels of a JPEG: 2 s; 108 megapixels in the usual 10 scans are 1080

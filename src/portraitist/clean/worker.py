@@ -1,4 +1,4 @@
-"""Workers of stage clean: the first decodes and screens a shard of collected files, the second copies what is kept."""
+"""Workers of stage clean: the first decodes and screens a shard of files, the second copies the accepted pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -42,7 +42,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Create web pages on which you mark pictures to remove. They show what stage `clean` accepted.
+    """Create web pages with the pictures that stage `clean` accepted, to mark pictures for removal.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """

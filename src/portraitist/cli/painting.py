@@ -200,7 +200,7 @@ def _check_portrait(path: Path) -> None:
 
 
 def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Print what was written for a selfie to stdout, and its errors to stderr."""
+    """Print the paths of a selfie's outputs to stdout, and its errors to stderr."""
     if as_json:
         tqdm.write(json.dumps(result.as_json(), ensure_ascii=False), sys.stdout)
     elif not quiet:

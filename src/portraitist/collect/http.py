@@ -173,7 +173,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, whatever the status code.
+        """Return the response of a page or an API, with any status code.
 
         Args:
             url: the URL, without the secret query parameters.

@@ -127,7 +127,7 @@ def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
     """Return the headline metrics as text: a row per method, a column per metric.
 
-    The last row is for the test portraits, of which only the painted rate is measured.
+    The last row is for the test portraits; it contains only the painted rate.
     """
     columns = {
         headline.title: {

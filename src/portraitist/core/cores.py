@@ -11,7 +11,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 def available_cores(cgroups: Path = CGROUPS) -> int:
     """Return how many cores this process may use, at least 1: by its affinity, and by a container's CPU quota.
 
-    `os.cpu_count()` is the number of the machine's cores, of which a container may have a few only.
+    `os.cpu_count()` is the number of cores of the machine; a container may have fewer.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *_cpu_quotas(cgroups)]))

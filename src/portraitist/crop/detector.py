@@ -27,7 +27,7 @@ VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
 VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
 MIN_VERIFY_SCORE = 0.1
 # Penalty on the score when landmarks move between detection and verification: per distance from eyes to mouth, and
-# the distance at which it stops growing, because verification has found something else.
+# the distance from which it is constant, because verification has found something else.
 MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
 MIN_NOSE_DISTANCE = 0.3  # in sides of a face: closer noses belong to the same face
 # BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. A wider close-up,

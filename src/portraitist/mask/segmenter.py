@@ -149,7 +149,7 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 
 
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
-    """Return the person's mask whatever its share, and whether it is the picture's alpha or the segmenter's.
+    """Return the person's mask, without checking its share, and its origin: the picture's alpha or the segmenter.
 
     If the alpha is not a person mask, its transparent pixels are still hidden: the segmenter's input has the
     surrounding colours there, and the mask is 0.
@@ -169,7 +169,7 @@ def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> 
 
     Args:
         alpha: alpha of the crop.
-        segmented: the segmenter's mask of what the alpha leaves visible.
+        segmented: the segmenter's mask of the picture without its transparent pixels.
         inside: 255 where the picture covers the crop.
     """
     opaque = alpha > 127

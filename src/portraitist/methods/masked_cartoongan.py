@@ -1,7 +1,7 @@
 """Our method: a CartoonGAN whose discriminator never sees the background.
 
-A stylized image is masked before it reaches the discriminator: by the selfie's mask, and by what the segmenter of stage
-2 still recognizes as person. A face that takes on the color of the background drops out of the mask, the discriminator
+A stylized image is masked before it reaches the discriminator: by the selfie's mask, and by the mask that the segmenter
+of stage 2 predicts for it. A face that takes on the color of the background drops out of the mask, the discriminator
 rejects the incomplete face, and the generator learns to avoid it.
 
 The background could reach the networks in two more ways. A soft mask contains a fringe of the portraits'

@@ -1,7 +1,7 @@
 """Buyers' photos of hand-painted portraits, from Taobao and Tmall reviews that the user saved.
 
 The review APIs require a login, a signature and a slider captcha, none of which this project automates. Open the
-reviews in your own browser and save what it received: a HAR file, or the response bodies (JSON or JSONP). You can also
+reviews in your own browser and save the responses: a HAR file, or the response bodies (JSON or JSONP). You can also
 save the pictures, or a list of their URLs (.txt or .csv). Only the picture URLs, the item number and a hash of the
 review number are stored: no name, no avatar, no comment text, no cookie.
 

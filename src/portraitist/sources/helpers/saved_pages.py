@@ -1,6 +1,6 @@
 """Files that the user saved: CSV lists, and responses saved from a browser.
 
-Responses are HTML pages, JSON, or HAR files, of which only the responses are read.
+Responses are saved as HTML pages, JSON, or HAR files. Other content of HAR files is not read.
 """
 
 import base64
@@ -71,7 +71,7 @@ def read_csv(
 def read_saved(folder: Path) -> Iterator[SavedResponse]:
     """Yield the responses in all pages, JSON and HAR files below a folder, in the order of the file names.
 
-    Only the URL and the response body of a HAR entry are read; what the browser sent (cookies, names) never is.
+    Only the URL and the response body of a HAR entry are read, never the request's headers (cookies, names).
 
     Raises:
         SourceError: a HAR file is invalid, or a file is too large.
