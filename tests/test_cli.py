@@ -215,7 +215,7 @@ def test_rerun_skips_existing_avatars(model, selfies, tmp_path):
     assert paint(model, folder, "-o", out) == (
         0,
         "",
-        "portraitist: skipped 1 that existed already; --force overwrites\n",
+        "portraitist: skipped 1 with an existing avatar; --force overwrites them\n",
     )
     shutil.copy(selfies[1], folder / "b.jpg")
     code, stdout, stderr = paint(model, folder, "-o", out)
@@ -289,7 +289,7 @@ def test_recursive_run_keeps_the_folders(model, selfies, tmp_path, monkeypatch):
     code, stdout, _ = paint(model, "in", "-r", "-o", "in/out/")
     assert (code, stdout.split()) == (0, ["in/out/a/me.png", "in/out/b/c/me.png"])
     code, _, stderr = paint(model, "in", "-r", "-o", "in/out/")
-    assert (code, "skipped 2 that existed" in stderr) == (0, True)
+    assert (code, "skipped 2 with an existing avatar" in stderr) == (0, True)
     inputs = expand_paths([Path("in")], recursive=True)
     assert plan_outputs(inputs.selfies, None, False, inputs.subfolders)[0] == Path("a/me-avatar.png")
 

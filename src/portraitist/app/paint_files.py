@@ -41,9 +41,9 @@ class Inputs(NamedTuple):
     """The files to paint.
 
     Attributes:
-        selfies: the files.
-        skipped: files in folders that are not pictures.
-        subfolders: for each selfie, where it lies below the folder that was named; `.` without --recursive.
+        selfies: paths of pictures and clips.
+        skipped: other files in the input folders.
+        subfolders: for each selfie, its folder relative to the input folder; `.` without --recursive.
     """
 
     selfies: list[Path]
@@ -157,7 +157,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
-    """Return the files and folders in a folder, without hidden ones; with `recursive`, the files in all folders below."""
+    """Return the visible files and folders in a folder; with `recursive`, the visible files in all folders below."""
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

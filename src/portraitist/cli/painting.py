@@ -217,7 +217,7 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
     """Print how many selfies were skipped, and how many were too small for the avatar's size."""
     if existed := sum(result.existed for result in results):
-        note(f"skipped {existed} that existed already; --force overwrites")
+        note(f"skipped {existed} with an existing avatar; --force overwrites them")
     enlarged = [
         result.painted_px for result in results if size_px and result.painted_px and result.painted_px < size_px
     ]
@@ -230,4 +230,4 @@ def _report_skipped(skipped: Sequence[Path]) -> None:
     if skipped:
         names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
         more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""
-        note(f"skipped {len(skipped)} that are not pictures: {names}{more}")
+        note(f"skipped {len(skipped)} inputs that are not pictures: {names}{more}")

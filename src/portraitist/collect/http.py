@@ -234,7 +234,7 @@ class HttpClient:
         """Check that a URL may be requested, wait for its host's rate limit, and return the URL's parts."""
         if not self.params.contact:
             raise MissingContactError(
-                "fetch.contact is empty; set it to an email address or a page of yours, which is sent to the sites"
+                "fetch.contact is empty; set it to your email address or web page; it is sent to the sites"
             )
         parts = check_url(url, self.allow)
         blocked = self.blocklist.why(urls=[url])
