@@ -1,4 +1,4 @@
-"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if parts leak."""
+"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if there are leaks."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def read_source(folder: Path) -> pd.DataFrame:
 def main(
     params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
 ) -> None:
-    """Split the faces by group, and write the report; stop if parts leak or have too few faces."""
+    """Split the faces by group, and write the report; exit if there are leaks, or too few faces in a part."""
     collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]

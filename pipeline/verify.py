@@ -1,7 +1,7 @@
 """Compare the metrics of the last run with the committed ones, within their intervals; not a stage (`make verify`).
 
-On another kind of CPU, a few bytes of masks differ, and every training after them. The metrics then differ as well, but
-not by more than their intervals, unless something is wrong.
+On another type of CPU, a few bytes of masks may differ, and therefore all trainings and metrics. If nothing is wrong,
+the metrics differ by no more than their intervals.
 """
 
 import argparse

@@ -57,7 +57,7 @@ def paint_test_selfies(
 
     `on_backgrounds` is the output folder of stage `augment`: the test selfies, composited with each of the
     `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie, and are
-    as large as those of `on_backgrounds`.
+    of the same size as those of `on_backgrounds`.
 
     Raises:
         CheckpointError: as `load_method`.

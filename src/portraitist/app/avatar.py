@@ -89,7 +89,7 @@ class Avatar:
 
     @cached_property
     def mask(self) -> MaskArray:
-        """The person (255) in `picture`; faded out where the photo cuts the person inside the frame."""
+        """The person (255) in `picture`; faded out where the person is cut off by the photo's border."""
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
         inside = self.crop.square.inside
         grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
@@ -104,7 +104,7 @@ class Avatar:
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """As `person`, in the aligned crop.
+        """The person's colours as in `person`, but in the aligned crop.
 
         The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
         """
@@ -285,7 +285,7 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; a source as `selfie`.
             strength: from 0, the selfie, to 1, the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar; where the selfie has less than half as many pixels, the painting is enlarged.
+            size_px: side of the avatar; if its part of the selfie is less than half as large, the painting is enlarged.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
@@ -410,15 +410,14 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         style: Style | None = None,
     ) -> Avatar:
-        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has at least half as many.
+        """Paint a crop at the size at which its frame has `size_px` pixels a side, if the selfie is large enough.
 
         Args:
             cleaned: the selfie.
             crop: the aligned crop, at any size.
             person: mask of the person in the crop, at any size.
             frame: the part of the selfie that the avatar shows.
-            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar has that size, and is enlarged when it is
-                finished.
+            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar is painted at that side, and enlarged later.
             style: by default the style `house`.
         """
         size_px = min(size_px, MAX_PAINTED_PX)

@@ -132,7 +132,7 @@ def _damaged(error: Exception) -> RejectedError:
 
 
 def _duration_s(frame: Image.Image) -> float:
-    """Return how long a GIF's frame is shown; as in browsers, at least 20 ms, and 100 ms if the duration is missing."""
+    """Return the duration of a GIF's frame; as in browsers, at least 20 ms, and 100 ms if it is missing."""
     return max(round(float(frame.info.get("duration") or 100)), 20) / 1000
 
 

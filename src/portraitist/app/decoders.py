@@ -17,7 +17,7 @@ pillow_heif.register_heif_opener(decode_threads=1)  # there is one decoder per c
 
 
 class Decoders(Sandbox):
-    """A context manager: decoder processes for the threads that paint.
+    """A context manager for the decoder processes that the painting threads use.
 
     Args:
         count: number of processes.

@@ -1,8 +1,8 @@
-"""Place the avatar's frame: an upright square around the head, whose border hides where the photo cuts the person.
+"""Place the avatar's frame: an upright square around the head, without straight cuts through the person inside it.
 
-The painting is an aligned crop of the photo. Outside the photo and outside the crop there is nothing painted, and a
-person who is cut there would end in a straight line. The frame is the square with the lowest cost among a grid of sizes
-and positions: such lines should coincide with its border or lie outside it, the head should be inside.
+The painting is an aligned crop of the photo. A person who extends beyond the photo or the crop is cut off in a straight
+line there. The frame is the square with the lowest cost among a grid of sizes and positions: such lines should coincide
+with its border or be outside it, and the head should be inside.
 """
 
 from dataclasses import dataclass, replace

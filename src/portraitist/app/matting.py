@@ -101,7 +101,7 @@ def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Flo
     """Return the fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide.
 
     In each window the result is linear in the picture's colours. The coefficients are computed at `GUIDE_SIDE` and
-    enlarged, which keeps the picture's edges at its own size. `radius` is a fraction of the side.
+    enlarged; the result has the picture's edges at full size. `radius` is a fraction of the side.
     """
     side = picture.shape[0]
     small = (GUIDE_SIDE, GUIDE_SIDE)

@@ -26,7 +26,7 @@ class MemoryPlan:
         """Divide `memory_mb`: up to half for decoders; then painting threads, up to one per core; the rest for uploads.
 
         Args:
-            memory_mb: bound on the memory of the server and its decoders.
+            memory_mb: limit on the memory of the server and its decoders.
             used_mb: memory that the process uses without any request, mostly for the model.
             body_mb: largest upload.
             cores: number of cores.
@@ -45,7 +45,7 @@ class MemoryPlan:
 
 
 def default_memory_mb(cores: int) -> int:
-    """Return the default bound: one decoder and some uploads, and half a gigabyte for each core."""
+    """Return the default limit: one decoder, some uploads, and half a gigabyte for each core."""
     return 1536 + 512 * cores
 
 
@@ -72,6 +72,6 @@ def _read(path: Path) -> str:
 
 
 def release_free_memory() -> None:
-    """Make the C library return memory that has been freed to the system; only glibc can."""
+    """Make the C library return freed memory to the system (glibc only)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

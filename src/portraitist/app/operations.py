@@ -41,7 +41,7 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What `portraitist serve` is run with.
+    """Settings of `portraitist serve`.
 
     Attributes:
         model, device: as for `Portraitist`.
@@ -102,7 +102,7 @@ class _Config(uvicorn.Config):
         super().load()
 
     def load_app(self) -> Any:
-        """Create the application; end a worker process that cannot, so that the supervisor ends too."""
+        """Create the application; on failure, end the worker process in a way that also ends the supervisor."""
         settings, admissions = self.settings, None
         if self.supervisor:
             self._quiet = ExitStack()

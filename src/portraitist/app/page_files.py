@@ -34,7 +34,7 @@ def style_cards(model: Portraitist) -> list[dict[str, str]]:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a data URI, lossy at a quality that shows no artefacts."""
+    """Return a picture as a data URI, with lossy compression but without visible artefacts."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=92, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

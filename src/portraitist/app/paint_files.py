@@ -77,7 +77,7 @@ class PaintError(NamedTuple):
 
 @dataclass
 class PaintResult:
-    """The result for one selfie: files written and errors, or `existed` if the avatar was there already.
+    """The result for one selfie: files written and errors, or `existed` if the avatar existed already.
 
     Attributes:
         painted_px: side in pixels of the painted square; with several faces, of the smallest square.
@@ -120,7 +120,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
     Args:
         arguments: the arguments of the command.
         recursive: also search the folders below.
-        out: the output folder, which is not searched if it lies in a folder that is.
+        out: the output folder, which is not searched even if it is inside a searched folder.
 
     Raises:
         BatchError: a folder or a pattern matches no picture, an argument is a URL, or `-` is not the only one.

@@ -21,7 +21,7 @@ REASON_KEY = "reason"  # in the request's state: why it was rejected
 
 
 class RequestRecorder:
-    """ASGI application that calls another one and records its requests.
+    """ASGI application that wraps another one and records its requests.
 
     Args:
         app: the application.

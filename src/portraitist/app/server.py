@@ -220,7 +220,7 @@ class _Endpoints:
                 del self.upload_bytes[address]
 
     def _check_memory(self) -> None:
-        """Reject a request if the process would exceed its memory, for example by responses that no client reads."""
+        """Reject a request if the process would exceed its memory limit, for example because of unread responses."""
         if not self._memory_suffices():
             raise RefusedError("memory", 503, "the server has no memory left; try again in a few seconds")
 

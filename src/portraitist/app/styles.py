@@ -36,7 +36,7 @@ class StyleError(ValueError):
 
 @dataclass(frozen=True)
 class StyleOptions:
-    """Which style a selfie is painted in, and how strongly.
+    """The style in which a selfie is painted, and its strength.
 
     Attributes:
         name: a style of the model, one of `Portraitist.style_names`.
@@ -82,7 +82,7 @@ class Style:
 def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
     """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's; lightness and brushwork stay.
 
-    Blurs are weighted by the mask, so that colours of the background do not flow into the person.
+    Blurs are weighted by the mask, so that colours of the background do not bleed into the person.
     """
     painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
     weights = np.maximum(mask.astype(np.float32) / 255, 1e-3)[..., None]
@@ -144,7 +144,7 @@ def predictor_path() -> Path:
 
 
 def centre_square(picture: Pixels, side: int) -> SquarePixels:
-    """Return the square in the middle of a picture or a mask, scaled to a side."""
+    """Return the square in the middle of a picture or a mask, scaled to `side` pixels."""
     height, width = picture.shape[:2]
     length = min(height, width)
     top, left = (height - length) // 2, (width - length) // 2

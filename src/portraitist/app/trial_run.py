@@ -1,7 +1,7 @@
 """Load a model's graph and run it once in a process with limits, before the product loads it.
 
-A hostile or damaged graph may keep onnxruntime busy for hours, already while it creates the session, or fill the
-memory. Neither can be interrupted from within a process.
+With a hostile or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
+This cannot be interrupted from within the process.
 """
 
 import json
@@ -41,7 +41,7 @@ def try_graph(data: bytes) -> None:
             command, input=data, capture_output=True, env=environment, timeout=LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise TrialError(f"loading and one picture take more than {LIMIT_S:g} s") from error
+        raise TrialError(f"loading the model and painting one picture take more than {LIMIT_S:g} s") from error
     except OSError as error:
         raise TrialError(f"{command[0]} cannot be started: {error.strerror}") from error
     if process.returncode == REJECTED:

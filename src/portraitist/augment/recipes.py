@@ -19,8 +19,7 @@ OWN = "own"
 def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> Iterator[dict[str, Any]]:
     """Yield `recipes_per_person` recipes for each person: the original background, then random ones.
 
-    A person's recipes depend on the seed and the id only, not on the other people. With an empty library, kind
-    `room` is left out.
+    A person's recipes depend only on the seed and the person's id. If the library is empty, kind `room` is not used.
     """
     kinds: list[str] = [kind for kind in params.backgrounds if library_size or kind != ROOM] or [OWN]
     for person in ids:

@@ -1,4 +1,4 @@
-"""Decode untrusted picture files: bounded in size, memory and time; upright, in sRGB, without metadata.
+"""Decode untrusted picture files with limits on size, memory and time. Pictures become upright sRGB without metadata.
 
 Stage clean and the product use the same `decode_picture`. It never decodes more than `max_megapixels`. For each decoded
 pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG of several scans
@@ -84,7 +84,7 @@ class CleanPicture:
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """A picture file of which only the header has been read.
+    """A picture file whose header has been read, but whose pixels have not been decoded.
 
     `control` is the same JPEG file completed with different bytes, if its end is missing (see complete_jpeg).
     """
@@ -173,8 +173,8 @@ def check_dimensions(
 ) -> None:
     """Check the size of an opened picture before it is decoded.
 
-    For a JPEG file, `max_jpeg_megapixels` applies if it is larger. Pass it only if `load_upright` decodes the picture,
-    because that decodes at reduced size.
+    For JPEG files, the larger one of `max_megapixels` and `max_jpeg_megapixels` applies. Pass the latter only if
+    `load_upright` decodes the picture, which decodes large JPEG files at reduced size.
 
     Raises:
         RejectedError: the picture is too large or too small.
@@ -272,9 +272,10 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits a pixel to 8, in strips.
+    """Convert 16 or 32 bits per pixel to 8, in strips.
 
-    White is the first of 1 (floats only), 255 and 65535 that no pixel exceeds, otherwise the largest pixel value.
+    The white level is 1 (floats only), 255 or 65535, whichever is the first that no pixel exceeds; otherwise the
+    largest pixel value.
     """
     width, height = picture.size
     rows = max(1, STRIP_PIXELS // width)

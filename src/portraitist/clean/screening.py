@@ -90,7 +90,7 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
 
 
 def make_request(members: dict[str, bytes], kind: Kind, params: CleanParams) -> Message:
-    """Make the request to `screen` a collected picture, from its shard members."""
+    """Return the request to `screen` a collected picture, given its shard members."""
     return Message({"kind": kind, "params": params.model_dump()}, members)
 
 

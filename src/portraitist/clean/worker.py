@@ -17,7 +17,7 @@ FINGERPRINTS = "fingerprints"  # the shard member with the fingerprints of a pic
 
 @dataclass
 class ScreenedShard:
-    """Outcome and measures of each picture of a shard by id, and the index of the shard of those that passed."""
+    """Outcome and measures of each picture of a shard by id, and the index of the accepted pictures' shard."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     index: str = ""

@@ -40,7 +40,7 @@ TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an op
 
 @dataclass(frozen=True)
 class Collected:
-    """One manifest row, with the shard members if the picture is kept, and the time of its download, if any."""
+    """A manifest row; if the picture is kept, also its shard members; if it was downloaded, also the time."""
 
     row: dict[str, Any]
     members: dict[str, bytes] | None = None
@@ -155,7 +155,7 @@ class _Collector:
         return _Fetched(status=failure.status, reason=str(failure))
 
     def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
-        """Yield a candidate's row, and one more for each picture that it is split into."""
+        """Yield a candidate's row and, if it is split into several pictures, a row for each of them."""
         row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
         row |= {"source": self.name, "pair": candidate.pair}
         if fetched.download:

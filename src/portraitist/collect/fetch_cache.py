@@ -109,7 +109,7 @@ class FetchCache:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, see `HttpClient.get_text`; only status 200 is stored.
+        """Return the response of a page or an API, as `HttpClient.get_text` does; only status 200 is stored.
 
         Raises:
             FetchError: see `HttpClient.get_text`.

@@ -112,8 +112,8 @@ class HttpClient:
     Args:
         params: section `fetch`.
         blocklist: URLs and hosts that are never requested, not even after a redirect.
-        allow: pairs (IP address, port) that may be reached although they are not public. Only for tests: no value in
-            params.yaml can set it.
+        allow: pairs (IP address, port) that may be reached although they are not public. For tests only; it cannot be
+            set in params.yaml.
         resolve: replaces socket.getaddrinfo.
     """
 
@@ -255,7 +255,7 @@ class HttpClient:
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
-        """Sleep until the next free slot of the host; if the host became busy meanwhile, take a slot after that."""
+        """Sleep until a request to the host is allowed by its rate limit and by any Retry-After received meanwhile."""
         host = parts.hostname or ""
         interval_s = max(self.params.seconds_per_host, self.min_intervals_s.get(host, 0.0), delay_s)
         while True:
@@ -427,7 +427,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
 def decode_text(body: bytes, charset: str = "") -> str:
     """Decode text with the declared charset, else as UTF-8, else as GB 18030 (old Chinese pages).
 
-    A charset is ignored if it is unknown, does not fit the bytes, or is a codec for other purposes than text.
+    A charset is ignored if it is unknown, does not fit the bytes, or is not a codec for text.
     """
     for name in (charset, "utf-8", "gb18030"):
         try:
@@ -464,7 +464,7 @@ def _percent_encode(part: str) -> str:
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets in a text, however their characters are escaped (URL, JSON, HTML); empty ones are ignored."""
+    """Replace secrets in a text, also with escaped characters (URL, JSON, HTML); empty secrets are ignored."""
     for value in filter(None, secrets):
         text = re.sub("".join(map(_escapes, value)), REDACTED, text, flags=re.IGNORECASE)
     return text

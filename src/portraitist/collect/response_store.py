@@ -29,7 +29,7 @@ Entry = dict[str, Any]  # for a failure: status and message; otherwise sha256, b
 
 
 def store_folder() -> Path:
-    """Return the store of this repository. DVC sets DVC_ROOT, also for experiments that run in another folder."""
+    """Return the folder of the store: in DVC_ROOT, which DVC sets also for experiments in other folders."""
     return Path(os.environ.get("DVC_ROOT", ""), FOLDER)
 
 

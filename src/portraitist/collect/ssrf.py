@@ -91,7 +91,7 @@ def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
 
 
 class TimedSocket:
-    """A socket for http.client with one deadline for all sending and receiving, however slowly the bytes arrive."""
+    """A socket for http.client with one deadline for all sending and receiving, not only for single operations."""
 
     def __init__(self, sock: socket.socket, deadline: float = math.inf) -> None:
         self.sock = sock

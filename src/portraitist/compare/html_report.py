@@ -52,7 +52,8 @@ class RunInputs:
 def markdown(comparison: Comparison) -> str:
     """Return compare.md: the headline metrics, the tables of all values, and of differences.
 
-    Numbers are rounded to the precision of their intervals, and p-values are left out, so that noise changes no line.
+    Numbers are rounded to the precision of their intervals, and p-values are omitted, so that noise does not change the
+    file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
@@ -131,7 +132,7 @@ def _data_uri(data: bytes, image_format: str) -> str:
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence[str] = ()) -> str:
     """Return a scrollable table; cells are HTML, and the first cell of each row is its header.
 
-    With `titles`, cells carry their column's title, which a narrow screen shows instead of the head.
+    With `titles`, each cell has its column's title, which narrow screens show instead of the table's head.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
@@ -293,7 +294,7 @@ def _groups(comparison: Comparison) -> str:
 
 
 def _group_cell(value: float, low: float, high: float) -> str:
-    """Return a value with its interval, which the mean of a single face has not."""
+    """Return a value, with its interval unless the group has a single face."""
     return shown(value, low, high) if np.isfinite(low) else f"{value:.3g}"
 
 

@@ -17,7 +17,7 @@ class LockedError(RuntimeError):
 
 
 class FolderLock:
-    """A context manager that locks a folder for this process; created if missing, and left in place afterwards."""
+    """A context manager that locks a folder for this process. A missing folder is created; it is not removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

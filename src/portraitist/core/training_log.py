@@ -17,7 +17,7 @@ Rows = dict[str, list[tuple[int, float]]]  # by metric: pairs of step and value
 
 
 class TrainingLog:
-    """The log of one training. After each row its files are complete, whenever the process is killed."""
+    """The log of one training. Its files are complete after each row, even if the process is then killed."""
 
     def __init__(self, folder: Path, rows: Rows | None = None) -> None:
         """Start a log with the rows of an interrupted run, if any; files of earlier runs are replaced."""

@@ -68,8 +68,8 @@ def map_shards(
     """Yield function(task) for each task, in order, where `setup()` returns the function. Prints the progress.
 
     `setup` is called once in each worker process, to load what the function needs; `setup`, tasks and results must be
-    picklable. If a shard's workers die three times, the picture that kills them is found by bisection, and is in
-    `rejected` when the function is called again.
+    picklable. If a shard's workers die three times, the picture that kills them is found by bisection; the function is
+    then called again with this picture in `rejected`.
 
     Raises:
         WorkerLostError: the workers of a shard die, but none of its pictures alone kills one.
@@ -237,7 +237,7 @@ class _RayPool(_Pool):
 
 
 def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:
-    """Run a task in a worker process; the first one of a map sets the function up."""
+    """Run a task in a worker process, after calling `setup` if it is the worker's first task of a map."""
     if token not in _functions:
         import cv2
 

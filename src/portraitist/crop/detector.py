@@ -64,7 +64,7 @@ PretrainedModels = Path | Mapping[str, bytes]  # the folder that stage `weights`
 def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
-    Contents are put into memory, without a file on disk, where the system can do that (Linux). OpenCV also reads
+    On Linux, contents are put into a file in memory instead of on disk. OpenCV also reads
     TensorFlow Lite from buffers, but version 5.0 then ignores the engine.
 
     Raises:
@@ -90,7 +90,7 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
 def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open a TensorFlow Lite model in OpenCV.
 
-    The classic engine is used where there is a choice: the new one of OpenCV 5 returns only one output.
+    With OpenCV 5, the classic engine is selected, because the new one returns only one output.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -124,8 +124,8 @@ class FaceDetector:
     def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
         """Return the faces of any size in a picture of any orientation, the largest first.
 
-        Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
-        alignment by the landmarks turns the face upright.
+        For a picture that is upside down or rotated by 90 degrees, boxes and landmarks are in the coordinates of the
+        picture as given, so that alignment by the landmarks rotates the face upright.
         """
         faces = self._detect_merged(picture, min_score)
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
@@ -184,7 +184,7 @@ class FaceDetector:
         return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
 
     def is_upside_down(self, picture: Picture, face: Face) -> bool:
-        """Return whether the short-range model prefers the levelled close-up of a face after a half turn."""
+        """Return whether the short-range model gives a higher score to a face's levelled close-up after a half turn."""
         transform = eye_mouth_similarity(face, SHORT_RANGE.side, VERIFY_EYE_LINE, ORIENTATION_EYE_TO_MOUTH)
         view = warp(picture, transform, SHORT_RANGE.side, border=cv2.BORDER_CONSTANT)
         upright, turned = (

@@ -1,4 +1,4 @@
-"""Worker of stage `crop`: from a shard of clean pictures to a shard of crops, its manifest rows and report tiles."""
+"""Worker of stage `crop`: converts a shard of pictures to a shard of crops, with manifest rows and report tiles."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

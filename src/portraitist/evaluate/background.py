@@ -24,7 +24,7 @@ from portraitist.learning.tensors import Images, Masks
     optimum=0.0,
 )
 def background_bleed(data: EvaluationData) -> Measurement:
-    """Project (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
+    """Return the projection of (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
 
     The skin is located in the selfie. Negative values are shifts away from the background's colour.
     """

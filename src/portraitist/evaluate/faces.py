@@ -61,7 +61,7 @@ def face_box_iou(data: EvaluationData) -> Measurement:
     unit="% of the eye distance",
 )
 def face_landmark_error(data: EvaluationData) -> Measurement:
-    """Return the mean error over the faces that are found in both pictures; `face_found` measures the others."""
+    """Return the mean error over the faces that are found in both pictures; `face_found` counts the others."""
     values = [landmark_error(selfie, avatar) if selfie and avatar else np.nan for selfie, avatar in face_pairs(data)]
     return mean_over_faces(np.array(values), data, detector=DETECTOR)
 

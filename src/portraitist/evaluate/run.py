@@ -117,8 +117,8 @@ def load_data(
 ) -> EvaluationData:
     """Collect the inputs of all metrics; images are decoded when a metric reads them.
 
-    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and so the last digits of
-    results, depends on the number of threads.
+    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and therefore the last
+    digits of results, depends on the number of threads.
 
     Raises:
         WeightsError, IdentityError: see `load_networks`.

@@ -58,7 +58,7 @@ class ExportError(RuntimeError):
 
 @runtime_checkable
 class Conditional(Protocol):
-    """A method that can paint each selfie in another style; `style` is the one that `paint` uses."""
+    """A method that can paint each selfie in a different style; `style` is the one that `paint` uses."""
 
     style: MeanStyle
 

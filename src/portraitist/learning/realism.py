@@ -142,7 +142,7 @@ class PortraitClassifier:
         return cls(mean, deviation, weights)
 
     def is_portrait(self, features: Features) -> Bool[np.ndarray, "_"]:
-        """Return whether each image is nearer to the portraits than to the selfies."""
+        """Return whether each image is classified as a portrait."""
         return (features - self.mean) / self.deviation @ self.weights > 0
 
     def rate(self, features: Features) -> float:

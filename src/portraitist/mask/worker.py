@@ -1,4 +1,4 @@
-"""Worker of stage `mask`: from a shard of crops to a shard of masks, its manifest rows and report tiles."""
+"""Worker of stage `mask`: converts a shard of crops to a shard of masks, with manifest rows and report tiles."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Base classes of the compared GANs: EMA, learning-rate schedule, and the networks of both directions."""
+"""Base classes of the GANs from the literature: EMA, learning-rate schedule, and networks of both directions."""
 
 from abc import abstractmethod
 from typing import Annotated

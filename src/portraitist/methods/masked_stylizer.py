@@ -1,4 +1,4 @@
-"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees a background.
+"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees the background.
 
 A generator that starts at the identity learns little more than a change of colors from a few hundred portraits. This
 one starts from a network that can already paint (Ghiasi et al., BMVC 2017), conditioned on the style vector of the
@@ -59,7 +59,7 @@ class Params(Section):
 
 @register(Params)
 class MaskedStylizer(Method):
-    """A conditional generator that starts pretrained, and a discriminator of masked persons."""
+    """A pretrained conditional generator, and a discriminator of masked persons."""
 
     saved_modules = ("ema", "style")
 

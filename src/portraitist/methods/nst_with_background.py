@@ -1,6 +1,6 @@
 """Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
-Nothing is trained. The saved model holds portraits to take the style from. Painting optimizes the selfie's pixels until
+Nothing is trained. The saved model contains portraits that give the style. Painting optimizes the selfie's pixels until
 the Gram matrices of their features match the portrait's, while the features stay close to the selfie's.
 """
 

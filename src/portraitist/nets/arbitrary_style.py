@@ -100,7 +100,7 @@ class MeanStyle(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def add(self, styles: Styles) -> None:
-        """Add vectors to the mean; in a distributed training, add the same number in every process."""
+        """Add vectors to the mean, including those of all other processes, of which each must add the same number."""
         mean = styles.double().mean(0)
         distributed.all_reduce_mean([mean])
         count = len(styles) * distributed.world_size()
@@ -130,7 +130,7 @@ class StylePredictor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Styles:
-        """Return the style vector of each image, scaled to 256 px; no gradient flows through it."""
+        """Return the style vector of each image, which is scaled to 256 px before; gradients do not flow through it."""
         size = (STYLE_PX, STYLE_PX)
         scaled = F.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True).clamp(0, 1)
         pictures = scaled.float().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Face recognition by an ONNX network that the user provides; any network with ArcFace's input works."""
+"""Face recognition by an ONNX network that the user provides, with the same input as ArcFace."""
 
 import hashlib
 from pathlib import Path

@@ -169,7 +169,7 @@ def fetch_page(
     """Fetch a page or an API response that has status 200.
 
     Args:
-        cache: stores the response, and fetches it if it is not stored yet.
+        cache: returns the stored response, or fetches and stores it.
         url: its address, without the secret parameters.
         advice: what the user should do after a failure, for error messages.
         crawled: obey robots.txt. True for pages; False for an API that is documented for programs.

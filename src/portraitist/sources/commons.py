@@ -30,7 +30,7 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every bitmap found, at most 960 px wide; those with other licences have status `no_licence`.
+    """Yield every bitmap found, at most 960 px wide; bitmaps with other licences have status `no_licence`.
 
     Raises:
         SourceError: Commons refuses the request.

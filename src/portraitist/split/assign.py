@@ -61,7 +61,7 @@ def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
 
 
 def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:
-    """Return the part of each picture: its group's, or "aside" for a near-duplicate of one in a later part."""
+    """Return the part of each picture: its group's part, or "aside" if a near-duplicate is in a later part."""
     group_parts = [part_of(group, params) for group in groups]
     parts: list[Part] = list(group_parts)
     for first, second in near.tolist():

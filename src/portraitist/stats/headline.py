@@ -15,7 +15,7 @@ class Headline:
 
     Attributes:
         metric: name in metrics.json.
-        title: the same in words, for tables and sentences.
+        title: its name in words, for tables and sentences.
     """
 
     metric: str

@@ -195,7 +195,7 @@ def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) ->
 
 
 def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
-    """Return the entries that block these files by SHA-256, and near-identical pictures by difference hash."""
+    """Return entries that block these files by SHA-256, and near-identical pictures by difference hash."""
     sources = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
     entries = []
     for picture in ids:

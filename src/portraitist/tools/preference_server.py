@@ -1,7 +1,7 @@
 """Serve a local web page for blind comparisons: which of two methods' avatars of one face is better?
 
-Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. It rejects other host names (DNS
-rebinding) and answers without the question's token (cross-site requests).
+Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. To prevent DNS rebinding and
+cross-site requests, it rejects other host names and answers without the question's token.
 """
 
 import random
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _is_local_host(self) -> bool:
-        """Send 403 and return False if the request names another host, as a page that uses DNS rebinding would."""
+        """Send 403 and return False if the request's host is not local, as with DNS rebinding."""
         hosts = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         if self.headers.get("Host") in hosts:
             return True

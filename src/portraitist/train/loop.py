@@ -123,11 +123,11 @@ def train(
     checkpointer: Checkpointer | None = None,
     monitor: Monitor | None = None,
 ) -> Trainable:
-    """Train a method. On a CPU, equal seeds give equal bits.
+    """Train a method. On a CPU, equal seeds give identical weights.
 
-    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same bits and the
-    same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights. Only
-    rank 0 may have them.
+    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same weights and
+    the same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights.
+    Only rank 0 may have them.
 
     Raises:
         ParamsError: the method does not exist, or does not accept `params`.
@@ -183,7 +183,7 @@ def train(
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Return the seed of one step's random draws in this process; it makes saving the generators' state unnecessary."""
+    """Return the seed of one step's random draws in this process, so that no generator state needs to be saved."""
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
 
 

@@ -55,7 +55,7 @@ class Monitor:
 
     Args:
         folder: folder of the log and the sample strip.
-        num_steps: optimizer steps of the whole training; a row of the log is the mean over up to 1/200 of them.
+        num_steps: optimizer steps of the training; each row of the log is a mean over about 1/200 of them.
         samples: stylized every few epochs if the trainable is a method.
         validator: measures the method every few epochs, and selects its weights.
     """
@@ -70,7 +70,7 @@ class Monitor:
         self.stop = False  # whether the training must end after this epoch
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Start an empty log, or restore the one of an interrupted run; rows after its saved state are removed."""
+        """Start an empty log, or restore that of an interrupted run, without rows later than its saved state."""
         if state:
             self.step, self.pending = state["step"], state["pending"]
             if self.samples:
@@ -112,7 +112,7 @@ class Monitor:
             self.stop = self.validator.is_stalled(epoch)
 
     def finish(self, trainable: Trainable) -> None:
-        """Write the rest of the log; load the selected weights, and set `epoch` to the epoch that they are from."""
+        """Write the rest of the log; load the selected weights, and set `epoch` to their epoch."""
         self._add_row()
         if self.validator:
             self.epoch = self.validator.load_selected(trainable) or self.epoch

@@ -1,4 +1,4 @@
-"""Validation during training: how painted the stylized validation selfies are, and how close to the portraits."""
+"""Validation during training: painted rate of the stylized validation selfies, and distance from the portraits."""
 
 import sys
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class Validator:
         return self._features(manifest.split_ids(self.paths.split, kind, part))
 
     def _features(self, ids: list[str], change: Callable[[Images, Masks], Images] | None = None) -> Features:
-        """Return the features of persons on grey, one row per picture; `change` is applied to their images before."""
+        """Return the features of persons on grey, one row per picture; `change` is applied to the images first."""
         rows = []
         for first in range(0, len(ids), CHUNK):
             chunk = ids[first : first + CHUNK]
