@@ -32,7 +32,7 @@ def main(
     report = {"leaks": leaks, "pictures": counts}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if leaks:
-        sys.exit(f"split: {leaks} pairs of pictures of one group, or near-duplicates, are in different parts")
+        sys.exit(f"split: {leaks} pairs of pictures in different parts are near-duplicates or of the same group")
     check_parts(counts, params)
     print(f"split, selfies + portraits: {describe_parts(counts)}", file=sys.stderr)
     manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])

@@ -109,12 +109,12 @@ def check_sources_or_exit(sources: Path, raw: Path) -> None:
     """
     names = sorted(path.name for path in sources.iterdir())
     if not names:
-        sys.exit(f"portraitist: {sources} lists no source; `dvc repro sources` writes a file for each in params.yaml")
+        sys.exit(f"portraitist: {sources} has no source; set `sources` in params.yaml, and run `dvc repro sources`")
     collected = sorted(path.parent.name for path in raw.glob("*/manifest.csv"))
     missing = [name for name in names if name not in collected]
     if missing:
         found = f"{raw} has no manifest of source {', '.join(missing)}; found: {', '.join(collected) or 'none'}"
-        sys.exit(f"portraitist: {found}; `dvc repro {' '.join(f'collect@{name}' for name in missing)}` writes it")
+        sys.exit(f"portraitist: {found}; run `dvc repro {' '.join(f'collect@{name}' for name in missing)}`")
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:

@@ -548,7 +548,7 @@ def test_clear_cache_removes_the_named_sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill_store("commons", "met")
     code, _, stderr = run("dataset", "clear-cache", "common")
-    assert (code, stderr) == (2, "portraitist: common: no such source in .fetch-cache; there are commons, met\n")
+    assert (code, stderr) == (2, "portraitist: common: no such source in .fetch-cache; available: commons, met\n")
     code, stdout, _ = run("dataset", "clear-cache", "met")
     assert (code, stdout.splitlines()[-1]) == (
         0, "to download again: dvc repro --force --single-item collect@met"

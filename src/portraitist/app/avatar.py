@@ -226,7 +226,7 @@ class Portraitist:
 
     def _example_vector(self, like: Source) -> StyleVector:
         if not self._styles:
-            raise StyleError("this model has one style only; painting like an example needs one of masked_stylizer")
+            raise StyleError("this model has only one style; `like` needs a model of the method masked_stylizer")
         key = cache_key(like)
         vector = self._example_vectors.get(key)
         if vector is None:

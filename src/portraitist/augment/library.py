@@ -22,7 +22,7 @@ class BackgroundLibrary:
 
     @cached_property
     def shards(self) -> Shards:
-        """The library's shards."""
+        """The shards of the library, opened at the first access."""
         return Shards(self.folder)
 
     @cached_property

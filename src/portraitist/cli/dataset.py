@@ -148,7 +148,7 @@ def clear_cache(
     stored = source_names(folder)
     unknown = [source for source in sources or [] if source not in stored]
     if unknown:
-        fail(f"{unknown[0]}: no such source in {folder}; there are {', '.join(stored) or 'none'}", INVALID)
+        fail(f"{unknown[0]}: no such source in {folder}; available: {', '.join(stored) or 'none'}", INVALID)
     before = total_megabytes(folder)
     try:
         clear(folder, sources or ())
@@ -163,4 +163,4 @@ def _dvc(*arguments: str) -> None:
     sibling = Path(sys.executable).with_name("dvc")
     command = str(sibling) if sibling.exists() else shutil.which("dvc")
     if not command or subprocess.run([command, *arguments], check=False).returncode:
-        fail(f"`dvc {' '.join(arguments)}` failed; run it before anything else", FAILED)
+        fail(f"`dvc {' '.join(arguments)}` failed; repeat it before you run other commands", FAILED)

@@ -382,11 +382,11 @@ class HttpClient:
             file.write(chunk)
             tail = (tail + chunk)[-TAIL_BYTES:]
         if length is not None and size != length:
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
+            raise FetchError(Status.CUT_OFF, f"received {size} of {length} bytes")
         if not form:
             raise FetchError(Status.NOT_A_PICTURE, f"the response is not a picture; it begins with {head[:16]!r}")
         if not is_complete(form, head, tail, size):
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
+            raise FetchError(Status.CUT_OFF, f"{size} bytes of a {form} file without an end marker")
         return digest.hexdigest(), size, form
 
     def _check_opt_out(self, response: http.client.HTTPResponse) -> None:
@@ -419,7 +419,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
         body += chunk
         if len(body) > max_bytes:
             if strict:
-                raise FetchError(Status.TOO_LARGE, f"more than {max_bytes} bytes of text")
+                raise FetchError(Status.TOO_LARGE, f"the text has more than {max_bytes} bytes")
             break
     return body[:max_bytes]
 

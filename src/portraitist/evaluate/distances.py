@@ -129,7 +129,7 @@ def _measure_share(data: EvaluationData, distance: Distance, network: str, pixel
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
     if unchanged <= 0:  # an unbiased estimate of a small distance may be negative
-        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}")
+        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}; it must be positive")
     return _with_interval(value / unchanged, draws / unchanged_draws, data, distance, network, pixels)
 
 

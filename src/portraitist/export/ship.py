@@ -86,7 +86,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     model = onnx.load(project / "models" / "portraitist" / FILES["fp32"])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "styles" not in metadata:
-        raise ShipError(f"{metadata.get('method')} paints in one style only; the package needs masked_stylizer")
+        raise ShipError(f"{metadata.get('method')} has only one style; the package needs masked_stylizer")
     portraits = _training_portraits(data, titles)
     unknown = sorted(set(selection.styles.values()) - set(portraits["id"]))
     if unknown:

@@ -31,7 +31,7 @@ def lite(number: int, weights: Path) -> Any:
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
     if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
-        raise ValueError(f"{weights}: not the {len(own)} tensors of EfficientNet-Lite{number}")
+        raise ValueError(f"{weights}: expected EfficientNet-Lite{number}, which has {len(own)} tensors")
     net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 

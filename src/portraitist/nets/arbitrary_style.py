@@ -147,7 +147,7 @@ def load_style_transformer(pretrained: Path) -> StyleTransformer:
     weights, network = _convolutions(pretrained / TRANSFORMER_FILE), StyleTransformer()
     layers = dict(named_layers(network))
     if weights.keys() != layers.keys():
-        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not hold the style network's {len(layers)} layers")
+        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not contain the style network's {len(layers)} layers")
     with torch.no_grad():
         for name, layer in layers.items():
             for parameter, values in zip(layer.parameters(), weights[name], strict=True):  # weight, then bias

@@ -61,8 +61,8 @@ def candidates(params: TaobaoParams, cache: FetchCache) -> Iterator[Candidate]:
             yield candidate
     if not known_urls and not pictures:
         raise SourceError(
-            f"collect.taobao.path: no review picture in {params.path}; save there a HAR file of a product's reviews "
-            "from your own browser, the responses as .json, pictures, or a .txt of their URLs"
+            f"collect.taobao.path: no review picture in {params.path}; save there, from your own browser, "
+            "a HAR file of a product's reviews, the responses as .json, pictures, or a .txt of their URLs"
         )
 
 
