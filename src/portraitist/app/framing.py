@@ -23,7 +23,7 @@ HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # half the head's width, and its minim
 HEADROOM = 0.05  # free space above the hair, as a fraction of the side
 # Weights of the cost terms; each term is a length inside the frame or missing from it, as a fraction of its side.
 CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST = 6.0, 4.0, 1.0, 1.0, 4.0, 0.6
-CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # the search's resolution: pixels, and lengths, a side
+CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # side of the canvas on which frames are searched, in pixels and in lengths
 MISSING_GROWTH = 2.0  # missing parts m of the head cost m + (MISSING_GROWTH * m) ** 2
 SLIVER = 0.02  # strips without painting at the frame's border, narrower than this fraction of its side, are filled
 MAX_TILT_DEGREES = 60.0  # faces that are tilted more belong to a photo that is stored sideways or upside down
@@ -128,7 +128,7 @@ class _Cost:
         self.is_crown_cut = bool(len(hair)) and hair[0] <= rows[0] + 2
 
     def __call__(self, candidates: np.ndarray) -> np.ndarray:
-        """Return the cost of each frame, given as (side, shift right, shift down) in lengths."""
+        """Return the cost of each frame, given as (side, shift right, shift down) in eye-to-mouth distances."""
         left, top, right, bottom = _box(candidates)
         side = right - left
         cost = CUT_COST * _sum(self.cut, left, top, right, bottom) / side

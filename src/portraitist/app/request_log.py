@@ -35,7 +35,7 @@ class RequestRecorder:
     async def __call__(
         self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        """Call the application."""
+        """Pass a request on to the application, and record it after the response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -85,7 +85,7 @@ def remove_person(picture: Picture, mask: MaskArray) -> Picture:
 
 
 def square_background(picture: Picture, size_px: int) -> SquarePicture:
-    """Return the central square of a picture, resized."""
+    """Return the central square of a picture, resized to `size_px`."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -90,7 +90,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     portraits = _training_portraits(data, titles)
     unknown = sorted(set(selection.styles.values()) - set(portraits["id"]))
     if unknown:
-        raise ShipError(f"`styles`: not among the {len(portraits)} training portraits: {', '.join(unknown)}")
+        raise ShipError(f"`styles`: ids not among the {len(portraits)} training portraits: {', '.join(unknown)}")
     styles = {HOUSE_STYLE: json.loads(metadata["styles"])[HOUSE_STYLE]}
     styles |= _style_vectors(selection.styles, data, project / "models" / "pretrained")
     licences = ", ".join(f"{licence} ({count})" for licence, count in sorted(Counter(portraits["licence"]).items()))
