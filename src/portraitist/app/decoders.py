@@ -28,7 +28,7 @@ class Decoders(Sandbox):
         super().__init__("portraitist.app.decoders:decode", Limits(memory_mb, CPU_S, WALL_S), count)
 
     def read(self, file: bytes) -> CleanPicture:
-        """Return the content of a picture file, as `read_selfie` does; wait if all decoders are busy.
+        """Decode a picture file, as `read_selfie` does; wait if all decoders are busy.
 
         Raises:
             RejectedError: as `read_selfie`, or because decoding exceeds a limit.

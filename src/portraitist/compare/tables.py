@@ -112,7 +112,7 @@ def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
 
 
 def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Return `shown` with a row per metric and a column per method, without metrics that none of `methods` has."""
+    """Return `shown` with a row per metric and a column per method; metrics that no method has are omitted."""
     rows = frame[frame["method"].isin(methods)]
     return rows.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
 

@@ -271,7 +271,7 @@ def purge_responses(root: Path) -> int:
 
 
 def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
-    """List the outputs of later stages that contain these pictures or were made from them; the next run replaces them."""
+    """List the outputs of later stages that contain or were made from these pictures; the next run replaces them."""
     removed, found = set(ids), []
     for index in sorted((root / "data").rglob(INDEX_FILE)):
         if is_index(index) and index.parent.parent.name != "raw" and removed & set(Shards(index.parent)):

@@ -61,7 +61,8 @@ def read_csv(
             raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each once")
         for row in table:
             if None in row or None in row.values():
-                raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells")
+                found = "more" if None in row else "fewer"
+                raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells, found {found}")
             yield table.line_num, row
     except csv.Error as error:
         # `table.line_num` is not updated until a row is complete
