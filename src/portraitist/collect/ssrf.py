@@ -36,7 +36,7 @@ class FetchError(RuntimeError):
     Attributes:
         status: the kind of failure, as in the manifest.
         retry_after_s: seconds from the response's Retry-After header, if any.
-        http_status: the response's status code, if that was the failure.
+        http_status: the response's status code, if it was the reason.
     """
 
     def __init__(

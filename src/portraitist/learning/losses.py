@@ -152,8 +152,8 @@ def gram_loss(features: Features, masks: Masks, target: Features, target_masks: 
     """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
 
     The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
-    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are taken over the masks,
-    which may have any size.
+    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are computed over
+    the masks, which may have any size.
     """
     gram, target_gram = _gram_matrix(features, masks), _gram_matrix(target, target_masks)
     return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)

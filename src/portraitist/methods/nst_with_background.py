@@ -88,7 +88,7 @@ class NstWithBackground(Method):
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; `masks` choose the portraits."""
+        """Return whole stylized images; each portrait is chosen by its similarity to `masks`."""
         return self.transfer_style(selfies, masks, person_only=False)
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:
