@@ -83,7 +83,7 @@ def test_nothing_is_requested_without_a_contact(fake: FakeWeb, tmp_path: Path):
         (Reply(encoded(smooth(1), "GIF")[:-20]), "cut_off", "gif file without an end marker"),
         (Reply(encoded(smooth(1), "WEBP")[:-20]), "cut_off", "webp file without an end marker"),
         (Reply(encoded(smooth(1), "BMP")[:-20]), "cut_off", "bmp file without an end marker"),
-        (Reply(JPEG, length=len(JPEG) + 9), "cut_off", f"{len(JPEG)} bytes of {len(JPEG) + 9}"),
+        (Reply(JPEG, length=len(JPEG) + 9), "cut_off", f"received {len(JPEG)} of {len(JPEG) + 9} bytes"),
         (Reply(JPEG, length=3_000_000), "too_large", "3000000 bytes; fetch.max_mb allows 1000000"),
         (Reply(JPEG * 2000, length=None), "too_large", "more than the 1000000 bytes that fetch.max_mb allows"),
         (Reply(zlib.compress(JPEG), headers={"Content-Encoding": "gzip"}), "encoded", "'gzip'"),
