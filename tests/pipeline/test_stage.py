@@ -151,7 +151,7 @@ def test_full_disk_ends_any_stage_with_one_line(checkout):
     ("used", "collected", "found"),
     [
         ([], ["met"], "sources has no source; set `sources` in params.yaml, and run `dvc repro sources`"),
-        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; `dvc repro collect@sample`"),
+        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; run `dvc repro collect@sample`"),
         (["sample"], [], "raw has no manifest of source sample; found: none; run `dvc repro collect@sample`"),
     ],
     ids=["no source", "one missing", "nothing collected"],
