@@ -1,8 +1,8 @@
-# make repro: the whole pipeline on the included sample.   make pull: the results of others, from the DVC remote.
-# make verify: does the last run agree with the committed metrics?
+# make repro: run the pipeline on the included sample.   make pull: download results from the DVC remote.
+# make verify: check that the last run agrees with the committed metrics.
 # make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
 # make check: format, lint, types.   make docs: the documentation as a site.   make image: the server's container image.
-# Each but the last creates .venv with pip, from pyproject.toml and the versions in requirements.lock.
+# All but the last create .venv with pip, from pyproject.toml and the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

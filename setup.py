@@ -13,7 +13,7 @@ from portraitist.shipped import COMPLETE, complete_model  # noqa: E402
 
 
 class BuildWithModel(build_py):
-    """Completes the model in the source folder, for wheels and editable installs alike; git ignores the file."""
+    """Complete the model in the source folder, for wheels and editable installs alike; git ignores the file."""
 
     def run(self) -> None:
         """Complete the model, then copy the package."""

@@ -82,7 +82,7 @@ def single(folder: Path) -> dict[str, Any]:
 
 
 def generators(folder: Path) -> dict[str, Any]:
-    """Measure the generators alone, in turns."""
+    """Measure the generators alone, alternating between them."""
     from portraitist.app.avatar import Portraitist
 
     models = {name: Portraitist(folder / f"{channels}", threads=2) for name, (channels, _) in SHAPES.items()}

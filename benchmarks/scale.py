@@ -8,7 +8,7 @@
 `stages` writes jittered copies of the sample to WORK/raw, unless they are there, and the stages' outputs to
 WORK/<backend>; it prints times and memory of each quarter of a stage and one MD5 of all outputs. --kill ends the second
 node in the middle of each stage. `near_duplicates` times the search on random hashes. `dvc` times DVC's commands that
-have nothing to do, in a scratch project with as many pictures in shards of 1000.
+find nothing to do, in a scratch project with that many pictures in shards of 1000.
 """
 
 import argparse
@@ -212,7 +212,7 @@ def _memory_mb(pid: int) -> float:
 
 
 def _cpu_of_tree(root: int) -> float:
-    """Return the CPU time so far of all descendants of a process, those included that have ended (Linux)."""
+    """Return the CPU time of all descendants of a process, including those that have ended (Linux)."""
     total = 0
     for pid in _tree(root):
         try:

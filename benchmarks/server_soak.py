@@ -1,4 +1,4 @@
-"""Honest clients of the server, together with hostile ones: who is refused, latencies, memory, and size of the log.
+"""Load test of the server with regular and hostile clients: refused requests, latencies, memory, size of the log.
 
     dvc repro export && python -m benchmarks.server_soak --seconds 600
 
@@ -40,12 +40,12 @@ HALF_OPEN_HEAD = (
     b"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=----soak\r\n"
     b"Content-Length: 9999\r\n\r\n"
 )
-CONNECTIONS = 100  # that each of the addresses IDLE and HALF_OPEN tries to hold
+CONNECTIONS = 100  # number that each of the addresses IDLE and HALF_OPEN tries to keep open
 
 
 @dataclass
 class Results:
-    """The answers of each kind of client, and the seconds that honest ones waited."""
+    """The answers that each kind of client got, and the seconds that regular clients waited."""
 
     answers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     seconds: list[float] = field(default_factory=list)
@@ -82,7 +82,7 @@ def encoded(picture: Image.Image, format_: str, **options: bool) -> bytes:
 
 
 def hostile_files() -> dict[str, bytes]:
-    """Make files that are small, and that a naive decoder needs much time or memory for."""
+    """Return small files whose naive decoding takes much time or memory."""
     jpeg = encoded(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True)
     last_scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
     wide = np.zeros((7000, 7000), np.uint16)

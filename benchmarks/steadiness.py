@@ -41,7 +41,7 @@ def render(selfie: Picture, seed: int = 1) -> Iterator[tuple[Picture, Picture]]:
 
 
 def mean_changes(paint: Callable[[Picture], Avatar], clip: Iterator[tuple[Picture, Picture]]) -> tuple[float, float]:
-    """Return the mean absolute change of the noisy input and of the painting where the noiseless clip rests, of 255."""
+    """Return mean absolute changes (0 to 255) of noisy input and painting where the noiseless clip is static."""
     changes: list[tuple[float, float]] = []
     previous: list[np.ndarray] = []
     for frame, noisy in clip:

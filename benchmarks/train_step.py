@@ -5,7 +5,7 @@
 The textbook's discriminator update generates the stylized images a second time and propagates the gradient into the
 generator, where it is discarded; its generator update computes gradients of the discriminator, which are discarded as
 well. The public PyTorch ports of CartoonGAN do the same. Both implementations use the same networks, losses and
-optimizers, with CartoonGAN's number of channels, and run in turns. Inputs are noise, because the cost does not depend
+optimizers, with CartoonGAN's number of channels, and alternate. Inputs are noise, because the cost does not depend
 on them. The last row is the cost of painting one image, with CartoonGAN's generator and with that of
 profiles/sample.yaml. With --variants, our own step is compared with other ways to compute it.
 """
@@ -139,7 +139,7 @@ def gflop(step: Callable[[], object]) -> float:
 
 
 def cpu_seconds(steps: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Return the median CPU time of each step; steps run in turns, so that other processes affect them equally."""
+    """Return the median CPU time of each step; steps alternate, so that other processes affect them equally."""
     times: list[list[float]] = [[] for _ in steps]
     for index in range(rounds + 1):  # the first round is a warm-up
         for step, measured in zip(steps, times, strict=True):

@@ -1,7 +1,7 @@
 """One script per stage of dvc.yaml. A script opens its inputs, calls the package, and saves and counts the results.
 
-The package `portraitist` is imported from the checkout that the stage runs in, not from where it is installed: a queued
-experiment runs the queued code.
+The package `portraitist` is imported from the checkout in which the stage runs, not from the installation: a queued
+experiment must run the queued code.
 """
 
 import sys

@@ -21,7 +21,7 @@ BLOCKLIST = Path("data/blocklist.txt")
 
 
 def main(name: str, params: CollectParams, web: HttpClient, dest: Path) -> None:
-    """Write the output of one source; responses are read from .fetch-cache if they are there, and kept there."""
+    """Write the output of one source; web responses are cached in .fetch-cache."""
     with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
         write_output(iter(tqdm(collected, f"collect {name}", disable=None)), dest, params.shard_size)

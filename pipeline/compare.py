@@ -10,7 +10,7 @@ from portraitist.export.params import ExportParams
 
 
 def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report.RunInputs, out: Path) -> None:
-    """Compare the methods, whose results are in `folders`, and write all files."""
+    """Compare the methods whose results are in `folders`, and write all files."""
     comparison = tables.compare(ours, folders, answers)
     sheet = encode_jpeg(
         tables.comparison_sheet({name: folder for name, folder in folders.items() if name != tables.UNCHANGED})

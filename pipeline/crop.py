@@ -1,4 +1,4 @@
-"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face of each picture, or each face."""
+"""Stage crop: data/clean -> data/crop. Cut an aligned square around each face of a picture, or around the largest."""
 
 from functools import partial
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Print what differs between experiments as a table that fits a terminal, from `dvc exp show`; not a stage.
+"""Print the differences between experiments (`dvc exp show`) as a table that fits a terminal; not a stage.
 
-DVC itself has a column for every parameter and every file, and writes methods.<method>.<parameter> in full.
+DVC's own table has a column for every parameter and every file, with full names.
 """
 
 import io

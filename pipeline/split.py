@@ -1,4 +1,4 @@
-"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if parts leak."""
+"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if there are leaks."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def read_source(folder: Path) -> pd.DataFrame:
 def main(
     params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
 ) -> None:
-    """Split the faces by group, and write the report; stop if parts leak or have too few faces."""
+    """Split the faces by group, and write the report; exit if there are leaks, or too few faces in a part."""
     collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
@@ -32,7 +32,7 @@ def main(
     report = {"leaks": leaks, "pictures": counts}
     leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if leaks:
-        sys.exit(f"split: {leaks} pairs of pictures of one group, or near-duplicates, are in different parts")
+        sys.exit(f"split: {leaks} pairs of pictures in different parts are near-duplicates or of the same group")
     check_parts(counts, params)
     print(f"split, selfies + portraits: {describe_parts(counts)}", file=sys.stderr)
     manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])

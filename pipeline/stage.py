@@ -1,4 +1,4 @@
-"""What every stage script needs: its parameters, its paths as named options, and errors of one line."""
+"""Helpers of the stage scripts: load parameters, parse paths from named options, print errors as one line."""
 
 import argparse
 import importlib
@@ -23,7 +23,7 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     """Parse the command line, which consists of named options only, such as --crops data/crop.
 
     Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
-    required `words`, and a Path for each of the `optional` names, None where the option is missing. From then on, a
+    required `words`, and a Path for each of the `optional` names, None where the option is missing. After the call, a
     full disk, a missing file, an unusable checkpoint, Ctrl-C or SIGTERM ends the stage with one line instead of a
     traceback.
     """
@@ -41,7 +41,7 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 
 
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print a system error or one of the package's own as one line, any other with its traceback (`sys.excepthook`)."""
+    """Print system errors and the package's own errors as one line, others with a traceback (a `sys.excepthook`)."""
     parts: list[object]
     if isinstance(error, KeyboardInterrupt):
         parts = [STOPPED.format("Ctrl-C")]
@@ -56,7 +56,7 @@ def print_error(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 def _exit_on_signal(main_process: int, number: int, frame: FrameType | None) -> None:
-    """Exit as after an error, so that temporary files are removed and worker processes end (a signal handler)."""
+    """Raise SystemExit, so that temporary files are removed and worker processes end (a signal handler)."""
     if os.getpid() == main_process:  # not a forked worker, which its parent stops
         _print_line(STOPPED.format(signal.Signals(number).name))
     sys.exit(128 + number)
@@ -77,7 +77,7 @@ def load_or_exit(section: type[S], name: str) -> S:
 
 
 def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
-    """Exit if files of the workspace's `path` are missing in an experiment's copy, because git ignores them."""
+    """Exit if git-ignored files below `path` exist in the workspace, but not in the experiment's copy of it."""
     parts, size = folder.parts, len(EXPERIMENTS)
     depth = next((depth for depth in range(len(parts)) if parts[depth : depth + size] == EXPERIMENTS), None)
     if depth is None or path.is_absolute():
@@ -109,12 +109,12 @@ def check_sources_or_exit(sources: Path, raw: Path) -> None:
     """
     names = sorted(path.name for path in sources.iterdir())
     if not names:
-        sys.exit(f"portraitist: {sources} lists no source; `dvc repro sources` writes a file for each in params.yaml")
+        sys.exit(f"portraitist: {sources} has no source; set `sources` in params.yaml, and run `dvc repro sources`")
     collected = sorted(path.parent.name for path in raw.glob("*/manifest.csv"))
     missing = [name for name in names if name not in collected]
     if missing:
         found = f"{raw} has no manifest of source {', '.join(missing)}; found: {', '.join(collected) or 'none'}"
-        sys.exit(f"portraitist: {found}; `dvc repro {' '.join(f'collect@{name}' for name in missing)}` writes it")
+        sys.exit(f"portraitist: {found}; run `dvc repro {' '.join(f'collect@{name}' for name in missing)}`")
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:
@@ -136,5 +136,5 @@ def _or_exit(read: Callable[[], Result]) -> Result:
 
 
 def _all_params() -> ModuleType:
-    """Import the module by name, so that it is no dependency of the stages: it cannot change their outputs."""
+    """Import the module by name, so that it does not become a dependency of the stages: it cannot change outputs."""
     return importlib.import_module("portraitist.all_params")

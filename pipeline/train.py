@@ -19,7 +19,7 @@ from portraitist.train.params import GeneratorParams, TrainParams
 
 
 def main() -> None:
-    """Load the data's paths, the parameters and the upstream models; train."""
+    """Train one method, with its parameters and upstream models."""
     *data, pretrained, out, log, name, generator, segmenter = path_options(
         *("crops", "masks", "split", "recipes", "pretrained", "out", "log"),
         words=["method"],

@@ -17,9 +17,9 @@ METHOD = "perceptual"
 
 
 def main() -> None:
-    """Check the parameters of all methods, which later stages use; train."""
+    """Train the generator, after a check of the parameters of all methods, which later stages use."""
     *data, pretrained, out, log = path_options("crops", "masks", "split", "recipes", "pretrained", "out", "log")
-    check_methods_or_exit()  # an invalid value stops the run now, not after hours in stage 3
+    check_methods_or_exit()  # an invalid value must stop the run now, not after hours in stage 3
     params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")
     content = load_or_exit(ContentParams, "content")
     try:

@@ -12,7 +12,7 @@ METHOD = "unet_mask"
 
 
 def main() -> None:
-    """Train on selfies and portraits, each on many backgrounds."""
+    """Train the segmenter on selfies and portraits, each on many backgrounds."""
     *data, out, log = path_options("crops", "masks", "split", "recipes", "out", "log")
     params = load_or_exit(TrainMaskParams, "train_mask")
     task = TrainingTask(

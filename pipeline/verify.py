@@ -1,7 +1,7 @@
 """Compare the metrics of the last run with the committed ones, within their intervals; not a stage (`make verify`).
 
-On another kind of CPU, a few bytes of masks differ, and every training after them. The metrics then differ as well, but
-not by more than their intervals, unless something is wrong.
+On another type of CPU, a few bytes of masks may differ, and therefore all trainings and metrics. If nothing is wrong,
+the metrics differ by no more than their intervals.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from portraitist.stats.headline import HEADLINES
 SUMMARY, TABLE, RESULTS = Path("metrics/summary.json"), Path("metrics/compare.md"), Path("metrics/compare.csv")
 EXPORT = Path("metrics/models")
 CELL = re.compile(r"^(?P<value>-?[\d.]+)(?: \[(?P<low>-?[\d.]+), (?P<high>-?[\d.]+)\])?$")
-# Share of a table's cells that may disagree: its 95 % intervals are those of a run's test faces, and a training that
-# differs in one byte is another sample.
+# Share of a table's cells that may disagree: 95 % intervals are over the test faces of one run, and a training that
+# differs in one byte is another random sample.
 MAX_DISAGREEING = 0.05
 Interval = tuple[float, float, float]  # value, low, high
 
 
 def agrees(committed: Interval, found: Interval) -> bool:
-    """Return whether one of two values lies within the interval of the other, including its rounding."""
+    """Return whether one of two values is inside the interval of the other, widened by 0.5 % of the larger value."""
     tolerance = 0.005 * max(abs(committed[0]), abs(found[0]))
     return any(
         low - tolerance <= value <= high + tolerance
@@ -35,7 +35,7 @@ def agrees(committed: Interval, found: Interval) -> bool:
 
 
 def committed_table(markdown: str) -> dict[tuple[str, str], Interval]:
-    """Return value and interval of each metric and method, as compare.md shows them in its table of all metrics."""
+    """Parse the table of all metrics in compare.md: value and interval of each metric and method."""
     lines = markdown.partition("All metrics,")[2].split("\n\n")[1].splitlines()
     header, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     table = {}

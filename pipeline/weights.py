@@ -20,7 +20,7 @@ def main() -> None:
     expected = [file.name for file in PACKAGE_FILES] + [spec.name for spec in downloads] + [refiner.name]
     missing = [name for name in expected if not (dest / name).is_file()]
     if missing:  # DVC would record an incomplete folder as a successful run
-        sys.exit(f"weights: {', '.join(missing)} not written to {dest}")
+        sys.exit(f"weights: {', '.join(missing)} were not written to {dest}")
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def test_rerun_skips_existing_avatars(model, selfies, tmp_path):
     assert paint(model, folder, "-o", out) == (
         0,
         "",
-        "portraitist: skipped 1 that existed already; --force overwrites\n",
+        "portraitist: skipped 1 with an existing avatar; --force overwrites them\n",
     )
     shutil.copy(selfies[1], folder / "b.jpg")
     code, stdout, stderr = paint(model, folder, "-o", out)
@@ -289,7 +289,7 @@ def test_recursive_run_keeps_the_folders(model, selfies, tmp_path, monkeypatch):
     code, stdout, _ = paint(model, "in", "-r", "-o", "in/out/")
     assert (code, stdout.split()) == (0, ["in/out/a/me.png", "in/out/b/c/me.png"])
     code, _, stderr = paint(model, "in", "-r", "-o", "in/out/")
-    assert (code, "skipped 2 that existed" in stderr) == (0, True)
+    assert (code, "skipped 2 with an existing avatar" in stderr) == (0, True)
     inputs = expand_paths([Path("in")], recursive=True)
     assert plan_outputs(inputs.selfies, None, False, inputs.subfolders)[0] == Path("a/me-avatar.png")
 
@@ -378,9 +378,10 @@ def test_urls_are_rejected(model, tmp_path, monkeypatch):
 
 
 def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
-    (tmp_path / "file.png").write_bytes(b"mine")
-    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "file.png" / "x.png")
-    assert (code, stderr) == (2, f"portraitist: {tmp_path / 'file.png'} is not a folder\n")
+    file = tmp_path / "file.png"
+    file.write_bytes(b"mine")
+    code, _, stderr = paint(model, selfies[0], "-o", file / "x.png")
+    assert (code, stderr) == (2, f"portraitist: -o {file / 'x.png'}: {file} is not a folder\n")
 
     original = Path.write_bytes
 
@@ -547,7 +548,7 @@ def test_clear_cache_removes_the_named_sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill_store("commons", "met")
     code, _, stderr = run("dataset", "clear-cache", "common")
-    assert (code, stderr) == (2, "portraitist: common: no such source in .fetch-cache; there are commons, met\n")
+    assert (code, stderr) == (2, "portraitist: common: no such source in .fetch-cache; available: commons, met\n")
     code, stdout, _ = run("dataset", "clear-cache", "met")
     assert (code, stdout.splitlines()[-1]) == (
         0, "to download again: dvc repro --force --single-item collect@met"

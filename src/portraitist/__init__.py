@@ -16,7 +16,7 @@ NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "HF
 os.environ.update(NO_REPORTS)
 if (
     sys.modules.get("onnxruntime") is not None
-):  # imported by the caller first: its files are written, but nothing more is sent
+):  # if the caller has imported it already, its files were written, but nothing more is sent
     sys.modules["onnxruntime"].disable_telemetry_events()
 
 

@@ -44,7 +44,7 @@ PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
     "split",
     "content",
     "export",
-}  # of the scale
+}  # sections that profiles may set
 
 
 def check_all(root: Path = Path()) -> None:
@@ -71,7 +71,7 @@ def check_all(root: Path = Path()) -> None:
 
 
 def check_methods(root: Path = Path()) -> None:
-    """Validate the values of every method in root/params.yaml. Needs torch, so only trainings do it, before they start.
+    """Validate the values of every method in root/params.yaml. It needs torch; only trainings call it, at their start.
 
     Raises:
         ParamsError: there is no such method, or a value is invalid.

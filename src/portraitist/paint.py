@@ -35,7 +35,7 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
 
 def paint_crops(method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-    """Stylize crops, given their person masks."""
+    """Stylize crops; `masks` are their person masks."""
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
@@ -57,7 +57,7 @@ def paint_test_selfies(
 
     `on_backgrounds` is the output folder of stage `augment`: the test selfies, composited with each of the
     `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie, and are
-    as large as those of `on_backgrounds`.
+    of the same size as those of `on_backgrounds`.
 
     Raises:
         CheckpointError: as `load_method`.

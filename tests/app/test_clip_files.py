@@ -131,8 +131,8 @@ def test_sideways_clip_is_turned_upright(clip, tmp_path, matrix, red):
     data = clip.read_bytes()
     upright = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
     at = data.index(b"tkhd")
-    turned = data[:at] + data[at:].replace(upright, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30), 1)
-    (tmp_path / "a.mp4").write_bytes(turned)
+    rotated = data[:at] + data[at:].replace(upright, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30), 1)
+    (tmp_path / "a.mp4").write_bytes(rotated)
     picture = next(open_clip(tmp_path / "a.mp4").frames).picture
     assert picture.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
     corners = picture[[[2], [-3]], [2, -3]].astype(int)

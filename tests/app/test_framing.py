@@ -19,8 +19,8 @@ def face(degrees=0.0, centre=(100.0, 100.0), length=40.0):
         [[-right, 0], [right, 0], [0, 0.6 * down], [0, down], [-2 * right, 0], [2 * right, 0]], np.float32
     )
     angle = np.deg2rad(degrees)
-    turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + centre
-    return Face(1.0, (0.0, 0.0, 80.0, 80.0), turned.astype(np.float32))
+    rotated = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + centre
+    return Face(1.0, (0.0, 0.0, 80.0, 80.0), rotated.astype(np.float32))
 
 
 def cut(face, size=(200, 200)):

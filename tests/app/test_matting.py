@@ -26,7 +26,7 @@ def person():
     return mask
 
 
-def test_what_hangs_on_by_a_thread_is_dropped():
+def test_loosely_connected_parts_are_dropped():
     mask = person()
     mask[40:80, 10:50] = 255  # a letter behind the head
     mask[60:66, 50:100] = 255

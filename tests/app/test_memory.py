@@ -16,7 +16,7 @@ from portraitist.app import decoders as app_decoders
 from portraitist.app import server as app_server
 from portraitist.app.connections import ConnectionPool
 from portraitist.app.decoders import Decoders
-from portraitist.app.memory import DECODER_MB, PAINTER_MB, UPLOAD_COPIES, MemoryPlan, default_memory_mb
+from portraitist.app.memory import DECODER_MB, THREAD_MB, UPLOAD_COPIES, MemoryPlan, default_memory_mb
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import RejectedError
 from portraitist.cli import app as cli
@@ -38,9 +38,9 @@ def test_parts_of_the_memory_add_up_to_the_bound(cores, used_mb):
     memory_mb = default_memory_mb(cores)
     plan = MemoryPlan.divide(memory_mb, used_mb, BODY_MB, cores)
     assert 1 <= plan.decoders <= cores
-    assert cores / 2 <= plan.painters <= cores
+    assert cores / 2 <= plan.threads <= cores
     assert plan.uploads_mb >= BODY_MB
-    process_mb = used_mb + plan.painters * PAINTER_MB + UPLOAD_COPIES * plan.uploads_mb
+    process_mb = used_mb + plan.threads * THREAD_MB + UPLOAD_COPIES * plan.uploads_mb
     assert process_mb == pytest.approx(plan.process_mb)
     assert plan.process_mb + plan.decoders * DECODER_MB == memory_mb
 
@@ -49,7 +49,7 @@ def test_too_little_memory_names_how_much_is_needed():
     with pytest.raises(ValueError, match="1500 MB of memory do not suffice; at least") as caught:
         MemoryPlan.divide(1500, 200.0, BODY_MB, 2)
     least = int(re.search(r"at least (\d+)", str(caught.value))[1])
-    assert MemoryPlan.divide(least, 200.0, BODY_MB, 2).painters == 1
+    assert MemoryPlan.divide(least, 200.0, BODY_MB, 2).threads == 1
 
 
 @pytest.mark.parametrize(("bound", "message"), [("900", "900 MB of memory do not suffice"), ("0", "memory-mb")])

@@ -16,15 +16,15 @@ from portraitist.app.request_queue import (
 )
 
 
-def make_queue(painters, max_waiting):
+def make_queue(threads, max_waiting):
     admissions = Admissions(max_waiting, per_minute=60)
-    admissions.register(os.getpid(), painters)
-    return RequestQueue(painters, admissions)
+    admissions.register(os.getpid(), threads)
+    return RequestQueue(threads, admissions)
 
 
 def test_requests_are_served_in_order_of_arrival():
     async def run():
-        queue = make_queue(painters=2, max_waiting=3)
+        queue = make_queue(threads=2, max_waiting=3)
         position = queue.admissions.position
         admitted = {ticket: queue.admit(ticket) for ticket in "abcde"}
         turns = {ticket: admission.__enter__() for ticket, admission in admitted.items()}
@@ -50,7 +50,7 @@ def test_requests_are_served_in_order_of_arrival():
 
 def test_full_queue_error_has_the_position():
     admissions = Admissions(max_waiting=20, per_minute=60)
-    admissions.register(os.getpid(), painters=1)
+    admissions.register(os.getpid(), threads=1)
     for number in range(21):
         admissions.admit(os.getpid(), f"{number}")
     with pytest.raises(QueueFullError, match=r"20 .* number 21") as raised:
@@ -62,7 +62,7 @@ def test_full_queue_error_has_the_position():
 
 def test_ticket_joins_the_queue_once():
     async def run():
-        queue = make_queue(painters=0, max_waiting=3)
+        queue = make_queue(threads=0, max_waiting=3)
         with ExitStack() as stack:
             stack.enter_context(queue.admit("a"))
             with pytest.raises(DuplicateTicketError, match="ticket 'a'"):
@@ -77,7 +77,7 @@ def test_processes_share_capacity_and_positions():
     admissions = Admissions(max_waiting=1, per_minute=60)
     first, second = os.getpid(), os.getppid()
     for process in (first, second):
-        admissions.register(process, painters=1)
+        admissions.register(process, threads=1)
     admissions.admit(first, "a")
     admissions.admit(second, "b")
     admissions.start("a")
@@ -92,9 +92,9 @@ def test_requests_of_an_ended_process_leave_the_queue():
     ended.start()
     ended.join()
     admissions = Admissions(max_waiting=0, per_minute=60)
-    assert admissions.register(ended.pid, painters=1) == []
+    assert admissions.register(ended.pid, threads=1) == []
     admissions.admit(ended.pid, "a")
-    assert admissions.register(os.getpid(), painters=1) == [ended.pid]
+    assert admissions.register(os.getpid(), threads=1) == [ended.pid]
     admissions.admit(os.getpid(), "a")
     with pytest.raises(QueueFullError):
         admissions.admit(os.getpid(), "b")

@@ -369,7 +369,7 @@ def test_drop_paste_and_background_picture(address, selfie, tmp_path):
             encode(Image.new("RGB", (80, 64), (90, 90, 90)), "PNG"),
             "no face found in the 80 x 64 picture",
         ),
-        ("tiny.png", encode(Image.new("RGB", (9, 8)), "PNG"), "9 x 8 pixels; each side needs 16"),
+        ("tiny.png", encode(Image.new("RGB", (9, 8)), "PNG"), "9 x 8 pixels; each side must have at least 16"),
     ],
 )
 def test_bad_file_shows_an_error_and_the_next_is_painted(address, selfie, tmp_path, name, data, message):

@@ -145,7 +145,7 @@ def test_unusable_style_options_are_errors(portraitist, options, message):
 def test_model_with_one_style_names_the_limit(model, portrait):
     portraitist = Portraitist(model, threads=1)
     assert portraitist.style_names == ("house",)
-    with pytest.raises(StyleError, match="one style only"):
+    with pytest.raises(StyleError, match="only one style"):
         portraitist.read_style(StyleOptions(like=portrait))
     with pytest.raises(StyleError, match="no style 'violet'"):
         portraitist.read_style(StyleOptions(name="violet"))

@@ -155,7 +155,7 @@ def test_our_method_is_the_first_column_of_the_metrics(html):
     ]
 
 
-def test_report_opens_with_a_verdict_and_the_headlines(html):
+def test_report_opens_with_a_conclusion_and_the_headlines(html):
     opening = html.split("<h1>")[1]
     assert opening.index("Best of 2 methods: ours by painted rate.") < opening.index("<table>") < opening.index("<nav>")
     heads, *rows = read_table(html, "headlines")

@@ -8,6 +8,7 @@ from portraitist.compare.tables import (
     Comparison,
     best_methods,
     comparison_sheet,
+    conclusion,
     coverage,
     differences,
     differences_from_unchanged,
@@ -16,7 +17,6 @@ from portraitist.compare.tables import (
     long_table,
     titles,
     values_by_method,
-    verdict,
     wide_table,
 )
 from portraitist.core.image_io import encode_png
@@ -148,8 +148,8 @@ def test_best_methods_are_equal_within_the_precision():
     }
 
 
-def test_verdict_names_the_best_methods_in_words():
-    assert verdict(comparison_of(HEADLINE_RESULTS, {})) == (
+def test_conclusion_names_the_best_methods_in_words():
+    assert conclusion(comparison_of(HEADLINE_RESULTS, {})) == (
         "Best of 3 methods: ours by size; equally ours and others by painted rate; theirs by landmark error."
     )
 

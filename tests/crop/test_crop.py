@@ -203,8 +203,8 @@ def test_rotated_picture_becomes_upright(quarter_turns: int, number: int, detect
 @pytest.mark.parametrize("number", [34, 62, 182])  # BlazeFace finds an upright face in them when they are upside down
 def test_upside_down_face_is_recognised(number: int, detector: FaceDetector, sample: Path):
     upright = selfie(sample, number)
-    turned = np.ascontiguousarray(upright[::-1, ::-1])
-    difference = cropped(turned, detector).square.picture.astype(float) - cropped(upright, detector).square.picture
+    rotated = np.ascontiguousarray(upright[::-1, ::-1])
+    difference = cropped(rotated, detector).square.picture.astype(float) - cropped(upright, detector).square.picture
     assert np.abs(difference).mean() < 12
 
 

@@ -114,7 +114,7 @@ def test_portrait_of_the_test_part_is_no_style(project, tmp_path):
 
 def test_model_without_styles_does_not_ship(project, tmp_path):
     save_model(project, styles=None, method="cartoongan")
-    with pytest.raises(ShipError, match="cartoongan paints in one style only"):
+    with pytest.raises(ShipError, match="cartoongan has only one style"):
         ship(project, selection(), None, tmp_path / "out")
 
 

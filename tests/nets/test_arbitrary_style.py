@@ -111,7 +111,7 @@ def test_file_of_another_network_is_rejected(tmp_path):
     model = onnx.load(tmp_path / TRANSFORMER_FILE)
     del model.graph.node[0]
     onnx.save(model, tmp_path / TRANSFORMER_FILE)
-    with pytest.raises(ValueError, match=r"arbitrary_transform\.onnx does not hold the style network's 42 layers"):
+    with pytest.raises(ValueError, match=r"arbitrary_transform\.onnx does not contain the style network's 42 layers"):
         load_style_transformer(tmp_path)
 
 

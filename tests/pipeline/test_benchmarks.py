@@ -24,7 +24,7 @@ from evaluation_toys import (
 )
 from toys import ROOT, batch, make_trainable
 
-from benchmarks import counterfactual, intervals, monotone, parts, ranks, recolour, seeds
+from benchmarks import counterfactual, data_parallel, intervals, monotone, parts, recolour, seeds
 from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
@@ -252,10 +252,12 @@ def test_textbook_step_gives_equal_weights_at_higher_cost(name, double):
     assert gflop(lambda: make_trainable(name).step(batch())) < textbook_gflop
 
 
-def test_curves_of_ranks_are_compared_and_plotted():
+def test_curves_of_process_counts_are_compared_and_plotted():
     one = pd.DataFrame({"g_adv": [1.0, 2.0, 2.0, 3.0]})
     two = pd.DataFrame({"g_adv": [1.5, 2.0, 2.0, 1.0]})
-    assert ranks.relative_differences(one, two).loc["g_adv"].tolist() == pytest.approx([0.25, 2.5 / 4 / 2, 1.0])
-    picture = np.array(ranks.plot({"mask": {"one": one, "two": two}}))
+    assert data_parallel.relative_differences(one, two).loc["g_adv"].tolist() == pytest.approx([0.25, 2.5 / 4 / 2, 1.0])
+    picture = np.array(data_parallel.plot({"mask": {"one": one, "two": two}}))
     colours = np.unique(picture.reshape(-1, 3), axis=0).tolist()
-    assert all([int(colour[at : at + 2], 16) for at in (1, 3, 5)] in colours for colour in ranks.COLOURS.values())
+    assert all(
+        [int(colour[at : at + 2], 16) for at in (1, 3, 5)] in colours for colour in data_parallel.COLOURS.values()
+    )

@@ -150,9 +150,9 @@ def test_full_disk_ends_any_stage_with_one_line(checkout):
 @pytest.mark.parametrize(
     ("used", "collected", "found"),
     [
-        ([], ["met"], "sources lists no source; `dvc repro sources` writes a file for each in params.yaml"),
-        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; `dvc repro collect@sample`"),
-        (["sample"], [], "raw has no manifest of source sample; found: none; `dvc repro collect@sample` writes it"),
+        ([], ["met"], "sources has no source; set `sources` in params.yaml, and run `dvc repro sources`"),
+        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; run `dvc repro collect@sample`"),
+        (["sample"], [], "raw has no manifest of source sample; found: none; run `dvc repro collect@sample`"),
     ],
     ids=["no source", "one missing", "nothing collected"],
 )

@@ -1,4 +1,4 @@
-"""`make verify`: a run agrees with the committed metrics if their intervals say so."""
+"""`make verify`: a run agrees with the committed metrics within their intervals."""
 
 import json
 import subprocess

@@ -50,12 +50,12 @@ __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source", "St
 
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
-DEFAULT_SIZE_PX = 512  # of an avatar
+DEFAULT_SIZE_PX = 512  # side of an avatar
 MIN_PAINTED_PX = 256  # in smaller pictures, strokes are as wide as eyes
-MAX_ENLARGEMENT = 2.0  # of the selfie before it is painted: strokes are sharp even where the selfie is not
-MASK_SIDE = 256  # at which the segmenter works
+MAX_ENLARGEMENT = 2.0  # a selfie is enlarged up to this factor before painting: strokes stay sharp even if it is not
+MASK_SIDE = 256  # side of the segmenter's input, px
 RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
-MAX_EXAMPLES = 64  # whose style vectors are remembered
+MAX_EXAMPLES = 64  # number of examples whose style vectors are cached
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
 
@@ -79,7 +79,7 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The avatar with its painted background; beyond what was painted, the blurred colours of its border."""
+        """The avatar with its painted background; outside the painted area, the blurred colours of its border."""
         return self._with_border(self.painting)
 
     @cached_property
@@ -89,7 +89,7 @@ class Avatar:
 
     @cached_property
     def mask(self) -> MaskArray:
-        """The person (255) in `picture`; faded out where the photo cuts the person inside the frame."""
+        """The person (255) in `picture`; faded out where the person is cut off by the photo's border."""
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
         inside = self.crop.square.inside
         grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
@@ -104,7 +104,7 @@ class Avatar:
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """As `person`, in the aligned crop.
+        """The person's colours as in `person`, but in the aligned crop.
 
         The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
         """
@@ -211,7 +211,7 @@ class Portraitist:
         return min(max(wanted_px // SIDE_STEP * SIDE_STEP, MIN_SIDE_PX), MAX_PAINTED_PX)
 
     def read_style(self, options: StyleOptions) -> Style:
-        """Look up a style of the model, or compute the style of an example; the last examples are remembered.
+        """Look up a style of the model, or compute the style of an example; the latest examples are cached.
 
         Raises:
             StyleError: the model does not have the style, or cannot paint like an example.
@@ -226,7 +226,7 @@ class Portraitist:
 
     def _example_vector(self, like: Source) -> StyleVector:
         if not self._styles:
-            raise StyleError("this model has one style only; painting like an example needs one of masked_stylizer")
+            raise StyleError("this model has only one style; `like` needs a model of the method masked_stylizer")
         key = cache_key(like)
         vector = self._example_vectors.get(key)
         if vector is None:
@@ -285,7 +285,7 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; a source as `selfie`.
             strength: from 0, the selfie, to 1, the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar; where the selfie has less than half as many pixels, the painting is enlarged.
+            size_px: side of the avatar; if its part of the selfie is less than half as large, the painting is enlarged.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
@@ -369,7 +369,7 @@ class Portraitist:
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
-        """Segment the person in a crop at `MASK_SIDE`, and drop what hangs together with the face by a thread only.
+        """Segment the person in a crop at `MASK_SIDE`, and drop parts that are only loosely connected to the face.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -387,7 +387,7 @@ class Portraitist:
         align: bool = False,
         style: Style | None = None,
     ) -> list[Avatar | RejectedError]:
-        """Segment and paint crops, by default in the house style; the list of results has the order of the crops."""
+        """Segment and paint crops, by default in the style `house`; results are in the order of the crops."""
         avatars: list[Avatar | RejectedError] = []
         for crop in crops:
             if isinstance(crop, RejectedError):
@@ -410,16 +410,15 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         style: Style | None = None,
     ) -> Avatar:
-        """Paint a crop so that a frame of it has `size_px` pixels a side, if the selfie has at least half as many.
+        """Paint a crop at the size at which its frame has `size_px` pixels a side, if the selfie is large enough.
 
         Args:
             cleaned: the selfie.
             crop: the aligned crop, at any size.
             person: mask of the person in the crop, at any size.
             frame: the part of the selfie that the avatar shows.
-            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar has that size, and is enlarged when it is
-                finished.
-            style: by default the house style.
+            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar is painted at that side, and enlarged later.
+            style: by default the style `house`.
         """
         size_px = min(size_px, MAX_PAINTED_PX)
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
@@ -428,7 +427,9 @@ class Portraitist:
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
-        """Return the side of a crop whose frame is painted at `size_px` pixels, or at twice as many as the selfie has.
+        """Return the side in pixels at which a crop is painted, so that its frame has `size_px` pixels a side.
+
+        The frame is painted at most at `MAX_ENLARGEMENT` times its size in the selfie.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.
@@ -439,14 +440,14 @@ class Portraitist:
         return self.allowed_side(max(int(wanted), MIN_PAINTED_PX))
 
     def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
-        """Cut the same square at another size; it was accepted before, so nothing is rejected."""
+        """Crop the same square at another size, without repeating the checks that it has passed."""
         limits = {"size_px": side, "max_upscale": float("inf"), "min_visible": 0.0}
         return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(
         self, pictures: Sequence[Picture], masks: Sequence[MaskArray], style: Style | None = None
     ) -> list[Picture]:
-        """Run the generator on cropped pictures and their masks, all of one side that the model allows.
+        """Run the generator on square pictures and their masks, all with the same side, which the model must allow.
 
         Raises:
             ModelError: the graph fails, does not return pictures, or its first run takes too long.
@@ -464,7 +465,7 @@ class Portraitist:
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
         options = onnxruntime.RunOptions()
-        options.log_severity_level = 4  # failures are raised; onnxruntime would print them as well
+        options.log_severity_level = 4  # errors are raised as exceptions, so onnxruntime need not print them
         timer = threading.Timer(FIRST_RUN_LIMIT_S, setattr, (options, "terminate", True))
         timer.daemon = True
         if not self._has_run:

@@ -1,4 +1,4 @@
-"""Paint a soft backdrop in the avatar's own colours, as studio painters do."""
+"""Paint a soft backdrop in the avatar's own colours."""
 
 import cv2
 import numpy as np
@@ -9,10 +9,10 @@ RENDER_SIDE = 128  # the backdrop is soft: it is computed at this size and enlar
 CHROMA, MAX_CHROMA = 0.55, 16.0  # share of the person's mean chroma in the backdrop, and its limit (CIELAB)
 CONTRAST = 24.0  # difference in lightness between the backdrop and the person's outline
 LIGHTEST, DARKEST = 84.0, 26.0  # lightness of the middle of the backdrop
-GRADIENT = 12.0  # lightness at the top minus at the bottom, half
+GRADIENT = 12.0  # half of the difference in lightness between top and bottom
 GLOW = 9.0  # additional lightness behind the head
 BRUSH = 2.6  # amplitude of the brush strokes' lightness
-# Brush strokes: plane waves that bend each other. Cycles across and down a side, and phase in turns.
+# Brush strokes: plane waves that shift each other's phase. Cycles across and down a side; phase in turns.
 WAVES = ((1.3, 2.1, 0.15), (-2.2, 1.4, 0.62), (3.7, 2.9, 0.33), (-4.6, 6.1, 0.81), (7.9, 5.2, 0.47))
 
 

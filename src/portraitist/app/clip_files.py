@@ -20,7 +20,7 @@ from portraitist.core.types import Picture
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
 VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 CRF = 20  # constant rate factor of x264: 18 is visually lossless, 23 its default
-TICKS_PER_S = 90_000  # of an .mp4: a multiple of all common frame rates
+TICKS_PER_S = 90_000  # time base of an .mp4: a multiple of all common frame rates
 COPIED_SOUND = ("aac", "mp3")  # codecs that every browser plays in an .mp4; others are encoded as AAC
 DEFAULT_FPS = 25.0
 EBML = b"\x1aE\xdf\xa3"  # the first bytes of Matroska and WebM
@@ -132,7 +132,7 @@ def _damaged(error: Exception) -> RejectedError:
 
 
 def _duration_s(frame: Image.Image) -> float:
-    """Return how long a GIF's frame is shown; as in browsers, at least 20 ms, and 100 ms if the duration is missing."""
+    """Return the duration of a GIF's frame; as in browsers, at least 20 ms, and 100 ms if it is missing."""
     return max(round(float(frame.info.get("duration") or 100)), 20) / 1000
 
 
@@ -155,7 +155,7 @@ def _open_video(path: Path) -> Clip:
 def _open_container(path: Path) -> Any:
     """Open a file with the reader of its own format.
 
-    FFmpeg would otherwise choose one by content, also those of playlists, which open other files and addresses.
+    FFmpeg would otherwise choose a reader by content, even one for playlists, which opens other files and addresses.
     """
     import av
 
@@ -188,7 +188,7 @@ def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
 
 
 def _upright(frame: Any) -> Picture:
-    """Return a frame's pixels, scaled down and rotated as the file's metadata demands."""
+    """Return a frame's pixels, scaled down, and rotated as the file's metadata specifies."""
     pixels = frame.to_ndarray(format="rgb24")
     scale = min(1.0, MAX_SIDE_PX / max(pixels.shape))
     if scale < 1:
@@ -248,7 +248,7 @@ def _opaque(image: Image.Image) -> Picture:
 
 
 class _Sound:
-    """The sound of a clip, copied into another file beside its frames, or encoded as AAC for browsers."""
+    """The sound of a clip, copied into the output file or, if browsers cannot play it, encoded as AAC."""
 
     def __init__(self, path: Path, output: Any) -> None:
         self.output, self.source = output, None if path.suffix.lower() == ".gif" else _open_container(path)
@@ -258,7 +258,7 @@ class _Sound:
         self.waiting = next(self.packets, None)
 
     def copy_until(self, time_s: float) -> None:
-        """Write the packets that begin before a time."""
+        """Write the packets that begin before a time in seconds."""
         while self.waiting is not None and float(self.waiting.pts * self.waiting.time_base) < time_s:
             self.output.mux(self.waiting)
             self.waiting = next(self.packets, None)

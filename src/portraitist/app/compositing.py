@@ -193,7 +193,7 @@ def _disc(size: int) -> Image.Image:
 
 
 def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield boxes of a few rows that cover a picture: large ones are processed in parts, to need less memory."""
+    """Yield boxes of a few rows that together cover a picture: processing in parts needs less memory."""
     width, height = size
     for top in range(0, height, STRIP_ROWS):
         yield 0, top, width, min(top + STRIP_ROWS, height)

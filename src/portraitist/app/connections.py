@@ -2,8 +2,8 @@
 
 uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
 idle connections, and responds with 503 to all clients when it is reached. This module therefore extends uvicorn's HTTP
-protocol: when a limit is reached, it takes the address with the most connections and closes the oldest of them that has
-no complete request.
+protocol: when a limit is reached, it closes a connection of the address with the most connections: the oldest one
+without a complete request.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class ConnectionPool:
         limit: maximum number of connections.
         per_address: maximum number of connections of one address.
         idle_s: seconds after which a connection without a complete request head is closed.
-        send_s: seconds after which a connection is closed whose client has not read the response.
+        send_s: seconds that a client has to read the response; then its connection is closed.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class LoopErrorLog:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Print an error that no callback has handled; a client that disconnected during its upload is none."""
+        """Print an error that no callback has handled, except for clients that disconnect during their upload."""
         error = context.get("exception")
         if isinstance(error, ClientDisconnect) or time.monotonic() < self._next:
             return

@@ -1,6 +1,6 @@
 """Decode the pictures of the server's clients in processes with limits on memory and time.
 
-A picture that exceeds a limit or crashes a library is rejected; the server goes on.
+A picture that exceeds a limit or crashes a library is rejected; the server is not affected.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.clean.sandbox import Limits, Message, Sandbox
 from portraitist.core.outcome import Status
 
-CPU_S, WALL_S = 20, 60.0  # of one picture; 50 megapixels take 1 to 3 s
+CPU_S, WALL_S = 20, 60.0  # limits for one picture; 50 megapixels take 1 to 3 s
 
 pillow_heif.register_heif_opener(decode_threads=1)  # there is one decoder per core at most
 
 
 class Decoders(Sandbox):
-    """A context manager: decoder processes for the threads that paint.
+    """A context manager for the decoder processes that the painting threads use.
 
     Args:
         count: number of processes.
@@ -28,7 +28,7 @@ class Decoders(Sandbox):
         super().__init__("portraitist.app.decoders:decode", Limits(memory_mb, CPU_S, WALL_S), count)
 
     def read(self, file: bytes) -> CleanPicture:
-        """Return the content of a picture file, as `read_selfie` does; wait if all decoders are busy.
+        """Decode a picture file, as `read_selfie` does; wait if all decoders are busy.
 
         Raises:
             RejectedError: as `read_selfie`, or because decoding exceeds a limit.

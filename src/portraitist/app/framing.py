@@ -1,8 +1,8 @@
-"""Place the avatar's frame: an upright square around the head, whose border hides where the photo cuts the person.
+"""Place the avatar's frame: an upright square around the head, without straight cuts through the person inside it.
 
-The painting is an aligned crop of the photo. Outside the photo and outside the crop there is nothing painted, and a
-person who is cut there would end in a straight line. The frame is the square with the lowest cost among a grid of sizes
-and positions: such lines should coincide with its border or lie outside it, the head should be inside.
+The painting is an aligned crop of the photo. A person who extends beyond the photo or the crop is cut off in a straight
+line there. The frame is the square with the lowest cost among a grid of sizes and positions: such lines should coincide
+with its border or be outside it, and the head should be inside.
 """
 
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from portraitist.crop.align import Crop
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye_to_mouth_px, warp
 
 # Lengths below are multiples of the distance from the eyes to the mouth.
-IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # of the frame; height of the eyes, as a fraction of the side
-SIDES, SHIFTS = np.linspace(1.0, IDEAL_SIDE, 19), np.linspace(-1.2, 1.2, 17)  # of the search
+IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # side of the frame; height of the eyes, as a fraction of the side
+SIDES, SHIFTS = np.linspace(1.0, IDEAL_SIDE, 19), np.linspace(-1.2, 1.2, 17)  # grid that is searched
 FINE_SIDES, FINE_SHIFTS = np.linspace(-0.2, 0.2, 9), np.linspace(-0.15, 0.15, 9)
-HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # of the head: half its width, its least height above and below the eyes
+HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # half the head's width, and its minimum height above and below the eyes
 HEADROOM = 0.05  # free space above the hair, as a fraction of the side
-# Weights of the cost, for each length inside the frame or missing from it as a fraction of the frame's side.
+# Weights of the cost terms; each term is a length inside the frame or missing from it, as a fraction of its side.
 CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST = 6.0, 4.0, 1.0, 1.0, 4.0, 0.6
-CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # the search's resolution: pixels, and lengths, a side
-MISSING_GROWTH = 2.0  # the cost of missing parts of the head grows with the square of this multiple of them
+CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # side of the canvas on which frames are searched, in pixels and in lengths
+MISSING_GROWTH = 2.0  # missing parts m of the head cost m + (MISSING_GROWTH * m) ** 2
 SLIVER = 0.02  # strips without painting at the frame's border, narrower than this fraction of its side, are filled
 MAX_TILT_DEGREES = 60.0  # faces that are tilted more belong to a photo that is stored sideways or upside down
 FADE = 0.14  # width over which a person fades out at a cut inside the frame, as a fraction of the side
@@ -106,7 +106,7 @@ def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
 
 class _Cost:
-    """What is wrong with a frame: cuts inside it, parts of the head outside it, emptiness, distance from the ideal."""
+    """Cost of a frame: cuts inside it, parts of the head outside it, empty area, and distance from the ideal frame."""
 
     def __init__(self, person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> None:
         uncovered = (~covered).astype(np.uint8)
@@ -128,7 +128,7 @@ class _Cost:
         self.is_crown_cut = bool(len(hair)) and hair[0] <= rows[0] + 2
 
     def __call__(self, candidates: np.ndarray) -> np.ndarray:
-        """Return the cost of each frame, given as (side, shift right, shift down) in lengths."""
+        """Return the cost of each frame, given as (side, shift right, shift down) in eye-to-mouth distances."""
         left, top, right, bottom = _box(candidates)
         side = right - left
         cost = CUT_COST * _sum(self.cut, left, top, right, bottom) / side
@@ -156,13 +156,13 @@ def _sum(table: np.ndarray, *box: np.ndarray) -> Float[np.ndarray, "..."]:
 
 
 def between(source: Transform, target: Transform) -> Transform:
-    """Return the transform from the plane that `source` leads to, to that of `target`; both start in the selfie."""
+    """Return the transform from source to target coordinates, given the transforms from the selfie to both."""
     whole = np.vstack([target, [0, 0, 1]]) @ np.vstack([cv2.invertAffineTransform(source), [0, 0, 1]])
     return whole[:2].astype(np.float32)
 
 
 def fade_cuts(mask: MaskArray, covered: MaskArray) -> MaskArray:
-    """Fade a person out towards where the painting ends inside the frame, so that no straight edge is left.
+    """Fade out a person's mask where the painting ends inside the frame, so that no straight edge is visible.
 
     Args:
         mask: the person, in the frame.

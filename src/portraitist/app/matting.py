@@ -1,6 +1,6 @@
-"""Refine a person's mask for the avatar: drop what hangs on by a thread, and follow the photo's edges.
+"""Refine a person's mask for the avatar: drop loosely connected parts, and align its edge with the photo's edges.
 
-The training masks stay as they are; here, the mask is seen at the avatar's size.
+The training masks are not refined: such errors are visible only at the size of an avatar.
 """
 
 import cv2
@@ -13,12 +13,12 @@ from portraitist.crop.align import Crop
 from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
 
 # Lengths as multiples of the distance from the eyes to the mouth.
-THREAD = 0.3  # parts that are connected by less than this width are dropped
+MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower than this are dropped
 BAND = 0.16  # half of the width of the band along the mask's edge in which it may change
 WINDOW = 0.14  # half of the guided filter's window
 EPSILON = 2e-3  # the guided filter's regularization, for colours from 0 to 1
-LOWEST, HIGHEST = 0.15, 0.85  # of the filter's output: these become 0 and 1
-SAME_IOU = 0.98  # from which a mask counts as the picture's alpha at another size
+LOWEST, HIGHEST = 0.15, 0.85  # values of the filter's output that become 0 and 1
+SAME_IOU = 0.98  # a mask with at least this IoU with the picture's alpha is that alpha at another size
 GUIDE_SIDE = 256  # the filter's coefficients are computed at this size
 
 
@@ -28,15 +28,15 @@ def is_alpha(mask: MaskArray, crop: Crop) -> bool:
 
 
 def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
-    """Return the mask of a crop without what hangs together with the face by less than a thread's width."""
+    """Return the mask of a crop without parts whose connection to the face is narrower than `MIN_CONNECTION`."""
     length = _length_px(crop)
     x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
     solid = (mask > 127).astype(np.uint8)
-    thread = _disc(THREAD * length)
-    # outside the mask's own borders the person goes on
-    margin = thread.shape[0]
+    disc = _disc(MIN_CONNECTION * length)
+    # the person continues beyond the borders of the mask
+    margin = disc.shape[0]
     padded = cv2.copyMakeBorder(solid, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    _, labels = cv2.connectedComponents(cv2.morphologyEx(padded, cv2.MORPH_OPEN, thread))
+    _, labels = cv2.connectedComponents(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc))
     labels = labels[margin:-margin, margin:-margin]
     at_face = labels[
         max(0, round(y - length / 2)) : round(y + length / 2), max(0, round(x - length / 2)) : round(x + length / 2)
@@ -45,7 +45,7 @@ def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
     if not len(counts):
         return mask
     body = (labels == int(counts.argmax())).astype(np.uint8)
-    kept = cv2.dilate(body, _disc(2 * THREAD * length)) & solid
+    kept = cv2.dilate(body, _disc(2 * MIN_CONNECTION * length)) & solid
     _, labels = cv2.connectedComponents(kept)
     kept = np.isin(labels, np.unique(labels[body > 0])).astype(np.uint8)
     soft = cv2.dilate(kept, _disc(0.1 * length))
@@ -62,7 +62,7 @@ def _length_px(crop: Crop) -> float:
 
 
 def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
-    """Return the person's mask at the size of a crop, along the crop's edges; an alpha as it is.
+    """Return the person's mask at the size of a crop, aligned with the crop's edges; an alpha is only resized.
 
     Args:
         mask: the person in the crop, at any size.
@@ -79,7 +79,7 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
 
 
 def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:
-    """Return the mask at the picture's size, with its soft edge along the picture's edges.
+    """Return the mask at the picture's size, with its soft edge aligned with the picture's edges.
 
     Args:
         mask: the person, at any size.
@@ -101,7 +101,7 @@ def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Flo
     """Return the fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide.
 
     In each window the result is linear in the picture's colours. The coefficients are computed at `GUIDE_SIDE` and
-    enlarged, which keeps the picture's edges at its own size. `radius` is a fraction of the side.
+    enlarged; the result has the picture's edges at full size. `radius` is a fraction of the side.
     """
     side = picture.shape[0]
     small = (GUIDE_SIDE, GUIDE_SIDE)

@@ -1,4 +1,4 @@
-"""Divide a bound on memory among the parts of the server, and read how much the process really uses."""
+"""Divide a memory limit among the parts of the server, and measure the memory that the process uses."""
 
 import ctypes
 import os
@@ -7,45 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DECODER_MB = 1024  # address space of a decoder: for 50 megapixels in all formats but a WebP with transparency
-PAINTER_MB = 320  # one picture from its decoded pixels to the response, with size 4096 and a background picture
-UPLOAD_COPIES = 2  # of an upload's bytes, while the form is parsed
+THREAD_MB = 320  # one picture from its decoded pixels to the response, with size 4096 and a background picture
+UPLOAD_COPIES = 2  # copies of an upload's bytes in memory while the form is parsed
 STATM, TASKS = Path("/proc/self/statm"), Path("/proc/self/task")  # Linux
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What each part of the server may use, in megabytes, and how many pictures are decoded and painted at a time."""
+    """Memory limits of the server's parts, and the number of pictures that are decoded and painted at a time."""
 
     decoders: int
-    painters: int
+    threads: int
     uploads_mb: float  # bytes of uploads that are in memory
-    process_mb: int  # of the server itself, without its decoders
+    process_mb: int  # limit of the server itself, without its decoders
 
     @classmethod
     def divide(cls, memory_mb: int, used_mb: float, body_mb: float, cores: int) -> "MemoryPlan":
-        """Divide `memory_mb`: up to half of it for decoders; then painters, up to one per core; the rest for uploads.
+        """Divide `memory_mb`: up to half for decoders; then painting threads, up to one per core; the rest for uploads.
 
         Args:
-            memory_mb: bound on the memory of the server and its decoders.
+            memory_mb: limit on the memory of the server and its decoders.
             used_mb: memory that the process uses without any request, mostly for the model.
             body_mb: largest upload.
             cores: number of cores.
 
         Raises:
-            ValueError: one decoder, one painter and one upload do not fit.
+            ValueError: `memory_mb` is too small for one decoder, one painting thread and one upload.
         """
         decoders = min(cores, max(1, int(memory_mb / 2 // DECODER_MB)))
         process_mb = memory_mb - decoders * DECODER_MB
-        painters = min(cores, int((process_mb - used_mb - UPLOAD_COPIES * body_mb) // PAINTER_MB))
-        if painters < 1:
-            least = DECODER_MB + PAINTER_MB + used_mb + UPLOAD_COPIES * body_mb
+        threads = min(cores, int((process_mb - used_mb - UPLOAD_COPIES * body_mb) // THREAD_MB))
+        if threads < 1:
+            least = DECODER_MB + THREAD_MB + used_mb + UPLOAD_COPIES * body_mb
             raise ValueError(f"{memory_mb} MB of memory do not suffice; at least {least + 1:.0f} are needed")
-        uploads_mb = (process_mb - used_mb - painters * PAINTER_MB) / UPLOAD_COPIES
-        return cls(decoders, painters, uploads_mb, process_mb)
+        uploads_mb = (process_mb - used_mb - threads * THREAD_MB) / UPLOAD_COPIES
+        return cls(decoders, threads, uploads_mb, process_mb)
 
 
 def default_memory_mb(cores: int) -> int:
-    """Return the default bound: one decoder and some uploads, and half a gigabyte for each core."""
+    """Return the default limit: one decoder, some uploads, and half a gigabyte for each core."""
     return 1536 + 512 * cores
 
 
@@ -72,6 +72,6 @@ def _read(path: Path) -> str:
 
 
 def release_free_memory() -> None:
-    """Make the C library return memory that has been freed to the system; only glibc can."""
+    """Make the C library return freed memory to the system (glibc only)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

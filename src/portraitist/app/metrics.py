@@ -1,7 +1,7 @@
-"""The server's metrics, in the format of Prometheus, on a port of their own.
+"""The server's metrics in Prometheus format, on a separate port.
 
-The port is separate, so that a reverse proxy cannot publish them by accident, and so that one port has the sums over
-all worker processes. These write to files in the folder `PROMETHEUS_MULTIPROC_DIR`, as prometheus_client defines it.
+A separate port prevents a reverse proxy from publishing them by accident, and provides the sums over all worker
+processes. The workers write to files in the folder `PROMETHEUS_MULTIPROC_DIR`, as prometheus_client defines it.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ CHECKSUM_KEY = "sha256"  # metadata entry; older models do not have it
 METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 
-SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 64, 1024  # of the pictures of a model that accepts any side
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 64, 1024  # allowed sides, if the model accepts any
 STYLE_LENGTH = 100
 HOUSE_STYLE = "house"  # the first style of a conditional model: the mean of the training portraits
 
@@ -59,7 +59,7 @@ class LoadedModel:
     session: onnxruntime.InferenceSession
     metadata: Metadata
     card: str
-    any_side: bool  # whether the side is free; otherwise it is crop.size_px
+    any_side: bool  # whether pictures of any side are accepted; otherwise the side is crop.size_px
 
 
 def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> LoadedModel:
@@ -105,7 +105,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
-        # a hostile model may hold other names, such as ../x: only our own are looked up
+        # a hostile model may contain other names, such as ../x: only known names are read
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
@@ -209,7 +209,7 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
 
 
 def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
-    """Compare the graph's declared inputs and output with those that painting uses; return whether the side is free."""
+    """Check the graph's declared inputs and output; return whether it accepts pictures of any side."""
     picture = ("tensor(uint8)", (None, side, side, 3))
     expected: dict[str, tuple[str, tuple[int | None, ...]]]
     expected = {"pictures": picture, "masks": ("tensor(uint8)", (None, side, side)), "painted": picture}

@@ -32,7 +32,7 @@ from portraitist.app.server import Limits, create_app, plan_memory, uvicorn_opti
 from portraitist.core.native_stderr import quiet_native_stderr
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-HEALTH_CHECK_S = 60  # a worker that does not answer the supervisor for this time, for example at its start, is replaced
+HEALTH_CHECK_S = 60  # the supervisor replaces a worker that does not respond within this time, loading included
 
 
 class StartError(RuntimeError):
@@ -41,7 +41,7 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What `portraitist serve` is run with.
+    """Settings of `portraitist serve`.
 
     Attributes:
         model, device: as for `Portraitist`.
@@ -49,7 +49,7 @@ class Settings:
         metrics_port: port of the metrics, on the same host; None for no metrics.
         workers: number of worker processes.
         cores: number of cores, divided among the workers.
-        limits: of all workers together, but for the limits on connections, which each of them has.
+        limits: limits of all workers together; only the limits on connections apply to each worker.
         forwarded_allow_ips: addresses of trusted reverse proxies, comma-separated.
         access_log: write each request as a line of JSON to stdout.
     """
@@ -77,7 +77,7 @@ class Settings:
 
     @property
     def worker_limits(self) -> Limits:
-        """The limits of one worker: its part of the memory, and all other limits as they are."""
+        """The limits of one worker: its share of the memory; all other limits are unchanged."""
         memory_mb = self.limits.memory_mb
         return replace(self.limits, memory_mb=memory_mb and max(1, memory_mb // self.workers))
 
@@ -86,7 +86,7 @@ class _Config(uvicorn.Config):
     """uvicorn's configuration. A worker process receives it from the supervisor, and then loads it.
 
     Args:
-        settings: of the server.
+        settings: the server's settings.
         portraitist: the opened model; None for a worker process, which opens it.
         supervisor: address of the supervisor's `Admissions`; None if there is only one process.
     """
@@ -102,7 +102,7 @@ class _Config(uvicorn.Config):
         super().load()
 
     def load_app(self) -> Any:
-        """Create the application; end a worker process that cannot, so that the supervisor ends too."""
+        """Create the application; on failure, end the worker process in a way that also ends the supervisor."""
         settings, admissions = self.settings, None
         if self.supervisor:
             self._quiet = ExitStack()

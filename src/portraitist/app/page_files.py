@@ -19,13 +19,13 @@ PREVIEW_BACKGROUND = (239, 228, 208)
 
 
 def page_files(backend: str) -> dict[str, Path]:
-    """Return the page's files by the name under which the page loads them; `backend` is one of `BACKENDS`."""
+    """Return the content of the page's files by the names in the page; `backend` is one of `BACKENDS`."""
     files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 
 
 def style_cards(model: Portraitist) -> list[dict[str, str]]:
-    """Return name and preview of each style, the house style first: an example face painted in it, as a data URI."""
+    """Return each style's name and its preview, an example face as a data URI; the style `house` is first."""
     cards = []
     for name in model.style_names:
         picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
@@ -34,7 +34,7 @@ def style_cards(model: Portraitist) -> list[dict[str, str]]:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a data URI, lossy at a quality that shows no artefacts."""
+    """Return a picture as a data URI, with lossy compression but without visible artefacts."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=92, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

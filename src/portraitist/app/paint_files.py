@@ -25,7 +25,7 @@ from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import atomic_write
 
-CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # of painted clips, by the clip's suffix
+CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 STANDARD_STREAM = Path("-")  # standard input as a selfie, standard output as an output
 MAX_BYTES = round(MAX_MEGABYTES * 1e6)
@@ -41,9 +41,9 @@ class Inputs(NamedTuple):
     """The files to paint.
 
     Attributes:
-        selfies: the files.
-        skipped: files in folders that are not pictures.
-        subfolders: for each selfie, where it lies below the folder that was named; `.` without --recursive.
+        selfies: paths of pictures and clips.
+        skipped: other files in the input folders.
+        subfolders: for each selfie, its folder relative to the input folder; `.` without --recursive.
     """
 
     selfies: list[Path]
@@ -67,7 +67,7 @@ class PaintError(NamedTuple):
     """Why a selfie, or one of its faces, was not painted.
 
     Attributes:
-        reason: a value of `Status`, or `system` for an error of the operating system, or `option`.
+        reason: a value of `Status`; `system` for an error of the operating system; `option` for an invalid option.
         message: one sentence.
     """
 
@@ -77,10 +77,10 @@ class PaintError(NamedTuple):
 
 @dataclass
 class PaintResult:
-    """The result for one selfie: files written and errors, or `existed` if the avatar was there already.
+    """The result for one selfie: files written and errors, or `existed` if the avatar existed already.
 
     Attributes:
-        painted_px: side of the square that was painted, in pixels; of the smallest one, if there are several faces.
+        painted_px: side in pixels of the painted square; with several faces, of the smallest square.
     """
 
     selfie: Path
@@ -120,7 +120,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
     Args:
         arguments: the arguments of the command.
         recursive: also search the folders below.
-        out: the output folder, which is not searched if it lies in a folder that is.
+        out: the output folder, which is not searched even if it is inside a searched folder.
 
     Raises:
         BatchError: a folder or a pattern matches no picture, an argument is a URL, or `-` is not the only one.
@@ -157,7 +157,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
-    """Return what is in a folder, without hidden files; with `recursive`, the files in all folders below."""
+    """Return the visible files and folders in a folder; with `recursive`, the visible files in all folders below."""
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -260,7 +260,7 @@ def plan_outputs(
     outputs = [out] if is_single else _disambiguate(selfies, short_names, ending)
     parent = next(path for path in outputs[0].absolute().parents if path.exists())
     if not parent.is_dir():
-        raise BatchError(f"{parent} is not a folder")
+        raise BatchError(f"-o {out}: {parent} is not a folder")
     inputs = {_file_id(path) for path in selfies if path.exists()}
     # also check the short names: in a folder with selfies and avatars of an earlier run, they look the same
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
@@ -276,7 +276,7 @@ def _output_name(stem: str, selfie: Path) -> str:
 
 
 def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path], ending: str) -> list[Path]:
-    """Return the short names; to a name that several selfies share, the suffix of each selfie is added."""
+    """Return the outputs' names; where several selfies would share a name, append each selfie's suffix to it."""
     counts = Counter(short_names)
     owners: dict[Path, Path] = {}
     for path, name in zip(selfies, short_names, strict=True):
@@ -363,7 +363,7 @@ def _encode_avatars(
     outputs: Collection[Path],
     result: PaintResult,
 ) -> dict[Path, bytes]:
-    """Return the output files of one picture: the largest face gets the output path, the others numbered ones.
+    """Return the path and bytes of each output file: the largest face has the output path, others a numbered one.
 
     A number is skipped if its path is the output of another selfie of the run, or the selfie itself. Standard output
     gets the largest face only.

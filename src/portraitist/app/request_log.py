@@ -21,7 +21,7 @@ REASON_KEY = "reason"  # in the request's state: why it was rejected
 
 
 class RequestRecorder:
-    """ASGI application that calls another one and records its requests.
+    """ASGI application that wraps another one and records its requests.
 
     Args:
         app: the application.
@@ -35,7 +35,7 @@ class RequestRecorder:
     async def __call__(
         self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        """Call the application."""
+        """Pass a request on to the application, and record it after the response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -81,7 +81,7 @@ class RequestRecorder:
 
 
 def write_event(event: str, **fields: Any) -> None:
-    """Write a line of JSON to stdout; a closed or full stdout does not disturb the server."""
+    """Write a line of JSON to stdout; ignore errors, such as a closed pipe or a full disk."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     with suppress(OSError):
         sys.stdout.write(json.dumps({"time": now, "event": event, "process": os.getpid(), **fields}) + "\n")

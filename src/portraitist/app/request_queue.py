@@ -33,29 +33,29 @@ class DuplicateTicketError(ValueError):
 class Admissions:
     """The requests of all worker processes from the end of their upload to their response, and all rate limits.
 
-    Thread-safe. With several worker processes, it lives in the supervisor, and they call it through a proxy.
+    Thread-safe. With several worker processes, the supervisor holds it, and they call it through a proxy.
 
     Args:
-        max_waiting: number of requests that may wait for a painter.
+        max_waiting: number of requests that may wait for a painting thread.
         per_minute: requests per minute of one address.
     """
 
     def __init__(self, max_waiting: int, per_minute: int) -> None:
         self.max_waiting = max_waiting
         self._limiter, self._lock = AddressRateLimiter(per_minute), threading.Lock()
-        self._painters: dict[int, int] = {}  # number of each process
+        self._threads: dict[int, int] = {}  # number of painting threads of each process
         self._waiting: dict[str, int] = {}  # process of each ticket, in order of arrival
         self._painted: dict[str, int] = {}
 
-    def register(self, process: int, painters: int) -> list[int]:
-        """Add a worker process, and forget those that have ended with their requests; return these."""
+    def register(self, process: int, threads: int) -> list[int]:
+        """Add a worker process; remove processes that have ended, with their requests, and return their ids."""
         with self._lock:
-            ended = [other for other in self._painters if not _is_running(other)]
+            ended = [other for other in self._threads if not _is_running(other)]
             for tickets in (self._waiting, self._painted):
                 for ticket in [ticket for ticket, owner in tickets.items() if owner in ended]:
                     del tickets[ticket]
-            self._painters = {other: self._painters[other] for other in self._painters if other not in ended}
-            self._painters[process] = painters
+            self._threads = {other: self._threads[other] for other in self._threads if other not in ended}
+            self._threads[process] = threads
         return ended
 
     def hit(self, address: str) -> int:
@@ -67,20 +67,20 @@ class Admissions:
         """Append a request to the queue.
 
         Raises:
-            QueueFullError: as many requests as all painters and `max_waiting` are admitted already.
+            QueueFullError: all painting threads are busy, and `max_waiting` requests are waiting.
             DuplicateTicketError: the ticket is already in the queue.
         """
         with self._lock:
-            painters, admitted = sum(self._painters.values()), len(self._waiting) + len(self._painted)
-            if admitted >= painters + self.max_waiting:
-                raise QueueFullError(admitted - painters + 1)
+            threads, admitted = sum(self._threads.values()), len(self._waiting) + len(self._painted)
+            if admitted >= threads + self.max_waiting:
+                raise QueueFullError(admitted - threads + 1)
             if ticket in self._waiting or ticket in self._painted:
-                raise DuplicateTicketError(f"ticket {ticket!r} is in the queue already")
+                raise DuplicateTicketError(f"ticket {ticket!r} is already in the queue")
             self._waiting[ticket] = process
 
     def start(self, ticket: str) -> None:
         """Mark a waiting request as being painted."""
-        with self._lock, suppress(KeyError):  # the supervisor has forgotten a process only if it does not run
+        with self._lock, suppress(KeyError):  # `register` has removed the request, because its process has ended
             self._painted[ticket] = self._waiting.pop(ticket)
 
     def release(self, ticket: str) -> None:
@@ -104,28 +104,28 @@ def _is_running(process: int) -> bool:
 
 
 class RequestQueue:
-    """Give the painters of this process to its admitted requests, first come, first served.
+    """Assign the painting threads of this process to its admitted requests, first come, first served.
 
-    All state but `admissions` belongs to one event loop.
+    All state except `admissions` belongs to one event loop.
     """
 
-    def __init__(self, painters: int, admissions: Admissions) -> None:
-        self.admissions, self.painters, self.idle_painters = admissions, painters, painters
+    def __init__(self, threads: int, admissions: Admissions) -> None:
+        self.admissions, self.threads, self.idle_threads = admissions, threads, threads
         self._waiting: dict[str, asyncio.Future[None]] = {}  # by ticket, in order of arrival
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait for a painter of this process."""
+        """Number of requests that wait for a painting thread of this process."""
         return len(self._waiting)
 
     @property
     def painting(self) -> int:
         """Number of requests that this process is painting."""
-        return self.painters - self.idle_painters
+        return self.threads - self.idle_threads
 
     @contextmanager
     def admit(self, ticket: str) -> Iterator[asyncio.Future[None]]:
-        """Admit a request until it is answered; yield a future that is done when a painter is free for it.
+        """Admit a request until it is answered; yield a future that is done when a painting thread is free for it.
 
         Raises:
             QueueFullError: too many requests are admitted already.
@@ -138,20 +138,20 @@ class RequestQueue:
             yield turn
         finally:
             if not self._waiting.pop(ticket, None):
-                self.idle_painters += 1
+                self.idle_threads += 1
                 self._start_next()
             self.admissions.release(ticket)
 
     def _start_next(self) -> None:
-        while self.idle_painters and self._waiting:
+        while self.idle_threads and self._waiting:
             ticket = next(iter(self._waiting))
             self._waiting.pop(ticket).set_result(None)
-            self.idle_painters -= 1
+            self.idle_threads -= 1
             self.admissions.start(ticket)
 
 
 class AddressRateLimiter:
-    """Allow `per_minute` requests from each address in any 60 seconds; remember at most `max_addresses`."""
+    """Allow `per_minute` requests from each address in any 60 seconds; keep state for at most `max_addresses`."""
 
     def __init__(self, per_minute: int, max_addresses: int = 10_000) -> None:
         self.max_addresses = max_addresses

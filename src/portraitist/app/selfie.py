@@ -20,7 +20,7 @@ from portraitist.core.outcome import Status
 
 MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
 FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
-MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # of an input picture
+MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # limits of an input picture
 
 pillow_heif.register_heif_opener()
 

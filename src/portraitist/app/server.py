@@ -36,7 +36,7 @@ from portraitist.app.decoders import Decoders
 from portraitist.app.health import health_routes
 from portraitist.app.memory import (
     DECODER_MB,
-    PAINTER_MB,
+    THREAD_MB,
     MemoryPlan,
     default_memory_mb,
     release_free_memory,
@@ -72,7 +72,7 @@ HEADERS = {
 HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATED: 415, Status.TOO_LARGE: 413}
 MAX_FACES = 12  # painted per picture
 MAX_FIELD_CHARS = 200
-FORM_OVERHEAD_BYTES = 2000  # of a multipart body, in addition to its pictures
+FORM_OVERHEAD_BYTES = 2000  # size of a multipart body in addition to its pictures
 FILE_FIELDS = ("selfie", "background", "like")
 TEXT_FIELDS = ("face", "style", "strength", "keep_colours", "align", "background", "shape", "size")
 POLL_S = 1.0  # how often a waiting client's connection is checked
@@ -120,18 +120,18 @@ class RefusedError(HTTPException):
 
 
 class _Endpoints:
-    """The request handlers and what they share: the model, the queue and the rate limiter."""
+    """The request handlers, and the model, the queue and the rate limiter that they share."""
 
     decoders: Decoders
 
     def __init__(self, portraitist: Portraitist, cores: int, limits: Limits, admissions: Admissions) -> None:
         self.portraitist, self.limits, self.admissions = portraitist, limits, admissions
         self.memory = plan_memory(limits, cores)
-        self.queue, self.shutdown = RequestQueue(self.memory.painters, admissions), Shutdown(limits.shutdown_s)
-        self.pool = ThreadPoolExecutor(self.memory.painters)
+        self.queue, self.shutdown = RequestQueue(self.memory.threads, admissions), Shutdown(limits.shutdown_s)
+        self.pool = ThreadPoolExecutor(self.memory.threads)
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
         self.upload_bytes: Counter[str] = Counter()  # in memory, by address
-        self.capacity = self.memory.painters + limits.waiting  # number of requests whose uploads may be in memory
+        self.capacity = self.memory.threads + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
         """Return the layers of each face of `selfie` as JSON; the style is chosen as for `avatar`."""
@@ -154,7 +154,7 @@ class _Endpoints:
         return JSONResponse({"position": self.admissions.position(request.path_params["ticket"])})
 
     def not_ready(self) -> str:
-        """Return why the server should get no pictures at the moment, or an empty string."""
+        """Return why the server cannot accept pictures at the moment, or an empty string."""
         if self.shutdown.begun.is_set():
             return "shutting down"
         return "" if self._memory_suffices() else "no memory left"
@@ -191,7 +191,7 @@ class _Endpoints:
             return await self._read_form(request, count_bytes)
 
     def _upload_slot(self, address: str) -> asyncio.Semaphore:
-        """Limit the simultaneous uploads of one address to a quarter of the capacity; further ones are not read yet."""
+        """Limit the simultaneous uploads of one address to a quarter of the capacity; further uploads wait."""
         return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
     @contextmanager
@@ -220,14 +220,14 @@ class _Endpoints:
                 del self.upload_bytes[address]
 
     def _check_memory(self) -> None:
-        """Reject a request if the process would exceed its memory, for example by responses that no client reads."""
+        """Reject a request if the process would exceed its memory limit, for example because of unread responses."""
         if not self._memory_suffices():
             raise RefusedError("memory", 503, "the server has no memory left; try again in a few seconds")
 
     def _memory_suffices(self) -> bool:
-        if resident_mb() + PAINTER_MB > self.memory.process_mb:
+        if resident_mb() + THREAD_MB > self.memory.process_mb:
             release_free_memory()
-        return resident_mb() + PAINTER_MB <= self.memory.process_mb
+        return resident_mb() + THREAD_MB <= self.memory.process_mb
 
     async def _wait_and_run(
         self, request: Request, turn: asyncio.Future[None], fields: dict[str, Any], handler: Handler
@@ -254,7 +254,7 @@ class _Endpoints:
             max_fields=len(TEXT_FIELDS),
             max_part_size=MAX_FIELD_CHARS,
         )
-        parser.spool_max_size = int(_max_body_bytes(self.limits)) + 1  # never roll over to disk
+        parser.spool_max_size = int(_max_body_bytes(self.limits)) + 1  # never written to disk
         try:
             form = await asyncio.wait_for(parser.parse(), self.limits.upload_s)
         except asyncio.TimeoutError as error:
@@ -353,7 +353,7 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
-    """Return the page's layers of an avatar, by the names that `compose.js` expects."""
+    """Return the layers of an avatar, from which the page composes it, under the names that `compose.js` uses."""
     layers = {
         "before": Image.fromarray(avatar.selfie),
         "transparent": apply_finish(avatar, Finish("transparent")),
@@ -412,7 +412,7 @@ class _SecurityHeaders:
 
 
 def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
-    """Divide the memory of one worker process, from what it uses now.
+    """Divide the memory limit of one worker process, given the memory that it uses now.
 
     Raises:
         ValueError: `limits.memory_mb` does not suffice for one picture.
@@ -449,12 +449,12 @@ def create_app(
     if admissions is None:
         admissions = Admissions(limits.waiting, limits.per_minute)
     endpoints = _Endpoints(portraitist, cores, limits, admissions)
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else clients write to stderr, a line each form
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs a line for each malformed form
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(LoopErrorLog())
-        for ended in admissions.register(os.getpid(), endpoints.memory.painters):
+        for ended in admissions.register(os.getpid(), endpoints.memory.threads):
             forget_process(ended)
         sampling = asyncio.ensure_future(sample(lambda: (endpoints.queue.waiting, endpoints.queue.painting)))
         endpoints.decoders = Decoders(endpoints.memory.decoders, DECODER_MB)

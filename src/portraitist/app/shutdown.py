@@ -59,7 +59,8 @@ class Shutdown:
     def delay_signals(self, admitted: Callable[[], int]) -> Iterator[None]:
         """Delay the handlers of `SIGNALS` until no request is admitted or `limit_s` has passed.
 
-        A second Ctrl-C does not wait. Only the main thread can handle signals; in another one, nothing is changed.
+        A second Ctrl-C ends the process at once. In threads other than the main thread, which cannot handle signals,
+        this function does nothing.
 
         Args:
             admitted: returns the number of admitted requests.

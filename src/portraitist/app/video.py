@@ -79,7 +79,7 @@ class FaceTracker:
         return self.portraitist.paint_frame(cleaned, crop, mask, frame, self.size_px, self.style)
 
     def _steady_frame(self, crop: Crop, mask: MaskArray) -> Frame:
-        """Return the best frame around the face, smoothed over time as a square of two corners."""
+        """Return the best frame around the face; the positions of two of its corners are smoothed over time."""
         frame = upright_frame(crop, mask)
         centre, half = np.array(frame.centre), frame.side / 2
         corners = self.smooth_frame(np.stack([centre - half, centre + half]).astype(np.float32), frame.side)

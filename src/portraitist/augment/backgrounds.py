@@ -7,8 +7,8 @@ from portraitist.core.blend import alpha_composite
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 
 ROOM = "room"  # a background made from a picture of the library
-BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}  # of a blurred background: side divided by sigma
-FILL_SIGMA = 1 / 12  # of the blur that fills the person's place, as a fraction of the side
+BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}  # side of a blurred background divided by the blur's sigma
+FILL_SIGMA = 1 / 12  # sigma of the blur that fills the person's area, as a fraction of the side
 MIN_WEIGHT = 1e-3  # weight of the mean background colour in that blur, for places far from any background
 # Eight backgrounds that differ in hue and lightness. Test selfies are placed on them to measure whether the stylized
 # skin follows the background; the names are columns of that metric.
@@ -85,7 +85,7 @@ def remove_person(picture: Picture, mask: MaskArray) -> Picture:
 
 
 def square_background(picture: Picture, size_px: int) -> SquarePicture:
-    """Return the central square of a picture, resized."""
+    """Return the central square of a picture, resized to `size_px`."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -19,7 +19,7 @@ SHEET_ROWS = 12  # faces on the contact sheet, of test selfies and of recipes ea
 def composite_on_test_backgrounds(
     square: CropImage, mask: MaskArray, light_wrap: float, segment: Callable[[CropImage], MaskArray]
 ) -> tuple[dict[str, bytes], list[ContactSheet]]:
-    """Place a selfie on each test background, and segment each composite, as the product would.
+    """Place a selfie on each test background, and segment each composite, as the product does.
 
     Returns:
         The shard members `<background>.png` and `<background>.mask.png`, and a tile of each composite.

@@ -7,7 +7,7 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
 
-LIBRARY_FOLDER = "rooms"  # of shards, beside the recipes
+LIBRARY_FOLDER = "rooms"  # folder of shards, in the same folder as the recipes
 
 
 class BackgroundLibrary:
@@ -22,7 +22,7 @@ class BackgroundLibrary:
 
     @cached_property
     def shards(self) -> Shards:
-        """The library's shards."""
+        """The shards of the library, opened at the first access."""
         return Shards(self.folder)
 
     @cached_property

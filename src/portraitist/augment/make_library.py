@@ -1,4 +1,4 @@
-"""Make the library of backgrounds: your own pictures, pictures without a face, selfies with the person removed."""
+"""Create the library of backgrounds: your own pictures, pictures without a face, selfies with the person removed."""
 
 from collections.abc import Iterator
 from pathlib import Path

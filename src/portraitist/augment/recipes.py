@@ -1,7 +1,7 @@
 """Recipes: which person is on which background. They are drawn once, and rendered during training.
 
-A recipe is a row with a person, a kind of background and a seed. `own` is the original background, `blur` the original
-one blurred, `room` a picture of the library; the other kinds are drawn.
+A recipe is a row with a person, a kind of background and a seed. `own` is the original background, `blur` a blurred
+copy of it, `room` a picture of the library; the other kinds are drawn.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +19,7 @@ OWN = "own"
 def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> Iterator[dict[str, Any]]:
     """Yield `recipes_per_person` recipes for each person: the original background, then random ones.
 
-    A person's recipes depend on the seed and the id only, not on the other people. With an empty library, kind
-    `room` is left out.
+    A person's recipes depend only on the seed and the person's id. If the library is empty, kind `room` is not used.
     """
     kinds: list[str] = [kind for kind in params.backgrounds if library_size or kind != ROOM] or [OWN]
     for person in ids:

@@ -8,7 +8,7 @@ from portraitist.core.types import MaskArray, Picture
 
 
 class RandomTransform:
-    """Flips, rotates, zooms, shifts and relights a picture, and applies the same geometry to its mask.
+    """Flip, rotate, zoom, shift and relight a picture, and apply the same geometry to its mask.
 
     Zooms and shifts also move people to the borders of the square, so that a network learns them there too.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MAX_SCANS = 100  # libtiff's limit too; encoders write about 10, and each costs a pass over all blocks of the picture
 MAX_SEGMENTS = 200_000  # Pillow takes microseconds for each
 MAX_FILL_BYTES = 1_000_000  # between segments; Pillow reads them one by one
-MAX_TEXT_BYTES = 1_000_000  # of a PNG text chunk, decompressed; Pillow rejects the whole file above 2**20
+MAX_TEXT_BYTES = 1_000_000  # limit for a PNG text chunk, decompressed; Pillow rejects the file above 2**20
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # not stuffed or fill bytes, nor restart markers (D0 to D7)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

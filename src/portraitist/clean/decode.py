@@ -1,4 +1,4 @@
-"""Decode untrusted picture files: bounded in size, memory and time; upright, in sRGB, without metadata.
+"""Decode untrusted picture files with limits on size, memory and time. Pictures become upright sRGB without metadata.
 
 Stage clean and the product use the same `decode_picture`. It never decodes more than `max_megapixels`. For each decoded
 pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG of several scans
@@ -29,11 +29,11 @@ from portraitist.core.types import MaskArray, Picture
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
 READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # once pillow_heif.register_heif_opener() was called
 JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, such as a depth map
-STILL_FORMATS = ("MPO", "HEIF")  # several pictures, of which Pillow opens the primary one; not an animation
+STILL_FORMATS = ("MPO", "HEIF")  # files with several pictures that are not animations; Pillow opens the primary one
 MAX_MEGAPIXELS = 50.0
-MAX_JPEG_MEGAPIXELS = 120.0  # of files decoded at reduced size; phones make up to 108
+MAX_JPEG_MEGAPIXELS = 120.0  # limit for files that are decoded at reduced size; phones make up to 108
 MAX_SCAN_MEGAPIXELS = 2000.0  # scans x megapixels of a JPEG: 2 s; 108 megapixels in the usual 10 scans are 1080
-MAX_COEFFICIENT_MB = 400  # that libjpeg holds for a JPEG of several scans; 324 for 108 megapixels in 4:2:0
+MAX_COEFFICIENT_MB = 400  # memory that libjpeg uses for a JPEG of several scans; 324 MB for 108 megapixels in 4:2:0
 STRIP_PIXELS = 2**20  # converted at a time from more than 8 bits
 ORIENTATION = 0x0112
 TRANSPOSITIONS = {  # EXIF 2.3, tag Orientation: how to make a picture upright
@@ -84,7 +84,7 @@ class CleanPicture:
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """A picture file of which only the header has been read.
+    """A picture file whose header has been read, but whose pixels have not been decoded.
 
     `control` is the same JPEG file completed with different bytes, if its end is missing (see complete_jpeg).
     """
@@ -107,7 +107,7 @@ def decode_picture(
     at 1/2, 1/4 or 1/8 of its size, even if its longer side then becomes shorter than `max_side_px`.
 
     Raises:
-        RejectedError: the data is no picture, or one that is broken, animated, too small, too large or too costly.
+        RejectedError: the data is not a picture, or is damaged, animated, too small, too large or too costly.
     """
     opened = open_header(data, max_megabytes, formats)
     check_dimensions(opened.picture, max_megapixels, min_side_px, MAX_JPEG_MEGAPIXELS)
@@ -118,7 +118,7 @@ def open_header(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FO
     """Open a picture file without decoding pixels.
 
     Raises:
-        RejectedError: the file is too large, is no picture, or would take too much time or memory to decode.
+        RejectedError: the file is too large, is not a picture, or would take too much time or memory to decode.
     """
     if len(data) > max_megabytes * 1e6:
         raise RejectedError(
@@ -147,18 +147,18 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise RejectedError(Status.TOO_LARGE, str(error)) from error
-    except Exception as error:  # Pillow raises many kinds for broken files, among them SyntaxError
+    except Exception as error:  # Pillow raises many types for damaged files, among them SyntaxError
         raise RejectedError(
             Status.NOT_A_PICTURE, f"not a picture in one of the formats {', '.join(formats)}"
         ) from error
 
 
 def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
-    """Reject a JPEG file of several scans that takes too much time, or memory: libjpeg holds all its coefficients."""
+    """Reject a JPEG file whose scans would take too much time, or whose coefficients too much memory in libjpeg."""
     megapixels = picture.width * picture.height / 1e6
     if structure.scans > 1 and structure.scans * megapixels > MAX_SCAN_MEGAPIXELS:
         found = f"a JPEG file of {structure.scans} scans of {megapixels:.1f} megapixels"
-        raise RejectedError(Status.TOO_COSTLY, f"{found}; their product may be at most {MAX_SCAN_MEGAPIXELS:g}")
+        raise RejectedError(Status.TOO_COSTLY, f"{found}; scans x megapixels may be at most {MAX_SCAN_MEGAPIXELS:g}")
     layers = [(max(1, across), max(1, down)) for _, across, down, _ in getattr(picture, "layer", [])]
     if structure.scans > 1 and layers:
         largest = max(across for across, _ in layers) * max(down for _, down in layers)
@@ -173,8 +173,8 @@ def check_dimensions(
 ) -> None:
     """Check the size of an opened picture before it is decoded.
 
-    For a JPEG file, `max_jpeg_megapixels` applies if it is larger. Pass it only if `load_upright` decodes the picture,
-    because that decodes at reduced size.
+    For JPEG files, the larger one of `max_megapixels` and `max_jpeg_megapixels` applies. Pass the latter only if
+    `load_upright` decodes the picture, which decodes large JPEG files at reduced size.
 
     Raises:
         RejectedError: the picture is too large or too small.
@@ -184,7 +184,7 @@ def check_dimensions(
     if width * height > largest * 1e6:
         raise RejectedError(Status.TOO_LARGE, f"{width} x {height} pixels; at most {largest:g} megapixels are read")
     if min(width, height) < min_side_px:
-        raise RejectedError(Status.TOO_SMALL, f"{width} x {height} pixels; each side needs {min_side_px}")
+        raise RejectedError(Status.TOO_SMALL, f"{width} x {height} pixels; each side must have at least {min_side_px}")
 
 
 def load_upright(
@@ -196,7 +196,7 @@ def load_upright(
     """Decode an opened picture, and return it with its EXIF orientation (1 to 8). `picture` may be closed afterwards.
 
     Raises:
-        RejectedError: the picture is broken, animated, too large, or takes too much memory.
+        RejectedError: the picture is damaged, animated, too large, or takes too much memory.
     """
     try:
         with warnings.catch_warnings():
@@ -217,8 +217,8 @@ def load_upright(
         raise
     except MemoryError as error:
         raise RejectedError(Status.TOO_COSTLY, "decoding takes more memory than allowed") from error
-    except Exception as error:  # of many kinds, as in _open
-        raise RejectedError(Status.UNREADABLE, f"the picture is broken: {error or type(error).__name__}") from error
+    except Exception as error:  # many types, as in _open
+        raise RejectedError(Status.UNREADABLE, f"the picture is damaged: {error or type(error).__name__}") from error
 
 
 def _reject_animation(picture: Image.Image) -> None:
@@ -247,13 +247,13 @@ def _reduce_jpeg(picture: Image.Image, max_side_px: int, max_megapixels: float) 
 def _compare_with_control(picture: Image.Image, control: Image.Image, max_side_px: int, max_megapixels: float) -> None:
     _reduce_jpeg(control, max_side_px, max_megapixels)
     if ImageChops.difference(picture, control).getbbox() is not None:
-        raise RejectedError(Status.UNREADABLE, "the picture is broken: the end of the JPEG file is missing")
+        raise RejectedError(Status.UNREADABLE, "the picture is damaged: the end of the JPEG file is missing")
 
 
 def _orientation(picture: Image.Image) -> int:
     try:
         orientation = picture.getexif().get(ORIENTATION)
-    except Exception:  # unreadable EXIF is no reason to reject the picture
+    except Exception:  # a picture with unreadable EXIF data is still usable
         return 1
     return orientation if isinstance(orientation, int) and orientation in TRANSPOSITIONS else 1
 
@@ -272,9 +272,10 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits a pixel to 8, in strips.
+    """Convert 16 or 32 bits per pixel to 8, in strips.
 
-    White is the first of 1 (floats only), 255 and 65535 that no pixel exceeds, otherwise the largest pixel value.
+    The white level is 1 (floats only), 255 or 65535, whichever is the first that no pixel exceeds; otherwise the
+    largest pixel value.
     """
     width, height = picture.size
     rows = max(1, STRIP_PIXELS // width)
@@ -310,7 +311,7 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         return converted if converted is not None else picture
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture  # an unreadable profile is no reason to reject the picture
+        return picture  # a picture with an unreadable profile is still usable
 
 
 def clean_picture(data: bytes, params: CleanParams) -> CleanPicture:

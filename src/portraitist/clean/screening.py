@@ -31,7 +31,7 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.manifest import ID_DIGITS, Kind
 from portraitist.core.outcome import Status
 
-URL_COLUMNS = ("url", "final_url", "page_url")  # of a source's manifest, which may have any of them
+URL_COLUMNS = ("url", "final_url", "page_url")  # columns that a source's manifest may have
 MEASURED_PX = 256  # width at which pictures are measured, so that their size has no effect
 
 Row = dict[str, object]
@@ -44,7 +44,7 @@ class Measures:
     """Measures of quality; all are in the manifest, so that thresholds can be chosen from their distribution."""
 
     sharpness: float  # variance of the Laplacian at MEASURED_PX width
-    entropy_bits: float  # of the grey levels
+    entropy_bits: float  # entropy of the grey levels
     colour: float  # mean of max - min over the channels, 0 to 255; near 0 for a grey picture
 
 
@@ -83,14 +83,14 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
         )
     if measures.entropy_bits < params.min_entropy_bits:
         found = f"{measures.entropy_bits:g} bits of entropy"
-        raise RejectedError(Status.BLANK, f"{found}; at least {params.min_entropy_bits:g} are needed")
+        raise RejectedError(Status.BLANK, f"{found}; at least {params.min_entropy_bits:g} are required")
     threshold = getattr(params.min_sharpness, kind)
     if measures.sharpness < threshold:
-        raise RejectedError(Status.BLURRED, f"sharpness {measures.sharpness:g}; {kind} need at least {threshold:g}")
+        raise RejectedError(Status.BLURRED, f"sharpness {measures.sharpness:g}; at least {threshold:g} is required")
 
 
 def make_request(members: dict[str, bytes], kind: Kind, params: CleanParams) -> Message:
-    """Make the request to `screen` a collected picture, from its shard members."""
+    """Return the request to `screen` a collected picture, given its shard members."""
     return Message({"kind": kind, "params": params.model_dump()}, members)
 
 
@@ -124,16 +124,16 @@ def screen(request: Message) -> Message:
 
 
 class Screener:
-    """Decides on each picture of a run: first by its source and bytes, then by its fingerprints."""
+    """Select the pictures of a run: first by metadata and bytes, then by fingerprints."""
 
     def __init__(self, blocklist: Blocklist, params: CleanParams) -> None:
         self._blocklist = blocklist
         self._seen = SeenPictures(params.max_hamming_distance, params.min_correlation)
 
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
-        """Return, for each row of the sources' manifests, the outcome of a blocked or repeated file; else an empty row.
+        """Return an outcome for each row of the sources' manifests: empty unless its file is blocked or repeated.
 
-        Bytes that are blocked in one row are blocked in all. Files are read only if their id begins a blocked hash.
+        If one row of a file is blocked, all are. Only files whose id is the beginning of a blocked hash are read.
         """
         hashes = {entry.removeprefix("sha256:") for entry in self._blocklist.entries if entry.startswith("sha256:")}
         blocked_ids = {digits[:ID_DIGITS] for digits in hashes}
@@ -158,7 +158,7 @@ class Screener:
         return outcomes
 
     def check_near_duplicates(self, picture: str, prints: Sequence[Fingerprint]) -> Row:
-        """Return the outcome of a near-duplicate of a blocked or an earlier picture; empty if the picture is kept."""
+        """Return the outcome of a picture that resembles a blocked or an earlier one; an empty row if it is kept."""
         entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
         if entry:
             return {"status": Status.BLOCKLISTED.value, "reason": entry}

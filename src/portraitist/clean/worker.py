@@ -1,4 +1,4 @@
-"""Workers of stage clean: the first decodes and screens a shard of collected files, the second copies what is kept."""
+"""Workers of stage clean: the first decodes and screens a shard of files, the second copies the accepted pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ FINGERPRINTS = "fingerprints"  # the shard member with the fingerprints of a pic
 
 @dataclass
 class ScreenedShard:
-    """Outcome and measures of each picture of a shard by id, and the index of the shard of those that passed."""
+    """Outcome and measures of each picture of a shard by id, and the index of the accepted pictures' shard."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     index: str = ""
 
 
 class ScreenWorker:
-    """Screens the files of one shard per call, in a sandboxed process of its own."""
+    """Function object that screens the files of one shard per call, in its own sandboxed process."""
 
     def __init__(self, params: CleanParams, dest: Path) -> None:
         limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
@@ -32,7 +32,7 @@ class ScreenWorker:
         self.sandbox = Sandbox("portraitist.clean.screening:screen", limits, workers=1)
 
     def __call__(self, task: ShardTask) -> ScreenedShard:
-        """Write the pictures of a shard that pass all checks but that for near-duplicates."""
+        """Write the pictures of a shard that pass all checks; near-duplicates are found later, over all shards."""
         screened = ScreenedShard()
         screened.index = write_shard(self.dest / task.name, self._passed(task, screened.rows))
         return screened
@@ -54,7 +54,7 @@ class ScreenWorker:
 
 
 class CopyWorker:
-    """Copies the pictures of one shard per call, without their fingerprints."""
+    """Function object that copies the pictures of one shard per call, without their fingerprints."""
 
     def __init__(self, dest: Path) -> None:
         self.dest = dest

@@ -28,7 +28,7 @@ app.add_typer(dataset.app, name="dataset")
 
 
 def main() -> None:
-    """Run the command line. Packages beyond the core are imported by the commands that need them."""
+    """Run the command line. Commands import optional packages only when they need them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may have characters the terminal cannot show

@@ -1,4 +1,4 @@
-"""What all commands share: messages on stderr, exit codes, signals, and options for the model and the device."""
+"""Shared code of the commands: messages on stderr, exit codes, signals, and options for the model and the device."""
 
 import signal
 import sys

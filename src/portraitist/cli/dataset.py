@@ -42,7 +42,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Create web pages on which you mark pictures to remove. They show what stage `clean` accepted.
+    """Create web pages with the pictures that stage `clean` accepted, to mark pictures for removal.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
@@ -69,7 +69,7 @@ def forget(
     ] = "forgotten",
     repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
 ) -> None:
-    """Remove pictures and everything made from them. List what still contains them.
+    """Remove pictures and everything made from them, and list what still contains them.
 
     Example: portraitist dataset forget selfies/anna --because withdrawn
     """
@@ -117,7 +117,7 @@ def forget(
 
 @app.command()
 def cache() -> None:
-    """Show the size of .fetch-cache. Stage `collect` keeps there all that it downloaded.
+    """Show the size of .fetch-cache, in which stage `collect` stores its downloads.
 
     Example: portraitist dataset cache
     """
@@ -148,7 +148,7 @@ def clear_cache(
     stored = source_names(folder)
     unknown = [source for source in sources or [] if source not in stored]
     if unknown:
-        fail(f"{unknown[0]}: no such source in {folder}; there are {', '.join(stored) or 'none'}", INVALID)
+        fail(f"{unknown[0]}: no such source in {folder}; available: {', '.join(stored) or 'none'}", INVALID)
     before = total_megabytes(folder)
     try:
         clear(folder, sources or ())
@@ -163,4 +163,4 @@ def _dvc(*arguments: str) -> None:
     sibling = Path(sys.executable).with_name("dvc")
     command = str(sibling) if sibling.exists() else shutil.which("dvc")
     if not command or subprocess.run([command, *arguments], check=False).returncode:
-        fail(f"`dvc {' '.join(arguments)}` failed; run it before anything else", FAILED)
+        fail(f"`dvc {' '.join(arguments)}` failed; repeat it before you run other commands", FAILED)

@@ -39,6 +39,6 @@ EXTRA_OF = {module: extra for extra, modules in MODULES.items() for module in mo
 
 
 def install_hint(module: str) -> str:
-    """Return how to install a missing module: by the extra that it belongs to, or by reinstalling the package."""
+    """Return the command that installs a missing module: an extra of this package, or the package itself."""
     extra = EXTRA_OF.get(module)
     return f"pip install 'portraitist[{extra}]'" if extra else "pip install --force-reinstall portraitist"

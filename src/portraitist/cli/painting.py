@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from portraitist.app.paint_files import PaintResult
 
 DEFAULT_BACKGROUND, DEFAULT_SIZE_PX = "backdrop", 512
-BACKGROUNDS = ("backdrop", "transparent", "keep")  # beside colours and pictures
+BACKGROUNDS = ("backdrop", "transparent", "keep")  # in addition to colours and pictures
 MAX_LISTED = 5  # skipped files that are named
 
 Shape = Literal["square", "circle"]
@@ -176,14 +176,14 @@ def _check_standard_output(as_json: bool) -> None:
 
 
 def _check_conflicts(options: Mapping[str, object]) -> None:
-    """Fail if two options are given that exclude each other."""
+    """Fail if two options that exclude each other are given."""
     given = [option for option, value in options.items() if value]
     if len(given) > 1:
         fail(f"{given[0]} and {given[1]} exclude each other; pass one of them", INVALID)
 
 
 def _check_portrait(path: Path) -> None:
-    """Fail before anything is painted if --like names no picture.
+    """Fail before anything is painted if the file of --like is not a picture.
 
     Raises:
         BatchError: it is not a picture.
@@ -200,7 +200,7 @@ def _check_portrait(path: Path) -> None:
 
 
 def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Print what was written for a selfie to stdout, and its errors to stderr."""
+    """Print the paths of a selfie's outputs to stdout, and its errors to stderr."""
     if as_json:
         tqdm.write(json.dumps(result.as_json(), ensure_ascii=False), sys.stdout)
     elif not quiet:
@@ -215,9 +215,9 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 
 
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
-    """Print how many selfies were skipped, and how many did not have the pixels for the avatar's size."""
+    """Print how many selfies were skipped, and how many were too small for the avatar's size."""
     if existed := sum(result.existed for result in results):
-        note(f"skipped {existed} that existed already; --force overwrites")
+        note(f"skipped {existed} with an existing avatar; --force overwrites them")
     enlarged = [
         result.painted_px for result in results if size_px and result.painted_px and result.painted_px < size_px
     ]
@@ -230,4 +230,4 @@ def _report_skipped(skipped: Sequence[Path]) -> None:
     if skipped:
         names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
         more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""
-        note(f"skipped {len(skipped)} that are not pictures: {names}{more}")
+        note(f"skipped {len(skipped)} inputs that are not pictures: {names}{more}")

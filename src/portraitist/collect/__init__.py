@@ -1,1 +1,1 @@
-"""Stage collect: find pictures in one source, download or read them, and record what became of each."""
+"""Stage collect: find pictures in one source, download or read them, and record the outcome of each."""

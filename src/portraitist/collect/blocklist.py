@@ -1,4 +1,4 @@
-"""The blocklist: pictures that must not be collected, by URL, host, hash of the bytes, perceptual hash or subject.
+"""The blocklist: pictures that must not be collected, by URL, host, SHA-256, difference hash or subject.
 
 A text file with one entry per line:
 

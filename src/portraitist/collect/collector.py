@@ -1,4 +1,4 @@
-"""Turn a source's candidates into pictures, with one manifest row per candidate, whether it succeeds or fails.
+"""Turn a source's candidates into pictures; each candidate gets a manifest row, whether it succeeds or fails.
 
 Candidates are fetched concurrently; rows are yielded in the source's order. No more candidates are fetched than may be
 needed to reach the limit, so the result and the set of requests are the same in every run with the same responses.
@@ -40,7 +40,7 @@ TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an op
 
 @dataclass(frozen=True)
 class Collected:
-    """One manifest row, with the shard members if the picture is kept, and the time of its download, if any."""
+    """A manifest row; if the picture is kept, also its shard members; if it was downloaded, also the time."""
 
     row: dict[str, Any]
     members: dict[str, bytes] | None = None
@@ -53,7 +53,7 @@ def collect_source(
     """Yield the rows and pictures of a source until `params.limit` pictures of each kind are kept.
 
     Raises:
-        SourceError: the source refuses, or no candidate became a picture.
+        SourceError: the source refuses requests, or no candidate became a picture.
     """
     collector = _Collector(name, source, params, cache, blocklist)
     statuses: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def collect_source(
 
 @dataclass(frozen=True)
 class _Fetched:
-    """The result for one candidate: a file with its download metadata, or a failure. A local file has no values."""
+    """The result for one candidate: a file with its download metadata, or a failure; empty for a local file."""
 
     path: Path | None = None
     download: Download | None = None
@@ -155,7 +155,7 @@ class _Collector:
         return _Fetched(status=failure.status, reason=str(failure))
 
     def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
-        """Yield a candidate's row, and one more for each picture that it is split into."""
+        """Yield a candidate's row and, if it is split into several pictures, a row for each of them."""
         row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
         row |= {"source": self.name, "pair": candidate.pair}
         if fetched.download:

@@ -1,7 +1,7 @@
-"""The web as a source sees it: responses that are stored in `.fetch-cache` are read from there, others are requested.
+"""Web access for sources: responses that are stored in `.fetch-cache` are read from there, others are requested.
 
 A later run with the same parameters therefore requests nothing and gives the same bytes, whatever was edited in
-between. Nothing expires: `portraitist dataset clear-cache` removes what should be requested again. Failures that may be
+between. Nothing expires: to request it again, remove it by `portraitist dataset clear-cache`. Failures that may be
 temporary (a busy, broken or unreachable host) are not stored, so the next run tries again.
 
 No HTTP cache library is used: those follow Cache-Control, while results must not depend on when a stage runs.
@@ -37,12 +37,12 @@ SERVER_ERROR = 500  # the first status code that describes a failure of the serv
 
 
 class FetchCache:
-    """A context manager for the responses of one source. It locks them at the first request, until it is left.
+    """A context manager for the responses of one source, which it locks from the first request on.
 
     Args:
-        web: sends the requests whose responses are not stored.
+        web: client for requests whose responses are not stored.
         folder: the store, created at the first request.
-        source: the name of the source, whose responses are stored apart from those of others.
+        source: name of the source; the store is divided by source.
     """
 
     def __init__(self, web: HttpClient, folder: Path, source: str) -> None:
@@ -85,7 +85,7 @@ class FetchCache:
         return download, responses.bytes_path(download.sha256), entry["fetched_at"]
 
     def _download(self, responses: SourceResponses, url: str) -> Entry:
-        """Request a picture and store its bytes; return its entry, or that of a failure that is not temporary."""
+        """Request a picture and store its bytes; return its entry, or the entry of a permanent failure."""
         params = self.web.params
         entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
         path = responses.temporary_path(url)
@@ -109,7 +109,7 @@ class FetchCache:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, see `HttpClient.get_text`; only status 200 is stored.
+        """Return the response of a page or an API, as `HttpClient.get_text` does; only status 200 is stored.
 
         Raises:
             FetchError: see `HttpClient.get_text`.
@@ -132,7 +132,7 @@ class FetchCache:
         self.web.limit_rate(host, seconds)
 
     def discard(self, url: str) -> None:
-        """Remove a page from the store, such as a captcha with status 200; the next run requests it again."""
+        """Remove a page, such as a captcha with status 200, from the store, so that the next run requests it again."""
         self._open().remove("page", url)
 
     def _open(self) -> SourceResponses:
@@ -150,7 +150,7 @@ class FetchCache:
             return self._responses
 
     def _load(self, kind: RequestKind, url: str, obeys_robots: bool) -> Entry | None:
-        """Return a stored entry, unless it was made under parameters by which the result may be another."""
+        """Return a stored entry, unless the current parameters could give another result."""
         entry = self._open().load(kind, url)
         if entry is None or (obeys_robots and not entry["obeyed_robots"]):
             return None

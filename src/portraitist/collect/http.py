@@ -1,13 +1,13 @@
-"""The HTTP client through which all sources access the web: guarded against hostile servers, and polite.
+"""The HTTP client of all sources: protected against hostile servers, and polite.
 
 Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
 `app.site_builder`, and torchvision's downloader for CelebA.
 
-Guarded: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
+Protected: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
 limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must begin and end as its
 format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
 Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
-site that refuses programs is left alone, and the refusal is reported.
+refusal by a site is not circumvented, but reported.
 """
 
 import codecs
@@ -40,7 +40,7 @@ AGENT = "portraitist"
 MAX_REDIRECTS = 4
 MAX_TEXT_BYTES = 5 << 20
 MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, section 2.5: at least 500 KiB
-MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is reported, not waited for
+MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is an error
 MAX_ATTEMPTS = 3
 MAX_IDLE_CONNECTIONS = 128  # for all hosts together
 CHUNK_BYTES = 64 << 10
@@ -73,7 +73,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Download:
-    """Metadata of a downloaded picture; `bytes` is their number, `hops` that of redirects."""
+    """Metadata of a downloaded picture; `bytes` is its size, `hops` the number of redirects."""
 
     sha256: str
     bytes: int
@@ -112,8 +112,8 @@ class HttpClient:
     Args:
         params: section `fetch`.
         blocklist: URLs and hosts that are never requested, not even after a redirect.
-        allow: pairs (IP address, port) that may be reached although they are not public. Only for tests: no value in
-            params.yaml can set it.
+        allow: pairs (IP address, port) that may be reached although they are not public. For tests only; it cannot be
+            set in params.yaml.
         resolve: replaces socket.getaddrinfo.
     """
 
@@ -173,7 +173,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, whatever the status code.
+        """Return the response of a page or an API, with any status code.
 
         Args:
             url: the URL, without the secret query parameters.
@@ -234,7 +234,7 @@ class HttpClient:
         """Check that a URL may be requested, wait for its host's rate limit, and return the URL's parts."""
         if not self.params.contact:
             raise MissingContactError(
-                "fetch.contact is empty; set it to an email address or a page of yours, which is sent to the sites"
+                "fetch.contact is empty; set it to your email address or web page; it is sent to the sites"
             )
         parts = check_url(url, self.allow)
         blocked = self.blocklist.why(urls=[url])
@@ -255,7 +255,7 @@ class HttpClient:
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
-        """Sleep until the next free slot of the host; if the host became busy meanwhile, take a slot after that."""
+        """Sleep until a request to the host is allowed by its rate limit and by any Retry-After received meanwhile."""
         host = parts.hostname or ""
         interval_s = max(self.params.seconds_per_host, self.min_intervals_s.get(host, 0.0), delay_s)
         while True:
@@ -382,11 +382,11 @@ class HttpClient:
             file.write(chunk)
             tail = (tail + chunk)[-TAIL_BYTES:]
         if length is not None and size != length:
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {length}")
+            raise FetchError(Status.CUT_OFF, f"received {size} of {length} bytes")
         if not form:
-            raise FetchError(Status.NOT_A_PICTURE, f"the response is no picture: {head[:16]!r}")
+            raise FetchError(Status.NOT_A_PICTURE, f"the response is not a picture; it begins with {head[:16]!r}")
         if not is_complete(form, head, tail, size):
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of {form} without an end marker")
+            raise FetchError(Status.CUT_OFF, f"{size} bytes of a {form} file without an end marker")
         return digest.hexdigest(), size, form
 
     def _check_opt_out(self, response: http.client.HTTPResponse) -> None:
@@ -419,7 +419,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
         body += chunk
         if len(body) > max_bytes:
             if strict:
-                raise FetchError(Status.TOO_LARGE, f"more than {max_bytes} bytes of text")
+                raise FetchError(Status.TOO_LARGE, f"the text has more than {max_bytes} bytes")
             break
     return body[:max_bytes]
 
@@ -427,7 +427,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
 def decode_text(body: bytes, charset: str = "") -> str:
     """Decode text with the declared charset, else as UTF-8, else as GB 18030 (old Chinese pages).
 
-    A charset is ignored if it is unknown, does not fit the bytes, or is a codec for other purposes than text.
+    A charset is ignored if it is unknown, does not fit the bytes, or is not a codec for text.
     """
     for name in (charset, "utf-8", "gb18030"):
         try:
@@ -464,7 +464,7 @@ def _percent_encode(part: str) -> str:
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets in a text, however their characters are escaped (URL, JSON, HTML); empty ones are ignored."""
+    """Replace secrets in a text, also with escaped characters (URL, JSON, HTML); empty secrets are ignored."""
     for value in filter(None, secrets):
         text = re.sub("".join(map(_escapes, value)), REDACTED, text, flags=re.IGNORECASE)
     return text

@@ -35,7 +35,7 @@ class CelebaParams(CollectParams):
     download: bool  # download CelebA into `path` with torchvision if it is not there
     max_roll_degrees: Annotated[
         float, Field(ge=0, le=180)
-    ]  # largest angle of the line between the eyes to the horizontal
+    ]  # largest angle between the line through the eyes and the horizontal
     # Largest yaw, measured in the picture: horizontal distance of the nose from the midpoint between the eyes, as a
     # fraction of the distance between the eyes. 0 is exactly frontal.
     max_yaw: Fraction
@@ -53,11 +53,11 @@ class SearchParams(CollectParams):
 class LicensedParams(SearchParams):
     """A search among pictures whose licence is known."""
 
-    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]  # others are not kept
+    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]  # others are rejected
 
 
 class TaobaoParams(CollectParams):
-    """How a review picture that shows a photo beside a painting is split."""
+    """How a review picture with a photo and a painting side by side is split."""
 
     min_seam: Fraction  # fraction of the dividing line that must be an edge; at 1 hardly any picture is split
     photo_side: Literal["left", "right"]  # the half with the photo; left also means upper, right lower

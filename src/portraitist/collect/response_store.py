@@ -1,7 +1,7 @@
-"""The store of web responses in `.fetch-cache`: what was fetched once is not requested again.
+"""The store of web responses in `.fetch-cache`, so that nothing is requested twice.
 
     sources/<source>/<SHA-256 of the request>.json    metadata or the failure; it names the bytes by their SHA-256
-    sources/<source>.lock                             held by the process that collects this source
+    sources/<source>.lock                             locked by the process that collects this source
     bytes/<SHA-256>                                   pictures as received; pages as UTF-8, without secrets
 
 Each file is written atomically. A source's entries are changed only under its lock, and files in `bytes` are deleted
@@ -25,11 +25,11 @@ from portraitist.core.files import PARTIAL_PREFIX, LockedError, atomic_write
 
 FOLDER = ".fetch-cache"
 RequestKind = Literal["picture", "page"]
-Entry = dict[str, Any]  # of a failure: status and message; otherwise sha256, bytes (their number) and metadata
+Entry = dict[str, Any]  # for a failure: status and message; otherwise sha256, bytes (their number) and metadata
 
 
 def store_folder() -> Path:
-    """Return the store of this repository. DVC sets DVC_ROOT, also for experiments that run in another folder."""
+    """Return the folder of the store: in DVC_ROOT, which DVC sets also for experiments in other folders."""
     return Path(os.environ.get("DVC_ROOT", ""), FOLDER)
 
 
@@ -46,7 +46,7 @@ class SourceResponses:
         self.entries = folder / "sources" / source
         self.bytes = folder / "bytes"
         self.bytes.mkdir(exist_ok=True)
-        for leftover in self.entries.glob(f"{PARTIAL_PREFIX}*"):  # of a process that was killed
+        for leftover in self.entries.glob(f"{PARTIAL_PREFIX}*"):  # left by a process that was killed
             leftover.unlink()
 
     def load(self, kind: RequestKind, url: str) -> Entry | None:
@@ -60,7 +60,7 @@ class SourceResponses:
         return entry
 
     def save(self, kind: RequestKind, url: str, entry: Entry) -> None:
-        """Write the entry of a request, after its bytes."""
+        """Write the entry of a request; its bytes must have been stored before."""
         with atomic_write(self._entry_path(kind, url)) as partial:
             partial.write_text(json.dumps({"kind": kind, "url": url} | entry), encoding="utf-8")
 
@@ -80,7 +80,7 @@ class SourceResponses:
         return self._entry_path("picture", url).with_name(f"{PARTIAL_PREFIX}{_request_hash('picture', url)}.bytes")
 
     def remove(self, kind: RequestKind, url: str) -> None:
-        """Remove the entry of a request; its bytes stay until `clear`."""
+        """Remove the entry of a request; `clear` removes its bytes."""
         self._entry_path(kind, url).unlink(missing_ok=True)
 
     def _entry_path(self, kind: RequestKind, url: str) -> Path:
@@ -93,7 +93,7 @@ def _request_hash(kind: RequestKind, url: str) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the store holds of one source."""
+    """Number and size of one source's stored responses."""
 
     source: str
     pictures: int
@@ -110,7 +110,7 @@ def source_names(folder: Path) -> list[str]:
 
 
 def usage(folder: Path) -> list[Usage]:
-    """Return what the store holds, by source."""
+    """Return the number and size of the stored responses, by source."""
     found = []
     for source in source_names(folder):
         entries = [entry for _, entry in _read_entries(folder, [source])]
@@ -180,7 +180,7 @@ def _remove_unused_bytes(folder: Path) -> None:
 
 @contextmanager
 def _all_locks(folder: Path) -> Iterator[None]:
-    """Hold the locks of all sources.
+    """Lock all sources within the context.
 
     Raises:
         LockedError: another process holds one of them.

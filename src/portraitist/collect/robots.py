@@ -1,6 +1,6 @@
 """The rules of a robots.txt file (RFC 9309), parsed by Protego.
 
-Two properties are added here, because robots.txt comes from an unknown server: the cost of parsing is linear in the
+This module adds two properties, because robots.txt comes from an untrusted server: the cost of parsing is linear in the
 size of the file, and a byte-order mark does not hide the first group.
 """
 
@@ -20,7 +20,7 @@ class Rules:
     """The rules that apply to one user agent.
 
     Args:
-        parser: the parsed file; other user agents' rules are merged in it.
+        parser: the parsed file, in which all other user agents have the same name.
         agent: the user agent's product token.
         http_status: the status code of the response, if it was a failure of the server.
     """
@@ -46,11 +46,11 @@ class Rules:
 
 
 def _simplify(line: str, agent: str) -> str:
-    """Rewrite a line that Protego would handle slowly, or ignore.
+    """Rewrite a line that Protego would process slowly or ignore.
 
-    Protego stores each rule once per user agent of its group: 30 kB with 900 agents and 1500 rules take seconds and 200
-    MB. So all other agents are given the same name. Protego ignores a crawl delay that overflows a float; it is
-    replaced by the largest ten-digit number.
+    Protego stores each rule once per user agent of its group: a file of 30 kB with 900 agents and 1500 rules takes
+    seconds and 200 MB. Therefore, all other agents are given the same name. Protego also ignores a crawl delay that
+    overflows a float; it is replaced by the largest ten-digit number.
     """
     line = line.partition("#")[0]
     user_agent = USER_AGENT.match(line)

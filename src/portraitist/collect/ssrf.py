@@ -5,7 +5,7 @@ in `Host` and SNI. This prevents DNS rebinding, where a name resolves to another
 the environment are not used: behind a proxy, no address could be checked.
 
 No library is used: the check must happen between resolving and connecting, at the place where the deadline for
-connecting, sending and receiving is enforced, and the clients that we know (requests, httpx) limit single reads only.
+connecting, sending and receiving is enforced; requests and httpx limit single reads only.
 """
 
 import http.client
@@ -36,7 +36,7 @@ class FetchError(RuntimeError):
     Attributes:
         status: the kind of failure, as in the manifest.
         retry_after_s: seconds from the response's Retry-After header, if any.
-        http_status: the response's status code, if that was the failure.
+        http_status: the response's status code, if it was the reason.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
 
 
 class TimedSocket:
-    """A socket for http.client with one deadline for all sending and receiving, however slowly the bytes arrive."""
+    """A socket for http.client with one deadline for all sending and receiving, not only for single operations."""
 
     def __init__(self, sock: socket.socket, deadline: float = math.inf) -> None:
         self.sock = sock

@@ -22,10 +22,10 @@ from portraitist.compare.tables import (
     UNCHANGED_LABEL,
     Comparison,
     best_methods,
+    conclusion,
     headline_table,
     interval_text,
     label,
-    verdict,
     wide_table,
 )
 from portraitist.stats.headline import HEADLINES
@@ -52,13 +52,14 @@ class RunInputs:
 def markdown(comparison: Comparison) -> str:
     """Return compare.md: the headline metrics, the tables of all values, and of differences.
 
-    Numbers are rounded to the precision of their intervals, and p-values are left out, so that noise changes no line.
+    Numbers are rounded to the precision of their intervals, and p-values are omitted, so that noise does not change the
+    file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
     differences = comparison.differences.drop(columns="p_value").replace(UNCHANGED, UNCHANGED_LABEL)
     return (
-        f"{verdict(comparison)}\n\n{headlines.to_markdown(disable_numparse=True)}\n\n"
+        f"{conclusion(comparison)}\n\n{headlines.to_markdown(disable_numparse=True)}\n\n"
         f"All metrics, with 95 % confidence intervals:\n\n{values.to_markdown(disable_numparse=True)}\n\n"
         f"{comparison.ours} minus each other method, on the same faces:\n\n"
         f"{differences.to_markdown(index=False, disable_numparse=True)}\n\n"
@@ -70,7 +71,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _held_out(comparison: Comparison) -> str:
-    """Return a sentence with what is measured on held-out pictures."""
+    """Return a sentence with the results on held-out pictures, which are the same for all methods."""
     segmenter = comparison.held_out[SEGMENTER_METRIC]
     text = (
         f"The same for all methods: the segmenter's intersection over union on {segmenter['n']} held-out pictures is "
@@ -86,7 +87,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
 
     Args:
         inputs: configuration and stage reports.
-        comparison: of `tables.compare`.
+        comparison: result of `tables.compare`.
         folders: output folders of stages evaluate and evaluate_selfies, by method.
         sheet: the contact sheet as JPEG.
     """
@@ -101,7 +102,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
         others=", ".join(escape(label(method)) for method in results if method != comparison.ours),
         number=sum(method not in (comparison.ours, UNCHANGED) for method in results),
         faces=max(result["n"] for result in results[comparison.ours].values()),
-        verdict=escape(verdict(comparison)),
+        conclusion=escape(conclusion(comparison)),
         headlines=_headlines(comparison),
         sheet=_data_uri(sheet, "jpeg"),
         metrics=_metrics(comparison),
@@ -131,7 +132,7 @@ def _data_uri(data: bytes, image_format: str) -> str:
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence[str] = ()) -> str:
     """Return a scrollable table; cells are HTML, and the first cell of each row is its header.
 
-    With `titles`, cells carry their column's title, which a narrow screen shows instead of the head.
+    With `titles`, each cell has its column's title, which narrow screens show instead of the table's head.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
@@ -293,7 +294,7 @@ def _groups(comparison: Comparison) -> str:
 
 
 def _group_cell(value: float, low: float, high: float) -> str:
-    """Return a value with its interval, which the mean of a single face has not."""
+    """Return a value, with its interval unless the group has a single face."""
     return shown(value, low, high) if np.isfinite(low) else f"{value:.3g}"
 
 

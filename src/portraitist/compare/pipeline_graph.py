@@ -68,7 +68,7 @@ def _ancestors(graph: dict[str, set[str]], stage: str) -> set[str]:
 def render_svg(graph: dict[str, set[str]]) -> str:
     """Return an SVG with each stage below all stages that it depends on.
 
-    A dependency that follows from others is not drawn.
+    Dependencies that are implied by others are not drawn.
     """
     depths: dict[str, int] = {}
 

@@ -20,9 +20,9 @@ from portraitist.stats.rounding import rounded, shown
 
 MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: for each metric, value, low, high, n, ...
 
-UNCHANGED = "selfies"  # name in files of the baseline, a method that changes nothing
+UNCHANGED = "selfies"  # key of the baseline, a method that changes nothing
 UNCHANGED_LABEL = "unchanged selfies"
-HELD_OUT = "held_out"  # name in files of what is measured on held-out pictures, the same for all methods
+HELD_OUT = "held_out"  # key of the results on held-out pictures, which are the same for all methods
 SEGMENTER_METRIC, CLASSIFIER_METRIC = "mask_iou_held_out", "painted_rate_held_out"
 PORTRAITS_LABEL = "held-out portraits"
 PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
@@ -36,12 +36,12 @@ class Comparison:
 
     ours: str
     results: dict[str, MetricResults]
-    held_out: MetricResults  # of the segmenter and of the classifier, the same for all methods
-    table: pd.DataFrame  # of `long_table`
+    held_out: MetricResults  # results of the segmenter and of the classifier, the same for all methods
+    table: pd.DataFrame  # result of `long_table`
     differences: pd.DataFrame
     differences_from_unchanged: pd.DataFrame
     coverage: pd.DataFrame
-    preferences: pd.DataFrame  # of `win_rates`
+    preferences: pd.DataFrame  # result of `win_rates`
 
 
 def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
@@ -49,7 +49,7 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
 
     Args:
         ours: the method that is compared with all others.
-        folders: by method; includes UNCHANGED.
+        folders: the folders of each method, UNCHANGED included.
         answers: the CSV of pairwise preferences.
     """
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
@@ -112,7 +112,7 @@ def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
 
 
 def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Return `shown` as a row per metric and a column per method; metrics without any of `methods` are left out."""
+    """Return `shown` with a row per metric and a column per method; metrics that no method has are omitted."""
     rows = frame[frame["method"].isin(methods)]
     return rows.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
 
@@ -127,7 +127,7 @@ def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
     """Return the headline metrics as text: a row per method, a column per metric.
 
-    The last row is that of the test portraits, for which only the painted rate is measured.
+    The last row is for the test portraits; it contains only the painted rate.
     """
     columns = {
         headline.title: {
@@ -148,7 +148,7 @@ def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
     """Return the methods that are nearest to the optimum of each headline metric, by its title.
 
     Values that are equal after rounding to the precision of the best one's interval are equally good. The unchanged
-    selfies do not take part.
+    selfies are excluded.
     """
     best = {}
     for headline in HEADLINES.values():
@@ -171,8 +171,8 @@ def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
     return best
 
 
-def verdict(comparison: Comparison) -> str:
-    """Return one sentence that says which method is best by which headline metrics, ours first."""
+def conclusion(comparison: Comparison) -> str:
+    """Return a sentence that lists the best methods and the headline metrics in which they are best, ours first."""
     titles_of: dict[tuple[str, ...], list[str]] = {}
     for title, methods in best_methods(comparison.results).items():
         titles_of.setdefault(tuple(methods), []).append(title)
@@ -196,14 +196,14 @@ def differences(
 ) -> pd.DataFrame:
     """Return a row for each metric and other method: `method` minus the other on the same faces, interval and p-value.
 
-    A face without a value for one of the two methods is left out for both. `nearer` names the method that is nearer to
+    A face without a value for one of the two methods is excluded for both. `nearer` names the method that is nearer to
     the metric's optimum, or is empty if the interval includes zero.
 
     Args:
         method: the minuend.
-        results: by method, then metric.
-        draws: by method; bootstrap draws, one column per metric.
-        faces: by method; values per face, column id and one column per metric.
+        results: for each method, the results of each metric.
+        draws: for each method, a table of bootstrap draws with one column per metric.
+        faces: for each method, a table of values per face: column id and one column per metric.
 
     Raises:
         ValueError: two methods have different numbers of draws.
@@ -264,11 +264,11 @@ def differences_from_unchanged(
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean of each per-face metric by group: a row for each grouping, group, metric and method.
+    """Return the mean of each per-face metric in each group: a row for each grouping, group, metric and method.
 
     Args:
         groups: column id and one column per grouping, such as tone.
-        faces: by method; column id and one column per metric.
+        faces: for each method, a table of values per face: column id and one column per metric.
     """
     rows = []
     for by in [str(column) for column in groups if column != "id"]:
@@ -286,7 +286,7 @@ def _group_mean(values: np.ndarray) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(values), "note": "few faces" if len(values) < MIN_GROUP_SIZE else ""}
     if len(values) < 2:
         return row | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    if np.isin(values, (0, 1)).all():  # a rate; the bootstrap interval of 0 and 1 has no width
+    if np.isin(values, (0, 1)).all():  # a rate: a bootstrap interval would have no width if all values were equal
         low, high = wilson_interval(float(values.mean()), len(values))
     else:
         draws = values[_resamples(len(values))].mean(axis=1)

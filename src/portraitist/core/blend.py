@@ -7,7 +7,7 @@ from portraitist.core.types import MaskArray, Picture
 
 WINDOWS = (0.02, 0.05, 0.15, 0.5)  # half-widths of the averaging windows, as fractions of the longer side
 
-# Of `estimate_foreground`: windows likewise, alpha from which a pixel counts, and the weight of the next wider window.
+# For `estimate_foreground`: half-widths as above, the alpha from which a pixel counts, and the weight of wider windows.
 FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT = (0.3, 0.09, 0.025, 0.01), 0.85, 0.01
 
 
@@ -36,10 +36,11 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
 
 
 def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
-    """Extend the colours of the pixels where the mask is 255 over all other pixels.
+    """Replace all pixels where the mask is below 255 by colours of the pixels where it is 255.
 
-    Each other pixel gets the mean foreground colour of the smallest window around it that contains any. The person's
-    colours then reach under the soft edge of the mask, where the picture itself is blended with its background.
+    Each replaced pixel gets the mean foreground colour in the smallest window around it that contains foreground. The
+    person's colours then extend under the soft edge of the mask, where the picture itself is blended with its
+    background.
     """
     image, foreground = picture.astype(np.float32), (mask == 255).astype(np.float32)
     if not foreground.any():

@@ -17,7 +17,7 @@ class LockedError(RuntimeError):
 
 
 class FolderLock:
-    """A context manager that locks a folder for this process; created if missing, and left in place afterwards."""
+    """A context manager that locks a folder for this process. A missing folder is created; it is not removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class FolderLock:
         """Acquire the lock without waiting.
 
         Raises:
-            LockedError: Another process holds it.
+            LockedError: another process holds it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,7 +73,7 @@ def atomic_write(path: Path, overwrite: bool = True, sync: bool = False) -> Iter
     except FileExistsError:
         raise
     except OSError as error:
-        if error.filename and str(error.filename) != str(partial):  # of another file, such as one that is being read
+        if error.filename and str(error.filename) != str(partial):  # another file, such as an input
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 

@@ -41,7 +41,7 @@ def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) 
 
 
 def to_frame(rows: Iterable[Mapping[str, object]], columns: list[str]) -> pd.DataFrame:
-    """Return the given columns of the rows. Integers stay integers even in columns with empty cells."""
+    """Return the rows as a table with the given columns. Integers stay integers even in columns with empty cells."""
     return pd.DataFrame([dict(row) for row in rows], columns=columns, dtype=object)
 
 
@@ -81,7 +81,7 @@ def source_folders(raw: Path, sources: Path) -> list[Path]:
     """Return the folder in `raw` of each source in use, sorted by name.
 
     Args:
-        raw: output of stage collect, which may contain folders of sources that are not in use any more.
+        raw: output of stage collect, which may contain folders of sources that are no longer in use.
         sources: output of stage sources: a file for each source in use.
     """
     return sorted(raw / path.name for path in sources.iterdir())

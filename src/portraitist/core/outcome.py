@@ -1,4 +1,4 @@
-"""The outcome of a picture at a stage, or of a selfie in the product: a status; the reason is a separate text."""
+"""The status of a picture after a stage, or of a selfie in the product; the reason is a separate text."""
 
 from enum import Enum
 

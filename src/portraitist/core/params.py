@@ -1,8 +1,8 @@
 """Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
 
-params.yaml has every parameter. A value of null is taken from the profile, which holds the scale of a run (limits,
+params.yaml lists every parameter. A value of null is read from the profile, which sets the scale of a run (limits,
 sizes, epochs), so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each
-section is beside the stage that uses it.
+section is in the package of the stage that uses it.
 """
 
 from pathlib import Path
@@ -87,7 +87,7 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
-    """Build one section: the values of params.yaml, and where these are null those of the profile.
+    """Build one section from the values of params.yaml; null values are replaced by the profile's.
 
     All sections share the top-level values `seed` and `shard_size`; the `limit` of a source is limits.<source>.
 

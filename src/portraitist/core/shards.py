@@ -161,13 +161,13 @@ class Shards:
         return found
 
     def select(self, pictures: Iterable[str]) -> "Shards":
-        """Return access to these pictures only: less to send to another process than the whole index."""
+        """Return a copy restricted to these pictures, which is cheaper to send to another process than all of them."""
         selected = copy(self)
         selected._locations = {picture: self._locations[picture] for picture in pictures}
         return selected
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_handles": {}}  # the copy opens files of its own
+        return self.__dict__ | {"_handles": {}}  # the copy opens its own files
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._locations)
@@ -177,7 +177,7 @@ class Shards:
 
     @property
     def shard_size(self) -> int:
-        """Number of pictures in the first shard, which is full if there is another; 1 without any."""
+        """Number of pictures in the first shard, which is full if there are others; 1 if there are no shards."""
         shards = [next(iter(members.values()))[0] for members in self._locations.values()]
         return shards.count(shards[0]) if shards else 1
 

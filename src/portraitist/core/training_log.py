@@ -13,11 +13,11 @@ from portraitist.core.files import atomic_write
 LATEST_FILE = "metrics.json"
 PLOTS_FOLDER = Path("plots", "metrics")
 SAMPLES_FILE = "samples.jpg"
-Rows = dict[str, list[tuple[int, float]]]  # of each metric: step and value
+Rows = dict[str, list[tuple[int, float]]]  # by metric: pairs of step and value
 
 
 class TrainingLog:
-    """The log of one training. After each row its files are complete, whenever the process is killed."""
+    """The log of one training. Its files are complete after each row, even if the process is then killed."""
 
     def __init__(self, folder: Path, rows: Rows | None = None) -> None:
         """Start a log with the rows of an interrupted run, if any; files of earlier runs are replaced."""
@@ -34,7 +34,7 @@ class TrainingLog:
         """Append a row to the file of each metric."""
         for name, value in values.items():
             self.rows.setdefault(name, []).append((step, value))
-            with self._path(name).open("a", encoding="utf-8") as file:  # one write, which a kill cannot cut
+            with self._path(name).open("a", encoding="utf-8") as file:  # one write, which a kill cannot interrupt
                 file.write(_line(step, value) if file.tell() else _header(name) + _line(step, value))
         self._write_latest()
 

@@ -25,8 +25,8 @@ from portraitist.core.shards import Shards
 
 Result = TypeVar("Result")
 
-MAX_DEATHS = 3  # of the workers of one shard, before the picture that kills them is searched
-MAX_AHEAD = 8  # shards per worker, after the first unfinished one, that are processed
+MAX_DEATHS = 3  # of one shard's workers, before the picture that kills them is searched by bisection
+MAX_AHEAD = 8  # shards per worker that are processed beyond the first unfinished one
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
 QUIET_S = 30.0  # between two lines of progress outside of a terminal
 
@@ -34,10 +34,10 @@ _functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: what `s
 
 
 class WorkersParams(Section):
-    """Where stages clean, crop and mask process their shards. Outputs do not depend on it."""
+    """Worker processes of stages clean, crop and mask. Outputs do not depend on these parameters."""
 
     backend: Literal["joblib", "ray"]  # ray: the cluster at RAY_ADDRESS, or without it a new one on this machine
-    processes: PositiveInt  # of joblib; Ray uses all CPUs of its cluster
+    processes: PositiveInt  # number for joblib; Ray uses all CPUs of its cluster
 
 
 class WorkerLostError(RuntimeError):
@@ -68,8 +68,8 @@ def map_shards(
     """Yield function(task) for each task, in order, where `setup()` returns the function. Prints the progress.
 
     `setup` is called once in each worker process, to load what the function needs; `setup`, tasks and results must be
-    picklable. If a shard's workers die three times, the picture that kills them is found by bisection, and is in
-    `rejected` when the function is called again.
+    picklable. If a shard's workers die three times, the picture that kills them is found by bisection; the function is
+    then called again with this picture in `rejected`.
 
     Raises:
         WorkerLostError: the workers of a shard die, but none of its pictures alone kills one.
@@ -99,7 +99,7 @@ class _Pool(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers, in the middle of a task or not."""
+        """End all workers, even those that run a task."""
 
 
 def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iterator[Any]:
@@ -140,7 +140,7 @@ def _without_killer(pool: _Pool, task: ShardTask) -> ShardTask:
 
 
 def _dies(pool: _Pool, task: ShardTask) -> bool:
-    """Return whether a task kills its worker. What it writes is overwritten when its shard is processed again."""
+    """Return whether a task kills its worker. Its output is overwritten when its shard is processed again."""
     future = pool.submit(task)
     wait([future])
     try:
@@ -237,7 +237,7 @@ class _RayPool(_Pool):
 
 
 def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:
-    """Run a task in a worker process; the first one of a map sets the function up."""
+    """Run a task in a worker process, after calling `setup` if it is the worker's first task of a map."""
     if token not in _functions:
         import cv2
 

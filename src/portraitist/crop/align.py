@@ -50,7 +50,7 @@ class Crop:
     transform: Transform
 
     def warp(self, plane: MaskArray) -> SquareMaskArray:
-        """Crop another plane of the same picture, such as an exact mask."""
+        """Apply the crop to another array of the picture's size, such as an exact mask."""
         return warp(plane, self.transform, self.square.picture.shape[0], border=cv2.BORDER_CONSTANT)
 
 
@@ -58,7 +58,7 @@ def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transfor
     """Return the similarity from picture to square that aligns a face, with head and shoulders around it.
 
     If the picture ends inside the square on all sides, it is enlarged until it reaches one side of the square or the
-    face reaches `closest_eye_to_mouth`: nothing of the picture is lost, and less of the square is unknown.
+    face reaches `closest_eye_to_mouth`. No part of the picture is lost, and less of the square is empty.
     """
     size_px, eye_line, eye_to_mouth = crop_params.size_px, crop_params.eye_line, crop_params.eye_to_mouth
     transform = eye_mouth_similarity(face, size_px, eye_line, eye_to_mouth)
@@ -106,7 +106,7 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
 
 
 def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
-    """Blur what is beyond the picture's border: replicated edges would form streaks that look like hair or walls."""
+    """Blur the area beyond the picture's border, where replicated edges would form streaks."""
     if inside.min() == 255:
         return picture
     side = picture.shape[0]
@@ -155,5 +155,5 @@ def draw_detection(cleaned: CleanPicture, crop: Crop) -> Picture:
 
 
 def _on_grey(cleaned: CleanPicture) -> Picture:
-    """Return what a viewer would see: the picture over grey where its alpha is transparent."""
+    """Return the picture composited over grey by its alpha."""
     return cleaned.picture if cleaned.alpha is None else alpha_composite(cleaned.picture, cleaned.alpha, GREY)

@@ -23,11 +23,11 @@ MIN_IOU = 0.3  # boxes that overlap more are the same face (value of MediaPipe's
 MIN_CANDIDATE_SCORE = 0.4
 # Enlarged views: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
 VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
-# Verification: where the close-up has the face, and the lowest score that counts as a detection there.
+# Verification: position of the face in the close-up, and the lowest score that counts as a detection there.
 VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
 MIN_VERIFY_SCORE = 0.1
 # Penalty on the score when landmarks move between detection and verification: per distance from eyes to mouth, and
-# the distance at which it stops growing, because verification has found something else.
+# the distance from which it is constant, because verification has found something else.
 MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
 MIN_NOSE_DISTANCE = 0.3  # in sides of a face: closer noses belong to the same face
 # BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. A wider close-up,
@@ -64,7 +64,7 @@ PretrainedModels = Path | Mapping[str, bytes]  # the folder that stage `weights`
 def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
-    Contents are put into memory, without a file on disk, where the system can do that (Linux). OpenCV also reads
+    On Linux, contents are put into a file in memory instead of on disk. OpenCV also reads
     TensorFlow Lite from buffers, but version 5.0 then ignores the engine.
 
     Raises:
@@ -90,7 +90,7 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
 def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open a TensorFlow Lite model in OpenCV.
 
-    The classic engine is used where there is a choice: the new one of OpenCV 5 returns only one output.
+    With OpenCV 5, the classic engine is selected, because the new one returns only one output.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -101,7 +101,7 @@ def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
 
 
 class FaceDetector:
-    """Detects faces in photographs and paintings.
+    """Face detector for photographs and paintings.
 
     Args:
         pretrained: the folder that stage `weights` writes, or the contents of `DETECTOR_FILES` by name.
@@ -124,8 +124,8 @@ class FaceDetector:
     def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
         """Return the faces of any size in a picture of any orientation, the largest first.
 
-        Boxes and landmarks of a picture that is upside down or rotated by 90 degrees are in its own pixels, so an
-        alignment by the landmarks turns the face upright.
+        For a picture that is upside down or rotated by 90 degrees, boxes and landmarks are in the coordinates of the
+        picture as given, so that alignment by the landmarks rotates the face upright.
         """
         faces = self._detect_merged(picture, min_score)
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
@@ -184,7 +184,7 @@ class FaceDetector:
         return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
 
     def is_upside_down(self, picture: Picture, face: Face) -> bool:
-        """Return whether the short-range model prefers the levelled close-up of a face after a half turn."""
+        """Return whether the short-range model gives a higher score to a face's levelled close-up after a half turn."""
         transform = eye_mouth_similarity(face, SHORT_RANGE.side, VERIFY_EYE_LINE, ORIENTATION_EYE_TO_MOUTH)
         view = warp(picture, transform, SHORT_RANGE.side, border=cv2.BORDER_CONSTANT)
         upright, turned = (
@@ -282,7 +282,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Drop faces whose nose, after verification, is that of a face with a higher score."""
+    """Drop faces whose nose, after verification, is close to that of a face with a higher score."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

@@ -32,7 +32,7 @@ class Face:
 
 
 def eye_to_mouth_px(face: Face) -> float:
-    """Return the distance from the eyes to the mouth, or its estimate from the eyes' distance if that is longer."""
+    """Return the distance from the eyes to the mouth, or its estimate from the distance between the eyes if larger."""
     right_eye, left_eye, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
     eye_distance = float(np.linalg.norm(left_eye - right_eye))
     return max(float(np.linalg.norm(mouth - (right_eye + left_eye) / 2)), eye_distance * MIN_FACE_RATIO)
@@ -41,8 +41,8 @@ def eye_to_mouth_px(face: Face) -> float:
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
     """Return the similarity from picture to square that aligns a face.
 
-    The eyes become level and their midpoint is in the middle of the square at height `eye_line`; the mouth is
-    `eye_to_mouth` below them. Both are fractions of `size_px`.
+    The eyes become level, with their midpoint horizontally centred at height `eye_line`; the mouth is `eye_to_mouth`
+    below them. Both are fractions of `size_px`.
     """
     right_eye, left_eye = face.points[RIGHT_EYE], face.points[LEFT_EYE]
     eye_centre, eye_vector = (right_eye + left_eye) / 2, left_eye - right_eye

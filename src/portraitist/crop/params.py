@@ -14,7 +14,7 @@ class CropParams(Section):
     eye_line: Fraction  # height of the eyes as a fraction of the crop, from its top
     eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # distance as a fraction of the crop
     closest_eye_to_mouth: Annotated[float, Field(gt=0.05, lt=0.5)]  # maximum where the picture is smaller than the crop
-    min_score: Fraction  # of the detector
+    min_score: Fraction  # lowest accepted score of a detection
     max_upscale: Annotated[float, Field(gt=0)]  # faces that need more enlargement are rejected
     min_visible: Fraction  # fraction of the crop that must lie inside the picture
     faces: Literal["largest", "each"]  # which faces of a picture are cropped

@@ -1,4 +1,4 @@
-"""Worker of stage `crop`: from a shard of clean pictures to a shard of crops, its manifest rows and report tiles."""
+"""Worker of stage `crop`: converts a shard of pictures to a shard of crops, with manifest rows and report tiles."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from portraitist.reporting.shard_report import ShardReport
 
 
 class CropWorker:
-    """Crops the faces of one shard per call; each process has its own instance."""
+    """Function object that crops the faces of one shard per call; each process has its own."""
 
     def __init__(self, params: CropParams, pretrained: Path, crops: Path) -> None:
         self.params, self.detector, self.crops = params, FaceDetector(pretrained), crops
@@ -30,7 +30,7 @@ class CropWorker:
         return report
 
     def _faces(self, task: ShardTask, report: ShardReport) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Yield the id and the shard members of each kept face; report all faces."""
+        """Yield the id and the shard members of each accepted face; add all faces to the report."""
         for picture in task.pictures:
             if picture["id"] in task.rejected:
                 row = _face_row(picture, 0) | {"status": Status.TOO_COSTLY.value}

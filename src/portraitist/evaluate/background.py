@@ -1,4 +1,4 @@
-"""How the background affects the avatar: colour bleed into the skin, changes outside the person, sensitivity."""
+"""Effect of the background on the avatar: colour bleed into the skin, changes outside the person, sensitivity."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from portraitist.learning.tensors import Images, Masks
     optimum=0.0,
 )
 def background_bleed(data: EvaluationData) -> Measurement:
-    """Project (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
+    """Return the projection of (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
 
     The skin is located in the selfie. Negative values are shifts away from the background's colour.
     """
@@ -57,7 +57,7 @@ def background_bleed(data: EvaluationData) -> Measurement:
     unit="of 255",
 )
 def background_repainted(data: EvaluationData) -> Measurement:
-    """Return the mean over faces; pixels at a soft edge of the mask are weighted by their share of background."""
+    """Return the mean change of the background; pixels at a soft edge are weighted by their share of background."""
 
     def mean_change(selfies: Images, masks: Masks, stylized: Images) -> np.ndarray:
         outside = 1 - masks

@@ -39,7 +39,7 @@ def nearest_cosine_distances(a: Features, b: Features) -> Values:
     network=NETWORK,
 )
 def content(data: EvaluationData) -> Measurement:
-    """Return the mean over faces."""
+    """Return the mean distance, with an interval over faces."""
     stylized = data.features(NETWORK, "stylized", "person on grey")
     selfies = data.features(NETWORK, "selfies", "person on grey")
     return mean_over_faces(cosine_distances(stylized, selfies), data, **data.networks[NETWORK].details)
@@ -55,8 +55,8 @@ def content(data: EvaluationData) -> Measurement:
 def memorised(data: EvaluationData) -> Measurement:
     """Return the mean of 1 - d / m, clipped at 0.
 
-    d is an avatar's cosine distance to its nearest training portrait, m the median of the test portraits' distances to
-    theirs; features are those of persons on grey.
+    d is an avatar's cosine distance to its nearest training portrait, m the median distance of the test portraits to
+    their nearest training portraits. Features are computed from persons on grey.
     """
     stylized = data.features(NETWORK, "stylized", "person on grey")
     portraits = data.features(NETWORK, "portraits", "person on grey")

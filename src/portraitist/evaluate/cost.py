@@ -1,4 +1,4 @@
-"""Cost of one avatar, as computed by stage paint."""
+"""Cost of one avatar, which stage paint has computed."""
 
 from portraitist.evaluate.data import EvaluationData
 from portraitist.evaluate.registry import Measurement, exact, metric
@@ -11,7 +11,7 @@ from portraitist.evaluate.registry import Measurement, exact, metric
     unit="GFLOP",
 )
 def gflop(data: EvaluationData) -> Measurement:
-    """Return the number of operations; the details hold the resolution."""
+    """Return the operations for one avatar in GFLOP; the details contain the resolution."""
     return exact(data.cost["gflop"], side_px=data.crop_params.size_px)
 
 
@@ -22,5 +22,5 @@ def gflop(data: EvaluationData) -> Measurement:
     unit="MB",
 )
 def megabytes(data: EvaluationData) -> Measurement:
-    """Return the size of the weights."""
+    """Return the size of the weights in MB."""
     return exact(data.cost["megabytes"])

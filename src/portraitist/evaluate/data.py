@@ -1,4 +1,4 @@
-"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches, to bound memory."""
+"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches, to limit memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from portraitist.crop.params import CropParams
 from portraitist.learning.realism import Features, Resamples, foreground
 from portraitist.learning.tensors import Images, Masks
 
-BATCH_SIZE = 16  # images in memory at a time, however large the set
+BATCH_SIZE = 16  # images in memory at a time, for sets of any size
 
 ImageSet = Literal["stylized", "selfies", "portraits", "training_selfies", "training_portraits"]
 Pixels = Literal["person on grey", "whole picture"]

@@ -39,7 +39,7 @@ def _covariance_root(features: Features) -> Features:
 
 
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
-    """Return the Frechet distance extrapolated to infinitely many images, from those of the sets and of their halves.
+    """Extrapolate the Frechet distance to infinitely many images, from the distances of the sets and of their halves.
 
     The bias falls as 1/n (Chong and Forsyth, CVPR 2020) once a set has more images than features. With fewer images it
     falls more slowly, and the extrapolated distance is still too large.
@@ -56,7 +56,7 @@ def extrapolated_frechet_distance(a: Features, b: Features) -> float:
 def _frechet_draws(
     compute: Callable[[Features, Features], float], a: Features, b: Features, of_a: Resamples, of_b: Resamples
 ) -> Draws:
-    """Return the distance of each pair of resamples; of large sets, which take seconds each, NaN after FEW_DRAWS."""
+    """Return the distance of each pair of resamples; for large sets, which take seconds each, NaN after FEW_DRAWS."""
     draws = np.full(len(of_a), np.nan)
     few = FEW_DRAWS if max(len(a), len(b)) > LARGE_SET else None
     for number, (some_a, some_b) in enumerate(itertools.islice(zip(of_a, of_b, strict=True), few)):
@@ -66,7 +66,7 @@ def _frechet_draws(
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two sets of features, and how it is described."""
+    """A distance between two sets of features, and its description."""
 
     compute: Callable[[Features, Features], float]
     draws: Callable[[Features, Features, Resamples, Resamples], Draws]
@@ -125,11 +125,11 @@ def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pix
 
 
 def _measure_share(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return a distance divided by that of the unchanged selfies; each draw uses the same faces for both."""
+    """Return a distance as a share of the unchanged selfies' distance; each draw uses the same faces for both."""
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
     if unchanged <= 0:  # an unbiased estimate of a small distance may be negative
-        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}")
+        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}; it must be positive")
     return _with_interval(value / unchanged, draws / unchanged_draws, data, distance, network, pixels)
 
 

@@ -1,4 +1,4 @@
-"""Preservation of the face: whether it is detected, at the same place, and recognised as the same person."""
+"""Preservation of the face: whether it is detected, is at the same place, and is recognised as the same person."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def landmark_error(face: Face, other: Face) -> float:
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:
-    """Return the share, with Wilson's interval."""
+    """Return the share of avatars with a detected face, with Wilson's interval."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
     return rate_over_faces(np.array(found), data, detector=DETECTOR)
 
@@ -46,7 +46,7 @@ def face_found(data: EvaluationData) -> Measurement:
     optimum=1.0,
 )
 def face_box_iou(data: EvaluationData) -> Measurement:
-    """Return the mean over the selfies in which a face was found."""
+    """Return the mean intersection over union, over the selfies in which a face is found."""
     values = [
         np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0
         for selfie, avatar in face_pairs(data)
@@ -61,7 +61,7 @@ def face_box_iou(data: EvaluationData) -> Measurement:
     unit="% of the eye distance",
 )
 def face_landmark_error(data: EvaluationData) -> Measurement:
-    """Return the mean over the faces that are found in both; `face_found` measures how many are lost."""
+    """Return the mean error over the faces that are found in both pictures; `face_found` counts the others."""
     values = [landmark_error(selfie, avatar) if selfie and avatar else np.nan for selfie, avatar in face_pairs(data)]
     return mean_over_faces(np.array(values), data, detector=DETECTOR)
 
@@ -74,7 +74,7 @@ def face_landmark_error(data: EvaluationData) -> Measurement:
     network=IDENTITY,
 )
 def identity(data: EvaluationData) -> Measurement:
-    """Return the mean over faces."""
+    """Return the mean similarity, with an interval over faces."""
     stylized = data.features(IDENTITY, "stylized", "whole picture")
     selfies = data.features(IDENTITY, "selfies", "whole picture")
     return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

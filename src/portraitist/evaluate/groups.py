@@ -14,7 +14,7 @@ from portraitist.learning.tensors import to_pictures
 TONES = {55: "very light", 41: "light", 28: "intermediate", 10: "tan", -30: "brown", -91: "dark"}
 SIDE_LIGHT = 12.0  # minimum difference of L between the halves of the face
 DIM, BRIGHT = 40.0, 65.0  # mean L of the picture
-MAX_FRONTAL_OFFSET = 0.15  # of the nose from the midpoint of the eyes, in distances between the eyes
+MAX_FRONTAL_OFFSET = 0.15  # offset of the nose from the eyes' midpoint, as a fraction of the distance between the eyes
 
 
 def skin_tone(colour: np.ndarray) -> str:

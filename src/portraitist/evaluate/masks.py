@@ -26,7 +26,7 @@ def _binary(masks: Masks) -> np.ndarray:
     optimum=1.0,
 )
 def mask_iou_stylized(data: EvaluationData) -> Measurement:
-    """Return the mean over faces."""
+    """Return the mean intersection over union, with an interval over faces."""
 
     def ious(stylized: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(stylized), masks)
@@ -35,7 +35,7 @@ def mask_iou_stylized(data: EvaluationData) -> Measurement:
 
 
 def mask_iou_held_out(data: EvaluationData) -> Measurement:
-    """Return the mean over test selfies and test portraits; the two sets are resampled separately."""
+    """Return the mean over test selfies and test portraits, with an interval; each set is resampled separately."""
 
     def ious(images: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(images), masks)

@@ -1,4 +1,4 @@
-"""Share of images that a linear classifier of EfficientNet-Lite2 features takes for a portrait."""
+"""Share of images that a linear classifier of EfficientNet-Lite2 features classifies as portraits."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def _details(data: EvaluationData) -> dict[str, Any]:
     network=NETWORK,
 )
 def painted_rate(data: EvaluationData) -> Measurement:
-    """Return the share, with Wilson's interval."""
+    """Return the share of avatars that are classified as portraits, with Wilson's interval."""
     return rate_over_faces(_classify(data, "stylized"), data, **_details(data))
 
 

@@ -46,7 +46,7 @@ class Measurement:
     draws: Values | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return value, interval, n and details; six significant digits, so that equal runs write equal bytes."""
+        """Return value, interval, n and details; six significant digits, so that equal results give equal bytes."""
         numbers = {name: float(f"{getattr(self, name):.6g}") for name in ("value", "low", "high")}
         return numbers | {"n": self.n, "details": self.details}
 

@@ -117,8 +117,8 @@ def load_data(
 ) -> EvaluationData:
     """Collect the inputs of all metrics; images are decoded when a metric reads them.
 
-    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and so the last digits of
-    results, depends on the number of threads.
+    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and therefore the last
+    digits of results, depends on the number of threads.
 
     Raises:
         WeightsError, IdentityError: see `load_networks`.
@@ -212,7 +212,7 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
-    """Write what all methods share: held_out.json (segmenter, classifier), groups.csv, and the features of all sets.
+    """Write the results that all methods share: held_out.json (segmenter, classifier), groups.csv, and all features.
 
     Args:
         data: data of the unchanged selfies.

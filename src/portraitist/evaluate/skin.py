@@ -23,8 +23,7 @@ def to_lab(picture: Picture) -> Float[np.ndarray, "height width 3"]:
 def skin_mask(picture: Picture, person: SkinMask, crop_params: CropParams) -> SkinMask:
     """Return the skin of an aligned crop.
 
-    These are the pixels of an ellipse from the eyebrows to the mouth, of which the half nearest to the median colour is
-    selected.
+    The skin is half of the pixels of an ellipse from the eyebrows to the mouth: those nearest to its median colour.
     """
     side = picture.shape[0]
     rows, columns = (np.mgrid[0:side, 0:side] + 0.5) / side

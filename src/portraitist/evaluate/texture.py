@@ -1,4 +1,4 @@
-"""Sharpness and edge density of the avatars' persons, relative to those of the portraits."""
+"""Sharpness and edge density of the persons in the avatars, relative to those in the portraits."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def _grey_and_interior(images: Images, masks: Masks) -> list[tuple[np.ndarray, n
 
 
 def mean_laplacian(images: Images, masks: Masks) -> np.ndarray:
-    """Return the mean absolute Laplacian inside each person, in grey levels of 255."""
+    """Return the mean absolute Laplacian inside each person, in grey levels of 0 to 255."""
     pairs = _grey_and_interior(images, masks)
     return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_64F))[interior].mean() for grey, interior in pairs])
 
@@ -51,7 +51,7 @@ def _relative_to_portraits(statistic: Callable[[Images, Masks], np.ndarray], dat
     optimum=1.0,
 )
 def sharpness(data: EvaluationData) -> Measurement:
-    """Return the mean over faces."""
+    """Return the mean ratio to the portraits' mean Laplacian."""
     return _relative_to_portraits(mean_laplacian, data)
 
 
@@ -61,5 +61,5 @@ def sharpness(data: EvaluationData) -> Measurement:
     optimum=1.0,
 )
 def lines(data: EvaluationData) -> Measurement:
-    """Return the mean over faces."""
+    """Return the mean ratio to the portraits' mean edge density."""
     return _relative_to_portraits(edge_density, data)

@@ -63,7 +63,7 @@ def model_card(
     """Return the card in Hugging Face's format.
 
     Args:
-        metadata: of the checkpoint.
+        metadata: metadata of the checkpoint.
         results: metrics of the method, which are shown with their intervals.
         unchanged: metrics of the unchanged selfies.
         training_data: source and kind of each training picture.

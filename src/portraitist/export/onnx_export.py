@@ -1,4 +1,4 @@
-"""Export a trained method to ONNX: bytes in, bytes out, with everything else that an avatar needs in the metadata.
+"""Export a trained method to ONNX: uint8 in, uint8 out; the metadata contains everything else that an avatar needs.
 
 `portraitist.app.avatar` opens such a file without torch, and any ONNX runtime can run it. The fp16 and int8 files only
 store the weights in fewer bits; the computation is in float32, which is fastest on CPUs and in browsers.
@@ -37,10 +37,10 @@ CHECKSUM_KEY = "sha256"
 OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # smaller tensors, which are biases and norms, stay in float32
 NUM_COMPARED = 16  # training selfies that are painted by PyTorch and by ONNX
-NUM_COMPARED_DOUBLED = 4  # of them, also at twice the size if the network accepts it
-SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # of the pictures of a fully convolutional network
+NUM_COMPARED_DOUBLED = 4  # as many of them at twice the size, if the network accepts it
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # allowed sides of a fully convolutional network
 HOUSE_STYLE = "house"  # the mean style of the training portraits
-STYLE_DIGITS = 6  # of the vectors in the metadata
+STYLE_DIGITS = 6  # decimals of the vectors in the metadata
 FILES = {"fp32": "portraitist.onnx", "fp16": "portraitist.fp16.onnx", "int8": "portraitist.int8.onnx"}
 CARD_FILE = "README.md"  # where Hugging Face looks for it
 TENSORS = {
@@ -58,7 +58,7 @@ class ExportError(RuntimeError):
 
 @runtime_checkable
 class Conditional(Protocol):
-    """A method that can paint each selfie in another style; `style` is the one that `paint` uses."""
+    """A method that can paint each selfie in a different style; `style` is the one that `paint` uses."""
 
     style: MeanStyle
 
@@ -167,7 +167,7 @@ def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Pic
 
 @torch.no_grad()
 def accepts_any_side(method: Method, size_px: int) -> bool:
-    """Return whether a method paints pictures of a side that is no multiple of 16, unlike that of its training."""
+    """Return whether a method paints pictures of any side that is a multiple of 8, not only of its training size."""
     side = size_px + SIDE_STEP
     selfies, masks = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     try:
@@ -240,7 +240,7 @@ def _run_onnx(
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove stack traces and file names, which identify the machine that exported the model."""
+    """Remove stack traces and file names, which would reveal paths of the machine that exported the model."""
     del model.metadata_props[:]
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info, *model.functions):
         del part.metadata_props[:]

@@ -23,9 +23,9 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
     "NOTICE",
     "PORTRAITS.csv",
 )
-MAX_MEGABYTES = 1.0  # of the generator, which is committed
-COLUMNS = ["id", "name", "author", "licence", "url"]  # of PORTRAITS.csv
-LIMITS_HEADING = "## Limits"  # of the model card
+MAX_MEGABYTES = 1.0  # largest generator, because it is committed
+COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
+LIMITS_HEADING = "## Limits"  # a section of the model card
 NOTICE = """\
 generator.onnx (sha256 {sha256})
 was trained by Portraitist: method {method}, {side} px. Apache License 2.0.
@@ -60,10 +60,10 @@ class Portraits(Section):
 
 
 class Selection(Section):
-    """What data/shipped.yaml holds: attribution, and the training portraits whose styles get a name."""
+    """Content of data/shipped.yaml: attribution, and the training portraits whose styles get a name."""
 
     portraits: Portraits
-    selfies: str  # origin of the training selfies, the end of a sentence
+    selfies: str  # origin of the training selfies, as the end of a sentence in the model card
     styles: dict[str, str]  # names to ids
 
 
@@ -73,7 +73,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     Args:
         project: the folder of the pipeline's run: models/portraitist, models/pretrained and data/ are read.
         selection: attribution and named styles.
-        titles: CSV with columns `file`, `source` and `licence`: origins of files that a folder of own pictures held.
+        titles: CSV with columns `file`, `source` and `licence`: the origin of each file of source `folder`.
         dest: src/portraitist/shipped.
 
     Returns:
@@ -86,11 +86,11 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     model = onnx.load(project / "models" / "portraitist" / FILES["fp32"])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "styles" not in metadata:
-        raise ShipError(f"{metadata.get('method')} paints in one style only; the package needs masked_stylizer")
+        raise ShipError(f"{metadata.get('method')} has only one style; the package needs masked_stylizer")
     portraits = _training_portraits(data, titles)
     unknown = sorted(set(selection.styles.values()) - set(portraits["id"]))
     if unknown:
-        raise ShipError(f"not among the {len(portraits)} training portraits: {', '.join(unknown)}")
+        raise ShipError(f"`styles`: ids not among the {len(portraits)} training portraits: {', '.join(unknown)}")
     styles = {HOUSE_STYLE: json.loads(metadata["styles"])[HOUSE_STYLE]}
     styles |= _style_vectors(selection.styles, data, project / "models" / "pretrained")
     licences = ", ".join(f"{licence} ({count})" for licence, count in sorted(Counter(portraits["licence"]).items()))
@@ -112,7 +112,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     content = model.SerializeToString(deterministic=True)
     megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
     if megabytes > MAX_MEGABYTES:
-        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are committed")
+        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB may be committed")
     side = json.loads(metadata["crop"])["size_px"]
     notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
     (dest / GENERATOR_FILE).write_bytes(content)

@@ -32,7 +32,7 @@ def convert(data: bytes) -> onnx.ModelProto:
 
 
 class _Converter:
-    """Builds the ONNX graph of one tflite model; tensors are named by their tflite index."""
+    """Builder of the ONNX graph of one tflite model; tensors are named by their tflite index."""
 
     def __init__(self, model: Any) -> None:
         self.tflite_model, self.graph = model, model.Subgraphs(0)

@@ -1,4 +1,4 @@
-"""What all trainings share: tensors, losses, optimizer steps, data, and the registry of methods.
+"""Code that all trainings share: tensors, losses, optimizer steps, data, and the registry of methods.
 
 This module does not import torch, so that stages without training can list the methods quickly.
 """

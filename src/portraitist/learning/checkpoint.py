@@ -33,7 +33,7 @@ def save_checkpoint(
 
 
 def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
-    """Write what `torch.load` reads, atomically; see `atomic_write`. Equal content gives equal bytes.
+    """Write a file for `torch.load`, atomically; see `atomic_write`. Equal content gives equal bytes.
 
     torch does not write the file itself: it would store the random name of a temporary file in the archive, and raise
     its own RuntimeError instead of the system's error if the disk is full.

@@ -20,7 +20,7 @@ class DatasetPaths:
     crops: Path
     masks: Path
     split: Path
-    recipes: Path  # the background library is in the same folder
+    recipes: Path  # CSV in the folder that also contains the background library
 
 
 class LazyImages:

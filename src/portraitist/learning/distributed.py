@@ -124,4 +124,4 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise DistributedError(f"a training process is lost ({reason}); restart all of them") from error
+        raise DistributedError(f"a training process is lost ({reason}); restart the training") from error

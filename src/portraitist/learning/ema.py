@@ -24,7 +24,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the average toward the network's current weights."""
+        """Move the average towards the network's current weights."""
         self.num_updates += 1
         count = int(self.num_updates)
         weight = 1 - min(self.decay, count / (count + 10))

@@ -1,4 +1,4 @@
-"""Frozen feature networks of the content loss, found by name. Layers are ordered from fine to coarse.
+"""Frozen feature networks for the content loss, loaded by name. Layers are ordered from fine to coarse.
 
 EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) is extracted from a package; its input is RGB in [-1, 1], like
 `Images`. VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is downloaded; its input is normalized by
@@ -23,25 +23,25 @@ LAYERS = (1, 2)  # indices of timm's stages: 24 channels at a quarter of the siz
 
 
 def lite(number: int, weights: Path) -> Any:
-    """Load a frozen EfficientNet-Lite0 to -Lite4, selected by `number`.
+    """Load a frozen EfficientNet-Lite; `number` selects one of Lite0 to Lite4.
 
     Raises:
-        ValueError: the file holds the weights of another network.
+        ValueError: the file contains the weights of another network.
     """
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
     if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
-        raise ValueError(f"{weights}: expected the {len(own)} tensors of EfficientNet-Lite{number}")
+        raise ValueError(f"{weights}: expected EfficientNet-Lite{number}, which has {len(own)} tensors")
     net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 
 
 @runtime_checkable
 class FeatureLevels(Protocol):
-    """A feature network of which each level can be read."""
+    """A feature network that gives access to the features of each level."""
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the features of these levels, the finest first; level 0 has a half of the size."""
+        """Return the features of these levels, the finest first; level 0 has half the images' height and width."""
 
 
 class Lite0(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """History of generated images, which keeps a discriminator from forgetting (Shrivastava et al., CVPR 2017).
+    """Buffer of earlier generated images, to train a discriminator on a history (Shrivastava et al., CVPR 2017).
 
     While the pool is not full, new images are stored and returned. Once it is full, each new image is either returned
     or, with probability 1/2, swapped with a random image of the pool, which is returned instead.

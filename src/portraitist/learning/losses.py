@@ -1,6 +1,6 @@
 """Loss functions: tensors in, one unweighted scalar out.
 
-Tensors that are compared must have the same shape, because broadcasting would hide a bug; otherwise a ValueError is
+Tensors that are compared must have the same shape, because broadcasting would hide a bug; otherwise, a ValueError is
 raised.
 """
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images, Masks
 
-CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # of color_loss
+CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # cells of color_loss
 Scalar = Float[Tensor, ""]
 Features = Float[Tensor, "batch channels rows columns"]
 FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns); layers differ in size
@@ -26,7 +26,7 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
     Args:
         features: one (batch, channels, height, width) map per layer.
         target: the same number of maps, with the same shapes.
-        masks: if given, the mean of each image is over the person only, and 0 if the mask is empty. Any size.
+        masks: if given, average over the person only (0 if a mask is empty); masks may have any size.
 
     Raises:
         ValueError: shapes or numbers of layers differ.
@@ -56,8 +56,8 @@ def _normalize(layer: Features) -> Features:
 def color_loss(images: Images, target: Images, masks: Masks) -> Scalar:
     """Mean L1 distance of low-frequency opponent colors, over the person: r - g and (r + g) / 2 - b, each from [0, 1].
 
-    Colors are averaged over cells of a sixteenth of the height, at least four pixels, so that hair, skin and clothes
-    keep theirs, while lines and shades are free.
+    Colors are averaged over square cells, whose side is 1/16 of the height, at least 4 px. Hair, skin and clothes must
+    keep their colors, while lines and shades may change.
 
     Raises:
         ValueError: shapes differ.
@@ -152,8 +152,8 @@ def gram_loss(features: Features, masks: Masks, target: Features, target_masks: 
     """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
 
     The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
-    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are taken over the masks,
-    which may have any size.
+    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are computed over
+    the masks, which may have any size.
     """
     gram, target_gram = _gram_matrix(features, masks), _gram_matrix(target, target_masks)
     return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)

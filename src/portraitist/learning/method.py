@@ -57,7 +57,7 @@ class UpstreamModels:
 
 
 class Trainable(nn.Module):
-    """Networks that a training stage trains; `saved_modules` names those whose weights are the result.
+    """Networks that a training stage trains; `saved_modules` names those whose weights are saved.
 
     A subclass takes `(params, upstream=None)`. Without upstream models it builds only what is saved and used after
     training; with them it also builds the networks and optimizers of training, ready for the first step.
@@ -66,10 +66,10 @@ class Trainable(nn.Module):
     saved_modules: ClassVar[tuple[str, ...]]
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set what depends on the epoch, such as learning rates. The first epoch has index 0.
+        """Update settings that depend on the epoch, such as learning rates. The first epoch has index 0.
 
-        Also called when a run resumes within the epoch, so what it sets may depend on `index` and `total` only; other
-        state belongs in a submodule's state dict.
+        Also called when a run resumes within the epoch, so the settings must depend on `index` and `total` only; other
+        state must be in a submodule's state dict.
         """
 
     @abstractmethod

@@ -52,14 +52,14 @@ def linear_decay(index: int, total: int) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of all parameter groups; the optimizer's moments stay."""
+    """Set the learning rate of all parameter groups, without resetting the optimizer's state."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Within the context, pass gradients through the module without computing those of its own weights."""
+    """Within the context, do not compute gradients of the module's weights; gradients of its input still flow."""
     module.requires_grad_(False)
     try:
         yield
@@ -73,6 +73,6 @@ def freeze(module: Network) -> Network:
 
 
 def mean_losses(steps: Iterable[Losses]) -> Losses:
-    """Average each term over steps."""
+    """Return the mean of each term over steps."""
     rows = list(steps)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

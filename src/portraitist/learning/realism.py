@@ -1,4 +1,4 @@
-"""Likeness of images to portraits, on features of EfficientNet-Lite2, a network that no training optimizes.
+"""Similarity of images to portraits, by features of EfficientNet-Lite2, which no training loss uses.
 
 The content loss and the discriminators use EfficientNet-Lite0's features; another network shows whether a generator has
 overfitted to them. Both the metrics and the validation during training use this module.
@@ -19,8 +19,8 @@ from portraitist.learning.tensors import Images, Masks
 
 NAME = "EfficientNet-Lite2"
 WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of stage weights
-SIZE_PX = 224  # input size: that of the Lite0 metrics; Lite2 was trained at 260 px
-RIDGE = 1.0  # of the classifier; the variance of each standardized feature is 1
+SIZE_PX = 224  # input size, as for the Lite0 metrics; Lite2 was trained at 260 px
+RIDGE = 1.0  # ridge penalty of the classifier; the variance of each standardized feature is 1
 
 Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
 Resamples = Int[np.ndarray, "draws _"]  # indices of the images in each bootstrap resample
@@ -113,7 +113,7 @@ class PortraitClassifier:
     """A linear classifier of features: selfie or portrait.
 
     Attributes:
-        mean, deviation: of each feature of the training pictures; features are standardized by them.
+        mean, deviation: mean and standard deviation of each feature over the training pictures, to standardize it.
         weights: coefficients of the standardized features.
     """
 
@@ -142,7 +142,7 @@ class PortraitClassifier:
         return cls(mean, deviation, weights)
 
     def is_portrait(self, features: Features) -> Bool[np.ndarray, "_"]:
-        """Return whether each image is nearer to the portraits than to the selfies."""
+        """Return whether each image is classified as a portrait."""
         return (features - self.mean) / self.deviation @ self.weights > 0
 
     def rate(self, features: Features) -> float:

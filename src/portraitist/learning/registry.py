@@ -1,7 +1,7 @@
 """Registry of methods: look them up by name, validate their params, build them.
 
-A method is the file methods/<name>.py with one class, decorated by `@register(Params)`; a section of its own values in
-params.yaml; and a line in dvc.yaml.
+A method consists of the file methods/<name>.py with one class, decorated with `@register(Params)`, of a section with
+its own values in params.yaml, and of a line in dvc.yaml.
 """
 
 import importlib

@@ -18,7 +18,7 @@ from portraitist.core.types import HALF_RANGE, MaskArray, Picture
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
-CANNY_THRESHOLDS = (100, 200)  # of edges in grey pictures of 0 to 255, as in all public ports of CartoonGAN
+CANNY_THRESHOLDS = (100, 200)  # grey levels of 255, as in all public ports of CartoonGAN
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Batch:
 
 
 def from_bytes(pictures: ByteImages) -> Images:
-    """Convert bytes, channels last, to images in [-1, 1]."""
+    """Convert uint8 pixels, channels last, to images in [-1, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / HALF_RANGE - 1
 
 
 def to_bytes(images: Images) -> ByteImages:
-    """Convert images to bytes, channels last; values outside [-1, 1] are clipped."""
+    """Convert images to uint8 pixels, channels last; values outside [-1, 1] are clipped."""
     return ((images.clamp(-1, 1) + 1) * HALF_RANGE).round().byte().permute(0, 2, 3, 1)
 
 
@@ -87,7 +87,7 @@ def on_grey(images: Images, masks: Masks) -> Images:
 
 
 def erode(masks: Masks, by_px: int) -> Masks:
-    """Shrink the masks by `by_px` pixels, but not from the border of the image."""
+    """Shrink the masks by `by_px` pixels, except at the borders of the image."""
     return -F.max_pool2d(-masks, 2 * by_px + 1, stride=1, padding=by_px) if by_px else masks
 
 

@@ -11,6 +11,6 @@ class MaskParams(Section):
     """How the person is segmented."""
 
     model: MaskModel  # u2net_human_seg is downloaded
-    min_person: Fraction  # of the crop; less person is rejected
-    max_person: Fraction  # of the crop; more person is rejected
+    min_person: Fraction  # smallest accepted share of the person in the crop
+    max_person: Fraction  # largest accepted share of the person in the crop
     shard_size: PositiveInt

@@ -39,9 +39,9 @@ SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # in the folder that stag
     "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
 }
 # When an alpha counts as a person mask. Round and rounded pictures have a convex alpha, people hardly ever, so a
-# convex alpha must agree almost exactly with the segmenter. Convexity is the area divided by that of the convex hull.
+# convex alpha must agree almost exactly with the segmenter. Convexity is the ratio of area to that of the convex hull.
 OPAQUE = 250  # alpha from which a pixel's colour is visible
-MIN_TRANSPARENT = 0.02  # of the visible crop
+MIN_TRANSPARENT = 0.02  # smallest transparent share of the crop's area inside the picture
 CONVEX = 0.95
 MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU = 0.7, 0.9
 RefinerInput = Float32[np.ndarray, "1 16 half half"]
@@ -49,7 +49,7 @@ MaskOrigin = Literal["alpha", "segmenter"]
 
 
 class Segmenter:
-    """Predicts soft person masks.
+    """Segmentation model that predicts soft person masks.
 
     Args:
         pretrained: the folder that stage `weights` writes, or the contents of the model's `SEGMENTER_FILES` by name.
@@ -149,9 +149,9 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 
 
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
-    """Return the person's mask whatever its share, and whether it is the picture's alpha or the segmenter's.
+    """Return the person's mask, without checking its share, and its origin: the picture's alpha or the segmenter.
 
-    If the alpha is not a person mask, its transparent pixels are hidden nevertheless: the segmenter gets the
+    If the alpha is not a person mask, its transparent pixels are still hidden: the segmenter's input has the
     surrounding colours there, and the mask is 0.
     """
     if square.alpha is None:
@@ -169,7 +169,7 @@ def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> 
 
     Args:
         alpha: alpha of the crop.
-        segmented: the segmenter's mask of what the alpha leaves visible.
+        segmented: the segmenter's mask of the picture without its transparent pixels.
         inside: 255 where the picture covers the crop.
     """
     opaque = alpha > 127
@@ -183,7 +183,7 @@ def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> 
 
 
 def check_person_share(mask: MaskArray, mask_params: MaskParams) -> None:
-    """Check that a mask holds enough person and enough background.
+    """Check that a mask contains enough of the person and enough background.
 
     Raises:
         RejectedError: the share of the person is below `min_person` or above `max_person`.
@@ -201,7 +201,7 @@ def segment_person(square: CropImage, segmenter: Segmenter, crop_params: CropPar
 
 
 def connected_to_face(mask: MaskArray, crop_params: CropParams) -> MaskArray:
-    """Return the mask without components that do not touch the face: other people, posters, hands."""
+    """Return the mask without components that are not connected to the face: other people, posters, hands."""
     side = mask.shape[0]
     _, labels = cv2.connectedComponents((mask > 127).astype(np.uint8))
     face_row = round((crop_params.eye_line + crop_params.eye_to_mouth / 2) * side)

@@ -1,4 +1,4 @@
-"""Worker of stage `mask`: from a shard of crops to a shard of masks, its manifest rows and report tiles."""
+"""Worker of stage `mask`: converts a shard of crops to a shard of masks, with manifest rows and report tiles."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ BACKDROP = (90, 200, 120)  # behind the person on the contact sheet
 
 
 class MaskWorker:
-    """Masks the crops of one shard per call; each process has its own instance."""
+    """Function object that masks the crops of one shard per call; each process has its own."""
 
     def __init__(self, params: MaskParams, crop_params: CropParams, pretrained: Path, masks: Path) -> None:
         self.params, self.crop_params = params, crop_params
@@ -34,7 +34,7 @@ class MaskWorker:
         return report
 
     def _kept(self, task: ShardTask, report: ShardReport) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Yield the id and the mask of each kept face; report all faces. If the exact mask is known, report the IoU."""
+        """Yield the id and the mask of each accepted face; report all faces, with the IoU if an exact mask exists."""
         for face in task.pictures:
             row = {"id": face["id"], "kind": face["kind"], "status": Status.KEPT.value}
             report.rows.append(row)

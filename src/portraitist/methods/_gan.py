@@ -1,4 +1,4 @@
-"""Base classes of the compared GANs: EMA, learning-rate schedule, and the networks of both directions."""
+"""Base classes of the GANs from the literature: EMA, learning-rate schedule, and networks of both directions."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -21,7 +21,7 @@ class Params(Section):
     size_px: Annotated[PositiveInt, Shared("crop")]
     base_channels: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
 
 
 class ResnetParams(Params):

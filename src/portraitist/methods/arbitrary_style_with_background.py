@@ -1,4 +1,4 @@
-"""Arbitrary style transfer (Ghiasi et al., BMVC 2017) as its users apply it: whole pictures, backgrounds included.
+"""Arbitrary style transfer (Ghiasi et al., BMVC 2017) as commonly used: on whole pictures, backgrounds included.
 
 Nothing is trained. The style is the mean of the training portraits' style vectors.
 """
@@ -39,7 +39,7 @@ class ArbitraryStyleWithBackground(Method):
         return {}
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
-        """Return what the style is read from: whole portraits."""
+        """Return the images from which the style is computed: whole portraits."""
         return portraits
 
     @torch.no_grad()

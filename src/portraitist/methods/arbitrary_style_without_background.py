@@ -1,4 +1,4 @@
-"""Arbitrary style transfer between persons on grey: neither the portraits' nor the selfies' backgrounds take part."""
+"""Arbitrary style transfer between persons on grey; the backgrounds of portraits and selfies have no effect."""
 
 import torch
 
@@ -9,7 +9,7 @@ from portraitist.methods.arbitrary_style_with_background import ArbitraryStyleWi
 
 @register(Params)
 class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
-    """Differs from its parent in what the style is read from and what it is applied to."""
+    """Compute the style from persons on grey, and apply it to persons on grey."""
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
         """Return the portraits' persons on grey."""

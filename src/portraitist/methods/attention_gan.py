@@ -1,7 +1,7 @@
 """Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
 A CycleGAN whose generators learn where to change the image. After `foreground_only_after` of the epochs, the
-discriminators see the attended foreground only, and attention is fixed.
+discriminators see the foreground only, and the attention networks are frozen.
 """
 
 import torch

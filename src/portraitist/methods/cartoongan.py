@@ -21,7 +21,7 @@ class Params(Section):
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
 
 
 @register(Params)

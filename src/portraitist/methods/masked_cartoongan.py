@@ -1,7 +1,7 @@
-"""Our method: a CartoonGAN whose discriminator never sees a background.
+"""Our method: a CartoonGAN whose discriminator never sees the background.
 
-A stylized image is masked before it reaches the discriminator: by the selfie's mask, and by what the segmenter of stage
-2 still recognizes as person. A face that takes on the color of the background drops out of the mask, the discriminator
+A stylized image is masked before it reaches the discriminator: by the selfie's mask, and by the mask that the segmenter
+of stage 2 predicts for it. A face that takes on the color of the background drops out of the mask, the discriminator
 rejects the incomplete face, and the generator learns to avoid it.
 
 The background could reach the networks in two more ways. A soft mask contains a fringe of the portraits'
@@ -41,7 +41,7 @@ class Params(Section):
     skip_connections: Annotated[bool, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; painting uses the average
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
     # mask of the discriminator's input: the pipeline's (given), the segmenter's (learned), their product, none (whole)
     mask: Literal["product", "given", "learned", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]

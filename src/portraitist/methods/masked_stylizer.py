@@ -1,4 +1,4 @@
-"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees a background.
+"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees the background.
 
 A generator that starts at the identity learns little more than a change of colors from a few hundred portraits. This
 one starts from a network that can already paint (Ghiasi et al., BMVC 2017), conditioned on the style vector of the
@@ -6,8 +6,8 @@ portrait of each step; it paints with the mean of these vectors. The rest is as 
 as input, the stylized image masked before the discriminator sees it.
 
 The discriminator has small heads on frozen features at four levels, from a half to a sixteenth of the size. The content
-loss compares instance-normalized features, so that the style may change their statistics. A color loss keeps the
-person's low-frequency colors, without which hair, skin and clothes take the portraits'.
+loss compares instance-normalized features, so that the style may change their statistics. A color loss preserves the
+person's low-frequency colors; without it, hair, skin and clothes take on the colors of the portraits.
 """
 
 from typing import Annotated, Literal
@@ -34,23 +34,23 @@ from portraitist.nets.arbitrary_style import (
 from portraitist.nets.projected import ProjectedDiscriminator
 
 D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of EfficientNet-Lite0: a half, ..., a sixteenth of the size
-G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # of Adam; the discriminator's as Sauer et al.
+G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # Adam's betas; the discriminator's are those of Sauer et al.
 PROBE_PX = 64
 
 
 class Params(Section):
-    """Weights of the losses, and how the discriminator sees the images."""
+    """Weights of the losses, and how the discriminator's input is masked."""
 
-    learning_rate: OpenFraction  # of the generator
+    learning_rate: OpenFraction  # the generator's
     discriminator_learning_rate: OpenFraction
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the generator's weights; the average paints
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
     lambda_adv: NonNegativeFloat
-    lambda_edge: NonNegativeFloat  # of edge-smoothed portraits, the third kind of the discriminator's input
+    lambda_edge: NonNegativeFloat  # weight of edge-smoothed portraits, which the discriminator must reject
     lambda_content: NonNegativeFloat
     lambda_color: NonNegativeFloat
     warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
-    smoothing: NonNegativeFloat  # of the generator's input: variance up to which texture is smoothed; 0: none
-    # side of the training images: larger crops are reduced by a whole factor; painted at full size, strokes are finer
+    smoothing: NonNegativeFloat  # variance up to which texture in the generator's input is smoothed; 0: none
+    # side of the training images: larger crops are reduced by an integer factor; at full size, strokes become finer
     training_px: Annotated[int, Field(ge=32)]
     # mask of the discriminator's input: the pipeline's (given), its product with the segmenter's, none (whole)
     mask: Literal["product", "given", "whole"]
@@ -59,7 +59,7 @@ class Params(Section):
 
 @register(Params)
 class MaskedStylizer(Method):
-    """A conditional generator that starts pretrained, and a discriminator of masked persons."""
+    """A pretrained conditional generator, and a discriminator of masked persons."""
 
     saved_modules = ("ema", "style")
 
@@ -134,14 +134,14 @@ class MaskedStylizer(Method):
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks of the discriminator's input.
 
-        Stylized images and portraits are masked alike, or the mask would reveal which is which. The gradient flows
-        through the learned mask to the stylized images.
+        Stylized images and portraits are masked in the same way; otherwise the mask would reveal the domain. The
+        gradient flows through the learned mask to the stylized images.
         """
         inner = self.inner_masks(masks)
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return where logits count: the whole person except its edge, even where the segmenter has lost it."""
+        """Return the area over which logits are averaged: the person in the pipeline's mask, without its edge."""
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     def discriminator_features(self, images: Images) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
-Nothing is trained. The saved model holds portraits to take the style from. Painting optimizes the selfie's pixels until
+Nothing is trained. The saved model contains portraits that give the style. Painting optimizes the selfie's pixels until
 the Gram matrices of their features match the portrait's, while the features stay close to the selfie's.
 """
 
@@ -28,7 +28,7 @@ class Params(Section):
     style: Literal["nearest", "random"]  # the portrait with the most similar outline, or one random portrait for all
     portraits: PositiveInt  # number of portraits to choose from
     optimizer: Literal["adam", "lbfgs"]
-    learning_rate: OpenFraction  # of Adam; L-BFGS uses a line search
+    learning_rate: OpenFraction  # for Adam; L-BFGS uses a line search
     optimization_steps: Annotated[PositiveInt, Shared("train")]
     style_weight: NonNegativeFloat
 
@@ -88,7 +88,7 @@ class NstWithBackground(Method):
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; `masks` choose the portraits."""
+        """Return whole stylized images; each portrait is chosen by its similarity to `masks`."""
         return self.transfer_style(selfies, masks, person_only=False)
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:

@@ -1,4 +1,4 @@
-"""Neural style transfer between persons: Gram matrices of selfie and portrait are taken over the person only.
+"""Neural style transfer between persons: Gram matrices of selfie and portrait are computed over the person only.
 
 Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
 """

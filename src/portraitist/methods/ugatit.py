@@ -23,7 +23,7 @@ class Params(_gan.ResnetParams):
     lambda_cycle: NonNegativeFloat
     lambda_identity: NonNegativeFloat
     lambda_cam: NonNegativeFloat
-    weight_decay: NonNegativeFloat  # of all networks
+    weight_decay: NonNegativeFloat  # for all networks
 
 
 @register(Params)

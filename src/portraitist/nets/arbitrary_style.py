@@ -22,7 +22,7 @@ from portraitist.learning.tensors import Images
 
 TRANSFORMER_FILE, PREDICTOR_FILE = "arbitrary_transform.onnx", "arbitrary_predict.onnx"
 STYLE_LENGTH = 100
-STYLE_PX = 256  # side of the picture that the predictor sees
+STYLE_PX = 256  # side of the predictor's input
 NUM_BLOCKS = 5
 
 Styles = Float[Tensor, "batch 100"]
@@ -66,9 +66,9 @@ class StyledBlock(nn.Module):
 
 
 class StyleTransformer(nn.Module):
-    """Images in [-1, 1] and style vectors to stylized images in (-1, 1); height and width are multiples of four.
+    """Map images in [-1, 1] and style vectors to stylized images in (-1, 1); height and width are multiples of four.
 
-    8 channels at full, 16 at half, and 32 at a quarter of the size, five residual blocks, and up again.
+    8 channels at full size, 16 at half, 32 at a quarter; five residual blocks; then upsampling to full size.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class StyleTransformer(nn.Module):
 
 
 class MeanStyle(nn.Module):
-    """Running mean of style vectors: the style of a set of portraits."""
+    """Running mean of style vectors, which is the style of a set of portraits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class MeanStyle(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def add(self, styles: Styles) -> None:
-        """Add vectors to the mean; with several processes, those of all of them, in equal numbers."""
+        """Add vectors to the mean, including those of all other processes, of which each must add the same number."""
         mean = styles.double().mean(0)
         distributed.all_reduce_mean([mean])
         count = len(styles) * distributed.world_size()
@@ -108,16 +108,16 @@ class MeanStyle(nn.Module):
         self.count += count
 
     def mean(self) -> Float[Tensor, "100"]:
-        """Return the mean of all vectors; zeros before any is added."""
+        """Return the mean of all added vectors; zeros if there are none."""
         return (self.total / self.count.clamp(min=1)).float()
 
     def expand(self, images: Images) -> Styles:
-        """Return the mean once for each image."""
+        """Return the mean, repeated for each image."""
         return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix an exported model's batch size
 
 
 class StylePredictor(nn.Module):
-    """Images to style vectors, in ONNX Runtime on one thread; has no weights of its own."""
+    """Map images to style vectors, in ONNX Runtime on one thread; the module has no trainable weights."""
 
     def __init__(self, pretrained: Path) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class StylePredictor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Styles:
-        """Return the style vector of each image, scaled to 256 px; no gradient flows through it."""
+        """Return the style vector of each image, which is scaled to 256 px before; gradients do not flow through it."""
         size = (STYLE_PX, STYLE_PX)
         scaled = F.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True).clamp(0, 1)
         pictures = scaled.float().permute(0, 2, 3, 1).cpu().numpy()
@@ -142,12 +142,12 @@ def load_style_transformer(pretrained: Path) -> StyleTransformer:
     """Load the pretrained weights in float32; the original graph also rounds activations to int8.
 
     Raises:
-        ValueError: the file holds another network.
+        ValueError: the file contains another network.
     """
     weights, network = _convolutions(pretrained / TRANSFORMER_FILE), StyleTransformer()
     layers = dict(named_layers(network))
     if weights.keys() != layers.keys():
-        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not hold the style network's {len(layers)} layers")
+        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not contain the style network's {len(layers)} layers")
     with torch.no_grad():
         for name, layer in layers.items():
             for parameter, values in zip(layer.parameters(), weights[name], strict=True):  # weight, then bias

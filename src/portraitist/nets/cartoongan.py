@@ -1,4 +1,4 @@
-"""CartoonGAN's generator and discriminator (Chen, Lai, Liu, CVPR 2018, figure 2), which have 64 and 32 base channels.
+"""CartoonGAN's generator (64 base channels) and discriminator (32) (Chen, Lai, Liu, CVPR 2018, figure 2).
 
 Two deviations: resize-convolution instead of transposed convolution (no checkerboard artifacts), and optional skip
 connections in the generator.

@@ -1,7 +1,7 @@
 """CycleGAN's generator and discriminator (Zhu et al., ICCV 2017, section 7.1).
 
 After junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). The authors' networks have 64 base channels, and 9 residual blocks
-at 256 px. The discriminator's patches are 70 px at 256 px, like the authors', and about the same fraction of smaller
+at 256 px. The discriminator's patches are 70 px at 256 px, as in the paper, and scaled in proportion for smaller
 images.
 """
 

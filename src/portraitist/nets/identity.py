@@ -1,4 +1,4 @@
-"""Face recognition by an ONNX network that the user provides; any network with ArcFace's input works."""
+"""Face recognition by an ONNX network that the user provides, with the same input as ArcFace."""
 
 import hashlib
 from pathlib import Path
@@ -72,5 +72,5 @@ def find_network(folder: Path) -> Path | None:
     """
     paths = sorted(folder.glob("*.onnx"))
     if len(paths) > 1:
-        raise IdentityError(f"{folder} holds {', '.join(path.name for path in paths)}; leave only one network there")
+        raise IdentityError(f"{folder} contains {', '.join(path.name for path in paths)}; keep only one network there")
     return paths[0] if paths else None

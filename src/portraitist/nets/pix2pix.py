@@ -14,7 +14,7 @@ from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import init_weights
 
 MAX_LEVELS = 8
-MAX_MULTIPLE = 8  # of the base channels
+MAX_MULTIPLE = 8  # most channels, as a multiple of the base channels
 DROPOUT = 0.5  # in the decoder, at the levels with the most channels, except for the innermost level
 
 

@@ -30,7 +30,7 @@ class ProjectedDiscriminator(nn.Module):
         return self.logits(self.features(images))
 
     def features(self, images: Images) -> list[Tensor]:
-        """Return the frozen features, for a caller that needs them more than once."""
+        """Return the frozen features; a caller that needs them twice can pass them to `logits`."""
         return self._features[0](images)
 
     def logits(self, layers: list[Tensor]) -> list[Logits]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images
 
-EPSILON = 1e-3  # of the batch norms
+EPSILON = 1e-3  # for the batch norms
 STAGES = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel size; a block of stride 2, then one of stride 1
 EXPANSION = 6
 
@@ -18,7 +18,7 @@ class SamePadConv2d(nn.Conv2d):
     """A convolution of stride 2 with TensorFlow's SAME padding, which pads more at the end than at the start."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return half of the height and width, rounded up."""
+        """Return features of half the height and width, rounded up."""
         height, width = (max(0, (-(-side // 2) - 1) * 2 + self.kernel_size[0] - side) for side in input.shape[2:])
         padded = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
         return super().forward(padded)
@@ -51,7 +51,7 @@ class InvertedResidual(nn.Module):
 
 
 class Stem(nn.Module):
-    """Features at a half, a half, a quarter and an eighth of the size; frozen."""
+    """Frozen network with features at 1/2, 1/2, 1/4 and 1/8 of the size."""
 
     def __init__(self) -> None:
         super().__init__()

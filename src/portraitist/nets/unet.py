@@ -1,4 +1,4 @@
-"""The segmenter of stage 2: a U-Net (Ronneberger et al., 2015) that segments persons in selfies and stylized images."""
+"""The segmenter of stage 2: a U-Net (Ronneberger et al., 2015) for persons in selfies and stylized images."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ class UNet(nn.Module):
         self.logits = torch.compile(self.logits, *args, **kwargs)  # type: ignore[method-assign]
 
     def logits(self, images: Images) -> Masks:
-        """Return the masks before the sigmoid."""
+        """Return the logits of the masks."""
         features: list[Tensor] = [self.first(images)]
         for block in self.down:
             features.append(block(self.pool(features[-1])))

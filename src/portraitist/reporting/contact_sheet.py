@@ -37,7 +37,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), si
         raise ValueError("a contact sheet needs at least one row")
     columns = max(len(row) for row in rows)
     if labels and len(labels) < columns:
-        raise ValueError(f"{len(labels)} labels for {columns} columns")
+        raise ValueError(f"found {len(labels)} labels for {columns} columns; one label per column is needed")
     pitch = size_px + GAP_PX
     canvas = Image.new("RGB", (columns * pitch + GAP_PX, len(rows) * pitch + GAP_PX), "white")
     for line, row in enumerate(rows):

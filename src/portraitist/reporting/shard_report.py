@@ -1,4 +1,4 @@
-"""What a worker reports of a shard, and how the reports of all shards become a stage's index, manifest and sheet."""
+"""Workers' reports of single shards, and their merging into a stage's index, manifest and contact sheet."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,9 +27,9 @@ def merge_reports(
     """Write the index and the manifest of a folder of shards, and the contact sheet; return the manifest.
 
     Args:
-        reports: of all shards, in order.
-        folder: of the shards.
-        columns: of the manifest.
+        reports: one report per shard, in order.
+        folder: folder of the shards.
+        columns: columns of the manifest.
         key: the column by which the rows of the manifest are sorted.
         sheet: path of the contact sheet.
     """

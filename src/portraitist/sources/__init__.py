@@ -4,7 +4,7 @@ A source yields candidates: where a picture is (a URL, or a function that reads 
 fetches the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
 Result pages and API responses go through `cache`, a `FetchCache`: SSRF-guarded, rate-limited and stored, so that an
 interrupted run does not repeat a request. If a site refuses, a source raises `SourceError` with what was found and what
-to do, and never yields an empty result. Sources do not solve captchas, compute request signatures or imitate browsers.
+to do, instead of yielding nothing. Sources do not solve captchas, compute request signatures or imitate browsers.
 """
 
 import importlib
@@ -50,7 +50,7 @@ class LocalFile:
 
     @property
     def folder(self) -> str:
-        """The subfolder that holds the file; "" at the top."""
+        """The subfolder that contains the file; "" if there is none."""
         return self.name.rpartition("/")[0]
 
 
@@ -71,7 +71,7 @@ def load_source(name: str) -> ModuleType:
 
 
 def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
-    """Return every file below a folder, sorted by path. Linked folders are followed; each real folder is read once.
+    """Return every file below a folder, sorted by path. Symbolic links are followed; each real folder is read once.
 
     Args:
         folder: where to search.
@@ -169,7 +169,7 @@ def fetch_page(
     """Fetch a page or an API response that has status 200.
 
     Args:
-        cache: stores the response, and fetches it if it is not stored yet.
+        cache: returns the stored response, or fetches and stores it.
         url: its address, without the secret parameters.
         advice: what the user should do after a failure, for error messages.
         crawled: obey robots.txt. True for pages; False for an API that is documented for programs.

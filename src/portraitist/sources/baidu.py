@@ -1,4 +1,4 @@
-"""Baidu image search: JSON result pages, fetched or saved by the user. Baidu often refuses programs (antiFlag)."""
+"""Baidu image search: JSON result pages, fetched or saved by the user. Baidu often refuses programs' requests."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every result: the original URL first, then Baidu's copies.
 
     Raises:
-        SourceError: Baidu refuses.
+        SourceError: Baidu refuses the request.
     """
     yield from search(
         params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(BaiduFeeder, quote_query(query)), parse

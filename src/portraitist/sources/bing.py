@@ -20,7 +20,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every result: the original URL first, then Bing's thumbnail.
 
     Raises:
-        SourceError: Bing refuses.
+        SourceError: Bing refuses the request.
     """
     yield from search(
         params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(BingFeeder, quote_query(query)), parse

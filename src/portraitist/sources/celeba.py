@@ -1,8 +1,9 @@
-"""CelebA, aligned and cropped: the user's own copy, verified by MD5, and a fixed selection rule.
+"""CelebA, aligned and cropped: selected pictures of the user's own copy, which is verified by MD5.
 
-The rule selects pictures of CelebA's training partition that have none of `exclude_attributes`, level eyes and a
-near-frontal head; one picture per person; equally many of each combination of `balance_attributes`; ordered by the
-SHA-256 of the file name. Without the list of persons or of landmarks, that part of the rule is skipped with a warning.
+Candidates are pictures of CelebA's training partition with level eyes and a near-frontal head, without any of
+`exclude_attributes`. In the order of the SHA-256 of the file name, one picture per person is selected, and equally many
+pictures of each combination of `balance_attributes`. If CelebA's list of persons or of landmarks is missing, that
+criterion is skipped with a warning.
 
 CelebA is for non-commercial research only and its pictures may not be redistributed: `data/raw` is never pushed to a
 DVC remote.

@@ -30,10 +30,10 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every bitmap found, at most 960 px wide; those with other licences have status `no_licence`.
+    """Yield every bitmap found, at most 960 px wide; bitmaps with other licences have status `no_licence`.
 
     Raises:
-        SourceError: Commons refuses.
+        SourceError: Commons refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

@@ -28,10 +28,10 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every photo found, at most 1024 px wide or high; those with other licences have status `no_licence`.
+    """Yield every photo found, with sides of at most 1024 px; photos with other licences have status `no_licence`.
 
     Raises:
-        SourceError: FLICKR_API_KEY is not set, or Flickr refuses.
+        SourceError: FLICKR_API_KEY is not set, or Flickr refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

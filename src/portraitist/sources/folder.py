@@ -16,8 +16,8 @@ PAIRS = "pairs"
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every file below both folders; a file that is not a picture has a status and a reason.
 
-    A subfolder is a group (a person or an artist); stage `split` keeps a group in one part. Files of the same name,
-    whatever their suffix, in `selfies/pairs` and `portraits/pairs` are a photo and the portrait painted from it.
+    A subfolder is a group (a person or an artist); stage `split` keeps a group in one part. Files in
+    `selfies/pairs` and `portraits/pairs` with the same name, except for the suffix, are a photo and its painting.
 
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.

@@ -15,15 +15,15 @@ from portraitist.sources.helpers.search_engines import BlockedError, result_page
 HOST = "www.google.com"
 SECONDS_PER_PAGE = 3.0
 RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",\d+,\d+\]')  # [url, height, width]
-LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # the link of a result
-GOOGLE_HOSTS = (".gstatic.com", ".google.com", ".googleusercontent.com")  # of Google's thumbnails and buttons
+LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # a result's link
+GOOGLE_HOSTS = (".gstatic.com", ".google.com", ".googleusercontent.com")  # hosts of Google's thumbnails and buttons
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the original URL of every result.
 
     Raises:
-        SourceError: Google refuses, which it does unless a browser sends the request.
+        SourceError: Google refuses the request, as it does unless a browser sends it.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 

@@ -20,7 +20,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every result: the original URL first, then Google's thumbnail.
 
     Raises:
-        SourceError: GOOGLE_API_KEY or GOOGLE_CX is not set, or the API refuses.
+        SourceError: GOOGLE_API_KEY or GOOGLE_CX is not set, or the API refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

@@ -51,7 +51,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
 def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     path = params.path / CONSENTS
     if not path.is_file():
-        raise SourceError(f"{path} is missing; it lists who gave consent, with the columns {','.join(COLUMNS)}")
+        raise SourceError(f"{path} is missing; it must list the consents, with the columns {','.join(COLUMNS)}")
     rows: dict[str, dict[str, str]] = {}
     for line, row in read_csv(path, COLUMNS):
         if not all(row[name].strip() for name in NON_EMPTY):

@@ -22,7 +22,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield those results that are painted portraits; a picture that is not CC0 has status `no_licence`.
 
     Raises:
-        SourceError: the museum's API refuses.
+        SourceError: the museum's API refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

@@ -1,4 +1,4 @@
-"""Openverse, by its API: openly licensed pictures of many sites. 20 requests a minute without an account."""
+"""Openverse, by its API: openly licensed pictures from many sites; without an account, 20 requests per minute."""
 
 import os
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ SECONDS_PER_PAGE = 3.1
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every picture found, from its original site; those with other licences have status `no_licence`.
+    """Yield every picture found, from its original site; pictures with other licences have status `no_licence`.
 
     Raises:
-        SourceError: Openverse refuses.
+        SourceError: Openverse refuses the request.
     """
     if has_saved_responses(params, cache):
         yield from candidates_from_saved(params, HOST, rows)

@@ -1,11 +1,11 @@
 """Buyers' photos of hand-painted portraits, from Taobao and Tmall reviews that the user saved.
 
 The review APIs require a login, a signature and a slider captcha, none of which this project automates. Open the
-reviews in your own browser and save what it received: a HAR file, or the response bodies (JSON or JSONP). You can also
+reviews in your own browser and save the responses: a HAR file, or the response bodies (JSON or JSONP). You can also
 save the pictures, or a list of their URLs (.txt or .csv). Only the picture URLs, the item number and a hash of the
 review number are stored: no name, no avatar, no comment text, no cookie.
 
-A picture that shows a photo beside the painting made from it is split into two pictures, which are a pair.
+A picture that shows a photo and its painting side by side is split into two pictures, which form a pair.
 """
 
 import hashlib
@@ -61,13 +61,13 @@ def candidates(params: TaobaoParams, cache: FetchCache) -> Iterator[Candidate]:
             yield candidate
     if not known_urls and not pictures:
         raise SourceError(
-            f"collect.taobao.path: no review picture in {params.path}; save there a HAR file of a product's reviews "
-            "from your own browser, the responses as .json, pictures, or a .txt of their URLs"
+            f"collect.taobao.path: no review picture in {params.path}; save there, from your own browser, "
+            "a HAR file of a product's reviews, the responses as .json, pictures, or a .txt of their URLs"
         )
 
 
 def _from_responses(folder: Path) -> Iterator[Candidate]:
-    """Yield the pictures in saved review responses, with their bytes if a HAR contains them in sufficient size."""
+    """Yield the pictures in saved review responses, with their bytes if a HAR file contains a large enough copy."""
     reviews: list[SavedResponse] = []
     copies: dict[str, tuple[int, bytes]] = {}  # by the original's URL: the largest copy's width and bytes
     for response in read_saved(folder):
@@ -174,7 +174,7 @@ def _local_pictures(folder: Path) -> Iterator[Candidate]:
 
 
 def parts(candidate: Candidate, data: bytes, params: TaobaoParams) -> list[Candidate]:
-    """Split a photo beside a painting into two candidates that are a pair; empty if the picture is not a collage."""
+    """Split a collage of photo and painting into two candidates that form a pair; empty if it is not a collage."""
     halves = split_collage(data, params.min_seam)
     kinds: list[Kind] = ["selfies", "portraits"] if params.photo_side == "left" else ["portraits", "selfies"]
     return [

@@ -20,10 +20,10 @@ from portraitist.core.manifest import KINDS
 from portraitist.split.params import SplitParams
 
 Part = Literal["train", "validation", "test", "aside"]
-Pairs = Int64[np.ndarray, "pairs 2"]  # of indexes, the smaller first
+Pairs = Int64[np.ndarray, "pairs 2"]  # two indexes per row, the smaller first
 HASH_BITS = 64
-MIN_FACES = {"train": 1, "test": 2}  # of each kind; an interval needs two, and training works without validation faces
-PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value stays
+MIN_FACES = {"train": 1, "test": 2}  # per kind: an interval needs two; training works without validation faces
+PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # in a near-duplicate pair, the higher value stays
 
 
 class TooFewFacesError(ValueError):
@@ -61,7 +61,7 @@ def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
 
 
 def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:
-    """Return the part of each picture: its group's, or "aside" for a near-duplicate of one in a later part."""
+    """Return the part of each picture: its group's part, or "aside" if a near-duplicate is in a later part."""
     group_parts = [part_of(group, params) for group in groups]
     parts: list[Part] = list(group_parts)
     for first, second in near.tolist():

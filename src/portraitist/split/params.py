@@ -10,10 +10,10 @@ from portraitist.core.params import Fraction, Section
 class SplitParams(Section):
     """Shares of the training and validation parts; the rest is the test part."""
 
-    salt: str  # of the hash that assigns groups to parts
+    salt: str  # salt of the hash that assigns groups to parts
     train: Fraction
     validation: Fraction
-    max_hamming_distance: Annotated[int, Field(ge=0, le=20)]  # of near-duplicates, in bits of a 64-bit dHash
+    max_hamming_distance: Annotated[int, Field(ge=0, le=20)]  # between near-duplicates' 64-bit dHashes
 
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> "SplitParams":

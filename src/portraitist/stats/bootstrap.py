@@ -40,7 +40,7 @@ def confidence_interval(value: float, draws: Draws, n: int) -> tuple[float, floa
 def width_factor(n: int) -> float:
     """Return the small-sample correction of an interval's width (Hesterberg, 2015, section 3.2).
 
-    It is the quantile of Student's t over that of the normal distribution, times sqrt(n / (n - 1)).
+    The factor is t / z * sqrt(n / (n - 1)), with the 97.5 % quantiles t (Student's t) and z (normal distribution).
 
     Raises:
         TooFewSamplesError: `n` is less than two.

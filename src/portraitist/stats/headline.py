@@ -15,7 +15,7 @@ class Headline:
 
     Attributes:
         metric: name in metrics.json.
-        title: the same in words, for tables and sentences.
+        title: its name in words, for tables and sentences.
     """
 
     metric: str
@@ -35,6 +35,6 @@ HEADLINES = {  # by the name in metrics/summary.json
 
 
 def summary(results: Results) -> dict[str, float]:
-    """Return the headline metrics of one method, each rounded to the precision of its interval; those it has."""
+    """Return the headline metrics that a method has, each rounded to the precision of its interval."""
     found = {name: results[headline.metric] for name, headline in HEADLINES.items() if headline.metric in results}
     return {name: rounded(result["value"], result["low"], result["high"]) for name, result in found.items()}

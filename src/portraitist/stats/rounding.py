@@ -1,7 +1,7 @@
 """Round values to the precision that their confidence intervals justify.
 
 A value is rounded to a power of ten between a half and a twentieth of its interval's half-width, so that differences
-far below the interval, such as those between two kinds of CPU, change neither a file nor its diff.
+much smaller than the interval, such as those between two types of CPU, do not change any file.
 """
 
 from math import floor, log10

@@ -1,6 +1,6 @@
 """Remove pictures and everything made from them.
 
-`find` resolves what the user named to picture ids and blocklist entries. `block` adds the entries to the blocklist,
+`find` resolves the user's words to picture ids and blocklist entries. `block` adds the entries to the blocklist,
 which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
 again, and `purge_responses` removes them from .fetch-cache; the later stages drop them at their next run.
 `derived_outputs` and `remaining_steps` list what still contains them.
@@ -31,7 +31,7 @@ from portraitist.sources import find_files
 BLOCKLIST = Path("data") / "blocklist.txt"
 COPY_BITS = 2  # maximum Hamming distance of the dHash of a re-encoded or downscaled copy
 URL_COLUMNS = ("url", "final_url", "page_url")
-UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed picture's row
+UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed row
 
 
 class UnknownError(ValueError):
@@ -40,7 +40,7 @@ class UnknownError(ValueError):
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is to be removed."""
+    """The pictures to remove, and the blocklist entries that reject them."""
 
     ids: list[str]  # collected pictures
     entries: list[str]  # blocklist entries that reject these pictures and their copies
@@ -126,7 +126,7 @@ def _read_faces(root: Path) -> dict[str, str]:
 
 
 def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
-    """Replace the id of a face by that of its picture, and add a note; return any other entry unchanged."""
+    """Replace the id of a face by its picture's id, and add a note; return any other entry unchanged."""
     kind, _, digits = entry.partition(":")
     if kind == "sha256" and digits[:16] not in pictures and digits in faces:
         notes.append(f"{digits} is a face in picture {faces[digits]}; the whole picture is removed")
@@ -159,7 +159,7 @@ def _to_entries(word: str, collected: pd.DataFrame) -> list[str]:
 
 def _file_entries(data: bytes) -> list[str]:
     entries = [f"sha256:{hashlib.sha256(data).hexdigest()}"]
-    with suppress(RejectedError):  # of a file that cannot be decoded only the exact bytes are blocked
+    with suppress(RejectedError):  # if a file cannot be decoded, only its exact bytes are blocked
         entries.append(_dhash_entry(f"{difference_hash(decode_picture(data)):016x}"))
     return entries
 
@@ -195,7 +195,7 @@ def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) ->
 
 
 def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
-    """Return the entries that block these files by SHA-256, and near-identical pictures by difference hash."""
+    """Return entries that block these files by SHA-256, and near-identical pictures by difference hash."""
     sources = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
     entries = []
     for picture in ids:
@@ -271,7 +271,7 @@ def purge_responses(root: Path) -> int:
 
 
 def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
-    """List the outputs of later stages that contain these pictures or were made from them, until the next run."""
+    """List the outputs of later stages that contain or were made from these pictures; the next run replaces them."""
     removed, found = set(ids), []
     for index in sorted((root / "data").rglob(INDEX_FILE)):
         if is_index(index) and index.parent.parent.name != "raw" and removed & set(Shards(index.parent)):
@@ -289,7 +289,7 @@ def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
 
 
 def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
-    """List what no stage removes, each with the command or the action that does."""
+    """List the copies that no stage removes, each with the command or action that removes it."""
     removed = set(ids)
     steps = [
         "DVC's cache has all earlier versions: `dvc gc --workspace --force` keeps only what the workspace uses; it "

@@ -1,7 +1,7 @@
 """Serve a local web page for blind comparisons: which of two methods' avatars of one face is better?
 
-Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. It rejects other host names (DNS
-rebinding) and answers without the question's token (cross-site requests).
+Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. To prevent DNS rebinding and
+cross-site requests, it rejects other host names and answers without the question's token.
 """
 
 import random
@@ -32,7 +32,7 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; script-src 'self'
 
 @dataclass(frozen=True)
 class Question:
-    """A face and the methods on the two sides. The page sees only the random token."""
+    """A face and the methods on the two sides. The page contains only the random token."""
 
     face: str
     left: str
@@ -48,7 +48,7 @@ def create_questions(
     Args:
         methods: ids of the faces that each method has stylized.
         answered: faces and pairs to leave out.
-        rng: for order and sides.
+        rng: random generator for order and sides.
 
     Raises:
         ValueError: there are fewer than two methods, or no face that all of them have stylized.
@@ -77,7 +77,7 @@ class PreferenceServer(ThreadingHTTPServer):
         selfies: the crops, as written by stage crop.
         answers: the CSV file.
         count: the maximum number of questions.
-        rng: for order and sides.
+        rng: random generator for order and sides.
         port: 0 is any free port.
     """
 
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _is_local_host(self) -> bool:
-        """Send 403 and return False if the request names another host, as a page that uses DNS rebinding would."""
+        """Send 403 and return False if the request's host is not local, as with DNS rebinding."""
         hosts = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         if self.headers.get("Host") in hosts:
             return True

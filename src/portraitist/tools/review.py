@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Context:
-    """What the entries of all pages need: pictures, rows of stage collect, and dropped copies."""
+    """Data for the entries of all pages: pictures, rows of stage collect, and dropped copies."""
 
     shards: Shards
     collected: dict[tuple[str, str], Row]  # by source and id

@@ -24,7 +24,7 @@ class LogFormatError(ValueError):
 
 
 class TensorboardWriter:
-    """Writes an event file below `out` for each training log below `logs`."""
+    """Writer of an event file below `out` for each training log below `logs`."""
 
     def __init__(self, logs: Path, out: Path) -> None:
         self.logs, self.out = logs, out

@@ -47,7 +47,7 @@ class PersonImages:
         return decode_png(self.crops.read(person, "png")), decode_png(self.masks.read(person, "png"))
 
     def on_background(self, index: int, rng: np.random.Generator, light_wrap: float) -> tuple[Picture, MaskArray]:
-        """Return a person on a background drawn from its recipes, and the mask."""
+        """Return a person on the background of one of its recipes, and the mask."""
         picture, mask = self.original(index)
         recipes = self.recipes[self.ids[index]]
         background, seed = recipes[int(rng.integers(len(recipes)))]
@@ -143,10 +143,10 @@ def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int
 
 
 def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterator[Batch]:
-    """Iterate over the batches of the epoch in order, from step `first` on, prepared ahead by worker processes.
+    """Yield the epoch's batches in order, from step `first` on; worker processes prepare them ahead.
 
-    They arrive as arrays through pipes. Tensors would use shared memory; where /dev/shm is full, as in a container of
-    64 MB, torch loses the batch and waits for it forever.
+    Workers send batches as arrays through pipes. Tensors would use shared memory; if /dev/shm is full, as in a
+    container with 64 MB, torch loses the batch and waits for it forever.
     """
     steps, seeds = range(first, len(batches)), torch.Generator()
     loader = DataLoader(

@@ -12,7 +12,7 @@ from pathlib import Path
 def module_file(module: str, packages: Mapping[str, Path]) -> Path | None:
     """Return the file of a dotted module name; None if it is neither a module nor a package below `packages`.
 
-    `packages` holds the folder of each top-level package.
+    `packages` maps each top-level package to its folder.
     """
     top, *inner = module.split(".")
     if top not in packages:

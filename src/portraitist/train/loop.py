@@ -69,7 +69,7 @@ class TrainingTask:
         return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
 
     def code_files(self) -> list[Path]:
-        """Return all source files that the training runs: loop, method, upstream networks, and what they import."""
+        """Return all source files that a training uses: loop, method, upstream networks, and their imports."""
         packages = {PACKAGE.name: PACKAGE}
         networks = (self.upstream.features, self.upstream.generator, self.upstream.segmenter)
         modules = {type(layer).__module__ for network in networks if network for layer in network.modules()}
@@ -123,11 +123,11 @@ def train(
     checkpointer: Checkpointer | None = None,
     monitor: Monitor | None = None,
 ) -> Trainable:
-    """Train a method. On a CPU, equal seeds give equal bits.
+    """Train a method. On a CPU, equal seeds give identical weights.
 
-    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same bits and the
-    same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights. Only
-    rank 0 may have them.
+    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same weights and
+    the same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights.
+    Only rank 0 may have them.
 
     Raises:
         ParamsError: the method does not exist, or does not accept `params`.
@@ -183,7 +183,7 @@ def train(
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Return the seed of one step's random draws in this process; it makes saving the generators' state unnecessary."""
+    """Return the seed of one step's random draws in this process, so that no generator state needs to be saved."""
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
 
 
@@ -199,7 +199,7 @@ def _optimizers(trainable: Trainable) -> dict[str, torch.optim.Optimizer]:
 
 
 def _state(trainable: Trainable, upstream: UpstreamModels) -> dict[str, Any]:
-    """Return all state that the next step depends on: networks and optimizers (the batch depends on the seed only)."""
+    """Return the state of networks and optimizers; batches need no state, because they depend on the seed only."""
     networks, optimizers = _trained_networks(trainable, upstream), _optimizers(trainable)
     return {
         "networks": {name: network.state_dict() for name, network in networks.items()},

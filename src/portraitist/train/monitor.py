@@ -17,7 +17,7 @@ from portraitist.learning.optim import mean_losses
 from portraitist.learning.tensors import Images, Masks, to_pictures
 from portraitist.train.validation import Validator
 
-MAX_ROWS = 200  # of a loss term; more points make a plot no clearer
+MAX_ROWS = 200  # rows per loss term; more points would not make a plot clearer
 NUM_COLUMNS = 8  # number of times that the samples are stylized; the last time is after the last epoch
 
 
@@ -51,11 +51,11 @@ class SampleStrip:
 
 
 class Monitor:
-    """Everything that the main process reports of a training while it runs, in one folder.
+    """Reports of a running training in one folder, written by the main process.
 
     Args:
-        folder: of the log and the sample strip.
-        num_steps: optimizer steps of the whole training; a row of the log is the mean over up to 1/200 of them.
+        folder: folder of the log and the sample strip.
+        num_steps: optimizer steps of the training; each row of the log is a mean over about 1/200 of them.
         samples: stylized every few epochs if the trainable is a method.
         validator: measures the method every few epochs, and selects its weights.
     """
@@ -67,10 +67,10 @@ class Monitor:
         self.steps_per_row = -(-num_steps // MAX_ROWS)
         self.step = self.epoch = 0
         self.pending: list[Losses] = []  # losses of the steps after the last row
-        self.stop = False  # the training shall end after this epoch
+        self.stop = False  # whether the training must end after this epoch
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Start an empty log, or restore the one of an interrupted run; rows after its saved state are removed."""
+        """Start an empty log, or restore that of an interrupted run, without rows later than its saved state."""
         if state:
             self.step, self.pending = state["step"], state["pending"]
             if self.samples:
@@ -112,7 +112,7 @@ class Monitor:
             self.stop = self.validator.is_stalled(epoch)
 
     def finish(self, trainable: Trainable) -> None:
-        """Write the rest of the log; load the selected weights, and set `epoch` to the epoch that they are from."""
+        """Write the rest of the log; load the selected weights, and set `epoch` to their epoch."""
         self._add_row()
         if self.validator:
             self.epoch = self.validator.load_selected(trainable) or self.epoch
@@ -121,7 +121,7 @@ class Monitor:
             self._write_samples()
 
     def summary(self, batch_size: int) -> str:
-        """Return speed and memory of this process; the log, which is the same in every run, has neither."""
+        """Return speed and memory of this process; they are not in the log, which is the same in every run."""
         seconds, steps = time.monotonic() - self.start_time, self.step - self.first_step
         rate = steps * batch_size / max(seconds, 1e-9)
         return f"{steps} steps in {seconds:.0f} s, {rate:.3g} images/s, peak memory {memory_mb():.0f} MB"

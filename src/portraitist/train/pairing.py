@@ -22,9 +22,9 @@ class NoPairsError(ValueError):
 def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
     """Return the portrait id of each paired selfie id; both are in the train part.
 
-    `review` are photos and paintings in customer reviews of source taobao; `folder` are pictures of the same name in
-    `selfies/pairs` and `portraits/pairs` of source folder; `nearest` are pseudo-pairs of each selfie with the most
-    similar portrait.
+    Kind `review` pairs photos and paintings from customer reviews (source `taobao`); `folder` pairs pictures of the
+    same name in `selfies/pairs` and `portraits/pairs` (source `folder`); `nearest` pairs each selfie with the most
+    similar portrait (pseudo-pairs).
 
     Raises:
         NoPairsError: the train part has no such pairs.

@@ -23,7 +23,7 @@ class ScheduleParams(Section):
     batch_size: PositiveInt  # over all processes
     num_workers: Annotated[int, Field(ge=0)]  # processes that prepare batches ahead; no effect on results
     num_threads: PositiveInt  # CPU threads; fixed, because the order of summation depends on it
-    precision: Literal["float32", "bfloat16"]  # of the forward passes; weights are always float32
+    precision: Literal["float32", "bfloat16"]  # precision of the forward passes; weights are always float32
     compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 
 

@@ -1,7 +1,7 @@
 """Save the state of a long-running stage, so that an interrupted run can resume.
 
-DVC deletes the outputs of a stage before it runs, and an output that is not deleted (`persist`) could contain the state
-of a run with other parameters. The state is therefore saved outside the outputs, in
+DVC deletes the outputs of a stage before it runs. With `persist`, it would not, but the output could then contain the
+state of a run with other parameters. The state is therefore saved outside the outputs, in
 .checkpoints/<stage>-<fingerprint>/; the fingerprint covers everything that the result depends on.
 """
 
@@ -29,7 +29,7 @@ def fingerprint(settings: Any, files: Iterable[Path]) -> str:
 
     Args:
         settings: anything that JSON can represent; other objects are converted to strings.
-        files: files and folders, in the same order in every run; a folder stands for all files in it.
+        files: files and folders, in the same order in every run; for a folder, all files in it.
 
     Raises:
         FileNotFoundError: one of the files does not exist.
@@ -51,7 +51,7 @@ class Checkpointer(FolderLock):
     the states of the repository that they come from.
     """
 
-    every_s = 60.0  # an interrupted run loses at most this much work
+    every_s = 60.0  # seconds between two saves, which an interrupted run may lose
 
     def __init__(self, stage: str, fingerprint: str) -> None:
         super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")

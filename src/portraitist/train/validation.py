@@ -1,4 +1,4 @@
-"""Validation during training: how painted the stylized validation selfies are, and how close to the portraits."""
+"""Validation during training: painted rate of the stylized validation selfies, and distance from the portraits."""
 
 import sys
 from collections.abc import Callable
@@ -20,19 +20,19 @@ from portraitist.learning.tensors import Images, Masks
 from portraitist.train.params import TrainParams
 
 PAINTED_RATE, KERNEL_DISTANCE = "validation_painted_rate", "validation_kernel_distance"
-MIN_PICTURES = 3  # of each kind
+MIN_PICTURES = 3  # selfies, and as many portraits
 CHUNK = 8  # pictures that are in memory at the same time
 
 
 class Validator:
-    """Measures a method on the validation selfies, and remembers the epoch with the lowest kernel distance.
+    """Measure a method on the validation selfies, and record the epoch with the lowest kernel distance.
 
     The classifier of the painted rate is fitted to the training part once. The kernel distance compares with the
-    validation portraits. Both see persons on grey.
+    validation portraits. Both use persons on grey.
 
     Args:
         paths: the dataset.
-        features: of images in [-1, 1], from a network that no training uses.
+        features: features of images in [-1, 1], by a network that no training uses.
         params: when to validate, and what to do with the result.
 
     Raises:
@@ -82,7 +82,7 @@ class Validator:
         return bool(self.params.patience and self.best and epoch - self.best["epoch"] >= self.params.patience)
 
     def load_selected(self, trainable: Trainable) -> int | None:
-        """Load the weights of the best epoch and return its number; None if those of the last epoch are to be used."""
+        """Load the weights of the best epoch and return its number; None, without loading, if `select` is `last`."""
         if not self.best or "weights" not in self.best:
             return None
         trainable.load_saved_state(self.best["weights"])
@@ -104,7 +104,7 @@ class Validator:
         return self._features(manifest.split_ids(self.paths.split, kind, part))
 
     def _features(self, ids: list[str], change: Callable[[Images, Masks], Images] | None = None) -> Features:
-        """Return the features of persons on grey, one row per picture; `change` is applied to their images before."""
+        """Return the features of persons on grey, one row per picture; `change` is applied to the images first."""
         rows = []
         for first in range(0, len(ids), CHUNK):
             chunk = ids[first : first + CHUNK]
@@ -118,7 +118,7 @@ def make_validator(
 ) -> Validator | None:
     """Return the validator of a training; None if `train.validate_every` is 0.
 
-    With too few validation pictures, training goes on without validation and with a warning on stderr.
+    With too few validation pictures, training continues without validation, after a warning on stderr.
 
     Raises:
         ParamsError: there are too few pictures, but the weights or the last epoch depend on validation.

@@ -11,7 +11,7 @@ const GUIDE_SIDE = 256;
 const lengthInCrop = ({ face, transform }) => math.eyeToMouth(face) * math.hypot(transform);
 const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
 
-// The mask of a crop without what hangs together with the face by less than a thread's width.
+// The mask of a crop without parts whose connection to the face is narrower than THREAD.
 export function keepPerson(mask, crop) {
   const length = lengthInCrop(crop);
   const { width: side } = mask;

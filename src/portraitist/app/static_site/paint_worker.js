@@ -75,7 +75,7 @@ async function decode(file) {
   });
   const { width, height } = bitmap;
   if (width * height > MAX_PIXELS) throw new Error(`${width} x ${height} pixels; at most ${MAX_PIXELS / 1e6} megapixels are read`);
-  if (Math.min(width, height) < MIN_SIDE) throw new Error(`${width} x ${height} pixels; each side needs ${MIN_SIDE}`);
+  if (Math.min(width, height) < MIN_SIDE) throw new Error(`${width} x ${height} pixels; each side must have at least ${MIN_SIDE}`);
   const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   const context = canvas.getContext("2d", { willReadFrequently: true });

@@ -10,7 +10,7 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.types import Picture
 
 MAX_PIXELS = 50_000_000
-MAX_SCANS = 100  # of a JPEG, as in stage clean; each costs a pass over all pixels
+MAX_SCANS = 100  # scans of a JPEG, as in stage clean; each costs a pass over all pixels
 MIN_EDGE_STEP = 12  # difference of two neighbouring pixels, in grey levels, that counts as an edge
 ANALYSIS_SIDE_PX = 256
 SEARCH_RANGE = (0.35, 0.65)  # where the seam may be, as fractions of the side

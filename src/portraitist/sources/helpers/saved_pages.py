@@ -1,6 +1,6 @@
 """Files that the user saved: CSV lists, and responses saved from a browser.
 
-Responses are HTML pages, JSON, or HAR files, of which only the responses are read.
+Responses are saved as HTML pages, JSON, or HAR files. Other content of HAR files is not read.
 """
 
 import base64
@@ -41,7 +41,7 @@ class SavedResponse:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in whichever charset an editor or spreadsheet saved it; see `http.decode_text`."""
+    """Read a text file whose charset is unknown; see `http.decode_text`."""
     return decode_text(path.read_bytes()).removeprefix("\ufeff")
 
 
@@ -58,10 +58,11 @@ def read_csv(
         columns = table.fieldnames or []
         if not set(required) <= set(columns) <= {*required, *optional} or len(set(columns)) < len(columns):
             allowed = f"required: {','.join(required)}" + (f"; optional: {','.join(optional)}" if optional else "")
-            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each only once")
+            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each once")
         for row in table:
             if None in row or None in row.values():
-                raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells")
+                found = "more" if None in row else "fewer"
+                raise SourceError(f"{path}, line {table.line_num}: expected {len(columns)} cells, found {found}")
             yield table.line_num, row
     except csv.Error as error:
         # `table.line_num` is not updated until a row is complete
@@ -71,7 +72,7 @@ def read_csv(
 def read_saved(folder: Path) -> Iterator[SavedResponse]:
     """Yield the responses in all pages, JSON and HAR files below a folder, in the order of the file names.
 
-    Only the URL and the response body of a HAR entry are read; what the browser sent (cookies, names) never is.
+    Only the URL and the response body of a HAR entry are read, never the request's headers (cookies, names).
 
     Raises:
         SourceError: a HAR file is invalid, or a file is too large.

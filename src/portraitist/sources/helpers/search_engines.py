@@ -17,8 +17,8 @@ from portraitist.collect.params import SearchParams
 from portraitist.sources import fetch_page
 from portraitist.sources.helpers.saved_pages import has_saved_responses, saved_texts
 
-MAX_RESULTS = 1000  # search engines repeat themselves after this many
-BLOCK_PAGES = {  # a part of the URL that a search engine redirects programs to
+MAX_RESULTS = 1000  # after this many, search engines repeat results
+BLOCK_PAGES = {  # by part of the URL to which a search engine redirects programs
     "wappass": "a captcha",
     "/sorry": "a captcha",
     "consent.": "a consent page",
@@ -30,7 +30,7 @@ Parse = Callable[[str, SearchParams, str], Iterable[Candidate]]
 
 
 class BlockedError(ValueError):
-    """A response is a refusal, although it may look like a result page; the message states what was found."""
+    """A response is a refusal, possibly in the form of a result page; the message states what was found."""
 
 
 def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Compare training with two processes and with one, both with a batch size of two: losses per step, and a plot.
 
-    dvc repro augment && python -m benchmarks.ranks -o ranks.png
+    dvc repro augment && python -m benchmarks.data_parallel -o losses.png
 
 Runs each stage's command with one process, then under torchrun with two (gloo). Stage 3 uses the same upstream models
 in both runs.
