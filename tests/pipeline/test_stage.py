@@ -236,11 +236,7 @@ def test_same_stage_runs_once_at_a_time_in_a_folder(tmp_path):
     assert output == ""
     assert "another process runs this stage with the same paths" in error
     (tmp_path / "other").mkdir()
-    others = [
-        start_stage(tmp_path, "data/2"),
-        start_stage(tmp_path / "other", "data"),
-        start_stage(tmp_path, "data", "1"),
-    ]
+    others = [(tmp_path, "data/2"), (tmp_path / "other", "data"), (tmp_path, "data", "1")]
     for other in others:
         assert start_stage(*other).communicate("") == ("started\n", "")
     first.kill()
