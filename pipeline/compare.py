@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.stage import load_methods_or_exit, load_or_exit, path_options, profile_path
 from portraitist.compare import html_report, tables
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import encode_jpeg
 from portraitist.export.params import ExportParams
 
@@ -16,10 +17,11 @@ def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report
         tables.comparison_sheet({name: folder for name, folder in folders.items() if name != tables.UNCHANGED})
     )
     markdown = html_report.markdown(comparison)
-    tables.write_tables(comparison, out)
-    (out / "compare.md").write_text(markdown, encoding="utf-8")
-    (out / "sheet.jpg").write_bytes(sheet)
-    (out / "report.html").write_text(html_report.report(inputs, comparison, folders, sheet), encoding="utf-8")
+    report = html_report.report(inputs, comparison, folders, sheet)
+    contents = {"compare.md": markdown.encode(), "sheet.jpg": sheet, "report.html": report.encode()}
+    for name, data in (tables.as_files(comparison) | contents).items():
+        with atomic_write(out / name) as partial:
+            partial.write_bytes(data)
     print(markdown)
 
 

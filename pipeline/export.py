@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from pipeline.stage import load_or_exit, path_options
+from portraitist.core.files import atomic_write
 from portraitist.export.model_card import model_card, read_training_data
 from portraitist.export.onnx_export import ExportError, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
@@ -36,7 +37,8 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(content: dict, path: Path) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

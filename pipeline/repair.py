@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from portraitist.core.files import atomic_write
+
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
 
@@ -21,7 +23,8 @@ def repair(root: Path) -> list[str]:
     if (root / LOCK).exists() and not _is_lock_file((root / LOCK).read_bytes()):
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], cwd=root, capture_output=True, check=False)
         if committed.returncode == 0:
-            (root / LOCK).write_bytes(committed.stdout)
+            with atomic_write(root / LOCK) as partial:
+                partial.write_bytes(committed.stdout)
             done.append(f"{LOCK} was truncated: restored from the last commit; DVC's run cache has the results since")
         else:
             (root / LOCK).unlink()

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.stage import check_sources_or_exit, load_or_exit, path_options
 from portraitist.core import manifest
+from portraitist.core.files import atomic_write
 from portraitist.split.assign import check_parts, count_parts, describe_parts, join_sources, split_faces
 from portraitist.split.params import SplitParams
 
@@ -30,7 +31,8 @@ def main(
     table, leaks = split_faces(join_sources(faces, pictures, collected), params)
     counts = count_parts(table)
     report = {"leaks": leaks, "pictures": counts}
-    leakage.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(leakage) as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if leaks:
         sys.exit(f"split: {leaks} pairs of pictures in different parts are near-duplicates or of the same group")
     check_parts(counts, params)

@@ -1,6 +1,7 @@
 """Helpers of the stage scripts: load parameters, parse paths from named options, print errors as one line."""
 
 import argparse
+import hashlib
 import importlib
 import os
 import signal
@@ -11,12 +12,17 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from portraitist.core.params import ParamsError, Section, load, load_methods, load_sources, read_files
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and `--queue` run, on a copy of what git tracks
 STOPPED = "stopped by {}; the same command runs the stage again, and resumes a training"
+LOCKS = Path(".locks")  # of trainings, the saved states have locks as well
 S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
+
+_locks: list[FileLock] = []  # of this process
 
 
 def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str] = ()) -> list[Any]:
@@ -25,7 +31,7 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
     required `words`, and a Path for each of the `optional` names, None where the option is missing. After the call, a
     full disk, a missing file, an unusable checkpoint, Ctrl-C or SIGTERM ends the stage with one line instead of a
-    traceback.
+    traceback, and a second process with the same command line exits.
     """
     sys.excepthook = print_error
     signal.signal(signal.SIGTERM, partial(_exit_on_signal, os.getpid()))
@@ -37,7 +43,23 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     for name in optional:
         parser.add_argument(f"--{name}", type=Path, metavar="PATH")
     arguments = vars(parser.parse_args())
+    _lock_or_exit()
     return [arguments[name.replace("-", "_")] for name in (*names, *words, *optional)]
+
+
+def _lock_or_exit() -> None:
+    """Lock the outputs of this command until the process ends, also against a run whose DVC was killed."""
+    if os.environ.get("RANK", "0") != "0":  # torchrun starts several processes, of which the first one locks
+        return
+    stage, digest = Path(sys.argv[0]).stem, hashlib.sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:16]
+    LOCKS.mkdir(exist_ok=True)
+    lock = FileLock(LOCKS.absolute() / f"{stage}-{digest}.lock", timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        found = "another process runs this stage with the same paths, maybe one whose DVC was killed"
+        sys.exit(f"portraitist: {stage}: {found}; wait for it to finish, or stop it: `pgrep -f pipeline.{stage}`")
+    _locks.append(lock)  # it is released when it is deleted
 
 
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

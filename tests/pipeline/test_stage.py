@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from resource import RLIMIT_FSIZE, setrlimit
 
 import pytest
 import yaml
@@ -24,13 +24,13 @@ def called_functions(stage):
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
-def run_stage(stage, *names, cwd, **paths):
+def run_stage(stage, *names, cwd, preexec_fn=None, **paths):
     """Run a stage whose options have the values in `paths`, and `names`, whose value is the file or folder in `cwd`."""
     options = {name: cwd / name for name in names} | paths
     command = [sys.executable, "-m", f"pipeline.{stage}"]
     command += [word for name, path in options.items() for word in (f"--{name}", str(path))]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, preexec_fn=preexec_fn)
 
 
 @pytest.fixture
@@ -130,8 +130,7 @@ def test_unusable_model_ends_a_stage_with_one_line(checkout, content, found):
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_full_disk_ends_any_stage_with_one_line(checkout):
+def test_failed_write_ends_any_stage_with_one_line(checkout):
     """Stage split writes its report; unlike stage collect, it has no handler of its own."""
     (checkout / "sources").mkdir()
     (checkout / "sources" / "sample").touch()
@@ -143,15 +142,21 @@ def test_full_disk_ends_any_stage_with_one_line(checkout):
     ):
         (checkout / folder).mkdir(parents=True)
         (checkout / folder / "manifest.csv").write_text(f"{columns}\n")
-    ran = run_stage("split", "sources", "raw", "clean", "crops", "masks", "split", cwd=checkout, leakage="/dev/full")
-    assert (ran.returncode, ran.stderr) == (1, "portraitist: split: No space left on device\n")
+    names = ("sources", "raw", "clean", "crops", "masks", "split", "leakage")
+    ran = run_stage("split", *names, cwd=checkout, preexec_fn=lambda: setrlimit(RLIMIT_FSIZE, (1, 1)))
+    assert (ran.returncode, ran.stderr) == (1, f"portraitist: split: {checkout}/leakage: File too large\n")
+    assert not (checkout / "leakage").exists()
 
 
 @pytest.mark.parametrize(
     ("used", "collected", "found"),
     [
         ([], ["met"], "sources has no source; set `sources` in params.yaml, and run `dvc repro sources`"),
-        (["met", "sample"], ["met"], "raw has no manifest of source sample; found: met; run `dvc repro collect@sample`"),
+        (
+            ["met", "sample"],
+            ["met"],
+            "raw has no manifest of source sample; found: met; run `dvc repro collect@sample`",
+        ),
         (["sample"], [], "raw has no manifest of source sample; found: none; run `dvc repro collect@sample`"),
     ],
     ids=["no source", "one missing", "nothing collected"],
@@ -207,4 +212,37 @@ with atomic_write(Path("out")) as partial:
             process.kill()
     assert process.returncode != 0
     assert error == f"portraitist: -c: {STOPPED.format(name)}\n"
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".locks"]
+
+
+STAGE = """if True:
+    import sys
+    from pipeline.stage import path_options
+    path_options("out")
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_stage(folder, out, rank="0"):
+    """Start a stage that waits until it is killed or its input ends."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "RANK": rank}
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE, "--out", out], cwd=folder, env=env, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_same_stage_runs_once_at_a_time_in_a_folder(tmp_path):
+    first = start_stage(tmp_path, "data")
+    assert first.stdout.readline() == "started\n"
+    output, error = start_stage(tmp_path, "data").communicate("")
+    assert output == ""
+    assert "another process runs this stage with the same paths" in error
+    (tmp_path / "other").mkdir()
+    others = [(tmp_path, "data/2"), (tmp_path / "other", "data"), (tmp_path, "data", "1")]
+    for other in others:
+        assert start_stage(*other).communicate("") == ("started\n", "")
+    first.kill()
+    first.communicate()
+    assert start_stage(tmp_path, "data").communicate("") == ("started\n", "")

@@ -69,12 +69,12 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
     )
 
 
-def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write methods.json, compare.csv and coverage.csv."""
-    content = json.dumps(values_by_method(comparison.table), indent=2)
-    (folder / "methods.json").write_text(content + "\n", encoding="utf-8")
-    comparison.table.to_csv(folder / "compare.csv", index=False, lineterminator="\n")
-    comparison.coverage.to_csv(folder / "coverage.csv", index=False, lineterminator="\n", float_format="%.5g")
+def as_files(comparison: Comparison) -> dict[str, bytes]:
+    """Return the contents of methods.json, compare.csv and coverage.csv, by name."""
+    methods = json.dumps(values_by_method(comparison.table), indent=2) + "\n"
+    table = comparison.table.to_csv(index=False, lineterminator="\n")
+    groups = comparison.coverage.to_csv(index=False, lineterminator="\n", float_format="%.5g")
+    return {"methods.json": methods.encode(), "compare.csv": table.encode(), "coverage.csv": groups.encode()}
 
 
 def _read_json(path: Path) -> MetricResults:

@@ -7,6 +7,7 @@ so each worker is an executor of its own.
 
 import os
 import sys
+import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -29,6 +30,7 @@ MAX_DEATHS = 3  # of one shard's workers, before the picture that kills them is 
 MAX_AHEAD = 8  # shards per worker that are processed beyond the first unfinished one
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
 QUIET_S = 30.0  # between two lines of progress outside of a terminal
+ORPHAN_S = 0.2  # that a worker goes on at most after its parent; a stage needs longer to start
 
 _functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: what `setup` returned
 
@@ -163,7 +165,7 @@ class _JoblibPool(_Pool):
     def _start() -> Any:
         from joblib.externals.loky import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(1, env=ONE_THREAD)
+        return ProcessPoolExecutor(1, env=ONE_THREAD, initializer=_watch_parent, initargs=(os.getpid(),))
 
     def num_workers(self) -> int:
         return self._processes
@@ -234,6 +236,17 @@ class _RayPool(_Pool):
     def close(self) -> None:
         if not self._connected_before:
             self._ray.shutdown()
+
+
+def _watch_parent(parent: int) -> None:
+    """Start a thread that ends this process soon after its parent was killed: the outputs may belong to another run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ORPHAN_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.core import manifest
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import encode_jpeg, encode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
@@ -195,13 +196,11 @@ def _measure(metrics: Iterable[Metric], data: EvaluationData) -> dict[str, Measu
 def save_results(measurements: dict[str, Measurement], data: EvaluationData, sheet_rows: int, folder: Path) -> None:
     """Write one method's results into a new folder.
 
-    The files are metrics.json, faces.csv (values per face), draws.csv (bootstrap draws), the columns of the contact
-    sheet, and <metric>.jpg with the best and worst faces.
+    The files are faces.csv (values per face), draws.csv (bootstrap draws), the columns of the contact sheet,
+    <metric>.jpg with the best and worst faces, and at last metrics.json: a folder with it is complete.
     """
     folder.mkdir(parents=True)
     metrics = available_metrics(data.networks)
-    results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
-    _write_json(results, folder / "metrics.json")
     per_face = {name: result.per_face for name, result in measurements.items() if result.per_face is not None}
     draws = {name: result.draws for name, result in measurements.items() if result.draws is not None}
     _write_csv(pd.DataFrame({"id": data.ids} | per_face), folder / "faces.csv")
@@ -209,6 +208,8 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
     save_sheet_columns(data, sheet_rows, folder)
     for name, values in per_face.items():
         _save_extremes(values, metrics[name].optimum, data, folder / f"{name}.jpg")
+    results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
+    _write_json(results, folder / "metrics.json")
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
@@ -225,7 +226,8 @@ def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Pat
     _write_json(results, folder / "held_out.json")
     features = {"/".join(key): value for key, value in data.cache.items() if isinstance(key, tuple)}
     shared = {name: value.astype(np.float32) for name, value in features.items() if "/stylized/" not in name}
-    np.savez(folder / FEATURES_FILE, **shared)
+    with atomic_write(folder / FEATURES_FILE) as partial:
+        np.savez(partial, **shared)
     groups = pd.DataFrame({"id": data.ids} | group_selfies(data)).merge(sources, on="id", how="left")
     _write_csv(groups, folder / "groups.csv")
 
@@ -245,11 +247,16 @@ def _to_json(measurement: Measurement, metric: Metric, data: EvaluationData) -> 
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _write((json.dumps(content, indent=2) + "\n").encode(), path)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+    _write(frame.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(), path)
+
+
+def _write(data: bytes, path: Path) -> None:
+    with atomic_write(path) as partial:
+        partial.write_bytes(data)
 
 
 def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
@@ -263,7 +270,7 @@ def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
     }
     for name, pictures in columns.items():
         column = contact_sheet([[picture] for picture in pictures], size_px=STRIP_PX)
-        (folder / f"{name}.png").write_bytes(encode_png(column))
+        _write(encode_png(column), folder / f"{name}.png")
 
 
 def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, path: Path) -> None:
@@ -274,4 +281,4 @@ def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, pat
     for faces in (order[:EXTREMES], order[::-1][:EXTREMES]):
         rows = [[to_pictures(images[face : face + 1])[0] for face in faces] for images in (data.selfies, data.stylized)]
         sheets.append(contact_sheet(rows, [f"{values[face]:.3g}" for face in faces], TILE_PX))
-    path.write_bytes(encode_jpeg(np.concatenate(sheets)))
+    _write(encode_jpeg(np.concatenate(sheets)), path)

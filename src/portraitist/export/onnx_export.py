@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from portraitist.core import manifest
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
@@ -145,9 +146,11 @@ def export_model(
                 f"ONNX and PyTorch differ by {error} steps of 255; allowed by `export` in params.yaml: {bounds}"
             )
         if within_bounds:
-            (dest / file).write_bytes(data)
+            with atomic_write(dest / file) as partial:
+                partial.write_bytes(data)
         report[precision] = {"megabytes": round(len(data) / 1e6, 3), **error, "written": within_bounds}
-    (dest / CARD_FILE).write_text(card, encoding="utf-8")
+    with atomic_write(dest / CARD_FILE) as partial:
+        partial.write_text(card, encoding="utf-8")
     return report
 
 

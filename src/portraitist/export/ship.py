@@ -10,6 +10,7 @@ import onnx
 import pandas as pd
 
 from portraitist.core import manifest
+from portraitist.core.files import atomic_write
 from portraitist.core.image_io import decode_png
 from portraitist.core.params import Section
 from portraitist.core.shards import Shards
@@ -115,11 +116,16 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB may be committed")
     side = json.loads(metadata["crop"])["size_px"]
     notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
-    (dest / GENERATOR_FILE).write_bytes(content)
-    (dest / DIGEST_FILE).write_text(f"{sha256}  {GENERATOR_FILE}\n", encoding="utf-8")  # as sha256sum writes it
-    (dest / CARD_FILE).write_text(card, encoding="utf-8")
-    (dest / NOTICE_FILE).write_text(notice, encoding="utf-8")
-    portraits.to_csv(dest / PORTRAITS_FILE, index=False)
+    contents = {
+        GENERATOR_FILE: content,
+        DIGEST_FILE: f"{sha256}  {GENERATOR_FILE}\n".encode(),  # as sha256sum writes it
+        CARD_FILE: card.encode(),
+        NOTICE_FILE: notice.encode(),
+        PORTRAITS_FILE: portraits.to_csv(index=False, lineterminator="\n").encode(),
+    }
+    for name, data in contents.items():
+        with atomic_write(dest / name) as partial:
+            partial.write_bytes(data)
     return {"megabytes": round(megabytes, 3), "sha256": sha256, "styles": list(styles), "portraits": len(portraits)}
 
 
