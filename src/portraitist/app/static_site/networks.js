@@ -23,7 +23,8 @@ export async function open(useGpu) {
   networks = {};
   for (const name of config.networks) {
     const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
-    const providers = useGpu && !name.startsWith("face_") ? ["webgpu", "wasm"] : ["wasm"];
+    const gpu = { name: "webgpu", ...(config.cpu_nodes[name]?.length && { forceCpuNodeNames: config.cpu_nodes[name] }) };
+    const providers = useGpu && !name.startsWith("face_") ? [gpu, "wasm"] : ["wasm"];
     networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
   }
   detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
