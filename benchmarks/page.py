@@ -163,7 +163,9 @@ def measure_live(page: Any) -> None:
     cpu_s, wall_s = threads_cpu_s() - before, time.perf_counter() - start
     side = page.evaluate("document.getElementById('painted-video').width")
     text = page.inner_text("#frame-rate")
-    print(f"| live, {side} px | {1000 * cpu_s / frames:.0f} ({frames / wall_s:.1f} frames/s; page: {text}) |", flush=True)
+    print(
+        f"| live, {side} px | {1000 * cpu_s / frames:.0f} ({frames / wall_s:.1f} frames/s; page: {text}) |", flush=True
+    )
 
 
 def main() -> None:
@@ -190,7 +192,10 @@ def main() -> None:
             if "parts" in args.only:
                 page.goto(f"{address}empty.html")
                 measure_parts(page)
-            for only, measure in (("photo", lambda: measure_photo(page, folder / "phone.jpg")), ("live", lambda: measure_live(page))):
+            for only, measure in (
+                ("photo", lambda: measure_photo(page, folder / "phone.jpg")),
+                ("live", lambda: measure_live(page)),
+            ):
                 if only in args.only:
                     page.goto(f"{address}index.html")
                     wait_for_text(page, "")

@@ -131,11 +131,11 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         "networks": sorted(models),
         "detectors": detectors,
         "styles": {name: vector.tolist() for name, vector in styles.items()},
-        "cpu_nodes": {"generator": _nodes_without_webgpu(model)},
+        "cpu_nodes": {"generator": nodes_without_webgpu(model)},
     }, models
 
 
-def _nodes_without_webgpu(model: onnx.ModelProto) -> list[str]:
+def nodes_without_webgpu(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes that onnxruntime-web cannot compute on WebGPU: resizing with antialiasing."""
     return [
         node.name

@@ -10,7 +10,8 @@ let networks;
 let detectors;
 export let config;
 
-// Load the models. With `useGpu`, generator and segmenter run on WebGPU, and all others as WebAssembly.
+// Load the models. With `useGpu`, generator and segmenter run on WebGPU, but for the nodes that it lacks, and all others as
+// WebAssembly; it throws an error if WebGPU is not available.
 export async function open(useGpu) {
   ort = await import(useGpu ? "./ort/ort.webgpu.min.js" : "./ort/ort.wasm.min.js");
   const runtime = useGpu ? "ort-wasm-simd-threaded.asyncify" : "ort-wasm-simd-threaded";
@@ -24,7 +25,7 @@ export async function open(useGpu) {
   for (const name of config.networks) {
     const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
     const gpu = { name: "webgpu", ...(config.cpu_nodes[name]?.length && { forceCpuNodeNames: config.cpu_nodes[name] }) };
-    const providers = useGpu && !name.startsWith("face_") ? [gpu, "wasm"] : ["wasm"];
+    const providers = useGpu && !name.startsWith("face_") ? [gpu] : ["wasm"]; // [gpu, "wasm"] would hide that there is none
     networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
   }
   detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
