@@ -30,7 +30,8 @@ def test_example_faces_are_painted_by_the_shipped_model(shipped):
     spec.loader.exec_module(examples)
     portraitist = Portraitist(shipped, threads=1)
     for number, face in enumerate(examples.PAGE_FACES, 1):
-        for kind, painted in zip(("selfie", "avatar"), examples.pair(portraitist, examples.SELFIES / f"{face}.jpg")):
+        pictures = examples.pair(portraitist, examples.SELFIES / f"{face}.jpg")
+        for kind, painted in zip(("selfie", "avatar"), pictures, strict=True):
             with Image.open(examples.PAGE / f"example_{number}_{kind}.webp") as shown:
                 difference = np.abs(np.asarray(shown.convert("RGB"), int) - np.asarray(painted))
             assert difference.mean() < 3, f"example {number}: run {path.name}"  # WebP is lossy

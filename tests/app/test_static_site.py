@@ -449,8 +449,8 @@ def test_side_of_the_live_picture_follows_the_time_of_frames(static):
             const chooser = new SideChooser([256, 192, 128]);
             const after = (times) => { for (const time of times) chooser.add(time); return chooser.side; };
             const slow = Array(8).fill(200);
-            return [after([3000, ...Array(7).fill(100)]), after(slow), after(slow), after(slow), after(Array(8).fill(80)),
-                after(Array(8).fill(20))];
+            const [first, medium, quick] = [[3000, ...Array(7).fill(100)], Array(8).fill(80), Array(8).fill(20)];
+            return [first, slow, slow, slow, medium, quick].map(after);
         }""")
     assert sides == [256, 192, 128, 128, 128, 192]
 
