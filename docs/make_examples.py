@@ -1,40 +1,80 @@
-"""Paint the example faces of the page, and the picture of the README, with the model in the package.
+"""Paint the example faces of the page, and the pictures of README and gallery, with the model in the package.
 
 The faces are rendered ones of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain),
-from scikit-image. Run it as `python docs/make_examples.py`.
+from scikit-image. The examples of `like` are drawn portraits of data/sample. Run it as `python docs/make_examples.py`
+whenever the model changes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from portraitist import Portraitist
 from portraitist.app.compositing import Finish, apply_finish
 
 ROOT = Path(__file__).parents[1]
-SELFIES, PAGE = ROOT / "data" / "sample" / "selfies", ROOT / "src" / "portraitist" / "app" / "static_site"
+DOCS, SAMPLE = ROOT / "docs", ROOT / "data" / "sample"
+SELFIES, PAGE = SAMPLE / "selfies", ROOT / "src" / "portraitist" / "app" / "static_site"
 PAGE_FACES = ("0084", "0180", "0132")  # ids in data/sample/index.csv
 README_FACES = ("0012", "0084", "0180", "0156")  # beside the astronaut
-SIZE_PX = 256
+STYLE_SELFIES = (DOCS / "astronaut.jpg", SELFIES / "0084.jpg")
+LIKE_PORTRAITS = ("0001", "0039", "0077", "0115")
+SIZE_PX, LABEL_PX = 256, 22
+CELL_PX = 176  # of the sheets in the gallery
 
 
 def main() -> None:
-    """Write example_<number>_selfie.webp and example_<number>_avatar.webp of the page, and docs/avatars.jpg."""
+    """Write the page's example_<number>_{selfie,avatar}.webp, and docs/avatars.jpg, styles.jpg and like.jpg."""
     portraitist = Portraitist()
     for number, face in enumerate(PAGE_FACES, 1):
         for kind, picture in zip(("selfie", "avatar"), pair(portraitist, SELFIES / f"{face}.jpg"), strict=True):
             picture.save(PAGE / f"example_{number}_{kind}.webp", "WEBP", quality=85, method=6)
-    files = [ROOT / "docs" / "astronaut.jpg", *(SELFIES / f"{face}.jpg" for face in README_FACES)]
+    files = [DOCS / "astronaut.jpg", *(SELFIES / f"{face}.jpg" for face in README_FACES)]
     columns = [np.concatenate([np.asarray(each) for each in pair(portraitist, file)]) for file in files]
-    Image.fromarray(np.concatenate(columns, axis=1)).save(ROOT / "docs" / "avatars.jpg", quality=88, optimize=True)
+    Image.fromarray(np.concatenate(columns, axis=1)).save(DOCS / "avatars.jpg", quality=88, optimize=True)
+    style_sheet(portraitist).save(DOCS / "styles.jpg", quality=75, optimize=True)
+    like_sheet(portraitist).save(DOCS / "like.jpg", quality=75, optimize=True)
 
 
-def pair(portraitist: Portraitist, selfie: Path) -> tuple[Image.Image, Image.Image]:
-    """Return the photo and its avatar, in the same frame."""
-    avatar = portraitist.paint(selfie)
+def pair(portraitist: Portraitist, selfie: Path, **style: object) -> tuple[Image.Image, Image.Image]:
+    """Return the photo and its avatar, in the same frame; `style` are arguments of `Portraitist.paint`."""
+    avatar = portraitist.paint(selfie, **style)
     before, after = Image.fromarray(avatar.selfie), apply_finish(avatar, Finish()).convert("RGB")
     return tuple(each.resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS) for each in (before, after))
+
+
+def style_sheet(portraitist: Portraitist) -> Image.Image:
+    """Return a row for each selfie: the photo, then its avatar in each style of the model."""
+    names = portraitist.style_names
+    rows = []
+    for selfie in STYLE_SELFIES:
+        painted = [pair(portraitist, selfie, style=name) for name in names]
+        rows.append([painted[0][0], *(after for _, after in painted)])
+    return grid(rows, ("photo", *names))
+
+
+def like_sheet(portraitist: Portraitist) -> Image.Image:
+    """Return the examples in the first row, and below each of them the avatars of two selfies in its style."""
+    examples = [SAMPLE / "portraits" / f"{number}.jpg" for number in LIKE_PORTRAITS]
+    rows = [[Image.new("RGB", (SIZE_PX, SIZE_PX), "white"), *(Image.open(path).convert("RGB") for path in examples)]]
+    for selfie in STYLE_SELFIES:
+        painted = [pair(portraitist, selfie, like=path) for path in examples]
+        rows.append([painted[0][0], *(after for _, after in painted)])
+    return grid(rows, ("", *(f"like {path.stem}" for path in examples)))
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], labels: Sequence[str]) -> Image.Image:
+    """Return pictures in rows, with a label above each column."""
+    sheet = Image.new("RGB", (CELL_PX * len(labels), CELL_PX * len(rows) + LABEL_PX), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for column, label in enumerate(labels):
+        draw.text((CELL_PX * (column + 0.5), LABEL_PX / 2), label, "black", font, anchor="mm")
+        for row, pictures in enumerate(rows):
+            cell = pictures[column].resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (CELL_PX * column, CELL_PX * row + LABEL_PX))
+    return sheet
 
 
 if __name__ == "__main__":

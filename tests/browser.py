@@ -12,14 +12,23 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu")
 
 
 @contextmanager
-def tab(width: int, height: int, arguments: Sequence[str] = (), **context_options: Any) -> Iterator[Any]:
-    """Open an empty page with this viewport; `arguments` are further ones of Chromium's command line."""
+def tab(
+    width: int, height: int, arguments: Sequence[str] = (), without: Sequence[str] = (), **context_options: Any
+) -> Iterator[Any]:
+    """Open an empty page with this viewport.
+
+    Args:
+        width, height: of the viewport.
+        arguments: further ones of Chromium's command line.
+        without: arguments of `ARGUMENTS` that are left out.
+        context_options: of Playwright's `new_page`.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     path = next(filter(None, map(shutil.which, EXECUTABLES)), None)
     if path is None:
         pytest.skip("no Chromium on this machine")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
+        browser = playwright.chromium.launch(executable_path=path, args=[*(set(ARGUMENTS) - set(without)), *arguments])
         try:
             yield browser.new_page(viewport={"width": width, "height": height}, **context_options)
         finally:

@@ -35,6 +35,17 @@ from portraitist.cli import app
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
 MIME_TYPES = ("/etc/nginx/mime.types", "/usr/local/etc/nginx/mime.types", "/opt/homebrew/etc/nginx/mime.types")
+GPU_ARGUMENTS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+PAINT_SQUARE = """async (useGpu) => {
+    const networks = await import(`./networks.js?${useGpu}`);
+    await networks.open(useGpu);
+    const side = networks.config.crop.size_px;
+    const data = Uint8ClampedArray.from({ length: side * side * 3 }, (_, i) => 128 + 90 * Math.sin(i / 50));
+    const mask = new Uint8ClampedArray(side * side).fill(255);
+    const painted = await networks.generate({ width: side, height: side, channels: 3, data },
+        { width: side, height: side, channels: 1, data: mask }, networks.config.styles[0].vector);
+    return [...painted.data];
+}"""
 MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
@@ -418,6 +429,42 @@ def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_pat
         assert pixels(downloaded(page)).shape[:2] == (512, 512)
 
 
+def test_live_camera_without_working_webgpu_uses_webassembly(static, selfie, tmp_path):
+    with Image.open(selfie) as opened_selfie:
+        write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")
+    with tab(*PHONE, arguments(tmp_path / "face.y4m")) as page:
+        opened(page, static)
+        adapter = "{ value: { requestAdapter: async () => ({ requestDevice: async () => { throw new Error(); } }) } }"
+        page.evaluate(f"Object.defineProperty(navigator, 'gpu', {adapter})")
+        page.click("#live")
+        wait_until(lambda: "pictures per second" in page.inner_text("#frame-rate"), 120)
+        assert page.inner_text("#frame-rate").endswith("on the processor")
+
+
+def test_side_of_the_live_picture_follows_the_time_of_frames(static):
+    with tab(*PHONE) as page:
+        opened(page, static)
+        sides = page.evaluate("""async () => {
+            const { SideChooser } = await import("./live_painter.js");
+            const chooser = new SideChooser([256, 192, 128]);
+            const after = (times) => { for (const time of times) chooser.add(time); return chooser.side; };
+            const slow = Array(8).fill(200);
+            const [first, medium, quick] = [[3000, ...Array(7).fill(100)], Array(8).fill(80), Array(8).fill(20)];
+            return [first, slow, slow, slow, medium, quick].map(after);
+        }""")
+    assert sides == [256, 192, 128, 128, 128, 192]
+
+
+def test_webgpu_paints_the_same_picture(static, selfie):
+    with tab(*PHONE, GPU_ARGUMENTS, ["--disable-gpu"]) as page:
+        opened(page, static)
+        if not page.evaluate("(async () => Boolean(await navigator.gpu?.requestAdapter()))()"):
+            pytest.skip("this Chromium has no WebGPU")
+        painted = [page.evaluate(PAINT_SQUARE, useGpu) for useGpu in (False, True)]
+    assert np.std(painted[0]) > 10
+    assert np.abs(np.subtract(*painted)).max() <= 2
+
+
 def page_result(page, path):
     """Return photo, painting and RGBA avatar of a picture with one face, in the avatar's frame."""
     page.evaluate("document.getElementById('status').textContent = ''")
@@ -454,7 +501,7 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
 
 @pytest.fixture(scope="module")
 def unusual(model, selfie, tmp_path_factory):
-    """Rotated pictures, a close-up beside a small face, and alphas that are and are not person masks."""
+    """Rotated pictures, a large one, and alphas that are and are not person masks."""
     with Image.open(selfie) as opened:
         picture = opened.convert("RGB")
     folder = tmp_path_factory.mktemp("unusual")
@@ -466,13 +513,16 @@ def unusual(model, selfie, tmp_path_factory):
     corner.putpixel((0, 0), 0)
     crop = Portraitist(model).paint(picture)
     person = cv2.warpAffine(crop.mask, cv2.invertAffineTransform(crop.transform), picture.size)
+    large = Image.new("RGB", (2000, 1700), (90, 120, 110))
+    large.paste(picture.resize((1600, 1600)), (400, 100))
+    large.save(folder / "large.png")
     for name, alpha in (("round", disc), ("corner", corner), ("cut_out", Image.fromarray(person))):
         picture.putalpha(alpha)
         picture.save(folder / f"{name}.png")
     return folder
 
 
-@pytest.mark.parametrize("name", ["rotated_90", "rotated_180", "rotated_270", "round", "corner", "cut_out"])
+@pytest.mark.parametrize("name", ["rotated_90", "rotated_180", "rotated_270", "round", "corner", "cut_out", "large"])
 def test_static_site_crops_and_masks_unusual_pictures_like_the_product(static, model, unusual, name):
     path = unusual / f"{name}.png"
     portraitist = Portraitist(model)

@@ -131,7 +131,17 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         "networks": sorted(models),
         "detectors": detectors,
         "styles": {name: vector.tolist() for name, vector in styles.items()},
+        "cpu_nodes": {"generator": nodes_without_webgpu(model)},
     }, models
+
+
+def nodes_without_webgpu(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes that onnxruntime-web cannot compute on WebGPU: resizing with antialiasing."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Resize" and any(each.name == "antialias" and each.i for each in node.attribute)
+    ]
 
 
 def _download_runtime(folder: Path) -> Path:

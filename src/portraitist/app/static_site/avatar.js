@@ -49,9 +49,8 @@ function paintSide(cropPx, framePx, size) {
 function layersOf(painting, cutout, { picture, inside, transform }, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
-  const side = cutout.width;
-  const covered = inFrame(math.blank(side, side, 1, 255), "constant");
-  const rim = 2 * Math.max(1, math.roundHalfEven(RIM * side)) + 1;
+  const covered = math.warpCovered(cutout, toFrame, size);
+  const rim = 2 * Math.max(1, math.roundHalfEven(RIM * cutout.width)) + 1;
   const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
   return {
@@ -70,5 +69,5 @@ function maskInFrame(cutout, inside, toFrame, size) {
   const filled = { ...cutout, data: cutout.data.map((value, i) => (inside.data[i] < 255 ? Math.max(grown.data[i], value) : value)) };
   const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
   const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
-  return fadeCuts(inFrame(filled), inFrame(isWhole ? inside : math.dilate(inside, sliver)));
+  return fadeCuts(inFrame(filled), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(math.dilate(inside, sliver)));
 }

@@ -11,7 +11,7 @@ const WAVES = [[1.3, 2.1, 0.15], [-2.2, 1.4, 0.62], [3.7, 2.9, 0.33], [-4.6, 6.1
 export function paintBackdrop(person, mask, side) {
   const count = RENDER_SIDE * RENDER_SIDE;
   const lab = math.toLab(math.toSide(person, RENDER_SIDE));
-  const weights = Float32Array.from(math.toSide(mask, RENDER_SIDE).data, (value) => value / 255);
+  const weights = math.mapTo(Float32Array, math.toSide(mask, RENDER_SIDE).data, (value) => value / 255);
   const blurred = math.boxBlur(weights, RENDER_SIDE, RENDER_SIDE, 1, 9);
   const outline = weights.map((value, i) => (i < 0.75 * count && blurred[i] < 0.95 ? value : 0));
   const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -40,5 +40,5 @@ export function paintBackdrop(person, mask, side) {
     small.set(math.labToRgb(middle + GRADIENT * (0.5 - down) + GLOW * (glow - 0.5) + BRUSH * strokes[i], a, b), 3 * i);
   }
   const { data } = math.resize({ width: RENDER_SIDE, height: RENDER_SIDE, channels: 3, data: small }, side, side, "cubic");
-  return { width: side, height: side, channels: 3, data: Uint8ClampedArray.from(data) };
+  return { width: side, height: side, channels: 3, data: new Uint8ClampedArray(data) };
 }

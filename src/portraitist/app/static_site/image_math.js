@@ -30,6 +30,12 @@ export const roundHalfEven = (value) => { // as numpy and OpenCV do
 };
 export const blank = (width, height, channels, value = 0) =>
   ({ width, height, channels, data: new Uint8ClampedArray(width * height * channels).fill(value) });
+// As `Type.from(data, value)`, which is slow on large arrays.
+export function mapTo(Type, data, value) {
+  const result = new Type(data.length);
+  for (let i = 0; i < data.length; i++) result[i] = value(data[i], i);
+  return result;
+}
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
 
 // --- pictures of canvases
@@ -55,11 +61,12 @@ export function toImageData({ width, height, data }, mask) {
 
 // --- resizing and warping, as in OpenCV
 
-// For each target pixel of one axis, the source pixels and their weights: those from starts[i] to starts[i + 1].
-function sampleWeights(from, to, kind) {
+// For each target pixel of one axis from `first` to before `last`, the source pixels and their weights: those from starts[i]
+// to starts[i + 1].
+function sampleWeights(from, to, kind, first, last) {
   const step = from / to;
   const [starts, indexes, weights] = [[0], [], []];
-  for (let target = 0; target < to; target++) {
+  for (let target = first; target < last; target++) {
     const [start, end] = [target * step, Math.min((target + 1) * step, from)];
     if (kind === "area") {
       for (let i = Math.floor(start); i < end - 1e-9; i++) {
@@ -74,7 +81,7 @@ function sampleWeights(from, to, kind) {
     }
     starts.push(indexes.length);
   }
-  return { starts, indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
+  return { starts: Int32Array.from(starts), indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
 }
 
 // Write the weights of the 2 (linear) or 4 (cubic) pixels around a position, at a fraction t beyond a pixel.
@@ -99,34 +106,61 @@ function kernelWeights(centre, kind) {
   return Array.from(weights, (weight, i) => [floor - (weights.length >> 1) + 1 + i, weight]);
 }
 
-export function resize(picture, width, height, kind) {
+// Resize a picture; of the result, only the part in `view`, { left, top, right, bottom }, is computed.
+export function resize(picture, width, height, kind, view = { left: 0, top: 0, right: width, bottom: height }) {
   const { channels, data } = picture;
-  if (width === picture.width && height === picture.height) return picture;
-  const across = sampleWeights(picture.width, width, kind);
-  const down = sampleWeights(picture.height, height, kind);
-  const length = width * channels;
-  const narrow = new Float32Array(length * picture.height);
-  for (let y = 0, to = 0; y < picture.height; y++) {
-    const row = y * picture.width * channels;
-    for (let x = 0; x < width; x++) {
-      for (let c = 0; c < channels; c++, to++) {
-        let sum = 0;
-        for (let k = across.starts[x]; k < across.starts[x + 1]; k++) sum += across.weights[k] * data[row + across.indexes[k] * channels + c];
-        narrow[to] = sum;
-      }
-    }
+  const { left, top, right, bottom } = view;
+  const isWhole = right - left === width && bottom - top === height;
+  if (isWhole && width === picture.width && height === picture.height) return picture;
+  const across = sampleWeights(picture.width, width, kind, left, right);
+  const down = sampleWeights(picture.height, height, kind, top, bottom);
+  const length = (right - left) * channels;
+  const firstRow = down.indexes.reduce((least, row) => Math.min(least, row), picture.height);
+  const lastRow = down.indexes.reduce((most, row) => Math.max(most, row), 0);
+  const narrow = new Float32Array(length * (lastRow - firstRow + 1));
+  for (let y = firstRow, to = 0; y <= lastRow; y++, to += length) {
+    narrowRow(data, y * picture.width * channels, channels, across, narrow, to);
   }
-  const result = new data.constructor(length * height);
+  const result = new data.constructor(length * (bottom - top));
   const row = new Float32Array(length);
-  for (let y = 0; y < height; y++) {
+  for (let y = 0; y < bottom - top; y++) {
     row.fill(0);
     for (let k = down.starts[y]; k < down.starts[y + 1]; k++) {
-      const [from, weight] = [down.indexes[k] * length, down.weights[k]];
+      const from = (down.indexes[k] - firstRow) * length;
+      const weight = down.weights[k];
       for (let i = 0; i < length; i++) row[i] += weight * narrow[from + i];
     }
     result.set(row, y * length);
   }
-  return { width, height, channels, data: result };
+  return { width: right - left, height: bottom - top, channels, data: result };
+}
+
+// Resample one row of a picture.
+function narrowRow(data, row, channels, { starts, indexes, weights }, narrow, to) {
+  for (let x = 0; x + 1 < starts.length; x++) {
+    const end = starts[x + 1];
+    if (channels === 3) {
+      let red = 0;
+      let green = 0;
+      let blue = 0;
+      for (let k = starts[x]; k < end; k++) {
+        const from = row + indexes[k] * 3;
+        const weight = weights[k];
+        red += weight * data[from];
+        green += weight * data[from + 1];
+        blue += weight * data[from + 2];
+      }
+      narrow[to++] = red;
+      narrow[to++] = green;
+      narrow[to++] = blue;
+      continue;
+    }
+    for (let c = 0; c < channels; c++) {
+      let sum = 0;
+      for (let k = starts[x]; k < end; k++) sum += weights[k] * data[row + indexes[k] * channels + c];
+      narrow[to++] = sum;
+    }
+  }
 }
 
 // Resize to a square: by area if the picture is larger.
@@ -147,22 +181,41 @@ export const compose = ([[a, b, e], [c, d, f]], first) => {
   return [[a * p + b * r, a * q + b * s, a * x + b * y + e], [c * p + d * r, c * q + d * s, c * x + d * y + f]];
 };
 
+// The part of a picture that is seen through a square, given by the transform from the square to the picture.
+function viewOf(inverse, side, { width, height }) {
+  const reach = 4; // pixels of the kernel, and rounding
+  const corners = [[0, 0], [side, 0], [0, side], [side, side]].map((corner) => applyTransform(inverse, corner));
+  const [[left, right], [top, bottom]] = [width, height].map((length, axis) => {
+    const values = corners.map((corner) => corner[axis]);
+    const low = clamp(Math.floor(Math.min(...values)) - reach, 0, length - 1);
+    return [low, clamp(Math.ceil(Math.max(...values)) + reach, low + 1, length)];
+  });
+  return { left, top, right, bottom };
+}
+
 // crop/geometry.py: warp; border is "replicate" or "constant"
 export function warp(picture, transform, side, border) {
   const scale = hypot(transform);
-  if (scale < 0.5) {
-    const { width, height } = picture;
-    const small = [width, height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
-    picture = resize(picture, ...small, "area");
-    const [sx, sy] = [small[0] / width, small[1] / height];
-    transform = transform.map(([p, q, shift]) => [p / sx, q / sy, shift]);
-  }
   const count = scale < 0.7 ? 2 : 4; // pixels of the kernel on each axis
+  let inverse;
+  if (scale < 0.5) {
+    const small = [picture.width, picture.height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
+    const [sx, sy] = [small[0] / picture.width, small[1] / picture.height];
+    inverse = invert(transform.map(([p, q, shift]) => [Math.fround(p / sx), Math.fround(q / sy), Math.fround(shift)]));
+    const view = viewOf(inverse, side, { width: small[0], height: small[1] });
+    picture = resize(picture, ...small, "area", view);
+    inverse = [[...inverse[0].slice(0, 2), inverse[0][2] - view.left], [...inverse[1].slice(0, 2), inverse[1][2] - view.top]];
+  } else {
+    inverse = invert(transform.map((row) => row.map(Math.fround)));
+  }
+  return sample(picture, inverse, side, count, border === "constant");
+}
+
+// The square of a picture under the transform from the square to the picture, by a kernel of `count` pixels on each axis.
+function sample({ width, height, channels, data }, [[a, b, e], [c, d, f]], side, count, isConstant) {
   const [across, down] = [new Float64Array(count), new Float64Array(count)];
-  const [[a, b, e], [c, d, f]] = invert(transform.map((row) => row.map(Math.fround)));
-  const { width, height, channels, data } = picture;
   const result = blank(side, side, channels);
-  const isConstant = border === "constant";
+  const target = result.data;
   const reach = (count >> 1) - 1;
   for (let y = 0, to = 0; y < side; y++) {
     for (let x = 0; x < side; x++, to += channels) {
@@ -190,14 +243,24 @@ export function warp(picture, transform, side, border) {
           }
         }
       }
-      result.data[to] = red;
+      target[to] = red;
       if (channels === 3) {
-        result.data[to + 1] = green;
-        result.data[to + 2] = blue;
+        target[to + 1] = green;
+        target[to + 2] = blue;
       }
     }
   }
   return result;
+}
+
+// The warp of a plane of 255 of the picture's size, "constant" around it: 255 where the picture covers the square.
+export function warpCovered({ width, height }, transform, side) {
+  const [inner, reach] = [invert(transform), 2 / Math.min(1, 2 * hypot(transform)) + 1];
+  const isCovered = [[0, 0], [side, 0], [0, side], [side, side]].every((corner) => {
+    const [x, y] = applyTransform(inner, corner);
+    return x >= reach && y >= reach && x < width - 1 - reach && y < height - 1 - reach;
+  });
+  return isCovered ? blank(side, side, 1, 255) : warp(blank(width, height, 1, 255), transform, side, "constant");
 }
 
 // Repeat a picture's border around it.
@@ -403,7 +466,7 @@ export function cropFace(picture, alpha, face, params) {
     throw new Error(`the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement; ${limit}`);
   }
   const side = params.size_px;
-  const inside = warp(blank(picture.width, picture.height, 1, 255), transform, side, "constant");
+  const inside = warpCovered(picture, transform, side);
   const share = inside.data.reduce((sum, value) => sum + value, 0) / inside.data.length / 255;
   if (share < params.min_visible) {
     const needed = `at least ${Math.round(params.min_visible * 100)}% are needed`;
@@ -424,7 +487,7 @@ export function fadeBorder(picture, inside) {
   const side = picture.width;
   const blurred = toSide(gaussianBlur(toSide(picture, BLUR_SIDE), FADE_WIDTH * BLUR_SIDE), side);
   const beyond = distanceTransform(inside, (value) => value === 255, CHAMFER_3);
-  const alpha = { ...inside, data: Uint8ClampedArray.from(beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
+  const alpha = { ...inside, data: mapTo(Uint8ClampedArray, beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
   return composite(blurred, alpha, picture);
 }
 
@@ -437,19 +500,24 @@ const reflect = (i, count) => {
 
 function convolve(values, width, height, channels, kernel) { // separable convolution; the border is mirrored
   const half = kernel.length >> 1;
-  const pass = (from, horizontal) => {
+  const pass = (from, count, stride, lines, lineStride) => {
     const result = new Float32Array(from.length);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        for (const [i, weight] of kernel.entries()) {
-          const [u, v] = horizontal ? [reflect(x + i - half, width), y] : [x, reflect(y + i - half, height)];
-          for (let c = 0; c < channels; c++) result[(y * width + x) * channels + c] += weight * from[(v * width + u) * channels + c];
+    const line = new Float32Array(count + 2 * half);
+    for (let number = 0; number < lines; number++) {
+      for (let c = 0; c < channels; c++) {
+        const start = number * lineStride + c;
+        for (let i = 0; i < line.length; i++) line[i] = from[start + reflect(i - half, count) * stride];
+        for (let i = 0; i < count; i++) {
+          let sum = 0;
+          for (let k = 0; k < kernel.length; k++) sum += kernel[k] * line[i + k];
+          result[start + i * stride] = sum;
         }
       }
     }
     return result;
   };
-  return pass(pass(values, true), false);
+  const length = width * channels;
+  return pass(pass(values, width, channels, height, length), height, length, width, channels);
 }
 
 function gaussianKernel(sigma) {
@@ -461,34 +529,37 @@ function gaussianKernel(sigma) {
 
 function gaussianBlur(picture, sigma) {
   const { width, height, channels, data } = picture;
-  return { ...picture, data: Uint8ClampedArray.from(convolve(data, width, height, channels, gaussianKernel(sigma))) };
+  return { ...picture, data: new Uint8ClampedArray(convolve(data, width, height, channels, gaussianKernel(sigma))) };
 }
 
 // Means over square windows; the border is mirrored, as in cv2.blur.
 export function boxBlur(values, width, height, channels, size) {
   const half = size >> 1;
   const length = width * channels;
+  const [entering, leaving] = [half + 1, -half].map((shift) =>
+    Int32Array.from({ length: width }, (_, x) => reflect(x + shift, width) * channels));
   const across = new Float32Array(values.length);
+  const sums = new Float64Array(length);
   for (let row = 0; row < values.length; row += length) {
     for (let c = 0; c < channels; c++) {
       let sum = 0;
       for (let i = -half; i <= half; i++) sum += values[row + reflect(i, width) * channels + c];
-      for (let x = 0; x < width; x++) {
-        across[row + x * channels + c] = sum / size;
-        const [next, last] = [x + half + 1, x - half];
-        sum += values[row + (next < width ? next : reflect(next, width)) * channels + c]
-          - values[row + (last >= 0 ? last : reflect(last, width)) * channels + c];
+      const start = row + c;
+      for (let x = 0, to = start; x < width; x++, to += channels) {
+        across[to] = sum / size;
+        sum += values[start + entering[x]] - values[start + leaving[x]];
       }
     }
   }
   const result = new Float32Array(values.length);
-  const sums = new Float64Array(length);
   for (let y = -half; y <= half; y++) {
     const row = reflect(y, height) * length;
     for (let i = 0; i < length; i++) sums[i] += across[row + i];
   }
   for (let y = 0; y < height; y++) {
-    const [to, next, last] = [y * length, reflect(y + half + 1, height) * length, reflect(y - half, height) * length];
+    const to = y * length;
+    const next = reflect(y + half + 1, height) * length;
+    const last = reflect(y - half, height) * length;
     for (let i = 0; i < length; i++) {
       result[to + i] = sums[i] / size;
       sums[i] += across[next + i] - across[last + i];
@@ -544,7 +615,7 @@ export const onGrey = (picture, alpha) => (alpha ? composite(picture, alpha, GRE
 // --- segmentation
 
 export const toMask = (probabilities, side) =>
-  ({ width: side, height: side, channels: 1, data: Uint8ClampedArray.from(probabilities, (value) => value * 255) });
+  ({ width: side, height: side, channels: 1, data: mapTo(Uint8ClampedArray, probabilities, (value) => value * 255) });
 
 // The refiner's input: each channel's 2 x 2 pixels as four channels, in [-1, 1].
 export function foldPixels(picture, mask) {
@@ -585,7 +656,7 @@ export function keepFaceComponent(mask, inside, params) {
   for (let y = middle - reach; y < middle + reach; y++) {
     for (let x = (side >> 1) - reach; x < (side >> 1) + reach; x++) if (labels[y * side + x]) selected.add(labels[y * side + x]);
   }
-  const component = { ...mask, data: Uint8ClampedArray.from(labels, (label) => (selected.has(label) ? 1 : 0)) };
+  const component = { ...mask, data: mapTo(Uint8ClampedArray, labels, (label) => (selected.has(label) ? 1 : 0)) };
   const dilated = dilate(component, 5);
   return { ...mask, data: mask.data.map((value, i) => Math.min(value * dilated.data[i], inside.data[i])) };
 }
@@ -726,7 +797,7 @@ function withColoursOf(painted, photo, mask) {
     }
   }
   const blurred = convolve(coarse, columns, rows, 3, gaussianKernel((COLOUR_DETAIL * width) / step));
-  const result = Uint8ClampedArray.from(painted.data);
+  const result = new Uint8ClampedArray(painted.data);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const i = y * width + x;
@@ -781,22 +852,26 @@ export function estimateForeground(picture, alpha) {
   const weighted = new Float32Array(4 * width * height); // colours times weight, and the weight
   const mean = new Float32Array(weighted.length);
   const sums = [0, 0, 0, 0];
-  for (let i = 0; i < alpha.data.length; i++) {
+  for (let i = 0, at = 0; i < alpha.data.length; i++, at += 4) {
     const weight = Math.max((alpha.data[i] / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0);
-    for (let c = 0; c < 4; c++) sums[c] += weighted[4 * i + c] = weight * (c < 3 ? picture.data[3 * i + c] : 1);
+    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c] = weight * (c < 3 ? picture.data[3 * i + c] : 1);
   }
   if (!sums[3]) return picture;
-  for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 4] / sums[3];
+  for (let at = 0; at < mean.length; at += 4) {
+    for (let c = 0; c < 4; c++) mean[at + c] = sums[c] / sums[3];
+  }
   for (const window of FOREGROUND_WINDOWS) {
     const blurred = boxBlur(weighted, width, height, 4, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
-    for (let i = 0; i < mean.length; i++) mean[i] = (blurred[i] + WIDER_WEIGHT * mean[i]) / (blurred[i | 3] + WIDER_WEIGHT);
+    for (let at = 0; at < mean.length; at += 4) {
+      const share = 1 / (blurred[at + 3] + WIDER_WEIGHT);
+      mean[at] = (blurred[at] + WIDER_WEIGHT * mean[at]) * share;
+      mean[at + 1] = (blurred[at + 1] + WIDER_WEIGHT * mean[at + 1]) * share;
+      mean[at + 2] = (blurred[at + 2] + WIDER_WEIGHT * mean[at + 2]) * share;
+    }
   }
   const result = blank(width, height, 3);
-  for (let i = 0; i < alpha.data.length; i++) {
-    for (let c = 0; c < 3; c++) {
-      const [value, weight] = [mean[4 * i + c], weighted[4 * i + 3]];
-      result.data[3 * i + c] = value + weight * (picture.data[3 * i + c] - value);
-    }
+  for (let i = 0, at = 0; i < alpha.data.length; i++, at += 4) {
+    for (let c = 0; c < 3; c++) result.data[3 * i + c] = mean[at + c] + weighted[at + 3] * (picture.data[3 * i + c] - mean[at + c]);
   }
   return result;
 }
@@ -804,11 +879,11 @@ export function estimateForeground(picture, alpha) {
 // Extend the colours of the pixels where the mask is 255 over all others.
 function extendForeground(picture, mask) {
   const { width, height } = mask;
-  const known = Float32Array.from(mask.data, (value) => (value === 255 ? 1 : 0));
+  const known = mapTo(Float32Array, mask.data, (value) => (value === 255 ? 1 : 0));
   if (!known.some(Boolean)) return picture;
-  const colours = Float32Array.from(picture.data, (value, i) => value * known[Math.floor(i / 3)]);
-  const result = Uint8ClampedArray.from(colours);
-  const filled = Float32Array.from(known);
+  const colours = mapTo(Float32Array, picture.data, (value, i) => value * known[Math.floor(i / 3)]);
+  const result = new Uint8ClampedArray(colours);
+  const filled = new Float32Array(known);
   for (const window of WINDOWS) {
     const size = 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1;
     const weights = boxBlur(known, width, height, 1, size);

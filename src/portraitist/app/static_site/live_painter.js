@@ -6,8 +6,8 @@ import { closeUp, config, detectUpright, generate, paintsAnySide, segment, verif
 const [MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ] = [0.7, 4, 1]; // as in video.py
 const MASK_MOMENTUM = 0.5;
 const MIN_TRACKING_SCORE = 0.6; // below it, the face is searched for in the whole frame
-const SIDES = [256, 192, 160, 128]; // of the painting, if the generator is free: the first that is fast enough
-const MAX_FRAME_MS = 125;
+const SIDES = [256, 192, 160, 128]; // of the painting, if the generator is free
+const [MIN_FRAME_MS, MAX_FRAME_MS, FRAMES] = [45, 125, 8]; // another side is chosen by the median time of some frames
 const MASK_PERIOD = 2; // frames from one segmentation to the next
 const SEARCH_SIDE = 320; // of the frame in which faces are searched for
 
@@ -29,6 +29,28 @@ class OneEuroFilter {
   }
 }
 
+// Chooses the side of the painting: a smaller one where frames take too long, and a larger one where there is time.
+export class SideChooser {
+  constructor(sides) {
+    this.sides = sides;
+    this.index = 0;
+    this.times = [];
+  }
+
+  get side() {
+    return this.sides[this.index];
+  }
+
+  add(milliseconds) {
+    this.times.push(milliseconds);
+    if (this.times.length < FRAMES) return;
+    const median = this.times.sort((a, b) => a - b)[FRAMES / 2];
+    this.times = [];
+    const step = Number(median > MAX_FRAME_MS) - Number(median < MIN_FRAME_MS);
+    this.index = math.clamp(this.index + step, 0, this.sides.length - 1);
+  }
+}
+
 export class LivePainter {
   constructor(options, vector) {
     this.options = options;
@@ -36,7 +58,7 @@ export class LivePainter {
     this.filter = new OneEuroFilter();
     this.face = null;
     this.mask = null;
-    this.sides = paintsAnySide() ? [...SIDES] : [config.crop.size_px];
+    this.sides = new SideChooser(paintsAnySide() ? SIDES : [config.crop.size_px]);
     this.count = 0;
     this.canvas = new OffscreenCanvas(1, 1);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -54,13 +76,13 @@ export class LivePainter {
     }
     this.face = face;
     const points = this.filter.apply(face.points, math.sideOf(face) / 2, time);
-    const params = { ...config.crop, size_px: this.sides[0] };
+    const params = { ...config.crop, size_px: this.sides.side };
     this.surroundings.getContext("2d").drawImage(bitmap, 0, 0, 6, 6);
     const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px, params.size_px, this.surroundings);
     bitmap.close();
     const mask = await this.segment(picture);
     const painted = math.finishStyle(await generate(picture, mask, this.vector), picture, mask, this.options);
-    this.adapt(performance.now() - start);
+    this.sides.add(performance.now() - start);
     return createImageBitmap(math.toImageData(painted));
   }
 
@@ -72,15 +94,6 @@ export class LivePainter {
     if (isCurrent) for (let i = 0; i < mask.data.length; i++) mask.data[i] += MASK_MOMENTUM * (this.mask.data[i] - mask.data[i]);
     this.mask = mask;
     return mask;
-  }
-
-  // Paint smaller if the mean time of a frame is too long.
-  adapt(elapsed) {
-    this.elapsed = this.elapsed ? 0.8 * this.elapsed + 0.2 * elapsed : 1; // the first frame initializes the networks
-    if (this.elapsed > MAX_FRAME_MS && this.sides.length > 1) {
-      this.sides.shift();
-      this.elapsed = 1;
-    }
   }
 
   async track(bitmap) {

@@ -57,7 +57,7 @@ export function refinePerson(mask, crop) {
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
   const filtered = guidedFilter(picture, mask, (WINDOW * length) / side);
   const refined = filtered.map((value, i) => (outer[i] > inner[i] ? (255 * (value - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i]));
-  const rounded = Uint8ClampedArray.from(refined);
+  const rounded = new Uint8ClampedArray(refined);
   return { ...enlarged, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
 }
 
@@ -69,8 +69,11 @@ function guidedFilter(picture, mask, radius) {
   const count = GUIDE_SIDE * GUIDE_SIDE;
   const products = new Float32Array(13 * count); // r g b, target, rr rg rb gg gb bb, and r g b times the target
   for (let i = 0; i < count; i++) {
-    const [r, g, b, t] = [guide[3 * i] / 255, guide[3 * i + 1] / 255, guide[3 * i + 2] / 255, target[i] / 255];
-    products.set([r, g, b, t, r * r, r * g, r * b, g * g, g * b, b * b, r * t, g * t, b * t], 13 * i);
+    const values = [guide[3 * i] / 255, guide[3 * i + 1] / 255, guide[3 * i + 2] / 255, target[i] / 255];
+    let to = 13 * i;
+    for (let c = 0; c < 4; c++) products[to++] = values[c];
+    for (let c = 0; c < 3; c++) for (let d = c; d < 3; d++) products[to++] = values[c] * values[d];
+    for (let c = 0; c < 3; c++) products[to++] = values[c] * values[3];
   }
   const means = math.boxBlur(products, GUIDE_SIDE, GUIDE_SIDE, 13, size);
   const lines = new Float32Array(4 * count); // slope for r, g and b, and offset
@@ -109,19 +112,21 @@ function disc(diameter) {
 const inverted = (plane) => ({ ...plane, data: plane.data.map((value) => 1 - value) });
 const erodeBy = (plane, element) => inverted(dilateBy(inverted(plane), element));
 
-// Dilate a plane of zeros and ones.
+// Dilate a plane of zeros and ones: each run of ones in a row widens by the element's rows.
 function dilateBy(plane, { half, widths }) {
   const { width, height, data } = plane;
   const result = math.blank(width, height, 1);
-  const sums = new Int32Array(width + 1); // of one row, from its start
   for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) sums[x + 1] = sums[x] + data[y * width + x];
-    if (!sums[width]) continue;
-    for (let row = Math.max(0, y - half); row <= Math.min(height - 1, y + half); row++) {
-      const reach = widths[row - y + half];
-      for (let x = 0, to = row * width; x < width; x++, to++) {
-        if (!result.data[to] && sums[Math.min(x + reach + 1, width)] > sums[Math.max(x - reach, 0)]) result.data[to] = 1;
+    const start = y * width;
+    for (let first = data.indexOf(1, start); first >= 0 && first < start + width;) {
+      let end = first + 1;
+      while (end < start + width && data[end]) end++;
+      for (let row = Math.max(0, y - half); row <= Math.min(height - 1, y + half); row++) {
+        const reach = widths[row - y + half];
+        const left = Math.max(first - start - reach, 0);
+        result.data.fill(1, row * width + left, row * width + Math.min(end - start + reach, width));
       }
+      first = data.indexOf(1, end);
     }
   }
   return result;

@@ -10,7 +10,8 @@ let networks;
 let detectors;
 export let config;
 
-// Load the models. With `useGpu`, generator and segmenter run on WebGPU, and all others as WebAssembly.
+// Load the models. With `useGpu`, generator and segmenter run on WebGPU, but for the nodes that it lacks, and all others as
+// WebAssembly; it throws an error if WebGPU is not available.
 export async function open(useGpu) {
   ort = await import(useGpu ? "./ort/ort.webgpu.min.js" : "./ort/ort.wasm.min.js");
   const runtime = useGpu ? "ort-wasm-simd-threaded.asyncify" : "ort-wasm-simd-threaded";
@@ -23,7 +24,8 @@ export async function open(useGpu) {
   networks = {};
   for (const name of config.networks) {
     const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
-    const providers = useGpu && !name.startsWith("face_") ? ["webgpu", "wasm"] : ["wasm"];
+    const gpu = { name: "webgpu", ...(config.cpu_nodes[name]?.length && { forceCpuNodeNames: config.cpu_nodes[name] }) };
+    const providers = useGpu && !name.startsWith("face_") ? [gpu] : ["wasm"]; // [gpu, "wasm"] would hide that there is none
     networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
   }
   detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
@@ -42,7 +44,7 @@ async function run(name, inputs) {
 
 // --- face detection
 
-const detectorInput = (boxed) => Float32Array.from(boxed.data, (value) => value / 127.5 - 1);
+const detectorInput = (boxed) => math.mapTo(Float32Array, boxed.data, (value) => value / 127.5 - 1);
 
 async function runDetector(picture, index, minScore) {
   const letterbox = math.letterbox(picture, detectors[index].side);
@@ -133,7 +135,7 @@ async function detectInViews(picture) {
 export async function segment(picture, refine = true) {
   const small = math.toSide(picture, MASK_SIDE, "cubic");
   const name = "selfie_segmentation";
-  const input = Float32Array.from(small.data, (value) => value / 255);
+  const input = math.mapTo(Float32Array, small.data, (value) => value / 255);
   const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
   let mask = math.toMask(Object.values(result)[0], MASK_SIDE);
   if (refine && networks.person_refiner) {
@@ -175,6 +177,6 @@ export const canFollowExample = () => Boolean(networks.style_predictor);
 // The style vector of a square picture of a person.
 export async function predictStyle(picture, mask) {
   const scaled = math.toSide(math.onGrey(picture, mask), STYLE_SIDE);
-  const input = new ort.Tensor("float32", Float32Array.from(scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
+  const input = new ort.Tensor("float32", math.mapTo(Float32Array, scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
   return Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }))[0];
 }

@@ -47,7 +47,7 @@ export function showStyles(styles, canFollowExample) {
   if (!canFollowExample) return;
   const file = Object.assign(document.createElement("input"), { type: "file", id: "like", accept: "image/*", ariaLabel: "A portrait to paint like" });
   const plus = Object.assign(document.createElement("span"), { className: "plus", textContent: "+" });
-  const label = card("like", [plus], "Like mine…");
+  const label = card("like", [plus], "Like mine");
   label.title = "Paint me like a portrait of my own";
   label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail: by pointer
   file.addEventListener("change", () => {
