@@ -178,8 +178,7 @@ class Shards:
     @property
     def shard_size(self) -> int:
         """Number of pictures in the first shard, which is full if there are others; 1 if there are no shards."""
-        shards = [next(iter(members.values()))[0] for members in self._locations.values()]
-        return shards.count(shards[0]) if shards else 1
+        return max(1, len(next(iter(self.ids_by_shard().values()), [])))
 
     def has(self, picture: str, ending: str) -> bool:
         """Return whether a picture has a member with this ending."""

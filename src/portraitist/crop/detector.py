@@ -187,11 +187,11 @@ class FaceDetector:
         """Return whether the short-range model gives a higher score to a face's levelled close-up after a half turn."""
         transform = eye_mouth_similarity(face, SHORT_RANGE.side, VERIFY_EYE_LINE, ORIENTATION_EYE_TO_MOUTH)
         view = warp(picture, transform, SHORT_RANGE.side, border=cv2.BORDER_CONSTANT)
-        upright, turned = (
+        upright, rotated = (
             max((found.score for found in self.run(SHORT_RANGE, variant, MIN_ORIENTATION_SCORE)), default=0.0)
             for variant in (view, np.ascontiguousarray(view[::-1, ::-1]))
         )
-        return turned > upright
+        return rotated > upright
 
     def _detect_merged(self, picture: Picture, min_score: float) -> list[Face]:
         """Return the faces that either model finds in an upright picture.

@@ -18,10 +18,10 @@ def _classify(data: EvaluationData, images: ImageSet) -> Values:
     def fit() -> PortraitClassifier:
         selfies = data.features(NETWORK, "training_selfies", "person on grey")
         portraits = data.features(NETWORK, "training_portraits", "person on grey")
-        if min(len(selfies), len(portraits)) < 2:
-            found = f"{len(selfies)} selfies and {len(portraits)} portraits in the training part"
-            raise TooFewSamplesError(f"{found}; the classifier needs at least two of each")
-        return PortraitClassifier.fit(selfies, portraits)
+        try:
+            return PortraitClassifier.fit(selfies, portraits)
+        except ValueError as error:
+            raise TooFewSamplesError(f"training part: {error}") from error
 
     classifier: PortraitClassifier = data.cached("portrait classifier", fit)
     return classifier.is_portrait(data.features(NETWORK, images, "person on grey")).astype(float)

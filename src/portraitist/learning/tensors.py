@@ -19,6 +19,7 @@ Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
 CANNY_THRESHOLDS = (100, 200)  # grey levels of 255, as in all public ports of CartoonGAN
+SMOOTHING_PX, SMOOTHING_RADIUS = 128, 2  # side at which the filter is computed, and its windows: 2 * radius + 1 pixels
 
 
 @dataclass(frozen=True)
@@ -91,23 +92,23 @@ def erode(masks: Masks, by_px: int) -> Masks:
     return -F.max_pool2d(-masks, 2 * by_px + 1, stride=1, padding=by_px) if by_px else masks
 
 
-def smooth(images: Images, epsilon: float, side: int = 128, radius: int = 2) -> Images:
+def smooth(images: Images, epsilon: float) -> Images:
     """Smooth skin, noise and texture but not edges, by a guided filter (He and Sun, "Fast Guided Filter", 2015).
 
-    Each pixel becomes a * pixel + b. Both are computed at `side` x `side` pixels in windows of 2 * `radius` + 1,
-    so that the result looks the same at every size. Where the variance is well below `epsilon`, a is near 0.
+    Each pixel becomes a * pixel + b. Both are computed at `SMOOTHING_PX` x `SMOOTHING_PX` pixels, so that the
+    result looks the same at every size. Where the variance is well below `epsilon`, a is near 0.
     """
-    small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-    mean = _box_mean(small, radius)
-    variance = (_box_mean(small * small, radius) - mean * mean).mean(1, keepdim=True)
+    small = F.interpolate(images, size=(SMOOTHING_PX, SMOOTHING_PX), mode="bilinear", antialias=True)
+    mean = _box_mean(small)
+    variance = (_box_mean(small * small) - mean * mean).mean(1, keepdim=True)
     scale = variance / (variance + epsilon)
     offset = mean - scale * mean
     scale, offset = (
-        F.interpolate(_box_mean(each, radius), size=images.shape[-2:], mode="bilinear") for each in (scale, offset)
+        F.interpolate(_box_mean(each), size=images.shape[-2:], mode="bilinear") for each in (scale, offset)
     )
     return scale * images + offset
 
 
-def _box_mean(values: Tensor, radius: int) -> Tensor:
+def _box_mean(values: Tensor) -> Tensor:
     """Return the mean of the square window around each pixel, cut at the border."""
-    return F.avg_pool2d(values, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    return F.avg_pool2d(values, 2 * SMOOTHING_RADIUS + 1, stride=1, padding=SMOOTHING_RADIUS, count_include_pad=False)
