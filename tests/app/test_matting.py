@@ -67,6 +67,17 @@ def test_refined_person_stays_in_the_photo():
     assert refine_person(person(), crop(inside=inside))[220:].max() == 0
 
 
+def test_person_stays_opaque_up_to_the_end_of_the_photo():
+    inside = np.full((2 * SIDE, 2 * SIDE), 255, np.uint8)
+    inside[440:] = 0
+    grain = np.random.default_rng(1).integers(0, 60, (2 * SIDE, 2 * SIDE, 1), np.uint8)
+    picture = np.where(cv2.resize(person(), (2 * SIDE, 2 * SIDE))[..., None] > 127, 190, 30).astype(np.uint8) + grain
+    mask = np.minimum(person(), cv2.resize(inside, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    mask = cv2.GaussianBlur(mask, (0, 0), 1.5)
+    cropped = crop(np.repeat(picture, 3, axis=2), inside=inside)
+    assert refine_person(mask, cropped)[430:440, 100:400].min() == 255
+
+
 def test_foreground_has_no_background_under_a_soft_alpha():
     alpha = cv2.GaussianBlur(person(), (0, 0), 4)
     opacity = alpha[..., None] / 255

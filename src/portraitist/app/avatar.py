@@ -31,6 +31,7 @@ from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
 )
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
+from portraitist.app.stains import stain_weight, without_stains
 from portraitist.app.styles import Style, StyleError, StyleOptions, StylePredictor, cache_key, centre_square
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import estimate_foreground
@@ -424,6 +425,7 @@ class Portraitist:
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
         cutout = refine_person(person, crop)
         painting = self.paint_squares([crop.square.picture], [cutout], style)[0]
+        painting = without_stains(painting, crop.square.picture, cutout, stain_weight(crop))
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:

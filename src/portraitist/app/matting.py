@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from portraitist.core.blend import extend_foreground
 from portraitist.core.geometry import mask_iou
 from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
@@ -75,7 +76,15 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
         enlarged = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
         if mask_iou(enlarged, square.alpha) > SAME_IOU:
             return square.alpha
-    return np.minimum(refine_edges(mask, square.picture, _length_px(crop)), visible)
+    whole = continue_beyond_photo(mask, square.inside)
+    return np.minimum(refine_edges(whole, square.picture, _length_px(crop)), visible)
+
+
+def continue_beyond_photo(mask: MaskArray, inside: SquareMaskArray) -> MaskArray:
+    """Return a mask that goes on where the photo ends: that end is no edge of the person, and must not become soft."""
+    covered = cv2.resize(inside, mask.shape, interpolation=cv2.INTER_AREA)
+    known = cv2.erode(np.where(covered == 255, 255, 0).astype(np.uint8), np.ones((5, 5), np.uint8))
+    return extend_foreground(np.dstack([mask] * 3), known)[..., 0] if known.min() == 0 else mask
 
 
 def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:

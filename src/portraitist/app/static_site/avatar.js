@@ -5,6 +5,7 @@ import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./fr
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson } from "./matting.js";
 import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
+import { stainWeight, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE, MAX_ENLARGEMENT] = [256, 1024, 8, 256, 2];
 const [RIM, SLIVER] = [0.012, 0.02];
@@ -35,7 +36,8 @@ export async function paintFace(photo, opened, options, vector, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const painting = math.finishStyle(await generate(crop.picture, cutout, vector), crop.picture, cutout, options);
+  const finished = math.finishStyle(await generate(crop.picture, cutout, vector), crop.picture, cutout, options);
+  const painting = withoutStains(finished, crop.picture, cutout, stainWeight(crop));
   return layersOf(painting, cutout, crop, frame, size);
 }
 

@@ -498,7 +498,7 @@ const reflect = (i, count) => {
   return folded < count ? folded : period - folded;
 };
 
-function convolve(values, width, height, channels, kernel) { // separable convolution; the border is mirrored
+export function convolve(values, width, height, channels, kernel) { // separable convolution; the border is mirrored
   const half = kernel.length >> 1;
   const pass = (from, count, stride, lines, lineStride) => {
     const result = new Float32Array(from.length);
@@ -520,8 +520,9 @@ function convolve(values, width, height, channels, kernel) { // separable convol
   return pass(pass(values, width, channels, height, length), height, length, width, channels);
 }
 
-function gaussianKernel(sigma) {
-  const count = roundHalfEven(sigma * 6 + 1) | 1;
+// As OpenCV: `reach` standard deviations, 6 for bytes and 8 for floats.
+export function gaussianKernel(sigma, reach = 6) {
+  const count = roundHalfEven(sigma * reach + 1) | 1;
   const raw = Array.from({ length: count }, (_, i) => Math.exp(-((i - (count >> 1)) ** 2) / (2 * sigma * sigma)));
   const sum = raw.reduce((total, value) => total + value, 0);
   return raw.map((value) => value / sum);
@@ -877,7 +878,7 @@ export function estimateForeground(picture, alpha) {
 }
 
 // Extend the colours of the pixels where the mask is 255 over all others.
-function extendForeground(picture, mask) {
+export function extendForeground(picture, mask) {
   const { width, height } = mask;
   const known = mapTo(Float32Array, mask.data, (value) => (value === 255 ? 1 : 0));
   if (!known.some(Boolean)) return picture;

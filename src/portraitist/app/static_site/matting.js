@@ -51,14 +51,25 @@ export function refinePerson(mask, crop) {
   const side = picture.width;
   const enlarged = math.resize(mask, side, side, "linear");
   if (alpha && math.maskIou(enlarged, alpha) > SAME_IOU) return alpha;
-  const solid = solidOf(enlarged);
+  const whole = continueBeyondPhoto(mask, inside);
+  const solid = solidOf(math.resize(whole, side, side, "linear"));
   const length = lengthInCrop(crop);
   const width = disc(2 * BAND * length);
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
-  const filtered = guidedFilter(picture, mask, (WINDOW * length) / side);
+  const filtered = guidedFilter(picture, whole, (WINDOW * length) / side);
   const refined = filtered.map((value, i) => (outer[i] > inner[i] ? (255 * (value - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i]));
   const rounded = new Uint8ClampedArray(refined);
   return { ...enlarged, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
+}
+
+// A mask that goes on where the photo ends: that end is no edge of the person, and must not become soft.
+function continueBeyondPhoto(mask, inside) {
+  const covered = math.toSide(inside, mask.width);
+  const known = math.erode({ ...covered, data: covered.data.map((value) => (value === 255 ? 255 : 0)) }, 5);
+  if (known.data.every(Boolean)) return mask;
+  const grey = { ...mask, channels: 3, data: Uint8ClampedArray.from({ length: 3 * mask.data.length }, (_, i) => mask.data[Math.floor(i / 3)]) };
+  const { data } = math.extendForeground(grey, known);
+  return { ...mask, data: mask.data.map((_, i) => data[3 * i]) };
 }
 
 // Fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide; `radius` is a fraction of the side.

@@ -1,0 +1,74 @@
+"""Remove stains of colour from the painting of a blurred selfie.
+
+The generator normalizes the contrast of its features. Where a selfie has no fine detail, because it is out of focus or
+was enlarged, it amplifies noise and compression to red and yellow stains. They are wider than brush strokes.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from portraitist.core.types import MaskArray, Picture, SquarePicture
+from portraitist.crop.align import Crop
+from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
+
+# Detail of the face from which the painting is left as it is, and below which the correction has its full strength.
+SHARP, BLURRED = 0.62, 0.52
+FINE, COARSE = (1.0, 3.0), (2.0, 6.0)  # pass bands of the detail: standard deviations of two Gaussians in pixels
+STRENGTH = (0.7, 1.0, 1.0)  # of the correction at full strength, for lightness and chroma (CIELAB)
+GRID, SIGMA = 128, 0.015  # stains: side at which they are computed, and their size as a fraction of the side
+
+
+def stain_weight(crop: Crop) -> float:
+    """Return how much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred."""
+    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
+    radius = eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
+    top, left = max(0, round(y - radius)), max(0, round(x - radius))
+    face = crop.square.picture[top : round(y + radius), left : round(x + radius)]
+    return float(np.clip((SHARP - detail(face)) / (SHARP - BLURRED), 0, 1)) if face.size else 0.0
+
+
+def detail(picture: Picture) -> float:
+    """Return the contrast of a picture's fine structures relative to that of structures of twice the size."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+    def contrast(narrow: float, wide: float) -> float:
+        return float((cv2.GaussianBlur(grey, (0, 0), narrow) - cv2.GaussianBlur(grey, (0, 0), wide)).std())
+
+    return contrast(*FINE) / max(contrast(*COARSE), 1e-6)
+
+
+def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
+    """Move the low frequencies of a painted person towards the selfie's.
+
+    The painting keeps its mean colour, the contrast of its lightness, and everything finer than `SIGMA`.
+
+    Args:
+        painting: the painted crop.
+        selfie: the crop before it was painted.
+        mask: 255 where the person is.
+        weight: from 0, the painting as it is, to 1.
+    """
+    if weight == 0 or not mask.any():
+        return painting
+    painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
+    weights = cv2.resize(mask, (GRID, GRID), interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    low = [_low_frequencies(each * (mask[..., None] / np.float32(255)), weights) for each in (painted, original)]
+    means = [(each * weights).sum(axis=(0, 1)) / weights.sum() for each in low]
+    spreads = [
+        np.sqrt((((each - mean) ** 2) * weights).sum(axis=(0, 1))) for each, mean in zip(low, means, strict=True)
+    ]
+    scale = np.array([spreads[0][0] / max(float(spreads[1][0]), 1e-3), 1, 1], np.float32)
+    correction = (means[0] + (low[1] - means[1]) * scale - low[0]) * (weight * np.array(STRENGTH, np.float32))
+    side = painting.shape[0]
+    enlarged = cv2.resize(correction.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    result = cv2.cvtColor(painted + enlarged * (mask[..., None] / np.float32(255)), cv2.COLOR_LAB2RGB)
+    return np.rint(result.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.ndarray) -> np.ndarray:
+    """Return the weighted means of a picture at `GRID`; it was multiplied by its weights."""
+    sigma = SIGMA * GRID
+    reduced = cv2.resize(weighted, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]
+    return cv2.GaussianBlur(reduced, (0, 0), sigma) / np.maximum(total, 1e-3)

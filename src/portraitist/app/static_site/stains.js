@@ -1,0 +1,69 @@
+// Remove stains of colour from the painting of a blurred photo: the counterpart of stains.py, with the same constants.
+
+import * as math from "./image_math.js";
+
+const [SHARP, BLURRED] = [0.62, 0.52];
+const [FINE, COARSE] = [[1, 3], [2, 6]];
+const STRENGTH = [0.7, 1, 1];
+const [GRID, SIGMA] = [128, 0.015];
+
+// How much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred.
+export function stainWeight({ picture, face, transform }) {
+  const points = face.points.slice(0, math.MOUTH + 1);
+  const centre = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis] / points.length, 0));
+  const [x, y] = math.applyTransform(transform, centre);
+  const radius = math.eyeToMouth(face) * math.hypot(transform);
+  const [left, top] = [x, y].map((value) => Math.max(0, math.roundHalfEven(value - radius)));
+  const [right, bottom] = [x, y].map((value) => Math.min(picture.width, math.roundHalfEven(value + radius)));
+  if (right <= left || bottom <= top) return 0;
+  const [width, height] = [right - left, bottom - top];
+  const grey = new Float32Array(width * height);
+  for (let i = 0; i < grey.length; i++) {
+    const from = 3 * ((top + Math.floor(i / width)) * picture.width + left + (i % width));
+    grey[i] = Math.round(0.299 * picture.data[from] + 0.587 * picture.data[from + 1] + 0.114 * picture.data[from + 2]);
+  }
+  return math.clamp((SHARP - detail(grey, width, height)) / (SHARP - BLURRED), 0, 1);
+}
+
+// The contrast of fine structures relative to that of structures of twice the size.
+function detail(grey, width, height) {
+  const blurred = (sigma) => math.convolve(grey, width, height, 1, math.gaussianKernel(sigma, 8));
+  const contrast = ([narrow, wide]) => {
+    const second = blurred(wide);
+    const difference = blurred(narrow).map((value, i) => value - second[i]);
+    const mean = difference.reduce((sum, value) => sum + value, 0) / difference.length;
+    return Math.sqrt(difference.reduce((sum, value) => sum + (value - mean) ** 2, 0) / difference.length);
+  };
+  return contrast(FINE) / Math.max(contrast(COARSE), 1e-6);
+}
+
+// Move the low frequencies of a painted person towards the photo's; mean colour, contrast and strokes stay.
+export function withoutStains(painted, photo, mask, weight) {
+  if (weight === 0 || !mask.data.some(Boolean)) return painted;
+  const { width: side } = painted;
+  const weights = Float32Array.from(math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
+  const total = math.convolve(weights, GRID, GRID, 1, math.gaussianKernel(SIGMA * GRID, 8));
+  const paintedLab = math.toLab(painted);
+  const low = [paintedLab, math.toLab(photo)].map((lab) => {
+    const weighted = { ...painted, data: lab.map((value, i) => (value * mask.data[Math.floor(i / 3)]) / 255) };
+    const sums = math.convolve(math.resize(weighted, GRID, GRID, "area").data, GRID, GRID, 3, math.gaussianKernel(SIGMA * GRID, 8));
+    return sums.map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-3));
+  });
+  const whole = weights.reduce((sum, value) => sum + value, 0);
+  const means = low.map((plane) => [0, 1, 2].map((c) => weights.reduce((sum, value, i) => sum + value * plane[3 * i + c], 0) / whole));
+  const [paintedSpread, photoSpread] = low.map((plane, n) =>
+    Math.sqrt(weights.reduce((sum, value, i) => sum + value * (plane[3 * i] - means[n][0]) ** 2, 0)));
+  const scale = [paintedSpread / Math.max(photoSpread, 1e-3), 1, 1];
+  const correction = low[0].map((value, i) => {
+    const c = i % 3;
+    return weight * STRENGTH[c] * (means[0][c] + (low[1][i] - means[1][c]) * scale[c] - value);
+  });
+  const enlarged = math.resize({ width: GRID, height: GRID, channels: 3, data: correction }, side, side, "linear").data;
+  const result = Uint8ClampedArray.from(painted.data);
+  for (let i = 0; i < mask.data.length; i++) {
+    if (!mask.data[i]) continue;
+    const lab = [0, 1, 2].map((c) => paintedLab[3 * i + c] + (enlarged[3 * i + c] * mask.data[i]) / 255);
+    result.set(math.labToRgb(...lab), 3 * i);
+  }
+  return { ...painted, data: result };
+}

@@ -1,0 +1,60 @@
+import cv2
+import numpy as np
+import pytest
+
+from portraitist.app.stains import detail, stain_weight, without_stains
+from portraitist.crop.align import Crop, CropImage
+from portraitist.crop.geometry import Face
+
+SIDE = 256
+POINTS = np.array([[108, 112], [148, 112], [128, 140], [128, 163], [90, 115], [166, 115]], np.float32)
+
+
+def texture(sigma):
+    grain = np.random.default_rng(3).normal(0, 1, (SIDE, SIDE, 1)).astype(np.float32)
+    lowpass = cv2.GaussianBlur(grain, (0, 0), sigma)[..., None] if sigma else grain
+    picture = np.array([190, 140, 110]) + 30 * lowpass / lowpass.std()
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def crop(picture):
+    inside = np.full((SIDE, SIDE), 255, np.uint8)
+    identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    return Crop(CropImage(picture, None, inside), Face(1.0, (0.0, 0.0, 1.0, 1.0), POINTS), identity)
+
+
+def person():
+    return cv2.ellipse(np.zeros((SIDE, SIDE), np.uint8), (128, 130), (80, 100), 0, 0, 360, 255, -1)
+
+
+def test_detail_falls_with_blur():
+    assert detail(texture(0)) > detail(texture(1.5)) > detail(texture(4))
+
+
+@pytest.mark.parametrize(("sigma", "weight"), [(0, 0), (5, 1)])
+def test_only_blurred_faces_are_corrected(sigma, weight):
+    assert stain_weight(crop(texture(sigma))) == weight
+
+
+def test_weight_of_zero_changes_nothing():
+    assert np.array_equal(without_stains(texture(0), texture(5), person(), 0.0), texture(0))
+
+
+def test_stain_is_removed_and_tint_and_strokes_stay():
+    selfie = np.full((SIDE, SIDE, 3), (190, 140, 110), np.uint8)
+    strokes = np.where(np.indices((SIDE, SIDE)).sum(axis=0) % 4 < 2, 12, -12)[..., None]
+    clean = (np.array([150, 150, 170]) + strokes).astype(np.uint8)  # the style is bluish
+    stained = clean.copy()
+    stained[110:140, 120:150] = np.array([220, 60, 40]) + strokes[110:140, 120:150]
+    result = without_stains(stained, selfie, person(), 1.0).astype(float)
+    inner = np.s_[118:132, 128:142]
+    colours = [each[inner].mean(axis=(0, 1)) for each in (stained.astype(float), result, clean.astype(float))]
+    assert np.abs(colours[1] - colours[2]).max() < 0.35 * np.abs(colours[0] - colours[2]).max()
+    assert result[inner].std(axis=(0, 1)).min() > 6  # strokes
+    elsewhere = np.s_[60:90, 100:150]
+    assert np.abs(result[elsewhere] - clean[elsewhere]).mean() < 8
+
+
+def test_background_is_not_corrected():
+    result = without_stains(texture(0), texture(5), person(), 1.0)
+    assert np.abs(result[person() == 0].astype(int) - texture(0)[person() == 0]).max() <= 1
