@@ -219,7 +219,7 @@ def test_rerun_skips_existing_avatars(model, selfies, tmp_path):
     )
     shutil.copy(selfies[1], folder / "b.jpg")
     code, stdout, stderr = paint(model, folder, "-o", out)
-    assert (code, stdout, stderr.count("1 that existed")) == (0, f"{out / 'b.png'}\n", 1)
+    assert (code, stdout, stderr.count("skipped 1 with an existing avatar")) == (0, f"{out / 'b.png'}\n", 1)
     assert (out / "a.png").read_bytes() == b"mine"
     assert paint(model, folder / "a.jpg", "-o", out)[0] == 2
     assert paint(model, folder, "-o", out, "--force")[2] == ""
@@ -682,7 +682,7 @@ def test_avatar_of_a_concurrent_run_counts_as_existing(model, selfies, tmp_path,
 
     monkeypatch.setattr(paint_files, "encode_avatar", encode)
     code, stdout, stderr = paint(model, selfies[0], "-o", f"{tmp_path}/")
-    assert (code, stdout, "1 that existed" in stderr) == (0, "", True)
+    assert (code, stdout, "skipped 1 with an existing avatar" in stderr) == (0, "", True)
     assert output.read_bytes() == b"of the other run"
 
 

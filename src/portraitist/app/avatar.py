@@ -32,7 +32,14 @@ from portraitist.app.model_file import (
 )
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.app.stains import stain_weight, without_stains
-from portraitist.app.styles import Style, StyleError, StyleOptions, StylePredictor, cache_key, centre_square
+from portraitist.app.styles import (
+    Style,
+    StyleError,
+    StyleOptions,
+    StylePredictor,
+    cache_key,
+    centre_square,
+)
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import estimate_foreground
 from portraitist.core.cores import available_cores
@@ -424,8 +431,10 @@ class Portraitist:
         size_px = min(size_px, MAX_PAINTED_PX)
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
         cutout = refine_person(person, crop)
-        painting = self.paint_squares([crop.square.picture], [cutout], style)[0]
-        painting = without_stains(painting, crop.square.picture, cutout, stain_weight(crop))
+        selfie = crop.square.picture
+        style = style or Style(self._styles.get(HOUSE_STYLE))
+        (stylized,) = self.paint_squares([selfie], [cutout], style.vector)
+        painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
@@ -447,23 +456,25 @@ class Portraitist:
         return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(
-        self, pictures: Sequence[Picture], masks: Sequence[MaskArray], style: Style | None = None
+        self, pictures: Sequence[Picture], masks: Sequence[MaskArray], vector: StyleVector | None = None
     ) -> list[Picture]:
         """Run the generator on square pictures and their masks, all with the same side, which the model must allow.
+
+        `vector` is the one of style `house` by default.
 
         Raises:
             ModelError: the graph fails, does not return pictures, or its first run takes too long.
         """
-        style = style or Style(self._styles.get(HOUSE_STYLE))
+        vector = self._styles.get(HOUSE_STYLE) if vector is None else vector
         inputs = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
-        if style.vector is not None:
-            inputs["styles"] = np.tile(style.vector, (len(pictures), 1))
+        if vector is not None:
+            inputs["styles"] = np.tile(vector, (len(pictures), 1))
         (stylized,) = self._run(inputs)
         expected = inputs["pictures"].shape
         if not isinstance(stylized, np.ndarray) or stylized.dtype != np.uint8 or stylized.shape != expected:
             found = f"{getattr(stylized, 'dtype', type(stylized))} of shape {getattr(stylized, 'shape', ())}"
             raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}")
-        return [style.finish(*each) for each in zip(stylized, pictures, masks, strict=True)]
+        return list(stylized)
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
         options = onnxruntime.RunOptions()

@@ -36,8 +36,8 @@ export async function paintFace(photo, opened, options, vector, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const finished = math.finishStyle(await generate(crop.picture, cutout, vector), crop.picture, cutout, options);
-  const painting = withoutStains(finished, crop.picture, cutout, stainWeight(crop));
+  const stylized = await generate(crop.picture, cutout, vector);
+  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
 
