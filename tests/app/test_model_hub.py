@@ -221,7 +221,7 @@ def test_redirect_to_another_scheme_is_refused(hub, target):
 @pytest.mark.parametrize("commit", ["", "../../x", "A" * 40])
 def test_server_that_is_no_hub_is_named(hub, commit):
     hub.error = (200, {"X-Repo-Commit": commit})
-    with pytest.raises(ModelError, match="does not answer like the Hugging Face hub"):
+    with pytest.raises(ModelError, match="is not a Hugging Face hub"):
         find_model(NAME)
 
 

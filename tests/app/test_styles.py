@@ -137,7 +137,7 @@ def test_kept_colours_ignore_the_background():
         ({"strength": -0.1}, "strength is -0.1"),
         ({"strength": float("nan")}, "strength is nan"),
         ({"name": "violet", "like": b"x"}, "'violet' and an example .* exclude each other"),
-        ({"name": "nosuch"}, r"no style 'nosuch'; this model has house, "),
+        ({"name": "nosuch"}, r"no style 'nosuch'; this model's styles are house, "),
     ],
 )
 def test_unusable_style_options_are_errors(portraitist, options, message):

@@ -229,7 +229,7 @@ class Portraitist:
         if options.like is not None:
             return Style(self._example_vector(options.like), options.strength, options.keep_colours)
         if options.name not in self.style_names:
-            raise StyleError(f"no style {options.name!r}; this model has {', '.join(self.style_names)}")
+            raise StyleError(f"no style {options.name!r}; this model's styles are {', '.join(self.style_names)}")
         return Style(self._styles.get(options.name), options.strength, options.keep_colours)
 
     def _example_vector(self, like: Source) -> StyleVector:

@@ -29,7 +29,7 @@ def is_alpha(mask: MaskArray, crop: Crop) -> bool:
 
 
 def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
-    """Return the mask of a crop without parts whose connection to the face is narrower than `MIN_CONNECTION`."""
+    """Remove the parts of a mask whose connection to the face is narrower than `MIN_CONNECTION`."""
     length = _length_px(crop)
     x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
     solid = (mask > 127).astype(np.uint8)

@@ -50,7 +50,7 @@ def default_memory_mb(cores: int) -> int:
 
 
 def resident_mb() -> float:
-    """Return the resident memory of this process; 0 where it is unknown (all systems but Linux)."""
+    """Return the resident memory of this process in MiB; 0 on systems other than Linux."""
     with suppress(OSError):
         return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return 0.0

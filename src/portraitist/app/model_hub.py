@@ -123,7 +123,7 @@ def _look_up(name: str, url: str) -> _Remote:
     commit = headers.get("x-repo-commit", "")
     if not COMMIT.fullmatch(commit):
         raise ModelError(
-            f"{name}: {_endpoint()} does not answer like the Hugging Face hub: X-Repo-Commit is {commit[:50]!r}"
+            f"{name}: {_endpoint()} is not a Hugging Face hub: its header X-Repo-Commit is {commit[:50]!r}"
         )
     size = _number(headers, "x-linked-size") or _number(headers, "content-length")
     if size and size > MAX_MODEL_MB * 1e6:

@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def cores_per_worker(self) -> int:
-        """Number of pictures that one worker paints at the same time."""
+        """Number of cores for each worker, which paints one picture per core at a time."""
         return max(1, self.cores // self.workers)
 
     @property

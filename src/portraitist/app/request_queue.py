@@ -125,7 +125,7 @@ class RequestQueue:
 
     @contextmanager
     def admit(self, ticket: str) -> Iterator[asyncio.Future[None]]:
-        """Admit a request until it is answered; yield a future that is done when a painting thread is free for it.
+        """Keep a place in the queue until the request is answered; the future is done when a thread is free to paint.
 
         Raises:
             QueueFullError: too many requests are admitted already.

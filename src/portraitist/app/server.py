@@ -331,7 +331,7 @@ class _Endpoints:
         selected = slice(int(face) - 1, int(face))
         results, count = self._paint(fields, selected, finish.size_px or DEFAULT_SIZE_PX)
         if not results:
-            raise FinishError(f"face is {face}; the number of faces in the picture is {count}")
+            raise FinishError(f"face is {face}, but the number of faces in the picture is {count}")
         if isinstance(results[0], RejectedError):
             raise results[0]
         return Response(encode_avatar(apply_finish(results[0], finish), "PNG"), media_type="image/png")

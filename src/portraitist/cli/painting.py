@@ -133,7 +133,7 @@ def paint(
             path = model_path(model, (lambda message: None) if quiet else note)
             portraitist = Portraitist(path, device, threads=available_cores() // workers)
             if style and style not in portraitist.style_names:
-                fail(f"--style is {style!r}; {path} has {', '.join(portraitist.style_names)}", INVALID)
+                fail(f"--style is {style!r}; the styles of {path} are {', '.join(portraitist.style_names)}", INVALID)
         except (ValueError, OSError) as error:  # BatchError, FinishError and ModelError are kinds of ValueError
             fail(describe(error), INVALID)
         if not quiet:

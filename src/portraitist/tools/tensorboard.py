@@ -34,7 +34,7 @@ class TensorboardWriter:
         """Write everything that is new in the logs, and return the number of logs.
 
         Raises:
-            LogFormatError: as `Run.catch_up`.
+            LogFormatError: a file is not a training log.
         """
         for plots in sorted(self.logs.rglob(str(PLOTS_FOLDER))):
             log = plots.parents[len(PLOTS_FOLDER.parts) - 1]
