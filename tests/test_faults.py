@@ -423,18 +423,15 @@ def test_read_only_checkout_is_one_line(stage: str, namespaces: None, request: p
     checkout.run_again(stage)
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("faults")
-@pytest.mark.parametrize("stage", ["clean", "crop", "augment"])
-def test_second_run_of_a_data_stage_is_refused(stage: str, data: Checkout) -> None:
-    data.delete_outputs(stage)
-    first = data.start(stage)
-    output = data.folder / next(iter(outputs(stages()[stage])))
-    while not output.exists():
+def assert_second_run_is_refused(checkout: Checkout, stage: str, has_started: Callable[[], bool]) -> None:
+    """Run a stage twice at once; the second run must fail with one line, the first one complete its outputs."""
+    checkout.delete_outputs(stage)
+    first = checkout.start(stage)
+    while not has_started():
         assert first.poll() is None
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # it would end before the second one has started
-    second = data.start(stage)
+    second = checkout.start(stage)
     error = second.communicate(timeout=120)[1]
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
@@ -442,27 +439,22 @@ def test_second_run_of_a_data_stage_is_refused(stage: str, data: Checkout) -> No
     assert len(error.splitlines()) == 1
     first.communicate(timeout=600)
     assert first.returncode == 0
-    assert data.digests(stage) == data.complete[stage]
+    assert checkout.digests(stage) == checkout.complete[stage]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("faults")
+@pytest.mark.parametrize("stage", ["clean", "crop", "augment"])
+def test_second_run_of_a_data_stage_is_refused(stage: str, data: Checkout) -> None:
+    output = data.folder / next(iter(outputs(stages()[stage])))
+    assert_second_run_is_refused(data, stage, output.exists)
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("faults")
 def test_second_run_of_a_training_is_refused(trainings: Checkout) -> None:
-    stage = "train_mask"
-    trainings.delete_outputs(stage)
-    first = trainings.start(stage)
-    while not list((trainings.folder / ".checkpoints").glob("mask-*/state.pt")):
-        assert first.poll() is None
-        time.sleep(0.05)
-    first.send_signal(signal.SIGSTOP)  # it would end before the second one has started
-    second = trainings.start(stage)
-    error = second.communicate(timeout=120)[1]
-    first.send_signal(signal.SIGCONT)
-    assert second.returncode == 1
-    assert "is in use by another run; wait for it to finish, or stop it" in error
-    first.communicate(timeout=600)
-    assert first.returncode == 0
-    assert trainings.digests(stage) == trainings.complete[stage]
+    states = trainings.folder / ".checkpoints"
+    assert_second_run_is_refused(trainings, "train_mask", lambda: any(states.glob("mask-*/state.pt")))
 
 
 # DVC's own files
