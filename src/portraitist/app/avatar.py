@@ -432,7 +432,7 @@ class Portraitist:
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
         cutout = refine_person(person, crop)
         selfie = crop.square.picture
-        style = style or Style(self._styles.get(HOUSE_STYLE))
+        style = style or Style(None)  # `paint_squares` chooses the model's house style
         (stylized,) = self.paint_squares([selfie], [cutout], style.vector)
         painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)

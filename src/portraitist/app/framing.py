@@ -56,6 +56,12 @@ def whole_crop(crop: Crop) -> Frame:
     return Frame((float(centre[0]), float(centre[1])), side * scale, degrees)
 
 
+def face_in_crop(crop: Crop) -> tuple[float, float, float]:
+    """Return x and y of the centre of a crop's face, and its distance from the eyes to the mouth, all in pixels."""
+    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
+    return x, y, eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
+
+
 def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
     """Return the best frame in the photo's own orientation.
 

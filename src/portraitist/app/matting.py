@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from portraitist.app.framing import face_in_crop
 from portraitist.core.blend import extend_foreground
 from portraitist.core.geometry import mask_iou
 from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
-from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
 
 # Lengths as multiples of the distance from the eyes to the mouth.
 MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower than this are dropped
@@ -30,8 +30,7 @@ def is_alpha(mask: MaskArray, crop: Crop) -> bool:
 
 def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
     """Remove the parts of a mask whose connection to the face is narrower than `MIN_CONNECTION`."""
-    length = _length_px(crop)
-    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
+    x, y, length = face_in_crop(crop)
     solid = (mask > 127).astype(np.uint8)
     disc = _disc(MIN_CONNECTION * length)
     # the person continues beyond the borders of the mask
@@ -58,10 +57,6 @@ def _disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-def _length_px(crop: Crop) -> float:
-    return eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
-
-
 def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
     """Return the person's mask at the size of a crop, aligned with the crop's edges; an alpha is only resized.
 
@@ -76,8 +71,8 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
         enlarged = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
         if mask_iou(enlarged, square.alpha) > SAME_IOU:
             return square.alpha
-    whole = continue_beyond_photo(mask, square.inside)
-    return np.minimum(refine_edges(whole, square.picture, _length_px(crop)), visible)
+    whole, (*_, length) = continue_beyond_photo(mask, square.inside), face_in_crop(crop)
+    return np.minimum(refine_edges(whole, square.picture, length), visible)
 
 
 def continue_beyond_photo(mask: MaskArray, inside: SquareMaskArray) -> MaskArray:

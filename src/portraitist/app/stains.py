@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from portraitist.app.framing import face_in_crop
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 from portraitist.crop.align import Crop
-from portraitist.crop.geometry import MOUTH, eye_to_mouth_px
 
 # Detail of the face from which the painting is left as it is, and below which the correction has its full strength.
 SHARP, BLURRED = 0.62, 0.52
@@ -21,8 +21,7 @@ GRID, SIGMA = 128, 0.015  # stains: side at which they are computed, and their s
 
 def stain_weight(crop: Crop) -> float:
     """Return how much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred."""
-    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
-    radius = eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
+    x, y, radius = face_in_crop(crop)
     top, left = max(0, round(y - radius)), max(0, round(x - radius))
     face = crop.square.picture[top : round(y + radius), left : round(x + radius)]
     return float(np.clip((SHARP - detail(face)) / (SHARP - BLURRED), 0, 1)) if face.size else 0.0

@@ -62,7 +62,7 @@ class StyleOptions:
 
 @dataclass(frozen=True)
 class Style:
-    """A style, ready to paint with. `vector` is None for a model that has only one style."""
+    """A style, ready to paint with. `vector` is None for the house style, the only one of some models."""
 
     vector: StyleVector | None
     strength: float = 1.0

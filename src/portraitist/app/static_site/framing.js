@@ -18,6 +18,13 @@ const [CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST] = 
 const [CANVAS_SIDE, CANVAS_LENGTHS] = [168, 7];
 const LENGTH = CANVAS_SIDE / CANVAS_LENGTHS;
 const MARGIN = CANVAS_SIDE / 2;
+
+// The centre of a crop's face, and its distance from the eyes to the mouth, all in pixels.
+export function faceInCrop({ face, transform }) {
+  const points = face.points.slice(0, math.MOUTH + 1);
+  const centre = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis] / points.length, 0));
+  return { centre: math.applyTransform(transform, centre), length: math.eyeToMouth(face) * math.hypot(transform) };
+}
 const MISSING_GROWTH = 2;
 const MAX_TILT_DEGREES = 60;
 const FADE = 0.14;

@@ -1,31 +1,29 @@
 // The person's mask at the avatar's size: the counterpart of matting.py, with the same constants. Lengths are multiples of the
 // distance from the eyes to the mouth.
 
+import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
 
-const [THREAD, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 2e-3];
+const [MIN_CONNECTION, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 2e-3];
 const [LOWEST, HIGHEST] = [0.15, 0.85];
 const SAME_IOU = 0.98;
 const GUIDE_SIDE = 256;
 
-const lengthInCrop = ({ face, transform }) => math.eyeToMouth(face) * math.hypot(transform);
 const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
 
-// The mask of a crop without parts whose connection to the face is narrower than THREAD.
+// The mask of a crop without parts whose connection to the face is narrower than MIN_CONNECTION.
 export function keepPerson(mask, crop) {
-  const length = lengthInCrop(crop);
+  const { centre, length } = faceInCrop(crop);
   const { width: side } = mask;
   const solid = solidOf(mask);
-  const thread = disc(THREAD * length);
-  const margin = 2 * thread.half + 1; // outside the mask's own borders the person goes on
-  const opened = dilateBy(erodeBy(math.pad(solid, margin), thread), thread);
+  const connection = disc(MIN_CONNECTION * length);
+  const margin = 2 * connection.half + 1; // the person continues beyond the borders of the mask
+  const opened = dilateBy(erodeBy(math.pad(solid, margin), connection), connection);
   const labels = math.components(opened, Boolean);
   const labelAt = (x, y) => labels[(y + margin) * opened.width + x + margin];
 
-  const face = [0, 1].map((axis) => crop.face.points.slice(0, math.MOUTH + 1).reduce((sum, point) => sum + point[axis] / (math.MOUTH + 1), 0));
-  const [x, y] = math.applyTransform(crop.transform, face);
-  const [low, high] = [[x, y].map((value) => Math.max(0, math.roundHalfEven(value - length / 2))),
-    [x, y].map((value) => Math.min(side, math.roundHalfEven(value + length / 2)))];
+  const low = centre.map((value) => Math.max(0, math.roundHalfEven(value - length / 2)));
+  const high = centre.map((value) => Math.min(side, math.roundHalfEven(value + length / 2)));
   const counts = new Map();
   for (let row = low[1]; row < high[1]; row++) {
     for (let column = low[0]; column < high[0]; column++) {
@@ -37,7 +35,7 @@ export function keepPerson(mask, crop) {
   const [label] = [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best));
   const body = { ...mask, data: mask.data.map((_, i) => (labelAt(i % side, Math.floor(i / side)) === label ? 1 : 0)) };
 
-  const near = dilateBy(body, disc(2 * THREAD * length)).data.map((value, i) => value & solid.data[i]);
+  const near = dilateBy(body, disc(2 * MIN_CONNECTION * length)).data.map((value, i) => value & solid.data[i]);
   const parts = math.components({ ...mask, data: near }, Boolean);
   const touching = new Set(parts.filter((_, i) => body.data[i]));
   const kept = { ...mask, data: near.map((_, i) => (touching.has(parts[i]) ? 1 : 0)) };
@@ -49,17 +47,16 @@ export function keepPerson(mask, crop) {
 export function refinePerson(mask, crop) {
   const { picture, alpha, inside } = crop;
   const side = picture.width;
-  const enlarged = math.resize(mask, side, side, "linear");
-  if (alpha && math.maskIou(enlarged, alpha) > SAME_IOU) return alpha;
+  if (alpha && math.maskIou(math.resize(mask, side, side, "linear"), alpha) > SAME_IOU) return alpha;
   const whole = continueBeyondPhoto(mask, inside);
   const solid = solidOf(math.resize(whole, side, side, "linear"));
-  const length = lengthInCrop(crop);
+  const { length } = faceInCrop(crop);
   const width = disc(2 * BAND * length);
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
   const filtered = guidedFilter(picture, whole, (WINDOW * length) / side);
   const refined = filtered.map((value, i) => (outer[i] > inner[i] ? (255 * (value - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i]));
   const rounded = new Uint8ClampedArray(refined);
-  return { ...enlarged, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
+  return { ...solid, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
 }
 
 // A mask that goes on where the photo ends: that end is no edge of the person, and must not become soft.

@@ -1,5 +1,6 @@
 // Remove stains of colour from the painting of a blurred photo: the counterpart of stains.py, with the same constants.
 
+import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
 
 const [SHARP, BLURRED] = [0.62, 0.52];
@@ -8,13 +9,11 @@ const STRENGTH = [0.7, 1, 1];
 const [GRID, SIGMA] = [128, 0.015];
 
 // How much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred.
-export function stainWeight({ picture, face, transform }) {
-  const points = face.points.slice(0, math.MOUTH + 1);
-  const centre = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis] / points.length, 0));
-  const [x, y] = math.applyTransform(transform, centre);
-  const radius = math.eyeToMouth(face) * math.hypot(transform);
-  const [left, top] = [x, y].map((value) => Math.max(0, math.roundHalfEven(value - radius)));
-  const [right, bottom] = [x, y].map((value) => Math.min(picture.width, math.roundHalfEven(value + radius)));
+export function stainWeight(crop) {
+  const { picture } = crop;
+  const { centre, length: radius } = faceInCrop(crop);
+  const [left, top] = centre.map((value) => Math.max(0, math.roundHalfEven(value - radius)));
+  const [right, bottom] = centre.map((value) => Math.min(picture.width, math.roundHalfEven(value + radius)));
   if (right <= left || bottom <= top) return 0;
   const [width, height] = [right - left, bottom - top];
   const grey = new Float32Array(width * height);
