@@ -1,6 +1,5 @@
 """Stage augment: draw recipes (people on backgrounds); place the test selfies on eight backgrounds and mask them."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +8,11 @@ from tqdm import tqdm
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.composites import SHEET_ROWS, recipe_tiles, write_test_composites
 from portraitist.augment.library import LIBRARY_FOLDER, BackgroundLibrary
-from portraitist.augment.make_library import BackgroundError, StageFolders, write_library
+from portraitist.augment.make_library import StageFolders, write_library
 from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import make_recipes
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import encode_jpeg
 from portraitist.core.shards import Shards
 from portraitist.crop.params import CropParams
@@ -37,8 +36,7 @@ def main(
     for face in people[:SHEET_ROWS]:
         own = recipes.loc[recipes["id"] == face, ["background", "seed"]].itertuples(index=False, name=None)
         rows.append(recipe_tiles(face, own, crops, masks, params.light_wrap, library))
-    with atomic_write(sheet) as temporary:
-        temporary.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
+    write_file(sheet, encode_jpeg(contact_sheet(rows)) if rows else b"")
 
 
 if __name__ == "__main__":
@@ -46,7 +44,4 @@ if __name__ == "__main__":
     *folders, pretrained, augmented, sheet = path_options(*names)
     params, crop_params = load_or_exit(AugmentParams, "augment"), load_or_exit(CropParams, "crop")
     segmenter = Segmenter(pretrained, load_or_exit(MaskParams, "mask").model)
-    try:
-        main(params, segmenter, crop_params, StageFolders(*folders), augmented, sheet)
-    except BackgroundError as error:
-        sys.exit(f"augment: {error}")
+    main(params, segmenter, crop_params, StageFolders(*folders), augmented, sheet)

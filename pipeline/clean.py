@@ -1,12 +1,11 @@
 """Stage clean: decode and screen the pictures of all sources; keep upright sRGB pictures without near-duplicates."""
 
-import sys
 from pathlib import Path
 
 from pipeline.stage import check_sources_or_exit, load_or_exit, path_options
 from portraitist.clean.params import CleanParams
 from portraitist.clean.run import clean_sources
-from portraitist.collect.blocklist import Blocklist, BlocklistError
+from portraitist.collect.blocklist import Blocklist
 from portraitist.core import manifest
 from portraitist.core.workers import WorkersParams
 from portraitist.reporting.stage_report import write_collect_metrics, write_stage_metrics
@@ -31,7 +30,4 @@ if __name__ == "__main__":
     sources, raw, *paths = path_options("sources", "raw", "blocklist", "out", "metrics", "collect-metrics")
     params, workers = load_or_exit(CleanParams, "clean"), load_or_exit(WorkersParams, "workers")
     check_sources_or_exit(sources, raw)
-    try:
-        main(params, workers, manifest.source_folders(raw, sources), *paths)
-    except BlocklistError as error:
-        sys.exit(f"clean: {error}")
+    main(params, workers, manifest.source_folders(raw, sources), *paths)

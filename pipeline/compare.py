@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.stage import load_methods_or_exit, load_or_exit, path_options, profile_path
 from portraitist.compare import html_report, tables
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import encode_jpeg
 from portraitist.export.params import ExportParams
 
@@ -20,8 +20,7 @@ def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report
     report = html_report.report(inputs, comparison, folders, sheet)
     contents = {"compare.md": markdown.encode(), "sheet.jpg": sheet, "report.html": report.encode()}
     for name, data in (tables.as_files(comparison) | contents).items():
-        with atomic_write(out / name) as partial:
-            partial.write_bytes(data)
+        write_file(out / name, data)
     print(markdown)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -23,8 +23,7 @@ def repair(root: Path) -> list[str]:
     if (root / LOCK).exists() and not _is_lock_file((root / LOCK).read_bytes()):
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], cwd=root, capture_output=True, check=False)
         if committed.returncode == 0:
-            with atomic_write(root / LOCK) as partial:
-                partial.write_bytes(committed.stdout)
+            write_file(root / LOCK, committed.stdout)
             done.append(f"{LOCK} was truncated: restored from the last commit; DVC's run cache has the results since")
         else:
             (root / LOCK).unlink()

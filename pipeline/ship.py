@@ -4,24 +4,19 @@ python -m pipeline.ship --project . --selection data/shipped.yaml --out src/port
 """
 
 import json
-import sys
 
 import yaml
 
 from pipeline.stage import path_options
-from portraitist.core.params import ParamsError, validate
-from portraitist.export.ship import Selection, ShipError, ship
+from portraitist.core.params import validate
+from portraitist.export.ship import Selection, ship
 
 
 def main() -> None:
     """Write generator, checksum, card, notice and the list of portraits; print what was written."""
     project, selection, out, titles = path_options("project", "selection", "out", optional=["titles"])
-    try:
-        chosen = validate(Selection, "shipped", {"shipped": yaml.safe_load(selection.read_text("utf-8"))}, {})
-        report = ship(project, chosen, titles, out)
-    except (ParamsError, ShipError, yaml.YAMLError) as error:
-        sys.exit(f"ship: {error}")
-    print(json.dumps(report, indent=2))
+    chosen = validate(Selection, "shipped", {"shipped": yaml.safe_load(selection.read_text("utf-8"))}, {})
+    print(json.dumps(ship(project, chosen, titles, out), indent=2))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.stage import load_or_exit, load_sources_or_exit, path_options
 from portraitist.collect.params import SOURCES
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 
 def main(out: Path) -> None:
@@ -20,8 +20,7 @@ def main(out: Path) -> None:
             sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it with {expected} in it")
     out.mkdir()
     for name in names:
-        with atomic_write(out / name) as partial:
-            partial.write_text(f"{name}\n", encoding="utf-8")  # DVC warns of empty files
+        write_file(out / name, f"{name}\n")  # DVC warns of empty files
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Stage split: assign every masked face to a part -> data/split.csv; exit with an error if there are leaks."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from pipeline.stage import check_sources_or_exit, load_or_exit, path_options
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_json
 from portraitist.split.assign import check_parts, count_parts, describe_parts, join_sources, split_faces
 from portraitist.split.params import SplitParams
 
@@ -30,9 +29,7 @@ def main(
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
     table, leaks = split_faces(join_sources(faces, pictures, collected), params)
     counts = count_parts(table)
-    report = {"leaks": leaks, "pictures": counts}
-    with atomic_write(leakage) as partial:
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(leakage, {"leaks": leaks, "pictures": counts})
     if leaks:
         sys.exit(f"split: {leaks} pairs of pictures in different parts are near-duplicates or of the same group")
     check_parts(counts, params)

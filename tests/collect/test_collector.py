@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from drawn import encoded, smooth
 from fakeweb import FETCH, FakeWeb, Reply, fake_web
 
 from pipeline import collect as stage
+from pipeline.stage import print_error
 from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.collector import Collected, collect_source
 from portraitist.collect.fetch_cache import FetchCache
@@ -29,7 +31,7 @@ from portraitist.collect.output import MANIFEST_COLUMNS
 from portraitist.collect.params import CollectParams, FetchParams, SearchParams
 from portraitist.collect.ssrf import MissingContactError
 from portraitist.core import manifest
-from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.shards import Shards
 from portraitist.reporting.stage_report import write_collect_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,7 +279,7 @@ def test_stage_writes_shards_manifest_and_download_times(
         remote(number, fake)
     urls = [f"http://a.example/{number}" for number in (0, 1, 2, 7)]
     dest = tmp_path / "data" / "raw" / "urls"
-    stage.main("urls", write_list(tmp_path, urls), fake.web(), dest)
+    stage.collect("urls", write_list(tmp_path, urls), fake.web(), dest)
     rows = manifest.read(dest / "manifest.csv")
     assert list(rows.columns) == MANIFEST_COLUMNS
     assert list(rows["status"]) == ["kept"] * 3 + ["http_error"]
@@ -303,7 +305,7 @@ def test_second_run_requests_nothing_and_writes_equal_bytes(
     monkeypatch.setattr("portraitist.collect.fetch_cache._now", lambda: next(now))
     outputs, requests = [], []
     for name in ("first", "second"):
-        stage.main("urls", params, fake.web(), tmp_path / name)
+        stage.collect("urls", params, fake.web(), tmp_path / name)
         outputs.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
         requests.append(len(fake.log))
     assert outputs[0] == outputs[1]
@@ -314,9 +316,10 @@ def test_second_run_requests_nothing_and_writes_equal_bytes(
 
 @pytest.mark.parametrize("full", ["cache", "shards"])
 def test_full_disk_ends_the_stage_with_one_line(
-    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: str
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["collect", "--source", "urls", "--out", "out"])
     remote(0, fake)
     params = write_list(tmp_path, ["http://a.example/0"])
     monkeypatch.setattr(stage, "load_or_exit", lambda section, _: FETCH if section is FetchParams else params)
@@ -325,18 +328,19 @@ def test_full_disk_ends_the_stage_with_one_line(
     def write_to_full_disk(*_: Any) -> None:
         Path("/dev/full").write_bytes(bytes(1 << 20))
 
-    target = (HttpClient, "_save_picture") if full == "cache" else (ShardWriter, "add")
+    target = (HttpClient, "_save_picture") if full == "cache" else (tarfile.TarFile, "addfile")
     monkeypatch.setattr(*target, write_to_full_disk)
-    with pytest.raises(SystemExit) as error:
-        stage.run("urls", Path("out"))
-    file = r"\.fetch-cache/sources/urls/\.partial-\w+\.bytes" if full == "cache" else "out"
-    assert re.fullmatch(f"collect urls: No space left on device: {file}", str(error.value.code))
+    with pytest.raises(OSError, match="No space left") as error:
+        stage.main()
+    print_error(error.type, error.value, None)
+    file = r"\.fetch-cache/sources/urls/\.partial-\w+\.bytes" if full == "cache" else ".*/out/00000.tar"
+    assert re.fullmatch(f"portraitist: collect: {file}: No space left on device\n", capsys.readouterr().err)
 
 
 DRIVER = """
 import socket, sys
 from pathlib import Path
-from pipeline.collect import main
+from pipeline.collect import collect
 from portraitist.collect.http import HttpClient
 from portraitist.collect.params import CollectParams, FetchParams
 port = int(sys.argv[1])
@@ -346,7 +350,7 @@ fetch = FetchParams(
 addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 params = CollectParams(path=Path("lists"), limit=90, shard_size=20)
 with HttpClient(fetch, allow={("127.0.0.1", port)}, resolve=lambda *_, **__: addresses) as web:
-    main("urls", params, web, Path("data/raw/urls"))
+    collect("urls", params, web, Path("data/raw/urls"))
 """
 
 

@@ -142,7 +142,7 @@ def collect(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **ove
     monkeypatch.chdir(tmp_path)
     values: dict[str, Any] = {"path": Path("saved"), "limit": 99, "shard_size": 9, "min_seam": 0.95}
     params = TaobaoParams(**(values | {"photo_side": "left"} | overrides))
-    stage.main("taobao", params, web.web(), tmp_path / "out")
+    stage.collect("taobao", params, web.web(), tmp_path / "out")
     return manifest.read(tmp_path / "out" / "manifest.csv")
 
 

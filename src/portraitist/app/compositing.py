@@ -15,7 +15,7 @@ from portraitist.app.backdrop import paint_backdrop
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import CleanPicture
 from portraitist.core.blend import alpha_composite
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.geometry import warp
 
@@ -163,8 +163,7 @@ def save_avatar(avatar: Avatar, path: Path, background: Background | str, shape:
     else:
         finish = Finish.parse(background, shape, size_px, allow_files=True)
     finish.check(form)
-    with atomic_write(path, overwrite=True) as partial:
-        partial.write_bytes(encode_avatar(apply_finish(avatar, finish), form))
+    write_file(path, encode_avatar(apply_finish(avatar, finish), form))
 
 
 def _resize(picture: Image.Image, size: int) -> Image.Image:

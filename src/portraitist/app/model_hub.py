@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from portraitist.app.model_file import MODEL_FILE, ModelError
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 SCHEME = "hf://"
 NAME = re.compile(
@@ -158,8 +158,7 @@ def _download(name: str, url: str, remote: _Remote) -> bytes:
 
 def _save(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_bytes(data)
+    write_file(path, data)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -23,7 +23,7 @@ from portraitist.app.selfie import FULL_MAX_SIDE_PX, MAX_MEGABYTES, MAX_SIDE_PX,
 from portraitist.app.styles import StyleOptions
 from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -406,5 +406,4 @@ def _write(data: bytes, force: bool, path: Path) -> None:
         sys.stdout.buffer.flush()
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, overwrite=force) as partial:
-        partial.write_bytes(data)
+    write_file(path, data, overwrite=force)

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 MAX_HAMMING_DISTANCE = 16  # beyond this, hashes belong to different pictures
 
@@ -102,11 +102,8 @@ def add(path: Path, entries: Iterable[str], reason: str) -> list[str]:
     if new:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         newline = "" if text.endswith("\n") or not text else "\n"
-        with atomic_write(path) as partial:
-            partial.write_text(
-                f"{text}{newline}# {' '.join(reason.split())}\n" + "".join(f"{line}\n" for line in new),
-                encoding="utf-8",
-            )
+        lines = [f"# {' '.join(reason.split())}", *new]
+        write_file(path, text + newline + "".join(f"{line}\n" for line in lines))
     return new
 
 

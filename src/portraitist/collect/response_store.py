@@ -21,7 +21,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from portraitist.collect.blocklist import Blocklist
-from portraitist.core.files import PARTIAL_PREFIX, LockedError, atomic_write
+from portraitist.core.files import PARTIAL_PREFIX, LockedError, write_file
 
 FOLDER = ".fetch-cache"
 RequestKind = Literal["picture", "page"]
@@ -61,14 +61,12 @@ class SourceResponses:
 
     def save(self, kind: RequestKind, url: str, entry: Entry) -> None:
         """Write the entry of a request; its bytes must have been stored before."""
-        with atomic_write(self._entry_path(kind, url)) as partial:
-            partial.write_text(json.dumps({"kind": kind, "url": url} | entry), encoding="utf-8")
+        write_file(self._entry_path(kind, url), json.dumps({"kind": kind, "url": url} | entry))
 
     def save_bytes(self, data: bytes) -> str:
         """Store bytes, and return their SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
-        with atomic_write(self.bytes_path(sha256)) as partial:
-            partial.write_bytes(data)
+        write_file(self.bytes_path(sha256), data)
         return sha256
 
     def bytes_path(self, sha256: str) -> Path:

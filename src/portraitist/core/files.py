@@ -1,5 +1,6 @@
 """Write files atomically, and lock a folder for one process."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,17 @@ class FolderLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._lock.release()
+
+
+def write_file(path: Path, data: bytes | memoryview | str, overwrite: bool = True, sync: bool = False) -> None:
+    """Write bytes, or text as UTF-8, to a file, atomically: see `atomic_write`, which has the same arguments."""
+    with atomic_write(path, overwrite, sync) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write indented JSON to a file, atomically."""
+    write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.outcome import Status
 
 Kind = Literal["selfies", "portraits"]
@@ -47,8 +47,7 @@ def to_frame(rows: Iterable[Mapping[str, object]], columns: list[str]) -> pd.Dat
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV."""
-    with atomic_write(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    write_file(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -35,7 +35,10 @@ class _ShardFile:
         for ending, data in members.items():
             header = tarfile.TarInfo(f"{picture}.{ending}")
             header.size = len(data)
-            self._tar.addfile(header, io.BytesIO(data))
+            try:
+                self._tar.addfile(header, io.BytesIO(data))
+            except OSError as error:  # names no file
+                raise OSError(error.errno, error.strerror, str(self._tar.name)) from error
             padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             self.index.append((picture, ending, self.name, self._tar.offset - padded, len(data)))
 

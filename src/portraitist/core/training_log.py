@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 
 LATEST_FILE = "metrics.json"
 PLOTS_FOLDER = Path("plots", "metrics")
@@ -26,8 +26,7 @@ class TrainingLog:
         for path in (folder / PLOTS_FOLDER).iterdir():
             path.unlink()
         for name, values in self.rows.items():
-            with atomic_write(self._path(name)) as partial:
-                partial.write_text(_header(name) + "".join(_line(*row) for row in values), encoding="utf-8")
+            write_file(self._path(name), _header(name) + "".join(_line(*row) for row in values))
         self._write_latest()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -41,8 +40,7 @@ class TrainingLog:
     def _write_latest(self) -> None:
         latest = {name: float(_number(values[-1][1])) for name, values in self.rows.items()}
         step = max((values[-1][0] for values in self.rows.values()), default=0)
-        with atomic_write(self.folder / LATEST_FILE) as partial:
-            partial.write_text(json.dumps(latest | {"step": step}, indent=4) + "\n", encoding="utf-8")
+        write_file(self.folder / LATEST_FILE, json.dumps(latest | {"step": step}, indent=4) + "\n")
 
     def _path(self, name: str) -> Path:
         return self.folder / PLOTS_FOLDER / f"{name}.tsv"

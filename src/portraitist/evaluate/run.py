@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from portraitist.augment.backgrounds import TEST_BACKGROUNDS
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import atomic_write, write_file, write_json
 from portraitist.core.image_io import encode_jpeg, encode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
@@ -32,7 +32,7 @@ from portraitist.learning.checkpoint import load_checkpoint
 from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 from portraitist.learning.realism import Features
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
-from portraitist.nets.identity import Identity, IdentityError, find_network
+from portraitist.nets.identity import Identity, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
 from portraitist.stats.bootstrap import TooFewSamplesError
 from portraitist.weights import INCEPTION, WeightsError, cached_download
@@ -174,8 +174,6 @@ def load_data_or_exit(
         return load_data(params, crop_params, selfies, paths, models)
     except WeightsError as error:
         sys.exit(f"{stage}: {error}; or set `evaluate.inception: false` in the profile to skip FID and KID")
-    except IdentityError as error:
-        sys.exit(f"{stage}: {error}")
 
 
 def measure_all(data: EvaluationData) -> dict[str, Measurement]:
@@ -209,7 +207,7 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
     for name, values in per_face.items():
         _save_extremes(values, metrics[name].optimum, data, folder / f"{name}.jpg")
     results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
-    _write_json(results, folder / "metrics.json")
+    write_json(folder / "metrics.json", results)
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
@@ -223,7 +221,7 @@ def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Pat
     measurements = _measure(HELD_OUT, data)
     metrics = {metric.name: metric for metric in HELD_OUT}
     results = {name: _to_json(measurement, metrics[name], data) for name, measurement in measurements.items()}
-    _write_json(results, folder / "held_out.json")
+    write_json(folder / "held_out.json", results)
     features = {"/".join(key): value for key, value in data.cache.items() if isinstance(key, tuple)}
     shared = {name: value.astype(np.float32) for name, value in features.items() if "/stylized/" not in name}
     with atomic_write(folder / FEATURES_FILE) as partial:
@@ -246,17 +244,8 @@ def _to_json(measurement: Measurement, metric: Metric, data: EvaluationData) -> 
     return content | {"details": content["details"] | run_details}
 
 
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    _write((json.dumps(content, indent=2) + "\n").encode(), path)
-
-
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    _write(frame.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(), path)
-
-
-def _write(data: bytes, path: Path) -> None:
-    with atomic_write(path) as partial:
-        partial.write_bytes(data)
+    write_file(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
@@ -270,7 +259,7 @@ def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
     }
     for name, pictures in columns.items():
         column = contact_sheet([[picture] for picture in pictures], size_px=STRIP_PX)
-        _write(encode_png(column), folder / f"{name}.png")
+        write_file(folder / f"{name}.png", encode_png(column))
 
 
 def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, path: Path) -> None:

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
@@ -146,11 +146,9 @@ def export_model(
                 f"ONNX and PyTorch differ by {error} steps of 255; allowed by `export` in params.yaml: {bounds}"
             )
         if within_bounds:
-            with atomic_write(dest / file) as partial:
-                partial.write_bytes(data)
+            write_file(dest / file, data)
         report[precision] = {"megabytes": round(len(data) / 1e6, 3), **error, "written": within_bounds}
-    with atomic_write(dest / CARD_FILE) as partial:
-        partial.write_text(card, encoding="utf-8")
+    write_file(dest / CARD_FILE, card)
     return report
 
 

@@ -10,7 +10,7 @@ import onnx
 import pandas as pd
 
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import decode_png
 from portraitist.core.params import Section
 from portraitist.core.shards import Shards
@@ -124,8 +124,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         PORTRAITS_FILE: portraits.to_csv(index=False, lineterminator="\n").encode(),
     }
     for name, data in contents.items():
-        with atomic_write(dest / name) as partial:
-            partial.write_bytes(data)
+        write_file(dest / name, data)
     return {"megabytes": round(megabytes, 3), "sha256": sha256, "styles": list(styles), "portraits": len(portraits)}
 
 

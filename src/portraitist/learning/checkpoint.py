@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.learning.method import Trainable
 from portraitist.learning.registry import build
 
@@ -33,15 +33,14 @@ def save_checkpoint(
 
 
 def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
-    """Write a file for `torch.load`, atomically; see `atomic_write`. Equal content gives equal bytes.
+    """Write a file for `torch.load`, atomically; see `core.files.atomic_write`. Equal content gives equal bytes.
 
     torch does not write the file itself: it would store the random name of a temporary file in the archive, and raise
     its own RuntimeError instead of the system's error if the disk is full.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with atomic_write(path, sync=sync) as partial:
-        partial.write_bytes(buffer.getbuffer())
+    write_file(path, buffer.getbuffer(), sync=sync)
 
 
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:

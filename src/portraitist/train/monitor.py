@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from portraitist.core.files import atomic_write
+from portraitist.core.files import write_file
 from portraitist.core.image_io import encode_jpeg
 from portraitist.core.training_log import SAMPLES_FILE, TrainingLog
 from portraitist.learning.method import Losses, Method, Trainable
@@ -46,8 +46,7 @@ class SampleStrip:
     def write(self, path: Path) -> None:
         """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies in the first one."""
         columns = [np.concatenate(list(self.columns[epoch].numpy())) for epoch in sorted(self.columns)]
-        with atomic_write(path) as partial:
-            partial.write_bytes(encode_jpeg(np.concatenate(columns, axis=1)))
+        write_file(path, encode_jpeg(np.concatenate(columns, axis=1)))
 
 
 class Monitor:
