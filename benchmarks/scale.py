@@ -43,18 +43,23 @@ STAGES: dict[str, dict[str, str]] = {  # the options of each stage's script; the
     "crop": {"crops": "crop", "clean": "clean", "pretrained": "pretrained", "sheet": "crop.jpg"},
     "mask": {"masks": "mask", "crops": "crop", "pretrained": "pretrained", "sheet": "mask.jpg"},
 }
+INPUTS = {"clean": "raw/web", "crop": "clean", "mask": "crop"}  # the shards that each stage reads
 RAY_OPTIONS = {"RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def jittered(path: Path, rng: np.random.Generator) -> bytes:
-    """Return a JPEG of a picture of the sample, with small random changes of rotation, scale, position and light."""
+    """Return a JPEG of a picture of the sample, with random changes that let most copies pass as different pictures.
+
+    Rotation, scale, position and light change, and coarse random patches are added.
+    """
     picture = decode_picture(path.read_bytes()).picture
     centre = picture.shape[1] / 2
-    moved = cv2.getRotationMatrix2D((centre, centre), rng.uniform(-8, 8), SIDE / 2 / centre * rng.uniform(0.85, 1.15))
-    moved[:, 2] += SIDE / 2 - centre + rng.uniform(-6, 6, 2)
-    copy = cv2.warpAffine(picture, moved, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.getRotationMatrix2D((centre, centre), rng.uniform(-15, 15), SIDE / 2 / centre * rng.uniform(0.75, 1.15))
+    moved[:, 2] += SIDE / 2 - centre + rng.uniform(-12, 12, 2)
+    copy = cv2.warpAffine(picture, moved, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+    coarse = cv2.resize(rng.normal(0, 25, (6, 6, 3)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(0, 3, (SIDE, SIDE, 1))
-    changed = (copy * rng.uniform(0.8, 1.1) + grain).clip(0, 255).astype(np.uint8)
+    changed = (copy * rng.uniform(0.8, 1.1) + coarse + grain).clip(0, 255).astype(np.uint8)
     return cv2.imencode(".jpg", changed[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
@@ -121,8 +126,9 @@ def stages(arguments: argparse.Namespace) -> None:
 
 
 def measure(folder: Path, stage: str, root: int, kill: Any = None) -> list[dict[str, Any]]:
-    """Run a stage's script; return pictures per second, CPU time and memory for each quarter of its forty shards."""
+    """Run a stage's script; return pictures per second, CPU time and memory for each quarter of its shards."""
     out, *_ = STAGES[stage].values()
+    shards = len(list((folder / INPUTS[stage]).glob("*.tar")))
     words = [sys.executable, "-m", f"pipeline.{stage}", "--metrics", f"{stage}.json"]
     words += [word for name, value in STAGES[stage].items() for word in (f"--{name}", value)]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
@@ -135,7 +141,7 @@ def measure(folder: Path, stage: str, root: int, kill: Any = None) -> list[dict[
             cpu = max(samples[-1][2], _cpu_of_tree(root) - before)
             memory = sum(map(_memory_mb, tree)), _memory_mb(process.pid)
             samples.append((max(done, samples[-1][0]), time.time() - start, cpu, *memory))
-            if kill and done >= 20:
+            if kill and done >= shards // 2:
                 kill()
                 kill = None
                 print(f"{stage}: second node killed after {done} shards", flush=True)
@@ -145,7 +151,8 @@ def measure(folder: Path, stage: str, root: int, kill: Any = None) -> list[dict[
     pictures = len(manifest.read(folder / out / "manifest.csv"))
     rows, last = [], samples[0]
     for quarter in range(4):
-        part = [sample for sample in samples if 10 * quarter <= min(sample[0], 39) < 10 * (quarter + 1)] or [last]
+        done = [4 * min(sample[0], shards - 1) // shards for sample in samples]
+        part = [sample for sample, at in zip(samples, done, strict=True) if at == quarter] or [last]
         row = {"stage": stage, "quarter": quarter + 1, "s": part[-1][1] - last[1]}
         row["CPU ms/picture"] = 4000 * (part[-1][2] - last[2]) / pictures
         row |= {"driver, MB": max(sample[4] for sample in part), "all, MB": max(sample[3] for sample in part)}
