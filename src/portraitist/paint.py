@@ -1,4 +1,4 @@
-"""Paint crops with a trained method in PyTorch: the code of stage `paint`, and the reference for exported models."""
+"""Paint face crops with a trained method in PyTorch: in stage `paint`, and as the reference for exported models."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -18,25 +18,28 @@ from portraitist.learning.flops import inference_cost
 from portraitist.learning.method import Method
 from portraitist.learning.tensors import to_images, to_masks, to_pictures
 
-BATCH_SIZE = 16  # pictures in memory at a time
+BATCH_SIZE = 16  # pictures that are painted at the same time
 COST_FILE = "cost.json"
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
-    """Load a trained method and its metadata, and limit torch to one thread.
+    """Load the model file of a method; return the method and its metadata. Limit torch to one thread.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or the model is not a method that paints.
+        CheckpointError: the file is missing or is not a Portraitist model, or the model does not paint.
     """
-    torch.set_num_threads(1)  # fixed, because the order of summation depends on it
+    torch.set_num_threads(1)  # with several threads, the order of summation depends on their number
     trainable, metadata = load_checkpoint(path)
     if not isinstance(trainable, Method):
-        raise CheckpointError(f"{path}: {metadata['method']} is not a method that paints")
+        raise CheckpointError(
+            f"{path}: a model of {metadata['method']} cannot paint; use the model of a method in section `methods` of "
+            "params.yaml"
+        )
     return trainable, metadata
 
 
 def paint_crops(method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-    """Stylize crops; `masks` are their person masks."""
+    """Return the stylized face crops; `masks` are the masks of the persons in them."""
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
@@ -54,14 +57,20 @@ def paint_test_selfies(
     *,
     backgrounds: Collection[str],
 ) -> None:
-    """Stylize each test selfie on its own background and on each test background; write the pictures and the cost.
+    """Stylize each test selfie on its own background and on each test background; write the avatars and their cost.
 
-    `on_backgrounds` is the output folder of stage `augment`: the test selfies, composited with each of the
-    `backgrounds`. The folder `dest` is created; its shards hold `png` and `<background>.png` for each selfie, and are
-    of the same size as those of `on_backgrounds`.
+    Args:
+        model: model file of the method.
+        crops: output of stage `crop`.
+        masks: output of stage `mask`.
+        split: CSV with the part of each picture.
+        on_backgrounds: output of stage `augment`, which contains the test selfies on each test background.
+        dest: folder to create. Its tar shards contain `<id>.png` and `<id>.<background>.png` for each selfie, and it
+            also contains cost.json.
+        backgrounds: names of the test backgrounds.
 
     Raises:
-        CheckpointError: as `load_method`.
+        CheckpointError: the file is missing or is not a Portraitist model, or the model does not paint.
     """
     method, metadata = load_method(model)
     pictures, person_masks, composites = Shards(crops), Shards(masks), Shards(on_backgrounds)

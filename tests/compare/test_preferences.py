@@ -7,7 +7,7 @@ from portraitist.compare.preferences import append_answer, read_answers
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,left,right\n1,a,b\n", "id, left, right, preferred.*found id, left, right$"),
+        ("id,left,right\n1,a,b\n", "id, left, right, preferred.*found id, left, right; "),
         ("id,left,right,preferred\n1,a,b,a\n2,a,b,c\n", "line 3: preferred is 'c'; expected 'a' or 'b'"),
     ],
 )

@@ -160,7 +160,7 @@ def test_precision_out_of_bounds_is_not_written(method, pretrained, tmp_path):
 def test_fp32_out_of_bounds_is_an_error(method, pretrained, tmp_path, monkeypatch):
     inverted = lambda *arguments: [255 - picture for picture in paint_crops(*arguments)]  # noqa: E731
     monkeypatch.setattr(onnx_export, "paint_crops", inverted)
-    with pytest.raises(ExportError, match=r"max_error.* steps of 255; .*`export`"):
+    with pytest.raises(ExportError, match=r"max_error.* on a scale of 0 to 255; .*`export`"):
         export(method, pretrained, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -340,7 +340,7 @@ def test_training_starts_from_the_generator_of_stage_1(name):
 
 @pytest.mark.parametrize("name", NEEDS_UPSTREAM)
 def test_missing_upstream_model_is_named(name):
-    with pytest.raises(ValueError, match=r"'(features|generator|segmenter|pretrained)'"):
+    with pytest.raises(ValueError, match=r"UpstreamModels\((features|generator|segmenter|pretrained)="):
         build(name, settings(name), UpstreamModels())
 
 

@@ -1,1 +1,1 @@
-"""Comparison of the methods: tables, preferences, HTML report."""
+"""Comparison of all methods: tables of metrics, people's preferences, and an HTML report."""

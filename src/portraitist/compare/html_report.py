@@ -1,4 +1,4 @@
-"""The comparison as compare.md and as report.html, a self-contained page without scripts or external resources."""
+"""Write the comparison of all methods as compare.md, and as report.html: one page without scripts or external files."""
 
 import base64
 import json
@@ -33,27 +33,27 @@ from portraitist.stats.rounding import shown
 
 TEMPLATES = Path(__file__).with_name("report")
 BASE_STYLE = Path(__file__).parents[1] / "base.css"
-STAGE_REPORTS = ("clean", "crop", "mask", "leakage")
-FIRST_HUE, HUE_STEP = 212, 137.5  # degrees; steps of the golden angle give every method a distinct hue
-PLOT_WIDTH, PLOT_ROW = 110, 5  # px
-SIGNIFICANCE = 0.05
+STAGE_REPORTS = ("clean", "crop", "mask", "leakage")  # names of the JSON files that the report includes
+FIRST_HUE, HUE_STEP = 212, 137.5  # in degrees; steps of the golden angle give every method a distinct hue
+PLOT_WIDTH, PLOT_ROW = 110, 5  # width of a plot, and height of a method's row in it, in pixels
+SIGNIFICANCE = 0.05  # p-value below which a difference is called significant
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """The configuration of the run and the reports of its data stages, shown in the HTML report."""
+    """Paths of the configuration and of the data stages' reports, which the HTML report shows."""
 
-    params: Path
-    profile: Path
-    dvc: Path
-    reports: Path  # folder with <stage>.json for each of STAGE_REPORTS
+    params: Path  # params.yaml
+    profile: Path  # profiles/<profile>.yaml
+    dvc: Path  # dvc.yaml
+    reports: Path  # folder with <name>.json for each of STAGE_REPORTS
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return compare.md: the headline metrics, the tables of all values, and of differences.
+    """Return the text of compare.md: the headline metrics, a table of all values, and tables of differences.
 
-    Numbers are rounded to the precision of their intervals, and p-values are omitted, so that noise does not change the
-    file.
+    Numbers are rounded as their intervals justify, and there are no p-values. Small random differences, such as those
+    between two types of CPU, therefore do not change the file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
@@ -71,7 +71,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _held_out(comparison: Comparison) -> str:
-    """Return a sentence with the results on held-out pictures, which are the same for all methods."""
+    """Return a sentence with the segmenter's and the classifier's results, which are the same for all methods."""
     segmenter = comparison.held_out[SEGMENTER_METRIC]
     text = (
         f"The same for all methods: the segmenter's intersection over union on {segmenter['n']} held-out pictures is "
@@ -83,13 +83,13 @@ def _held_out(comparison: Comparison) -> str:
 
 
 def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], sheet: bytes) -> str:
-    """Return report.html.
+    """Return the text of report.html.
 
     Args:
-        inputs: configuration and stage reports.
+        inputs: paths of the configuration and of the data stages' reports.
         comparison: result of `tables.compare`.
-        folders: output folders of stages evaluate and evaluate_selfies, by method.
-        sheet: the contact sheet as JPEG.
+        folders: output folder of stage `evaluate` for each method, and of stage `evaluate_selfies`.
+        sheet: JPEG of the avatars of all methods.
     """
     results = comparison.results
     params = yaml.safe_load(inputs.params.read_text(encoding="utf-8"))
@@ -130,9 +130,12 @@ def _data_uri(data: bytes, image_format: str) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence[str] = ()) -> str:
-    """Return a scrollable table; cells are HTML, and the first cell of each row is its header.
+    """Return a scrollable HTML table.
 
-    With `titles`, each cell has its column's title, which narrow screens show instead of the table's head.
+    Args:
+        heads: HTML of the header cells.
+        rows: HTML of the cells of each row; the first cell is the row's header.
+        titles: title of each column but the first, which narrow screens show in each cell instead of the header row.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []
@@ -155,7 +158,7 @@ def _hue(index: int) -> str:
 
 
 def _methods(comparison: Comparison) -> list[str]:
-    """Return our method first, then the others in their order."""
+    """Return the keys of all results: the exported method first, then the others in their order."""
     return [comparison.ours, *(method for method in comparison.results if method != comparison.ours)]
 
 
@@ -167,18 +170,18 @@ def _heads(comparison: Comparison, methods: Iterable[str]) -> list[str]:
 
 
 def _breakable(name: object) -> str:
-    """Return an escaped name with line breaks allowed after underscores."""
+    """Return a name as HTML, with line breaks allowed after underscores."""
     return escape(str(name)).replace("_", "_<wbr>")
 
 
 def _cell(text: object) -> str:
-    """Return a value as HTML, with its interval and remarks in small type below it."""
+    """Return a text such as "0.95 [0.92, 0.98]" as HTML: the value, and below it the rest in small type."""
     value, _, rest = escape(str(text)).partition(" ")
     return f"{value}<small>{rest.replace('] ', ']<br>')}</small>" if rest else value
 
 
 def _headlines(comparison: Comparison) -> str:
-    """Return the headline metrics, a row per method; the best values are bold."""
+    """Return an HTML table of the headline metrics with a row per method; the best values are bold."""
     best = best_methods(comparison.results)
     frame = headline_table(comparison, _methods(comparison))
     metrics = comparison.results[comparison.ours]
@@ -215,7 +218,7 @@ def _metrics(comparison: Comparison) -> str:
 
 
 def _plot(results: list[dict[str, Any] | None], optimum: float) -> str:
-    """Return an SVG with the interval of each method as a line and its value as a dot; the optimum is dashed."""
+    """Return an SVG image: the interval of each method as a line, its value as a dot, the optimum as a dashed line."""
     bounds = [result[key] for result in results if result for key in ("low", "high")] + [optimum]
     low, span = min(bounds), max(max(bounds) - min(bounds), 1e-12)
     height = PLOT_ROW * len(results)
@@ -294,7 +297,7 @@ def _groups(comparison: Comparison) -> str:
 
 
 def _group_cell(value: float, low: float, high: float) -> str:
-    """Return a value, with its interval unless the group has a single face."""
+    """Return a value as text, with its interval unless the group has a single face."""
     return shown(value, low, high) if np.isfinite(low) else f"{value:.3g}"
 
 
@@ -324,7 +327,7 @@ def _masks(folders: dict[str, Path]) -> str:
 
 
 def _pre(text: str) -> str:
-    """Return preformatted text, focusable so that a keyboard can scroll it."""
+    """Return preformatted text as HTML that can be focused, so that a keyboard can scroll it."""
     return f'<pre tabindex="0">{escape(text)}</pre>'
 
 

@@ -1,4 +1,4 @@
-"""Draw the stages of dvc.yaml and their dependencies as SVG, from top to bottom."""
+"""Draw the stages of dvc.yaml and their dependencies as an SVG image, from top to bottom."""
 
 import re
 from html import escape
@@ -7,18 +7,18 @@ from typing import Any
 
 import yaml
 
-BOX_WIDTH, BOX_HEIGHT = 132, 28  # px
-GAP_X, GAP_Y = 20, 34
+BOX_WIDTH, BOX_HEIGHT = 132, 28  # size of a stage's box in pixels
+GAP_X, GAP_Y = 20, 34  # pixels between boxes
 
 
 def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
-    """Return, for each stage, the stages whose outputs it reads.
+    """Return, for each stage, the names of the stages whose outputs it reads.
 
     All items of a `foreach` stage count as one stage.
 
     Args:
-        dvc: dvc.yaml.
-        params: params.yaml, whose values dvc.yaml uses as variables.
+        dvc: path of dvc.yaml.
+        params: path of params.yaml, whose values dvc.yaml uses as variables.
     """
     content = yaml.safe_load(dvc.read_text(encoding="utf-8"))
     variables = yaml.safe_load(params.read_text(encoding="utf-8"))
@@ -61,14 +61,14 @@ def _interpolate(text: str, variables: dict[str, Any]) -> str:
 
 
 def _ancestors(graph: dict[str, set[str]], stage: str) -> set[str]:
-    """Return the stages that a stage depends on, directly or not."""
+    """Return all stages on which a stage depends, directly or through other stages."""
     return graph[stage].union(*(_ancestors(graph, dependency) for dependency in graph[stage]))
 
 
 def render_svg(graph: dict[str, set[str]]) -> str:
-    """Return an SVG with each stage below all stages that it depends on.
+    """Return an SVG image of a result of `stage_dependencies`, with each stage below all stages on which it depends.
 
-    Dependencies that are implied by others are not drawn.
+    A dependency is not drawn if another dependency of the same stage already depends on it.
     """
     depths: dict[str, int] = {}
 

@@ -1,6 +1,7 @@
-"""The CSV of pairwise preferences: one row per answer. Without pictures and personal data, it can be in git.
+"""Read and write the CSV of people's preferences between the avatars of two methods, with one row per answer.
 
-Columns: the selfie's id, the methods shown on the left and on the right, and the one that was preferred.
+Columns: `id` of the selfie, the methods shown on the `left` and on the `right`, and the `preferred` one of them. The
+file contains no pictures or personal data, so it can be committed to git.
 """
 
 import csv
@@ -24,21 +25,25 @@ def read_answers(path: Path) -> pd.DataFrame:
     except ValueError as error:  # pandas' parser errors and UnicodeDecodeError
         raise ValueError(f"{path}: not a CSV of answers: {' '.join(str(error).split())}") from error
     if list(frame.columns) != COLUMNS:
-        raise ValueError(f"{path}: expected columns {', '.join(COLUMNS)}; found {', '.join(frame.columns)}")
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}; found {', '.join(frame.columns)}; correct the first "
+            "line, or use another file"
+        )
     wrong = frame[(frame["preferred"] != frame["left"]) & (frame["preferred"] != frame["right"])]
     if len(wrong):
         line, row = wrong.index[0] + 2, wrong.iloc[0]
         raise ValueError(
-            f"{path}, line {line}: preferred is {row['preferred']!r}; expected {row['left']!r} or {row['right']!r}"
+            f"{path}, line {line}: preferred is {row['preferred']!r}; expected {row['left']!r} or {row['right']!r}, "
+            "the methods on the left and on the right"
         )
     return frame
 
 
 def ensure_file(path: Path) -> None:
-    """Create the file with its header if it does not exist, and check that it is writable.
+    """Create the CSV with its header if it does not exist, and check that it can be written.
 
     Raises:
-        OSError: it cannot be created or written.
+        OSError: the file cannot be created or written.
     """
     with path.open("a", newline="", encoding="utf-8") as file:
         if not file.tell():
@@ -46,7 +51,14 @@ def ensure_file(path: Path) -> None:
 
 
 def append_answer(path: Path, face: str, left: str, right: str, preferred: str) -> None:
-    """Append one answer, and create the file if it does not exist.
+    """Append one answer to the CSV; create the file if it does not exist.
+
+    Args:
+        path: the CSV.
+        face: id of the selfie.
+        left: method whose avatar was shown on the left.
+        right: method whose avatar was shown on the right.
+        preferred: one of these two methods.
 
     Raises:
         OSError: the file cannot be written.

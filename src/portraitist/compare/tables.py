@@ -1,4 +1,4 @@
-"""Compare methods: tables of all metrics, paired differences, means by group, and the contact sheet."""
+"""Compare methods: tables of all metrics, differences on the same faces, means by group, and a sheet of avatars."""
 
 import json
 from collections.abc import Sequence
@@ -18,39 +18,39 @@ from portraitist.stats.bradley_terry import win_rates
 from portraitist.stats.headline import HEADLINES
 from portraitist.stats.rounding import rounded, shown
 
-MetricResults = dict[str, dict[str, Any]]  # content of metrics.json: for each metric, value, low, high, n, ...
+MetricResults = dict[str, dict[str, Any]]  # content of one metrics.json: value, low, high, n, ... of each metric
 
-UNCHANGED = "selfies"  # key of the baseline, a method that changes nothing
+UNCHANGED = "selfies"  # key of the unchanged selfies, which serve as the baseline of all methods
 UNCHANGED_LABEL = "unchanged selfies"
-HELD_OUT = "held_out"  # key of the results on held-out pictures, which are the same for all methods
+HELD_OUT = "held_out"  # key of the segmenter's and the classifier's results on test pictures, equal for all methods
 SEGMENTER_METRIC, CLASSIFIER_METRIC = "mask_iou_held_out", "painted_rate_held_out"
 PORTRAITS_LABEL = "held-out portraits"
 PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
-MIN_GROUP_SIZE = 30  # smaller groups are flagged
-RESAMPLES = 1000  # for the interval of a mean over a subset of the faces
+MIN_GROUP_SIZE = 30  # groups of fewer faces are marked in the report
+RESAMPLES = 1000  # bootstrap resamples for the interval of a mean over some of the faces
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The results of all methods, and the tables computed from them."""
 
-    ours: str
-    results: dict[str, MetricResults]
-    held_out: MetricResults  # results of the segmenter and of the classifier, the same for all methods
+    ours: str  # method that is compared with each other method
+    results: dict[str, MetricResults]  # by method; the unchanged selfies are included
+    held_out: MetricResults  # results of the segmenter and of the classifier on test pictures, equal for all methods
     table: pd.DataFrame  # result of `long_table`
-    differences: pd.DataFrame
-    differences_from_unchanged: pd.DataFrame
-    coverage: pd.DataFrame
+    differences: pd.DataFrame  # result of `differences` for `ours`
+    differences_from_unchanged: pd.DataFrame  # result of the function of the same name
+    coverage: pd.DataFrame  # result of `coverage`
     preferences: pd.DataFrame  # result of `win_rates`
 
 
 def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
-    """Read the folders of stages evaluate and evaluate_selfies and compare the methods.
+    """Read the results of all methods, and compute all tables.
 
     Args:
-        ours: the method that is compared with all others.
-        folders: the folders of each method, UNCHANGED included.
-        answers: the CSV of pairwise preferences.
+        ours: the method that is compared with each other method.
+        folders: output of stage `evaluate` for each method, and of stage `evaluate_selfies` under the key UNCHANGED.
+        answers: the CSV of people's preferences.
     """
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
     draws = {name: pd.read_csv(folder / "draws.csv") for name, folder in folders.items()}
@@ -70,7 +70,7 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
 
 
 def as_files(comparison: Comparison) -> dict[str, bytes]:
-    """Return the contents of methods.json, compare.csv and coverage.csv, by name."""
+    """Return the contents of the files methods.json, compare.csv and coverage.csv, by file name."""
     methods = json.dumps(values_by_method(comparison.table), indent=2) + "\n"
     table = comparison.table.to_csv(index=False, lineterminator="\n")
     groups = comparison.coverage.to_csv(index=False, lineterminator="\n", float_format="%.5g")
@@ -82,7 +82,11 @@ def _read_json(path: Path) -> MetricResults:
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the name of each method in tables; for a method that trains on pairs it includes the kind of pairs."""
+    """Return the name of each method in tables, such as "cyclegan" or "pix2pix (pseudo-pairs)".
+
+    Args:
+        sections: each method's own section of params.yaml. If it contains `pairs`, the name includes the kind of pairs.
+    """
     return {
         name: f"{name} ({PAIR_KINDS[section['pairs']]})" if "pairs" in section else name
         for name, section in sections.items()
@@ -90,17 +94,20 @@ def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def label(method: str) -> str:
-    """Return a method's name as shown in reports; the baseline is "unchanged selfies"."""
+    """Return a method's name as shown in reports; for the key UNCHANGED, "unchanged selfies"."""
     return UNCHANGED_LABEL if method == UNCHANGED else method
 
 
 def interval_text(result: dict[str, Any]) -> str:
-    """Return a metric's value and interval, rounded to the precision of the interval."""
+    """Return a metric's value and interval as text, such as "0.95 [0.92, 0.98]", rounded as the interval justifies."""
     return shown(result["value"], result["low"], result["high"])
 
 
 def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
-    """Return a row for each metric and method: value, low, high, n, and `shown`, the value and interval as text."""
+    """Return a table with a row for each metric and method.
+
+    Columns: `metric`, `method`, `value`, `low`, `high`, `n`, and `shown`, the value and its interval as text.
+    """
     rows = [
         {"metric": metric, "method": method, **{key: result[key] for key in ("value", "low", "high", "n")}}
         for method, metrics in results.items()
@@ -112,7 +119,12 @@ def long_table(results: dict[str, MetricResults]) -> pd.DataFrame:
 
 
 def wide_table(frame: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Return `shown` with a row per metric and a column per method; metrics that no method has are omitted."""
+    """Return values and intervals as text, with a row per metric and a column per method.
+
+    Args:
+        frame: result of `long_table`.
+        methods: the columns. Metrics that none of these methods has are left out.
+    """
     rows = frame[frame["method"].isin(methods)]
     return rows.pivot_table("shown", "metric", "method", aggfunc="first").reindex(columns=methods).fillna("")
 
@@ -125,9 +137,9 @@ def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
-    """Return the headline metrics as text: a row per method, a column per metric.
+    """Return the headline metrics as text, with a row per method and a column per metric.
 
-    The last row is for the test portraits; it contains only the painted rate.
+    The last row contains the painted rate of the test portraits.
     """
     columns = {
         headline.title: {
@@ -145,10 +157,10 @@ def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
 
 
 def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
-    """Return the methods that are nearest to the optimum of each headline metric, by its title.
+    """Return the methods with the best value of each headline metric, by the metric's title.
 
-    Values that are equal after rounding to the precision of the best one's interval are equally good. The unchanged
-    selfies are excluded.
+    The best value is the nearest to the metric's optimum. Values are rounded as the interval of the best value
+    justifies; equal rounded values are equally good. The unchanged selfies are left out.
     """
     best = {}
     for headline in HEADLINES.values():
@@ -172,7 +184,10 @@ def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Return a sentence that lists the best methods and the headline metrics in which they are best, ours first."""
+    """Return a sentence that lists, for each headline metric, the methods that are best in it.
+
+    Methods that are best in the same metrics are named together; `comparison.ours` comes first.
+    """
     titles_of: dict[tuple[str, ...], list[str]] = {}
     for title, methods in best_methods(comparison.results).items():
         titles_of.setdefault(tuple(methods), []).append(title)
@@ -194,16 +209,17 @@ def _listed(words: Sequence[str]) -> str:
 def differences(
     method: str, results: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Return a row for each metric and other method: `method` minus the other on the same faces, interval and p-value.
+    """Return the difference between one method and each other method, for each metric, on the same faces.
 
-    A face without a value for one of the two methods is excluded for both. `nearer` names the method that is nearer to
-    the metric's optimum, or is empty if the interval includes zero.
+    Columns of the result: `metric`; `against`, the other method; `difference`, the value of `method` minus that of the
+    other, with its 95 % interval, as text; `p_value`; and `nearer`, the method that is nearer to the metric's optimum,
+    or "" if the interval includes 0. A face that lacks a value for one of the two methods is left out for both.
 
     Args:
-        method: the minuend.
-        results: for each method, the results of each metric.
-        draws: for each method, a table of bootstrap draws with one column per metric.
-        faces: for each method, a table of values per face: column id and one column per metric.
+        method: the method that is compared with all others.
+        results: the results of each method.
+        draws: for each method, the value of each bootstrap resample (row) and metric (column).
+        faces: for each method, the value of each face (row) and metric (column), and a column `id`.
 
     Raises:
         ValueError: two methods have different numbers of draws.
@@ -214,8 +230,8 @@ def differences(
             continue
         if len(draws[other]) != len(draws[method]):
             raise ValueError(
-                f"{method} has {len(draws[method])} draws, {other} {len(draws[other])}; "
-                "evaluate both with the same evaluate.bootstrap"
+                f"{method} has {len(draws[method])} draws, {other} {len(draws[other])}; run `dvc repro` to evaluate "
+                "both methods with the same number of draws, evaluate.bootstrap"
             )
         for metric in map(str, draws[method]):
             if metric not in draws[other]:
@@ -250,9 +266,10 @@ def differences(
 def differences_from_unchanged(
     results: dict[str, MetricResults], draws: dict[str, pd.DataFrame], faces: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Return each method minus the unchanged selfies: a row per metric, a column per method.
+    """Return the difference between each method and the unchanged selfies, as text.
 
-    A difference whose interval excludes zero is marked "nearer" to the optimum than the selfies, or "farther".
+    The table has a row per metric and a column per method. If the interval of a difference excludes 0, " nearer" or
+    " farther" is appended: the method is nearer to the metric's optimum than the selfies, or farther from it.
     """
     columns = {}
     for name in (name for name in results if name != UNCHANGED):
@@ -264,11 +281,14 @@ def differences_from_unchanged(
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean of each per-face metric in each group: a row for each grouping, group, metric and method.
+    """Return the mean of each metric over each group of faces, such as faces of one skin tone.
+
+    The result has a row for each grouping (column `by`), group, metric and method. Only metrics that have a value for
+    each face are included.
 
     Args:
-        groups: column id and one column per grouping, such as tone.
-        faces: for each method, a table of values per face: column id and one column per metric.
+        groups: table with a column `id`, and a column per grouping, such as `tone`.
+        faces: for each method, the value of each face (row) and metric (column), and a column `id`.
     """
     rows = []
     for by in [str(column) for column in groups if column != "id"]:
@@ -286,7 +306,7 @@ def _group_mean(values: np.ndarray) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(values), "note": "few faces" if len(values) < MIN_GROUP_SIZE else ""}
     if len(values) < 2:
         return row | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    if np.isin(values, (0, 1)).all():  # a rate: a bootstrap interval would have no width if all values were equal
+    if np.isin(values, (0, 1)).all():  # a share: its bootstrap interval would have no width if all values were equal
         low, high = wilson_interval(float(values.mean()), len(values))
     else:
         draws = values[_resamples(len(values))].mean(axis=1)
@@ -299,7 +319,14 @@ def _resamples(count: int) -> np.ndarray:
 
 
 def comparison_sheet(folders: dict[str, Path]) -> Picture:
-    """Return the contact sheet: selfies, portraits, the avatars of each method, and the last method's learned masks."""
+    """Return a sheet of pictures with one face per row and labelled columns.
+
+    The columns are: selfies, portraits, the avatars of each method, and the segmenter's masks of the last method's
+    avatars.
+
+    Args:
+        folders: output of stage `evaluate` for each method.
+    """
     *_, last = folders.values()
     columns = {"selfies": last / "selfies.png", "portraits": last / "portraits.png"}
     columns |= {name: folder / "stylized.png" for name, folder in folders.items()}

@@ -1,1 +1,1 @@
-"""Metrics of the stylized selfies, with confidence intervals."""
+"""Metrics of the stylized test selfies, with 95 % confidence intervals."""

@@ -1,4 +1,4 @@
-"""Effect of the background on the avatar: colour bleed into the skin, changes outside the person, sensitivity."""
+"""Effects of backgrounds: on the skin colour of avatars, and changes of the background itself."""
 
 import numpy as np
 
@@ -19,14 +19,16 @@ from portraitist.learning.tensors import Images, Masks
 
 @metric(
     name="background_bleed",
-    description="Shift of the stylized skin colour toward the portraits' mean background, as a share of its distance "
-    "from the portraits' skin: 0 is the portraits' skin colour, 1 the background's.",
+    description="Position of the stylized skin colour between the mean skin colour of the portraits (0) and the mean "
+    "colour of their backgrounds (1).",
     optimum=0.0,
 )
 def background_bleed(data: EvaluationData) -> Measurement:
-    """Return the projection of (stylized skin - portrait skin) on (portrait background - portrait skin) in CIELAB.
+    """Return the mean position of the stylized skin colours on a line in CIELAB.
 
-    The skin is located in the selfie. Negative values are shifts away from the background's colour.
+    The line runs from the portraits' mean skin colour (0) to the mean colour of their backgrounds (1). Colours next to
+    the line are projected onto it. Negative values are on the far side of the portraits' skin colour. The pixels of the
+    skin are located in the unchanged selfie.
     """
 
     def portrait_skin(images: Images, masks: Masks) -> np.ndarray:
@@ -52,12 +54,15 @@ def background_bleed(data: EvaluationData) -> Measurement:
 
 @metric(
     name="background_repainted",
-    description="Mean absolute change of the selfie outside the person's mask.",
+    description="Mean absolute change of the selfie's pixels outside the person's mask.",
     optimum=0.0,
-    unit="of 255",
+    unit="on a scale of 0 to 255",
 )
 def background_repainted(data: EvaluationData) -> Measurement:
-    """Return the mean change of the background; pixels at a soft edge are weighted by their share of background."""
+    """Return the mean change of the background's pixels, from 0 to 255.
+
+    Pixels at the soft edge of the mask are weighted by one minus the mask.
+    """
 
     def mean_change(selfies: Images, masks: Masks, stylized: Images) -> np.ndarray:
         outside = 1 - masks
@@ -69,12 +74,15 @@ def background_repainted(data: EvaluationData) -> Measurement:
 
 @metric(
     name="background_sensitivity",
-    description="Variation of the stylized skin colour (CIE 1976) when the same selfie is placed on eight backgrounds.",
+    description="Variation of the stylized skin colour when the same person is placed on eight backgrounds.",
     optimum=0.0,
     unit="ΔE",
 )
 def background_sensitivity(data: EvaluationData) -> Measurement:
-    """Return the mean distance of a face's eight skin colours from their mean; the skin is located in the selfie."""
+    """Return the mean distance of a face's eight skin colours from their mean colour, as CIE 1976 colour difference.
+
+    The pixels of the skin are located in the unchanged selfie.
+    """
 
     def variation(selfies: Images, masks: Masks, *on_backgrounds: Images) -> np.ndarray:
         regions = skin_masks(selfies, masks, data.crop_params)

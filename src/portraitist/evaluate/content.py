@@ -1,4 +1,4 @@
-"""Cosine distances of features: how much of the selfie is preserved, and whether training portraits are copied."""
+"""Metrics from cosine distances of features: change of the content, and similarity to single training portraits."""
 
 import numpy as np
 
@@ -22,24 +22,24 @@ def _normalize(features: Features) -> Features:
 
 
 def cosine_distances(a: Features, b: Features) -> Values:
-    """Return one minus the cosine similarity of each pair of rows."""
+    """Return one minus the cosine similarity of row i of `a` and row i of `b`, for each i; from 0 to 2."""
     return (1 - (_normalize(a) * _normalize(b)).sum(axis=1)).round(DECIMALS)
 
 
 def nearest_cosine_distances(a: Features, b: Features) -> Values:
-    """Return the cosine distance of each row of `a` to the nearest row of `b`."""
+    """Return the cosine distance of each row of `a` from the nearest row of `b`."""
     return (1 - _normalize(a) @ _normalize(b).T).min(axis=1).round(DECIMALS)
 
 
 @metric(
     name="content_lite0",
-    description="Cosine distance between the EfficientNet-Lite0 features of selfie and avatar, persons on grey; "
-    "0 is unchanged.",
+    description="Cosine distance between the EfficientNet-Lite0 features of selfie and avatar, with grey instead of "
+    "the background; 0 is an unchanged selfie.",
     optimum=0.0,
     network=NETWORK,
 )
 def content(data: EvaluationData) -> Measurement:
-    """Return the mean distance, with an interval over faces."""
+    """Return the mean cosine distance over faces."""
     stylized = data.features(NETWORK, "stylized", "person on grey")
     selfies = data.features(NETWORK, "selfies", "person on grey")
     return mean_over_faces(cosine_distances(stylized, selfies), data, **data.networks[NETWORK].details)
@@ -47,16 +47,16 @@ def content(data: EvaluationData) -> Measurement:
 
 @metric(
     name="memorised_lite0",
-    description="How much nearer avatars are to training portraits than test portraits are (EfficientNet-Lite0): "
-    "1 is a copy, 0 is not nearer.",
+    description="Similarity of avatars to single training portraits (EfficientNet-Lite0): 1 is a copy of a training "
+    "portrait, 0 is at most as similar as test portraits are.",
     optimum=0.0,
     network=NETWORK,
 )
 def memorised(data: EvaluationData) -> Measurement:
-    """Return the mean of 1 - d / m, clipped at 0.
+    """Return the mean over avatars of 1 - d / m; negative values count as 0.
 
-    d is an avatar's cosine distance to its nearest training portrait, m the median distance of the test portraits to
-    their nearest training portraits. Features are computed from persons on grey.
+    d is an avatar's cosine distance from the nearest training portrait. m is the median distance of the test portraits
+    from their nearest training portraits. Features are computed with grey instead of the background.
     """
     stylized = data.features(NETWORK, "stylized", "person on grey")
     portraits = data.features(NETWORK, "portraits", "person on grey")

@@ -1,4 +1,4 @@
-"""Cost of one avatar, which stage paint has computed."""
+"""Cost of painting one avatar. Stage `paint` has measured it; these functions only return the numbers."""
 
 from portraitist.evaluate.data import EvaluationData
 from portraitist.evaluate.registry import Measurement, exact, metric
@@ -11,7 +11,10 @@ from portraitist.evaluate.registry import Measurement, exact, metric
     unit="GFLOP",
 )
 def gflop(data: EvaluationData) -> Measurement:
-    """Return the operations for one avatar in GFLOP; the details contain the resolution."""
+    """Return the number of floating-point operations for one avatar, in units of 1e9.
+
+    Detail `side_px` is the height and width of the avatar.
+    """
     return exact(data.cost["gflop"], side_px=data.crop_params.size_px)
 
 
@@ -22,5 +25,5 @@ def gflop(data: EvaluationData) -> Measurement:
     unit="MB",
 )
 def megabytes(data: EvaluationData) -> Measurement:
-    """Return the size of the weights in MB."""
+    """Return the size of the weights in units of 1e6 bytes."""
     return exact(data.cost["megabytes"])

@@ -1,4 +1,4 @@
-"""The inputs of the metrics: images, masks and feature networks. Images are decoded in batches, to limit memory."""
+"""The inputs of all metrics: images, masks and feature networks. Images are loaded in batches, to limit memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from portraitist.crop.params import CropParams
 from portraitist.learning.realism import Features, Resamples, foreground
 from portraitist.learning.tensors import Images, Masks
 
-BATCH_SIZE = 16  # images in memory at a time, for sets of any size
+BATCH_SIZE = 16  # images of each set that are in memory at the same time
 
 ImageSet = Literal["stylized", "selfies", "portraits", "training_selfies", "training_portraits"]
-Pixels = Literal["person on grey", "whole picture"]
+Pixels = Literal["person on grey", "whole picture"]  # whether the background is replaced by grey before comparison
 
 MASKS_OF: dict[ImageSet, str] = {
     "stylized": "masks",
@@ -30,7 +30,7 @@ MASKS_OF: dict[ImageSet, str] = {
 
 @runtime_checkable
 class ImageSequence(Protocol):
-    """A sequence of images or masks that are loaded on slicing, or a tensor."""
+    """A sequence of images or masks: a tensor, or an object that loads them when it is sliced."""
 
     def __len__(self) -> int: ...
 
@@ -39,11 +39,12 @@ class ImageSequence(Protocol):
 
 @dataclass(frozen=True)
 class Network:
-    """A feature network and the details that are stored with every value computed from it.
+    """A feature network, and the details that are stored with each metric computed from it.
 
     Attributes:
-        features: maps a batch of images to pooled features.
-        details: network name, preprocessing ("resize") and library versions.
+        features: function from a batch of images in [-1, 1] to feature vectors, (batch, channels).
+        details: name of the network ("network"), size and method of resizing ("resize"), and library versions
+            ("version").
     """
 
     features: Callable[[Images], Features]
@@ -52,18 +53,23 @@ class Network:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The stylized test selfies of one method, and the images that they are compared with.
+    """The stylized test selfies of one method, and all images with which they are compared.
 
     Attributes:
-        masks: masks of the selfies; exact ones if all are known, otherwise the pipeline's.
-        on_backgrounds: for each test background, all selfies stylized on that background.
+        ids: ids of the test selfies; `selfies`, `masks`, `stylized` and each of `on_backgrounds` have the same order.
+        selfies: the unchanged test selfies.
+        masks: masks of the persons in the selfies: exact ones if all selfies have one, otherwise those of stage `mask`.
+        stylized: the selfies as stylized by the method.
+        on_backgrounds: for each of eight test backgrounds, all selfies on this background, stylized.
         portraits: the test portraits; no method was trained on them.
-        segmenter: the U-Net of stage train_mask.
-        find_face: returns the largest face of a picture, or None.
+        segmenter: the U-Net of stage `train_mask`; it predicts the masks of images.
+        find_face: function that returns the largest face in a picture, or None.
         crop_params: position and size of the face in a crop.
-        networks: feature networks by name: lite0, lite2, inception, identity.
-        cost: gflop and megabytes of one avatar.
-        bootstrap: number of resamples for each interval.
+        networks: feature networks, by name: "lite0", "lite2", and if available "inception" and "identity".
+        cost: cost of one avatar, with keys "gflop" and "megabytes".
+        bootstrap: number of bootstrap resamples for each interval.
+        seed: seed of the resamples.
+        cache: intermediate results that several metrics use.
     """
 
     ids: list[str]
@@ -87,13 +93,19 @@ class EvaluationData:
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def cached(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """Return the result of `compute()`, which is called once per key."""
+        """Return the result of `compute()`; call it only once for each key."""
         if key not in self.cache:
             self.cache[key] = compute()
         return self.cache[key]
 
     def features(self, network: str, image_set: ImageSet, pixels: Pixels) -> Features:
-        """Return a network's features of one set of images, computed once."""
+        """Return the feature vectors of a set of images, one row per image; they are computed only once.
+
+        Args:
+            network: name of the feature network.
+            image_set: name of the set.
+            pixels: whether the background is replaced by grey first.
+        """
         extract = self.networks[network].features
 
         def features(images: Images, masks: Masks) -> Features:
@@ -105,13 +117,21 @@ class EvaluationData:
         )
 
     def resamples(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Resamples:
-        """Return the bootstrap resamples of `count` images; they are the same for every metric and method (paired)."""
+        """Return the bootstrap resamples of `count` images: an array (bootstrap, count) of indices.
+
+        They are the same for all metrics and methods, so that methods are compared on the same faces.
+        """
         rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
         return rng.integers(count, size=(self.bootstrap, count))
 
 
 def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) -> np.ndarray:
-    """Apply a function to aligned batches of all sequences and concatenate the results."""
+    """Apply a function to batches of sequences, and concatenate the results.
+
+    Args:
+        function: takes the same batch of each sequence, and returns an array with one row per image.
+        sequences: sequences of equal length.
+    """
     starts = range(0, len(sequences[0]), BATCH_SIZE)
     return np.concatenate(
         [function(*(sequence[start : start + BATCH_SIZE] for sequence in sequences)) for start in starts]
@@ -119,7 +139,7 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
 
 
 def predict_masks(segmenter: nn.Module) -> Callable[[Images], Masks]:
-    """Return a function that predicts masks in evaluation mode, without gradients."""
+    """Return a function from images to masks, which runs the segmenter in evaluation mode, without gradients."""
 
     @torch.no_grad()
     def masks(images: Images) -> Masks:

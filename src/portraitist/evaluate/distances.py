@@ -1,4 +1,4 @@
-"""Frechet and kernel distances between the stylized images and the portraits: FID, KID and their variants."""
+"""Frechet and kernel distances between the stylized selfies and the test portraits: FID, KID and their variants."""
 
 import itertools
 from collections.abc import Callable
@@ -14,14 +14,15 @@ from portraitist.learning.realism import Features, Resamples, kernel_distance, k
 from portraitist.stats.bootstrap import Draws, TooFewSamplesError, confidence_interval
 
 HALVINGS = 4  # random halvings of both sets; each gives the distances of two pairs of halves
-LARGE_SET, FEW_DRAWS = 1000, 50  # above this number of images, a Frechet distance has only this number of draws
+LARGE_SET, FEW_DRAWS = 1000, 50  # with more than 1000 images, a Frechet distance is computed for only 50 resamples
 
 
 def frechet_distance(a: Features, b: Features) -> float:
-    """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., NeurIPS 2017).
+    """Return the Frechet distance |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., NeurIPS 2017).
 
-    The trace of the square root equals the sum of the singular values of A^T B with C_a = A A^T and C_b = B B^T, which
-    avoids a matrix square root and its complex results.
+    m is the mean and C the covariance of the feature vectors in a set. With C_a = A A^T and C_b = B B^T, the trace of
+    the square root is the sum of the singular values of A^T B. A matrix square root, which may be complex, is therefore
+    not needed.
     """
     means = a.mean(axis=0) - b.mean(axis=0)
     root_a, root_b = _covariance_root(a), _covariance_root(b)
@@ -30,7 +31,7 @@ def frechet_distance(a: Features, b: Features) -> float:
 
 
 def _covariance_root(features: Features) -> Features:
-    """Return A^T, where A A^T is the covariance; it has min(images, channels) rows."""
+    """Return A^T, where A A^T is the covariance of the features. A^T has min(images, channels) rows."""
     centred = (features - features.mean(axis=0)) / np.sqrt(max(1, len(features) - 1))
     if len(features) <= features.shape[1]:
         return centred
@@ -39,10 +40,10 @@ def _covariance_root(features: Features) -> Features:
 
 
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
-    """Extrapolate the Frechet distance to infinitely many images, from the distances of the sets and of their halves.
+    """Return an estimate of the Frechet distance for infinitely many images, from the sets and from their halves.
 
-    The bias falls as 1/n (Chong and Forsyth, CVPR 2020) once a set has more images than features. With fewer images it
-    falls more slowly, and the extrapolated distance is still too large.
+    With n images, the distance is too large by about c / n (Chong and Forsyth, CVPR 2020), if there are more images
+    than features. With fewer images, the error decreases more slowly, and the estimate is still too large.
     """
     rng = np.random.default_rng(0)
     halves = []
@@ -56,7 +57,11 @@ def extrapolated_frechet_distance(a: Features, b: Features) -> float:
 def _frechet_draws(
     compute: Callable[[Features, Features], float], a: Features, b: Features, of_a: Resamples, of_b: Resamples
 ) -> Draws:
-    """Return the distance of each pair of resamples; for large sets, which take seconds each, NaN after FEW_DRAWS."""
+    """Return the distance of each pair of resamples.
+
+    For sets of more than LARGE_SET images, a distance takes seconds. Only the first FEW_DRAWS are then computed; the
+    others are NaN.
+    """
     draws = np.full(len(of_a), np.nan)
     few = FEW_DRAWS if max(len(a), len(b)) > LARGE_SET else None
     for number, (some_a, some_b) in enumerate(itertools.islice(zip(of_a, of_b, strict=True), few)):
@@ -66,12 +71,12 @@ def _frechet_draws(
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two sets of features, and its description."""
+    """A kind of distance between two sets of feature vectors."""
 
-    compute: Callable[[Features, Features], float]
-    draws: Callable[[Features, Features, Resamples, Resamples], Draws]
+    compute: Callable[[Features, Features], float]  # returns the distance of two sets
+    draws: Callable[[Features, Features, Resamples, Resamples], Draws]  # returns the distance of each pair of resamples
     description: str
-    published_name: str  # name of this distance with Inception-v3's features
+    published_name: str  # what this distance is called if the features are Inception-v3's
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -109,7 +114,7 @@ NETWORK_TITLES = {
 }
 PIXELS_TITLES: dict[Pixels, str] = {
     "whole picture": "between avatars and portraits, backgrounds included",
-    "person on grey": "between the persons of avatars and portraits, on grey",
+    "person on grey": "between avatars and portraits, with grey instead of the background",
 }
 
 
@@ -119,27 +124,36 @@ def _describe(distance: Distance, network: str, pixels: Pixels) -> str:
 
 
 def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return a distance with an interval over the images of both sets."""
+    """Return the distance between the stylized selfies and the test portraits, with an interval over both sets."""
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     return _with_interval(value, draws, data, distance, network, pixels)
 
 
 def _measure_share(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return a distance as a share of the unchanged selfies' distance; each draw uses the same faces for both."""
+    """Return the distance of the stylized selfies, divided by the distance of the unchanged selfies.
+
+    Each bootstrap draw uses the same faces for both distances.
+    """
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
     if unchanged <= 0:  # an unbiased estimate of a small distance may be negative
-        raise TooFewSamplesError(f"the distance of the unchanged selfies is {unchanged:.3g}; it must be positive")
+        raise TooFewSamplesError(
+            f"the distance between portraits and unchanged selfies is {unchanged:.3g}; a share of it can only be "
+            "computed if it is above 0; add test pictures"
+        )
     return _with_interval(value / unchanged, draws / unchanged_draws, data, distance, network, pixels)
 
 
 def _from_portraits(
     data: EvaluationData, images: ImageSet, distance: Distance, network: str, pixels: Pixels
 ) -> tuple[float, Draws]:
-    """Return the distance of a set from the test portraits, and its bootstrap draws."""
+    """Return the distance between a set of images and the test portraits, and the distance of each bootstrap draw."""
     a, b = data.features(network, images, pixels), data.features(network, "portraits", pixels)
     if min(len(a), len(b)) < 2:
-        raise TooFewSamplesError(f"{len(a)} avatars and {len(b)} portraits; at least two of each are needed")
+        raise TooFewSamplesError(
+            f"a distance needs at least 2 test selfies and 2 test portraits; found {len(a)} avatars and {len(b)} "
+            "portraits"
+        )
     draws = distance.draws(a, b, data.resamples(len(a)), data.resamples(len(b), "portraits"))
     return distance.compute(a, b), draws
 
@@ -167,7 +181,8 @@ for _name, _distance, _network, _pixels in METRICS:
 register(
     Metric(
         "foreground_kernel_lite2_share",
-        "`foreground_kernel_lite2` divided by that of the unchanged selfies: 1 is no nearer to portraits than selfies.",
+        "`foreground_kernel_lite2` of the avatars, divided by that of the unchanged selfies. Below 1, avatars are "
+        "nearer to the portraits than selfies are.",
         optimum=0.0,
         unit="",
         network="lite2",

@@ -1,4 +1,4 @@
-"""Preservation of the face: whether it is detected, is at the same place, and is recognised as the same person."""
+"""Preservation of the face: whether it is detected, has moved, and is recognised as the same person."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ IDENTITY = "identity"
 
 
 def face_pairs(data: EvaluationData) -> list[tuple[Face | None, Face | None]]:
-    """Return the detected face of each selfie and of its avatar, or None; computed once."""
+    """Return the detected faces of each selfie and of its avatar; None if no face is found. Computed only once."""
 
     def faces(images: ImageSequence) -> list[Face | None]:
         starts = range(0, len(images), BATCH_SIZE)
@@ -24,7 +24,7 @@ def face_pairs(data: EvaluationData) -> list[tuple[Face | None, Face | None]]:
 
 
 def landmark_error(face: Face, other: Face) -> float:
-    """Return the mean distance of the six landmarks, in percent of the distance between the first face's eyes."""
+    """Return the mean distance of six landmarks of two faces, in percent of the distance between the eyes of `face`."""
     eyes = float(np.linalg.norm(face.points[RIGHT_EYE] - face.points[LEFT_EYE]))
     return 100 * float(np.linalg.norm(face.points - other.points, axis=1).mean()) / max(eyes, 1e-6)
 
@@ -35,7 +35,7 @@ def landmark_error(face: Face, other: Face) -> float:
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:
-    """Return the share of avatars with a detected face, with Wilson's interval."""
+    """Return the share of avatars with a detected face, of the selfies with a detected face, in [0, 1]."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
     return rate_over_faces(np.array(found), data, detector=DETECTOR)
 
@@ -46,7 +46,7 @@ def face_found(data: EvaluationData) -> Measurement:
     optimum=1.0,
 )
 def face_box_iou(data: EvaluationData) -> Measurement:
-    """Return the mean intersection over union, over the selfies in which a face is found."""
+    """Return the mean intersection over union, in [0, 1], over the selfies in which a face is found."""
     values = [
         np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0
         for selfie, avatar in face_pairs(data)
@@ -56,25 +56,26 @@ def face_box_iou(data: EvaluationData) -> Measurement:
 
 @metric(
     name="face_landmark_error",
-    description="Mean displacement of eyes, nose, mouth and ears between selfie and avatar, where both have a face.",
+    description="Mean displacement of eyes, nose, mouth and ears between selfie and avatar, if a face is found in "
+    "both.",
     optimum=0.0,
-    unit="% of the eye distance",
+    unit="% of the distance between the eyes",
 )
 def face_landmark_error(data: EvaluationData) -> Measurement:
-    """Return the mean error over the faces that are found in both pictures; `face_found` counts the others."""
+    """Return the mean of `landmark_error` over the faces that are found in both selfie and avatar."""
     values = [landmark_error(selfie, avatar) if selfie and avatar else np.nan for selfie, avatar in face_pairs(data)]
     return mean_over_faces(np.array(values), data, detector=DETECTOR)
 
 
 @metric(
     name="identity",
-    description="Cosine similarity of selfie and avatar in a face recognition network of the user's choice; 1 is the "
-    "selfie itself.",
+    description="Cosine similarity of selfie and avatar, by a face recognition network that the user provides; 1 is "
+    "an unchanged selfie.",
     optimum=1.0,
     network=IDENTITY,
 )
 def identity(data: EvaluationData) -> Measurement:
-    """Return the mean similarity, with an interval over faces."""
+    """Return the mean cosine similarity over faces, in [-1, 1]."""
     stylized = data.features(IDENTITY, "stylized", "whole picture")
     selfies = data.features(IDENTITY, "selfies", "whole picture")
     return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

@@ -1,4 +1,4 @@
-"""Group the test selfies by skin tone, light and pose, measured in the picture. Ethnicity is not estimated."""
+"""Group the test selfies by skin tone, light and pose, all measured in the picture. Ethnicity is not estimated."""
 
 import numpy as np
 
@@ -9,22 +9,22 @@ from portraitist.evaluate.faces import face_pairs
 from portraitist.evaluate.skin import SkinMask, skin_mask, to_lab
 from portraitist.learning.tensors import to_pictures
 
-# Lower bounds of the individual typology angle in degrees (Chardon et al., 1991; names of Del Bino and Bernerd, 2013).
-# The angle is that of the picture, so it includes the effect of light and camera.
+# Classes of skin tone, by the lower bound of the individual typology angle in degrees (Chardon et al., 1991; names by
+# Del Bino and Bernerd, 2013). The angle is measured in the picture, so it includes the effect of light and camera.
 TONES = {55: "very light", 41: "light", 28: "intermediate", 10: "tan", -30: "brown", -91: "dark"}
-SIDE_LIGHT = 12.0  # minimum difference of L between the halves of the face
-DIM, BRIGHT = 40.0, 65.0  # mean L of the picture
+SIDE_LIGHT = 12.0  # difference of lightness L (0 to 100) between the halves of the face, above which light is one-sided
+DIM, BRIGHT = 40.0, 65.0  # mean lightness L (0 to 100) of the picture below or above which it is dim or bright
 MAX_FRONTAL_OFFSET = 0.15  # offset of the nose from the eyes' midpoint, as a fraction of the distance between the eyes
 
 
 def skin_tone(colour: np.ndarray) -> str:
-    """Return the tone class of a skin colour (L, a, b)."""
+    """Return the name of the tone class of a CIELAB skin colour (L, a, b)."""
     angle = float(np.degrees(np.arctan2(colour[0] - 50, colour[2])))
     return next((name for bound, name in TONES.items() if angle > bound), "dark")
 
 
 def lighting(picture: Picture, skin: SkinMask) -> str:
-    """Return "from a side" if the halves of the face differ in lightness, else "dim", "even" or "bright"."""
+    """Return "from a side" if the skin of one half of the face is much lighter; else "dim", "even" or "bright"."""
     lightness = to_lab(picture)[..., 0]
     half = picture.shape[1] // 2
     left, right = lightness[:, :half][skin[:, :half]], lightness[:, half:][skin[:, half:]]
@@ -35,7 +35,10 @@ def lighting(picture: Picture, skin: SkinMask) -> str:
 
 
 def pose(face: Face | None) -> str:
-    """Return the direction of the nose, from the viewer's point of view."""
+    """Return "front", "to the left" or "to the right": the direction of the nose as the viewer sees it.
+
+    Return "no face found" if `face` is None.
+    """
     if face is None:
         return "no face found"
     right, left = face.points[RIGHT_EYE], face.points[LEFT_EYE]
@@ -45,7 +48,7 @@ def pose(face: Face | None) -> str:
 
 
 def group_selfies(data: EvaluationData) -> dict[str, list[str]]:
-    """Return the tone, light and pose of each selfie, in order."""
+    """Return three lists, "tone", "light" and "pose", with the group of each selfie in the order of the selfies."""
     groups: dict[str, list[str]] = {"tone": [], "light": [], "pose": [pose(face) for face, _ in face_pairs(data)]}
     for start in range(0, len(data.selfies), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)

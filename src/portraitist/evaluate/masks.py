@@ -1,4 +1,4 @@
-"""Intersection over union of the segmenter's masks with the reference masks."""
+"""Agreement of the segmenter's masks with reference masks, as intersection over union."""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from portraitist.stats.bootstrap import confidence_interval
 
 
 def mask_ious(masks: Masks, references: Masks) -> Float[np.ndarray, "batch"]:
-    """Return the intersection over union of each pair of masks, thresholded at one half."""
+    """Return the intersection over union of each mask with its reference, in [0, 1]; both are thresholded at 0.5."""
     pairs = zip(_binary(masks), _binary(references), strict=True)
     return np.array([mask_iou(mask, reference) for mask, reference in pairs])
 
@@ -22,11 +22,11 @@ def _binary(masks: Masks) -> np.ndarray:
 
 @metric(
     name="mask_iou_stylized",
-    description="Intersection over union of the segmenter's mask of the avatar and the selfie's mask.",
+    description="Intersection over union of two masks: the segmenter's mask of the avatar, and the selfie's mask.",
     optimum=1.0,
 )
 def mask_iou_stylized(data: EvaluationData) -> Measurement:
-    """Return the mean intersection over union, with an interval over faces."""
+    """Return the mean intersection over union, over faces."""
 
     def ious(stylized: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(stylized), masks)
@@ -35,7 +35,10 @@ def mask_iou_stylized(data: EvaluationData) -> Measurement:
 
 
 def mask_iou_held_out(data: EvaluationData) -> Measurement:
-    """Return the mean over test selfies and test portraits, with an interval; each set is resampled separately."""
+    """Return the segmenter's mean intersection over union on the unchanged test selfies and the test portraits.
+
+    For the interval, selfies and portraits are resampled separately.
+    """
 
     def ious(images: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(images), masks)
@@ -53,10 +56,10 @@ def mask_iou_held_out(data: EvaluationData) -> Measurement:
     return Measurement(value, *confidence_interval(value, draws, len(both)), len(both), details, draws=draws)
 
 
-# Not registered: the segmenter is the same for all methods, so this is measured once.
+# Not in the registry: the segmenter is the same for all methods, so this metric is measured once.
 HELD_OUT = Metric(
     "mask_iou_held_out",
-    "Intersection over union of the segmenter's masks with the reference masks, on test selfies and portraits.",
+    "Intersection over union of the segmenter's masks and the reference masks, on test selfies and test portraits.",
     optimum=1.0,
     unit="",
     network=None,

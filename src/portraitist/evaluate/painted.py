@@ -1,4 +1,4 @@
-"""Share of images that a linear classifier of EfficientNet-Lite2 features classifies as portraits."""
+"""The painted rate: the share of images that a classifier of EfficientNet-Lite2 features recognizes as portraits."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ NETWORK = "lite2"
 
 
 def _classify(data: EvaluationData, images: ImageSet) -> Values:
-    """Return 1 for each image that is classified as a portrait, else 0; persons on grey."""
+    """Return 1 for each image that is classified as a portrait, else 0; the background is replaced by grey first."""
 
     def fit() -> PortraitClassifier:
         selfies = data.features(NETWORK, "training_selfies", "person on grey")
@@ -34,27 +34,27 @@ def _details(data: EvaluationData) -> dict[str, Any]:
 
 @metric(
     name="painted_rate",
-    description="Share of avatars that a linear classifier takes for a portrait. It is fitted to EfficientNet-Lite2 "
-    "features of the training part's selfies and portraits, persons on grey.",
+    description="Share of avatars that a linear classifier recognizes as portraits. The classifier is fitted to the "
+    "training part's selfies and portraits: to their EfficientNet-Lite2 features, with grey instead of the background.",
     optimum=1.0,
     network=NETWORK,
 )
 def painted_rate(data: EvaluationData) -> Measurement:
-    """Return the share of avatars that are classified as portraits, with Wilson's interval."""
+    """Return the share of avatars that are classified as portraits, in [0, 1]."""
     return rate_over_faces(_classify(data, "stylized"), data, **_details(data))
 
 
 def painted_rate_held_out(data: EvaluationData) -> Measurement:
-    """Return the share of the test portraits that are classified as portraits."""
+    """Return the share of test portraits that are classified as portraits; near 1 if the classifier is reliable."""
     values = _classify(data, "portraits")
     rate, n = float(np.mean(values)), len(values)
     return Measurement(rate, *wilson_interval(rate, n), n, _details(data))
 
 
-# Not registered: the classifier is the same for all methods, so this is measured once.
+# Not in the registry: the classifier is the same for all methods, so this metric is measured once.
 HELD_OUT = Metric(
     "painted_rate_held_out",
-    "Share of the test portraits that the classifier of `painted_rate` takes for a portrait.",
+    "Share of the test portraits that the classifier of `painted_rate` recognizes as portraits.",
     optimum=1.0,
     unit="",
     network=NETWORK,

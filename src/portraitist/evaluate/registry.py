@@ -1,7 +1,7 @@
-"""The registry of metrics, and the estimators of their confidence intervals.
+"""The registry of metrics, and functions that compute values with 95 % confidence intervals.
 
-A metric is a function from `EvaluationData` to `Measurement`, registered with the decorator `metric`. To add a family
-of metrics, add a file, and its name to `METRIC_MODULES`.
+A metric is a function from `EvaluationData` to `Measurement`, registered with the decorator `metric`. To add metrics in
+a new file, add the file's name to `METRIC_MODULES`.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval,
 
 METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "painted", "texture")
 
-Values = Float[np.ndarray, "_"]  # one value per face; NaN if it is undefined for that face
-Indices = Int[np.ndarray, "_"]
+Values = Float[np.ndarray, "_"]  # one value per face; NaN if the metric is undefined for that face
+Indices = Int[np.ndarray, "_"]  # indices of portraits
 Measure = Callable[[EvaluationData], "Measurement"]
 
 
@@ -31,9 +31,12 @@ class Measurement:
     """A metric's value with its 95 % confidence interval.
 
     Attributes:
-        n: number of images that the value is computed from.
-        details: how the value was computed, such as the feature network.
-        per_face: the values that were averaged, if the value is a mean over faces.
+        value: the value for all test images.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: number of images from which the value is computed.
+        details: how the value was computed, such as the name of the feature network.
+        per_face: the value of each face, if `value` is a mean over faces; NaN for faces without a value.
         draws: the value of each bootstrap resample, if there is an interval.
     """
 
@@ -46,19 +49,22 @@ class Measurement:
     draws: Values | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return value, interval, n and details; six significant digits, so that equal results give equal bytes."""
+        """Return `value`, `low`, `high`, `n` and `details`; numbers have six significant digits."""
         numbers = {name: float(f"{getattr(self, name):.6g}") for name in ("value", "low", "high")}
         return numbers | {"n": self.n, "details": self.details}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric.
+    """A metric in the registry.
 
     Attributes:
+        name: key of the metric in metrics.json.
+        description: one or two sentences for the report.
         optimum: the value of a perfect method.
-        unit: empty for shares, ratios and distances of features.
-        network: name of the required feature network, if any.
+        unit: unit of the value; empty for shares, ratios and distances of features.
+        network: name of the feature network that the metric needs, or None.
+        measure: function that computes the metric.
     """
 
     name: str
@@ -86,7 +92,7 @@ def register(metric: Metric) -> None:
 def metric(
     *, name: str, description: str, optimum: float, unit: str = "", network: str | None = None
 ) -> Callable[[Measure], Measure]:
-    """Register the decorated function as a metric."""
+    """Return a decorator that registers a function as a metric; the arguments are the attributes of `Metric`."""
 
     def decorator(measure: Measure) -> Measure:
         register(Metric(name, description, optimum, unit, network, measure))
@@ -96,7 +102,7 @@ def metric(
 
 
 def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
-    """Return all metrics that need no network or one of `networks`, sorted by name."""
+    """Return the metrics that can be computed with the given feature networks, by name, sorted by name."""
     for module in METRIC_MODULES:
         importlib.import_module(f"portraitist.evaluate.{module}")
     return {
@@ -105,7 +111,10 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 
 
 def code_hash() -> str:
-    """Return 12 hex digits of the SHA-256 of the metrics' code, which also identify uncommitted code."""
+    """Return the first 12 hex digits of the SHA-256 of the metrics' source code.
+
+    Unlike a commit hash, they also identify code that is not committed.
+    """
     digest = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -113,19 +122,24 @@ def code_hash() -> str:
 
 
 def library_versions(*modules: str) -> str:
-    """Return the versions of imported libraries, without local build tags such as +cpu."""
+    """Return the versions of imported libraries as text, such as "torch 2.14.1, timm 1.0.31", without build tags."""
     return ", ".join(f"{name} {str(sys.modules[name].__version__).partition('+')[0]}" for name in modules)
 
 
 def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Measurement:
-    """Return the mean of the finite values, with an interval over faces.
+    """Return the mean of a value over faces, with its 95 % bootstrap interval, resampled over faces.
+
+    Args:
+        values: one value per face; faces with NaN are left out.
+        data: source of the resamples.
+        details: details to store with the measurement, such as the name of the feature network.
 
     Raises:
-        TooFewSamplesError: fewer than two values are finite.
+        TooFewSamplesError: fewer than two faces have a value.
     """
     finite = np.isfinite(values)
     if finite.sum() < 2:
-        raise TooFewSamplesError(f"{finite.sum()} of {len(values)} faces have a value; at least two are needed")
+        raise TooFewSamplesError(f"{finite.sum()} of {len(values)} test faces have a value; at least 2 must have one")
     resamples = data.resamples(len(values))
     counts = finite[resamples].sum(axis=1)
     sums = np.where(finite, values, 0)[resamples].sum(axis=1)
@@ -136,10 +150,15 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
 
 
 def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Measurement:
-    """Return the mean of values that are 0, 1 or NaN, with Wilson's interval.
+    """Return the share of faces with value 1, with its 95 % Wilson interval.
+
+    Args:
+        values: 0 or 1 per face; faces with NaN are left out.
+        data: source of the resamples for `draws`.
+        details: details to store with the measurement.
 
     Raises:
-        TooFewSamplesError: fewer than two values are finite.
+        TooFewSamplesError: fewer than two faces have a value.
     """
     rate = mean_over_faces(values, data, interval="Wilson", **details)
     low, high = wilson_interval(rate.value, rate.n)
@@ -149,11 +168,14 @@ def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
 def mean_relative_to_portraits(
     values: Callable[[Indices], Values], portraits: int, data: EvaluationData, /, **details: Any
 ) -> Measurement:
-    """Return the mean over faces of a value that also depends on the portraits, with an interval over both.
+    """Return the mean over faces of a value that also depends on the portraits.
+
+    Its 95 % bootstrap interval is resampled over both faces and portraits.
 
     Args:
-        values: function that returns the value of each face, computed with a subset of the portraits.
-        portraits: number of portraits.
+        values: function that takes the indices of some portraits, and returns the value of each face when compared
+            with these portraits.
+        portraits: number of test portraits.
         data: source of the resamples.
         details: details to store with the measurement.
 
@@ -168,5 +190,5 @@ def mean_relative_to_portraits(
 
 
 def exact(value: float, **details: Any) -> Measurement:
-    """Return a value that does not depend on the test images, with an interval of zero width."""
+    """Return a value that does not depend on the test images; both ends of its interval are the value itself."""
     return Measurement(value, value, value, 1, details)

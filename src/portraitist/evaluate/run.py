@@ -1,4 +1,4 @@
-"""Load the data of one method, compute all metrics, and write the files that stage compare reads."""
+"""Load the stylized test selfies of one method, compute all metrics, and write the files that stage `compare` reads."""
 
 import json
 import sys
@@ -37,20 +37,22 @@ from portraitist.reporting.contact_sheet import contact_sheet
 from portraitist.stats.bootstrap import TooFewSamplesError
 from portraitist.weights import INCEPTION, WeightsError, cached_download
 
-COST_FILE = "cost.json"  # written by stage paint into the folder of the stylized images
-FEATURES_FILE = "features.npz"  # written by stage evaluate_selfies: features of all images that no method changes
+COST_FILE = "cost.json"  # written by stage `paint` to the folder of the stylized images
+FEATURES_FILE = "features.npz"  # written by stage `evaluate_selfies`: features of images that are equal for all methods
 HELD_OUT = (masks.HELD_OUT, painted.HELD_OUT)
-EXTREMES = 10  # number of best and of worst faces shown per metric
-STRIP_PX, TILE_PX = 128, 72
+EXTREMES = 10  # number of best faces, and of worst faces, that the report shows for each metric
+STRIP_PX, TILE_PX = 128, 72  # height and width of a face on the sheet of all methods, and of a best or worst face
 
 
 @dataclass(frozen=True)
 class StylizedSelfies:
-    """The stylized test selfies of one method: on their own backgrounds, and on the test backgrounds.
+    """The stylized test selfies of one method.
 
     Attributes:
-        cost: gflop and megabytes of one avatar.
-        known_features: features of selfies and portraits that need not be computed again, by the keys of
+        plain: the stylized selfies.
+        on_backgrounds: the same selfies, placed on each of eight test backgrounds and then stylized.
+        cost: cost of one avatar, with keys "gflop" and "megabytes".
+        known_features: features of selfies and portraits that were computed before, by the keys of
             `EvaluationData.cache`.
     """
 
@@ -62,19 +64,22 @@ class StylizedSelfies:
 
 @dataclass(frozen=True)
 class ModelPaths:
-    """The networks that evaluation needs."""
+    """Paths of the networks that evaluation needs."""
 
-    segmenter: Path  # checkpoint of stage train_mask
-    pretrained: Path  # folder of stage weights
-    identity: Path  # folder with the user's face recognition network, or empty
+    segmenter: Path  # model file of stage `train_mask`
+    pretrained: Path  # folder of pretrained models, written by stage `weights`
+    identity: Path  # folder that may contain a face recognition network of the user
 
 
 def load_networks(params: EvaluateParams, crop_params: CropParams, models: ModelPaths) -> dict[str, Network]:
-    """Load the feature networks: lite0 and lite2 always, inception and identity if they are configured.
+    """Load the feature networks, by name.
+
+    They are "lite0", "lite2", "inception" if `evaluate.inception` is set, and "identity" if the folder
+    `models.identity` contains a network.
 
     Raises:
-        WeightsError: Inception-v3's weights are not cached and cannot be downloaded.
-        IdentityError: the identity folder has several networks, or one with unexpected inputs or outputs.
+        WeightsError: Inception-v3's weights are not on this machine and cannot be downloaded.
+        IdentityError: `models.identity` contains several networks, or one with unexpected inputs or outputs.
     """
     net = lite0.Lite0(models.pretrained / "efficientnet_lite0.pth")
     resize = f"{params.features_px} px, bicubic, antialiased"
@@ -100,7 +105,12 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
 
 
 def stylized_by_method(folder: Path, selfie_results: Path) -> StylizedSelfies:
-    """Open the output folder of stage paint, and the features that stage evaluate_selfies has computed."""
+    """Open the stylized selfies of one method, and the features that are the same for all methods.
+
+    Args:
+        folder: output of stage `paint` for this method.
+        selfie_results: output of stage `evaluate_selfies`.
+    """
     shards = Shards(folder)
     with np.load(selfie_results / FEATURES_FILE) as arrays:
         known_features = {tuple(name.split("/")): arrays[name].astype(np.float64) for name in arrays}
@@ -109,20 +119,26 @@ def stylized_by_method(folder: Path, selfie_results: Path) -> StylizedSelfies:
 
 
 def unchanged_selfies(paths: DatasetPaths, on_backgrounds: Path) -> StylizedSelfies:
-    """Return the selfies themselves: the baseline, a method that changes nothing."""
+    """Return the test selfies as if a method had left them unchanged: the baseline of all metrics.
+
+    Args:
+        paths: the dataset.
+        on_backgrounds: output of stage `augment`, with the selfies on the test backgrounds.
+    """
     return StylizedSelfies(Shards(paths.crops), Shards(on_backgrounds), {"gflop": 0.0, "megabytes": 0.0}, {})
 
 
 def load_data(
     params: EvaluateParams, crop_params: CropParams, selfies: StylizedSelfies, paths: DatasetPaths, models: ModelPaths
 ) -> EvaluationData:
-    """Collect the inputs of all metrics; images are decoded when a metric reads them.
+    """Collect the inputs of all metrics. Images are loaded when a metric reads them.
 
-    Also limits PyTorch, NumPy and SciPy to one thread, because the order of summation, and therefore the last
-    digits of results, depends on the number of threads.
+    This function also limits PyTorch, NumPy and SciPy to one thread. With several threads, the order of summation, and
+    with it the last digits of results, depends on their number.
 
     Raises:
-        WeightsError, IdentityError: see `load_networks`.
+        WeightsError: Inception-v3's weights are not on this machine and cannot be downloaded.
+        IdentityError: the user's face recognition network is unusable.
     """
     torch.set_num_threads(1)
     threadpool_limits(1)
@@ -169,7 +185,7 @@ def load_data_or_exit(
     paths: DatasetPaths,
     models: ModelPaths,
 ) -> EvaluationData:
-    """Call `load_data`; exit with code 1 and one line if a network is unavailable."""
+    """Call `load_data`; if Inception-v3 is unavailable, print a line that starts with `stage`, and exit with code 1."""
     try:
         return load_data(params, crop_params, selfies, paths, models)
     except WeightsError as error:
@@ -177,7 +193,10 @@ def load_data_or_exit(
 
 
 def measure_all(data: EvaluationData) -> dict[str, Measurement]:
-    """Compute all metrics whose networks are loaded; skip those with too few faces, with a warning on stderr."""
+    """Compute all metrics whose feature networks are loaded, by name.
+
+    A metric for which there are too few faces is skipped, with a warning on stderr.
+    """
     return _measure(available_metrics(data.networks).values(), data)
 
 
@@ -192,10 +211,21 @@ def _measure(metrics: Iterable[Metric], data: EvaluationData) -> dict[str, Measu
 
 
 def save_results(measurements: dict[str, Measurement], data: EvaluationData, sheet_rows: int, folder: Path) -> None:
-    """Write one method's results into a new folder.
+    """Write the results of one method to a new folder.
 
-    The files are faces.csv (values per face), draws.csv (bootstrap draws), the columns of the contact sheet,
-    <metric>.jpg with the best and worst faces, and at last metrics.json: a folder with it is complete.
+    The files are:
+
+    - faces.csv: the value of each metric for each face;
+    - draws.csv: the value of each metric for each bootstrap resample;
+    - selfies.png, portraits.png, stylized.png, learned_mask.png: columns of the sheet that compares all methods;
+    - <metric>.jpg: the best and the worst faces;
+    - metrics.json: values, intervals and details. It is written last, so a folder that contains it is complete.
+
+    Args:
+        measurements: result of `measure_all`.
+        data: the data from which they were computed.
+        sheet_rows: number of faces on the sheet.
+        folder: folder to create.
     """
     folder.mkdir(parents=True)
     metrics = available_metrics(data.networks)
@@ -211,12 +241,15 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
 
 
 def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Path) -> None:
-    """Write the results that all methods share: held_out.json (segmenter, classifier), groups.csv, and all features.
+    """Write the results that are the same for all methods.
+
+    The files are held_out.json (quality of the segmenter and of the portrait classifier on test pictures), groups.csv
+    (the groups of each face), and features.npz (features of all images that no method changes).
 
     Args:
         data: data of the unchanged selfies.
-        sources: column id, and one column for each further grouping.
-        folder: the output folder of `save_results`.
+        sources: table with column "id", and a column for each further grouping of faces.
+        folder: the folder that `save_results` created.
     """
     measurements = _measure(HELD_OUT, data)
     metrics = {metric.name: metric for metric in HELD_OUT}
@@ -231,7 +264,12 @@ def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Pat
 
 
 def face_sources(crops: Path, clean: Path) -> pd.DataFrame:
-    """Return the source of each face: columns id and source, from the manifests of stages crop and clean."""
+    """Return a table with columns "id" and "source": where the picture of each face came from.
+
+    Args:
+        crops: output of stage `crop`.
+        clean: output of stage `clean`.
+    """
     pictures = manifest.kept_rows(clean / "manifest.csv").rename(columns={"id": "picture"})
     faces = manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]].merge(pictures, on="picture")
     return faces[["id", "source"]]
@@ -249,7 +287,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
-    """Write the columns of the contact sheet of stage compare, one PNG each."""
+    """Write the columns of the sheet that compares all methods, as one PNG each, with the first `rows` faces."""
     part = slice(0, rows)
     columns = {
         "selfies": to_pictures(data.selfies[part]),
@@ -263,7 +301,10 @@ def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
 
 
 def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, path: Path) -> None:
-    """Write the faces nearest to the optimum, then the farthest: selfies above avatars, labelled with the values."""
+    """Write a JPEG of the ten faces nearest to the optimum, and below them the ten farthest from it.
+
+    Each face is shown as a selfie above its avatar, labelled with its value.
+    """
     ranking = np.argsort(np.abs(values - optimum), kind="stable")
     order = [int(face) for face in ranking if np.isfinite(values[face])]
     sheets = []

@@ -1,4 +1,4 @@
-"""Locate the skin in a crop and measure colours in CIELAB (D65, from sRGB)."""
+"""Locate the skin in a face crop, and measure colours in CIELAB (D65, from sRGB)."""
 
 import cv2
 import numpy as np
@@ -9,21 +9,27 @@ from portraitist.crop.params import CropParams
 from portraitist.learning.tensors import Images, Masks, to_pictures
 
 SkinMask = Bool[np.ndarray, "height width"]
-Colours = Float[np.ndarray, "batch 3"]
+Colours = Float[np.ndarray, "batch 3"]  # CIELAB
 
-SKIN_SHARE = 0.5  # share of the face region that counts as skin; the rest may be eyes, glasses or beard
-BACKGROUND_BELOW = 0.01  # pixels with lower mask values are background
+SKIN_SHARE = 0.5  # share of the face's pixels that count as skin; the others may be eyes, glasses or beard
+BACKGROUND_BELOW = 0.01  # pixels with a lower value of the person's mask are background
 
 
 def to_lab(picture: Picture) -> Float[np.ndarray, "height width 3"]:
-    """Convert to CIELAB: L in [0, 100], a and b about [-128, 127]."""
+    """Convert an RGB array (0 to 255) to CIELAB: L from 0 to 100, a and b from about -128 to 127."""
     return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64)
 
 
 def skin_mask(picture: Picture, person: SkinMask, crop_params: CropParams) -> SkinMask:
-    """Return the skin of an aligned crop.
+    """Return which pixels of a square face crop are skin.
 
-    The skin is half of the pixels of an ellipse from the eyebrows to the mouth: those nearest to its median colour.
+    The pixels in an ellipse from the eyebrows to the mouth are compared with their median colour. The half of them that
+    is nearest to this colour is skin.
+
+    Args:
+        picture: the crop.
+        person: which pixels belong to the person.
+        crop_params: position of eyes and mouth in the crop.
     """
     side = picture.shape[0]
     rows, columns = (np.mgrid[0:side, 0:side] + 0.5) / side
@@ -39,20 +45,20 @@ def skin_mask(picture: Picture, person: SkinMask, crop_params: CropParams) -> Sk
 
 
 def skin_masks(images: Images, masks: Masks, crop_params: CropParams) -> list[SkinMask]:
-    """Return the skin of each image."""
+    """Return which pixels are skin in each face crop; `images` are in [-1, 1], `masks` mark the persons."""
     persons = (masks[:, 0] > 0.5).cpu().numpy()
     pairs = zip(to_pictures(images), persons, strict=True)
     return [skin_mask(picture, person, crop_params) for picture, person in pairs]
 
 
 def mean_colours(images: Images, regions: list[SkinMask]) -> Colours:
-    """Return the mean CIELAB colour of each image over its region."""
+    """Return the mean CIELAB colour of each image in [-1, 1], over the pixels that its region marks."""
     pairs = zip(to_pictures(images), regions, strict=True)
     return np.stack([to_lab(picture)[region].mean(axis=0) for picture, region in pairs])
 
 
 def background_colours(images: Images, masks: Masks) -> Colours:
-    """Return the mean CIELAB colour of each background; NaN if the image has none."""
+    """Return the mean CIELAB colour of each image's background; NaN if the person fills the image."""
     outside = (masks[:, 0] < BACKGROUND_BELOW).cpu().numpy()
     return np.stack(
         [

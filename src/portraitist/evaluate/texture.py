@@ -1,4 +1,4 @@
-"""Sharpness and edge density of the persons in the avatars, relative to those in the portraits."""
+"""Sharpness and density of edges inside the person in avatars, relative to portraits."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from portraitist.evaluate.data import EvaluationData, map_batches
 from portraitist.evaluate.registry import Indices, Measurement, Values, mean_relative_to_portraits, metric
 from portraitist.learning.tensors import CANNY_THRESHOLDS, Images, Masks, to_pictures
 
-EROSION = 0.03  # as a fraction of the side; excludes the person's outline, which is not a brush stroke
+EROSION = 0.03  # width of the person's outline that is left out, as a fraction of the image's height
 
 
 def _interior(mask: np.ndarray) -> np.ndarray:
@@ -24,13 +24,13 @@ def _grey_and_interior(images: Images, masks: Masks) -> list[tuple[np.ndarray, n
 
 
 def mean_laplacian(images: Images, masks: Masks) -> np.ndarray:
-    """Return the mean absolute Laplacian inside each person, in grey levels of 0 to 255."""
+    """Return the mean absolute Laplacian inside the person of each image, for grey levels of 0 to 255."""
     pairs = _grey_and_interior(images, masks)
     return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_64F))[interior].mean() for grey, interior in pairs])
 
 
 def edge_density(images: Images, masks: Masks) -> np.ndarray:
-    """Return the share of Canny edge pixels inside each person."""
+    """Return the share of the person's pixels that are Canny edges, for each image, in [0, 1]."""
     pairs = _grey_and_interior(images, masks)
     return np.array([(cv2.Canny(grey, *CANNY_THRESHOLDS) > 0)[interior].mean() for grey, interior in pairs])
 
@@ -47,19 +47,21 @@ def _relative_to_portraits(statistic: Callable[[Images, Masks], np.ndarray], dat
 
 @metric(
     name="sharpness",
-    description="Mean absolute Laplacian inside the person, relative to the portraits'; below 1 is blurrier.",
+    description="Mean absolute Laplacian inside the person, divided by that of the portraits; below 1, avatars are "
+    "more blurred than portraits.",
     optimum=1.0,
 )
 def sharpness(data: EvaluationData) -> Measurement:
-    """Return the mean ratio to the portraits' mean Laplacian."""
+    """Return the mean Laplacian of the avatars, divided by that of the portraits."""
     return _relative_to_portraits(mean_laplacian, data)
 
 
 @metric(
     name="lines",
-    description="Share of edge pixels (Canny, thresholds 100 and 200) inside the person, relative to the portraits'.",
+    description="Share of edge pixels (Canny, thresholds 100 and 200) inside the person, divided by that of the "
+    "portraits.",
     optimum=1.0,
 )
 def lines(data: EvaluationData) -> Measurement:
-    """Return the mean ratio to the portraits' mean edge density."""
+    """Return the mean share of edge pixels in the avatars, divided by that of the portraits."""
     return _relative_to_portraits(edge_density, data)

@@ -1,1 +1,1 @@
-"""Export of a trained method as ONNX, with its model card."""
+"""Export of a trained method to ONNX, with a model card."""

@@ -1,4 +1,4 @@
-"""Model card: training data, metrics, licence and limits of an exported model."""
+"""Write the model card: training data, metrics, licence and limits of an exported model."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -50,8 +50,8 @@ training pictures listed above: CelebA permits non-commercial research only; the
 ## Limits
 
 - Faces must be frontal to about three-quarter view; profiles, hidden eyes and very small faces are rejected.
-- Persons unlike those in the training pictures (skin, age, clothes, glasses) may come out worse. The pipeline's report
-  counts groups.
+- Avatars of persons unlike those in the training pictures (skin, age, clothes, glasses) may be worse. The pipeline's
+  report, metrics/report.html, has the metrics of several groups.
 - Trained at {side} px. Larger avatars have finer brushwork, or are enlarged if the network fixes the size.
 - Not for identifying people, and not for pictures of people who have not agreed.
 """
@@ -60,13 +60,13 @@ training pictures listed above: CelebA permits non-commercial research only; the
 def model_card(
     metadata: Mapping[str, Any], results: Results, unchanged: Results, training_data: Iterable[tuple[str, str]]
 ) -> str:
-    """Return the card in Hugging Face's format.
+    """Return the text of the model card, in the format of Hugging Face.
 
     Args:
-        metadata: metadata of the checkpoint.
-        results: metrics of the method, which are shown with their intervals.
+        metadata: metadata of the model file.
+        results: metrics of the method.
         unchanged: metrics of the unchanged selfies.
-        training_data: source and kind of each training picture.
+        training_data: source and kind ("selfies" or "portraits") of each training picture.
     """
     method = metadata["method"]
     counts = Counter(training_data)
@@ -85,7 +85,14 @@ def _shown(result: Mapping[str, Any] | None) -> str:
 
 
 def read_training_data(clean: Path, split: Path) -> list[tuple[str, str]]:
-    """Return (source, kind) of each picture in the train part; the source is "unknown" if the manifest lacks it."""
+    """Return the source and the kind of each picture in the train part.
+
+    The source is "unknown" if the picture is missing in the manifest of stage `clean`.
+
+    Args:
+        clean: output of stage `clean`.
+        split: CSV with the part of each picture.
+    """
     sources = manifest.read(clean / "manifest.csv").set_index("id")["source"]
     return [
         (sources.get(picture, "unknown"), kind)

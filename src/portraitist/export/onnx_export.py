@@ -1,7 +1,9 @@
-"""Export a trained method to ONNX: uint8 in, uint8 out; the metadata contains everything else that an avatar needs.
+"""Export a trained method to ONNX. The network takes and returns pixels as uint8.
 
-`portraitist.app.avatar` opens such a file without torch, and any ONNX runtime can run it. The fp16 and int8 files only
-store the weights in fewer bits; the computation is in float32, which is fastest on CPUs and in browsers.
+The metadata of the file contain everything else that painting an avatar needs, such as the face detector.
+`portraitist.app.avatar` opens the file without torch, and any ONNX runtime can run the network. There is one file per
+precision. The fp16 and int8 files store the weights in fewer bits; all compute in float32, which is fastest on CPUs and
+in browsers.
 """
 
 import base64
@@ -36,10 +38,10 @@ from portraitist.paint import paint_crops
 FORMAT = 3  # app/model_file.py reads this version only
 CHECKSUM_KEY = "sha256"
 OPSET = 18
-MIN_COMPRESSED_VALUES = 1024  # smaller tensors, which are biases and norms, stay in float32
-NUM_COMPARED = 16  # training selfies that are painted by PyTorch and by ONNX
-NUM_COMPARED_DOUBLED = 4  # as many of them at twice the size, if the network accepts it
-SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # allowed sides of a fully convolutional network
+MIN_COMPRESSED_VALUES = 1024  # tensors with fewer values, such as biases and norms, stay in float32
+NUM_COMPARED = 16  # training selfies that both PyTorch and ONNX Runtime paint, for comparison
+NUM_COMPARED_DOUBLED = 4  # as many of these are also compared at twice the size, if the network accepts it
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # allowed heights and widths of images, if the size is not fixed
 HOUSE_STYLE = "house"  # the mean style of the training portraits
 STYLE_DIGITS = 6  # decimals of the vectors in the metadata
 FILES = {"fp32": "portraitist.onnx", "fp16": "portraitist.fp16.onnx", "int8": "portraitist.int8.onnx"}
@@ -54,21 +56,25 @@ STYLES = {"styles": "float32, batch x 100: one of the vectors in `styles`, or th
 
 
 class ExportError(RuntimeError):
-    """The method cannot be converted to ONNX, or the result differs too much from PyTorch."""
+    """The method cannot be converted to ONNX, or the ONNX file paints differently from PyTorch."""
 
 
 @runtime_checkable
 class Conditional(Protocol):
-    """A method that can paint each selfie in a different style; `style` is the one that `paint` uses."""
+    """A method that can paint each selfie in a different style.
+
+    Attributes:
+        style: the style in which `paint` paints all selfies.
+    """
 
     style: MeanStyle
 
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the stylized selfies, each in its own style."""
+        """Return the stylized selfies in [-1, 1]; `styles` has one style vector per selfie."""
 
 
 class _ByteModel(nn.Module):
-    """A method's `paint` as a forward pass on bytes."""
+    """A network that runs a method's `paint` on uint8 pixels and masks."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -79,7 +85,7 @@ class _ByteModel(nn.Module):
 
 
 class _ConditionalByteModel(nn.Module):
-    """A conditional method's `paint_in_style` as a forward pass on bytes and style vectors."""
+    """A network that runs a method's `paint_in_style` on uint8 pixels and masks, and on style vectors."""
 
     def __init__(self, method: Conditional) -> None:
         super().__init__()
@@ -99,18 +105,30 @@ def export_model(
     card: str,
     dest: Path,
 ) -> dict[str, Any]:
-    """Write a method as ONNX in each precision whose output is close enough to PyTorch's on some crops.
+    """Write one ONNX file per precision, and the model card.
 
-    The folder `dest` is created. The files get the metadata of the checkpoint, detector and segmenter from the folder
-    `pretrained`, and the text of the model card. Equal methods give equal bytes.
+    A file is only written if its pixels are close enough to those of PyTorch, on some face crops. Each file also
+    contains the metadata of the model, the face detector, the segmenter, and the model card. Equal arguments give equal
+    bytes.
+
+    Args:
+        method: the trained method.
+        metadata: metadata of its model file.
+        pretrained: folder of pretrained models, with the face detector and the segmenter.
+        params: largest allowed differences.
+        selfies: face crops on which ONNX Runtime and PyTorch are compared.
+        masks: masks of the persons in these crops.
+        card: text of the model card.
+        dest: folder to create.
 
     Returns:
-        `side_px` of training, `any_side` (whether others are possible), `crops` (their number), and for each precision:
-        its size in MB, the largest and the mean error in steps of 255, and whether it was written. Errors are those of
-        the training size or of twice that size, whichever are larger.
+        `side_px`, the height and width of training images; `any_side`, whether other sizes are possible; `crops`, the
+        number of compared crops. For each precision, a dictionary with `megabytes` (1e6 bytes), `max_error` and
+        `mean_error` (differences of pixel values from 0 to 255), and `written`, whether the file was written. If two
+        sizes were compared, the errors are the larger ones.
 
     Raises:
-        ExportError: the method cannot be converted, or its fp32 file differs too much from PyTorch.
+        ExportError: the method cannot be converted, or the fp32 file differs too much from PyTorch.
     """
     any_side = accepts_any_side(method, metadata["crop"]["size_px"])
     model = _to_onnx(method, metadata, any_side)
@@ -143,7 +161,8 @@ def export_model(
         within_bounds = all(error[name] <= bounds[name] for name in error)
         if precision == "fp32" and not within_bounds:
             raise ExportError(
-                f"ONNX and PyTorch differ by {error} steps of 255; allowed by `export` in params.yaml: {bounds}"
+                f"pixels painted by ONNX Runtime and by PyTorch differ by {error}, on a scale of 0 to 255; section "
+                f"`export` of params.yaml allows {bounds}"
             )
         if within_bounds:
             write_file(dest / file, data)
@@ -153,14 +172,20 @@ def export_model(
 
 
 def _with_checksum(model: onnx.ModelProto) -> bytes:
-    """Serialize a model after adding its SHA-256 to the metadata; app/model_file.py verifies it."""
+    """Add the SHA-256 of a model to its metadata, and serialize it. app/model_file.py verifies the SHA-256."""
     digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     model.metadata_props.add(key=CHECKSUM_KEY, value=digest)
     return model.SerializeToString(deterministic=True)
 
 
 def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Picture], list[MaskArray]]:
-    """Load the training selfies on which ONNX and PyTorch are compared, and their masks."""
+    """Load the training selfies on which ONNX Runtime and PyTorch are compared, and their masks.
+
+    Args:
+        crops: output of stage `crop`.
+        masks: output of stage `mask`.
+        split: CSV with the part of each picture.
+    """
     ids = manifest.split_ids(split, "selfies", "train")[:NUM_COMPARED]
     pictures, mask_arrays = ([decode_png(Shards(path).read(one, "png")) for one in ids] for path in (crops, masks))
     return pictures, mask_arrays
@@ -168,7 +193,7 @@ def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Pic
 
 @torch.no_grad()
 def accepts_any_side(method: Method, size_px: int) -> bool:
-    """Return whether a method paints pictures of any side that is a multiple of 8, not only of its training size."""
+    """Return whether a method also paints images of other sizes than `size_px`, on which it was trained."""
     side = size_px + SIDE_STEP
     selfies, masks = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     try:
@@ -241,7 +266,7 @@ def _run_onnx(
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove stack traces and file names, which would reveal paths of the machine that exported the model."""
+    """Remove stack traces and file names, which contain paths of this machine; return the same model."""
     del model.metadata_props[:]
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info, *model.functions):
         del part.metadata_props[:]
@@ -254,7 +279,11 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _compressed(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """Return a copy that stores large weights as float16, or as int8 with one scale per output channel."""
+    """Return a copy of a model with compressed weights.
+
+    Large tensors are stored as float16 or, with precision "int8", as int8 with one scale per output channel. With
+    "fp32", nothing changes.
+    """
     compressed = onnx.ModelProto()
     compressed.CopyFrom(model)
     if precision == "fp32":

@@ -7,7 +7,7 @@ from portraitist.learning import method_names
 
 
 class PerPrecision(Section):
-    """A bound for each precision of the stored weights, in steps of 255."""
+    """The largest allowed difference of pixel values (0 to 255), for each precision of the stored weights."""
 
     fp32: NonNegativeFloat
     fp16: NonNegativeFloat
@@ -15,11 +15,11 @@ class PerPrecision(Section):
 
 
 class ExportParams(Section):
-    """Which method is exported, and how much the outputs of ONNX and PyTorch may differ."""
+    """Which method is exported, and how much the pixels painted by ONNX Runtime and by PyTorch may differ."""
 
-    method: str
-    max_error: PerPrecision
-    mean_error: PerPrecision
+    method: str  # name of the method
+    max_error: PerPrecision  # of any pixel
+    mean_error: PerPrecision  # mean over pixels
 
     @field_validator("method")
     @classmethod

@@ -1,4 +1,4 @@
-"""Write the model in the package: the generator of an exported model with named styles, its card and its notices."""
+"""Write the model that the Python package contains: a generator with named styles, its model card and its notices."""
 
 import hashlib
 import json
@@ -24,9 +24,9 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
     "NOTICE",
     "PORTRAITS.csv",
 )
-MAX_MEGABYTES = 1.0  # largest generator, because it is committed
+MAX_MEGABYTES = 1.0  # largest allowed generator, in units of 1e6 bytes; it is committed to git
 COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
-LIMITS_HEADING = "## Limits"  # a section of the model card
+LIMITS_HEADING = "## Limits"  # heading in the model card, before which the attribution is inserted
 NOTICE = """\
 generator.onnx (sha256 {sha256})
 was trained by Portraitist: method {method}, {side} px. Apache License 2.0.
@@ -49,49 +49,57 @@ The {selfie_count} training selfies are {selfies}.
 
 
 class ShipError(ValueError):
-    """The exported model or the selection cannot be used."""
+    """The exported model, or the content of data/shipped.yaml, cannot be used."""
 
 
 class Portraits(Section):
-    """Attribution of the training portraits."""
+    """Attribution of the training portraits, for the model card."""
 
-    title: str
+    title: str  # name of the collection
     url: str
     licence: str
 
 
 class Selection(Section):
-    """Content of data/shipped.yaml: attribution, and the training portraits whose styles get a name."""
+    """Content of data/shipped.yaml: attribution, and the training portraits in whose styles users can paint."""
 
     portraits: Portraits
-    selfies: str  # origin of the training selfies, as the end of a sentence in the model card
-    styles: dict[str, str]  # names to ids
+    selfies: str  # origin of the training selfies, the end of the sentence "The ... training selfies are" in the card
+    styles: dict[str, str]  # id of the portrait that gives the style, by the style's name
 
 
 def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -> dict[str, Any]:
-    """Write generator, card, notice and list of portraits into a folder of the package.
+    """Write generator, model card, notice and list of training portraits to a folder of the package.
 
     Args:
-        project: the folder of the pipeline's run: models/portraitist, models/pretrained and data/ are read.
+        project: folder in which the pipeline was run; models/portraitist, models/pretrained and data/ are read.
         selection: attribution and named styles.
-        titles: CSV with columns `file`, `source` and `licence`: the origin of each file of source `folder`.
-        dest: src/portraitist/shipped.
+        titles: CSV with the origin of each file of source `folder`, in columns `file`, `source` and `licence`; None if
+            there is none.
+        dest: folder to write to, src/portraitist/shipped.
 
     Returns:
-        The size in MB, the SHA-256, the names of the styles, and the number of portraits.
+        A dictionary with `megabytes`, the size of the generator in units of 1e6 bytes; its `sha256`; `styles`, their
+        names; and `portraits`, the number of training portraits.
 
     Raises:
-        ShipError: the model has no styles or is too large, or a style's portrait is not in the train part.
+        ShipError: the model takes no style or is too large, or a style's portrait is not in the train part.
     """
     data = project / "data"
     model = onnx.load(project / "models" / "portraitist" / FILES["fp32"])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "styles" not in metadata:
-        raise ShipError(f"{metadata.get('method')} has only one style; the package needs masked_stylizer")
+        raise ShipError(
+            f"{metadata.get('method')} has only one style; the package needs a model of masked_stylizer: set "
+            "export.method=masked_stylizer and run `dvc repro export`"
+        )
     portraits = _training_portraits(data, titles)
     unknown = sorted(set(selection.styles.values()) - set(portraits["id"]))
     if unknown:
-        raise ShipError(f"`styles`: ids not among the {len(portraits)} training portraits: {', '.join(unknown)}")
+        raise ShipError(
+            f"`styles` in data/shipped.yaml: these ids are not among the {len(portraits)} training portraits: "
+            f"{', '.join(unknown)}; use ids of portraits in part train of data/split.csv"
+        )
     styles = {HOUSE_STYLE: json.loads(metadata["styles"])[HOUSE_STYLE]}
     styles |= _style_vectors(selection.styles, data, project / "models" / "pretrained")
     licences = ", ".join(f"{licence} ({count})" for licence, count in sorted(Counter(portraits["licence"]).items()))
@@ -113,7 +121,10 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     content = model.SerializeToString(deterministic=True)
     megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
     if megabytes > MAX_MEGABYTES:
-        raise ShipError(f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB may be committed")
+        raise ShipError(
+            f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are allowed, because the file is "
+            "committed to git"
+        )
     side = json.loads(metadata["crop"])["size_px"]
     notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
     contents = {
@@ -129,7 +140,10 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
 
 
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
-    """Return name, author, licence and address of each training portrait, as the sources' manifests state them."""
+    """Return a table with id, name, author, licence and URL of each training portrait.
+
+    The values are those in the manifests of stage `collect`, except that `titles` replaces names and licences.
+    """
     collected = pd.concat([manifest.read(path) for path in sorted((data / "raw").glob("*/manifest.csv"))])
     collected = collected.drop_duplicates("id").set_index("id")
     ids = manifest.split_ids(data / "split.csv", "portraits", "train")
@@ -146,7 +160,10 @@ def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
 
 
 def _style_vectors(styles: dict[str, str], data: Path, pretrained: Path) -> dict[str, list[float]]:
-    """Return the style vector of each portrait, which is computed as in training: from the person on grey."""
+    """Return the style vector of each named portrait, by the style's name.
+
+    As in training, the background of the portrait is replaced by grey first.
+    """
     if not styles:
         return {}
     crops, masks, predictor = Shards(data / "crop"), Shards(data / "mask"), StylePredictor(pretrained)

@@ -1,7 +1,8 @@
-"""Convert TensorFlow Lite models to ONNX; supports the operators of MediaPipe's face detector and selfie segmenter.
+"""Convert MediaPipe's face detector and selfie segmenter from TensorFlow Lite to ONNX.
 
-The static site needs it, because onnxruntime-web cannot read tflite files. Inputs and outputs keep tflite's layout
-(batch, height, width, channels); all other tensors have ONNX's (batch, channels, height, width).
+Only the operators of these models are supported. The static web page needs the conversion, because onnxruntime-web
+cannot read tflite files. Inputs and outputs keep tflite's layout: (batch, height, width, channels). All other tensors
+have ONNX's layout: (batch, channels, height, width).
 """
 
 from typing import Any
@@ -19,20 +20,23 @@ TO_CHANNELS_LAST, TO_CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # axis permuta
 
 
 class ConversionError(ValueError):
-    """The model uses an unsupported operator or option."""
+    """The tflite model uses an operator, or an option of an operator, that this converter does not support."""
 
 
 def convert(data: bytes) -> onnx.ModelProto:
-    """Convert the contents of a tflite file.
+    """Return the ONNX model with the same inputs and outputs as a tflite model.
+
+    Args:
+        data: content of the tflite file.
 
     Raises:
-        ConversionError: an operator is not supported.
+        ConversionError: the model uses an operator, or an option of an operator, that is not supported.
     """
     return _Converter(tflite.Model.GetRootAs(data)).model()
 
 
 class _Converter:
-    """Builder of the ONNX graph of one tflite model; tensors are named by their tflite index."""
+    """Build the ONNX graph of one tflite model. Tensor number i of the tflite model gets the name t<i>."""
 
     def __init__(self, model: Any) -> None:
         self.tflite_model, self.graph = model, model.Subgraphs(0)
@@ -94,7 +98,7 @@ class _Converter:
         name = OPERATOR_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         ins, out = [int(index) for index in operator.InputsAsNumpy()], int(operator.Outputs(0))
         if code.CustomCode() == CONV_TRANSPOSE:
-            kernel = self._constant(ins[1]).transpose(3, 0, 1, 2)  # out, height, width, in
+            kernel = self._constant(ins[1]).transpose(3, 0, 1, 2)  # to (output channels, height, width, input channels)
             inputs = [self._name(ins[0]), self._weight(kernel), self._weight(self._constant(ins[2]))]
             self._add("ConvTranspose", inputs, self._name(out), strides=[2, 2])
         elif name == "DEQUANTIZE":
@@ -124,7 +128,9 @@ class _Converter:
             axis = _read_options(operator, tflite.ConcatenationOptions()).Axis()
             self._add("Concat", [self._name(index) for index in ins], self._name(out), axis=axis)
         else:
-            raise ConversionError(f"operator {code.CustomCode() or name} is not supported")
+            raise ConversionError(
+                f"operator {code.CustomCode() or name} of the tflite model is not supported by this converter"
+            )
 
     def _convert_convolution(self, operator: Any, name: str, ins: list[int], out: int) -> None:
         depthwise = name == "DEPTHWISE_CONV_2D"
@@ -146,7 +152,10 @@ class _Converter:
         self._add_with_activation(kind, [self._name(source)], out, options, kernel_shape=list(window), **attributes)
 
     def _window_attributes(self, options: Any, source: int, out: int, window: tuple[int, ...]) -> dict[str, Any]:
-        """Return strides and padding; SAME padding puts an odd pixel at the end, as TensorFlow does."""
+        """Return the ONNX attributes `strides` and `pads` of a convolution or pooling operator.
+
+        With SAME padding and an odd number of pixels to add, there is one more at the bottom and the right.
+        """
         strides = [options.StrideH(), options.StrideW()]
         pads = [0, 0, 0, 0]
         if options.Padding() == tflite.Padding.SAME:
@@ -159,7 +168,9 @@ class _Converter:
     def _convert_resize(self, operator: Any, source: int, out: int) -> None:
         options = _read_options(operator, tflite.ResizeBilinearOptions())
         if options.AlignCorners() or not options.HalfPixelCenters():
-            raise ConversionError("RESIZE_BILINEAR is supported with half_pixel_centers only")
+            raise ConversionError(
+                "operator RESIZE_BILINEAR is supported only with half_pixel_centers and without align_corners"
+            )
         height, width = self._shape(out)[1:3]
         sizes = self._weight(np.array([1, self._shape(out)[3], height, width], np.int64))
         attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
@@ -169,7 +180,9 @@ class _Converter:
         fused = options.FusedActivationFunction()
         supported = {tflite.ActivationFunctionType.NONE: "", tflite.ActivationFunctionType.RELU: "Relu"}
         if fused not in supported:
-            raise ConversionError(f"fused activation {fused} of {kind} is not supported")
+            raise ConversionError(
+                f"operator {kind} has fused activation number {fused}; only NONE (0) and RELU (1) are supported"
+            )
         linear = self._name(out) if not supported[fused] else f"{self._name(out)}_linear"
         self._add(kind, inputs, linear, **attributes)
         if supported[fused]:

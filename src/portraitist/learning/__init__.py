@@ -1,6 +1,7 @@
 """Code that all trainings share: tensors, losses, optimizer steps, data, and the registry of methods.
 
-This module does not import torch, so that stages without training can list the methods quickly.
+Importing this package does not import torch. Pipeline stages that train nothing can therefore list the methods
+quickly.
 """
 
 from pathlib import Path
@@ -9,8 +10,8 @@ METHODS = Path(__file__).parents[1] / "methods"
 
 
 def method_names() -> list[str]:
-    """Return the sorted names of all methods, without importing them.
+    """Return the sorted names of all training methods, without importing them.
 
-    A method is a file in methods/; files with a leading underscore are shared code.
+    Each file in methods/ is one method and gives it its name. Files with a leading underscore are shared code.
     """
     return sorted(path.stem for path in METHODS.glob("[!_]*.py"))

@@ -1,4 +1,4 @@
-"""Save and load trained models. Loading needs no options and executes no code from the file."""
+"""Save and load trained models. A model file contains its own parameters; loading executes no code from the file."""
 
 import io
 from pathlib import Path
@@ -21,9 +21,16 @@ class CheckpointError(ValueError):
 def save_checkpoint(
     path: Path, method: str, params: dict[str, Any], trainable: Trainable, metadata: dict[str, Any]
 ) -> None:
-    """Write the method's name, parameters and weights to a file, atomically. Equal models give equal bytes.
+    """Write a model file atomically: the method's name, its parameters, its weights and `metadata`.
 
-    `load_checkpoint` returns the `metadata`, for example the parameters of the crops that the model was trained on.
+    Equal arguments give equal bytes.
+
+    Args:
+        path: file to write; missing parent folders are created.
+        method: name of the method, such as "cyclegan".
+        params: parameters from which `registry.build` builds the method again.
+        trainable: the trained networks; only those named in `saved_modules` are written.
+        metadata: values that `load_checkpoint` returns, such as the size of the face crops used in training.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -33,10 +40,15 @@ def save_checkpoint(
 
 
 def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
-    """Write a file for `torch.load`, atomically; see `core.files.atomic_write`. Equal content gives equal bytes.
+    """Write a file that `torch.load` can read, atomically. Equal content gives equal bytes.
 
-    torch does not write the file itself: it would store the random name of a temporary file in the archive, and raise
-    its own RuntimeError instead of the system's error if the disk is full.
+    The content is serialized in memory first. If torch wrote the file directly, it would store the random name of the
+    temporary file in the archive. On a full disk, it would raise RuntimeError instead of OSError.
+
+    Args:
+        content: tensors, numbers, strings, and lists or dictionaries of these.
+        path: file to write; its folder must exist.
+        sync: flush the file to disk, so that it survives a power cut.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -44,7 +56,9 @@ def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
-    """Load a model in evaluation mode, and its metadata with the name of the method.
+    """Load a model file. Return the networks in evaluation mode, and the metadata.
+
+    The metadata are those passed to `save_checkpoint`, and the name of the method under the key `method`.
 
     Raises:
         CheckpointError: the file is missing, is not a Portraitist model, or has an unsupported format version.
@@ -52,7 +66,10 @@ def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {content['format']}; this version reads format {FORMAT}")
+            raise CheckpointError(
+                f"{path}: the model file has format {content['format']}; this version of Portraitist reads only format "
+                f"{FORMAT}; train the model again"
+            )
         trainable = build(content["method"], content["params"])
         trainable.load_saved_state(content["weights"])
     except FileNotFoundError:
@@ -65,7 +82,11 @@ def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
 
 
 def load_network(path: Path, name: str) -> nn.Module | None:
-    """Load one network of a model; None if the model does not store a network of that name.
+    """Load one network of a model file; return None if the file has no network of that name.
+
+    Args:
+        path: the model file.
+        name: one of the model's `saved_modules`, such as "generator".
 
     Raises:
         CheckpointError: as `load_checkpoint`.

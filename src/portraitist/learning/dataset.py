@@ -1,4 +1,4 @@
-"""Load the pictures and masks of one part of the split as tensors."""
+"""Load pictures and their masks as tensors: those of the training, the validation or the test part of the dataset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,21 @@ from portraitist.learning.tensors import Images, Masks, to_images, to_masks
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """Input paths of training and evaluation."""
+    """Input paths of training and evaluation: outputs of earlier pipeline stages."""
 
-    crops: Path
-    masks: Path
-    split: Path
-    recipes: Path  # CSV in the folder that also contains the background library
+    crops: Path  # folder of tar shards with the face crops, written by stage `crop`
+    masks: Path  # folder of tar shards with the masks of persons, written by stage `mask`
+    split: Path  # CSV with the part of each picture: train, validation or test
+    recipes: Path  # CSV that lists the backgrounds of each person; its folder also contains the background library
 
 
 class LazyImages:
-    """A sequence of images or masks that is decoded on slicing, so memory use does not depend on its length."""
+    """A sequence of images or masks, decoded anew for each slice, so that memory does not grow with the length.
+
+    Args:
+        ids: ids of the pictures.
+        read: returns the images or masks of a list of ids.
+    """
 
     def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
         self.ids, self.read = ids, read
@@ -37,24 +42,34 @@ class LazyImages:
 
 
 def split_ids(paths: DatasetPaths, kind: Kind, part: str) -> list[str]:
-    """Return the sorted ids of all pictures of one kind in one part of the split.
+    """Return the sorted ids of all selfies, or of all portraits, in one part of the dataset.
+
+    Args:
+        paths: the dataset; only `paths.split` is read.
+        kind: "selfies" or "portraits".
+        part: "train", "validation" or "test".
 
     Raises:
         ValueError: this part has no pictures of this kind.
     """
     ids = manifest.split_ids(paths.split, kind, part)
     if not ids:
-        raise ValueError(f"{paths.split}: no {kind} in part {part!r}; add pictures, or change the shares in `split`")
+        raise ValueError(
+            f"{paths.split}: no {kind} in part {part!r}; add pictures, or change split.train and split.validation"
+        )
     return ids
 
 
 def load_images(shards: Shards, ids: list[str], ending: str = "png") -> Images:
-    """Load one PNG member of each picture as images."""
+    """Load the file `<id>.<ending>` of each picture from the shards; return images in [-1, 1]."""
     return to_images([decode_png(shards.read(picture, ending)) for picture in ids])
 
 
 def load_masks(paths: DatasetPaths, ids: list[str]) -> LazyImages:
-    """Return the exact masks if all the pictures have one, otherwise the masks that stage `mask` computed."""
+    """Return the masks of persons: exact ones if all pictures have one, otherwise the output of stage `mask`.
+
+    Pictures rendered by a program have exact masks.
+    """
     crops, masks = Shards(paths.crops), Shards(paths.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):
         return LazyImages(ids, lambda part: load_mask_members(crops, part, "truth.png"))
@@ -62,5 +77,5 @@ def load_masks(paths: DatasetPaths, ids: list[str]) -> LazyImages:
 
 
 def load_mask_members(shards: Shards, ids: list[str], ending: str = "png") -> Masks:
-    """Load one PNG member of each picture as masks."""
+    """Load the file `<id>.<ending>` of each picture from the shards; return masks in [0, 1]."""
     return to_masks([decode_png(shards.read(picture, ending)) for picture in ids])

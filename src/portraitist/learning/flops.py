@@ -1,4 +1,4 @@
-"""Machine-independent cost of one avatar: operations and weights. benchmarks/avatar.py measures seconds."""
+"""Cost of one avatar in operations and bytes, independent of the machine. benchmarks/avatar.py measures seconds."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,10 +12,16 @@ from portraitist.learning.tensors import Images, Masks
 def inference_cost(
     paint: Callable[[Images, Masks], Images], weights: Mapping[str, Mapping[str, Tensor]], side_px: int
 ) -> dict[str, float]:
-    """Measure the cost of painting one square picture of `side_px`; `weights` holds the state dict of each network.
+    """Measure the cost of painting one square image.
+
+    Args:
+        paint: a method's function from one selfie and its mask to the stylized image.
+        weights: the state dict of each network, by the network's name.
+        side_px: height and width of the image.
 
     Returns:
-        `gflop` (a multiply-add counts as two operations) and `megabytes` (of weights).
+        `gflop`: 1e9 floating-point operations; a multiply-add counts as two.
+        `megabytes`: size of the weights in units of 1e6 bytes.
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

@@ -1,4 +1,4 @@
-"""A pool of images that a generator produced in earlier steps."""
+"""A buffer of images that a generator produced in earlier training steps."""
 
 import torch
 from torch import Tensor, nn
@@ -7,8 +7,11 @@ from torch import Tensor, nn
 class ImagePool(nn.Module):
     """Buffer of earlier generated images, to train a discriminator on a history (Shrivastava et al., CVPR 2017).
 
-    While the pool is not full, new images are stored and returned. Once it is full, each new image is either returned
-    or, with probability 1/2, swapped with a random image of the pool, which is returned instead.
+    While the pool is not full, each new image is stored and returned. Once the pool is full, a new image is returned
+    with probability 1/2. Otherwise it replaces a random image of the pool, and the replaced image is returned.
+
+    Args:
+        size: largest number of images in the pool.
     """
 
     def __init__(self, size: int) -> None:
@@ -17,7 +20,11 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return one image for each input image: the image itself, or one from an earlier step."""
+        """Return as many images as are passed, of the same shape: each is the new image or one from an earlier step.
+
+        Args:
+            images: (batch, channels, height, width), without gradients.
+        """
         chosen = []
         for image in images:
             if len(self.images) < self.size:
@@ -31,7 +38,7 @@ class ImagePool(nn.Module):
         return torch.stack(chosen)
 
     def get_extra_state(self) -> Tensor:
-        """Return the pool's images, so that a resumed training continues with them."""
+        """Return the pool's images for the module's state dict, so that a resumed training continues with them."""
         return torch.stack(self.images) if self.images else torch.zeros(0)
 
     def set_extra_state(self, state: Tensor) -> None:

@@ -1,7 +1,7 @@
-"""Loss functions: tensors in, one unweighted scalar out.
+"""Loss functions. Each takes tensors and returns an unweighted loss.
 
-Tensors that are compared must have the same shape, because broadcasting would hide a bug; otherwise, a ValueError is
-raised.
+Two tensors that are compared must have the same shape, otherwise ValueError is raised: broadcasting would hide a bug.
+Masks and weights may have any height and width; they are averaged over the pixels that belong to each location.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images, Masks
 
-CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # cells of color_loss
+CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # size of the square cells over which color_loss averages
 Scalar = Float[Tensor, ""]
 Features = Float[Tensor, "batch channels rows columns"]
 FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns); layers differ in size
@@ -26,7 +26,7 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
     Args:
         features: one (batch, channels, height, width) map per layer.
         target: the same number of maps, with the same shapes.
-        masks: if given, average over the person only (0 if a mask is empty); masks may have any size.
+        masks: if given, average over the person only; an image with an empty mask has loss 0.
 
     Raises:
         ValueError: shapes or numbers of layers differ.
@@ -40,7 +40,9 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
 
 
 def normalized_content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | None = None) -> Scalar:
-    """`content_loss` of instance-normalized feature maps, so that a style may change each map's mean and deviation.
+    """`content_loss` of instance-normalized feature maps; the arguments are the same.
+
+    A style may therefore change the mean and the standard deviation of each channel at no cost.
 
     Raises:
         ValueError: shapes or numbers of layers differ.
@@ -50,14 +52,19 @@ def normalized_content_loss(features: FeatureLayers, target: FeatureLayers, mask
 
 def _normalize(layer: Features) -> Features:
     deviation, mean = torch.std_mean(layer, (2, 3), correction=0, keepdim=True)
-    return (layer - mean) / (deviation + 1e-3)  # features of constant images have no deviation
+    return (layer - mean) / (deviation + 1e-3)  # the deviation is 0 for an image of one color
 
 
 def color_loss(images: Images, target: Images, masks: Masks) -> Scalar:
-    """Mean L1 distance of low-frequency opponent colors, over the person: r - g and (r + g) / 2 - b, each from [0, 1].
+    """Mean L1 distance of the person's large-scale opponent colors: r - g and (r + g) / 2 - b, with RGB in [0, 1].
 
-    Colors are averaged over square cells, whose side is 1/16 of the height, at least 4 px. Hair, skin and clothes must
-    keep their colors, while lines and shades may change.
+    Colors are averaged over square cells first. The side of a cell is 1/16 of the height, at least 4 px. Hair, skin
+    and clothes must therefore keep their colors, while lines and brightness may change.
+
+    Args:
+        images: stylized images in [-1, 1].
+        target: images with the colors to keep, in [-1, 1].
+        masks: the person, over which the distance is averaged.
 
     Raises:
         ValueError: shapes differ.
@@ -79,10 +86,10 @@ def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_rea
 
 
 def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Scalar:
-    """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017): relu(1 - x) if real, else relu(1 + x).
+    """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017).
 
-    The loss is averaged over the person in each image (0 if the mask is empty), then over images and maps. `masks` may
-    have any size.
+    The loss of a logit x is relu(1 - x) for real images and relu(1 + x) for fake ones. It is averaged over the person
+    in each image, then over images and maps. An image with an empty mask has loss 0.
     """
     sign = 1 if target_is_real else -1
     return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
@@ -99,7 +106,10 @@ def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
 
 
 def least_squares_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
-    """Mean squared distance of a discriminator's output from 1 if real, else from 0 (LSGAN, Mao et al., ICCV 2017)."""
+    """Mean squared distance of a discriminator's output from the target (LSGAN, Mao et al., ICCV 2017).
+
+    The target is 1 for real images and 0 for fake ones.
+    """
     return F.mse_loss(logits, torch.full_like(logits, float(target_is_real)))
 
 
@@ -114,13 +124,13 @@ def l1_loss(images: Images, target: Images) -> Scalar:
 
 
 def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_is_real: bool) -> Scalar:
-    """`least_squares_loss` as a weighted mean over patches; the weights, of any size, are averaged per patch."""
+    """`least_squares_loss` as a weighted mean over patches; a patch has the mean weight of its pixels."""
     patch_weights = F.adaptive_avg_pool2d(weights, (logits.shape[2], logits.shape[3]))
     return ((logits - float(target_is_real)).square() * patch_weights).sum() / patch_weights.sum()
 
 
 def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
-    """`l1_loss` as a weighted mean over pixels.
+    """`l1_loss` as a weighted mean over pixels; `weights` have the images' height and width.
 
     Raises:
         ValueError: shapes of images and target differ.
@@ -130,9 +140,14 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
 
 
 def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:
-    """PatchNCE (Park et al., ECCV 2020, eq. 3): cross-entropy of matching each point to its own target.
+    """PatchNCE loss (Park et al., ECCV 2020, eq. 3): cross-entropy of finding each point's own target.
 
-    The other targets of the same image are the negatives. Points and targets are normalized.
+    The other targets of the same image are the negatives.
+
+    Args:
+        points: (batch, patches, dimensions) feature vectors of length 1.
+        target: the vector that belongs to each point, of the same shape.
+        temperature: divisor of the similarities, above 0.
 
     Raises:
         ValueError: shapes differ.
@@ -144,16 +159,21 @@ def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar
 
 
 def total_variation_loss(images: Images) -> Scalar:
-    """Mean absolute difference of horizontal and of vertical neighbors (anisotropic; Rudin et al., 1992)."""
+    """Mean absolute difference of vertical neighbors plus that of horizontal ones (Rudin et al., 1992; anisotropic)."""
     return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
 
 
 def gram_loss(features: Features, masks: Masks, target: Features, target_masks: Masks) -> Float[Tensor, " batch"]:
-    """Relative squared distance of Gram matrices, per image; 1 is the distance of a Gram matrix of zeros.
+    """Relative squared distance of two Gram matrices, per image (style loss of Gatys et al., CVPR 2016, eq. 4).
 
-    The style loss of Gatys et al. (CVPR 2016, eq. 4), divided by the squared norm of the target's Gram matrix instead
-    of by the layer's size, so that the layers of any network have equal weight. Gram matrices are computed over
-    the masks, which may have any size.
+    The squared distance is divided by the squared norm of the target's Gram matrix, instead of by the layer's size. All
+    layers of any network then have the same weight. The loss of a Gram matrix of zeros is 1.
+
+    Args:
+        features: feature maps of the stylized images.
+        masks: area over which the Gram matrices of `features` are computed.
+        target: feature maps of the portraits that give the style.
+        target_masks: area over which the Gram matrices of `target` are computed.
     """
     gram, target_gram = _gram_matrix(features, masks), _gram_matrix(target, target_masks)
     return (gram - target_gram).square().sum((1, 2)) / target_gram.square().sum((1, 2)).clamp(min=1e-8)
@@ -168,7 +188,7 @@ def _gram_matrix(features: Features, masks: Masks) -> Float[Tensor, "batch chann
 
 
 def relative_content_loss(features: Features, target: Features) -> Float[Tensor, " batch"]:
-    """Squared distance of features divided by the target's squared norm, per image (after Gatys et al., eq. 1).
+    """Squared distance of features, divided by the target's squared norm, per image (after Gatys et al., eq. 1).
 
     Raises:
         ValueError: shapes differ.

@@ -1,4 +1,4 @@
-"""Optimizer steps, learning-rate schedule and freezing."""
+"""Optimizer steps, the learning-rate schedule, and freezing of weights."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -20,21 +20,28 @@ class DivergedError(RuntimeError):
 
 
 def adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Return Adam with beta1 = 0.5, which all GANs here use (Radford et al., 2016)."""
+    """Return Adam for all weights of a module, with betas (0.5, 0.999) as usual for GANs (Radford et al., 2016)."""
     return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.999))
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
-    """Take one optimizer step on the sum of the terms; return the terms, averaged over all processes, as floats.
+    """Take one optimizer step on the sum of the loss terms.
+
+    Args:
+        optimizer: updates the weights; their gradients are averaged over all processes first.
+        terms: weighted loss terms, by name.
+
+    Returns:
+        The value of each term, averaged over all processes.
 
     Raises:
-        DivergedError: a term is not finite.
-        DistributedError: another process is lost.
+        DivergedError: a term is NaN or infinite.
+        DistributedError: another process has stopped, or did not answer in time.
     """
     stacked = torch.stack(list(terms.values()))
     for name, value in zip(terms, stacked.tolist(), strict=True):
         if not math.isfinite(value):
-            raise DivergedError(f"{name} is {value}; lower the learning rate or the weight of this term")
+            raise DivergedError(f"loss term {name} is {value}; lower the learning rate or the weight of this term")
     optimizer.zero_grad(set_to_none=True)
     stacked.sum().backward()
     values = stacked.detach().clone()
@@ -47,7 +54,10 @@ def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
 
 
 def linear_decay(index: int, total: int) -> float:
-    """Factor of the learning rate in epoch `index`: 1 in the first half, then decreasing linearly, always above 0."""
+    """Return the factor of the learning rate in epoch `index` (from 0) of `total` epochs.
+
+    The factor is 1 in the first half of the epochs, then decreases linearly. In the last epoch, it is still above 0.
+    """
     return min(1.0, (total - index) / (total - total // 2))
 
 
@@ -59,7 +69,7 @@ def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Within the context, do not compute gradients of the module's weights; gradients of its input still flow."""
+    """Compute no gradients of the module's weights within the context. Gradients still flow to the module's input."""
     module.requires_grad_(False)
     try:
         yield
@@ -68,11 +78,14 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
 
 
 def freeze(module: Network) -> Network:
-    """Return the module in evaluation mode, its weights without gradients; gradients of its input still flow."""
+    """Set a module to evaluation mode and its weights to need no gradients; return the module.
+
+    Gradients still flow to the module's input.
+    """
     return module.eval().requires_grad_(False)
 
 
 def mean_losses(steps: Iterable[Losses]) -> Losses:
-    """Return the mean of each term over steps."""
+    """Return the mean of each loss term over several steps, which must have the same terms."""
     rows = list(steps)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

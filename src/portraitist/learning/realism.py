@@ -1,7 +1,7 @@
-"""Similarity of images to portraits, by features of EfficientNet-Lite2, which no training loss uses.
+"""Similarity of images to portraits, by features of EfficientNet-Lite2. No training loss uses this network.
 
-The content loss and the discriminators use EfficientNet-Lite0's features; another network shows whether a generator has
-overfitted to them. Both the metrics and the validation during training use this module.
+The content loss and some discriminators use features of EfficientNet-Lite0, to which a generator can overfit. Another
+network reveals this. The metrics and the validation during training use this module.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from portraitist.learning.features import lite
 from portraitist.learning.tensors import Images, Masks
 
 NAME = "EfficientNet-Lite2"
-WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of stage weights
+WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of pipeline stage `weights`
 SIZE_PX = 224  # input size, as for the Lite0 metrics; Lite2 was trained at 260 px
 RIDGE = 1.0  # ridge penalty of the classifier; the variance of each standardized feature is 1
 
@@ -28,7 +28,7 @@ Distances = Float[np.ndarray, "draws"]
 
 
 class Lite2(nn.Module):
-    """EfficientNet-Lite2, frozen; `weights` is the file written by stage `weights`."""
+    """EfficientNet-Lite2, frozen; `weights` is its file in the output folder of pipeline stage `weights`."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -39,15 +39,17 @@ class Lite2(nn.Module):
         return super().train(False)
 
     def forward(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """Return the 1280 features before the classifier, averaged over each image."""
+        """Return the input of the classifier: 1280 features, averaged over each image."""
         return self.net.forward_features(images).mean((2, 3))
 
 
 def lite2_features(pretrained: Path, device: torch.device | str = "cpu") -> Callable[[Images], Features]:
-    """Return a function that computes the features of images in [-1, 1] of any size; pass persons on grey.
+    """Return a function that computes the features of images, an array (batch, 1280).
+
+    The images are in [-1, 1], of any size. Replace their background by grey first; see `foreground`.
 
     Args:
-        pretrained: output folder of stage weights.
+        pretrained: output folder of pipeline stage `weights`.
         device: where the network runs.
     """
     return pooled_features(Lite2(pretrained / WEIGHTS_FILE).to(device), SIZE_PX, device)
@@ -56,7 +58,13 @@ def lite2_features(pretrained: Path, device: torch.device | str = "cpu") -> Call
 def pooled_features(
     pooled: Callable[[Images], Tensor], size_px: int, device: torch.device | str = "cpu"
 ) -> Callable[[Images], Features]:
-    """Return a function that resizes images (bicubic, antialiased) and returns their pooled features."""
+    """Return a function that resizes images (bicubic, antialiased) and computes their features.
+
+    Args:
+        pooled: network from images to feature vectors, (batch, channels).
+        size_px: height and width to which images are resized.
+        device: where the network runs.
+    """
 
     @torch.no_grad()
     def features(images: Images) -> Features:
@@ -68,12 +76,18 @@ def pooled_features(
 
 
 def foreground(images: Images, masks: Masks) -> Images:
-    """Return the persons on grey. Masks are thresholded, because a soft edge contains some of the background."""
+    """Replace the background of images by grey (value 0).
+
+    Pixels with a mask value of at most 0.5 are background, because soft edges contain some of the background.
+    """
     return images * (masks > 0.5)
 
 
 def kernel_distance(a: Features, b: Features) -> float:
-    """Return the unbiased squared MMD with the kernel (x.y / d + 1)^3 (Binkowski et al., ICLR 2018), without subsets.
+    """Return the kernel distance of two sets of images, as in KID (Binkowski et al., ICLR 2018), but without subsets.
+
+    This is the unbiased estimate of the squared MMD with the kernel (x.y / d + 1)^3, where d is the number of features.
+    It is 0 on average for two sets from the same distribution, and may be slightly negative.
 
     Raises:
         ValueError: a set has fewer than two images.
@@ -82,13 +96,15 @@ def kernel_distance(a: Features, b: Features) -> float:
 
 
 def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples_b: Resamples) -> Distances:
-    """Return `kernel_distance(a[resamples_a[i]], b[resamples_b[i]])` for each i; the kernel is computed once.
+    """Return the kernel distance of bootstrap resamples: of `a[resamples_a[i]]` and `b[resamples_b[i]]` for each i.
+
+    The kernel is computed only once for all resamples.
 
     Raises:
         ValueError: a set has fewer than two images.
     """
     if min(len(a), len(b)) < 2:
-        raise ValueError(f"the sets have {len(a)} and {len(b)} images; at least two of each are needed")
+        raise ValueError(f"a kernel distance needs two sets of at least 2 images, found {len(a)} and {len(b)} images")
     a, b = a.astype(np.float64), b.astype(np.float64)
     counts_a, counts_b = _counts(resamples_a, len(a)), _counts(resamples_b, len(b))
 
@@ -104,17 +120,18 @@ def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples
 
 
 def _counts(resamples: Resamples, images: int) -> Float[np.ndarray, "draws images"]:
-    """Return how often each resample contains each image."""
+    """Return the number of times that each resample (row) contains each image (column)."""
     return np.stack([np.bincount(resample, minlength=images) for resample in resamples]).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class PortraitClassifier:
-    """A linear classifier of features: selfie or portrait.
+    """A linear classifier that tells portraits from selfies by their feature vectors.
 
     Attributes:
-        mean, deviation: mean and standard deviation of each feature over the training pictures, to standardize it.
-        weights: coefficients of the standardized features.
+        mean: mean of each feature over the training pictures.
+        deviation: standard deviation of each feature over the training pictures.
+        weights: coefficient of each feature, after `mean` is subtracted and the result is divided by `deviation`.
     """
 
     mean: Float[np.ndarray, "channels"]
@@ -123,13 +140,18 @@ class PortraitClassifier:
 
     @classmethod
     def fit(cls, selfies: Features, portraits: Features) -> "PortraitClassifier":
-        """Fit by ridge regression to -1 for selfies and 1 for portraits; both sets have the same total weight.
+        """Fit a classifier by ridge regression, with target -1 for selfies and 1 for portraits.
+
+        Selfies and portraits have the same total weight, even if their numbers differ.
 
         Raises:
             ValueError: a set has fewer than two images.
         """
         if min(len(selfies), len(portraits)) < 2:
-            raise ValueError(f"{len(selfies)} selfies and {len(portraits)} portraits; at least two of each are needed")
+            raise ValueError(
+                f"the classifier needs at least 2 selfies and 2 portraits for training, found {len(selfies)} selfies "
+                f"and {len(portraits)} portraits"
+            )
         features = np.concatenate([selfies, portraits]).astype(np.float64)
         targets = np.repeat([-1.0, 1.0], [len(selfies), len(portraits)])
         importance = np.repeat([0.5 / len(selfies), 0.5 / len(portraits)], [len(selfies), len(portraits)])
@@ -146,5 +168,5 @@ class PortraitClassifier:
         return (features - self.mean) / self.deviation @ self.weights > 0
 
     def rate(self, features: Features) -> float:
-        """Return the share of images that are classified as portraits."""
+        """Return the share of images that are classified as portraits, in [0, 1]."""
         return float(self.is_portrait(features).mean())

@@ -1,7 +1,7 @@
-"""Registry of methods: look them up by name, validate their params, build them.
+"""Registry of methods: look a method up by name, validate its parameters, and build it.
 
-A method consists of the file methods/<name>.py with one class, decorated with `@register(Params)`, of a section with
-its own values in params.yaml, and of a line in dvc.yaml.
+A method consists of three parts: the file methods/<name>.py with one class, which is decorated with
+`@register(Params)`; a section `methods.<name>` in params.yaml; and a line in dvc.yaml.
 """
 
 import importlib
@@ -28,7 +28,7 @@ _REGISTRY: dict[str, _Entry] = {}
 
 
 def register(params: type[Section]) -> Callable[[type[T]], type[T]]:
-    """Register the decorated class, which is built from `params`, under the name of its file."""
+    """Return a decorator that registers a class under the name of its file; `params` is the class of its parameters."""
 
     def decorate(trainable: type[T]) -> type[T]:
         _REGISTRY[trainable.__module__.rpartition(".")[2]] = _Entry(trainable, params)
@@ -38,17 +38,22 @@ def register(params: type[Section]) -> Callable[[type[T]], type[T]]:
 
 
 def build(name: str, params: Mapping[str, Any], upstream: UpstreamModels | None = None) -> Trainable:
-    """Build a method for training or, without `upstream`, only what painting needs.
+    """Build the networks of a method.
+
+    Args:
+        name: name of the method.
+        params: values of all its parameters.
+        upstream: outputs of earlier stages, to build the method for training. None builds only what painting needs.
 
     Raises:
-        ParamsError: there is no such method, or its params are invalid.
-        ValueError: an upstream model that the method needs is missing.
+        ParamsError: there is no such method, or its parameters are invalid.
+        ValueError: `upstream` lacks a model that the method needs.
     """
     return _entry(name).trainable(check_params(name, params), upstream)
 
 
 def params_class(name: str) -> type[Section]:
-    """Return the class of a method's params.
+    """Return the class that validates a method's parameters.
 
     Raises:
         ParamsError: there is no such method.
@@ -57,15 +62,15 @@ def params_class(name: str) -> type[Section]:
 
 
 def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all params of a method: its own section of params.yaml, and the values marked `Shared`.
+    """Return the values of all parameters of a method: those of its own section, and those marked `Shared`.
 
     Args:
         name: name of the method.
-        sections: the sections of params.yaml whose values methods share, by name.
-        own: the method's own section, which has precedence.
+        sections: the other sections of params.yaml, by name, from which `Shared` values are read.
+        own: the method's own section, which has precedence over `sections`.
 
     Raises:
-        ParamsError: there is no such method, or its params are invalid.
+        ParamsError: there is no such method, or its parameters are invalid.
     """
     shared = {
         key: sections[marker.section][key]
@@ -79,10 +84,10 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
 
 
 def check_params(name: str, params: Mapping[str, Any]) -> Section:
-    """Validate a method's params.
+    """Validate the parameters of a method, and return them as an object of its class.
 
     Raises:
-        ParamsError: there is no such method, or its params are invalid.
+        ParamsError: there is no such method, or its parameters are invalid.
     """
     try:
         return params_class(name).model_validate(dict(params))
@@ -92,6 +97,6 @@ def check_params(name: str, params: Mapping[str, Any]) -> Section:
 
 def _entry(name: str) -> _Entry:
     if name not in method_names():
-        raise ParamsError(f"unknown method {name!r}; available: {', '.join(method_names())}")
-    importlib.import_module(f"portraitist.methods.{name}")  # registers it
+        raise ParamsError(f"unknown method {name!r}; available methods: {', '.join(method_names())}")
+    importlib.import_module(f"portraitist.methods.{name}")  # the decorator in this module registers the method
     return _REGISTRY[name]

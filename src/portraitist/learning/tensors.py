@@ -1,7 +1,6 @@
 """Image and mask tensors, and their conversion from and to arrays of bytes.
 
-Images have three RGB channels in [-1, 1]. Masks have one channel in [0, 1]; 1 is the person. All conversions between
-bytes and tensors are in this module.
+Images have three RGB channels in [-1, 1]. Masks have one channel in [0, 1]; 1 is the person.
 """
 
 from collections.abc import Callable
@@ -18,15 +17,21 @@ from portraitist.core.types import HALF_RANGE, MaskArray, Picture
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
-CANNY_THRESHOLDS = (100, 200)  # grey levels of 255, as in all public ports of CartoonGAN
-SMOOTHING_PX, SMOOTHING_RADIUS = 128, 2  # side at which the filter is computed, and its windows: 2 * radius + 1 pixels
+CANNY_THRESHOLDS = (100, 200)  # on a scale of 0 to 255, as in all public ports of CartoonGAN
+SMOOTHING_PX = 128  # height and width at which the coefficients of `smooth` are computed
+SMOOTHING_RADIUS = 2  # the windows of `smooth` have a side of 2 * radius + 1 pixels
 
 
 @dataclass(frozen=True)
 class Batch:
     """The input of one training step: the same number of selfies and portraits, usually of different people.
 
-    `smoothed` are the portraits with blurred edges, which CartoonGAN's discriminator must reject.
+    Attributes:
+        selfies: selfies on various backgrounds: their own, or one of those that stage `augment` listed.
+        selfie_masks: masks of the persons in `selfies`.
+        portraits: pictures painted by people.
+        portrait_masks: masks of the persons in `portraits`.
+        smoothed: the portraits with blurred edges, which CartoonGAN's discriminator must reject.
     """
 
     selfies: Images
@@ -40,7 +45,7 @@ class Batch:
         return self._map(lambda images: images.to(device, non_blocking=True))
 
     def downsampled(self, factor: int) -> "Batch":
-        """Return a copy whose sides are divided by `factor`: means of `factor` x `factor` pixels."""
+        """Return a copy with height and width divided by `factor`; each pixel is the mean of a square of pixels."""
         return self._map(lambda images: F.avg_pool2d(images, factor)) if factor > 1 else self
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
@@ -53,27 +58,27 @@ def from_bytes(pictures: ByteImages) -> Images:
 
 
 def to_bytes(images: Images) -> ByteImages:
-    """Convert images to uint8 pixels, channels last; values outside [-1, 1] are clipped."""
+    """Convert images in [-1, 1] to uint8 pixels, channels last; values outside [-1, 1] are clipped."""
     return ((images.clamp(-1, 1) + 1) * HALF_RANGE).round().byte().permute(0, 2, 3, 1)
 
 
 def to_images(pictures: list[Picture]) -> Images:
-    """Stack pictures of equal size into one tensor in [-1, 1]."""
+    """Convert RGB arrays of equal size to one tensor of images in [-1, 1]."""
     return from_bytes(torch.from_numpy(np.stack(pictures)))
 
 
 def to_masks(mask_arrays: list[MaskArray]) -> Masks:
-    """Stack mask arrays of equal size into one tensor in [0, 1]."""
+    """Convert mask arrays (0 to 255) of equal size to one tensor of masks in [0, 1]."""
     return torch.from_numpy(np.stack(mask_arrays))[:, None].float() / 255
 
 
 def to_pictures(images: Images) -> list[Picture]:
-    """Convert images to pictures; values outside [-1, 1] are clipped."""
+    """Convert images in [-1, 1] to RGB arrays (0 to 255); values outside [-1, 1] are clipped."""
     return list(to_bytes(images.detach()).cpu().numpy())
 
 
 def to_mask_arrays(masks: Masks) -> list[MaskArray]:
-    """Convert masks to arrays of 0 to 255; values outside [0, 1] are clipped."""
+    """Convert masks in [0, 1] to arrays (0 to 255); values outside [0, 1] are clipped."""
     return list((masks.detach().clamp(0, 1) * 255).round().byte()[:, 0].cpu().numpy())
 
 
@@ -83,7 +88,7 @@ def composite(front: Images, masks: Masks, back: Images) -> Images:
 
 
 def on_grey(images: Images, masks: Masks) -> Images:
-    """Return the person on neutral grey (0), so that the background has no effect and no gradient."""
+    """Replace the background by neutral grey (value 0), so that the background has no effect and no gradient."""
     return images * masks
 
 
@@ -95,8 +100,12 @@ def erode(masks: Masks, by_px: int) -> Masks:
 def smooth(images: Images, epsilon: float) -> Images:
     """Smooth skin, noise and texture but not edges, by a guided filter (He and Sun, "Fast Guided Filter", 2015).
 
-    Each pixel becomes a * pixel + b. Both are computed at `SMOOTHING_PX` x `SMOOTHING_PX` pixels, so that the
-    result looks the same at every size. Where the variance is well below `epsilon`, a is near 0.
+    Each pixel becomes a * pixel + b. The coefficients a and b are computed at 128 x 128 pixels, so that the result
+    looks the same at every size. Where the local variance is well below `epsilon`, a is near 0.
+
+    Args:
+        images: images in [-1, 1].
+        epsilon: variance below which texture is removed, for pixels in [-1, 1].
     """
     small = F.interpolate(images, size=(SMOOTHING_PX, SMOOTHING_PX), mode="bilinear", antialias=True)
     mean = _box_mean(small)
@@ -110,5 +119,5 @@ def smooth(images: Images, epsilon: float) -> Images:
 
 
 def _box_mean(values: Tensor) -> Tensor:
-    """Return the mean of the square window around each pixel, cut at the border."""
+    """Return the mean of a square window around each pixel; windows at the border are smaller."""
     return F.avg_pool2d(values, 2 * SMOOTHING_RADIUS + 1, stride=1, padding=SMOOTHING_RADIUS, count_include_pad=False)

@@ -1,1 +1,1 @@
-"""Trainable methods, one file each, found by name; see learning/registry.py."""
+"""Methods that the pipeline trains: one file each, found by its name. learning/registry.py defines how."""

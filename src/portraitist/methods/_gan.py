@@ -1,4 +1,7 @@
-"""Base classes of the GANs from the literature: EMA, learning-rate schedule, and networks of both directions."""
+"""Base classes of published GANs: EMA of the generator, learning-rate schedule, and networks for both directions.
+
+"Both directions" means a second generator from portraits back to selfies. Names of its networks end with `_back`.
+"""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -16,29 +19,32 @@ from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
 
 
 class Params(Section):
-    """Size of the networks, learning rate and EMA."""
+    """Parameters that all these GANs have."""
 
     size_px: Annotated[PositiveInt, Shared("crop")]
     base_channels: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
 
 
 class ResnetParams(Params):
-    """Params of GANs whose generator has residual blocks."""
+    """Parameters of GANs whose generator has residual blocks."""
 
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
 
 
 class CycleParams(ResnetParams):
-    """Params of CycleGAN and the methods that extend it."""
+    """Parameters of CycleGAN and of the methods that extend it."""
 
-    lambda_cycle: NonNegativeFloat
-    pool_size: PositiveInt
+    lambda_cycle: NonNegativeFloat  # weight of the cycle loss
+    pool_size: PositiveInt  # number of earlier images from which discriminators are trained
 
 
 class Gan(Method):
-    """A GAN that paints whole images with the EMA of its generator. Subclasses build the networks and optimizers."""
+    """A GAN that paints whole images with the moving average (EMA) of its generator's weights.
+
+    Subclasses build the networks and the optimizers.
+    """
 
     saved_modules = ("ema",)
     params: Params
@@ -47,18 +53,18 @@ class Gan(Method):
     d_optimizer: torch.optim.Adam
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the learning rates: constant for half of the epochs, then decaying linearly."""
+        """Set the learning rates, which are constant for half of the epochs and then decrease linearly."""
         for optimizer in (self.g_optimizer, self.d_optimizer):
             set_lr(optimizer, self.params.learning_rate * linear_decay(index, total))
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; `masks` are not used."""
+        """Return stylized images, background included, in [-1, 1]; `masks` are ignored."""
         return self.ema.network(selfies)
 
 
 class BidirectionalGan(Gan):
-    """A generator and a discriminator for each direction: from selfies to portraits, and back."""
+    """A GAN with a generator and a discriminator for each direction: from selfies to portraits, and back."""
 
     def __init__(self, params: Params, upstream: UpstreamModels | None = None) -> None:
         super().__init__()
@@ -82,7 +88,7 @@ class BidirectionalGan(Gan):
 
 
 class CycleBasedGan(BidirectionalGan):
-    """CycleGAN's networks, and pools of earlier images for the discriminators."""
+    """A GAN with CycleGAN's networks, and with pools of earlier stylized images on which discriminators are trained."""
 
     params: CycleParams
 

@@ -1,6 +1,6 @@
 """Arbitrary style transfer (Ghiasi et al., BMVC 2017) as commonly used: on whole pictures, backgrounds included.
 
-Nothing is trained. The style is the mean of the training portraits' style vectors.
+No weights are trained. All selfies are painted in one style: the mean of the training portraits' style vectors.
 """
 
 import torch
@@ -14,7 +14,7 @@ from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTra
 
 
 class Params(Section):
-    """No parameters: the network and the portraits determine the result."""
+    """This method has no parameters."""
 
 
 @register(Params)
@@ -34,15 +34,15 @@ class ArbitraryStyleWithBackground(Method):
         self.predictor = StylePredictor(upstream.require_pretrained())
 
     def step(self, batch: Batch) -> Losses:
-        """Add the batch's portraits to the mean style; there is nothing to train."""
+        """Add the style vectors of the batch's portraits to the mean style. There are no loss terms."""
         self.style.add(self.predictor(self.style_images(batch.portraits, batch.portrait_masks)))
         return {}
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
-        """Return the images from which the style is computed: whole portraits."""
+        """Return the images from which style vectors are computed: whole portraits; `masks` are ignored."""
         return portraits
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; `masks` are ignored."""
+        """Return stylized images, background included, in [-1, 1]; `masks` are ignored."""
         return self.transformer(selfies, self.style.expand(selfies))

@@ -1,4 +1,4 @@
-"""Arbitrary style transfer between persons on grey; the backgrounds of portraits and selfies have no effect."""
+"""Arbitrary style transfer of persons: the backgrounds of portraits and selfies are replaced by grey first."""
 
 import torch
 
@@ -9,14 +9,14 @@ from portraitist.methods.arbitrary_style_with_background import ArbitraryStyleWi
 
 @register(Params)
 class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
-    """Compute the style from persons on grey, and apply it to persons on grey."""
+    """Arbitrary style transfer, with grey instead of the background in portraits and selfies."""
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
-        """Return the portraits' persons on grey."""
+        """Return the images from which style vectors are computed: portraits whose background is grey."""
         return on_grey(portraits, masks)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return the stylized persons, composited over the selfies' own backgrounds."""
+        """Return the stylized persons in [-1, 1], blended over the selfies' own backgrounds."""
         stylized = self.transformer(on_grey(selfies, masks), self.style.expand(selfies))
         return composite(stylized, masks, selfies)

@@ -1,7 +1,8 @@
 """Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
-A CycleGAN whose generators learn where to change the image. After `foreground_only_after` of the epochs, the
-discriminators see the foreground only, and the attention networks are frozen.
+A CycleGAN whose generators also learn where to change the image, as an attention map. After a fraction of the epochs,
+`foreground_only_after`, the attention networks are frozen, and the discriminators get only the foreground: the pixels
+with high attention.
 """
 
 import torch
@@ -18,9 +19,9 @@ from portraitist.nets.attention import AttentiveGenerator
 
 
 class Params(_gan.CycleParams):
-    """Size of the networks, weight of the cycle loss, and how the foreground is selected."""
+    """CycleGAN's parameters, and how the foreground is selected."""
 
-    foreground_only_after: Fraction  # fraction of the epochs after which discriminators see the foreground only
+    foreground_only_after: Fraction  # fraction of the epochs after which discriminators get only the foreground
     attention_threshold: Fraction  # pixels with at least this attention are foreground
 
 
@@ -37,18 +38,18 @@ class AttentionGan(_gan.CycleBasedGan):
         self.foreground_only = False
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of the discriminator's base channels; the authors have 32 and 64."""
+        """Build a generator with half of the discriminator's base channels; the authors use 32 and 64."""
         return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the learning rates; from `foreground_only_after` on, freeze the attention networks."""
+        """Set the learning rates; after the fraction `foreground_only_after`, freeze the attention networks."""
         super().start_epoch(index, total)
         self.foreground_only = index >= self.params.foreground_only_after * total
         for generator in (self.generator, self.generator_back):
             generator.attention.requires_grad_(not self.foreground_only)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on pooled images."""
+        """Update the generators, then the discriminators on stylized images from the pools."""
         selfies, portraits, lambda_cycle = batch.selfies, batch.portraits, self.params.lambda_cycle
         stylized, attention = self.generator.forward_with_attention(selfies)
         fake_selfies, attention_back = self.generator_back.forward_with_attention(portraits)
@@ -56,7 +57,7 @@ class AttentionGan(_gan.CycleBasedGan):
         real, real_back = self.foreground(portraits, attention_back), self.foreground(selfies, attention)
         pooled = self.pool(torch.cat([stylized, attention], dim=1).detach()).split((3, 1), dim=1)
         pooled_back = self.pool_back(torch.cat([fake_selfies, attention_back], dim=1).detach()).split((3, 1), dim=1)
-        norm = not self.foreground_only  # instance norm would reveal the area of the mask
+        norm = not self.foreground_only  # with instance norm, the foreground's area would change its values
 
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
             g_losses = optimizer_step(
@@ -80,5 +81,8 @@ class AttentionGan(_gan.CycleBasedGan):
         return d_losses | g_losses
 
     def foreground(self, images: Images, attention: Masks) -> Images:
-        """Return the discriminators' input: whole images, later the foreground only (no gradient to attention)."""
+        """Return the discriminators' input: first whole images, later the foreground only.
+
+        No gradient flows to `attention`.
+        """
         return images * (attention >= self.params.attention_threshold).float() if self.foreground_only else images

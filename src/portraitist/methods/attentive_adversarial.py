@@ -1,10 +1,12 @@
 """Attentive adversarial network for selfies (Li et al., "scGAN", ICME 2019, arXiv 1904.12615).
 
-No code is public, and only the abstract was available. It states: unpaired training with a cycle; an adversarial
-network that attends to the face; total variation; an attentive cycle loss for delicate areas such as eyes; and a
-perceptual loss. Everything else is an assumption, marked [assumed] in the code: networks and least squares are
-CycleGAN's; the face is the person's mask; the delicate areas are eyes and mouth, located by the crop's alignment. The
-weights in params.yaml are assumed as well, except for lambda_cycle, which is CycleGAN's.
+No code is public, and only the abstract was available. The abstract lists: unpaired training with a cycle; an
+adversarial network that attends to the face; total variation; an attentive cycle loss for delicate areas such as eyes;
+and a perceptual loss.
+
+Everything else is assumed. Networks and least-squares losses are CycleGAN's. The face is the person's mask. The
+delicate areas are eyes and mouth, whose positions are the same in all crops. The weights in params.yaml are assumed as
+well, except for lambda_cycle, which is CycleGAN's.
 """
 
 from typing import Annotated
@@ -24,23 +26,23 @@ from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.methods import _gan
 
-LANDMARK_STD = 0.4  # of the Gaussian around a landmark, relative to eye_to_mouth [assumed]
+LANDMARK_STD = 0.4  # standard deviation of the Gaussian around eyes and mouth, divided by eye_to_mouth [assumed]
 
 
 class Params(_gan.CycleParams):
-    """Size of the networks, weights of the losses, and the position of eyes and mouth in a crop."""
+    """CycleGAN's parameters, weights of the other losses, and the position of eyes and mouth in a crop."""
 
     eye_line: Annotated[Fraction, Shared("crop")]
     eye_to_mouth: Annotated[Fraction, Shared("crop")]
     lambda_attention: NonNegativeFloat  # extra weight of the face in the adversarial losses [assumed]
     lambda_landmarks: NonNegativeFloat  # extra weight of eyes and mouth in the cycle loss [assumed]
-    lambda_perceptual: NonNegativeFloat
-    lambda_tv: NonNegativeFloat
+    lambda_perceptual: NonNegativeFloat  # weight of the content loss
+    lambda_tv: NonNegativeFloat  # weight of the total variation loss
 
 
 @register(Params)
 class AttentiveAdversarial(_gan.CycleBasedGan):
-    """CycleGAN with a higher weight of the face, and of its eyes and mouth, in the losses."""
+    """CycleGAN whose losses give a higher weight to the face, its eyes and its mouth."""
 
     params: Params
 
@@ -51,7 +53,7 @@ class AttentiveAdversarial(_gan.CycleBasedGan):
         self.features = freeze(upstream.require("features"))
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on pooled images."""
+        """Update the generators, then the discriminators on stylized images from the pools."""
         selfies, portraits, params = batch.selfies, batch.portraits, self.params
         face_weights, face_weights_back = (
             1 + params.lambda_attention * masks for masks in (batch.selfie_masks, batch.portrait_masks)
@@ -89,7 +91,7 @@ class AttentiveAdversarial(_gan.CycleBasedGan):
         return d_losses | g_losses
 
     def landmark_heatmap(self, images: Images) -> Masks:
-        """Return Gaussians of height 1 around both eyes and the mouth of aligned crops."""
+        """Return maps in [0, 1] with a Gaussian of height 1 around each eye and the mouth of face crops."""
         batch, _, height, width = images.shape
         rows = (torch.arange(height, device=images.device) + 0.5) / height
         columns = (torch.arange(width, device=images.device) + 0.5) / width

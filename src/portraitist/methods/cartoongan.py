@@ -1,4 +1,4 @@
-"""CartoonGAN (Chen, Lai, Liu, CVPR 2018), on whole images including the background."""
+"""CartoonGAN (Chen, Lai, Liu, CVPR 2018), applied to whole images including the background."""
 
 from typing import Annotated
 
@@ -21,14 +21,15 @@ class Params(Section):
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
 
 
 @register(Params)
 class CartoonGan(Method):
     """A generator, and a discriminator that must also reject portraits with smoothed edges.
 
-    The first epoch is the paper's initialization phase (3.3), in which the generator minimizes the content loss only.
+    The first epoch is the paper's initialization phase (section 3.3). In this epoch, the generator minimizes the
+    content loss only.
     """
 
     saved_modules = ("ema",)
@@ -48,7 +49,7 @@ class CartoonGan(Method):
         self.adversarial_weight = 1.0
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Switch off the generator's adversarial loss in the first epoch, unless it is the only epoch."""
+        """Set the weight of the generator's adversarial loss to 0 in the first of several epochs, otherwise to 1."""
         self.adversarial_weight = float(index > 0 or total == 1)
 
     def step(self, batch: Batch) -> Losses:
@@ -74,5 +75,5 @@ class CartoonGan(Method):
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; `masks` are not used."""
+        """Return stylized images, background included, in [-1, 1]; `masks` are ignored."""
         return self.ema.network(selfies)

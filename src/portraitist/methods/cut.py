@@ -1,7 +1,8 @@
 """CUT (Park et al., "Contrastive learning for unpaired image-to-image translation", ECCV 2020), after its code (BSD).
 
-Unpaired translation in one direction: each patch of the stylized image must be recognizable, by features of the
-generator's encoder, among the patches of its selfie.
+There is a generator from selfies to portraits, but none back. Instead, the PatchNCE loss compares patches by features
+of the generator's encoder. Each patch of the stylized image must be more similar to the same patch of the selfie than
+to other patches of the selfie.
 """
 
 import torch
@@ -20,15 +21,15 @@ from portraitist.nets.cyclegan import PatchGan, ResnetGenerator, init_weights
 
 
 class Params(_gan.ResnetParams):
-    """Size of the networks; weight and temperature of PatchNCE."""
+    """Size of the networks, and the settings of the PatchNCE loss."""
 
-    lambda_nce: NonNegativeFloat
-    temperature: OpenFraction
+    lambda_nce: NonNegativeFloat  # weight of the loss
+    temperature: OpenFraction  # divisor of the similarities
 
 
 @register(Params)
 class Cut(_gan.Gan):
-    """A generator, a projector of its features, and a discriminator."""
+    """A generator, a projector of its features to vectors that PatchNCE compares, and a discriminator."""
 
     params: Params
 
@@ -46,7 +47,7 @@ class Cut(_gan.Gan):
         self.d_optimizer = adam(self.discriminator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the discriminator, then the generator with its projector."""
+        """Update the discriminator, then the generator and the projector."""
         stylized, identity = self.generator(batch.selfies), self.generator(batch.portraits)
 
         d_losses = optimizer_step(
@@ -63,7 +64,12 @@ class Cut(_gan.Gan):
         return d_losses | g_losses
 
     def nce_loss(self, images: Images, source: Images) -> Scalar:
-        """Return PatchNCE of generated images with their source, averaged over the encoder's layers."""
+        """Return the PatchNCE loss of stylized images, averaged over the encoder's layers.
+
+        Args:
+            images: output of the generator.
+            source: input of the generator.
+        """
         source_features, features = encode_features(self.generator, source), encode_features(self.generator, images)
         locations = self.projector.sample_locations(source_features)
         points: list[Tensor] = self.projector(features, locations)

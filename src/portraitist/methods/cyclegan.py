@@ -11,17 +11,17 @@ from portraitist.methods import _gan
 class Params(_gan.CycleParams):
     """Size of the networks and weights of the losses."""
 
-    lambda_identity: NonNegativeFloat  # relative to lambda_cycle
+    lambda_identity: NonNegativeFloat  # weight of the identity loss, divided by lambda_cycle
 
 
 @register(Params)
 class CycleGan(_gan.CycleBasedGan):
-    """LSGAN, cycle and identity losses in both directions."""
+    """CycleGAN with its adversarial (least squares), cycle and identity losses, each in both directions."""
 
     params: Params
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on pooled images."""
+        """Update the generators, then the discriminators on stylized images from the pools."""
         selfies, portraits = batch.selfies, batch.portraits
         stylized, fake_selfies = self.generator(selfies), self.generator_back(portraits)
         lambda_cycle = self.params.lambda_cycle

@@ -1,17 +1,20 @@
-"""Our method: a CartoonGAN whose discriminator never sees the background.
+"""The project's first own method: a CartoonGAN whose discriminator never gets the background.
 
-A stylized image is masked before it reaches the discriminator: by the selfie's mask, and by the mask that the segmenter
-of stage 2 predicts for it. A face that takes on the color of the background drops out of the mask, the discriminator
-rejects the incomplete face, and the generator learns to avoid it.
+The background of a stylized image is replaced by grey before the discriminator gets the image. Two masks are
+multiplied for this: the mask of the selfie, computed by stage `mask`, and a mask that the trained segmenter predicts
+for the stylized image. If the face takes on the color of the background, the segmenter no longer finds the face. The
+discriminator then rejects the incomplete face, and the generator learns to avoid such colors.
 
-The background could reach the networks in two more ways. A soft mask contains a fringe of the portraits'
-background, which would become part of the style, so the pipeline's masks are eroded. Instance norm mixes the background
-into the statistics of the face, so the generator's input is the person on neutral grey, and its output is composited
-over the selfie's own background. The content loss is averaged over the person as well, because the grey area would
-dilute it.
+The background could reach the networks in two more ways:
 
-A few hundred portraits are too few to train a discriminator from scratch; ours classifies features of a pretrained
-network. docs/experiments.md lists what else was tried.
+- The soft edge of a mask contains some of the portraits' background, which would become part of the style. The masks of
+  stage `mask` are therefore eroded.
+- Instance norm mixes the background into the statistics of the face. The generator's input is therefore the person on
+  neutral grey. Its output is blended over the selfie's own background.
+
+The content loss is averaged over the person only; the grey area would dilute it. The discriminator classifies features
+of a pretrained network, because a few hundred portraits are too few to train one from scratch. docs/experiments.md
+lists what else was tried.
 """
 
 from typing import Annotated, Literal
@@ -29,28 +32,29 @@ from portraitist.learning.tensors import Batch, Images, Masks, composite, erode,
 from portraitist.nets.cartoongan import Generator
 from portraitist.nets.projected import ProjectedDiscriminator
 
-D_BETAS = (0.0, 0.99)  # of the discriminator's Adam, as in Sauer et al.
-PROBE_PX = 64  # size of the image that determines the discriminator's layers
+D_BETAS = (0.0, 0.99)  # betas of the discriminator's Adam, as in Sauer et al.
+PROBE_PX = 64  # height and width of an image whose features determine the discriminator's number of channels
 
 
 class Params(Section):
-    """CartoonGAN's params, and how the inputs of generator and discriminator are masked."""
+    """CartoonGAN's parameters, and how the inputs of generator and discriminator are masked."""
 
     base_channels: Annotated[PositiveInt, Shared("generator")]
     num_res_blocks: Annotated[PositiveInt, Shared("generator")]
     skip_connections: Annotated[bool, Shared("generator")]
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
-    # mask of the discriminator's input: the pipeline's (given), the segmenter's (learned), their product, none (whole)
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
+    # mask of the discriminator's input. given: the mask of stage `mask`; learned: the trained segmenter's mask;
+    # product: both multiplied; whole: none
     mask: Literal["product", "given", "learned", "whole"]
-    erode_px: Annotated[int, Field(ge=0, le=8)]
-    grey_input: bool
+    erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
+    grey_input: bool  # replace the background of the generator's input by grey
 
 
 @register(Params)
 class MaskedCartoonGan(Method):
-    """A generator of persons on grey, and a discriminator of masked persons."""
+    """A generator whose input has a grey background, and a discriminator whose input is masked."""
 
     saved_modules = ("ema",)
 
@@ -94,14 +98,18 @@ class MaskedCartoonGan(Method):
         return d_losses | g_losses
 
     def generator_input(self, selfies: Images, masks: Masks) -> Images:
-        """Return the persons on grey or, without `grey_input`, the whole selfies."""
+        """Return the selfies with a grey background or, if `grey_input` is false, unchanged."""
         return on_grey(selfies, masks) if self.params.grey_input else selfies
 
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
-        """Return the masks of the discriminator's input.
+        """Return the masks by which the discriminator's input is multiplied.
 
-        Stylized images and portraits are masked in the same way; otherwise the mask would reveal the domain. The
-        gradient flows through the learned mask to the stylized images.
+        Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
+        their masks. The segmenter's mask passes gradients to the stylized images.
+
+        Args:
+            images: stylized images or portraits.
+            masks: masks that stage `mask` computed for the selfies or portraits.
         """
         if self.params.mask == "learned":
             return self.segmenter(images)
@@ -109,11 +117,14 @@ class MaskedCartoonGan(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return the area over which logits are averaged: the person without its edge, as in the pipeline's mask."""
+        """Return the area over which logits are averaged: the mask of stage `mask`, eroded by `erode_px`.
+
+        With `mask: whole`, it is the entire image.
+        """
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return the stylized person, composited over the selfie's own background if the generator's input is grey."""
+        """Return stylized images in [-1, 1]; with `grey_input`, the person is blended over the selfie's background."""
         stylized = self.ema.network(self.generator_input(selfies, masks))
         return composite(stylized, masks, selfies) if self.params.grey_input else stylized

@@ -1,13 +1,15 @@
-"""Our method for real faces: a pretrained style network, refined by a discriminator that never sees the background.
+"""The exported method: a pretrained style network, fine-tuned with a discriminator that never gets the background.
 
-A generator that starts at the identity learns little more than a change of colors from a few hundred portraits. This
-one starts from a network that can already paint (Ghiasi et al., BMVC 2017), conditioned on the style vector of the
-portrait of each step; it paints with the mean of these vectors. The rest is as in masked_cartoongan: the person on grey
-as input, the stylized image masked before the discriminator sees it.
+The generator starts from a network that can already paint (Ghiasi et al., BMVC 2017). A generator that starts by
+reproducing its input, as in masked_cartoongan, learns little more than a change of colors from a few hundred portraits.
+In each training step, the generator gets the style vectors of the batch's portraits. After training, all selfies are
+painted with the mean of these vectors.
 
-The discriminator has small heads on frozen features at four levels, from a half to a sixteenth of the size. The content
-loss compares instance-normalized features, so that the style may change their statistics. A color loss preserves the
-person's low-frequency colors; without it, hair, skin and clothes take on the colors of the portraits.
+As in masked_cartoongan, the generator's input is the person on grey, and the stylized image is masked before the
+discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
+resolutions. The content loss compares instance-normalized features, so that the style may change their statistics. A
+color loss preserves the large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the
+portraits.
 """
 
 from typing import Annotated, Literal
@@ -33,33 +35,37 @@ from portraitist.nets.arbitrary_style import (
 )
 from portraitist.nets.projected import ProjectedDiscriminator
 
-D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of EfficientNet-Lite0: a half, ..., a sixteenth of the size
+# levels of EfficientNet-Lite0's features; levels 0, 1, 2, 3 have 1/2, 1/4, 1/8, 1/16 of the images' height and width
+D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of the discriminator and of the content loss
 G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # Adam's betas; the discriminator's are those of Sauer et al.
-PROBE_PX = 64
+PROBE_PX = 64  # height and width of an image whose features determine the discriminator's number of channels
 
 
 class Params(Section):
-    """Weights of the losses, and how the discriminator's input is masked."""
+    """Learning rates, weights of the losses, and how the inputs of generator and discriminator are prepared."""
 
-    learning_rate: OpenFraction  # the generator's
+    learning_rate: OpenFraction  # of the generator
     discriminator_learning_rate: OpenFraction
-    ema_decay: Annotated[OpenFraction, Shared("train")]  # EMA of the generator's weights, which paints
-    lambda_adv: NonNegativeFloat
+    ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
+    lambda_adv: NonNegativeFloat  # weight of the generator's adversarial loss
     lambda_edge: NonNegativeFloat  # weight of edge-smoothed portraits, which the discriminator must reject
-    lambda_content: NonNegativeFloat
-    lambda_color: NonNegativeFloat
-    warmup_steps: Annotated[int, Field(ge=0)]  # updates before the adversarial loss is added
-    smoothing: NonNegativeFloat  # variance up to which texture in the generator's input is smoothed; 0: none
-    # side of the training images: larger crops are reduced by an integer factor; at full size, strokes become finer
+    lambda_content: NonNegativeFloat  # weight of the content loss
+    lambda_color: NonNegativeFloat  # weight of the color loss
+    warmup_steps: Annotated[int, Field(ge=0)]  # first steps, in which the generator has no adversarial loss
+    # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
+    smoothing: NonNegativeFloat
+    # height and width of training images: crops that are at least twice as large are downsampled by an integer factor.
+    # The trained network paints at full size, where its strokes are then finer.
     training_px: Annotated[int, Field(ge=32)]
-    # mask of the discriminator's input: the pipeline's (given), its product with the segmenter's, none (whole)
+    # mask of the discriminator's input. given: the mask of stage `mask`; product: given, multiplied by the trained
+    # segmenter's mask; whole: none
     mask: Literal["product", "given", "whole"]
-    erode_px: Annotated[int, Field(ge=0, le=8)]
+    erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
 
 
 @register(Params)
 class MaskedStylizer(Method):
-    """A pretrained conditional generator, and a discriminator of masked persons."""
+    """A pretrained generator that takes a style vector, and a discriminator whose input is masked."""
 
     saved_modules = ("ema", "style")
 
@@ -72,7 +78,10 @@ class MaskedStylizer(Method):
             return
         features = upstream.require("features")
         if not isinstance(features, FeatureLevels):
-            raise ParamsError(f"content.network: masked_stylizer needs lite0, found {type(features).__name__}")
+            raise ParamsError(
+                f"content.network: masked_stylizer needs lite0, found {type(features).__name__}; set "
+                "content.network=lite0"
+            )
         self.features, self.segmenter = freeze(features), freeze(upstream.require("segmenter"))
         self.predictor = StylePredictor(upstream.require_pretrained())
         self.generator = load_style_transformer(upstream.require_pretrained())
@@ -123,36 +132,55 @@ class MaskedStylizer(Method):
         return d_losses | g_losses
 
     def adversarial_weight(self) -> float:
-        """Return 0 in the first steps, in which the discriminator's heads are still random."""
+        """Return the weight of the adversarial loss: 0 in the first `warmup_steps`, then `lambda_adv`.
+
+        In the first steps, the discriminator's weights are still random.
+        """
         return self.params.lambda_adv if int(self.ema.num_updates) >= self.params.warmup_steps else 0.0
 
     def generator_input(self, selfies: Images, masks: Masks) -> Images:
-        """Return the persons on grey, smoothed: the generator would turn pores and noise into wrinkles."""
+        """Return the selfies with a grey background, smoothed.
+
+        Without smoothing, the generator turns pores and noise into wrinkles.
+        """
         persons = on_grey(selfies, masks)
         return smooth(persons, self.params.smoothing) if self.params.smoothing else persons
 
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
-        """Return the masks of the discriminator's input.
+        """Return the masks by which the discriminator's input is multiplied.
 
-        Stylized images and portraits are masked in the same way; otherwise the mask would reveal the domain. The
-        gradient flows through the learned mask to the stylized images.
+        Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
+        their masks. The segmenter's mask passes gradients to the stylized images.
+
+        Args:
+            images: stylized images or portraits.
+            masks: masks that stage `mask` computed for the selfies or portraits.
         """
         inner = self.inner_masks(masks)
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return the area over which logits are averaged: the person in the pipeline's mask, without its edge."""
+        """Return the area over which logits are averaged: the mask of stage `mask`, eroded by `erode_px`.
+
+        With `mask: whole`, it is the entire image.
+        """
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     def discriminator_features(self, images: Images) -> list[Tensor]:
-        """Return the features of all levels."""
+        """Return the features that the discriminator classifies, at 1/2, 1/4, 1/8 and 1/16 of height and width."""
         return list(self.features.levels(images, D_LEVELS))
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return the stylized persons in the mean style, composited over the selfies' own backgrounds."""
+        """Return the persons stylized in the mean style, in [-1, 1], blended over the selfies' own backgrounds."""
         return self.paint_in_style(selfies, masks, self.style.expand(selfies))
 
     @torch.no_grad()
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the stylized persons, each in its own style, composited over the selfies' own backgrounds."""
+        """Return the persons stylized in [-1, 1], blended over the selfies' own backgrounds.
+
+        Args:
+            selfies: (batch, 3, height, width) in [-1, 1].
+            masks: masks of the persons, in [0, 1].
+            styles: one style vector per selfie, (batch, 100).
+        """
         return composite(self.ema.network(self.generator_input(selfies, masks), styles), masks, selfies)

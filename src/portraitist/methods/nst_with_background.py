@@ -1,7 +1,8 @@
 """Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
-Nothing is trained. The saved model contains portraits that give the style. Painting optimizes the selfie's pixels until
-the Gram matrices of their features match the portrait's, while the features stay close to the selfie's.
+No weights are trained. The model file contains training portraits, one of which gives the style. To paint a selfie, its
+pixels are optimized. The Gram matrices of their features approach those of the portrait, while the features stay close
+to those of the selfie.
 """
 
 from typing import Annotated, Literal
@@ -18,23 +19,24 @@ from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
 from portraitist.nets.stem import Stem
 
-OUTLINE_SIZE = (16, 16)  # size to which masks are reduced before they are compared
-CONTENT_LAYER = -1  # the coarsest layer of features
+OUTLINE_SIZE = (16, 16)  # height and width to which masks are reduced before they are compared
+CONTENT_LAYER = -1  # the content loss compares the coarsest layer of features
 
 
 class Params(Section):
     """How the portrait that gives the style is chosen, and how the pixels are optimized."""
 
-    style: Literal["nearest", "random"]  # the portrait with the most similar outline, or one random portrait for all
-    portraits: PositiveInt  # number of portraits to choose from
+    # nearest: the portrait whose person has the most similar outline; random: one random portrait for all selfies
+    style: Literal["nearest", "random"]
+    portraits: PositiveInt  # number of portraits in the model file
     optimizer: Literal["adam", "lbfgs"]
-    learning_rate: OpenFraction  # for Adam; L-BFGS uses a line search
-    optimization_steps: Annotated[PositiveInt, Shared("train")]
-    style_weight: NonNegativeFloat
+    learning_rate: OpenFraction  # of Adam; L-BFGS uses a line search
+    optimization_steps: Annotated[PositiveInt, Shared("train")]  # per selfie
+    style_weight: NonNegativeFloat  # weight of the style loss; the content loss has weight 1
 
 
 class PortraitBank(nn.Module):
-    """Up to `size` portraits with their masks."""
+    """A store of up to `size` portraits with their masks."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -42,12 +44,17 @@ class PortraitBank(nn.Module):
         self.images = torch.zeros(0)  # (count, 4, height, width): RGB and mask
 
     def add(self, portraits: Images, masks: Masks) -> None:
-        """Store portraits until the bank is full."""
+        """Store portraits until there are `size` of them; ignore further ones."""
         new = torch.cat([portraits, masks], dim=1).cpu()
         self.images = torch.cat([self.images, new])[: self.size] if len(self.images) else new[: self.size]
 
     def choose(self, masks: Masks, *, nearest: bool) -> tuple[Images, Masks]:
-        """Return a portrait and its mask for each of `masks`: the one with the nearest outline, or always the first."""
+        """Return one stored portrait, with its mask, for each selfie.
+
+        Args:
+            masks: the selfies' masks.
+            nearest: choose the portrait with the most similar mask; otherwise, always the first portrait.
+        """
         portraits, portrait_masks = self.images.to(masks).split((3, 1), dim=1)
         outlines = F.adaptive_avg_pool2d(portrait_masks, OUTLINE_SIZE)[None]
         distances = (F.adaptive_avg_pool2d(masks, OUTLINE_SIZE)[:, None] - outlines).abs().mean(dim=(2, 3, 4))
@@ -55,7 +62,7 @@ class PortraitBank(nn.Module):
         return portraits[indices], portrait_masks[indices]
 
     def get_extra_state(self) -> Tensor:
-        """Return the portraits, which are the content of the model."""
+        """Return the portraits and masks for the state dict, so that the model file contains them."""
         return self.images
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -65,7 +72,7 @@ class PortraitBank(nn.Module):
 
 @register(Params)
 class NstWithBackground(Method):
-    """A bank of portraits, and the network whose features are compared."""
+    """Neural style transfer with a store of portraits, and the network whose features are compared."""
 
     saved_modules = ("bank", "features")
 
@@ -80,19 +87,27 @@ class NstWithBackground(Method):
         try:
             self.features.copy_from(features)
         except ValueError as error:
-            raise ParamsError(f"content.network: style transfer needs lite0: {error}") from None
+            raise ParamsError(
+                f"content.network: neural style transfer needs lite0 ({error}); set content.network=lite0"
+            ) from None
 
     def step(self, batch: Batch) -> Losses:
-        """Store the batch's portraits; there is nothing to train."""
+        """Store the batch's portraits. There are no loss terms."""
         self.bank.add(batch.portraits, batch.portrait_masks)
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return whole stylized images; each portrait is chosen by its similarity to `masks`."""
+        """Return stylized images, background included, in [-1, 1]; `masks` serve to choose a portrait for each."""
         return self.transfer_style(selfies, masks, person_only=False)
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:
-        """Optimize the selfies' pixels, with Gram matrices over the persons or over whole images."""
+        """Return the selfies with optimized pixels, in [-1, 1].
+
+        Args:
+            selfies: (batch, 3, height, width) in [-1, 1].
+            masks: masks of the persons, in [0, 1].
+            person_only: compute Gram matrices over the persons only; otherwise, over whole images.
+        """
         if len(selfies) > 1:  # one at a time, because images that are optimized together affect each other
             pairs = zip(selfies.split(1), masks.split(1), strict=True)
             return torch.cat([self.transfer_style(*pair, person_only=person_only) for pair in pairs])

@@ -1,6 +1,6 @@
-"""Neural style transfer between persons: Gram matrices of selfie and portrait are computed over the person only.
+"""Neural style transfer of persons: Gram matrices of selfie and portrait are computed over the person only.
 
-Spatial control as in Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
+After Gatys et al. (CVPR 2017, "Controlling perceptual factors in neural style transfer", section 4).
 """
 
 from portraitist.learning.registry import register
@@ -13,5 +13,5 @@ class NstWithoutBackground(NstWithBackground):
     """Style transfer from the person in the portrait to the person in the selfie."""
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return the stylized person, composited over the selfie's own background."""
+        """Return the stylized persons in [-1, 1], blended over the selfies' own backgrounds."""
         return composite(self.transfer_style(selfies, masks, person_only=True), masks, selfies)

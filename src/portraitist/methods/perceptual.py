@@ -1,6 +1,7 @@
-"""Stage 1: the generator learns to reconstruct its input (CartoonGAN's initialization phase, Chen et al., 2018, 3.3).
+"""Training of stage `train_generator`: the generator learns to reconstruct its input.
 
-This generator does not stylize. Our method starts from it, so that its first outputs are selfies instead of noise.
+This is CartoonGAN's initialization phase (Chen et al., CVPR 2018, section 3.3). The trained generator does not stylize.
+masked_cartoongan starts from it, so that its first outputs are selfies instead of noise.
 """
 
 from typing import Annotated
@@ -25,7 +26,7 @@ class Params(Section):
 
 @register(Params)
 class PerceptualGenerator(Trainable):
-    """A generator that is trained with the content loss only."""
+    """CartoonGAN's generator, trained with the content loss only."""
 
     saved_modules = ("generator",)
 
@@ -40,7 +41,7 @@ class PerceptualGenerator(Trainable):
         self.g_optimizer = adam(self.generator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generator."""
+        """Update the generator on the batch's selfies; portraits are ignored."""
         reconstructed = self.generator(batch.selfies)
         g_content = content_loss(self.features(reconstructed), self.features(batch.selfies))
         return optimizer_step(self.g_optimizer, g_content=g_content)

@@ -1,6 +1,6 @@
 """pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
 
-It needs paired training data.
+It is trained on pairs of a selfie and its painting.
 """
 
 from typing import Literal
@@ -22,13 +22,13 @@ from portraitist.nets.pix2pix import UNetGenerator, num_levels
 class Params(_gan.Params):
     """Source of the pairs, size of the networks, and weight of the L1 loss."""
 
-    pairs: Literal["review", "folder", "nearest"]  # see train/pairing.py
-    lambda_l1: NonNegativeFloat
+    pairs: Literal["review", "folder", "nearest"]  # where the pairs come from; see train/pairing.py
+    lambda_l1: NonNegativeFloat  # weight of the L1 distance between stylized selfie and painting
 
 
 @register(Params)
 class Pix2Pix(_gan.Gan):
-    """A U-Net, and a discriminator conditioned on the selfie."""
+    """A U-Net generator, and a discriminator that gets the selfie together with the stylized image or painting."""
 
     params: Params
 
@@ -45,7 +45,7 @@ class Pix2Pix(_gan.Gan):
         self.d_optimizer = adam(self.discriminator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the discriminator, then the generator. Selfies and portraits of the batch are pairs."""
+        """Update the discriminator, then the generator. Each selfie of the batch forms a pair with its portrait."""
         stylized = self.generator(batch.selfies)
         real = torch.cat([batch.selfies, batch.portraits], dim=1)
         fake = torch.cat([batch.selfies, stylized], dim=1)

@@ -1,7 +1,8 @@
 """U-GAT-IT (Kim et al., ICLR 2020), the light version of minivision-ai/photo2cartoon (MIT).
 
-A CycleGAN with class activation maps (CAM), which show what distinguishes selfies from portraits. photo2cartoon's
-Face-ID loss is left out, because its face network is not available in a package.
+A CycleGAN with class activation maps (CAM): classifiers in the networks give a higher weight to features that
+distinguish selfies from portraits. photo2cartoon's Face-ID loss is left out, because its face network is not available
+in a package.
 """
 
 import torch
@@ -20,15 +21,15 @@ from portraitist.nets.ugatit import MIN_CHANNELS, GlobalLocalDiscriminator, Ugat
 class Params(_gan.ResnetParams):
     """Size of the networks, weights of the losses, and weight decay."""
 
-    lambda_cycle: NonNegativeFloat
-    lambda_identity: NonNegativeFloat
-    lambda_cam: NonNegativeFloat
-    weight_decay: NonNegativeFloat  # for all networks
+    lambda_cycle: NonNegativeFloat  # weight of the cycle loss
+    lambda_identity: NonNegativeFloat  # weight of the identity loss
+    lambda_cam: NonNegativeFloat  # weight of the generators' CAM classifiers
+    weight_decay: NonNegativeFloat  # Adam's, for all networks
 
 
 @register(Params)
 class Ugatit(_gan.BidirectionalGan):
-    """Generators with an auxiliary classifier (CAM), and a global and a local discriminator for each direction."""
+    """U-GAT-IT: for each direction, a generator with CAM classifiers, a global and a local discriminator."""
 
     params: Params
     generator: UgatitGenerator
@@ -45,16 +46,16 @@ class Ugatit(_gan.BidirectionalGan):
 
     @property
     def base_channels(self) -> int:
-        """Half of the profile's base channels: photo2cartoon's 32 with profile `full` (64)."""
+        """Base channels: half of `generator.base_channels`. With profile `full` (64), these are photo2cartoon's 32."""
         return max(MIN_CHANNELS, self.params.base_channels // 2)
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of the profile's residual blocks: photo2cartoon's 4 with profile `full` (8)."""
+        """Build a generator with half of `generator.num_res_blocks`: photo2cartoon's 4 with profile `full` (8)."""
         num_res_blocks = max(1, self.params.num_res_blocks // 2)
         return UgatitGenerator(self.base_channels, num_res_blocks, self.params.size_px)
 
     def make_discriminator(self) -> nn.Module:
-        """Build the global and the local discriminator."""
+        """Build the global and the local discriminator of one direction."""
         return GlobalLocalDiscriminator(self.base_channels, self.params.size_px)
 
     def step(self, batch: Batch) -> Losses:
@@ -89,11 +90,16 @@ class Ugatit(_gan.BidirectionalGan):
 
 
 def cam_loss(source_logits: Tensor, target_logits: Tensor) -> Scalar:
-    """Cross-entropy of a generator's auxiliary classifier: high logits for source, low logits for target images."""
+    """Return the cross-entropy of a generator's CAM classifiers.
+
+    Args:
+        source_logits: logits of images to translate, which must be high.
+        target_logits: logits of images that already are in the target domain, which must be low.
+    """
     source_loss = adversarial_loss(source_logits, target_is_real=True)
     return source_loss + adversarial_loss(target_logits, target_is_real=False)
 
 
 def summed_least_squares(logits: list[Tensor], *, target_is_real: bool) -> Scalar:
-    """Sum of the least-squares losses of a discriminator's outputs: of patches and of the auxiliary classifiers."""
+    """Return the sum of the least-squares losses of a discriminator's outputs: patch logits and CAM logits."""
     return torch.stack([least_squares_loss(output, target_is_real=target_is_real) for output in logits]).sum()

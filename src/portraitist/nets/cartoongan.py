@@ -1,7 +1,8 @@
-"""CartoonGAN's generator (64 base channels) and discriminator (32) (Chen, Lai, Liu, CVPR 2018, figure 2).
+"""CartoonGAN's generator and discriminator (Chen, Lai, Liu, CVPR 2018, figure 2).
 
-Two deviations: resize-convolution instead of transposed convolution (no checkerboard artifacts), and optional skip
-connections in the generator.
+The paper uses 64 base channels in the generator and 32 in the discriminator. There are two differences. The generator
+upsamples by resizing and convolution, because transposed convolutions cause checkerboard artifacts. It also has
+optional skip connections.
 """
 
 import torch
@@ -15,7 +16,7 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 
 
 def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Two convolutions, with norm and ReLU after the second only; with stride 2, the first halves the size."""
+    """Two convolutions, then norm and ReLU; with stride 2, the first convolution halves height and width."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, 1),
         nn.Conv2d(out_channels, out_channels, 3, 1, 1),
@@ -43,10 +44,13 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Stylize images; height and width are multiples of 4.
+    """Stylize images; height and width must be multiples of 4.
 
-    With `skip_connections`, the decoder also gets the encoder's features of the same size (U-Net, Ronneberger et al.,
-    2015), and the last layer also gets the image itself, so that details need not be reconstructed.
+    Args:
+        base_channels: channels of the features at full size; there are 4 times as many at 1/4 of the size.
+        num_res_blocks: residual blocks at 1/4 of the size.
+        skip_connections: pass the encoder's features to the decoder's layers of the same size (U-Net, Ronneberger et
+            al., 2015), and the image itself to the last layer. The decoder then need not reconstruct details.
     """
 
     def __init__(self, base_channels: int, num_res_blocks: int, *, skip_connections: bool) -> None:
@@ -71,7 +75,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, images: Images) -> Images:
-        """Return stylized images, in [-1, 1]."""
+        """Return stylized images in [-1, 1]."""
         full = self.encode_full(images)
         half = self.encode_half(full)
         quarter = self.encode_quarter(half)
@@ -84,11 +88,12 @@ class Generator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Classify patches: a high logit means painted by a person."""
+    """Classify each patch of an image; a high logit means that the patch was painted by a person."""
 
     def __init__(self, base_channels: int) -> None:
         super().__init__()
-        layers = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]  # multiples in and out; stride
+        # input and output channels as multiples of base_channels (3: the image itself), and stride
+        layers = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(inputs * (base_channels if index else 1), outputs * base_channels, 3, stride, 1)
             for index, (inputs, outputs, stride) in enumerate(layers)
@@ -99,7 +104,7 @@ class PatchDiscriminator(nn.Module):
         self.last = nn.Conv2d(8 * base_channels, 1, 3, 1, 1)
 
     def forward(self, images: Images) -> Logits:
-        """Return one logit per patch, at a quarter of the images' height and width."""
+        """Return one logit per patch; the map has 1/4 of the images' height and width."""
         current: Tensor = images
         for index, convolution in enumerate(self.convolutions):
             current = convolution(current)

@@ -1,4 +1,4 @@
-"""CUT's projector (Park et al., ECCV 2020; code BSD), and the features of the generator's encoder that it projects."""
+"""CUT's projector (Park et al., ECCV 2020; code BSD), and the features of the generator that the projector takes."""
 
 from functools import partial
 
@@ -9,16 +9,19 @@ from torch import Tensor, nn
 from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import INIT_STD, ResnetBlock, ResnetGenerator, init_weights
 
-EMBEDDING_DIM = 256
-NUM_PATCHES = 256
-XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # for all CUT's networks; the first outputs are nearly grey
-RES_BLOCKS = (0, 4)  # indices of the residual blocks whose features are used; the last block if there are fewer
+EMBEDDING_DIM = 256  # length of a projected feature vector
+NUM_PATCHES = 256  # locations that are sampled in each layer
+XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # of all CUT's networks; the first outputs are nearly grey
+RES_BLOCKS = (0, 4)  # residual blocks whose features are used; a smaller network uses its last block instead of block 4
 
 Points = Float[Tensor, "batch patches dimensions"]
 
 
 def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
-    """Return the encoder's features: the images, after both downsamplings, after the first and fifth residual block."""
+    """Return five layers of features: the images, both downsamplings, the first and the fifth residual block.
+
+    With fewer than five residual blocks, the last one replaces the fifth. With one block, there are four layers.
+    """
     features: list[Tensor] = [images]
     blocks = [layer for layer in generator.layers if isinstance(layer, ResnetBlock)]
     tapped = [blocks[min(index, len(blocks) - 1)] for index in RES_BLOCKS]
@@ -33,7 +36,7 @@ def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
 
 
 class Projector(nn.Module):
-    """Project the features at sampled locations onto the unit sphere, with a two-layer MLP for each layer."""
+    """Project the features at sampled locations to vectors of length 1, with a two-layer MLP for each layer."""
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
@@ -46,12 +49,17 @@ class Projector(nn.Module):
         init_weights(self, XAVIER)
 
     def sample_locations(self, features: list[Tensor]) -> list[Tensor]:
-        """Draw up to 256 locations in each layer; returns flat indices."""
+        """Draw up to 256 random locations in each layer; return them as row * width + column."""
         sizes = [layer.shape[2] * layer.shape[3] for layer in features]
         return [torch.randperm(size)[:NUM_PATCHES].to(features[0].device) for size in sizes]
 
     def forward(self, features: list[Tensor], locations: list[Tensor]) -> list[Points]:
-        """Return the normalized projections at each layer's locations."""
+        """Return the projected vectors, of length 1, at the given locations of each layer.
+
+        Args:
+            features: layers that `encode_features` returned.
+            locations: locations that `sample_locations` returned.
+        """
         layers = zip(self.heads, features, locations, strict=True)
         sampled = ((head, layer.flatten(2)[:, :, indices].transpose(1, 2)) for head, layer, indices in layers)
         return [nn.functional.normalize(head(points), dim=2) for head, points in sampled]

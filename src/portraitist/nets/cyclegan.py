@@ -1,8 +1,8 @@
 """CycleGAN's generator and discriminator (Zhu et al., ICCV 2017, section 7.1).
 
 After junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2). The authors' networks have 64 base channels, and 9 residual blocks
-at 256 px. The discriminator's patches are 70 px at 256 px, as in the paper, and scaled in proportion for smaller
-images.
+for images of 256 px. The discriminator classifies patches of 70 px in images of 256 px, as in the paper. Patches are
+smaller for smaller images.
 """
 
 import math
@@ -21,12 +21,19 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 DiscriminatorInput = Float[Tensor, "batch channels height width"]  # 3 channels, or 6: the condition and the image
 INIT_STD = 0.02
 NORMAL = partial(nn.init.normal_, std=INIT_STD)
-MAX_LAYERS = 3
-MIN_PX = 32  # image size at which the discriminator would have no layer between its first and last two
+MAX_LAYERS = 3  # most convolutions between the discriminator's first and last one
+MIN_PX = 32  # the number of these convolutions is log2(size_px / MIN_PX), from 1 to MAX_LAYERS
 
 
 def init_weights(net: Net, initializer: Callable[[Tensor], Tensor] = NORMAL) -> Net:
-    """Initialize a network as the authors do, and return it: biases are 0, scales of norms are near 1."""
+    """Initialize a network as the authors do, and return it.
+
+    Biases are 0, and scales of instance norms are drawn from N(1, 0.02).
+
+    Args:
+        net: network with convolutions, linear layers and instance norms.
+        initializer: sets the weights of convolutions and linear layers in place; by default, to N(0, 0.02).
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             initializer(module.weight)
@@ -56,7 +63,7 @@ class ResnetBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Stylize images; height and width are multiples of 4."""
+    """Stylize images; height and width must be multiples of 4."""
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
@@ -74,12 +81,19 @@ class ResnetGenerator(nn.Module):
         init_weights(self)
 
     def forward(self, images: Images) -> Images:
-        """Return stylized images, in [-1, 1]."""
+        """Return stylized images in [-1, 1]."""
         return self.layers(images)
 
 
 class PatchGan(nn.Module):
-    """Classify patches; the size of the patches is chosen for images of `size_px`."""
+    """Classify each patch of an image.
+
+    Args:
+        base_channels: channels of the first layer.
+        size_px: height and width of the images; determines the size of the patches.
+        in_channels: 3 for images, or 6 for a condition and an image.
+        affine: give the instance norms a learned scale and shift.
+    """
 
     def __init__(self, base_channels: int, size_px: int, in_channels: int = 3, *, affine: bool = False) -> None:
         super().__init__()
@@ -95,7 +109,7 @@ class PatchGan(nn.Module):
         init_weights(self)
 
     def forward(self, images: DiscriminatorInput, *, norm: bool = True) -> Logits:
-        """Return one logit per patch, high for real; with `norm=False`, instance norm is skipped."""
+        """Return one logit per patch, high for real images; with `norm=False`, skip the instance norms."""
         current: Tensor = nn.functional.leaky_relu(self.first(images), 0.2)
         for convolution, instance_norm in zip(self.between, self.norms, strict=True):
             current = convolution(current)

@@ -1,4 +1,4 @@
-"""Inception-v3 as in published FID and KID: torch-fidelity's port of TensorFlow's graph of 2015 and its resizing."""
+"""Inception-v3 as in published FID and KID values: torch-fidelity's port of TensorFlow's network and resizing."""
 
 from pathlib import Path
 
@@ -14,13 +14,17 @@ RESIZE = "299 px, TensorFlow 1's bilinear"
 
 
 class Inception:
-    """The 2048 features of the last pooling. `weights` is unpickled, so its SHA-256 must have been verified."""
+    """Compute the 2048 features of Inception-v3's last pooling layer.
+
+    Args:
+        weights: torch-fidelity's file of weights. Verify its SHA-256 first: loading the file can execute code from it.
+    """
 
     def __init__(self, weights: Path) -> None:
         self.net = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
 
     @torch.no_grad()
     def pooled(self, images: Images) -> Float[Tensor, "batch 2048"]:
-        """Return the features of images, which are first rounded to bytes as in an image file."""
+        """Return the features of images in [-1, 1], rounded to 0 to 255 first, as pixels of an image file are."""
         pictures = torch.stack([torch.from_numpy(picture) for picture in to_pictures(images)])
         return self.net(pictures.permute(0, 3, 1, 2))[0]

@@ -1,8 +1,8 @@
 """pix2pix's U-Net (Isola et al., CVPR 2017, 6.1.1), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
 
-An image of 256 px is downsampled eight times, to one pixel; smaller images are downsampled as often as their size
-allows. The authors use batch norm with batches of one image, also at test time; this equals instance norm, which is
-used here.
+An image of 256 px is downsampled eight times, to one pixel. Other images are downsampled as often as their size can be
+divided by two, at most eight times. The authors use batch norm with batches of one image, also at test time. This is
+the same as instance norm, which is used here.
 """
 
 from itertools import pairwise
@@ -14,17 +14,22 @@ from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import init_weights
 
 MAX_LEVELS = 8
-MAX_MULTIPLE = 8  # most channels, as a multiple of the base channels
-DROPOUT = 0.5  # in the decoder, at the levels with the most channels, except for the innermost level
+MAX_MULTIPLE = 8  # largest number of channels, as a multiple of base_channels
+DROPOUT = 0.5  # probability, in the decoder's levels with the most channels except for the innermost level
 
 
 def num_levels(size_px: int) -> int:
-    """Return the number of times that a size can be halved, at most eight."""
+    """Return how often an image size in pixels can be divided by two without remainder, at most eight times."""
     return next(levels for levels in range(MAX_LEVELS, -1, -1) if size_px % 2**levels == 0)
 
 
 class UNetGenerator(nn.Module):
-    """Stylize images; height and width are multiples of 2 ** levels."""
+    """Stylize images; height and width must be multiples of 2 ** levels.
+
+    Args:
+        base_channels: channels of the first level.
+        levels: number of times that height and width are halved.
+    """
 
     def __init__(self, base_channels: int, levels: int) -> None:
         super().__init__()
@@ -50,7 +55,7 @@ class UNetGenerator(nn.Module):
         init_weights(self)
 
     def forward(self, images: Images) -> Images:
-        """Return stylized images, in [-1, 1]."""
+        """Return stylized images in [-1, 1]."""
         current: Tensor = images
         skips: list[Tensor] = []
         for level, (convolution, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):

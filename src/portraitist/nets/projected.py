@@ -1,7 +1,7 @@
 """A discriminator on frozen features (Projected GAN, Sauer et al., NeurIPS 2021), without the random projections.
 
-A few portraits are not enough to learn image features from scratch, so a pretrained network provides the features, and
-small heads learn the style.
+A few hundred portraits are too few to learn image features from scratch. A pretrained network therefore provides the
+features, and small trained networks, the heads, classify them.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,29 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Classify each location of each feature layer: a high logit means painted by a person."""
+    """Classify each location of each feature layer; a high logit means that it was painted by a person."""
 
     def __init__(self, features: Callable[[Images], list[Tensor]], probe: Images) -> None:
-        """Build a head for each layer that `features` returns for `probe`; `features` itself is not trained."""
+        """Build a head for each layer of features.
+
+        Args:
+            features: function that returns layers of features; it is not trained.
+            probe: any images in [-1, 1]; their features determine the number of channels of each head.
+        """
         super().__init__()
-        self._features = (features,)  # a tuple hides a module: its weights are not parameters of this network
+        self._features = (features,)  # a tuple, so that torch does not register its weights as weights of this network
         self.heads = nn.ModuleList(_head(layer.shape[1]) for layer in features(probe))
 
     def forward(self, images: Images) -> list[Logits]:
-        """Return a map of logits for each layer, of the layer's size."""
+        """Return a map of logits for each layer of features, of the layer's height and width."""
         return self.logits(self.features(images))
 
     def features(self, images: Images) -> list[Tensor]:
-        """Return the frozen features; a caller that needs them twice can pass them to `logits`."""
+        """Return the layers of features of images in [-1, 1], which `logits` takes."""
         return self._features[0](images)
 
     def logits(self, layers: list[Tensor]) -> list[Logits]:
-        """Return the heads' logits for layers that `features` returned."""
+        """Return the maps of logits for layers that `features` returned."""
         return [head(layer) for head, layer in zip(self.heads, layers, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""The first stages of EfficientNet-Lite0 (Tan and Le, 2019), for methods that save them with the model.
+"""The first stages of EfficientNet-Lite0 (Tan and Le, 2019), for methods whose model file contains them.
 
-Timm is not used, because a saved model must load where only torch is installed. A test compares the outputs with
-timm's.
+They are rebuilt without timm, because a saved model must load without that package. A test compares the outputs with
+those of timm's network.
 """
 
 from torch import Tensor, nn
@@ -9,16 +9,17 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images
 
-EPSILON = 1e-3  # for the batch norms
-STAGES = ((16, 24, 3), (24, 40, 5))  # channels in and out, kernel size; a block of stride 2, then one of stride 1
-EXPANSION = 6
+EPSILON = 1e-3  # added to the variance in batch norms
+# the last two stages: input channels, output channels, kernel size; each has a block of stride 2 and one of stride 1
+STAGES = ((16, 24, 3), (24, 40, 5))
+EXPANSION = 6  # channels inside a block, as a multiple of its input channels
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution of stride 2 with TensorFlow's SAME padding, which pads more at the end than at the start."""
+    """A convolution of stride 2 with TensorFlow's SAME padding: it pads more at the right and bottom."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return features of half the height and width, rounded up."""
+        """Return features with half the height and width, rounded up."""
         height, width = (max(0, (-(-side // 2) - 1) * 2 + self.kernel_size[0] - side) for side in input.shape[2:])
         padded = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
         return super().forward(padded)
@@ -33,7 +34,7 @@ def _conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution and projection, with a residual connection if the shape is unchanged."""
+    """Expansion, depthwise convolution and projection, plus a residual connection if input and output shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -46,12 +47,15 @@ class InvertedResidual(nn.Module):
         self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features, of half the size if the stride is 2."""
+        """Return features of the same height and width, or of half of both if the stride is 2."""
         return features + self.body(features) if self.has_residual else self.body(features)
 
 
 class Stem(nn.Module):
-    """Frozen network with features at 1/2, 1/2, 1/4 and 1/8 of the size."""
+    """The first four stages of EfficientNet-Lite0, frozen.
+
+    The stages have 32, 16, 24 and 40 channels, at 1/2, 1/2, 1/4 and 1/8 of the images' height and width.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,10 +70,10 @@ class Stem(nn.Module):
         self.eval().requires_grad_(False)
 
     def copy_from(self, network: nn.Module) -> None:
-        """Copy the weights of a network that starts with the same layers in the same order.
+        """Copy the weights of the first layers of an EfficientNet-Lite0, such as timm's.
 
         Raises:
-            ValueError: the network starts with other layers.
+            ValueError: the first layers of `network` have other shapes.
         """
         own, source = self.state_dict(), list(network.state_dict().values())[: len(self.state_dict())]
         if [value.shape for value in own.values()] != [value.shape for value in source]:
@@ -81,7 +85,7 @@ class Stem(nn.Module):
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return the features of each stage, the finest first."""
+        """Return the features of the four stages, the finest first; `images` are in [-1, 1]."""
         features: list[Tensor] = []
         current: Tensor = images
         for stage in self.stages:

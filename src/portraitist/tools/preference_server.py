@@ -1,7 +1,8 @@
-"""Serve a local web page for blind comparisons: which of two methods' avatars of one face is better?
+"""Serve a local web page for blind comparisons of methods.
 
-Neither the page nor its URLs reveal the methods. The server listens on 127.0.0.1 only. To prevent DNS rebinding and
-cross-site requests, it rejects other host names and answers without the question's token.
+The page shows two methods' avatars of one face, and a person chooses the better one. Neither the page nor its URLs
+contain the names of the methods. The server listens on 127.0.0.1 only. Against DNS rebinding, it rejects requests with
+other host names. Against requests from other web sites, it rejects answers without the random token of the question.
 """
 
 import random
@@ -32,12 +33,12 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; script-src 'self'
 
 @dataclass(frozen=True)
 class Question:
-    """A face and the methods on the two sides. The page contains only the random token."""
+    """A face, and the two methods whose avatars of it are compared."""
 
-    face: str
-    left: str
-    right: str
-    token: str
+    face: str  # id of the selfie
+    left: str  # method whose avatar is on the left
+    right: str  # method whose avatar is on the right
+    token: str  # random text that identifies the question on the page
 
 
 def create_questions(
@@ -46,8 +47,8 @@ def create_questions(
     """Return a question for each face and pair of methods, in random order and with random sides.
 
     Args:
-        methods: ids of the faces that each method has stylized.
-        answered: faces and pairs to leave out.
+        methods: ids of the faces that each method has stylized, by method.
+        answered: faces and pairs of methods to leave out.
         rng: random generator for order and sides.
 
     Raises:
@@ -56,8 +57,8 @@ def create_questions(
     faces = sorted(set.intersection(*(set(ids) for ids in methods.values()))) if methods else []
     if len(methods) < 2 or not faces:
         raise ValueError(
-            f"found {len(methods)} methods with {len(faces)} faces in common; "
-            "at least two methods and one common face are needed"
+            f"found {len(methods)} methods with {len(faces)} faces in common; give at least 2 methods that have "
+            "stylized the same faces"
         )
     questions = []
     for face in faces:
@@ -70,15 +71,15 @@ def create_questions(
 
 
 class PreferenceServer(ThreadingHTTPServer):
-    """A server that shows one question at a time and appends each answer to a CSV.
+    """A web server that shows one question at a time and appends each answer to a CSV.
 
     Args:
-        stylized: output folders of stage paint, by method.
-        selfies: the crops, as written by stage crop.
-        answers: the CSV file.
-        count: the maximum number of questions.
+        stylized: output of stage `paint`, by method.
+        selfies: output of stage `crop`.
+        answers: the CSV; questions that it already answers are left out.
+        count: largest number of questions.
         rng: random generator for order and sides.
-        port: 0 is any free port.
+        port: port to listen on; 0 for any free port.
     """
 
     daemon_threads = True
@@ -104,7 +105,7 @@ class PreferenceServer(ThreadingHTTPServer):
         return self.questions[self.answered] if self.answered < len(self.questions) else None
 
     def page(self) -> str:
-        """Return the page of the current question, or the final page."""
+        """Return the HTML of the current question, or of the final page if all questions are answered."""
         values = {"count": str(len(self.questions))}
         name = "finished.html"
         if question := self.question:
@@ -112,7 +113,12 @@ class PreferenceServer(ThreadingHTTPServer):
         return Template((PAGE / name).read_text(encoding="utf-8")).substitute(values)
 
     def picture(self, token: str, name: str) -> bytes | None:
-        """Return "selfie", "left" or "right" of the current question as PNG; None for any other token or name."""
+        """Return a picture of the current question as PNG; None if the token is not that of the question.
+
+        Args:
+            token: token of the question.
+            name: "selfie", "left" or "right"; for any other name, None is returned.
+        """
         question = self.question
         if question is None or not secrets.compare_digest(token.encode(), question.token.encode()):
             return None
@@ -121,10 +127,14 @@ class PreferenceServer(ThreadingHTTPServer):
         return self.stylized[getattr(question, name)].read(question.face, "png") if name in SIDES else None
 
     def answer(self, token: str, choice: str) -> bool:
-        """Record an answer to the current question; return False for the token of another question.
+        """Record an answer to the current question, and go on to the next one; return whether this was done.
+
+        Args:
+            token: token of the question; the token of another question is rejected.
+            choice: "left", "right" or "neither"; anything else is rejected.
 
         Raises:
-            OSError: the answer could not be written; the question stays open.
+            OSError: the answer could not be written; the current question stays the same.
         """
         with self.lock:
             question = self.question
@@ -155,18 +165,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain", b"not found")
 
     def do_POST(self) -> None:
-        """Record an answer and redirect to the page."""
+        """Record an answer, and redirect the browser to the next question."""
         if not self._is_local_host():
             return
         length = self.headers.get("Content-Length", "")
         is_number = length.isascii() and length.isdigit() and len(length) < 8  # "²" is a digit, but no number to int()
         if self.path != "/answer" or not is_number or int(length) > MAX_FORM_BYTES:
-            self._send(400, "text/plain", b"not an answer")
+            self._send(400, "text/plain", b"This is not an answer of the comparison page.")
             return
         form = parse_qs(self.rfile.read(int(length)).decode("ascii", "replace"))
         token, choice = (form.get(name, [""])[0] for name in ("token", "choice"))
         try:
-            self.server.answer(token, choice)  # an outdated page gets the current question
+            self.server.answer(token, choice)  # ignores outdated pages
         except OSError as error:
             message = f"The answer could not be saved: {error.strerror}. Go back and answer again."
             self._send(500, "text/plain", message.encode())
@@ -177,11 +187,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _is_local_host(self) -> bool:
-        """Send 403 and return False if the request's host is not local, as with DNS rebinding."""
+        """Return whether the request's host name is local; otherwise send status 403, against DNS rebinding."""
         hosts = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         if self.headers.get("Host") in hosts:
             return True
-        self._send(403, "text/plain", b"unknown host name")
+        self._send(403, "text/plain", b"Unknown host name. Open the address that the command printed.")
         return False
 
     def _send(self, status: int, content_type: str, data: bytes) -> None:
@@ -195,4 +205,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Log nothing: URLs contain tokens."""
+        """Log no requests, because their URLs contain tokens."""

@@ -1,8 +1,8 @@
-"""Write web pages that show the pictures accepted by stage `clean`; a person marks those to remove.
+"""Write web pages with thumbnails of all pictures that stage `clean` accepted. A person marks the pictures to remove.
 
-`portraitist dataset forget --marks` removes the marked pictures. Each page is one self-contained file. Its content
-security policy allows its own style and script and embedded pictures, and no network access. All metadata is escaped,
-since it comes from the web. The pictures are thumbnails of the cleaned pictures.
+`portraitist dataset forget --marks` then removes the marked pictures. Each page is one file without external resources.
+Its content security policy allows only its own style, script and embedded pictures, and no network access. All text
+about the pictures is escaped, because it comes from the web.
 """
 
 import base64
@@ -29,9 +29,9 @@ from portraitist.core.shards import Shards
 
 PAGE_FILES = Path(__file__).parent / "review_page"
 BASE_STYLE = Path(__file__).parents[1] / "base.css"
-PER_PAGE = 400
-THUMBNAIL_PX = 192
-BACKGROUND = (236, 236, 236)  # behind transparent pixels
+PER_PAGE = 400  # pictures on a page
+THUMBNAIL_PX = 192  # largest height and width of a thumbnail
+BACKGROUND = (236, 236, 236)  # RGB colour behind transparent pixels
 MAX_NAME_CHARS = 60
 
 Row = dict[str, Any]
@@ -39,19 +39,24 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Context:
-    """Data for the entries of all pages: pictures, rows of stage collect, and dropped copies."""
+    """Data about all pictures, from which the pages are written."""
 
-    shards: Shards
-    collected: dict[tuple[str, str], Row]  # by source and id
-    copies: dict[str, Counter[str]]  # by the id of the accepted picture: dropped copies by relation
+    shards: Shards  # the accepted pictures
+    collected: dict[tuple[str, str], Row]  # row of each picture in the manifest of stage `collect`, by source and id
+    copies: dict[str, Counter[str]]  # numbers of rejected copies by kind of copy, by the id of the accepted picture
 
     def source_name(self, row: Row) -> str:
-        """Return the name that the source gave to a picture; "" if unknown."""
+        """Return the name that the source gave to a picture; "" if there is none."""
         return str(self.collected.get((row["source"], row["id"]), {}).get("name", ""))
 
 
 def write_pages(data: Path, out: Path) -> list[Path]:
-    """Write the pages of data/clean into the folder `out`, which is replaced. The least sharp pictures come first."""
+    """Write the pages, and return their paths. The least sharp pictures come first.
+
+    Args:
+        data: the project's folder data/.
+        out: folder of the pages; an existing folder is deleted first.
+    """
     rows = manifest.to_records(manifest.read(data / "clean" / "manifest.csv"))
     context = _Context(Shards(data / "clean"), _collected_rows(data / "raw"), _count_copies(rows))
     accepted = [row for row in rows if row["status"] == Status.KEPT.value]
@@ -114,7 +119,7 @@ def _picture_item(row: Row, context: _Context) -> str:
 
 
 def _thumbnail(members: dict[str, bytes]) -> str:
-    """Return a small JPEG of a picture in base64."""
+    """Return a small JPEG of a picture, encoded in base64."""
     cleaned = CleanPicture.from_members(members)
     picture = cleaned.picture if cleaned.alpha is None else alpha_composite(cleaned.picture, cleaned.alpha, BACKGROUND)
     thumbnail = Image.fromarray(picture)

@@ -1,4 +1,7 @@
-"""Convert training logs to TensorBoard event files: one run per log, one scalar per metric, the samples as an image."""
+"""Convert training logs to TensorBoard event files.
+
+Each log becomes a run. Each metric becomes a scalar, and the stylized sample selfies become an image.
+"""
 
 import io
 import time
@@ -14,8 +17,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from portraitist.core.training_log import PLOTS_FOLDER, SAMPLES_FILE
 
-FILE_SUFFIX = ".portraitist"  # marks the event files of this module; other files in the same folder stay untouched
-SAMPLES_TAG = "painted"
+FILE_SUFFIX = ".portraitist"  # suffix of event files that this module writes, and may therefore delete
+SAMPLES_TAG = "painted"  # TensorBoard's name of the image
 Row = tuple[int, str, float]  # step, metric, value
 
 
@@ -24,14 +27,19 @@ class LogFormatError(ValueError):
 
 
 class TensorboardWriter:
-    """Writer of an event file below `out` for each training log below `logs`."""
+    """Write an event file for each training log.
+
+    Args:
+        logs: folder that contains the logs at any depth.
+        out: folder of the event files, with the same subfolders.
+    """
 
     def __init__(self, logs: Path, out: Path) -> None:
         self.logs, self.out = logs, out
         self.runs: dict[Path, Run] = {}
 
     def catch_up(self) -> int:
-        """Write everything that is new in the logs, and return the number of logs.
+        """Write everything that was added to the logs since the last call; return the number of logs.
 
         Raises:
             LogFormatError: a file is not a training log.
@@ -45,7 +53,12 @@ class TensorboardWriter:
 
 
 class Run:
-    """The event file of one log; it replaces those that earlier runs of the command wrote."""
+    """The event file of one log. Event files that this module wrote for the log earlier are deleted.
+
+    Args:
+        log: folder of the log.
+        folder: folder of the event file.
+    """
 
     def __init__(self, log: Path, folder: Path) -> None:
         for old in folder.glob(f"events.out.tfevents.*{FILE_SUFFIX}"):
@@ -57,10 +70,10 @@ class Run:
         self._start_session(0)
 
     def catch_up(self) -> None:
-        """Write the new rows, and the samples if they have changed.
+        """Write the rows that were added to the log since the last call, and the samples if they have changed.
 
         Raises:
-            LogFormatError: a row is not a step and a value.
+            LogFormatError: a row does not consist of a step and a value.
         """
         rows = {row for path in self.plots.glob("*.tsv") for row in _read(path)}
         if removed := self.written - rows:  # the training resumed at an earlier step, or started again
@@ -78,7 +91,7 @@ class Run:
         self.file.flush()
 
     def _start_session(self, step: int) -> None:
-        """Make TensorBoard discard all events from a step onwards."""
+        """Write an event that makes TensorBoard discard all earlier events from step `step` on."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
         self.samples_time = 0
 
@@ -87,7 +100,7 @@ class Run:
 
 
 def _read(path: Path) -> Iterator[Row]:
-    """Yield the rows of one metric, without a last line that is still being written."""
+    """Yield the rows of one metric's file, without a last line that has no newline and is still being written."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:  # the training has started again since the folder was listed
@@ -97,7 +110,9 @@ def _read(path: Path) -> Iterator[Row]:
             step, value = line.split("\t")
             yield int(step), path.stem, float(value)
         except ValueError:
-            raise LogFormatError(f"{path}: not a row of a training log: {line!r}") from None
+            raise LogFormatError(
+                f"{path}: not a row of a training log: {line!r}; expected a step and a value, separated by a tab"
+            ) from None
 
 
 def _image_value(jpeg: bytes) -> Summary.Value:

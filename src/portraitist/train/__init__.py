@@ -1,1 +1,1 @@
-"""Training: data loading, the loop, checkpoints, resuming and monitoring."""
+"""Training: data loading, the training loop, resuming after an interruption, validation and logs."""

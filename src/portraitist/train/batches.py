@@ -1,4 +1,8 @@
-"""Training batches. They depend only on (seed, epoch, step), so runs resume exactly, with any number of processes."""
+"""Training batches.
+
+A batch depends only on seed, epoch and step, not on earlier batches or on the number of processes. An interrupted
+training can therefore resume with the same batches.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -23,11 +27,22 @@ from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_members, split_ids
 from portraitist.learning.tensors import CANNY_THRESHOLDS, Batch, Images, Masks, to_images, to_masks
 
-EDGE_KERNEL = 5
+EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixels
 
 
 class PersonImages:
-    """All persons of one kind in one part of the split: the original crops, and composites with other backgrounds."""
+    """Face crops of one kind in one part of the dataset, each also on other backgrounds.
+
+    Stage `augment` draws recipes, each a background for a person. They are rendered here, when a batch is loaded.
+
+    Args:
+        paths: the dataset.
+        kind: "selfies" or "portraits".
+        part: "train", "validation" or "test".
+
+    Raises:
+        ValueError: this part has no pictures of this kind.
+    """
 
     def __init__(self, paths: DatasetPaths, kind: Kind, part: str) -> None:
         self.ids = split_ids(paths, kind, part)
@@ -42,12 +57,18 @@ class PersonImages:
         return len(self.ids)
 
     def original(self, index: int) -> tuple[Picture, MaskArray]:
-        """Return a person's picture and mask, unchanged."""
+        """Return the unchanged crop at `index`, and its mask."""
         person = self.ids[index]
         return decode_png(self.crops.read(person, "png")), decode_png(self.masks.read(person, "png"))
 
     def on_background(self, index: int, rng: np.random.Generator, light_wrap: float) -> tuple[Picture, MaskArray]:
-        """Return a person on the background of one of its recipes, and the mask."""
+        """Return the person of the crop at `index` on one of its listed backgrounds, and the person's mask.
+
+        Args:
+            index: index of the crop.
+            rng: draws one of the backgrounds.
+            light_wrap: strength of the background's light on the edge of the person, from 0 to 1.
+        """
         picture, mask = self.original(index)
         recipes = self.recipes[self.ids[index]]
         background, seed = recipes[int(rng.integers(len(recipes)))]
@@ -55,20 +76,29 @@ class PersonImages:
 
 
 def smoothed_edges(picture: Picture) -> Picture:
-    """Blur a picture near its edges: Canny edges, dilated, Gaussian blur inside (Chen et al., CVPR 2018, 3.2.1)."""
+    """Blur a picture near its edges only, as CartoonGAN does (Chen et al., CVPR 2018, section 3.2.1).
+
+    Canny edges are dilated; the pixels of this area are replaced by those of a Gaussian blur.
+    """
     kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
     edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS), kernel)
     return np.where(edges[..., None] > 0, cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0), picture)
 
 
 class EpochBatches(Dataset[Batch]):
-    """The batches of one epoch: each selfie once, on one of its backgrounds, with the same number of portraits.
+    """The batches of one epoch.
+
+    Each selfie occurs once, on one of its listed backgrounds. Selfies that would only fill a part of the last batch are
+    left out. Each batch has as many portraits as selfies.
 
     Args:
-        batch_size: pictures of each kind per step, over all processes; each process loads its share.
-        diverse: also composite the portraits with backgrounds, instead of keeping their own (for the segmenter).
-        pairs: portrait id of each selfie id. If given, only these selfies are used, each with its own portrait, and
-            both get the same random transform.
+        paths: the dataset.
+        augment: random transforms of the pictures.
+        batch_size: selfies per step, and as many portraits, over all processes; each process loads its share.
+        seed: seed of the order, the backgrounds and the transforms.
+        diverse: put portraits on other backgrounds as well; otherwise, they keep their own.
+        pairs: portrait id of each selfie id. If given, only these selfies are used, each with its own portrait. Both
+            get the same random transform.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.
@@ -99,7 +129,7 @@ class EpochBatches(Dataset[Batch]):
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        """Shuffle for an epoch. No portrait is repeated before all others have been used."""
+        """Shuffle the pictures for an epoch. No portrait is repeated before all others have been used."""
         self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
         length = len(self) * self.batch_size
@@ -132,21 +162,26 @@ class EpochBatches(Dataset[Batch]):
     ) -> tuple[Picture, MaskArray]:
         rng = np.random.default_rng([self.seed, self.epoch, stream, position])
         picture, mask = people.on_background(index, rng, self.light_wrap) if diverse else people.original(index)
-        if self.pairs:  # one stream for both, so that selfie and portrait get the same transform
+        if self.pairs:  # the same seed for selfie and portrait, so that both get the same transform
             rng = np.random.default_rng([self.seed, self.epoch, 0, position])
         return self.transform(picture, mask, int(rng.integers(2**31)))
 
 
 def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return `length` indices below `count`: concatenated permutations, the last one cut off."""
+    """Return `length` integers from 0 to `count` - 1: random permutations in sequence, the last one cut off."""
     return np.concatenate([rng.permutation(count) for _ in range(-(-length // count))])[:length]
 
 
 def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterator[Batch]:
-    """Yield the epoch's batches in order, from step `first` on; worker processes prepare them ahead.
+    """Yield the batches of an epoch in order; worker processes load them ahead.
 
-    Workers send batches as arrays through pipes. Tensors would use shared memory; if /dev/shm is full, as in a
-    container with 64 MB, torch loses the batch and waits for it forever.
+    Workers send batches as arrays through pipes. Tensors would use shared memory: if /dev/shm is full, which happens in
+    containers with 64 MB of it, torch loses the batch and waits forever.
+
+    Args:
+        batches: the epoch.
+        num_workers: number of worker processes; 0 loads batches in this process.
+        first: step of the first batch to yield.
     """
     steps, seeds = range(first, len(batches)), torch.Generator()
     loader = DataLoader(
@@ -164,10 +199,10 @@ def _to_batch(arrays: list[np.ndarray]) -> Batch:
 
 
 def validation_samples(paths: DatasetPaths, count: int) -> tuple[Images, Masks]:
-    """Load the first validation selfies and their masks, or training selfies if the validation part is empty.
+    """Load the first `count` validation selfies with their masks; training selfies if there are no validation selfies.
 
     Raises:
-        ValueError: both parts are empty.
+        ValueError: there are neither validation nor training selfies.
     """
     try:
         ids = split_ids(paths, "selfies", "validation")

@@ -1,7 +1,7 @@
-"""Static import closure: all files of the project that a file imports, directly or through other files.
+"""Find all files of the project that a file imports, directly or through other files.
 
-The files are parsed, not executed. Imports inside functions are included. Imports by a computed name are not, so the
-caller must pass the files of such modules as well.
+The files are parsed, not executed. Imports inside functions are found. Imports by a name that is computed at run time
+are not found; the caller must add the files of such modules.
 """
 
 import ast
@@ -10,9 +10,11 @@ from pathlib import Path
 
 
 def module_file(module: str, packages: Mapping[str, Path]) -> Path | None:
-    """Return the file of a dotted module name; None if it is neither a module nor a package below `packages`.
+    """Return the file of a module or package; None if it does not belong to `packages`.
 
-    `packages` maps each top-level package to its folder.
+    Args:
+        module: dotted name, such as "portraitist.train.loop".
+        packages: the folder of each top-level package, by its name.
     """
     top, *inner = module.split(".")
     if top not in packages:
@@ -23,9 +25,13 @@ def module_file(module: str, packages: Mapping[str, Path]) -> Path | None:
 
 
 def imported_modules(file: Path, packages: Mapping[str, Path]) -> set[str]:
-    """Return the modules below `packages` that a file imports, and the packages that contain them.
+    """Return the names of modules in `packages` that a file imports, and of the packages that contain these modules.
 
-    `from x import y` counts as an import of x, and of x.y if that is a module. Relative imports are not supported.
+    `from x import y` counts as an import of x, and of x.y if x.y is a module. Relative imports are not supported.
+
+    Args:
+        file: Python file.
+        packages: the folder of each top-level package, by its name.
     """
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -38,7 +44,12 @@ def imported_modules(file: Path, packages: Mapping[str, Path]) -> set[str]:
 
 
 def import_closure(files: Iterable[Path], packages: Mapping[str, Path]) -> set[Path]:
-    """Return the files, and all files below `packages` that they import directly or indirectly."""
+    """Return the given files, and all files in `packages` that they import directly or indirectly.
+
+    Args:
+        files: Python files.
+        packages: the folder of each top-level package, by its name.
+    """
     pending, found = set(files), set()
     while pending:
         file = pending.pop()

@@ -1,4 +1,4 @@
-"""The training loop of all methods: device, seed, progress, logs and resuming. The methods define the loss terms."""
+"""The training loop of all methods: device, seed, progress, logs and resuming. A method's `step` defines the losses."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ from portraitist.train.params import ScheduleParams, TrainParams
 from portraitist.train.resume import Checkpointer, fingerprint
 from portraitist.train.validation import Validator, make_validator
 
-NUM_SAMPLES = 4  # selfies of the sample strip
+NUM_SAMPLES = 4  # validation selfies that are stylized repeatedly during a training
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -41,7 +41,7 @@ def get_device() -> torch.device:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator (initial weights, dropout) inside the context, and restore it afterwards."""
+    """Seed torch's global random generator within the context, and restore its state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -51,25 +51,25 @@ def seeded(seed: int) -> Iterator[None]:
 class TrainingTask:
     """One training of the pipeline and everything that its result depends on."""
 
-    method: str
-    settings: dict[str, Any]
+    method: str  # name of the method
+    settings: dict[str, Any]  # values of all parameters of the method
     schedule: ScheduleParams
     augment: AugmentParams
-    diverse: bool  # composite portraits with backgrounds, too
+    diverse: bool  # put portraits on other backgrounds, not only selfies
     paths: DatasetPaths
     upstream: UpstreamModels
-    upstream_files: tuple[Path, ...]  # the weights of `upstream`
+    upstream_files: tuple[Path, ...]  # files and folders from which `upstream` was loaded
     pairs: dict[str, str] | None = None  # portrait id of each selfie id, for methods that need pairs
 
     def fingerprint(self) -> str:
-        """Return a hash of everything that the result depends on: parameters, data, upstream models and code."""
+        """Return a hash of everything that the result depends on: parameters, data, upstream models and source code."""
         schedule, augment = self.schedule.model_dump(), self.augment.model_dump()
         settings = [self.method, self.settings, schedule, augment, self.diverse, self.pairs]
         data = [self.paths.crops, self.paths.masks, self.paths.split, self.paths.recipes]
         return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
 
     def code_files(self) -> list[Path]:
-        """Return all source files that a training uses: loop, method, upstream networks, and their imports."""
+        """Return all source files that the training uses: loop, method, upstream networks, and what they import."""
         packages = {PACKAGE.name: PACKAGE}
         networks = (self.upstream.features, self.upstream.generator, self.upstream.segmenter)
         modules = {type(layer).__module__ for network in networks if network for layer in network.modules()}
@@ -78,16 +78,23 @@ class TrainingTask:
         return sorted(import_closure(entry_points, packages))
 
     def make_validator(self) -> Validator | None:
-        """Return the validator of a method's training; the trainings of stages 1 and 2 have none."""
+        """Return the validator of a method's training; None for stages `train_generator` and `train_mask`."""
         if not isinstance(self.schedule, TrainParams):
             return None
         return make_validator(self.paths, self.upstream.require_pretrained(), self.schedule, get_device())
 
 
 def train_or_exit(task: TrainingTask, metadata: dict[str, Any], dest: Path, log: Path) -> None:
-    """Run a training, or resume an interrupted one; write the model, and the log in the folder `log`.
+    """Run a training, or resume an interrupted one; write the model and the log.
 
-    Errors that a user can fix end the process with one line and exit code 1. Of several processes, only rank 0 writes.
+    Errors that a user can fix end the process with one line and exit code 1. If there are several processes, only
+    rank 0 writes files.
+
+    Args:
+        task: the training.
+        metadata: values to store in the model file, such as the size of the face crops.
+        dest: model file to write; its name without suffix identifies the training in messages.
+        log: folder of the log.
     """
     schedule = task.schedule
     try:
@@ -123,23 +130,30 @@ def train(
     checkpointer: Checkpointer | None = None,
     monitor: Monitor | None = None,
 ) -> Trainable:
-    """Train a method. On a CPU, equal seeds give identical weights.
+    """Train a method, and return it on the CPU. On a CPU, equal seeds give identical weights.
 
-    With a `checkpointer`, training resumes from the saved state, if there is one, and ends with the same weights and
-    the same log as an uninterrupted run. The `monitor`, if given, may end the training early and select the weights.
-    Only rank 0 may have them.
+    Args:
+        method: name of the method.
+        params: values of all parameters of the method.
+        batches: the training batches.
+        upstream: outputs of earlier stages that the method needs.
+        schedule: length of the training and use of the machine.
+        checkpointer: saves the state about once a minute. If there is a saved state, training resumes from it, and ends
+            with the same weights and the same log as an uninterrupted run. Pass it in the process with rank 0 only.
+        monitor: writes the log. It may also end the training early and select the weights of an earlier epoch. Pass
+            it in the process with rank 0 only.
 
     Raises:
         ParamsError: the method does not exist, or does not accept `params`.
-        DivergedError: a loss is not finite.
-        DistributedError: a process is lost.
+        DivergedError: a loss term is NaN or infinite.
+        DistributedError: another process has stopped, or did not answer in time.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # filling uninitialized memory costs time, and uninitialized memory is never read
+    # deterministic algorithms would fill new tensors with NaN; this takes time, and no tensor is read before it is set
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(schedule.num_threads)
-    torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, with which CPUs are slow
+    torch.set_flush_denormal(True)  # Adam's moments decay to denormal numbers, which slow CPUs down
     device = get_device()
     with seeded(schedule.seed):
         trainable = build(method, params, upstream)
@@ -183,12 +197,15 @@ def train(
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Return the seed of one step's random draws in this process, so that no generator state needs to be saved."""
+    """Return the seed of one step's random draws in this process.
+
+    Each step has its own seed, so that a saved training needs no state of the random generator.
+    """
     return int(np.random.SeedSequence([seed, epoch, step, distributed.rank()]).generate_state(1, np.uint64)[0])
 
 
 def _trained_networks(trainable: Trainable, upstream: UpstreamModels) -> dict[str, nn.Module]:
-    """Return the networks that training changes, without the upstream networks."""
+    """Return the networks that the training changes, by name; upstream networks are not among them."""
     fixed = [network for network in (upstream.features, upstream.generator, upstream.segmenter) if network is not None]
     children = trainable.named_children()
     return {name: child for name, child in children if not any(child is network for network in fixed)}
@@ -199,7 +216,7 @@ def _optimizers(trainable: Trainable) -> dict[str, torch.optim.Optimizer]:
 
 
 def _state(trainable: Trainable, upstream: UpstreamModels) -> dict[str, Any]:
-    """Return the state of networks and optimizers; batches need no state, because they depend on the seed only."""
+    """Return the state of networks and optimizers. Batches have no state: they depend only on seed, epoch and step."""
     networks, optimizers = _trained_networks(trainable, upstream), _optimizers(trainable)
     return {
         "networks": {name: network.state_dict() for name, network in networks.items()},

@@ -1,4 +1,4 @@
-"""Report the progress of a training: its log, sample selfies that are stylized repeatedly, and validation."""
+"""Report the progress of a training: its log, a few selfies that are stylized repeatedly, and validation."""
 
 import resource
 import sys
@@ -17,46 +17,59 @@ from portraitist.learning.optim import mean_losses
 from portraitist.learning.tensors import Images, Masks, to_pictures
 from portraitist.train.validation import Validator
 
-MAX_ROWS = 200  # rows per loss term; more points would not make a plot clearer
-NUM_COLUMNS = 8  # number of times that the samples are stylized; the last time is after the last epoch
+MAX_ROWS = 200  # rows of the log per loss term
+NUM_COLUMNS = 8  # number of times that the sample selfies are stylized; the last time is after the last epoch
 
 
 def memory_mb() -> float:
-    """Return the peak memory of this process in MB: of the GPU if there is one, else of the CPU."""
+    """Return the peak memory of this process in MB (1e6 bytes; on Linux without a GPU, 1000 KiB).
+
+    With a GPU, this is the memory that torch allocated on it. Without a GPU, it is the resident memory of the process.
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, Linux kilobytes
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # in bytes on macOS, in KiB on Linux
 
 
 class SampleStrip:
-    """A few selfies, stylized by the method at several points of its training."""
+    """A few selfies that the method stylizes at several points of its training.
+
+    Args:
+        selfies: the selfies, in [-1, 1].
+        masks: masks of the persons, in [0, 1].
+        epochs: number of epochs of the training.
+    """
 
     def __init__(self, selfies: Images, masks: Masks, epochs: int) -> None:
         self.selfies, self.masks = selfies, masks
         self.due = {epochs * (column + 1) // NUM_COLUMNS for column in range(NUM_COLUMNS)}
-        self.columns = {0: _to_bytes(selfies)}  # by epoch; 0 are the selfies
+        self.columns = {0: _to_bytes(selfies)}  # uint8 images by epoch; epoch 0 has the unchanged selfies
 
     def paint(self, method: Method, epoch: int) -> None:
-        """Add a column, unless there is one of this epoch."""
+        """Stylize the selfies after an epoch, unless this epoch has been stored already."""
         if epoch not in self.columns:
             device = next(method.parameters()).device
             self.columns[epoch] = _to_bytes(method.paint(self.selfies.to(device), self.masks.to(device)))
 
     def write(self, path: Path) -> None:
-        """Write a JPEG grid: one row per selfie, one column per epoch, the unchanged selfies in the first one."""
+        """Write a JPEG grid with one row per selfie: first the unchanged selfie, then one column per stored epoch."""
         columns = [np.concatenate(list(self.columns[epoch].numpy())) for epoch in sorted(self.columns)]
         write_file(path, encode_jpeg(np.concatenate(columns, axis=1)))
 
 
 class Monitor:
-    """Reports of a running training in one folder, written by the main process.
+    """Write the log and the samples of a running training to a folder; used by the process with rank 0 only.
 
     Args:
-        folder: folder of the log and the sample strip.
-        num_steps: optimizer steps of the training; each row of the log is a mean over about 1/200 of them.
-        samples: stylized every few epochs if the trainable is a method.
+        folder: folder of the log and of the stylized samples.
+        num_steps: training steps in total; each row of the log is a mean over 1/200 of them, at least one step.
+        samples: selfies that are stylized every few epochs if a method is trained.
         validator: measures the method every few epochs, and selects its weights.
+
+    Attributes:
+        epoch: number of the last finished epoch, from 1; after `finish`, the epoch whose weights were selected.
+        stop: whether the training must end after this epoch.
     """
 
     def __init__(
@@ -69,7 +82,12 @@ class Monitor:
         self.stop = False  # whether the training must end after this epoch
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Start an empty log, or restore that of an interrupted run, without rows later than its saved state."""
+        """Start a log.
+
+        Args:
+            state: what `state` returned when an interrupted training was saved; rows that were written later are
+                removed. None starts an empty log.
+        """
         if state:
             self.step, self.pending = state["step"], state["pending"]
             if self.samples:
@@ -81,7 +99,7 @@ class Monitor:
         self.first_step, self.start_time = self.step, time.monotonic()
 
     def state(self) -> dict[str, Any]:
-        """Return what `start` restores."""
+        """Return the state from which `start` continues the log."""
         return {
             "step": self.step,
             "pending": self.pending,
@@ -91,7 +109,10 @@ class Monitor:
         }
 
     def after_step(self, losses: Losses) -> None:
-        """Count a step; add a row if one is due. Methods that are not trained have no losses and no rows."""
+        """Count a step, and add a row of mean losses to the log if one is due.
+
+        Methods that train no weights have no losses, and their logs have no rows.
+        """
         self.step += 1
         if losses:
             self.pending.append(losses)
@@ -99,9 +120,12 @@ class Monitor:
             self._add_row()
 
     def after_epoch(self, trainable: Trainable, epoch: int) -> None:
-        """Stylize the samples and validate, if due; set `stop` if the method has not improved for too long."""
+        """Stylize the samples and validate, if due after this epoch.
+
+        Sets `stop` if the validation has not improved for `train.patience` epochs.
+        """
         self.epoch = epoch
-        if not isinstance(trainable, Method) or not (self.pending or self.log.rows):  # not trained: nothing changes
+        if not isinstance(trainable, Method) or not (self.pending or self.log.rows):  # without losses, nothing changes
             return
         if self.samples and epoch in self.samples.due:
             self.samples.paint(trainable, epoch)
@@ -111,7 +135,7 @@ class Monitor:
             self.stop = self.validator.is_stalled(epoch)
 
     def finish(self, trainable: Trainable) -> None:
-        """Write the rest of the log; load the selected weights, and set `epoch` to their epoch."""
+        """Write the rest of the log. Load the weights that the validator selected, and set `epoch` to their epoch."""
         self._add_row()
         if self.validator:
             self.epoch = self.validator.load_selected(trainable) or self.epoch
@@ -120,7 +144,7 @@ class Monitor:
             self._write_samples()
 
     def summary(self, batch_size: int) -> str:
-        """Return speed and memory of this process; they are not in the log, which is the same in every run."""
+        """Return a line with speed and peak memory. The log has neither, so that equal trainings write equal logs."""
         seconds, steps = time.monotonic() - self.start_time, self.step - self.first_step
         rate = steps * batch_size / max(seconds, 1e-9)
         return f"{steps} steps in {seconds:.0f} s, {rate:.3g} images/s, peak memory {memory_mb():.0f} MB"

@@ -1,4 +1,4 @@
-"""Pairs of a selfie and a portrait, for methods that need paired training data."""
+"""Find pairs of a selfie and a portrait, for methods that are trained on pairs."""
 
 import numpy as np
 from PIL import Image
@@ -10,8 +10,8 @@ from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.params import PairKind
 from portraitist.train.batches import PersonImages
 
-PAIR_SOURCE = {"review": "taobao", "folder": "folder"}  # the source that has a photo and a painting of the same person
-THUMBNAIL_PX = 16  # size at which persons are compared: only pose, hair and colours remain
+PAIR_SOURCE = {"review": "taobao", "folder": "folder"}  # source of the pictures for each kind of pair
+THUMBNAIL_PX = 16  # height and width at which persons are compared: only pose, hair and colours remain visible
 GREY = (128, 128, 128)
 
 
@@ -20,11 +20,13 @@ class NoPairsError(ValueError):
 
 
 def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
-    """Return the portrait id of each paired selfie id; both are in the train part.
+    """Return the portrait id of each paired selfie id, of pictures in the train part.
 
-    Kind `review` pairs photos and paintings from customer reviews (source `taobao`); `folder` pairs pictures of the
-    same name in `selfies/pairs` and `portraits/pairs` (source `folder`); `nearest` pairs each selfie with the most
-    similar portrait (pseudo-pairs).
+    Args:
+        kind: "review" pairs a photo with its painting, both from a customer review (source `taobao`). "folder" pairs
+            pictures of the same name in `selfies/pairs` and `portraits/pairs` (source `folder`). "nearest" pairs each
+            selfie with the most similar portrait, usually of another person (pseudo-pairs).
+        paths: the dataset.
 
     Raises:
         NoPairsError: the train part has no such pairs.
@@ -37,16 +39,17 @@ def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
     pairs = {str(selfies[name]): str(portraits[name]) for name in sorted(set(selfies.index) & set(portraits.index))}
     if not pairs:
         raise NoPairsError(
-            f"pairs is {kind!r}, but the train part of {paths.split} has no pairs of source {PAIR_SOURCE[kind]}; "
-            "add some, or set pairs to review, folder or nearest (pseudo-pairs)"
+            f"the method's parameter pairs is {kind!r}, but the train part of {paths.split} has no pairs from source "
+            f"{PAIR_SOURCE[kind]}; add pairs, or set the parameter to review, folder or nearest (pseudo-pairs)"
         )
     return pairs
 
 
 def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
-    """Return the most similar portrait of each selfie, by the mean squared difference of thumbnails (colour and mask).
+    """Return the id of the most similar portrait of each selfie id, of pictures in the train part.
 
-    All crops are aligned at eyes and mouth, so the outline mainly reflects the pose.
+    Similarity is the mean squared difference of thumbnails with four channels: RGB and the mask. Eyes and mouth have
+    the same position in all crops, so the outline of the mask mainly shows the pose.
     """
     selfies, portraits = (_thumbnails(paths, kind) for kind in manifest.KINDS)
     candidates, ids = np.stack([*portraits.values()]), [*portraits]
@@ -57,7 +60,7 @@ def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
 
 
 def _thumbnails(paths: DatasetPaths, kind: Kind) -> dict[str, np.ndarray]:
-    """Return each training picture as an array of THUMBNAIL_PX x THUMBNAIL_PX x 4: RGB on grey and mask, 0 to 255."""
+    """Return a float32 array (16, 16, 4) of each training picture: RGB with a grey background, and mask, 0 to 255."""
     people = PersonImages(paths, kind, "train")
     size = (THUMBNAIL_PX, THUMBNAIL_PX)
     thumbnails = {}

@@ -1,8 +1,8 @@
 """Save the state of a long-running stage, so that an interrupted run can resume.
 
-DVC deletes the outputs of a stage before it runs. With `persist`, it would not, but the output could then contain the
-state of a run with other parameters. The state is therefore saved outside the outputs, in
-.checkpoints/<stage>-<fingerprint>/; the fingerprint covers everything that the result depends on.
+The state is saved in .checkpoints/<stage>-<fingerprint>/. The fingerprint is a hash of everything that the result
+depends on, so a run never resumes from the state of a run with other parameters. The state is not one of DVC's outputs
+of the stage, because DVC deletes these before it runs the stage.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ STATE_FILE = "state.pt"
 
 
 def fingerprint(settings: Any, files: Iterable[Path]) -> str:
-    """Return 16 hex digits of the SHA-256 of a stage's settings (as JSON) and of the files that it depends on.
+    """Return the first 16 hex digits of a SHA-256 over the settings and input files of a stage.
 
     Args:
-        settings: anything that JSON can represent; other objects are converted to strings.
-        files: files and folders, in the same order in every run; for a folder, all files in it.
+        settings: values that JSON can represent; other objects are converted to strings.
+        files: files, and folders whose files are all included. The order matters.
 
     Raises:
         FileNotFoundError: one of the files does not exist.
@@ -45,13 +45,21 @@ def fingerprint(settings: Any, files: Iterable[Path]) -> str:
 
 
 class Checkpointer(FolderLock):
-    """The saved state of one run: a context manager that locks it, and deletes it after a successful run.
+    """Save and load the state of one run.
 
-    After an error the state is kept for the next run. Experiments in temporary folders (`dvc exp run --temp`) share
-    the states of the repository that they come from.
+    It is a context manager: it locks the state's folder, and deletes the folder if the context ends without an error.
+    After an error, the state remains for the next run. Experiments in temporary folders (`dvc exp run --temp`) use the
+    states in the repository from which they were started.
+
+    Args:
+        stage: name of the stage.
+        fingerprint: hash of everything that the result depends on.
+
+    Raises:
+        LockedError: on entering, another process is using the same state.
     """
 
-    every_s = 60.0  # seconds between two saves, which an interrupted run may lose
+    every_s = 60.0  # seconds between two saves; an interruption loses at most about this much work
 
     def __init__(self, stage: str, fingerprint: str) -> None:
         super().__init__(Path(os.environ.get("DVC_ROOT", "")) / FOLDER / f"{stage}-{fingerprint}")
@@ -67,7 +75,7 @@ class Checkpointer(FolderLock):
         super().__exit__(kind, error, at)
 
     def load(self) -> dict[str, Any] | None:
-        """Load the last saved state without executing code from the file; None if nothing has been saved."""
+        """Load the last saved state, without executing code from its file; return None if there is no saved state."""
         path = self.folder / STATE_FILE
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 

@@ -1,4 +1,8 @@
-"""Validation during training: painted rate of the stylized validation selfies, and distance from the portraits."""
+"""Validation during training, on the stylized validation selfies.
+
+Two metrics are measured. The painted rate is the share of stylized selfies that a classifier recognizes as portraits.
+The kernel distance is the distance of the stylized selfies from the validation portraits. See learning/realism.py.
+"""
 
 import sys
 from collections.abc import Callable
@@ -20,23 +24,22 @@ from portraitist.learning.tensors import Images, Masks
 from portraitist.train.params import TrainParams
 
 PAINTED_RATE, KERNEL_DISTANCE = "validation_painted_rate", "validation_kernel_distance"
-MIN_PICTURES = 3  # selfies, and as many portraits
-CHUNK = 8  # pictures that are in memory at the same time
+MIN_PICTURES = 3  # fewest selfies, and fewest portraits, in the validation part
+CHUNK = 8  # pictures that are processed at the same time
 
 
 class Validator:
     """Measure a method on the validation selfies, and record the epoch with the lowest kernel distance.
 
-    The classifier of the painted rate is fitted to the training part once. The kernel distance compares with the
-    validation portraits. Both use persons on grey.
+    The classifier is fitted once, to the training part. Backgrounds are replaced by grey before pictures are compared.
 
     Args:
         paths: the dataset.
-        features: features of images in [-1, 1], by a network that no training uses.
-        params: when to validate, and what to do with the result.
+        features: function from images in [-1, 1] to feature vectors, by a network that no training uses.
+        params: when to validate, and whether to select weights by the result.
 
     Raises:
-        ParamsError: the validation part has fewer than MIN_PICTURES of a kind.
+        ParamsError: the validation part has fewer than 3 selfies or fewer than 3 portraits.
     """
 
     def __init__(self, paths: DatasetPaths, features: Callable[[Images], Features], params: TrainParams) -> None:
@@ -50,16 +53,17 @@ class Validator:
                 f"train.validate_every needs {MIN_PICTURES} of each: add pictures, increase split.validation, or set "
                 "train.validate_every=0"
             )
-        self.best: dict[str, Any] | None = None  # epoch, distance and, if they may be selected, weights
+        self.best: dict[str, Any] | None = None  # of the best epoch: `epoch`, `distance` and, if select=best, `weights`
 
     def due(self, epoch: int) -> bool:
-        """Return whether to validate after this epoch, which may be the last one."""
+        """Return whether to validate after this epoch, counted from 1. The last epoch is always validated."""
         return epoch % self.params.validate_every == 0 or epoch == self.params.epochs
 
     def measure(self, method: Method, epoch: int) -> dict[str, float]:
-        """Return both metrics of the method, and update `best`; of equal distances, the earlier epoch is better.
+        """Return both metrics of the method by name, and update `best`.
 
-        Random draws of `paint` do not influence the training, which seeds each step.
+        If two epochs have the same distance, the earlier one is better. Validation does not change the training: random
+        numbers drawn here have no effect, because each training step sets its own seed.
         """
         device = next(method.parameters()).device
 
@@ -78,11 +82,11 @@ class Validator:
         return {PAINTED_RATE: self.classifier.rate(features), KERNEL_DISTANCE: distance}
 
     def is_stalled(self, epoch: int) -> bool:
-        """Return whether the best epoch was `train.patience` or more epochs ago."""
+        """Return whether the best epoch was at least `train.patience` epochs ago; False if patience is 0."""
         return bool(self.params.patience and self.best and epoch - self.best["epoch"] >= self.params.patience)
 
     def load_selected(self, trainable: Trainable) -> int | None:
-        """Load the weights of the best epoch and return its number; None, without loading, if `select` is `last`."""
+        """Load the weights of the best epoch, and return its number; if `select` is `last`, do nothing, return None."""
         if not self.best or "weights" not in self.best:
             return None
         trainable.load_saved_state(self.best["weights"])
@@ -90,21 +94,26 @@ class Validator:
 
     @cached_property
     def classifier(self) -> PortraitClassifier:
-        """The classifier of selfies and portraits, fitted to the training part."""
+        """The classifier that tells portraits from selfies, fitted to the training part."""
         return PortraitClassifier.fit(
             self._part_features("selfies", "train"), self._part_features("portraits", "train")
         )
 
     @cached_property
     def portraits(self) -> Features:
-        """The features of the validation portraits."""
+        """The feature vectors of the validation portraits."""
         return self._part_features("portraits", "validation")
 
     def _part_features(self, kind: Kind, part: str) -> Features:
         return self._features(manifest.split_ids(self.paths.split, kind, part))
 
     def _features(self, ids: list[str], change: Callable[[Images, Masks], Images] | None = None) -> Features:
-        """Return the features of persons on grey, one row per picture; `change` is applied to the images first."""
+        """Return the feature vectors of pictures with a grey background, one row per picture.
+
+        Args:
+            ids: ids of the pictures.
+            change: function from images and masks to changed images, applied before the background is replaced.
+        """
         rows = []
         for first in range(0, len(ids), CHUNK):
             chunk = ids[first : first + CHUNK]
@@ -118,10 +127,11 @@ def make_validator(
 ) -> Validator | None:
     """Return the validator of a training; None if `train.validate_every` is 0.
 
-    With too few validation pictures, training continues without validation, after a warning on stderr.
+    If there are too few validation pictures, this function prints a warning to stderr and returns None. Training then
+    continues without validation.
 
     Raises:
-        ParamsError: there are too few pictures, but the weights or the last epoch depend on validation.
+        ParamsError: there are too few validation pictures, but train.select or train.patience needs them.
     """
     if not params.validate_every:
         return None
@@ -130,5 +140,5 @@ def make_validator(
     except ParamsError as error:
         if params.select == "best" or params.patience:
             raise
-        print(f"no validation: {error}", file=sys.stderr)
+        print(f"training continues without validation: {error}", file=sys.stderr)
         return None

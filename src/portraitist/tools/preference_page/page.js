@@ -1,4 +1,4 @@
-// Keyboard shortcuts of the answers.
+// The id of the button that each key presses.
 const BUTTONS = { ArrowLeft: "left", ArrowRight: "right", " ": "neither" };
 
 document.addEventListener("keydown", event => {

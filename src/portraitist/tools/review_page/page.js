@@ -1,4 +1,4 @@
-// The marked ids are kept in localStorage under the id of <body>, which all pages of one review share.
+// The ids of marked pictures are stored in localStorage. The key is the id of <body>, which is the same on all pages.
 const storageKey = document.body.id;
 const boxes = [...document.querySelectorAll('input')];
 let marked = new Set(load());
@@ -26,7 +26,7 @@ function render() {
   for (const button of document.querySelectorAll('button')) button.disabled = !marked.size;
 }
 
-// The nearest box in the same column of the grid, below or above a box.
+// Return the nearest checkbox below or above `box` in the same column of the grid.
 function verticalNeighbour(box, isDown) {
   const rect = box.parentElement.getBoundingClientRect();
   const column = boxes.filter(other => {
@@ -71,7 +71,7 @@ document.getElementById('clear').addEventListener('click', () => {
   save();
 });
 
-// another page of the same review, open in another tab, changed the marks
+// another tab with a page of the same review has changed the marks
 window.addEventListener('storage', () => {
   marked = new Set(load());
   render();
