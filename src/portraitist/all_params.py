@@ -14,7 +14,7 @@ from portraitist.crop.params import CropParams
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.export.params import ExportParams
 from portraitist.learning import method_names
-from portraitist.learning.params import ContentParams
+from portraitist.learning.params import ContentParams, PaintParams
 from portraitist.mask.params import MaskParams
 from portraitist.split.params import SplitParams
 from portraitist.train.params import GeneratorParams, TrainGeneratorParams, TrainMaskParams, TrainParams
@@ -32,6 +32,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train_generator": TrainGeneratorParams,
     "train_mask": TrainMaskParams,
     "train": TrainParams,
+    "paint": PaintParams,
     "evaluate": EvaluateParams,
     "export": ExportParams,
 }
@@ -43,6 +44,7 @@ PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
     "mask",
     "split",
     "content",
+    "paint",
     "export",
 }  # sections that profiles may set
 

@@ -1,6 +1,7 @@
 """Paint face crops with a trained method in PyTorch: in stage `paint`, and as the reference for exported models."""
 
 import json
+import random
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.learning.checkpoint import CheckpointError, load_checkpoint
 from portraitist.learning.flops import inference_cost
 from portraitist.learning.method import Method
+from portraitist.learning.params import StyleChoice
 from portraitist.learning.tensors import to_images, to_masks, to_pictures
+from portraitist.nets.arbitrary_style import Conditional, StylePredictor, Styles
 
 BATCH_SIZE = 16  # pictures that are painted at the same time
 COST_FILE = "cost.json"
@@ -38,13 +41,52 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
     return trainable, metadata
 
 
-def paint_crops(method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray]) -> list[Picture]:
-    """Return the stylized face crops; `masks` are the masks of the persons in them."""
+def paint_crops(
+    method: Method, pictures: Sequence[Picture], masks: Sequence[MaskArray], style: Styles | None = None
+) -> list[Picture]:
+    """Return the stylized face crops.
+
+    Args:
+        method: a trained method.
+        pictures: face crops.
+        masks: masks of the persons in them.
+        style: one style vector for all crops; the method must be conditional.
+    """
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
-        stylized += to_pictures(method.paint(to_images(list(pictures[part])), to_masks(list(masks[part]))))
+        images, person_masks = to_images(list(pictures[part])), to_masks(list(masks[part]))
+        if style is None:
+            stylized += to_pictures(method.paint(images, person_masks))
+        else:
+            assert isinstance(method, Conditional)
+            stylized += to_pictures(method.paint_in_style(images, person_masks, style.expand(len(images), -1)))
     return stylized
+
+
+class PortraitStyles:
+    """Draws a training portrait for each selfie, and computes its style vector.
+
+    Args:
+        method: the method that will paint in these styles.
+        pretrained: output of stage `weights`, which contains the style predictor.
+        crops: output of stage `crop`.
+        masks: output of stage `mask`.
+        split: CSV with the part of each picture.
+    """
+
+    def __init__(self, method: Conditional, pretrained: Path, crops: Path, masks: Path, split: Path) -> None:
+        self.method, self.predictor = method, StylePredictor(pretrained)
+        self.crops, self.masks = Shards(crops), Shards(masks)
+        self.portraits = manifest.split_ids(split, "portraits", "train")
+
+    def draw(self, selfie: str) -> Styles:
+        """Return the style vector, (1, 100), of the portrait for a selfie's id. Equal ids get equal portraits."""
+        portrait = random.Random(selfie).choice(self.portraits)
+        images = to_images([decode_png(self.crops.read(portrait, "png"))])
+        masks = to_masks([decode_png(self.masks.read(portrait, "png"))])
+        styles: Styles = self.predictor(self.method.style_images(images, masks))
+        return styles
 
 
 def paint_test_selfies(
@@ -53,8 +95,10 @@ def paint_test_selfies(
     masks: Path,
     split: Path,
     on_backgrounds: Path,
+    pretrained: Path,
     dest: Path,
     *,
+    style: StyleChoice,
     backgrounds: Collection[str],
 ) -> None:
     """Stylize each test selfie on its own background and on each test background; write the avatars and their cost.
@@ -65,8 +109,10 @@ def paint_test_selfies(
         masks: output of stage `mask`.
         split: CSV with the part of each picture.
         on_backgrounds: output of stage `augment`, which contains the test selfies on each test background.
+        pretrained: output of stage `weights`.
         dest: folder to create. Its tar shards contain `<id>.png` and `<id>.<background>.png` for each selfie, and it
             also contains cost.json.
+        style: the style of conditional methods; see `PaintParams`. Other methods ignore it.
         backgrounds: names of the test backgrounds.
 
     Raises:
@@ -74,6 +120,9 @@ def paint_test_selfies(
     """
     method, metadata = load_method(model)
     pictures, person_masks, composites = Shards(crops), Shards(masks), Shards(on_backgrounds)
+    styles = None
+    if style == "portraits" and isinstance(method, Conditional):
+        styles = PortraitStyles(method, pretrained, crops, masks, split)
     endings = ["png", *(f"{name}.png" for name in backgrounds)]
     with ShardWriter(dest, composites.shard_size) as shards:
         for selfie in tqdm(manifest.split_ids(split, "selfies", "test"), f"paint {model.stem}", disable=None):
@@ -81,7 +130,7 @@ def paint_test_selfies(
             inputs += [decode_png(composites.read(selfie, f"{name}.png")) for name in backgrounds]
             input_masks = [decode_png(person_masks.read(selfie, "png"))]
             input_masks += [decode_png(composites.read(selfie, f"{name}.mask.png")) for name in backgrounds]
-            stylized = map(encode_png, paint_crops(method, inputs, input_masks))
-            shards.add(selfie, dict(zip(endings, stylized, strict=True)))
+            stylized = paint_crops(method, inputs, input_masks, styles.draw(selfie) if styles else None)
+            shards.add(selfie, dict(zip(endings, map(encode_png, stylized), strict=True)))
     cost = inference_cost(method.paint, method.saved_state(), metadata["crop"]["size_px"])
     write_file(dest / COST_FILE, json.dumps(cost) + "\n")

@@ -124,14 +124,13 @@ def test_unexpected_errors_keep_their_traceback(capsys):
 def test_unusable_model_ends_a_stage_with_one_line(checkout, content, found):
     if content:
         (checkout / "model").write_bytes(content)
-    ran = run_stage("paint", "model", "crops", "masks", "split", "on-backgrounds", "out", cwd=checkout)
+    ran = run_stage("paint", "model", "crops", "masks", "split", "on-backgrounds", "pretrained", "out", cwd=checkout)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"portraitist: paint: {checkout}/model: {found}")
     assert "Traceback" not in ran.stderr
 
 
 def test_failed_write_ends_any_stage_with_one_line(checkout):
-    """Stage split writes its report; unlike stage collect, it has no handler of its own."""
     (checkout / "sources").mkdir()
     (checkout / "sources" / "sample").touch()
     for folder, columns in (

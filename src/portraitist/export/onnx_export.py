@@ -12,7 +12,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +30,9 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.crop import detector
 from portraitist.export.params import ExportParams, PerPrecision
 from portraitist.learning.method import Method
-from portraitist.learning.tensors import ByteImages, Images, Masks, from_bytes, to_bytes
+from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
 from portraitist.mask import segmenter
-from portraitist.nets.arbitrary_style import STYLE_LENGTH, MeanStyle, Styles
+from portraitist.nets.arbitrary_style import STYLE_LENGTH, Conditional, Styles
 from portraitist.paint import paint_crops
 
 FORMAT = 3  # app/model_file.py reads this version only
@@ -57,20 +57,6 @@ STYLES = {"styles": "float32, batch x 100: one of the vectors in `styles`, or th
 
 class ExportError(RuntimeError):
     """The method cannot be converted to ONNX, or the ONNX file paints differently from PyTorch."""
-
-
-@runtime_checkable
-class Conditional(Protocol):
-    """A method that can paint each selfie in a different style.
-
-    Attributes:
-        style: the style in which `paint` paints all selfies.
-    """
-
-    style: MeanStyle
-
-    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the stylized selfies in [-1, 1]; `styles` has one style vector per selfie."""
 
 
 class _ByteModel(nn.Module):

@@ -1,13 +1,21 @@
-"""Parameters that several training methods share."""
+"""Parameters that several methods share."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from portraitist.core.params import Section
 
 PairKind = Literal["review", "folder", "nearest"]  # where the selfie-portrait pairs come from; see train/pairing.py
+StyleChoice: TypeAlias = Literal["house", "portraits"]
 
 
 class ContentParams(Section):
     """Network whose features the content loss compares, in stages `train_generator` and `train`."""
 
     network: Literal["lite0", "vgg19"]  # EfficientNet-Lite0, or VGG19, which is a download of 575 MB
+
+
+class PaintParams(Section):
+    """In which style stage `paint` paints the test selfies, with methods that take a style. Others ignore it."""
+
+    # house: all in the mean style of the training portraits; portraits: each in the style of a random training portrait
+    style: StyleChoice

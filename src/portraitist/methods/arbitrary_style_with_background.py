@@ -10,7 +10,7 @@ from portraitist.learning.method import Method, UpstreamModels
 from portraitist.learning.optim import Losses, freeze
 from portraitist.learning.registry import register
 from portraitist.learning.tensors import Batch, Images, Masks
-from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, StyleTransformer, load_style_transformer
+from portraitist.nets.arbitrary_style import MeanStyle, StylePredictor, Styles, StyleTransformer, load_style_transformer
 
 
 class Params(Section):
@@ -42,7 +42,11 @@ class ArbitraryStyleWithBackground(Method):
         """Return the images from which style vectors are computed: whole portraits; `masks` are ignored."""
         return portraits
 
-    @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return stylized images, background included, in [-1, 1]; `masks` are ignored."""
-        return self.transformer(selfies, self.style.expand(selfies))
+        return self.paint_in_style(selfies, masks, self.style.expand(selfies))
+
+    @torch.no_grad()
+    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
+        """Return the images, each stylized with its own style vector, in [-1, 1]; `masks` are ignored."""
+        return self.transformer(selfies, styles)

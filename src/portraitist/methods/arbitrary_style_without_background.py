@@ -5,6 +5,7 @@ import torch
 from portraitist.learning.registry import register
 from portraitist.learning.tensors import Images, Masks, composite, on_grey
 from portraitist.methods.arbitrary_style_with_background import ArbitraryStyleWithBackground, Params
+from portraitist.nets.arbitrary_style import Styles
 
 
 @register(Params)
@@ -16,7 +17,6 @@ class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
         return on_grey(portraits, masks)
 
     @torch.no_grad()
-    def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return the stylized persons in [-1, 1], blended over the selfies' own backgrounds."""
-        stylized = self.transformer(on_grey(selfies, masks), self.style.expand(selfies))
-        return composite(stylized, masks, selfies)
+    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
+        """Return the persons, each stylized with its own style vector, over their own backgrounds, in [-1, 1]."""
+        return composite(self.transformer(on_grey(selfies, masks), styles), masks, selfies)

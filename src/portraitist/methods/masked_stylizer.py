@@ -96,7 +96,7 @@ class MaskedStylizer(Method):
     def step(self, batch: Batch) -> Losses:
         """Update the discriminator, then the generator."""
         batch = batch.downsampled(max(1, batch.selfies.shape[-1] // self.params.training_px))
-        styles = self.predictor(on_grey(batch.portraits, batch.portrait_masks))
+        styles = self.predictor(self.style_images(batch.portraits, batch.portrait_masks))
         self.style.add(styles)
         persons = self.generator_input(batch.selfies, batch.selfie_masks)
         stylized = self.generator(persons, styles)
@@ -130,6 +130,10 @@ class MaskedStylizer(Method):
             )
         self.ema.update(self.generator)
         return d_losses | g_losses
+
+    def style_images(self, portraits: Images, masks: Masks) -> Images:
+        """Return the images from which style vectors are computed: portraits whose background is grey."""
+        return on_grey(portraits, masks)
 
     def adversarial_weight(self) -> float:
         """Return the weight of the adversarial loss: 0 in the first `warmup_steps`, then `lambda_adv`.

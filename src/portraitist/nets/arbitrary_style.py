@@ -8,6 +8,7 @@ and runs in ONNX Runtime.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from portraitist.learning import distributed
-from portraitist.learning.tensors import Images
+from portraitist.learning.tensors import Images, Masks
 
 TRANSFORMER_FILE, PREDICTOR_FILE = "arbitrary_transform.onnx", "arbitrary_predict.onnx"
 STYLE_LENGTH = 100  # numbers in a style vector
@@ -119,6 +120,23 @@ class MeanStyle(nn.Module):
     def expand(self, images: Images) -> Styles:
         """Return the mean, repeated once per image."""
         return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix the batch size in ONNX exports
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A method that can paint each selfie in a different style.
+
+    Attributes:
+        style: the style in which `paint` paints all selfies: the mean style of the training portraits.
+    """
+
+    style: MeanStyle
+
+    def style_images(self, portraits: Images, masks: Masks) -> Images:
+        """Return the images from which the style vectors of portraits are computed."""
+
+    def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
+        """Return the stylized selfies in [-1, 1]; `styles` has one style vector per selfie."""
 
 
 class StylePredictor(nn.Module):
