@@ -1,4 +1,4 @@
-# The web server, without torch and the pipeline. It needs no network, no home folder and no writable file but those in /tmp.
+# The image of the web server, without torch and the pipeline. It needs no network and no home folder, and writes only to /tmp.
 # Build: make image.   Run: see compose.yaml and docs/serve.md.
 FROM python:3.13-slim AS build
 WORKDIR /source

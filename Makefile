@@ -1,8 +1,14 @@
-# make repro: run the pipeline on the included sample.   make pull: download results from the DVC remote.
-# make verify: check that the last run agrees with the committed metrics.
-# make experiments: a table of the experiments.   make test: the fast tests.   make test-all: all tests.
-# make check: format, lint, types.   make docs: the documentation as a site.   make image: the server's container image.
-# All but the last create .venv with pip, from pyproject.toml and the versions in requirements.lock.
+# make repro        run the pipeline on the included sample (JOBS=8: eight methods in parallel, 2 by default)
+# make pull         download results from the DVC remote
+# make verify       check whether the metrics of the last run agree with those in git
+# make experiments  print a table of all experiments
+# make test         run the fast tests
+# make test-all     run all tests
+# make check        check format, lint and types
+# make docs         build the documentation as a site: build/site/index.html
+# make image        build the server's container image with docker or podman
+# make clean        remove the data, models and logs that stages have written
+# All targets except image and clean first create .venv with pip, with the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +19,8 @@ PYTEST := python -m pytest -n 2 --dist loadgroup
 
 .PHONY: repro pull experiments test test-all verify check docs image clean
 
-# DVC runs one stage at a time, and a training of the sample uses one thread: run JOBS methods in parallel, then the rest.
+# DVC runs one stage at a time, and a training of the sample uses one thread. Therefore, JOBS methods are run in parallel; the
+# last dvc command runs all other stages.
 repro: $(VENV)/ready
 	python -m pipeline.repair
 	dvc repro train_generator train_mask evaluate_selfies
@@ -22,8 +29,8 @@ repro: $(VENV)/ready
 	dvc repro
 	@cat metrics/compare.md
 
-# The outputs of all stages in dvc.lock but `collect`: its pictures are never pushed, so `dvc pull` alone exits with an error,
-# and leaves an empty data/raw, which looks like a change.
+# Pulls the outputs of all stages in dvc.lock except `collect`, whose pictures are never pushed. A plain `dvc pull` would exit with
+# an error for them, and leave an empty data/raw, which looks like a change.
 pull: $(VENV)/ready
 	dvc pull $$(dvc stage list --name-only | grep -v '^collect@' | sed 's/.*/  &:/' | grep -Fxf - dvc.lock | tr -d ' :')
 
@@ -41,7 +48,7 @@ check: $(VENV)/ready
 	ruff format --check .
 	mypy
 
-# build/pages has the layout of the repository, so that relative links are the same there.
+# build/pages has the same layout as the repository, so that relative links work.
 docs: $(VENV)/ready
 	rm -rf build/pages && mkdir -p build/pages
 	git ls-files --cached --others --exclude-standard -z -- '*.md' docs | xargs -0 tar -cf - | tar -xf - -C build/pages
@@ -56,7 +63,7 @@ image:
 	    if $$builder info >/dev/null 2>&1; then exec $$builder build --tag portraitist .; fi; \
 	done; echo "No container builder found: install and start docker, or install podman." >&2; exit 1
 
-# setup.py completes the model in the package, so it is installed again if one of its parts changes
+# setup.py builds the model in the package, so the package is installed again if a part of the model changes
 $(VENV)/ready: pyproject.toml requirements.lock $(wildcard src/portraitist/shipped/generator.onnx data/refiner/*.onnx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, which DVC needs: clone it, or run" \

@@ -1,8 +1,8 @@
-"""Paint the example faces of the page, and the pictures of README and gallery, with the model in the package.
+"""Paint the example faces of the web page, and the pictures of README and gallery, with the model in the package.
 
-The faces are rendered ones of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain),
-from scikit-image. The examples of `like` are drawn portraits of data/sample. Run it as `python docs/make_examples.py`
-whenever the model changes.
+The faces are rendered faces of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain),
+from scikit-image. The portraits that give the style (`like`) are drawn portraits of data/sample. Run
+`python docs/make_examples.py` whenever the model changes.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ ROOT = Path(__file__).parents[1]
 DOCS, SAMPLE = ROOT / "docs", ROOT / "data" / "sample"
 SELFIES, PAGE = SAMPLE / "selfies", ROOT / "src" / "portraitist" / "app" / "static_site"
 PAGE_FACES = ("0084", "0180", "0132")  # ids in data/sample/index.csv
-README_FACES = ("0012", "0084", "0180", "0156")  # beside the astronaut
+README_FACES = ("0012", "0084", "0180", "0156")  # in addition to the astronaut
 STYLE_SELFIES = (DOCS / "astronaut.jpg", SELFIES / "0084.jpg")
 LIKE_PORTRAITS = ("0001", "0039", "0077", "0115")
-SIZE_PX, LABEL_PX = 256, 22
-CELL_PX = 176  # of the sheets in the gallery
+SIZE_PX = 256  # side of a face in README and web page
+CELL_PX, LABEL_PX = 176, 22  # gallery: side of a face, height of the labels
 
 
 def main() -> None:
-    """Write the page's example_<number>_{selfie,avatar}.webp, and docs/avatars.jpg, styles.jpg and like.jpg."""
+    """Write the web page's example_<number>_{selfie,avatar}.webp, and docs/{avatars,styles,like}.jpg."""
     portraitist = Portraitist()
     for number, face in enumerate(PAGE_FACES, 1):
         for kind, picture in zip(("selfie", "avatar"), pair(portraitist, SELFIES / f"{face}.jpg"), strict=True):
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def pair(portraitist: Portraitist, selfie: Path, **style: object) -> tuple[Image.Image, Image.Image]:
-    """Return the photo and its avatar, in the same frame; `style` are arguments of `Portraitist.paint`."""
+    """Return the photo, cut to what the avatar shows, and the avatar; `style` are arguments of `Portraitist.paint`."""
     avatar = portraitist.paint(selfie, **style)
     before, after = Image.fromarray(avatar.selfie), apply_finish(avatar, Finish()).convert("RGB")
     return tuple(each.resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS) for each in (before, after))
@@ -56,7 +56,7 @@ def style_sheet(portraitist: Portraitist) -> Image.Image:
 
 
 def like_sheet(portraitist: Portraitist) -> Image.Image:
-    """Return the examples in the first row, and below each of them the avatars of two selfies in its style."""
+    """Return a row of portraits, and below each portrait the avatars of two selfies in its style."""
     examples = [SAMPLE / "portraits" / f"{number}.jpg" for number in LIKE_PORTRAITS]
     rows = [[Image.new("RGB", (SIZE_PX, SIZE_PX), "white"), *(Image.open(path).convert("RGB") for path in examples)]]
     for selfie in STYLE_SELFIES:

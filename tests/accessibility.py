@@ -1,4 +1,4 @@
-"""Checks of a page in a browser: axe-core's rules, and the size of what is tapped."""
+"""Accessibility checks of a page in a browser: axe-core's rules, and the size of controls."""
 
 import functools
 import shutil
@@ -11,8 +11,8 @@ import pytest
 
 AXE = "axe-core@4.10.3"
 ROOT = Path(__file__).resolve().parents[1]
-MIN_TAP_PX = 44
-# Every control that is shown, by its label if that is larger; links in running text are exempt, as in WCAG 2.5.8.
+MIN_TAP_PX = 44  # minimum width and height of a control on a touch screen
+# JavaScript: the visible controls that, with their labels, are too small. Links in text are exempt, as in WCAG 2.5.8.
 SMALL_CONTROLS = """minimum => [...document.querySelectorAll("button, input, select, summary, nav a, a.button")]
     .filter(control => control.checkVisibility({ opacityProperty: false }) && control.type !== "hidden")
     .map(control => [control, control.closest("label") ?? control])
@@ -38,12 +38,12 @@ def axe_source() -> str:
 
 
 def violations(page: Any) -> list[str]:
-    """Return a line for each element that violates a rule, among them the contrast of text."""
+    """Return a line for each element that violates a rule of axe-core, such as too little contrast of text."""
     page.evaluate(f"{axe_source()}; undefined")
     found = page.evaluate("axe.run().then(result => result.violations)")
     return [f"{rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"]]
 
 
 def small_controls(page: Any) -> list[str]:
-    """Return the controls that are smaller than a finger."""
+    """Return the HTML of the controls that are smaller than `MIN_TAP_PX`."""
     return page.evaluate(SMALL_CONTROLS, MIN_TAP_PX)

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of web pages, by Playwright. Tests are skipped if either is not installed."""
+"""A headless Chromium for tests of web pages. Tests are skipped if Chromium or Playwright is not installed."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ def tab(
     """Open an empty page with this viewport.
 
     Args:
-        width, height: of the viewport.
-        arguments: further ones of Chromium's command line.
-        without: arguments of `ARGUMENTS` that are left out.
-        context_options: of Playwright's `new_page`.
+        width, height: size of the viewport in pixels.
+        arguments: additional arguments of Chromium's command line.
+        without: arguments in `ARGUMENTS` that are not used.
+        context_options: options of Playwright's `new_page`.
     """
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     path = next(filter(None, map(shutil.which, EXECUTABLES)), None)

@@ -1,4 +1,4 @@
-"""Shared by all tests: checks of tensor shapes, no network, and the pretrained models."""
+"""Settings and fixtures of all tests: tensor shapes are checked, the network is blocked, models are prepared."""
 
 import socket
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-import portraitist  # noqa: F401  turns usage reports off before a test imports a package that sends them
+import portraitist  # noqa: F401  turns off usage reports before a test imports a package that sends them
 
 install_import_hook(
     "portraitist", "beartype.beartype"
-)  # without `with`: modules that are imported later are checked too
+)  # not in a `with` statement, so that modules that are imported later are checked too
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail a test that connects to another machine; loopback is allowed."""
+    """Make a test fail if it connects to another machine; connections to this machine are allowed."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:
@@ -31,16 +31,16 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pretrained() -> Path:
-    """The output folder of stage weights; `make test` creates it before the tests start."""
+    """The folder of pretrained models, as stage `weights` writes it; `make test` creates it before the tests."""
     for folder in (ROOT / ".venv" / "pretrained", ROOT / "models" / "pretrained"):
         if (folder / "NOTICE").exists():
             return folder
-    pytest.fail("no pretrained models; run the tests by `make test`")
+    pytest.fail("no pretrained models in .venv/pretrained or models/pretrained; run the tests with `make test`")
 
 
 @pytest.fixture(scope="session")
 def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The export of an untrained model, as stage export writes it."""
+    """A folder with an untrained model, as stage `export` writes it."""
     from toys import make_export
 
     return make_export(tmp_path_factory.mktemp("models") / "portraitist", pretrained)
@@ -48,7 +48,7 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shipped(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model in the package, completed as the build does."""
+    """The model file in the package; detector and segmenter are added as in the build."""
     from portraitist.shipped import PARTS, read_generator, with_parts
 
     path = tmp_path_factory.mktemp("shipped") / "portraitist.onnx"
@@ -59,7 +59,7 @@ def shipped(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def double() -> Iterator[None]:
-    """Compute in float64, where two orders of summation agree to many digits."""
+    """Compute in float64, so that sums in different orders agree to many digits."""
     import torch
 
     torch.set_default_dtype(torch.float64)
@@ -69,5 +69,5 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sample() -> Path:
-    """The included synthetic pictures."""
+    """The folder of the included synthetic pictures."""
     return ROOT / "data" / "sample"

@@ -1,4 +1,4 @@
-"""The console blocks of a document: its commands, run in a scratch clone, and their output compared with the page."""
+"""Run the commands in the console blocks of a document, and compare their output with the output that it shows."""
 
 import re
 import shlex
@@ -12,20 +12,20 @@ VARIES = re.compile(r"\b(?=\w*\d)[0-9a-f]{7,40}\b|-?\d+(?:\.\d+)?(?: [AP]M)?")  
 
 
 def page_commands(page: Path) -> list[tuple[str, list[str]]]:
-    """Return each command of the page with the lines of output that the page shows, `...` left out."""
+    """Return each command of the page with the lines of output that the page shows, without lines of `...`."""
     blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     parts = [part.splitlines() for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command, [line for line in output if line.strip(" .")]) for command, *output in parts]
 
 
 def run_page(clone: ScratchClone, page: Path, places: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Run the commands of a page, and yield each with its output; `cd` changes the clone's folder.
+    """Run the commands of a page, and yield each command with its output; `cd` changes the clone's folder.
 
     Args:
-        places: what the page calls a folder or an address, and what it is in this run.
+        places: folders and addresses, as the page names them, and what replaces them in this run.
 
     Raises:
-        AssertionError: a line of the page is not in the output, or a command fails where the page shows no error.
+        AssertionError: a line of the page is not in the output, or a command fails although the page shows no error.
     """
     for command, shown in page_commands(page):
         words = shlex.split(_replace_all(command, places.items()))
@@ -34,7 +34,7 @@ def run_page(clone: ScratchClone, page: Path, places: dict[str, str]) -> Iterato
             yield command, ""
             continue
         if words[0] == "make":
-            words[1:1] = ["--old-file", ".venv/ready"]  # in the environment of the tests
+            words[1:1] = ["--old-file", ".venv/ready"]  # use the environment of the tests
         if words[0] == "git":
             words[1:1] = ["-c", "user.name=t", "-c", "user.email=t@t"]
         ran = clone.run(*words)
@@ -53,5 +53,5 @@ def _replace_all(text: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _comparable(line: str) -> str:
-    """Return a line without what differs between runs and terminals: numbers, hashes, spaces and table borders."""
+    """Return a line without text that differs between runs: numbers, hashes, spaces and table borders."""
     return VARIES.sub("N", DECORATION.sub(" ", line)).strip()

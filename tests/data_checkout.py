@@ -1,4 +1,4 @@
-"""A checkout in a temporary folder, in which tests run the commands of the data stages in dvc.yaml."""
+"""A temporary project folder, in which tests run the commands of the data stages in dvc.yaml."""
 
 import hashlib
 import runpy
@@ -13,7 +13,7 @@ DATA_STAGES = ("sources", "collect", "clean", "crop", "mask", "split", "augment"
 
 
 def run_stage(checkout: Path, name: str) -> None:
-    """Run a stage in a checkout, in this process; "collect" for each source in use, "collect@folder" for one."""
+    """Run a stage in this process. "collect" runs it for each source in use, "collect@folder" for source `folder`."""
     name, _, source = name.partition("@")
     definition = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
     if "foreach" not in definition:
@@ -35,14 +35,22 @@ def _run_command(checkout: Path, command: str) -> None:
 
 
 def make_checkout(path: Path, pretrained: Path, own: Path, **limits: int) -> Path:
-    """Write the data stages' inputs: the shipped params, with the folder `own`, and these sources with their limits."""
+    """Write the inputs of the data stages to the folder `path`, and return it.
+
+    Args:
+        path: the new folder.
+        pretrained: folder of pretrained models.
+        own: folder of source `folder`.
+        limits: names of the sources to use, and number of pictures of each kind; by default as in params.yaml.
+    """
     for folder in ("profiles", "data/raw", "data/local/backgrounds", "metrics", "models"):
         (path / folder).mkdir(parents=True)
     (path / "models" / "pretrained").symlink_to(pretrained)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["collect"]["sample"]["path"] = str(ROOT / "data" / "sample")
     params["collect"]["folder"]["path"] = str(own)
-    params["split"]["salt"] = "24"  # gives a dozen pictures of the sample at least one training and two test faces
+    # with this salt, a dozen pictures of the sample give at least one training face and two test faces
+    params["split"]["salt"] = "24"
     profile = yaml.safe_load((ROOT / "profiles" / f"{params['profile']}.yaml").read_text(encoding="utf-8"))
     params["sources"] = list(limits) or params["sources"]
     profile["limits"] |= limits

@@ -1,4 +1,4 @@
-"""Parameters and pictures with known values, shared by the tests."""
+"""Parameters and small pictures that many tests use."""
 
 import io
 from pathlib import Path
@@ -62,23 +62,23 @@ NO_AUGMENTATION = AugmentParams(
 
 
 def changed(section: Any, **values: Any) -> Any:
-    """Return a validated copy of a section with other values."""
+    """Return a validated copy of a section of parameters, with some values changed."""
     return type(section)(**(section.model_dump() | values))
 
 
 def smooth(seed: int, height: int = 40, width: int = 56) -> Picture:
-    """Return a picture of smooth random colours, which JPEG hardly changes, without symmetry."""
+    """Return an asymmetric picture of smooth random colours, which JPEG hardly changes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).round().astype(np.uint8)
 
 
 def encoded(picture: Picture | MaskArray | Image.Image, form: str, **how: Any) -> bytes:
-    """Encode a picture in one of Pillow's formats."""
+    """Return a picture as a file in one of Pillow's formats; `how` are options of `Image.save`."""
     buffer = io.BytesIO()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **how)
     return buffer.getvalue()
 
 
 def selfie(sample: Path, number: int) -> Picture:
-    """Load a selfie of the sample."""
+    """Return selfie `number` of the sample: RGB, uint8."""
     return np.array(Image.open(sample / "selfies" / f"{number:04d}.jpg"))

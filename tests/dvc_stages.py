@@ -1,4 +1,4 @@
-"""dvc.yaml as DVC expands it: every stage with its command, dependencies, parameters and outputs."""
+"""Read dvc.yaml as DVC does: every stage with its command, dependencies, parameters and outputs."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from reach import ROOT, reached
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 VARS = PARAMS | {key: value for block in DVC["vars"] for key, value in block.items()}
-VARS["sources"] = list(PARAMS["collect"])  # all of them, to check the stage of each
+VARS["sources"] = list(PARAMS["collect"])  # all sources, to check the stage of each
 DATA = ("data", "models", "metrics", "logs")
 SRC = ROOT / "src" / "portraitist"
 
@@ -21,7 +21,7 @@ def read_profile(name: str) -> dict[str, Any]:
 
 
 def lookup(name: str, content: Any) -> Any:
-    """Return the value at a dotted name."""
+    """Return the value at a dotted name in nested dictionaries."""
     for key in name.split("."):
         content = content[key]
     return content
@@ -40,7 +40,7 @@ def interpolate(value: Any, context: dict[str, Any]) -> Any:
 
 @cache
 def stages() -> dict[str, dict[str, Any]]:
-    """Return each stage by the name that DVC gives it, with `foreach` expanded."""
+    """Return each stage by its name in DVC, such as `train@cut`; `foreach` is expanded."""
     found = {}
     for name, stage in DVC["stages"].items():
         if "foreach" not in stage:
@@ -53,7 +53,7 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def outputs(stage: dict[str, Any]) -> dict[str, bool]:
-    """Return each output of a stage, and whether DVC caches it."""
+    """Return the path of each output of a stage, and whether DVC caches it."""
     entries = [*stage.get("outs", []), *stage.get("plots", []), *stage.get("metrics", [])]
     pairs = [(entry, {}) if isinstance(entry, str) else next(iter(entry.items())) for entry in entries]
     return {path: options.get("cache", True) for path, options in pairs}
@@ -71,13 +71,13 @@ def code_deps(stage: dict[str, Any]) -> list[Path]:
 
 
 def depends_on(stage: dict[str, Any], file: Path) -> bool:
-    """Return whether a change to a file makes a stage stale."""
+    """Return whether DVC runs a stage again after a change to a file."""
     return any(file == dep or file.is_relative_to(dep) for dep in code_deps(stage))
 
 
 @cache
 def upstream(name: str) -> set[str]:
-    """Return the stages that DVC runs before a stage: those that write its dependencies, and theirs."""
+    """Return the names of all stages that DVC runs before a stage, because it depends on their outputs."""
     deps = [Path(dep) for dep in stages()[name]["deps"]]
     writers = {
         other
@@ -89,34 +89,35 @@ def upstream(name: str) -> set[str]:
 
 
 def stale_after(*changed: str) -> set[str]:
-    """Return the stages that become stale when files below src/portraitist or pipeline change."""
+    """Return the stages that DVC runs again after changes to files below src/portraitist, or in pipeline/."""
     files = [ROOT / name if name.startswith("pipeline/") else SRC / name for name in changed]
     assert all(file.is_file() for file in files), changed
     return {name for name, stage in stages().items() if any(depends_on(stage, file) for file in files)}
 
 
 def needed_code(name: str) -> set[Path]:
-    """Return the files that can change a stage's output: its imports, and the modules that it looks up by name.
+    """Return the files of code that can change a stage's output.
 
-    A stage looks up by name: a source, the method of each checkpoint that it reads or writes, and all metrics.
+    These are the modules that it imports, and modules that it finds by name: a source, and the method of each
+    checkpoint that it reads or writes.
     """
     stage = stages()[name]
-    files = set(reached(script(stage)))  # a copy: `reached` is cached
+    files = set(reached(script(stage)))  # a copy, because the result of `reached` is cached
     key = name.partition("@")[2]
     if name.startswith("collect@"):
         files |= reached(SRC / "sources" / f"{key}.py")
     if name == "export":
-        files |= set((SRC / "nets").glob("*.py"))  # whichever method is exported
+        files |= set((SRC / "nets").glob("*.py"))  # for any method that may be exported
     stylizes = name.startswith(("train", "paint", "export"))
     checkpoints = [path for path in [*stage["deps"], *outputs(stage)] if path.endswith(".pt")] if stylizes else []
     for checkpoint in checkpoints:
-        if not (name.startswith("train@") and checkpoint in stage["deps"]):  # covered by the upstream model's own md5
+        if not (name.startswith("train@") and checkpoint in stage["deps"]):  # else its hash changes
             files |= reached(SRC / "methods" / f"{method_in(checkpoint)}.py")
     return files
 
 
 def method_in(checkpoint: str) -> str:
-    """Return the name of the method in a checkpoint: for stages 1 and 2 a constant, for stage 3 the file's name."""
+    """Return the name of the method in a checkpoint: a constant of the stage's script, or else the file's name."""
     writer = next(stage for stage in stages().values() if checkpoint in outputs(stage))
     constant = re.search(r'^METHOD = "(\w+)"', script(writer).read_text(encoding="utf-8"), re.MULTILINE)
     return constant[1] if constant else Path(checkpoint).stem

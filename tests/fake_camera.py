@@ -1,4 +1,4 @@
-"""A video file that Chromium shows as its camera, and the arguments for it."""
+"""A video file that Chromium uses instead of a camera."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ FPS = 30
 
 
 def write_video(picture: np.ndarray, path: Path, seconds: float = 3.0, travel_px: float = 60.0) -> None:
-    """Write a y4m file in which an RGB picture moves to the right and back."""
+    """Write a y4m video in which a square RGB picture moves right and left by `travel_px` pixels."""
     width, height = SIZE
     scale = height / picture.shape[0]
     frames = round(seconds * FPS)
@@ -24,7 +24,7 @@ def write_video(picture: np.ndarray, path: Path, seconds: float = 3.0, travel_px
 
 
 def arguments(path: Path) -> list[str]:
-    """Return Chromium's arguments that make a y4m file its camera."""
+    """Return the arguments of Chromium that make a y4m file its camera."""
     return [
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",

@@ -1,4 +1,4 @@
-"""A fake web on 127.0.0.1: any number of hosts over http and https, with a log of all requests."""
+"""A fake web on 127.0.0.1, with any number of hosts over http and https. All requests are logged."""
 
 import datetime
 import socket
@@ -29,15 +29,15 @@ FETCH = FetchParams(
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP response. `length` overrides Content-Length (None omits the header)."""
+    """An HTTP response. `length` is the value of Content-Length: -1 is the real length, None omits the header."""
 
     body: bytes | str = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = -1
     drip_s: float = 0.0  # seconds between two bytes
-    repeat: int = 1
-    reset: bool = False  # the connection, after half of the body
+    repeat: int = 1  # how often the body is sent
+    reset: bool = False  # reset the connection after half of the body
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LoggedRequest:
 
 
 class FakeWeb:
-    """`pages` maps "host/path?query", "host/path" or "host" to a response, or to a function from the path to one."""
+    """The fake web. `pages` maps "host/path?query", "host/path" or "host" to a response or a function of the path."""
 
     def __init__(self, folder: Path) -> None:
         self.pages: dict[str, Reply | Callable[[str], Reply]] = {}
@@ -86,7 +86,7 @@ class FakeWeb:
         return self.clients[-1]
 
     def requested_paths(self, host: str = "") -> list[str]:
-        """Return the requested paths, without /robots.txt."""
+        """Return the requested paths of a host (by default of all), except /robots.txt."""
         return [entry.path for entry in self.log if host in ("", entry.host) and entry.path != "/robots.txt"]
 
     def respond(self, host: str, path: str) -> Reply:
@@ -131,7 +131,7 @@ def _server(web: FakeWeb) -> ThreadingHTTPServer:
                     else:
                         self.wfile.write(body)
             except OSError:
-                self.close_connection = True  # the client has gone
+                self.close_connection = True  # the client has closed the connection
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -141,7 +141,7 @@ def _server(web: FakeWeb) -> ThreadingHTTPServer:
         request_queue_size = 128
 
         def handle_error(self, *_: Any) -> None:
-            pass  # the client does not trust the certificate
+            pass  # print nothing if a client does not trust the certificate
 
     return Server(("127.0.0.1", 0), Handler)
 

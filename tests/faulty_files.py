@@ -1,4 +1,4 @@
-"""A disk with faults: files that are opened for writing below a folder fail, or are slow, and shards cannot be read."""
+"""Simulate disk faults: writes below a folder fail or are slow; shards (tar files) cannot be read."""
 
 import builtins
 import errno
@@ -15,11 +15,11 @@ import pytest
 
 
 class FaultyDisk:
-    """Counts the writes to files below a folder; from write number `fail_at` on, half of the data is written.
+    """Count writes to files, delay them, and let some fail; a failing write writes half of its data.
 
     Args:
-        fail_at: the first write that fails, from 1; None for no failure.
-        code: `errno.ENOSPC`, where all later writes fail as well, or `errno.EIO`, where only this one does.
+        fail_at: number of the first write that fails, from 1; None for no failure.
+        code: `errno.ENOSPC` (all later writes fail too) or `errno.EIO` (only this write fails).
         delay_s: seconds that each write takes.
     """
 
@@ -38,7 +38,7 @@ class FaultyDisk:
 
 
 class _File:
-    """A file whose writes go through the disk."""
+    """A file whose writes are passed to a `FaultyDisk`."""
 
     def __init__(self, file: Any, disk: FaultyDisk) -> None:
         self._file, self._disk = file, disk
@@ -65,7 +65,7 @@ class _File:
 
 @contextmanager
 def faulty_disk(folder: Path, disk: FaultyDisk) -> Iterator[FaultyDisk]:
-    """Let `disk` handle the writes to all files that are opened below `folder` inside the context."""
+    """Inside the context, let `disk` handle the writes to files below `folder`."""
     opened = builtins.open
 
     def open_file(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
@@ -82,7 +82,7 @@ def faulty_disk(folder: Path, disk: FaultyDisk) -> Iterator[FaultyDisk]:
 
 @contextmanager
 def unreadable_shards() -> Iterator[None]:
-    """Let every read of a shard fail."""
+    """Inside the context, let every read of a shard fail."""
 
     def fail(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,4 +1,4 @@
-"""The project's files that a module imports, directly or indirectly."""
+"""Find the files of this project that a module imports, directly or indirectly."""
 
 from functools import cache
 from pathlib import Path
@@ -11,17 +11,17 @@ PACKAGES = {"portraitist": ROOT / "src" / "portraitist", "pipeline": ROOT / "pip
 
 @cache
 def file_of(module: str) -> Path | None:
-    """The file of a module of the project."""
+    """Return the file of a module of this project; None for other modules."""
     return module_file(module, PACKAGES)
 
 
 @cache
 def imported(path: Path) -> set[str]:
-    """The project's modules that a file imports, each with the packages that contain it."""
+    """Return the modules of this project that a file imports, with the packages that contain them."""
     return imported_modules(path, PACKAGES)
 
 
 @cache
 def reached(path: Path) -> set[Path]:
-    """The file, and all files of the project that it imports directly or indirectly."""
+    """Return a file and all files of this project that it imports, directly or indirectly."""
     return import_closure([path], PACKAGES)

@@ -1,4 +1,4 @@
-"""A copy of the working tree with its own git repository and a tiny profile, in which the end-to-end tests run DVC."""
+"""A copy of the working tree with its own git repository and a tiny profile; end-to-end tests run DVC in it."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class ScratchClone:
 
     @classmethod
     def copy_of(cls, other: "ScratchClone", folder: Path) -> "ScratchClone":
-        """Copy a clone with all its outputs."""
+        """Return a copy of a clone with all its outputs."""
         clone = cls.__new__(cls)
         clone.folder = folder
         shutil.copytree(other.folder, folder, symlinks=True)
@@ -61,7 +61,7 @@ class ScratchClone:
 
     @classmethod
     def git_clone_of(cls, other: "ScratchClone", folder: Path) -> "ScratchClone":
-        """Clone what git tracks."""
+        """Return a git clone of a clone; it has only the files that git tracks."""
         clone = cls.__new__(cls)
         clone.folder = folder
         other.git("clone", "--quiet", ".", str(folder))
@@ -77,7 +77,7 @@ class ScratchClone:
             "XDG_CACHE_HOME": str(self.folder.parent / "cache"),
         }
         env = os.environ | own
-        env.pop("ORT_DISABLE_TELEMETRY", None)  # the stages turn it off by themselves
+        env.pop("ORT_DISABLE_TELEMETRY", None)  # the stages must turn telemetry off themselves
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
     def check(self, *command: str) -> str:

@@ -1,7 +1,7 @@
 """Run a module or a command without network access: python sealed.py (inet|connect) (MODULE | -- COMMAND) [ARG ...].
 
-A seccomp filter kills the process, including native threads, at its first system call of one kind: with `inet` when it
-creates an internet socket, with `connect` when it connects one (for servers, which listen but never connect).
+A seccomp filter kills the process, including native threads, at a forbidden system call. With `inet`, the process must
+not create an internet socket. With `connect`, it must not connect one (for servers, which listen but never connect).
 """
 
 import ctypes
@@ -16,7 +16,7 @@ KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 AF_INET, AF_INET6 = 2, 10
 SYSCALLS = {"x86_64": {"socket": 41, "connect": 42}, "aarch64": {"socket": 198, "connect": 203}}
-SIZEOF_INET, SIZEOF_INET6 = 16, 28  # of struct sockaddr_in and sockaddr_in6
+SIZEOF_INET, SIZEOF_INET6 = 16, 28  # sizes of struct sockaddr_in and sockaddr_in6
 NUMBER_AT, FIRST_ARGUMENT_AT, THIRD_ARGUMENT_AT = 0, 16, 32  # offsets in struct seccomp_data
 
 
@@ -32,7 +32,8 @@ def seal(kind: str) -> None:
     """Kill this process when it creates an internet socket (`inet`), or connects to an internet address (`connect`)."""
     call, at, values = {
         "inet": ("socket", FIRST_ARGUMENT_AT, (AF_INET, AF_INET6)),
-        "connect": ("connect", THIRD_ARGUMENT_AT, (SIZEOF_INET, SIZEOF_INET6)),  # not to nscd's Unix socket
+        # by size, to allow Unix sockets, such as that of nscd
+        "connect": ("connect", THIRD_ARGUMENT_AT, (SIZEOF_INET, SIZEOF_INET6)),
     }[kind]
     code = [
         (LOAD, 0, 0, NUMBER_AT),
@@ -55,6 +56,6 @@ def seal(kind: str) -> None:
 if __name__ == "__main__":
     seal(sys.argv[1])
     if sys.argv[2] == "--":
-        os.execvp(sys.argv[3], sys.argv[3:])  # the filter stays, also for its children
+        os.execvp(sys.argv[3], sys.argv[3:])  # the filter remains active, also in child processes
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

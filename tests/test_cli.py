@@ -172,8 +172,9 @@ def test_selfies_of_one_name_are_rejected(model, selfies, tmp_path):
         (tmp_path / folder).mkdir()
         shutil.copy(selfies[0], tmp_path / folder / "me.jpg")
     code, _, stderr = paint(model, tmp_path / "a" / "me.jpg", tmp_path / "b" / "me.jpg", "-o", tmp_path / "out")
-    both = f"{tmp_path / 'a' / 'me.jpg'} and {tmp_path / 'b' / 'me.jpg'}"
-    assert (code, stderr) == (2, f"portraitist: {both} have the same name; paint them in separate runs\n")
+    both, output = f"{tmp_path / 'a' / 'me.jpg'} and {tmp_path / 'b' / 'me.jpg'}", tmp_path / "out" / "me.jpg.png"
+    message = f"{both} would have the same output {output}; paint them in separate runs"
+    assert (code, stderr) == (2, f"portraitist: {message}\n")
 
 
 def test_ambiguous_names_keep_the_selfies_suffix(tmp_path):
@@ -410,7 +411,9 @@ def test_paste_back_rejects_options_without_effect(model, selfies, tmp_path, opt
 def test_unusable_model_is_named(tmp_path, selfies):
     code, _, stderr = paint(tmp_path / "x.onnx", selfies[0], "-o", tmp_path / "a.png")
     assert (code, stderr.count("\n")) == (2, 1)
-    assert stderr.startswith(f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro`")
+    assert stderr.startswith(
+        f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro` creates models/portraitist"
+    )
     code, _, stderr = paint(selfies[0], selfies[0], "-o", tmp_path / "a.png")
     assert (code, stderr) == (2, f"portraitist: {selfies[0]}: not an exported model\n")
 
@@ -590,7 +593,7 @@ def test_unpack_names_the_missing_index(tmp_path):
     assert run("dataset", "unpack", tmp_path, "-o", tmp_path / "out") == (
         2,
         "",
-        f"portraitist: {tmp_path} is not a folder of shards: index.csv is missing\n",
+        f"portraitist: {tmp_path} is not a folder of shards: index.csv is missing; run the stage that creates it\n",
     )
     assert not (tmp_path / "out").exists()
 

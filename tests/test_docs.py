@@ -1,4 +1,4 @@
-"""The documents: every link leads somewhere, and the site builds without requests to other hosts."""
+"""The documentation: all links are valid, and the built site requests nothing from other hosts."""
 
 import os
 import re
@@ -21,7 +21,7 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as forges and mkdocs make them."""
+    """Return the anchors of a page's headings, as GitHub and mkdocs create them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ +(.*?)\s*$", text, re.MULTILINE)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-") for heading in headings}

@@ -1,6 +1,7 @@
 """Injected faults, on a dozen pictures: a clear message, no half-written output, and the same bytes after the next run.
 
-Random moments come from a seed, which each test prints; FAULTS_SEED repeats one. docs/robustness.md has a table.
+Faults occur at random moments. Each test prints its seed; the environment variable FAULTS_SEED repeats a run.
+docs/robustness.md has a table of the results.
 """
 
 import errno
@@ -66,7 +67,7 @@ def read_files(folder: Path) -> Files:
 
 
 def half_written(found: Mapping[str, Any], complete: Mapping[str, Any]) -> list[str]:
-    """Return the files that a reader would take for complete, although they are not.
+    """Return the files that look complete to a reader, but are not.
 
     A shard can only be read through the index of its folder, which is written last.
     """
@@ -274,7 +275,7 @@ class Checkout:
         return found
 
     def half_written(self, stage: str, below: str = "") -> list[str]:
-        """Return the outputs of an interrupted run that would be taken for complete; logs may end anywhere."""
+        """Return the outputs of an interrupted run that look complete, but are not. Logs may end anywhere."""
         found = {name: digest for name, digest in self.digests(stage, below).items() if not name.startswith("logs/")}
         return half_written(found, self.complete[stage])
 

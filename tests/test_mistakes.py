@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from portraitist.cli import app
 
-MISTAKES = [  # command, exit code, what the message names
+MISTAKES = [  # command, exit code, text that the message contains
     ("portraitist pain me.jpg", 2, "pain"),
     ("portraitist paint", 2, "SELFIE"),
     ("portraitist paint me.jpg --sise 256", 2, "--sise"),

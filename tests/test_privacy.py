@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = PARAMS["export"]["method"]
 CODE = [path for top in ("src", "pipeline", "benchmarks", "tests", "data") for path in (ROOT / top).rglob("*.py")]
 OPT_OUTS = ("ORT_DISABLE_TELEMETRY", "NO_ALBUMENTATIONS_UPDATE", "HF_HUB_DISABLE_TELEMETRY")
-CI_MARKS = (  # ONNX Runtime sends nothing where one of these is set
+CI_MARKS = (  # if one of these is set, ONNX Runtime sends nothing
     *("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL", "CODEBUILD_BUILD_ID"),
     *("BUILDKITE", "TEAMCITY_VERSION", "APPVEYOR", "BITBUCKET_BUILD_NUMBER"),
 )
@@ -78,7 +78,7 @@ def test_painting_sends_nothing_and_leaves_no_files(sealed_python, tmp_path, mod
 
 @needs_seccomp
 def test_static_site_build_sends_and_leaves_nothing(sealed_python, tmp_path, model):
-    """The download of onnxruntime-web is left out: a stand-in for its package is given, as with --runtime."""
+    """onnxruntime-web is not downloaded: a package that replaces it is passed, as with --runtime."""
     (tmp_path / "build.py").write_text(f"""if True:
         import base64, hashlib, io, sys, tarfile
         from portraitist.app import site_builder
@@ -114,7 +114,7 @@ def test_importing_every_module_sends_and_leaves_nothing(sealed_python, tmp_path
 
 @needs_seccomp
 def test_server_never_connects_and_leaves_no_files(sealed_python, tmp_path, model):
-    """The server starts, answers one request, and ends; opening a connection would kill it."""
+    """The server starts, answers one request, and ends; it would be killed if it opened a connection."""
     (tmp_path / "ask.py").write_text(f"""if True:
         import subprocess, sys, signal, time, urllib.request, socket
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -142,7 +142,7 @@ def test_server_never_connects_and_leaves_no_files(sealed_python, tmp_path, mode
 @needs_seccomp
 @pytest.mark.slow
 def test_stages_send_and_leave_nothing(sealed_python, tmp_path, pretrained):
-    """The stages of `dvc repro export`, but for weights, which downloads by design."""
+    """Run the stages of `dvc repro export`, except `weights`, which has to download."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     (tmp_path / "profiles" / "sample.yaml").write_text(yaml.safe_dump(tiny_profile()))

@@ -74,13 +74,13 @@ ABOUT = {
 
 
 def settings(name: str, **overrides: Any) -> dict[str, Any]:
-    """Return params of a method: the smallest networks, and its section of params.yaml."""
+    """Return parameters of a method: those in params.yaml, with the smallest networks and `overrides`."""
     values = SMALL | PARAMS["methods"].get(name, {}) | SHORT | overrides
     return {key: value for key, value in values.items() if key in params_class(name).model_fields}
 
 
 def schedule(**overrides: Any) -> TrainParams:
-    """Return params of a short training."""
+    """Return parameters of a short training."""
     short = {"optimization_steps": 1, "seed": 3, "epochs": 2, "batch_size": 2, "num_workers": 0, "num_threads": 1}
     short |= {"precision": "float32", "compile": False, "validate_every": 0}
     return TrainParams(**(PARAMS["train"] | short | overrides))
@@ -100,7 +100,7 @@ def boxes(*corners: tuple[int, int, int, int], height: int = 16, width: int = 32
 
 
 def batch(seed: int = 0) -> Batch:
-    """Return two selfies and two portraits of noise, 16 x 32 px, each with another mask."""
+    """Return two selfies and two portraits of noise, 16 x 32 px, each with a different mask."""
     return Batch(
         noise(2, 3, 16, 32, seed=seed),
         boxes((4, 13, 5, 16), (2, 9, 12, 30)),
@@ -111,7 +111,7 @@ def batch(seed: int = 0) -> Batch:
 
 
 class ToyFeatures(Stem):
-    """Features that are easy to compute: the image, and its means over 4 x 4. Other weights are unused."""
+    """Features that are easy to compute: the image, and its means over 4 x 4 pixels. Other weights are unused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ToyFeatures(Stem):
 
 
 class RejectRed(nn.Module):
-    """A segmenter per pixel that takes red for background: 1 at grey, 0 where red is REDDEST and green -REDDEST."""
+    """A segmenter that regards red pixels as background: 1 at grey, 0 where red is REDDEST and green is -REDDEST."""
 
     def forward(self, images: Images) -> Masks:
         return 1 - (images[:, :1] - images[:, 1:2]) / (2 * REDDEST)
@@ -137,7 +137,7 @@ class RejectRedWithoutGradient(RejectRed):
 
 
 def on_other_background(images: Batch) -> Batch:
-    """Return the batch of `batch` with all people in front of noise."""
+    """Return a batch of which all backgrounds are replaced by noise."""
     background = noise(2, 3, 16, 32, seed=9)
     return replace(
         images,
@@ -148,7 +148,7 @@ def on_other_background(images: Batch) -> Batch:
 
 
 class FixedSegmenter(nn.Module):
-    """A segmenter that returns the same masks for any images."""
+    """A segmenter that returns the same masks for all images."""
 
     def __init__(self, masks: Masks) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class FixedSegmenter(nn.Module):
 
 
 def write_style_networks(folder: Path, transformer: StyleTransformer | None = None) -> Path:
-    """Write style networks as stage weights does, untrained; the style is a linear function of the mean color."""
+    """Write untrained style networks as stage `weights` does; the style is a linear function of the mean colour."""
     with seeded(12):
         layers = dict(named_layers(transformer or StyleTransformer()))
         colors = (torch.rand(3, STYLE_LENGTH) * 2 - 1).numpy()
@@ -169,7 +169,7 @@ def write_style_networks(folder: Path, transformer: StyleTransformer | None = No
         weight, bias = (value.detach().numpy() for value in layer.parameters())
         kernel = weight.shape[2:] or (1, 1)
         tensors |= {f"{name}/w": weight.reshape(*weight.shape[:2], *kernel), f"{name}/b": bias}
-    _save_graph(folder / TRANSFORMER_FILE, nodes, tensors)  # it holds the weights, and cannot be run
+    _save_graph(folder / TRANSFORMER_FILE, nodes, tensors)  # the graph only stores the weights; it cannot be run
     nodes = [helper.make_node("ReduceMean", ["style_image"], ["mean"], axes=[1, 2], keepdims=0)]
     nodes.append(helper.make_node("MatMul", ["mean", "colors"], ["style"]))
     _save_graph(folder / PREDICTOR_FILE, nodes, {"colors": colors})
@@ -192,7 +192,7 @@ def style_networks() -> Path:
 
 
 def upstream_models(segmenter: nn.Module | None = None, **generator_size: Any) -> UpstreamModels:
-    """Return untrained models, used instead of those of earlier stages."""
+    """Return untrained models that replace those of earlier stages."""
     with seeded(11):
         size = {"base_channels": 4, "num_res_blocks": 1, "skip_connections": True} | generator_size
         generator = Generator(**size)
@@ -203,7 +203,7 @@ def upstream_models(segmenter: nn.Module | None = None, **generator_size: Any) -
 def make_trainable(
     name: str, segmenter: nn.Module | None = None, seed: int = 5, pretrained: Path | None = None, **overrides: Any
 ) -> Any:
-    """Build a method for training, with untrained upstream models, or with the style networks of a folder."""
+    """Build a method for training, with untrained upstream models; `pretrained` is a folder of style networks."""
     upstream = upstream_models(segmenter)
     upstream = replace(upstream, pretrained=pretrained or upstream.pretrained)
     with seeded(seed):
@@ -211,7 +211,7 @@ def make_trainable(
 
 
 class NoiseBatches(EpochBatches):
-    """Batches of noise, without files."""
+    """Batches of noise that need no files."""
 
     def __init__(self, count: int = 3) -> None:
         self.count, self.batch_size, self.local_batch_size = count, 2, distributed.local_batch_size(2)
@@ -232,7 +232,7 @@ class NoiseBatches(EpochBatches):
 def train_logged(
     name: str, batches: EpochBatches, checkpointer: Checkpointer | None = None, **changes: Any
 ) -> tuple[Any, Rows]:
-    """Train a method; return it, and the rows of its log, one per step. `changes` are values of the schedule."""
+    """Train a method; return it and the rows of its log, one per step. `changes` are arguments of `schedule`."""
     with tempfile.TemporaryDirectory() as folder:
         monitor = Monitor(Path(folder), num_steps=1)
         upstream, params = upstream_models(), schedule(**changes)
@@ -256,7 +256,7 @@ def make_checkpoint(path: Path, name: str = "masked_cartoongan", seed: int = 5) 
 
 
 def make_export(dest: Path, pretrained: Path, name: str = "masked_cartoongan", seed: int = 5) -> Path:
-    """Export an untrained model as stage export does."""
+    """Export an untrained model as stage `export` does."""
     size_px = ABOUT["crop"]["size_px"]
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""A small dataset on disk whose pictures are recognizable, and helpers that interrupt trainings."""
+"""A small dataset on disk in which each picture has its own grey level, and helpers that interrupt trainings."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ COUNTS = {"train": 5, "validation": 1, "test": 2}
 
 
 def picture_id(kind: str, part: str, number: int) -> str:
-    """An id that encodes kind and part, and sorts by number."""
+    """Return an id that contains number, kind and part of a picture (training, validation or test)."""
     return f"{number:08x}{KINDS.index(kind):04x}{list(COUNTS).index(part):04x}"
 
 
@@ -27,7 +27,7 @@ ALL_IDS = [
 
 
 def grey_of(picture: str) -> int:
-    """The grey level of a picture; each picture has one level of its own."""
+    """Return the grey level of a picture, which no other picture has."""
     return 8 + 15 * ALL_IDS.index(picture)
 
 
@@ -38,7 +38,7 @@ def mask_of(picture: str) -> np.ndarray:
 
 
 def write_dataset(folder: Path) -> DatasetPaths:
-    """Write crops, masks, split and recipes; pictures with number 0 also have an exact mask, the inverse."""
+    """Write crops, masks, split and recipes; pictures with number 0 also have an exact mask, the inverted mask."""
     with ShardWriter(folder / "crop", 6) as crops, ShardWriter(folder / "mask", 6) as masks:
         for picture in ALL_IDS:
             members = {"png": encode_png(np.full((SIDE, SIDE, 3), grey_of(picture), np.uint8))}
@@ -59,11 +59,11 @@ def write_dataset(folder: Path) -> DatasetPaths:
 
 
 class KilledError(Exception):
-    """Simulates a kill: everything that was not saved is lost."""
+    """Raised instead of killing the process: everything that was not saved is lost."""
 
 
 class Interrupted(NoiseBatches):
-    """Batches, one of which raises `KilledError` when it is loaded."""
+    """Batches of noise; loading the batch `at` (epoch, step) raises `KilledError`."""
 
     def __init__(self, at: tuple[int, int], count: int = 3) -> None:
         super().__init__(count)
@@ -76,7 +76,7 @@ class Interrupted(NoiseBatches):
 
 
 def checkpointer_in(folder, monkeypatch, every_s=0.0):
-    """A checkpointer below a folder; by default it saves after every step."""
+    """Return a checkpointer that saves below a folder, every `every_s` seconds; by default after every step."""
     monkeypatch.setenv("DVC_ROOT", str(folder))
     monkeypatch.setattr(Checkpointer, "every_s", every_s)
     return Checkpointer("train", "0123")

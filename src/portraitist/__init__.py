@@ -1,7 +1,7 @@
 """Turn a selfie into a hand-painted avatar.
 
-Importing the package turns off every usage report and update check of the packages below it, before any of them is
-loaded: ONNX Runtime (telemetry, on by default from 1.32), albumentations (update check), huggingface_hub (telemetry).
+Importing the package turns off the usage reports and update checks of its dependencies, before any of them is loaded:
+ONNX Runtime (telemetry, on by default from 1.32), albumentations (update check), huggingface_hub (telemetry).
 """
 
 import os
@@ -14,14 +14,12 @@ __all__ = ["Avatar", "Portraitist"]
 
 NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 os.environ.update(NO_REPORTS)
-if (
-    sys.modules.get("onnxruntime") is not None
-):  # if the caller has imported it already, its files were written, but nothing more is sent
+if sys.modules.get("onnxruntime") is not None:  # imported by the caller: its files are written, but sending can stop
     sys.modules["onnxruntime"].disable_telemetry_events()
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names on first use, so that importing the package does not load a runtime."""
+    """Import the public names on first use, so that `import portraitist` does not load onnxruntime."""
     if name == "__version__":
         return version("portraitist")
     if name in __all__:

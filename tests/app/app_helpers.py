@@ -1,4 +1,4 @@
-"""Helpers of the app's tests: a server in a thread, HTTP requests, clips, and model files with altered metadata."""
+"""Helpers for tests of the product: a server in a thread, HTTP requests, clips, and altered model files."""
 
 import hashlib
 import http.client
@@ -45,7 +45,7 @@ def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", access_log=F
 
 @contextmanager
 def serve_process(model, *options, prefix="", **settings):
-    """Run `portraitist serve` in a process and yield it with its port; `prefix` is a shell command run before."""
+    """Run `portraitist serve` in a process; yield it and its port. `prefix` is a shell command to run first."""
     arguments = ["serve", "--model", str(model), "--port", "0", *options]
     code = f"import sys; sys.argv[1:] = {arguments!r}; from portraitist.cli import main; main()"
     command = ["bash", "-c", f'{prefix or ":"}; exec "$@"', "bash", sys.executable, "-c", code]
@@ -84,7 +84,7 @@ def post(port, path, **parts):
 
 
 def half_open_upload(port, source=""):
-    """Open a connection and send an upload's head without its body."""
+    """Open a connection and send the head of an upload without its body; return the open socket."""
     connection = socket.create_connection(("127.0.0.1", port), 20, (source, 0) if source else None)
     content_type = form(selfie=b"x")[1]
     head = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: 9999\r\n\r\n"

@@ -7,11 +7,11 @@ from portraitist.app.avatar import Portraitist
 
 @pytest.fixture(scope="module")
 def portraitist(model: Path) -> Portraitist:
-    """The test model, on one thread."""
+    """An untrained model, loaded with one thread."""
     return Portraitist(model, threads=1)
 
 
 @pytest.fixture(scope="module")
 def selfie(sample: Path) -> bytes:
-    """The content of a selfie's file."""
+    """The bytes of a selfie of the sample."""
     return (sample / "selfies" / "0006.jpg").read_bytes()

@@ -123,7 +123,7 @@ def test_aligned_avatar_has_level_eyes(portraitist, selfie):
 
 
 def test_transform_maps_the_selfie_to_the_avatar(avatar, selfie):
-    assert avatar.transform[0, 1] == 0  # upright
+    assert avatar.transform[0, 1] == 0  # the avatar is not rotated
     expected = warp(read_selfie(selfie).picture, avatar.transform, avatar.size_px, cv2.BORDER_REPLICATE).astype(int)
     covered = warp(
         avatar.crop.square.inside, between(avatar.crop.transform, avatar.transform), 512, cv2.BORDER_CONSTANT
@@ -133,7 +133,7 @@ def test_transform_maps_the_selfie_to_the_avatar(avatar, selfie):
 
 
 class FreeSession:
-    """A graph whose side is free, as in model format 3; it returns the selfie."""
+    """A session of a graph that accepts any side and returns the selfie."""
 
     def __init__(self, side):
         self.side = side
@@ -249,7 +249,8 @@ def test_rotated_heic_is_read_upright(avatar, portraitist, selfie):
         rotated, exif = opened.convert("RGB").transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
-    rotated.save(buffer, "HEIF", quality=95, exif=exif.tobytes())  # as bytes, or the writer does not rotate
+    # with an Exif object instead of bytes, the writer would not rotate
+    rotated.save(buffer, "HEIF", quality=95, exif=exif.tobytes())
     assert b"ftypheic" in buffer.getvalue()[:32]
     found = portraitist.paint(buffer.getvalue())
     assert found.landmarks == pytest.approx(avatar.landmarks, abs=2)
@@ -301,7 +302,7 @@ def test_painting_needs_no_temporary_folder(model, selfie, tmp_path, monkeypatch
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_process_paints_after_its_parent_has_ended(model, selfie):
-    """In a new thread, which loads the networks again, as in a server that forks its workers."""
+    """As in a server that forks its workers. A new thread in the child process loads the networks again."""
     program = (
         "import os, sys, threading, time\nfrom portraitist import Portraitist\n"
         "portraitist, parent = Portraitist(sys.argv[1], threads=1), os.getpid()\n"

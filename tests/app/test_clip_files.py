@@ -16,12 +16,12 @@ from portraitist.app.avatar import RejectedError
 from portraitist.app.clip_files import PaintedFrame, open_clip, write_clip
 from portraitist.core.files import atomic_write
 
-TIMES_MS = [0, 100, 150, 400, 1000]  # as phones record them: the frame rate varies
+TIMES_MS = [0, 100, 150, 400, 1000]  # milliseconds; the frame rate varies, as in videos of phones
 UPRIGHT = (1, 0, 0, 1)
 
 
 def frames(count, size=(64, 48)):
-    """Return grey frames whose brightness counts them, red at the top left."""
+    """Return grey frames that become brighter by the same step, with red at the top left."""
     pictures = [np.full((size[1], size[0], 3), 20 + 10 * number, np.uint8) for number in range(count)]
     for picture in pictures:
         picture[: size[1] // 2, : size[0] // 2] = (200, 30, 30)
@@ -29,7 +29,7 @@ def frames(count, size=(64, 48)):
 
 
 def copy_clip(source, output):
-    """Write the frames of a clip as they are, as `paint_video` does."""
+    """Write the frames of a clip unchanged, in the same way as `paint_video` writes painted ones."""
     clip = open_clip(source)
     painted = (PaintedFrame(Image.fromarray(frame.picture), *frame[1:]) for frame in clip.frames)
     with atomic_write(output) as partial:
@@ -106,7 +106,7 @@ def test_varying_frame_times_are_kept(clip, tmp_path):
 
 
 def test_gif_keeps_the_speed_of_the_clip(tmp_path):
-    times_ms = [round(1000 * number / 30) for number in range(31)]  # GIF counts hundredths of a second
+    times_ms = [round(1000 * number / 30) for number in range(31)]  # a GIF stores times in hundredths of a second
     source = write_video(tmp_path / "a.mp4", (frames(16) * 2)[:31], times_ms=times_ms)
     with Image.open(copy_clip(source, tmp_path / "a.gif")) as animation:
         durations = [each.info["duration"] for each in ImageSequence.Iterator(animation)]
@@ -126,7 +126,7 @@ def test_gif_becomes_an_mp4_of_the_same_speed(tmp_path):
     ("matrix", "red"), [(UPRIGHT, (0, 0)), ((0, 1, -1, 0), (0, 1)), ((-1, 0, 0, -1), (1, 1)), ((0, -1, 1, 0), (1, 0))]
 )
 def test_sideways_clip_is_turned_upright(clip, tmp_path, matrix, red):
-    """A phone that is held upright records a sideways picture, and the rotation as a matrix of the track."""
+    """A phone that is held upright records sideways frames, and stores the rotation as a matrix of the track."""
     a, b, c, d = (65536 * value for value in matrix)
     data = clip.read_bytes()
     upright = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
@@ -181,7 +181,7 @@ def test_file_without_video_is_rejected(tmp_path):
         samples.rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
         container.mux(audio.encode(samples))
         container.mux(audio.encode(None))
-    with pytest.raises(RejectedError, match="no video"):
+    with pytest.raises(RejectedError, match="no video stream"):
         open_clip(tmp_path / "a.mp4")
 
 

@@ -85,7 +85,7 @@ def test_backdrop_replaces_the_background():
     pixels = np.array(apply_finish(avatar(), Finish())).astype(int)
     assert pixels.shape == (SIDE, SIDE, 3)
     assert np.abs(pixels[20, 20] - PERSON).max() <= 2
-    assert pixels[:4, :, 1].max() < 200  # no green
+    assert pixels[:4, :, 1].max() < 200  # the green background is not visible
 
 
 def test_avatar_is_saved_in_the_format_of_its_suffix(tmp_path):

@@ -84,7 +84,7 @@ def test_decoder_that_exceeds_its_memory_rejects_one_picture(selfie):
 def test_picture_that_takes_too_long_is_rejected(selfie, monkeypatch):
     monkeypatch.setattr(app_decoders, "WALL_S", 0.001)
     with Decoders(1, DECODER_MB) as decoders:
-        for _ in range(2):  # the second one in another process, because the first was killed
+        for _ in range(2):  # the second time in a new process, because the first was killed
             with pytest.raises(RejectedError, match=r"decoding was stopped after 0\.001 s") as caught:
                 decoders.read(selfie)
             assert caught.value.status is Status.TOO_COSTLY

@@ -131,7 +131,7 @@ def test_graph_with_another_output_shape_is_rejected(model, tmp_path):
 
 
 def test_creating_a_session_has_a_time_limit(model, tmp_path, monkeypatch):
-    """Graph optimization computes what depends only on constants: here, a large product again and again."""
+    """Graph optimization evaluates nodes that depend only on constants: here, many large products."""
     size = helper.make_tensor("size", TensorProto.INT64, [2], [3000, 3000])
     nodes = [helper.make_node("ConstantOfShape", ["size"], ["matrix"]), helper.make_node("Cos", ["matrix"], ["m0"])]
     nodes += [helper.make_node("MatMul", [f"m{step}", "m0"], [f"m{step + 1}"]) for step in range(200)]
@@ -186,7 +186,8 @@ def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
     path = long_running(model, tmp_path / "long.onnx")
     monkeypatch.setattr(trial_run, "LIMIT_S", 3)
     assert "take more than 3 s" in open_error(path)
-    monkeypatch.setattr(trial_run, "try_graph", lambda _: None)  # as if the graph ended for the trial's blank picture
+    # as if the graph ran in time on the blank picture of the trial run
+    monkeypatch.setattr(trial_run, "try_graph", lambda _: None)
     portraitist = Portraitist(path)
     monkeypatch.setattr(avatar_module, "FIRST_RUN_LIMIT_S", 0.2)
     with pytest.raises(ModelError, match=r"more than 0\.2 s"):

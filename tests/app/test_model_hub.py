@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, served by a stand-in on this machine."""
+"""Models of the Hugging Face hub; a server on this machine replaces the hub."""
 
 import hashlib
 import threading
@@ -21,7 +21,7 @@ def git_blob(data):
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub with one repository: files by commit, commits by revision, and the requests that it got."""
+    """A hub with one repository: files by commit, commits by revision, and a log of requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)

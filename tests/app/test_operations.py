@@ -120,7 +120,7 @@ def test_port_in_use_is_named(model):
 
 
 def submit_all(port, selfie, count, threads):
-    """Send requests in threads; return a list that fills with a status or the name of an error each."""
+    """Send requests in threads; return a list to which each adds its status or the name of its error."""
     answers = []
 
     def send(_):
@@ -169,7 +169,7 @@ def test_killed_workers_are_replaced(model, selfie, metrics):
         wait_until(lambda: len(worker_pids(process) - killed) == 1, 60)
         subprocess.run(["kill", "-9", second], check=True)
         wait_until(lambda: len(worker_pids(process) - killed) == 2, 60)
-        assert [post(port, "/avatar", selfie=selfie)[0] for _ in range(4)] == [200] * 4  # by the new workers
+        assert [post(port, "/avatar", selfie=selfie)[0] for _ in range(4)] == [200] * 4  # the new workers answer
         process.terminate()
         assert process.wait(60) == 0
 

@@ -1,4 +1,4 @@
-"""What the pages show of the model: example faces and nodes that browsers compute on the processor."""
+"""Example faces of the web page, and nodes of a model that browsers cannot compute on the graphics card."""
 
 import importlib.util
 

@@ -68,7 +68,7 @@ def test_faces_returns_the_layers_of_each(port, portraitist, selfie):
         for name, text in result["faces"][0].items()
     }
     assert set(layers) == {"before", "keep", "transparent", "backdrop"}
-    assert np.abs(layers["before"].astype(int) - first.selfie).mean() < 4  # lossy
+    assert np.abs(layers["before"].astype(int) - first.selfie).mean() < 4  # the layers are compressed with loss
     assert np.abs(layers["keep"].astype(int) - first.picture).mean() < 4
     assert np.array_equal(layers["transparent"][..., 3], first.mask)
     second = post(port, "/avatar", selfie=data, face=2)[2]
@@ -335,10 +335,11 @@ def test_uploads_of_one_address_do_not_block_others(portraitist, selfie):
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(4)]
         for connection in silent:
             connection.sendall(head.encode())
-        wait_until(lambda: request(port, "GET", "/position/unknown")[0] == 200)  # read after the uploads
+        # the server has read the requests above when it answers this one
+        wait_until(lambda: request(port, "GET", "/position/unknown")[0] == 200)
         answer = request(port, "POST", "/faces", body, content_type, **{"X-Forwarded-For": "192.0.2.7"})
         assert answer[0] == 200
-        for connection in silent:  # all are served, one after another
+        for connection in silent:  # all uploads are answered, one after another
             connection.sendall(body)
         assert [b" 200 " in connection.recv(1000).splitlines()[0] for connection in silent] == [True] * 4
 

@@ -8,7 +8,7 @@ from portraitist.app.shutdown import Shutdown, ShuttingDownError
 
 @pytest.fixture
 def received():
-    """The signals that reach the server's own handler, which tests install as uvicorn does."""
+    """The signals that reach the handler below `Shutdown`, which stands for uvicorn's."""
     numbers = []
     handlers = {
         kind: signal.signal(kind, lambda kind, frame: numbers.append(kind)) for kind in (signal.SIGTERM, signal.SIGINT)

@@ -43,14 +43,14 @@ def test_weight_of_zero_changes_nothing():
 def test_stain_is_removed_and_tint_and_strokes_stay():
     selfie = np.full((SIDE, SIDE, 3), (190, 140, 110), np.uint8)
     strokes = np.where(np.indices((SIDE, SIDE)).sum(axis=0) % 4 < 2, 12, -12)[..., None]
-    clean = (np.array([150, 150, 170]) + strokes).astype(np.uint8)  # the style is bluish
+    clean = (np.array([150, 150, 170]) + strokes).astype(np.uint8)  # the painting is bluish
     stained = clean.copy()
     stained[110:140, 120:150] = np.array([220, 60, 40]) + strokes[110:140, 120:150]
     result = without_stains(stained, selfie, person(), 1.0).astype(float)
     inner = np.s_[118:132, 128:142]
     colours = [each[inner].mean(axis=(0, 1)) for each in (stained.astype(float), result, clean.astype(float))]
     assert np.abs(colours[1] - colours[2]).max() < 0.35 * np.abs(colours[0] - colours[2]).max()
-    assert result[inner].std(axis=(0, 1)).min() > 6  # strokes
+    assert result[inner].std(axis=(0, 1)).min() > 6  # the strokes are still there
     elsewhere = np.s_[60:90, 100:150]
     assert np.abs(result[elsewhere] - clean[elsewhere]).mean() < 8
 

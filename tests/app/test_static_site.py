@@ -78,7 +78,7 @@ def upload(page, *paths):
 
 
 def choose(page, selector):
-    """Select a radio button, which may lie in a panel that a phone does not show at the moment."""
+    """Select a radio button, even if it is in a panel that is hidden on a phone."""
     page.eval_on_selector(selector, "control => control.click()")
 
 
@@ -137,7 +137,7 @@ def folder(model, runtime, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def static(folder):
-    """The static site on a web server that knows the media types of a stock nginx: none for .mjs."""
+    """The static site on a web server with the media types of nginx's default configuration: none for .mjs."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         extensions_map = MEDIA_TYPES
@@ -171,7 +171,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def nginx(folder, server, tmp_path_factory):
-    """A stock nginx with the static site at / and /some/where/, and the proxied server at /avatars/."""
+    """nginx with default media types: the static site at / and /some/where/, the proxied server at /avatars/."""
     types = next((path for path in map(Path, MIME_TYPES) if path.exists()), None)
     if shutil.which("nginx") is None or types is None:
         pytest.skip("no nginx on this machine")
@@ -271,7 +271,7 @@ def test_page_is_accessible_and_needs_no_scrolling(address, selfie, size, scheme
 
 
 def test_person_makes_an_avatar(address, sample):
-    """The whole way on a phone: choose two photos, compare, change style options and background, save both."""
+    """All steps on a phone: choose two photos, compare, change style options and background, save both avatars."""
     with tab(390, 844) as page:
         _, errors = opened(page, address)
         if "device" in page.inner_text("#note"):
@@ -501,7 +501,7 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
 
 @pytest.fixture(scope="module")
 def unusual(model, selfie, tmp_path_factory):
-    """Rotated pictures, a large one, and alphas that are and are not person masks."""
+    """Rotated pictures, a large one, and pictures with alpha channels that are or are not person masks."""
     with Image.open(selfie) as opened:
         picture = opened.convert("RGB")
     folder = tmp_path_factory.mktemp("unusual")
@@ -530,7 +530,7 @@ def test_static_site_crops_and_masks_unusual_pictures_like_the_product(static, m
     with Image.open(path) as opened_picture:
         alpha = np.array(opened_picture.convert("RGBA"))[..., 3]
     opaque = cv2.warpAffine(alpha, avatar.transform, (avatar.size_px, avatar.size_px))
-    inner = cv2.erode(opaque, np.ones((5, 5))) == 255  # a browser drops colours that are transparent
+    inner = cv2.erode(opaque, np.ones((5, 5))) == 255  # browsers do not preserve the colours of transparent pixels
     with tab(*PHONE) as page:
         opened(page, static)
         photo, _, alone = page_result(page, path)
@@ -580,7 +580,7 @@ def test_every_file_has_a_type_that_nginx_knows(folder):
         ".svg",
         ".webp",
         "",
-    }  # the last two: fetched as bytes, and NOTICE
+    }  # "" is that of NOTICE
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= known
 
 
@@ -599,7 +599,8 @@ def test_nginx_serves_scripts_with_their_types(nginx, folder):
     for path in folder.rglob("*.*"):
         with urllib.request.urlopen(f"{nginx}some/where/{path.relative_to(folder).as_posix()}", timeout=20) as answer:
             found = answer.headers["content-type"]
-        assert (found == "application/octet-stream") == (path.suffix == ".onnx"), path.name  # fetched as bytes
+        # scripts fetch models as bytes
+        assert (found == "application/octet-stream") == (path.suffix == ".onnx"), path.name
         if path.suffix in (".js", ".wasm", ".html", ".css"):
             assert found.split(";")[0] in (*MEDIA_TYPES.values(), "application/wasm"), path.name
 

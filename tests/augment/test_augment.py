@@ -248,7 +248,7 @@ def test_composite_without_wrap_is_alpha_composite():
 
 @pytest.fixture
 def folders(tmp_path: Path) -> StageFolders:
-    """Stage outputs without any picture."""
+    """Folders of earlier stages' outputs that contain no picture."""
     for name in ("clean", "crop", "mask"):
         with ShardWriter(tmp_path / name, 4):
             pass

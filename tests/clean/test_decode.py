@@ -80,7 +80,7 @@ def test_sixteen_bits_are_scaled_to_eight():
 
 def test_cmyk_is_converted_to_rgb():
     inks = np.zeros((32, 48, 4), np.uint8)
-    inks[:, :24, 1:3] = 255  # magenta and yellow: red
+    inks[:, :24, 1:3] = 255  # magenta and yellow are red
     inks[:, 24:, 0] = 255  # cyan
     picture = decode_picture(encoded(Image.fromarray(inks, "CMYK"), "JPEG", quality=95)).picture
     assert abs(picture[:, 4:20].astype(int) - [255, 0, 0]).max() < 20
@@ -103,7 +103,7 @@ def test_palette_is_converted_before_scaling():
     fine.putpalette([0, 0, 0, 200, 100, 50])
     picture = decode_picture(encoded(fine, "PNG"), max_side_px=64).picture
     assert picture.shape == (32, 64, 3)
-    assert abs(picture[4:-4, 4:-4].astype(int) - [100, 50, 25]).max() <= 3  # neither of the two
+    assert abs(picture[4:-4, 4:-4].astype(int) - [100, 50, 25]).max() <= 3  # the mean of the two colours of the palette
 
 
 def test_broken_exif_does_not_reject_picture():
@@ -215,10 +215,11 @@ def test_other_picture_formats_are_not_opened(form: str):
     assert status_of(encoded(smooth(1), form)) is Status.NOT_A_PICTURE
 
 
-@pytest.mark.parametrize("side", [7100, 60000])  # for the second, Pillow raises an error of its own
+@pytest.mark.parametrize("side", [7100, 60000])  # for 60000, Pillow itself raises an error
 def test_dimensions_are_checked_before_decoding(side: int):
     assert status_of(png_of_size(side, side), max_megapixels=50.0) is Status.TOO_LARGE
-    assert status_of(png_of_size(64, 64), max_megapixels=50.0) is Status.UNREADABLE  # only when decoded
+    # the damage is found only when decoding
+    assert status_of(png_of_size(64, 64), max_megapixels=50.0) is Status.UNREADABLE
 
 
 def test_limits_are_inclusive():
@@ -340,10 +341,11 @@ def test_larger_files_are_rejected_with_size_and_limit():
     error = rejection(grey_jpeg(12500, 10000), max_side_px=1024)
     assert error.status is Status.TOO_LARGE
     assert re.search("12500 x 10000 .* 120 megapixels", str(error))
-    error = rejection(png_of_size(8160, 6144), max_side_px=1024)  # cannot be decoded at reduced size
+    error = rejection(png_of_size(8160, 6144), max_side_px=1024)  # unlike JPEG, PNG cannot be decoded at reduced size
     assert error.status is Status.TOO_LARGE
     assert re.search("8160 x 6144 .* 50 megapixels", str(error))
-    error = rejection(grey_jpeg(1000, 1000), max_megapixels=0.015)  # even an eighth is larger
+    # even at an eighth of the side, the picture is too large
+    error = rejection(grey_jpeg(1000, 1000), max_megapixels=0.015)
     assert error.status is Status.TOO_LARGE
     assert re.search(r"1000 x 1000 .* 0\.015 megapixels", str(error))
     assert decode_picture(grey_jpeg(1000, 1000), max_megapixels=0.016).picture.shape == (125, 125, 3)
@@ -423,7 +425,7 @@ def test_jpeg_with_missing_picture_data_is_unreadable(options: dict[str, object]
         assert status_of(data[: start + match.end()]) is Status.UNREADABLE
 
 
-# --- files made to exhaust time or memory
+# --- malicious files, which take much time or memory
 
 
 def test_jpeg_of_many_scans_is_rejected_at_once():
@@ -481,5 +483,5 @@ def test_wide_modes_are_converted_in_strips(mode: str, form: str):
     picture = decode_picture(data, max_side_px=4096).picture
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 5 * side**2 + 2e7  # bytes of arrays; the result itself has 3 a pixel
+    assert peak < 5 * side**2 + 2e7  # in bytes; the result itself has 3 bytes per pixel
     assert (picture[0, 0, 0], picture[-1, -1, 0], picture[9, 9, 0]) == (128, 255, 0)

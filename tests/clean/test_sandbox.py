@@ -14,7 +14,7 @@ HERE = str(Path(__file__).parent)
 
 
 def task(message: Message) -> Message:
-    """Run by the workers of these tests: do what the request names."""
+    """Run in the worker processes: do what the request names."""
     action = message.content["do"]
     if action == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)

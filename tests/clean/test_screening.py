@@ -1,4 +1,4 @@
-"""Screening of single files, hostile ones included, of many files, and by the complete stage."""
+"""Screening of single files (also malicious ones), of many files, and by the complete stage."""
 
 import hashlib
 import io
@@ -347,7 +347,7 @@ def test_blocked_hash_matches_mirrored_picture():
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of stage collect with every hostile file and every polyglot among twelve good ones."""
+    """Output of stage `collect`: twelve good files, all malicious ones, and files that are valid in two formats."""
     raw = tmp_path_factory.mktemp("attacked") / "raw"
     good = {f"good_{seed}": encoded(smooth(seed, 96, 128), "PNG") for seed in range(12)}
     bad = {name: make() for name, (make, _) in HOSTILE.items()} | {name: make() for name, make in POLYGLOTS.items()}

@@ -1,4 +1,4 @@
-"""Each candidate has one row, in order, also after failures; an interrupted run resumes."""
+"""The manifest has one row per candidate, in order, also after failures; an interrupted run can be resumed."""
 
 import csv
 import hashlib
@@ -45,7 +45,7 @@ def fake(tmp_path: Path) -> Iterator[FakeWeb]:
 
 
 def source_of(*items: Candidate, **attributes: Any) -> Any:
-    """Return a source that yields these candidates and counts them in `taken`."""
+    """Return a source that yields these candidates and appends each to `taken`."""
 
     def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         for item in items:

@@ -1,4 +1,4 @@
-"""The HTTP client against servers on loopback: downloads, refusals and requests."""
+"""The HTTP client, with servers on this machine: downloads, refused addresses, and polite requests."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""What was fetched once is not requested again; what may be temporary, or is no longer wanted, is."""
+"""The cache of responses: no response is requested twice, except errors that may be temporary."""
 
 import hashlib
 import json
@@ -126,7 +126,7 @@ def test_blocklisted_bytes_are_neither_stored_nor_requested_again(fake: FakeWeb,
         assert fetch(fake.web(blocked=(sha256,)), folder, URLS[0]) == ["blocklisted"]
     assert files(folder / "bytes", "*") == []
     assert fake.requested_paths() == ["/0"]
-    assert fetch(fake.web(), folder, URLS[0]) == ["0"]  # the line was removed
+    assert fetch(fake.web(), folder, URLS[0]) == ["0"]  # without the blocklist's line, the picture is downloaded again
     for blocked in (sha256, f"url:{URLS[0]}"):
         assert fetch(fake.web(blocked=(blocked,)), folder, URLS[0]) == ["blocklisted"]
 
@@ -189,7 +189,8 @@ def test_second_process_waits_for_the_first(fake: FakeWeb, folder: Path):
         assert first.stdout.readline() == "locked\n"
         with pytest.raises(LockedError, match="test"):
             clear(folder)
-        assert fetch(fake.web(), folder, URLS[1], source="other") == ["1"]  # another source does not wait
+        # the lock of one source does not block another
+        assert fetch(fake.web(), folder, URLS[1], source="other") == ["1"]
         with subprocess.Popen(command, env=env, text=True, **pipes) as second:
             assert "waiting until it has finished" in second.stderr.readline()
             assert second.poll() is None

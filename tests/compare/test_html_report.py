@@ -1,4 +1,4 @@
-"""The report as text and in a browser: self-contained, escaped, readable on a phone."""
+"""The HTML report: it loads no other file, escapes text, and is readable on a phone."""
 
 import re
 from dataclasses import replace

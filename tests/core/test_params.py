@@ -259,7 +259,7 @@ def test_seed_is_passed_to_sections_that_have_one():
 
 @pytest.mark.parametrize(
     ("name", "value", "file", "stage"),
-    [  # a section of another stage; and values that only the method can check
+    [  # a section of another stage, and values that only the method's own class checks
         ("train.epochs", 0, PROFILE, "clean"),
         ("methods.masked_cartoongan.erode_px", 9, "params.yaml", "train@masked_cartoongan"),
         ("methods.pix2pix.lambda_l1", -100, "params.yaml", "train_generator"),

@@ -55,7 +55,7 @@ class Reverse:
 
 
 class KillsAnyWhole:
-    """Dies on every task with more than one picture, as if memory ran out."""
+    """Ends its process on every task with more than one picture, as if memory were used up."""
 
     def __init__(self) -> None: ...
 
@@ -66,7 +66,7 @@ class KillsAnyWhole:
 
 
 def make_tasks(folder: Path, changed: dict[int, bytes] | None = None, count: int = 12) -> list[ShardTask]:
-    """Return tasks for shards of four pictures, of which some have other bytes."""
+    """Return tasks for shards of four pictures; some pictures have other bytes."""
     with ShardWriter(folder / "in", 4) as shards:
         for number in range(count):
             shards.add(f"{number:02d}", {"bytes": (changed or {}).get(number, b"abc%d" % number)})

@@ -154,7 +154,7 @@ def test_compare_writes_all_outputs(root: Path) -> None:
 
 def test_export_method_outside_the_table_exits_with_one_line(tmp_path: Path) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["export"]["method"] = "perceptual"  # a trainable, but no method of the comparison
+    params["export"]["method"] = "perceptual"  # can be trained, but is not a method of the comparison
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
     words = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]["cmd"].split()

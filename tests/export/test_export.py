@@ -45,7 +45,7 @@ def method():
     method = make_trainable("masked_cartoongan")
     with torch.no_grad():
         for weights in method.parameters():
-            weights.mul_(1.5)  # so that it does not reproduce its input
+            weights.mul_(1.5)  # otherwise, the generator would reproduce its input
     return method.eval()
 
 

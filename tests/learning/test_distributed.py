@@ -1,4 +1,4 @@
-"""Training with several processes, started by torchrun with gloo: the results of one process, or an error."""
+"""Training with several processes (torchrun, gloo): results equal those of one process, or there is an error."""
 
 import os
 import re
@@ -90,7 +90,7 @@ def start(
 
 
 def values(rows: Rows) -> dict[tuple[str, int], float]:
-    """The values of a log, by metric and step."""
+    """Return the values of a log, by metric and step."""
     return {(name, step): value for name, column in rows.items() for step, value in column}
 
 
@@ -129,7 +129,7 @@ def test_two_processes_give_the_same_weights_as_one(name: str, two_processes: Pa
 
 
 def test_srun_of_two_torchruns_gives_the_same_weights_as_one_process(tmp_path: Path, double: None):
-    """The launch line of docs/training.md; the stand-in for srun starts two nodes on this machine."""
+    """Run the command of docs/training.md; a script replaces srun and starts two nodes on this machine."""
     srun = tmp_path / "srun"
     srun.write_text('#!/bin/sh\n"$@" & other=$!\n"$@" && wait $other\n', encoding="utf-8")
     srun.chmod(0o755)

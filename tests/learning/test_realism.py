@@ -1,4 +1,4 @@
-"""Features that no training optimizes, and what is computed with them."""
+"""Features that no training loss uses, and the metrics that are computed with them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The properties of each compared method: its authors' choices, without the known mistakes of public ports."""
+"""Each compared method follows its authors' choices, without the known mistakes of public implementations."""
 
 from dataclasses import replace
 from math import exp, log1p

@@ -32,7 +32,7 @@ from portraitist.learning.registry import build, method_settings, register
 from portraitist.train.loop import seeded
 
 ALL = method_names()
-TRAINABLES = {name: make_trainable(name) for name in ALL}  # never stepped
+TRAINABLES = {name: make_trainable(name) for name in ALL}  # tests must not train these
 ADVERSARIAL = [name for name, trainable in TRAINABLES.items() if hasattr(trainable, "discriminator")]
 WITH_EMA = [name for name, trainable in TRAINABLES.items() if hasattr(trainable, "ema")]
 OPTIMIZED = [
@@ -43,7 +43,7 @@ OPTIMIZED = [
 
 
 def missing_models(name, upstream):
-    """Return the error of building a method for training with these models; empty if they suffice."""
+    """Return the error of building a method for training with these models; empty if there is none."""
     try:
         build(name, settings(name), upstream)
     except ValueError as error:

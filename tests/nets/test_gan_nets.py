@@ -1,4 +1,4 @@
-"""Networks of the compared methods: their sizes are the authors', and their outputs are as specified."""
+"""Networks of the compared methods: they have the authors' sizes, and the specified outputs."""
 
 import numpy as np
 import pytest

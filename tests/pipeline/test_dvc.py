@@ -32,9 +32,9 @@ from portraitist.all_params import PROFILE_KEYS, SECTIONS
 from portraitist.collect.params import SOURCES, CollectParams
 
 PROFILE = read_profile(PARAMS["profile"])
-# They load parameters and put src on the path: a change to them can stop a stage, but not change its outputs.
+# These files load parameters and put src on the path. A change to them can stop a stage, but not change its outputs.
 EXEMPT = {ROOT / "pipeline" / "__init__.py", ROOT / "pipeline" / "stage.py", SRC / "__init__.py"}
-WITHOUT_EFFECT = "workers"  # a section on which no output depends
+WITHOUT_EFFECT = "workers"  # a section of params.yaml on which no output depends
 UPSTREAM = {"generator": "models/generator.pt", "segmenter": "models/mask.pt"}
 
 
@@ -107,8 +107,9 @@ def test_all_code_that_can_change_a_stage_is_listed():
 
 
 def test_every_listed_code_dep_is_needed():
-    """A folder counts as needed if any of its files is."""
-    shared = set((SRC / "sources" / "helpers").glob("*.py"))  # several sources use each; all of them list the folder
+    """A folder is needed if one of its files is needed."""
+    # each is used by several sources; every source lists the folder
+    shared = set((SRC / "sources" / "helpers").glob("*.py"))
     unneeded = {}
     for name, stage in stages().items():
         needed = needed_code(name) | (shared if name.startswith("collect@") else set())
@@ -175,11 +176,12 @@ def test_listed_params_are_those_the_script_loads():
     wrong = {}
     for name, stage in stages().items():
         own, profile = listed_sections(stage)
-        if name == "sources":  # its output is the list alone; it lists what it checks
+        if name == "sources":  # it depends on all sections that it checks
             assert (own, profile) == ({"profile", "sources", "collect", "limits"}, set())
             continue
         loaded = set(loaded_sections(name, stage)) - {WITHOUT_EFFECT}
-        narrow = {entry for entry in own if entry.rpartition(".")[0] in loaded}  # mask.model alone, of section mask
+        # a single parameter of a section, such as mask.model
+        narrow = {entry for entry in own if entry.rpartition(".")[0] in loaded}
         loaded -= {entry.rpartition(".")[0] for entry in narrow}
         classes = [CollectParams if section.startswith("collect.") else SECTIONS.get(section) for section in loaded]
         fields = set().union(*(cls.model_fields for cls in classes if cls))

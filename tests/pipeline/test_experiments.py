@@ -1,4 +1,4 @@
-"""The table of experiments: names are short where they are unambiguous."""
+"""The table of experiments: names are shortened if they remain unambiguous."""
 
 from pipeline.experiments import compact
 

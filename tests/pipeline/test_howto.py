@@ -24,7 +24,8 @@ def make_project(folder: Path, pretrained: Path) -> ScratchClone:
     methods = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["methods"]
     clone = ScratchClone(folder / "portraitist", tuple(methods))
     (clone.folder / "profiles" / "local.yaml").write_text(yaml.safe_dump(tiny_profile()))
-    shutil.copytree(pretrained, clone.folder / "models" / "pretrained")  # else stage `weights` downloads them
+    # otherwise, stage `weights` would download them
+    shutil.copytree(pretrained, clone.folder / "models" / "pretrained")
     clone.check("dvc", "commit", "--force", "weights")
     clone.git("branch", "--move", "main")
     clone.commit("lock")

@@ -1,4 +1,4 @@
-"""The complete pipeline by the commands of the README, in scratch clones: small pictures, one epoch, three methods."""
+"""The README's commands run the complete pipeline in scratch clones: small pictures, one epoch, three methods."""
 
 import re
 import shutil
@@ -56,7 +56,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> ScratchClone:
     clone = ScratchClone(tmp_path_factory.mktemp("clone") / "here")
     clone.check("dvc", "repro", "weights")  # downloads packages
-    command = ["make", "--old-file", ".venv/ready", "repro"]  # in the environment of the tests
+    command = ["make", "--old-file", ".venv/ready", "repro"]  # use the environment of the tests
     if sealed.is_supported():  # no stage and no dependency may connect to anything
         command = [sys.executable, str(ROOT / "tests" / "sealed.py"), "connect", "--", *command]
     clone.check(*command)
@@ -66,7 +66,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> ScratchClone:
 
 @pytest.fixture
 def clone(first_run: ScratchClone) -> Iterator[ScratchClone]:
-    """The clone after its first run; what a test changes is undone (DVC stages its lock: reset, not checkout)."""
+    """The clone after its first run; changes by a test are undone, also those that DVC has staged in git."""
     yield first_run
     if first_run.git("status", "--porcelain"):
         first_run.git("reset", "--quiet", "--hard")
@@ -103,10 +103,10 @@ def test_two_clones_make_the_same_bytes(clone: ScratchClone, tmp_path: Path) -> 
     other.check("dvc", "commit", "--force", "weights")
     other.check("dvc", "repro", "compare")
     here, there = clone.locked_outputs(), other.locked_outputs()
-    unneeded = {"export", "train_generator"}  # by the comparison of these methods
+    unneeded = {"export", "train_generator"}  # the comparison of these methods does not need them
     assert {name for name in here if not name.endswith(METHODS[0])} - unneeded == there.keys()
     different = {name for name, outputs in there.items() if outputs != here[name]}
-    assert different == {"compare"}  # of fewer methods
+    assert different == {"compare"}  # the other clone has fewer methods
 
 
 def test_new_method_is_one_file_one_section_one_line(clone: ScratchClone, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_edited_method_reruns_alone(clone: ScratchClone) -> None:
 
 
 def files_containing(folder: Path, data: bytes) -> set[str]:
-    """Return the parent folder of each file that contains some bytes; git's objects and the sample left out."""
+    """Return the parent folders of files that contain some bytes, except those of git and of the sample."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     names = (path.relative_to(folder) for path in files if data in path.read_bytes())
     return {str(name.parent) for name in names if name.parts[0] != ".git" and name.parts[:2] != ("data", "sample")}
@@ -275,7 +275,7 @@ def test_temporary_experiment_runs_the_current_code(clone: ScratchClone) -> None
 
 
 def test_experiment_changes_scale_and_hyperparameters_alike(clone: ScratchClone) -> None:
-    """A scale value is set like any other: -S train.epochs, not a key of the profile."""
+    """Values that a profile sets, such as train.epochs, are changed with -S like all others."""
     clone.check("dvc", "exp", "run", "--temp", "--name", "longer", "-S", "train.epochs=2", "train@cartoongan")
     log = clone.show_experiment("longer", "params.yaml")
     assert re.search(r"^train:\n(?:  .*\n)*?  epochs: 2\n", log, re.MULTILINE)

@@ -25,7 +25,7 @@ def called_functions(stage):
 
 
 def run_stage(stage, *names, cwd, preexec_fn=None, **paths):
-    """Run a stage whose options have the values in `paths`, and `names`, whose value is the file or folder in `cwd`."""
+    """Run a stage in `cwd` with the options `paths`; each of `names` is an option whose value is that name in `cwd`."""
     options = {name: cwd / name for name in names} | paths
     command = [sys.executable, "-m", f"pipeline.{stage}"]
     command += [word for name, path in options.items() for word in (f"--{name}", str(path))]
@@ -35,7 +35,7 @@ def run_stage(stage, *names, cwd, preexec_fn=None, **paths):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Parameters, and a folder of own pictures with one selfie."""
+    """A folder with parameters, and with one selfie in the user's folder of pictures."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     (tmp_path / "data/local/folder/selfies").mkdir(parents=True)
@@ -180,7 +180,7 @@ def test_stages_that_read_sources_check_them():
 
 
 def test_every_stage_reads_its_options_from_path_options():
-    """It sets the hook that prints errors."""
+    """`path_options` installs the hook that prints errors in one line."""
     assert [path.stem for path in SCRIPTS if "path_options" not in called_functions(path.stem)] == []
 
 

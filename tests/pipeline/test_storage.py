@@ -35,7 +35,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 def make_project(folder: Path, pretrained: Path) -> ScratchClone:
     """Create a clone in which `export` has run, with a git remote."""
     clone = ScratchClone(folder / "portraitist", ("masked_stylizer",))
-    shutil.copytree(pretrained, clone.folder / "models" / "pretrained")  # else stage `weights` downloads them
+    # otherwise, stage `weights` would download them
+    shutil.copytree(pretrained, clone.folder / "models" / "pretrained")
     clone.check("dvc", "commit", "--force", "weights")
     clone.check("dvc", "repro", "export")
     clone.git("branch", "--move", "main")

@@ -1,4 +1,4 @@
-"""`make verify`: a run agrees with the committed metrics within their intervals."""
+"""`make verify` compares the metrics of a run with those in git, within their confidence intervals."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Web sources, against fake hosts on loopback that respond like the real ones: with results, refusals or garbage."""
+"""Web sources, with fake hosts on this machine that respond like the real ones: with results, errors or garbage."""
 
 import html
 import json

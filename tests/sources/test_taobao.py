@@ -44,7 +44,7 @@ def picture(seed: int) -> bytes:
 
 
 def collage(seed: int) -> bytes:
-    """Return a dark photo beside a light painting, which makes the whole seam an edge."""
+    """Return a dark photo beside a light painting, so that the whole seam between them is an edge."""
     left, right = smooth(seed, 200, 160) // 3, 255 - smooth(seed + 1, 200, 160) // 3
     return encoded(np.concatenate([left, right], axis=1), "PNG")
 
@@ -197,7 +197,7 @@ def test_no_personal_data_in_outputs_or_requests(
         for private in PRIVATE:
             assert private.encode() not in data
             assert private.encode("unicode_escape") not in data
-    assert b"300001" not in b"".join(outputs)  # the review number is not stored either
+    assert b"300001" not in b"".join(outputs)  # the number of the review is not stored, either
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonp", "js"])

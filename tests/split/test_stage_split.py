@@ -1,4 +1,4 @@
-"""Stage split: groups and pairs from the manifests of the stages before."""
+"""Stage split: groups and pairs from the manifests of earlier stages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`portraitist dataset forget`: which pictures a word matches, and that they are removed and never collected again."""
+"""`portraitist dataset forget`: which pictures an argument matches, and that they are removed for good."""
 
 import hashlib
 import json

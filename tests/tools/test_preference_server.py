@@ -1,4 +1,4 @@
-"""The preference page: blind, protected against other sites, and saving each answer once."""
+"""The page for blind comparisons: protected against other sites; each answer is saved once."""
 
 import csv
 import random
@@ -132,7 +132,7 @@ def test_answer_is_saved_once_and_next_question_is_shown(shards, answers):
         first = current_token(server)
         page = post(server, f"token={first}&choice=right")
         assert "Question 2 of 12" in page
-        post(server, f"token={first}&choice=left")  # the back button, or a second tab
+        post(server, f"token={first}&choice=left")  # as after the back button, or from a second tab
         post(server, "token=guessed&choice=left")
         post(server, f"token={token_on(page)}&choice=both")
         question = server.questions[0]

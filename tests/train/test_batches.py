@@ -23,7 +23,7 @@ RANDOM = changed(NO_AUGMENTATION, flip_probability=0.5, max_rotation_degrees=10,
 
 @pytest.fixture
 def frozen_garbage() -> Iterator[None]:
-    """Keep forked processes from collecting garbage of other tests: a session of onnxruntime would wait forever."""
+    """Prevent garbage collection of other tests' objects in forked processes: a session of onnxruntime would hang."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -107,7 +107,8 @@ def test_samples_are_validation_or_else_training_selfies(paths: DatasetPaths):
 
 
 @pytest.mark.usefixtures("frozen_garbage")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # newer Pythons warn of fork beside threads
+# newer versions of Python warn if a process with threads forks
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_worker_processes_do_not_change_batches(paths: DatasetPaths):
     batches = batches_of(paths, RANDOM, batch_size=2)
     batches.start(1)

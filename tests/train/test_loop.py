@@ -86,7 +86,7 @@ def test_loss_of_each_step_is_logged_and_decreases():
 
 @pytest.mark.parametrize("name", ["perceptual", "masked_cartoongan", "cut"])
 def test_loop_equals_repeated_steps(name):
-    """Neither the log nor validation, which is off, may change what a training computes."""
+    """The log must not change what a training computes; validation is off."""
     trainable, rows = trained(name, epochs=2)
     same, losses = make_trainable(name, seed=3), []
     for epoch in range(2):
@@ -126,7 +126,7 @@ def test_upstream_networks_are_not_trained(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_bfloat16_is_coarse_but_weights_stay_float32(name):
-    exact, exact_rows = trained(name, steps=1, epochs=1)  # more steps would drift apart
+    exact, exact_rows = trained(name, steps=1, epochs=1)  # after more steps, the weights would differ too much
     coarse, rows = trained(name, steps=1, epochs=1, precision="bfloat16")
     again, _ = trained(name, steps=1, epochs=1, precision="bfloat16")
     assert {weights.dtype for weights in coarse.parameters()} == {torch.float32}
@@ -150,7 +150,7 @@ def test_draws_of_a_step_depend_on_its_seed_only():
     assert equal(*runs)
 
 
-@pytest.mark.slow  # because of the compiler
+@pytest.mark.slow  # torch.compile takes long
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", ["perceptual", "unet_mask"])
 def test_compiled_networks_give_the_same_losses(name, tmp_path, monkeypatch):

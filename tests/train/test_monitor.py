@@ -58,7 +58,7 @@ def test_a_new_log_replaces_that_of_another_training(tmp_path):
     assert read(tmp_path) == ({"d_real": [(1, 2)]}, {"d_real": 2, "step": 1})
 
 
-@pytest.mark.parametrize("deleted", [False, True])  # by DVC, before it starts the stage again
+@pytest.mark.parametrize("deleted", [False, True])  # whether DVC deletes the log before it starts the stage again
 @pytest.mark.parametrize("num_steps", [6, 500])
 def test_resumed_run_writes_the_same_log(num_steps, deleted, tmp_path, monkeypatch):
     """The run is killed two steps after its last saved state, in epoch 2."""
@@ -96,7 +96,8 @@ def test_summary_counts_whole_batches_of_this_process(tmp_path, monkeypatch):
 def test_memory_is_the_peak_of_this_process():
     program = "from portraitist.train.monitor import memory_mb; print(memory_mb()); x = b'1' * 2_000_000_000; "
     program += "print(memory_mb())"
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}  # a new process: this one may have used more before
+    # in a new process, because this one may have used more memory before
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     output = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
     before, after = map(float, output.split())
     assert before > 50

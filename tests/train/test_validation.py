@@ -108,7 +108,7 @@ def test_pictures_are_measured_in_chunks(paths, monkeypatch):
 
 @pytest.mark.parametrize("name", ["masked_cartoongan", "cut", "masked_stylizer"])
 def test_validation_does_not_change_the_training(name, paths, tmp_path):
-    """Even if the validation draws random numbers."""
+    """The training is the same even if the validation draws random numbers."""
 
     def drawing_features(images):
         torch.rand(5)
@@ -137,8 +137,8 @@ def test_every_few_epochs_and_the_last_one_are_validated(every, epochs, paths, t
     [
         ("last", [1.0, 2.0, 3.0, 4.0], 4),
         ("best", [4.0, 3.0, 2.0, 1.0], 4),
-        ("best", [2.0, 1.0, 3.0, 1.0], 2),  # of equal distances, the earlier epoch
-        ("best", [-0.1, 0.0, -0.2, 0.1], 3),  # the estimate may be negative
+        ("best", [2.0, 1.0, 3.0, 1.0], 2),  # if distances are equal, the earlier epoch is selected
+        ("best", [-0.1, 0.0, -0.2, 0.1], 3),  # distances are estimates, which may be negative
     ],
 )
 def test_weights_of_the_selected_epoch_are_saved(select, distances, epoch, paths, tmp_path):

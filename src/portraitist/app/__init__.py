@@ -1,4 +1,4 @@
-"""The product: avatars from selfies, in the shell, in Python, on a web server and in the browser."""
+"""The product: paints avatars from selfies, for the command line, Python, the web server and the static web page."""
 
 from pathlib import Path
 

@@ -1,6 +1,9 @@
 """Paint avatars from selfies with an exported model, using onnxruntime, OpenCV and Pillow; torch is not needed.
 
 Crops and masks are computed by the same functions as for the training data.
+
+The crop is a square of the selfie in which the face is upright and the eyes are level; the generator paints it. The
+frame is the square of the selfie that the avatar shows, by default in the selfie's own orientation.
 """
 
 import threading
@@ -59,24 +62,26 @@ __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source", "St
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
 DEFAULT_SIZE_PX = 512  # side of an avatar
-MIN_PAINTED_PX = 256  # in smaller pictures, strokes are as wide as eyes
-MAX_ENLARGEMENT = 2.0  # a selfie is enlarged up to this factor before painting: strokes stay sharp even if it is not
+MIN_PAINTED_PX = 256  # minimum side of a painting; in smaller ones, strokes are as wide as eyes
+MAX_ENLARGEMENT = 2.0  # maximum factor by which a selfie is enlarged before painting, for sharp strokes
 MASK_SIDE = 256  # side of the segmenter's input, px
-RIM = 0.012  # width of the edge that is recoloured, as a fraction of the side
+RIM = 0.012  # width of the strip inside the person's outline that is recoloured, as a fraction of the side
 MAX_EXAMPLES = 64  # number of examples whose style vectors are cached
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A stylized face, in an upright frame around the head (or the levelled crop).
+    """A painted face: the painting, and the square of it that the avatar shows.
+
+    Pictures are RGB arrays, uint8, height x width x 3. Masks are uint8, height x width; 255 is the person.
 
     Attributes:
         painting: the aligned crop as the generator painted it.
-        cutout: the person in it, from 0 to 255.
+        cutout: mask of the person in `painting`, refined.
         crop: the aligned crop of the selfie, at the size of the painting.
         frame: the square of the selfie that the avatar shows.
-        size_px: side of the avatar.
+        size_px: side of the avatar in pixels.
     """
 
     painting: SquarePicture
@@ -87,17 +92,17 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The avatar with its painted background; outside the painted area, the blurred colours of its border."""
+        """The frame, painted with its background; beyond the painted area, blurred colours of its border continue."""
         return self._with_border(self.painting)
 
     @cached_property
     def selfie(self) -> Picture:
-        """The part of the selfie that the avatar shows, at the resolution of the painting."""
+        """The part of the selfie that the avatar shows, before painting; size as `picture`."""
         return self._with_border(self.crop.square.picture)
 
     @cached_property
     def mask(self) -> MaskArray:
-        """The person (255) in `picture`; faded out where the person is cut off by the photo's border."""
+        """Mask of the person in `picture`. It fades out where the photo's border cuts off the person."""
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
         inside = self.crop.square.inside
         grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
@@ -107,14 +112,15 @@ class Avatar:
 
     @cached_property
     def person(self) -> Picture:
-        """The person's colours, extended outwards so that no background is left under the mask's soft edge."""
+        """The person's colours, extended outwards so that the mask's soft edge has no background; size as `picture`."""
         return self._in_frame(self.aligned_person)
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """The person's colours as in `person`, but in the aligned crop.
+        """The colours of `person`, but in the aligned crop, as `painting`.
 
-        The outermost pixels of the person are replaced too, because a method with a grey input paints a grey rim.
+        The outermost pixels of the person are recoloured too. Some methods are trained with a grey background, and
+        paint a grey rim there.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
         return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
@@ -126,7 +132,7 @@ class Avatar:
 
     @property
     def painted_px(self) -> int:
-        """Side at which the avatar's frame was painted; less than `size_px` if the painting was enlarged."""
+        """Side in pixels at which the frame was painted; less than `size_px` if the painting was enlarged."""
         scale = float(np.hypot(*self.crop.transform[0, :2]))
         return min(self.size_px, round(self.frame.side * scale))
 
@@ -137,7 +143,7 @@ class Avatar:
 
     @property
     def transform(self) -> Transform:
-        """The similarity transform from the selfie's pixels to the avatar's."""
+        """The similarity transform (2 x 3) from the selfie's pixels to the avatar's."""
         return self.frame.transform(self.size_px)
 
     def save(
@@ -152,13 +158,13 @@ class Avatar:
 
         Args:
             path: the file; its suffix gives the format.
-            background: backdrop (painted in the avatar's colours), transparent, keep (the photo's, painted), a CSS
-                colour, red, green and blue from 0 to 255, or a picture (PIL, or the path of a file).
-            shape: square or circle.
-            size_px: side in pixels; by default `size_px` of the avatar.
+            background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's background,
+                painted), a CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a picture.
+            shape: "square" or "circle".
+            size_px: side in pixels, from 16 to 4096; by default `size_px` of the avatar.
 
         Raises:
-            FinishError: a value is not allowed, or the format cannot hold the transparent parts.
+            FinishError: a value is not allowed, or the avatar has transparent parts and the format is JPEG.
             OSError: the file cannot be written.
         """
         from portraitist.app.compositing import save_avatar  # it imports this module
@@ -166,12 +172,12 @@ class Avatar:
         save_avatar(self, Path(path), background, shape, size_px)
 
     def _with_border(self, aligned: SquarePicture) -> Picture:
-        """Map a picture to the frame; continue the blurred colours of its border where the frame is larger."""
+        """Map a picture from the crop to the frame; beyond the crop, continue the blurred colours of its border."""
         covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
         return fade_border(self._in_frame(aligned), covered)
 
     def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
-        """Map a picture or mask from the aligned crop to the frame; `margin` pixels around it repeat its border."""
+        """Map a picture or mask from the crop to the frame; first, repeat its border for `margin` pixels around it."""
         to_frame = between(self.crop.transform, self.transform)
         if margin:
             plane = cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
@@ -180,16 +186,16 @@ class Avatar:
 
 
 class Portraitist:
-    """A model, ready to paint. Thread-safe.
+    """A loaded model that paints avatars. Thread-safe.
 
     Args:
         model: a model file, or a folder with `portraitist.onnx`, as stage export writes it; by default the model in
             the package.
-        device: cpu, cuda or coreml; the last two need another build of onnxruntime.
+        device: "cpu", "cuda" or "coreml"; the last two need another build of onnxruntime.
         threads: threads per picture; 0 uses all cores. Also sets OpenCV's thread count for the whole process.
 
     Raises:
-        ModelError: there is no such file, it is damaged or not an exported model, or the device is not available.
+        ModelError: the file is missing, damaged or not an exported model, or the device is not available.
     """
 
     def __init__(self, model: Path | str = DEFAULT_MODEL, device: str = "cpu", threads: int = 0) -> None:
@@ -204,7 +210,7 @@ class Portraitist:
         self._has_run = False
         try:
             self._networks.load()
-        except Exception as error:  # OpenCV, or numpy where a network has unexpected layers
+        except Exception as error:  # of OpenCV, or of numpy if a network has unexpected layers
             raise ModelError(f"{model}: the face detector or the segmenter in the model is damaged") from error
 
     @property
@@ -213,16 +219,16 @@ class Portraitist:
         return tuple(self._styles) or (HOUSE_STYLE,)
 
     def allowed_side(self, wanted_px: int) -> int:
-        """Return the largest side of at most `wanted_px` that the model can paint, or its smallest side."""
+        """Return the largest side up to `wanted_px` that the model can paint; if there is none, its smallest side."""
         if not self.any_side:
             return self.crop_params.size_px
         return min(max(wanted_px // SIDE_STEP * SIDE_STEP, MIN_SIDE_PX), MAX_PAINTED_PX)
 
     def read_style(self, options: StyleOptions) -> Style:
-        """Look up a style of the model, or compute the style of an example; the latest examples are cached.
+        """Look up a style of the model, or compute the style of an example portrait; the latest ones are cached.
 
         Raises:
-            StyleError: the model does not have the style, or cannot paint like an example.
+            StyleError: the model has no style of this name, or cannot paint in the style of an example.
             RejectedError: the example is not a picture.
             OSError: the example cannot be read.
         """
@@ -234,7 +240,7 @@ class Portraitist:
 
     def _example_vector(self, like: Source) -> StyleVector:
         if not self._styles:
-            raise StyleError("this model has only one style; `like` needs a model of the method masked_stylizer")
+            raise StyleError("this model has only one style; `like` needs a model trained with method masked_stylizer")
         key = cache_key(like)
         vector = self._example_vectors.get(key)
         if vector is None:
@@ -250,7 +256,7 @@ class Portraitist:
         return StylePredictor()
 
     def _example_person(self, example: CleanPicture) -> tuple[Picture, MaskArray]:
-        """Return the crop and mask of an example's face, or the middle of the picture if it has no usable face."""
+        """Return crop and mask of an example's face; if it has no usable face, those of the square in its middle."""
         crop = self.crops(example, "largest")[0]
         if not isinstance(crop, RejectedError):
             try:
@@ -265,7 +271,7 @@ class Portraitist:
         """Run all networks once on a blank picture.
 
         Raises:
-            ModelError: one of them fails, or takes longer than `FIRST_RUN_LIMIT_S`.
+            ModelError: a network fails, or the generator takes longer than `FIRST_RUN_LIMIT_S`.
         """
         side = self.crop_params.size_px
         blank = np.zeros((side, side, 3), np.uint8)
@@ -290,15 +296,15 @@ class Portraitist:
         Args:
             selfie: a path, the bytes of a file, an open file, a PIL image, or an array of RGB pixels.
             style: one of `style_names`.
-            like: a portrait whose style is used instead of `style`; a source as `selfie`.
-            strength: from 0, the selfie, to 1, the painting.
+            like: a portrait whose style is used instead of `style`; the types are those of `selfie`.
+            strength: weight of the painting when it is blended with the selfie: 0 gives the selfie, 1 the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar; if its part of the selfie is less than half as large, the painting is enlarged.
+            size_px: side of the avatar in pixels. The painting is enlarged to it if the face in the selfie is small.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
             RejectedError: a file is not a picture, or the selfie has no usable face; the message gives the reason.
-            StyleError: the model does not have the style, or cannot paint like an example.
+            StyleError: the model has no style of this name, or cannot paint in the style of an example.
             ModelError: the model file is damaged.
             OSError: a file cannot be read.
         """
@@ -329,14 +335,26 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         align: bool = False,
     ) -> list[Avatar | RejectedError]:
-        """Paint every large face of a selfie, or the largest only; the other arguments are those of `paint`.
+        """Paint every large face of a selfie, or only the largest one.
+
+        Args:
+            selfie: as in `paint`.
+            faces: "each" paints all faces that are large compared with the largest one, "largest" only that one.
+            max_side_px: larger selfies are scaled down so that no side exceeds this number of pixels.
+            style: as in `paint`.
+            like: as in `paint`.
+            strength: as in `paint`.
+            keep_colours: as in `paint`.
+            size_px: as in `paint`.
+            align: as in `paint`.
 
         Returns:
-            For each face, an avatar or the reason why it was not painted; the largest face comes first.
+            For each face, an avatar, or the error that explains why the face was not painted. The largest face comes
+            first.
 
         Raises:
             RejectedError: a file is not a picture.
-            StyleError: the model does not have the style, or cannot paint like an example.
+            StyleError: the model has no style of this name, or cannot paint in the style of an example.
             ValueError: `faces` is neither "largest" nor "each".
             ModelError: the model file is damaged.
             OSError: the file cannot be read.
@@ -346,7 +364,7 @@ class Portraitist:
         return self.paint_crops(cleaned, self.crops(cleaned, faces), size_px, align, chosen)
 
     def crops(self, cleaned: CleanPicture, faces: FaceSelection = "each") -> list[Crop | RejectedError]:
-        """Detect and crop the faces of a picture; a picture without a face gives one `RejectedError`.
+        """Detect and crop the faces of a picture, largest first; a picture without a face gives one `RejectedError`.
 
         Raises:
             ValueError: `faces` is neither "largest" nor "each".
@@ -366,7 +384,7 @@ class Portraitist:
         return crop_face(cleaned, face, self.crop_params)
 
     def mask(self, crop: Crop) -> MaskArray:
-        """Segment the person in a crop. Unlike in the training data, the person may fill the crop (a close-up).
+        """Return the mask of the person in a crop. Unlike in the training data, the person may fill the crop.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -377,7 +395,7 @@ class Portraitist:
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
-        """Segment the person in a crop at `MASK_SIDE`, and drop parts that are only loosely connected to the face.
+        """Return the mask of the person in a crop, with side `MASK_SIDE`, without parts loosely connected to the face.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -395,7 +413,7 @@ class Portraitist:
         align: bool = False,
         style: Style | None = None,
     ) -> list[Avatar | RejectedError]:
-        """Segment and paint crops, by default in the style `house`; results are in the order of the crops."""
+        """Segment and paint crops; `style` is `house` by default. Results are in the order of the crops."""
         avatars: list[Avatar | RejectedError] = []
         for crop in crops:
             if isinstance(crop, RejectedError):
@@ -418,14 +436,14 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         style: Style | None = None,
     ) -> Avatar:
-        """Paint a crop at the size at which its frame has `size_px` pixels a side, if the selfie is large enough.
+        """Paint a crop so large that its frame has `size_px` pixels per side, or less if the face is small.
 
         Args:
             cleaned: the selfie.
             crop: the aligned crop, at any size.
             person: mask of the person in the crop, at any size.
             frame: the part of the selfie that the avatar shows.
-            size_px: side of the avatar; above `MAX_PAINTED_PX`, the avatar is painted at that side, and enlarged later.
+            size_px: side of the avatar; values above `MAX_PAINTED_PX` are reduced to it.
             style: by default the style `house`.
         """
         size_px = min(size_px, MAX_PAINTED_PX)
@@ -438,9 +456,10 @@ class Portraitist:
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
-        """Return the side in pixels at which a crop is painted, so that its frame has `size_px` pixels a side.
+        """Return the side in pixels at which a crop is painted.
 
-        The frame is painted at most at `MAX_ENLARGEMENT` times its size in the selfie.
+        It is chosen so that the frame, a part of the crop, has `size_px` pixels per side, but at most `MAX_ENLARGEMENT`
+        times as many as in the selfie.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.
@@ -451,19 +470,22 @@ class Portraitist:
         return self.allowed_side(max(int(wanted), MIN_PAINTED_PX))
 
     def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
-        """Crop the same square at another size, without repeating the checks that it has passed."""
+        """Crop the same square at another size in pixels; the checks that it has passed are not repeated."""
         limits = {"size_px": side, "max_upscale": float("inf"), "min_visible": 0.0}
         return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(
         self, pictures: Sequence[Picture], masks: Sequence[MaskArray], vector: StyleVector | None = None
     ) -> list[Picture]:
-        """Run the generator on square pictures and their masks, all with the same side, which the model must allow.
+        """Run the generator on square pictures and their masks.
 
-        `vector` is the one of style `house` by default.
+        Args:
+            pictures: crops of selfies, all with the same side, which the model must allow (`allowed_side`).
+            masks: masks of the persons, with the same side.
+            vector: style vector; by default that of the style `house`.
 
         Raises:
-            ModelError: the graph fails, does not return pictures, or its first run takes too long.
+            ModelError: the graph fails, does not return pictures, or takes too long in its first run.
         """
         vector = self._styles.get(HOUSE_STYLE) if vector is None else vector
         inputs = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
@@ -478,7 +500,7 @@ class Portraitist:
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
         options = onnxruntime.RunOptions()
-        options.log_severity_level = 4  # errors are raised as exceptions, so onnxruntime need not print them
+        options.log_severity_level = 4  # print nothing: errors are raised as exceptions
         timer = threading.Timer(FIRST_RUN_LIMIT_S, setattr, (options, "terminate", True))
         timer.daemon = True
         if not self._has_run:
@@ -497,7 +519,7 @@ class Portraitist:
 
 
 class _Networks(threading.local):
-    """Face detector and segmenter, one pair per thread, because OpenCV's networks store their last input."""
+    """Face detector and segmenter, loaded once per thread, because OpenCV's networks store their last input."""
 
     _loading = threading.Lock()
 
@@ -506,7 +528,7 @@ class _Networks(threading.local):
         self._pair: tuple[FaceDetector, Segmenter] | None = None
 
     def load(self) -> tuple[FaceDetector, Segmenter]:
-        """Return this thread's pair, loading it on first use."""
+        """Return the face detector and the segmenter of this thread; they are loaded on first use."""
         if self._pair is None:
             with self._loading:
                 self._pair = FaceDetector(self._parts), Segmenter(self._parts, self._model)
@@ -523,7 +545,7 @@ class _Networks(threading.local):
 
 @contextmanager
 def _model_errors(part: str) -> Iterator[None]:
-    """Convert exceptions of a damaged network to a `ModelError`."""
+    """Convert exceptions of a damaged network to a `ModelError`; `part` is the network's name in the message."""
     try:
         yield
     except (RejectedError, ModelError):

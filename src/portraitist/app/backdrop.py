@@ -1,18 +1,19 @@
-"""Paint a soft backdrop in the avatar's own colours."""
+"""Paint the backdrop, the default background of an avatar: soft brush strokes in the avatar's own colours."""
 
 import cv2
 import numpy as np
 
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 
-RENDER_SIDE = 128  # the backdrop is soft: it is computed at this size and enlarged
-CHROMA, MAX_CHROMA = 0.55, 16.0  # share of the person's mean chroma in the backdrop, and its limit (CIELAB)
+RENDER_SIDE = 128  # side at which the backdrop is computed, in pixels; it is soft, so it can be enlarged
+# Lightness and chroma are those of CIELAB; lightness is from 0 to 100.
+CHROMA, MAX_CHROMA = 0.55, 16.0  # chroma of the backdrop, as a fraction of the person's mean; and its maximum
 CONTRAST = 24.0  # difference in lightness between the backdrop and the person's outline
-LIGHTEST, DARKEST = 84.0, 26.0  # lightness of the middle of the backdrop
+LIGHTEST, DARKEST = 84.0, 26.0  # limits of the lightness in the middle of the backdrop
 GRADIENT = 12.0  # half of the difference in lightness between top and bottom
 GLOW = 9.0  # additional lightness behind the head
 BRUSH = 2.6  # amplitude of the brush strokes' lightness
-# Brush strokes: plane waves that shift each other's phase. Cycles across and down a side; phase in turns.
+# Brush strokes: plane waves, each of which shifts the phase of the next. Cycles across and down a side; phase in turns.
 WAVES = ((1.3, 2.1, 0.15), (-2.2, 1.4, 0.62), (3.7, 2.9, 0.33), (-4.6, 6.1, 0.81), (7.9, 5.2, 0.47))
 
 
@@ -20,9 +21,9 @@ def paint_backdrop(person: Picture, mask: MaskArray, size_px: int) -> SquarePict
     """Return a backdrop for a person; equal arguments give equal pixels.
 
     Args:
-        person: the person's colours.
+        person: colours of the person (`Avatar.person`).
         mask: 255 where the person is.
-        size_px: side of the backdrop.
+        size_px: side of the backdrop in pixels.
     """
     lab = cv2.cvtColor(_small(person).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     weight = _small(mask).astype(np.float32) / 255

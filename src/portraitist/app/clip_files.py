@@ -19,15 +19,15 @@ from portraitist.core.types import Picture
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
 VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
-CRF = 20  # constant rate factor of x264: 18 is visually lossless, 23 its default
-TICKS_PER_S = 90_000  # time base of an .mp4: a multiple of all common frame rates
+CRF = 20  # constant rate factor of x264; 18 is visually lossless, 23 is the default
+TICKS_PER_S = 90_000  # ticks per second in an .mp4: a multiple of all common frame rates
 COPIED_SOUND = ("aac", "mp3")  # codecs that every browser plays in an .mp4; others are encoded as AAC
-DEFAULT_FPS = 25.0
-EBML = b"\x1aE\xdf\xa3"  # the first bytes of Matroska and WebM
+DEFAULT_FPS = 25.0  # frame rate of files that state none
+EBML = b"\x1aE\xdf\xa3"  # the first bytes of Matroska and WebM files
 
 
 class Frame(NamedTuple):
-    """A frame of a clip, and when it is shown."""
+    """A frame of a clip, and its start and duration in seconds."""
 
     picture: Picture
     start_s: float
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class PaintedFrame(NamedTuple):
-    """A painted frame, and when it is shown."""
+    """A painted frame, and its start and duration in seconds."""
 
     image: Image.Image
     start_s: float
@@ -44,7 +44,7 @@ class PaintedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip whose frames are decoded one by one; `fps` is the average frame rate."""
+    """A clip. Frames are decoded one by one while `frames` is iterated; `fps` is the average number per second."""
 
     path: Path
     fps: float
@@ -60,7 +60,7 @@ def require_pyav() -> None:
     """Check that PyAV is installed.
 
     Raises:
-        ModuleNotFoundError: it is missing.
+        ModuleNotFoundError: PyAV is missing.
     """
     import av  # noqa: F401
 
@@ -80,12 +80,12 @@ def open_clip(path: Path) -> Clip:
 
 
 def write_clip(painted: Iterator[PaintedFrame], output: Path, clip: Clip) -> None:
-    """Write frame by frame, so that memory does not grow with the clip's length.
+    """Write painted frames one by one, so that memory does not grow with the clip's length.
 
     Args:
         painted: the frames, all of one size.
-        output: an .mp4 (H.264 with the clip's sound, for browsers), .gif or .webp file.
-        clip: the clip that was painted.
+        output: an .mp4 file (H.264 with the clip's sound), a .gif or a .webp file.
+        clip: the clip that was painted; its sound is copied.
 
     Raises:
         RejectedError: there are no frames.
@@ -116,14 +116,14 @@ def _gif_frames(path: Path) -> Iterator[Frame]:
     try:
         with Image.open(path, formats=["GIF"]) as gif:
             for frame in ImageSequence.Iterator(gif):
-                # check each frame before decoding it: a later one may be larger
+                # check each frame before decoding it, because a later one may be larger
                 check_dimensions(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)
                 duration_s = _duration_s(frame)
                 yield Frame(read_selfie(frame.convert("RGB")).picture, start_s, duration_s)
                 start_s += duration_s
     except RejectedError:
         raise
-    except Exception as error:  # many types, as above; an OSError here concerns the clip, not the output
+    except Exception as error:  # as in `_open_gif`; an OSError here is about the clip, not about the output
         raise _damaged(error) from error
 
 
@@ -132,7 +132,7 @@ def _damaged(error: Exception) -> RejectedError:
 
 
 def _duration_s(frame: Image.Image) -> float:
-    """Return the duration of a GIF's frame; as in browsers, at least 20 ms, and 100 ms if it is missing."""
+    """Return the duration of a GIF's frame in seconds; as in browsers, at least .02, and .1 if the file states none."""
     return max(round(float(frame.info.get("duration") or 100)), 20) / 1000
 
 
@@ -140,22 +140,22 @@ def _open_video(path: Path) -> Clip:
     container = _open_container(path)
     if not container.streams.video:
         container.close()
-        raise RejectedError(Status.NOT_A_PICTURE, "the file has no video")
+        raise RejectedError(Status.NOT_A_PICTURE, "the file has no video stream")
     stream = container.streams.video[0]
     rate = float(stream.average_rate or DEFAULT_FPS)
     fps = rate if 1 <= rate <= 240 else DEFAULT_FPS
     if stream.width * stream.height > MAX_MEGAPIXELS * 1e6:
         container.close()
         raise RejectedError(
-            Status.TOO_LARGE, f"{stream.width} x {stream.height} px exceed {MAX_MEGAPIXELS:g} megapixels"
+            Status.TOO_LARGE, f"frames of {stream.width} x {stream.height} px exceed {MAX_MEGAPIXELS:g} megapixels"
         )
     return Clip(path, fps, _video_frames(container, fps))
 
 
 def _open_container(path: Path) -> Any:
-    """Open a file with the reader of its own format.
+    """Open a file with FFmpeg's reader for Matroska or MP4.
 
-    FFmpeg would otherwise choose a reader by content, even one for playlists, which opens other files and addresses.
+    If FFmpeg chose the reader by content, it might choose one for playlists, which opens other files and addresses.
     """
     import av
 
@@ -168,7 +168,7 @@ def _open_container(path: Path) -> Any:
 
 
 def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
-    """Yield upright RGB frames of at most MAX_SIDE_PX; a frame is shown until the next one begins."""
+    """Yield upright RGB frames, scaled down to at most MAX_SIDE_PX per side; each lasts until the next one starts."""
     import av
 
     stream = container.streams.video[0]
@@ -188,7 +188,7 @@ def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
 
 
 def _upright(frame: Any) -> Picture:
-    """Return a frame's pixels, scaled down, and rotated as the file's metadata specifies."""
+    """Return a frame's RGB pixels, scaled down to MAX_SIDE_PX, and rotated as the file's metadata specifies."""
     pixels = frame.to_ndarray(format="rgb24")
     scale = min(1.0, MAX_SIDE_PX / max(pixels.shape))
     if scale < 1:
@@ -199,7 +199,7 @@ def _upright(frame: Any) -> Picture:
 def _write_animation(painted: Iterator[PaintedFrame], output: Path) -> None:
     form, unit_ms = ("GIF", 10) if output.suffix.lower() == ".gif" else ("WEBP", 1)
     options: dict[str, Any] = {"disposal": 2} if form == "GIF" else {"quality": 90}
-    durations_ms: list[int] = []  # grows while Pillow reads frames
+    durations_ms: list[int] = []  # filled while Pillow iterates over the images
 
     def images() -> Iterator[Image.Image]:
         for image, start_s, duration_s in painted:
@@ -212,10 +212,10 @@ def _write_animation(painted: Iterator[PaintedFrame], output: Path) -> None:
 
 
 def _write_mp4(painted: Iterator[PaintedFrame], output: Path, clip: Clip, size: tuple[int, int]) -> None:
-    """Write H.264 with the clip's sound; the index comes first, so that playing starts before the file is complete."""
+    """Write H.264 with the clip's sound. The index comes first, so that browsers play the file while it loads."""
     import av
 
-    output.touch()  # raises an OSError with the reason and the name
+    output.touch()  # if it cannot be written: an OSError with the reason and the file's name
     try:
         with av.open(f"file:{output}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = _video_stream(container, size, clip.fps)
@@ -240,7 +240,7 @@ def _video_stream(container: Any, size: tuple[int, int], fps: float) -> Any:
 
 
 def _opaque(image: Image.Image) -> Picture:
-    """Return pixels on white, with even sides, because H.264 stores colours at half the resolution."""
+    """Return RGB pixels on white. The sides are even, because H.264 stores colours at half the resolution."""
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(image, (0, 0), image if image.mode == "RGBA" else None)
     height, width = (side - side % 2 for side in image.size[::-1])
@@ -248,7 +248,7 @@ def _opaque(image: Image.Image) -> Picture:
 
 
 class _Sound:
-    """The sound of a clip, copied into the output file or, if browsers cannot play it, encoded as AAC."""
+    """Copy the sound of a clip into the output file; sound that browsers cannot play is encoded as AAC."""
 
     def __init__(self, path: Path, output: Any) -> None:
         self.output, self.source = output, None if path.suffix.lower() == ".gif" else _open_container(path)
@@ -258,7 +258,7 @@ class _Sound:
         self.waiting = next(self.packets, None)
 
     def copy_until(self, time_s: float) -> None:
-        """Write the packets that begin before a time in seconds."""
+        """Write the packets of sound that start before `time_s`."""
         while self.waiting is not None and float(self.waiting.pts * self.waiting.time_base) < time_s:
             self.output.mux(self.waiting)
             self.waiting = next(self.packets, None)
@@ -275,7 +275,7 @@ class _Sound:
             if stream.codec_context.name in COPIED_SOUND:
                 copy = self.output.add_stream_from_template(stream)
                 for packet in source.demux(stream):
-                    if packet.pts is not None:  # the last one is empty
+                    if packet.pts is not None:  # the last packet is empty
                         packet.stream = copy
                         yield packet
                 return

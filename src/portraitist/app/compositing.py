@@ -1,4 +1,4 @@
-"""Finish avatars: background, shape and size, or the painted persons pasted back into the whole photo."""
+"""Turn a painted avatar into an output picture: with background, shape and size, or pasted back into the photo."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -28,18 +28,24 @@ ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95},
 }
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 4096
-STRIP_ROWS = 128
-OVERSAMPLING = 4  # a circle is drawn this many times larger, for an antialiased edge
-FEATHER = 0.08  # fraction of the crop's side over which a person who is cut by the crop fades into the photo
+STRIP_ROWS = 128  # rows that are composed at the same time
+OVERSAMPLING = 4  # a circle is drawn larger by this factor, then scaled down, for an antialiased edge
+FEATHER = 0.08  # width of the strip in which a cut-off person fades into the photo, as a fraction of the crop's side
 
 
 class FinishError(ValueError):
-    """An invalid background, shape, size or face number; the message names the value found and the values allowed."""
+    """A background, shape, size or face number is invalid; the message names the value and the allowed values."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Background, shape and side of a finished avatar; `size_px=None` keeps the avatar's.
+    """Background, shape and size of an output picture.
+
+    Attributes:
+        background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's, painted), a tuple
+            (red, green, blue) from 0 to 255, or a picture.
+        shape: "square" or "circle" (with transparent corners).
+        size_px: side in pixels; None for the avatar's own size.
 
     Raises:
         FinishError: a value is not allowed.
@@ -63,13 +69,13 @@ class Finish:
     def parse(
         cls, background: str | Image.Image, shape: str, size_px: int | None, allow_files: bool = False
     ) -> "Finish":
-        """Build a finish from option values.
+        """Create a `Finish` from the texts of options.
 
         Args:
-            background: backdrop, transparent, keep, a CSS colour, or a picture.
-            shape: square or circle.
+            background: "backdrop", "transparent", "keep", a CSS colour, or a picture.
+            shape: "square" or "circle".
             size_px: side in pixels, or None for the avatar's size.
-            allow_files: also accept the path of a picture. Do not set it for values from untrusted clients.
+            allow_files: also accept the path of a picture. Do not allow it for values from untrusted clients.
 
         Raises:
             FinishError: a value is not allowed.
@@ -78,10 +84,10 @@ class Finish:
         return cls(parsed, _parse_shape(shape), size_px)
 
     def check(self, form: str) -> None:
-        """Check that a file format can hold this finish.
+        """Check that a file format (`form`, such as "JPEG") supports the transparency that this finish needs.
 
         Raises:
-            FinishError: the format is JPEG, and part of the avatar would be transparent.
+            FinishError: the format is JPEG, and a part of the avatar would be transparent.
         """
         if form == "JPEG" and self.shape == "circle":
             raise FinishError("JPEG has no transparency, which the corners of --shape circle need; use .png or .webp")
@@ -108,8 +114,6 @@ def _parse_background(value: str, allow_files: bool) -> Background:
         return "transparent"
     if value == "keep":
         return "keep"
-    if value == "backdrop":
-        return "backdrop"
     if colour := colour_of(value):
         return colour
     if allow_files and value and Path(value).is_file():
@@ -122,7 +126,7 @@ def _parse_background(value: str, allow_files: bool) -> Background:
 
 
 def colour_of(value: str) -> tuple[int, int, int] | None:
-    """Return an opaque CSS colour (#rrggbb or a name) as red, green and blue from 0 to 255; None if it is invalid."""
+    """Return red, green and blue (0 to 255) of an opaque CSS colour, such as #f4efe6 or ivory; None if invalid."""
     try:
         red, green, blue, *alpha = ImageColor.getrgb(value)
     except ValueError:
@@ -136,7 +140,7 @@ def load_background(cleaned: CleanPicture) -> Image.Image:
 
 
 def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
-    """Return the finished avatar: RGBA if a part of it is transparent, else RGB."""
+    """Return the avatar with background, shape and size of `finish`: RGBA if a part is transparent, else RGB."""
     size = finish.size_px or avatar.size_px
     if finish.background == "keep":
         finished = _resize(Image.fromarray(avatar.picture), size)
@@ -154,7 +158,7 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
 
 
 def save_avatar(avatar: Avatar, path: Path, background: Background | str, shape: str, size_px: int | None) -> None:
-    """Write a finished avatar to a file, atomically; see `Avatar.save`."""
+    """Write an avatar to a file, atomically. Arguments and errors are those of `Avatar.save`."""
     form = OUTPUT_FORMATS.get(path.suffix.lower())
     if form is None:
         raise FinishError(f"{path}: suffix {path.suffix!r} is not supported; allowed are {' '.join(OUTPUT_FORMATS)}")
@@ -192,16 +196,16 @@ def _disc(size: int) -> Image.Image:
 
 
 def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield boxes of a few rows that together cover a picture: processing in parts needs less memory."""
+    """Yield boxes (left, top, right, bottom) of `STRIP_ROWS` rows that cover a picture; strips need less memory."""
     width, height = size
     for top in range(0, height, STRIP_ROWS):
         yield 0, top, width, min(top + STRIP_ROWS, height)
 
 
 def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
-    """Return the photo with each painted person pasted back in place, by the inverse of the crop's transform."""
+    """Return the whole photo with the painted persons in their places; the largest face (first) is on top."""
     pasted = photo
-    for avatar in reversed(avatars):  # the largest face last, on top
+    for avatar in reversed(avatars):  # the largest face comes last, on top of the others
         height, width = photo.shape[:2]
         alpha = (avatar.cutout * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
         person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.aligned_person, alpha))
@@ -213,15 +217,18 @@ def _unwarp(plane: np.ndarray, avatar: Avatar, size: tuple[int, int]) -> np.ndar
     """Map a picture or mask from the crop's coordinates to the photo's; `size` is (width, height) in pixels."""
     border = cv2.BORDER_REPLICATE if plane.ndim == 3 else cv2.BORDER_CONSTANT
     inverse = cv2.invertAffineTransform(avatar.crop.transform)
-    if float(np.hypot(*inverse[:, 0])) < 1:  # smaller in the photo than in the crop: average over areas
+    if float(np.hypot(*inverse[:, 0])) < 1:  # the person is smaller in the photo than in the crop: average over areas
         return warp(plane, inverse, int(max(size)), border)[: size[1], : size[0]]
     return cv2.warpAffine(plane, inverse, size, flags=cv2.INTER_CUBIC, borderMode=border)
 
 
 def _feather(inside: MaskArray) -> np.ndarray:
-    """Return weights in [0, 1] that fade out towards the sides of the crop that are inside the photo.
+    """Return weights from 0 to 1 that fade out towards the sides of the crop.
 
-    Sides where the photo itself ends are not faded.
+    Sides at which the photo itself ends are not faded.
+
+    Args:
+        inside: 255 where the photo covers the crop, 0 elsewhere.
     """
     side = inside.shape[0]
     ramp = np.minimum((np.arange(side, dtype=np.float32) + 0.5) / (FEATHER * side), 1)
@@ -234,10 +241,10 @@ def _feather(inside: MaskArray) -> np.ndarray:
 
 
 def encode_avatar(picture: Image.Image, form: str) -> bytes:
-    """Return the bytes of a file without metadata; `form` is a value of `OUTPUT_FORMATS`.
+    """Return the bytes of a picture file without metadata; `form` is one of the values of `OUTPUT_FORMATS`.
 
     Raises:
-        FinishError: the picture is transparent and the format is JPEG.
+        FinishError: the picture has transparency and the format is JPEG.
     """
     if form == "JPEG" and picture.mode == "RGBA":
         raise FinishError("JPEG has no transparency; use .png or .webp")

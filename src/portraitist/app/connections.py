@@ -1,8 +1,8 @@
 """Limit the server's connections, so that a few addresses with idle or incomplete requests cannot block others.
 
 uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
-idle connections, and responds with 503 to all clients when it is reached. This module therefore extends uvicorn's HTTP
-protocol: when a limit is reached, it closes a connection of the address with the most connections: the oldest one
+idle connections too, and when it is reached, all clients get status 503. Therefore, this module extends uvicorn's HTTP
+protocol. When a limit is reached, it selects the address with the most connections, and closes its oldest connection
 without a complete request.
 """
 
@@ -20,15 +20,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 512
 MAX_PER_ADDRESS = 64
-RESERVED_FILES = 192  # file descriptors for everything else: the backlog below, models, libraries
+RESERVED_FILES = 192  # file descriptors that are not for connections: the backlog below, models, libraries
 BACKLOG = 100  # connections that asyncio accepts before the first one is checked against the limits
-IDLE_S = 10.0  # for a request's head, and between two requests
-SEND_S = 60.0  # for a response, from its end: it is in memory until the client has read it
-LOG_INTERVAL_S = 60.0
+IDLE_S = 10.0  # limit for receiving a request's head, and between two requests
+SEND_S = 60.0  # limit for a client to read a complete response, which is in memory until then
+LOG_INTERVAL_S = 60.0  # between two messages of `LoopErrorLog`
 
 
 def max_connections() -> int:
-    """Return the maximum number of connections, given the limit of open files (`ulimit -n`)."""
+    """Return the maximum number of connections; it is below the limit on open files (`ulimit -n`)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, soft - RESERVED_FILES))
 
@@ -50,11 +50,11 @@ class ConnectionPool:
     """All open connections, by address, and their limits.
 
     Args:
-        proxies: addresses of reverse proxies, to which the limit per address does not apply.
-        limit: maximum number of connections.
+        proxies: addresses of reverse proxies, comma-separated; the limit per address does not apply to them.
+        limit: maximum number of connections; by default `max_connections()`.
         per_address: maximum number of connections of one address.
         idle_s: seconds after which a connection without a complete request head is closed.
-        send_s: seconds that a client has to read the response; then its connection is closed.
+        send_s: seconds after which a connection is closed if the client has not read the response.
     """
 
     def __init__(
@@ -74,7 +74,11 @@ class ConnectionPool:
         return type("PooledProtocol", (BoundedProtocol,), {"pool": self})
 
     def add(self, connection: "BoundedProtocol") -> bool:
-        """Register a connection, closing another one if a limit is exceeded; return False if it must be refused."""
+        """Register a connection; return False if it must be refused.
+
+        If a limit is exceeded, another connection without a complete request is closed. If there is none, the new
+        connection must be refused.
+        """
         own = self._open[connection.address]
         own[connection] = None
         if len(own) > self.per_address and not is_proxy(connection.address, self.proxies):
@@ -100,7 +104,7 @@ class ConnectionPool:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol, registered in a `ConnectionPool` and with a time limit for request heads."""
+    """uvicorn's HTTP/1.1 protocol with the limits of a `ConnectionPool`."""
 
     pool: ConnectionPool
     idle_timer: asyncio.TimerHandle | None = None
@@ -118,7 +122,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the connection is idle, or the body of its request has not been received completely."""
+        """Whether the connection is idle, or the body of its request is still being received."""
         return self.is_idle or self.cycle.more_body
 
     def connection_made(self, transport: Any) -> None:
@@ -137,7 +141,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Start the time limits for the client to read the response, and for its next request."""
+        """Start the time limit for the client to read the response, and that for its next request."""
         super().on_response_complete()
         if self.send_timer:
             self.send_timer.cancel()
@@ -161,14 +165,15 @@ class BoundedProtocol(H11Protocol):
 class LoopErrorLog:
     """An asyncio exception handler that prints at most one line per minute, without tracebacks.
 
-    asyncio's own handler prints a traceback for every connection that it cannot accept: megabytes per second.
+    asyncio's own handler prints a traceback for every connection that it cannot accept, which may be megabytes per
+    second.
     """
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Print an error that no callback has handled, except for clients that disconnect during their upload."""
+        """Print an error that no code has handled, unless a client has disconnected during its upload."""
         error = context.get("exception")
         if isinstance(error, ClientDisconnect) or time.monotonic() < self._next:
             return

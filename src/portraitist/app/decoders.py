@@ -1,6 +1,6 @@
-"""Decode the pictures of the server's clients in processes with limits on memory and time.
+"""Decode pictures that the server's clients have uploaded, in child processes with limits on memory and time.
 
-A picture that exceeds a limit or crashes a library is rejected; the server is not affected.
+If a picture exceeds a limit or crashes a library, it is rejected, and the server continues.
 """
 
 import numpy as np
@@ -11,27 +11,27 @@ from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.clean.sandbox import Limits, Message, Sandbox
 from portraitist.core.outcome import Status
 
-CPU_S, WALL_S = 20, 60.0  # limits for one picture; 50 megapixels take 1 to 3 s
+CPU_S, WALL_S = 20, 60.0  # limits for one picture, in seconds; 50 megapixels take 1 to 3 s
 
-pillow_heif.register_heif_opener(decode_threads=1)  # there is one decoder per core at most
+pillow_heif.register_heif_opener(decode_threads=1)  # one thread is enough: there may be one decoder per core
 
 
 class Decoders(Sandbox):
-    """A context manager for the decoder processes that the painting threads use.
+    """The server's decoder processes; a context manager that starts and ends them. Thread-safe.
 
     Args:
         count: number of processes.
-        memory_mb: address space of each, including the interpreter.
+        memory_mb: address space of each process in MiB, including the Python interpreter.
     """
 
     def __init__(self, count: int, memory_mb: int) -> None:
         super().__init__("portraitist.app.decoders:decode", Limits(memory_mb, CPU_S, WALL_S), count)
 
     def read(self, file: bytes) -> CleanPicture:
-        """Decode a picture file, as `read_selfie` does; wait if all decoders are busy.
+        """Decode the bytes of a picture file, as `read_selfie` does; wait if all decoders are busy.
 
         Raises:
-            RejectedError: as `read_selfie`, or because decoding exceeds a limit.
+            RejectedError: as in `read_selfie`, or because decoding exceeds a limit or crashes the process.
         """
         (answer,) = self.map([Message({}, {"file": file})])
         if died := answer.content.get("died"):
@@ -46,7 +46,11 @@ class Decoders(Sandbox):
 
 
 def decode(request: Message) -> Message:
-    """Decode a picture file in a worker process."""
+    """Decode the picture in the message's part `file`; runs in a decoder process.
+
+    Returns:
+        The shapes and pixels of `picture` and, if there is one, `alpha`; or the status and the reason of a rejection.
+    """
     try:
         cleaned = read_selfie(request.parts["file"])
     except RejectedError as error:

@@ -1,8 +1,8 @@
-"""Place the avatar's frame: an upright square around the head, without straight cuts through the person inside it.
+"""Place the avatar's frame: an upright square around the head.
 
-The painting is an aligned crop of the photo. A person who extends beyond the photo or the crop is cut off in a straight
-line there. The frame is the square with the lowest cost among a grid of sizes and positions: such lines should coincide
-with its border or be outside it, and the head should be inside.
+The painting is an aligned crop of the photo. Where the photo or the crop ends, the person is cut off along a straight
+line. The frame is chosen from a grid of sizes and positions, as the square with the lowest cost. The cost is low if the
+head is inside the frame, and if cut-off lines are outside it or on its border.
 """
 
 from dataclasses import dataclass, replace
@@ -19,27 +19,27 @@ from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye
 IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # side of the frame; height of the eyes, as a fraction of the side
 SIDES, SHIFTS = np.linspace(1.0, IDEAL_SIDE, 19), np.linspace(-1.2, 1.2, 17)  # grid that is searched
 FINE_SIDES, FINE_SHIFTS = np.linspace(-0.2, 0.2, 9), np.linspace(-0.15, 0.15, 9)
-HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # half the head's width, and its minimum height above and below the eyes
+HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # half the head's width; its minimum height above, and below the eyes
 HEADROOM = 0.05  # free space above the hair, as a fraction of the side
-# Weights of the cost terms; each term is a length inside the frame or missing from it, as a fraction of its side.
+# Weights of the cost terms. A term is the length of a cut inside the frame, or of a missing part, divided by its side.
 CUT_COST, HEAD_COST, HEADROOM_COST, EMPTY_COST, SHIFT_COST, ZOOM_COST = 6.0, 4.0, 1.0, 1.0, 4.0, 0.6
-CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # side of the canvas on which frames are searched, in pixels and in lengths
-MISSING_GROWTH = 2.0  # missing parts m of the head cost m + (MISSING_GROWTH * m) ** 2
-SLIVER = 0.02  # strips without painting at the frame's border, narrower than this fraction of its side, are filled
-MAX_TILT_DEGREES = 60.0  # faces that are tilted more belong to a photo that is stored sideways or upside down
+CANVAS_SIDE, CANVAS_LENGTHS = 168, 7.0  # side of the square in which frames are searched: in pixels, in lengths
+MISSING_GROWTH = 2.0  # if a fraction m of the head is missing, the cost is m + (MISSING_GROWTH * m) ** 2
+SLIVER = 0.02  # unpainted strips at the frame's border are filled if narrower than this fraction of the side
+MAX_TILT_DEGREES = 60.0  # if a face is tilted more, the photo is probably stored sideways or upside down
 FADE = 0.14  # width over which a person fades out at a cut inside the frame, as a fraction of the side
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A square of the selfie: centre and side in its pixels, and the angle by which it is rotated, in degrees."""
+    """A square of the selfie: centre (x, y) and side in the selfie's pixels, and its rotation in degrees."""
 
     centre: tuple[float, float]
     side: float
     degrees: float
 
     def transform(self, size_px: int) -> Transform:
-        """Return the similarity from the selfie's pixels to those of the frame at `size_px`."""
+        """Return the similarity transform from the selfie's pixels to those of the frame, scaled to side `size_px`."""
         angle, scale = np.deg2rad(self.degrees), size_px / self.side
         rotation = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         translation = size_px / 2 - rotation @ np.array(self.centre)
@@ -47,7 +47,7 @@ class Frame:
 
 
 def whole_crop(crop: Crop) -> Frame:
-    """Return the frame that equals a crop: level eyes, and the framing of the training data."""
+    """Return the frame that shows a whole crop, with level eyes as in the training data."""
     side = crop.square.picture.shape[0]
     inverse = cv2.invertAffineTransform(crop.transform)
     centre = inverse @ np.array([side / 2, side / 2, 1])
@@ -67,7 +67,7 @@ def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
 
     Args:
         crop: the aligned crop, at any size.
-        mask: the person in it, at any size.
+        mask: mask of the person in the crop, at any size.
     """
     points, length = crop.face.points, eye_to_mouth_px(crop.face)
     tilt = whole_crop(crop).degrees
@@ -92,7 +92,13 @@ def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
 
 
 def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[float, float, float]:
-    """Return left, top and side of the best frame in canvas pixels; `down` points from the eyes to the mouth."""
+    """Return left, top and side of the best frame, in canvas pixels.
+
+    Args:
+        person: whether each canvas pixel shows the person.
+        covered: whether the painting covers each canvas pixel.
+        down: unit vector from the eyes to the mouth.
+    """
     cost = _Cost(person, covered, down)
     best = np.array([IDEAL_SIDE, 0, 0])
     for sides, shifts in ((SIDES - IDEAL_SIDE, SHIFTS), (FINE_SIDES, FINE_SHIFTS)):
@@ -104,7 +110,11 @@ def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[
 
 
 def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return left, top, right and bottom, in canvas pixels, of frames given as (side, shift right, shift down)."""
+    """Return left, top, right and bottom of frames, in canvas pixels.
+
+    Args:
+        candidates: side, shift to the right and shift down of each frame, in eye-to-mouth distances; (..., 3).
+    """
     length = CANVAS_SIDE / CANVAS_LENGTHS
     side, right_shift, down_shift = np.moveaxis(candidates * length, -1, 0)
     left, top = CANVAS_SIDE / 2 - side / 2 + right_shift, CANVAS_SIDE / 2 - EYE_LINE * side + down_shift
@@ -112,13 +122,13 @@ def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
 
 class _Cost:
-    """Cost of a frame: cuts inside it, parts of the head outside it, empty area, and distance from the ideal frame."""
+    """Cost of a frame: cut-off lines inside it, missing parts of the head, empty area, distance from the ideal."""
 
     def __init__(self, person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> None:
         uncovered = (~covered).astype(np.uint8)
         cut = (person & (cv2.dilate(uncovered, np.ones((3, 3), np.uint8)) > 0)).astype(np.uint8)
         self.uncovered, self.cut = _integral(uncovered, cv2.BORDER_REPLICATE), _integral(cut, cv2.BORDER_CONSTANT)
-        # The head: a box around the middle of the face, upwards to the hair, as far as the photo shows it.
+        # The head is a box around the middle of the face, up to the top of the hair, as far as the photo shows it.
         length = CANVAS_SIDE / CANVAS_LENGTHS
         x, y = CANVAS_SIDE / 2 + down * length * (CHIN - CROWN) / 2
         half_width, half_height = HEAD_WIDTH * length, (CHIN + CROWN) * length / 2
@@ -150,19 +160,20 @@ class _Cost:
 
 
 def _integral(plane: np.ndarray, border: int) -> np.ndarray:
+    """Return the integral image of a canvas that is extended by half its side on each side."""
     margin = CANVAS_SIDE // 2
     return cv2.integral(cv2.copyMakeBorder(plane, margin, margin, margin, margin, border, value=0))
 
 
 def _sum(table: np.ndarray, *box: np.ndarray) -> Float[np.ndarray, "..."]:
-    """Return the sums over boxes from the integral image of a canvas with margins of half its side."""
+    """Return the sum over each box (left, top, right, bottom), given the integral image that `_integral` returns."""
     margin = CANVAS_SIDE // 2
     x0, y0, x1, y1 = (np.rint(edge).astype(int).clip(-margin, CANVAS_SIDE + margin) + margin for edge in box)
     return (table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]).astype(np.float64)
 
 
 def between(source: Transform, target: Transform) -> Transform:
-    """Return the transform from source to target coordinates, given the transforms from the selfie to both."""
+    """Return the transform from source to target, given the transforms from the selfie to each of them."""
     whole = np.vstack([target, [0, 0, 1]]) @ np.vstack([cv2.invertAffineTransform(source), [0, 0, 1]])
     return whole[:2].astype(np.float32)
 
@@ -171,8 +182,8 @@ def fade_cuts(mask: MaskArray, covered: MaskArray) -> MaskArray:
     """Fade out a person's mask where the painting ends inside the frame, so that no straight edge is visible.
 
     Args:
-        mask: the person, in the frame.
-        covered: 255 where the painting covers the frame.
+        mask: mask of the person in the frame.
+        covered: 255 where the painting covers the frame, else less.
     """
     size = mask.shape[0]
     edge = max(3, round(0.01 * size) | 1)

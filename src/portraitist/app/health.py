@@ -11,7 +11,7 @@ def health_routes(not_ready: Callable[[], str]) -> list[Route]:
     """Return the routes of both endpoints.
 
     Args:
-        not_ready: returns why the server cannot accept requests at the moment, or an empty string.
+        not_ready: returns the reason why the server cannot accept pictures now, or an empty string if it can.
     """
 
     async def healthz(_: Request) -> Response:

@@ -1,6 +1,6 @@
-"""Refine a person's mask for the avatar: drop loosely connected parts, and align its edge with the photo's edges.
+"""Refine a person's mask for the avatar: remove loosely connected parts, and align its edge with the photo's edges.
 
-The training masks are not refined: such errors are visible only at the size of an avatar.
+The masks of the training data are not refined, because the errors are visible only at the size of an avatar.
 """
 
 import cv2
@@ -14,17 +14,17 @@ from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 
 # Lengths as multiples of the distance from the eyes to the mouth.
-MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower than this are dropped
-BAND = 0.16  # half of the width of the band along the mask's edge in which it may change
-WINDOW = 0.14  # half of the guided filter's window
+MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower are removed
+BAND = 0.16  # half the width of the band along the mask's edge in which the mask may change
+WINDOW = 0.14  # half the side of the guided filter's window
 EPSILON = 2e-3  # the guided filter's regularization, for colours from 0 to 1
-LOWEST, HIGHEST = 0.15, 0.85  # values of the filter's output that become 0 and 1
-SAME_IOU = 0.98  # a mask with at least this IoU with the picture's alpha is that alpha at another size
-GUIDE_SIDE = 256  # the filter's coefficients are computed at this size
+LOWEST, HIGHEST = 0.15, 0.85  # the filter's output is stretched: these values become 0 and 1
+SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
+GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
 
 
 def is_alpha(mask: MaskArray, crop: Crop) -> bool:
-    """Return whether a crop's mask is the picture's own alpha."""
+    """Return whether a crop's mask is the alpha channel of the picture."""
     return crop.square.alpha is not None and np.array_equal(mask, crop.square.alpha)
 
 
@@ -33,7 +33,7 @@ def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
     x, y, length = face_in_crop(crop)
     solid = (mask > 127).astype(np.uint8)
     disc = _disc(MIN_CONNECTION * length)
-    # the person continues beyond the borders of the mask
+    # extend the mask: the person continues beyond its borders
     margin = disc.shape[0]
     padded = cv2.copyMakeBorder(solid, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     _, labels = cv2.connectedComponents(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc))
@@ -58,10 +58,10 @@ def _disc(diameter: float) -> np.ndarray:
 
 
 def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
-    """Return the person's mask at the size of a crop, aligned with the crop's edges; an alpha is only resized.
+    """Return the person's mask at the size of a crop, aligned with edges in it; an alpha channel is only resized.
 
     Args:
-        mask: the person in the crop, at any size.
+        mask: mask of the person in the crop, at any size.
         crop: the aligned crop.
     """
     square = crop.square
@@ -76,18 +76,23 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
 
 
 def continue_beyond_photo(mask: MaskArray, inside: SquareMaskArray) -> MaskArray:
-    """Return a mask that goes on where the photo ends: that end is no edge of the person, and must not become soft."""
+    """Extend a mask beyond the photo's border, which is not an edge of the person and must not become soft.
+
+    Args:
+        mask: mask of the person in the crop, at any size.
+        inside: 255 where the photo covers the crop.
+    """
     covered = cv2.resize(inside, mask.shape, interpolation=cv2.INTER_AREA)
     known = cv2.erode(np.where(covered == 255, 255, 0).astype(np.uint8), np.ones((5, 5), np.uint8))
     return extend_foreground(np.dstack([mask] * 3), known)[..., 0] if known.min() == 0 else mask
 
 
 def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:
-    """Return the mask at the picture's size, with its soft edge aligned with the picture's edges.
+    """Return a mask at the picture's size, with a soft edge that follows the edges in the picture.
 
     Args:
-        mask: the person, at any size.
-        picture: the aligned selfie.
+        mask: mask of the person, at any size.
+        picture: the aligned crop of the selfie.
         length: distance from the eyes to the mouth in pixels of the picture.
     """
     side = picture.shape[0]
@@ -104,8 +109,16 @@ def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> Squa
 def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Float32[np.ndarray, "side side"]:
     """Return the fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide.
 
-    In each window the result is linear in the picture's colours. The coefficients are computed at `GUIDE_SIDE` and
-    enlarged; the result has the picture's edges at full size. `radius` is a fraction of the side.
+    In each window, the result is a linear function of the picture's colours. Its coefficients are computed at side
+    `GUIDE_SIDE` and enlarged, so the result has the picture's edges at full size.
+
+    Args:
+        picture: the guide.
+        mask: the mask, at any size.
+        radius: half the side of the window, as a fraction of the picture's side.
+
+    Returns:
+        The filtered mask, about 0 to 1.
     """
     side = picture.shape[0]
     small = (GUIDE_SIDE, GUIDE_SIDE)

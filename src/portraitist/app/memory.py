@@ -1,4 +1,8 @@
-"""Divide a memory limit among the parts of the server, and measure the memory that the process uses."""
+"""Divide a memory limit among the parts of the server, and measure the memory of a process.
+
+Decoders are child processes that decode uploaded pictures. Names that end in `_mb` are sizes in MiB, except those of
+uploads, which are in units of 10**6 bytes.
+"""
 
 import ctypes
 import os
@@ -6,29 +10,36 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-DECODER_MB = 1024  # address space of a decoder: for 50 megapixels in all formats but a WebP with transparency
-THREAD_MB = 320  # one picture from its decoded pixels to the response, with size 4096 and a background picture
+DECODER_MB = 1024  # address space of a decoder; suffices for 50 megapixels, except for WebP with transparency
+THREAD_MB = 320  # memory to paint one picture and encode the response, with size 4096 and a background picture
 UPLOAD_COPIES = 2  # copies of an upload's bytes in memory while the form is parsed
 STATM, TASKS = Path("/proc/self/statm"), Path("/proc/self/task")  # Linux
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Memory limits of the server's parts, and the number of pictures that are decoded and painted at a time."""
+    """Memory limits of the server's parts, and the number of pictures that are processed at the same time.
+
+    Attributes:
+        decoders: number of pictures that are decoded at the same time, each in its own process.
+        threads: number of pictures that are painted at the same time.
+        uploads_mb: size of all uploads that may be in memory.
+        process_mb: limit of the server process, without its decoders.
+    """
 
     decoders: int
     threads: int
-    uploads_mb: float  # bytes of uploads that are in memory
-    process_mb: int  # limit of the server itself, without its decoders
+    uploads_mb: float
+    process_mb: int
 
     @classmethod
     def divide(cls, memory_mb: int, used_mb: float, body_mb: float, cores: int) -> "MemoryPlan":
-        """Divide `memory_mb`: up to half for decoders; then painting threads, up to one per core; the rest for uploads.
+        """Divide `memory_mb`: up to half for decoders, then for painting threads (one per core), the rest for uploads.
 
         Args:
             memory_mb: limit on the memory of the server and its decoders.
-            used_mb: memory that the process uses without any request, mostly for the model.
-            body_mb: largest upload.
+            used_mb: memory that the server process uses without any request, mostly for the model.
+            body_mb: size of the largest allowed upload.
             cores: number of cores.
 
         Raises:
@@ -39,13 +50,13 @@ class MemoryPlan:
         threads = min(cores, int((process_mb - used_mb - UPLOAD_COPIES * body_mb) // THREAD_MB))
         if threads < 1:
             least = DECODER_MB + THREAD_MB + used_mb + UPLOAD_COPIES * body_mb
-            raise ValueError(f"{memory_mb} MB of memory do not suffice; at least {least + 1:.0f} are needed")
+            raise ValueError(f"{memory_mb} MB of memory do not suffice; at least {least + 1:.0f} MB are needed")
         uploads_mb = (process_mb - used_mb - threads * THREAD_MB) / UPLOAD_COPIES
         return cls(decoders, threads, uploads_mb, process_mb)
 
 
 def default_memory_mb(cores: int) -> int:
-    """Return the default limit: one decoder, some uploads, and half a gigabyte for each core."""
+    """Return the default limit in MiB: for one decoder and some uploads, plus 512 for each core."""
     return 1536 + 512 * cores
 
 
@@ -57,7 +68,7 @@ def resident_mb() -> float:
 
 
 def resident_with_children_mb() -> float:
-    """Return the resident memory of this process and its child processes: a server's decoders."""
+    """Return the resident memory of this process and its child processes in MiB; 0 on systems other than Linux."""
     children = [pid for path in TASKS.glob("*/children") for pid in _read(path).split()]
     sizes = [_read(Path(f"/proc/{pid}/statm")).split() for pid in children]
     pages = sum(int(size[1]) for size in sizes if size)
@@ -65,7 +76,7 @@ def resident_with_children_mb() -> float:
 
 
 def _read(path: Path) -> str:
-    """Return the content of a file of /proc; empty if the process has ended."""
+    """Return the content of a file in /proc, or an empty string if its process has ended."""
     with suppress(OSError):
         return path.read_text(encoding="ascii")
     return ""

@@ -1,7 +1,8 @@
 """The server's metrics in Prometheus format, on a separate port.
 
-A separate port prevents a reverse proxy from publishing them by accident, and provides the sums over all worker
-processes. The workers write to files in the folder `PROMETHEUS_MULTIPROC_DIR`, as prometheus_client defines it.
+Because of the separate port, a reverse proxy does not publish the metrics by accident. With several worker processes,
+each value is the sum over all of them. The workers write their values to files in the folder that the environment
+variable `PROMETHEUS_MULTIPROC_DIR` names, as prometheus_client defines it.
 """
 
 import asyncio
@@ -13,9 +14,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from portraitist.app.memory import resident_with_children_mb
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
-SAMPLE_S = 1.0  # interval at which the gauges are updated
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read when prometheus_client is imported
+SAMPLE_S = 1.0  # interval at which the gauges are updated, in seconds
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # upper bounds of the histogram's buckets
 
 REQUESTS = Counter("portraitist_requests", "Requests by endpoint and HTTP status.", ["endpoint", "status"])
 REQUEST_SECONDS = Histogram(
@@ -33,10 +34,10 @@ MEMORY_BYTES = Gauge(
 
 
 async def sample(queue_lengths: Callable[[], tuple[int, int]]) -> None:
-    """Update the gauges once per `SAMPLE_S`, until cancelled.
+    """Update the gauges every `SAMPLE_S` seconds, until cancelled.
 
     Args:
-        queue_lengths: returns the number of requests that wait, and that are being painted.
+        queue_lengths: returns the number of waiting requests, and of requests that are being painted.
     """
     while True:
         waiting, painting = queue_lengths()
@@ -48,7 +49,7 @@ async def sample(queue_lengths: Callable[[], tuple[int, int]]) -> None:
 
 def forget_process(process: int) -> None:
     """Remove the gauges of a worker process that has ended."""
-    if FOLDER_VARIABLE in os.environ:  # otherwise there are no metrics, or no other worker processes
+    if FOLDER_VARIABLE in os.environ:  # otherwise, there are no metrics or no worker processes
         mark_process_dead(process)
 
 

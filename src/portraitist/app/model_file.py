@@ -1,4 +1,4 @@
-"""Read and validate an exported model file: the ONNX graph, its metadata, and the detector and segmenter inside it.
+"""Read and validate an exported model file: an ONNX graph whose metadata contain face detector and segmenter.
 
 Model files are untrusted. Every defect raises a `ModelError` with a one-line message.
 """
@@ -23,13 +23,13 @@ from portraitist.mask.segmenter import SEGMENTER_FILES
 
 MODEL_FILE = "portraitist.onnx"
 FORMAT = "3"  # written by stage export
-CHECKSUM_KEY = "sha256"  # metadata entry; older models do not have it
-METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
+CHECKSUM_KEY = "sha256"  # metadata entry with the checksum; older models have none
+METADATA_FIELD = 14  # number of the field ModelProto.metadata_props in onnx.proto
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 
-SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 64, 1024  # allowed sides, if the model accepts any
-STYLE_LENGTH = 100
-HOUSE_STYLE = "house"  # the first style of a conditional model: the mean of the training portraits
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 64, 1024  # sides that a fully convolutional model accepts: multiples of 8
+STYLE_LENGTH = 100  # number of values in a style vector
+HOUSE_STYLE = "house"  # name of the first and default style: the mean over the training portraits
 
 StyleVector = Float32[np.ndarray, "100"]
 
@@ -41,9 +41,13 @@ class ModelError(ValueError):
 
 
 class Metadata(NamedTuple):
-    """The metadata of a model file: detector and segmenter files by name, parameters of crop and mask, and styles.
+    """The metadata of a model file.
 
-    `styles` is empty if the model has only one style; otherwise `house` comes first.
+    Attributes:
+        parts: the files of face detector and segmenter, by name.
+        crop: how selfies are cropped.
+        mask: how persons are segmented.
+        styles: style vectors by name, `house` first; empty if the model has only one style.
     """
 
     parts: dict[str, bytes]
@@ -54,25 +58,32 @@ class Metadata(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A validated model file, ready to run."""
+    """A validated model file, ready to run.
+
+    Attributes:
+        session: runs the generator.
+        metadata: everything else that is needed to paint.
+        card: the model card, in Markdown.
+        any_side: whether pictures of any side are accepted; if not, the side is `crop.size_px`.
+    """
 
     session: onnxruntime.InferenceSession
     metadata: Metadata
     card: str
-    any_side: bool  # whether pictures of any side are accepted; otherwise the side is crop.size_px
+    any_side: bool
 
 
 def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> LoadedModel:
     """Load a model file, or `portraitist.onnx` from a folder.
 
     Raises:
-        ModelError: there is no such file, it is damaged or not an exported model, or the device is not available.
+        ModelError: the file is missing, damaged or not an exported model, or the device is not available.
     """
     path = Path(model)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        made_by = "installing the package" if path == DEFAULT_MODEL else "`make repro`"
-        raise ModelError(f"{path}: no such file; {made_by} creates it, `--model` selects another")
+        hint = "install the package again" if path == DEFAULT_MODEL else "`make repro` creates models/portraitist"
+        raise ModelError(f"{path}: no such file; {hint}, or choose another model")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -95,30 +106,32 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
 
 
 def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
-    """Parse a model's metadata entries; only `parts` with known names are read.
+    """Parse a model's metadata entries; in the entry `parts`, only known names are read.
 
     Raises:
         ModelError: the format version is not supported, or an entry is missing or malformed.
     """
     if entries.get("format") != FORMAT:
-        raise ModelError(f"{path}: model format {entries.get('format', 'unknown')[:20]!r}; expected {FORMAT!r}")
+        found = entries.get("format", "unknown")[:20]
+        raise ModelError(f"{path}: model format {found!r}, expected {FORMAT!r}; export the model again")
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
-        # a hostile model may contain other names, such as ../x: only known names are read
+        # read only known names: a malicious model may contain others, such as ../x
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
-        raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}") from error
+        raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}; export it again") from error
     return Metadata(parts, crop, mask, styles)
 
 
 def _read_styles(content: object) -> dict[str, StyleVector]:
-    """Convert names and lists of numbers.
+    """Convert the metadata entry `styles`, names and lists of numbers, to style vectors.
 
     Raises:
-        TypeError, ValueError: they are something else, the first style is not `house`, or a name cannot be printed.
+        TypeError: the entry does not map names to lists of numbers.
+        ValueError: the first style is not `house`, a name is not printable, or a vector is malformed.
     """
     if not isinstance(content, dict):
         raise TypeError(f"`styles` is a {type(content).__name__}; expected names and vectors")
@@ -132,7 +145,7 @@ def _read_styles(content: object) -> dict[str, StyleVector]:
 
 
 def content_checksum(data: bytes) -> tuple[str, str | None]:
-    """Return the SHA-256 of an ONNX file without its checksum entry, and that entry's value if there is one.
+    """Return the SHA-256 of an ONNX file without its checksum entry, and the entry's value, or None without one.
 
     The digest covers the serialized ModelProto without the metadata entry `sha256`, which the exporter appends last.
 
@@ -153,7 +166,7 @@ def content_checksum(data: bytes) -> tuple[str, str | None]:
 
 
 def verify_checksum(path: Path, data: bytes) -> str:
-    """Compare a model file with the checksum in its metadata; a file without one is accepted. Return the checksum.
+    """Compare a model file with the checksum in its metadata, if there is one, and return the file's checksum.
 
     Raises:
         ModelError: the checksum differs, or the bytes are not an ONNX file.
@@ -163,12 +176,12 @@ def verify_checksum(path: Path, data: bytes) -> str:
     except ValueError as error:
         raise ModelError(f"{path}: not an exported model") from error
     if expected is not None and found != expected:
-        raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…")
+        raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…; copy it again")
     return found
 
 
 def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (field number, start, start of the body, end) of each top-level field."""
+    """Yield (field number, start, start of the body, end) of each top-level field of a protocol buffer."""
     at = 0
     while at < len(view):
         tag, body = _varint(view, at)
@@ -187,6 +200,7 @@ def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    """Return the number encoded at byte `at` of a protocol buffer, and the index of the byte after it."""
     value = 0
     for place, byte in enumerate(view[at : at + 10]):
         value |= (byte & 0x7F) << (7 * place)
@@ -209,7 +223,14 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
 
 
 def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
-    """Check the graph's declared inputs and output; return whether it accepts pictures of any side."""
+    """Check the graph's declared inputs and output; return whether it accepts pictures of any side.
+
+    Args:
+        path: for messages.
+        session: has loaded the graph.
+        side: `crop.size_px`.
+        conditional: whether the metadata have styles, so that the graph must have the input `styles`.
+    """
     picture = ("tensor(uint8)", (None, side, side, 3))
     expected: dict[str, tuple[str, tuple[int | None, ...]]]
     expected = {"pictures": picture, "masks": ("tensor(uint8)", (None, side, side)), "painted": picture}
@@ -217,7 +238,9 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
         expected["styles"] = ("tensor(float)", (None, STYLE_LENGTH))
     found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
     if set(found) != set(expected):
-        raise ModelError(f"{path}: tensors are {', '.join(sorted(found))}; expected {', '.join(sorted(expected))}")
+        raise ModelError(
+            f"{path}: the graph's tensors are {', '.join(sorted(found))}; expected {', '.join(sorted(expected))}"
+        )
     for name, (kind, shape) in expected.items():
         declared = list(found[name].shape)
         if found[name].type != kind or not _fits(declared, shape):
@@ -229,7 +252,7 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
 
 
 def _fits(declared: list[Any], shape: tuple[int | None, ...]) -> bool:
-    """Return whether a declared shape, whose dimensions may be symbolic, allows the required shape."""
+    """Return whether a declared shape, which may have symbolic dimensions, allows a shape (None: any size)."""
     pairs = zip(declared, shape, strict=False)
     return len(declared) == len(shape) and all(
         not isinstance(size, int) or size == wanted or wanted is None for size, wanted in pairs

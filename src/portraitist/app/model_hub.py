@@ -1,8 +1,8 @@
-"""Find a model by name: a folder, a file, or `hf://user/name[@revision]`, downloaded from the Hugging Face hub.
+"""Find a model: a folder, a file, or `hf://user/name[@revision]`, which is downloaded from the Hugging Face hub.
 
-Downloads are kept in the user's cache folder by commit. A branch is looked up on the hub every time; if the hub cannot
-be reached, the commit of the last download is used. The environment variables `HF_ENDPOINT` (address of a mirror) and
-`HF_HUB_OFFLINE` (1: never connect) have the meaning that they have for huggingface_hub.
+Downloads are stored in the user's cache folder, one folder per commit. A branch is looked up on the hub every time; if
+the hub cannot be reached, the commit of the last download is used. As in huggingface_hub, the environment variable
+`HF_ENDPOINT` is the address of a mirror, and `HF_HUB_OFFLINE=1` forbids connections.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ NAME = re.compile(
 )
 DEFAULT_REVISION = "main"
 DEFAULT_ENDPOINT = "https://huggingface.co"
-MAX_MODEL_MB = 200.0  # the largest profile exports 45 MB
-TIMEOUT_S = 20.0  # for connecting, and between two blocks of data
-MAX_REDIRECTS = 3  # on the hub itself: of renamed repositories
+MAX_MODEL_MB = 200.0  # in units of 10**6 bytes; profile `full` exports 45 MB
+TIMEOUT_S = 20.0  # limit for connecting, and for waiting for data
+MAX_REDIRECTS = 3  # redirects within the hub, for renamed repositories
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256, GIT_BLOB = (
     re.compile(r"[0-9a-f]{64}"),
     re.compile(r"[0-9a-f]{40}"),
-)  # entity tags: of a large file, of a small one
-REASONS = {  # by the hub's header X-Error-Code
+)  # forms of the hub's entity tags: SHA-256 of a large file, git's SHA-1 of a small file
+REASONS = {  # error messages by the hub's header X-Error-Code
     "RepoNotFound": "no such repository, or a private one",
     "GatedRepo": "the repository is gated: accept its terms, download it with `hf download`, and pass the folder",
     "RevisionNotFound": "no such revision",
@@ -43,7 +43,13 @@ Notify = Callable[[str], None]
 
 
 class _Remote(NamedTuple):
-    """A file on the hub: the commit that it belongs to, its size in bytes and its entity tag, if they are known."""
+    """A file on the hub.
+
+    Attributes:
+        commit: the commit from which the file is.
+        size: size in bytes, or None if the hub does not state it.
+        tag: the HTTP entity tag, usually a hash of the file; may be empty.
+    """
 
     commit: str
     size: int | None
@@ -55,11 +61,11 @@ class _OfflineError(Exception):
 
 
 def find_model(model: Path | str, notify: Notify = lambda message: None) -> Path:
-    """Return the path of a model; `hf://user/name[@revision]` is downloaded unless the cache has it.
+    """Return the path of a model; a model `hf://user/name[@revision]` is downloaded unless it is in the cache.
 
     Args:
         model: a path, or the name of a repository on the Hugging Face hub. The revision is a branch, a tag or a commit.
-        notify: called with a line of text before a download, and when a cached copy is used because the hub cannot be
+        notify: called with a line of text before a download, and if a cached copy is used because the hub cannot be
             reached.
 
     Raises:
@@ -91,7 +97,7 @@ def find_model(model: Path | str, notify: Notify = lambda message: None) -> Path
         commit = reference.read_text("ascii").strip() if reference.is_file() else ""
         cached = folder / commit / MODEL_FILE
         if not COMMIT.fullmatch(commit) or not cached.is_file():
-            raise ModelError(f"{name}: {error}, and the cache has no copy of it") from error
+            raise ModelError(f"{name}: {error}, and the cache has no copy of this model") from error
         notify(f"{name}: {error}; using the copy of commit {commit[:8]} in the cache")
         return cached
     _save(reference, remote.commit.encode("ascii"))
@@ -106,12 +112,12 @@ def cache_folder() -> Path:
 def _endpoint() -> str:
     endpoint = os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
     if urlsplit(endpoint).scheme not in ("http", "https"):
-        raise ModelError(f"HF_ENDPOINT is {endpoint!r}; expected an address such as {DEFAULT_ENDPOINT}")
+        raise ModelError(f"HF_ENDPOINT is {endpoint!r}; expected a URL such as {DEFAULT_ENDPOINT}")
     return endpoint
 
 
 def _look_up(name: str, url: str) -> _Remote:
-    """Request commit, size and hash of a file; a large file's redirect to another host has them in its headers."""
+    """Request commit, size and hash of a file; for large files, a redirect to another host has them in its headers."""
     headers: dict[str, str] = {}
     for _ in range(MAX_REDIRECTS + 1):
         with _open(name, urllib.request.Request(url, method="HEAD")) as response:
@@ -152,7 +158,7 @@ def _download(name: str, url: str, remote: _Remote) -> bytes:
     elif GIT_BLOB.fullmatch(remote.tag):
         found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
     if found and found != remote.tag:
-        raise ModelError(f"{name}: damaged download: the hash is {found[:16]}…, expected {remote.tag[:16]}…")
+        raise ModelError(f"{name}: damaged download: the hash is {found[:16]}…, expected {remote.tag[:16]}…; try again")
     return data
 
 
@@ -162,7 +168,7 @@ def _save(path: Path, data: bytes) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow the redirects of a download to http and https, but never from https to http."""
+    """Follow redirects of downloads to http and https addresses, but never from https to http."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -177,7 +183,7 @@ def _open(name: str, request: urllib.request.Request) -> Any:
     """Send a request and return the response; redirects are followed for GET only.
 
     Raises:
-        ModelError: the hub refuses it.
+        ModelError: the hub refuses the request.
         _OfflineError: the hub cannot be reached.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

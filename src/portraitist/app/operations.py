@@ -1,7 +1,8 @@
 """Run the server: one process, or a supervisor with several worker processes that share one queue and its limits.
 
-The supervisor is uvicorn's, which starts workers, passes signals on to them, and replaces one that has ended. It also
-holds the `Admissions`, which the workers call over a Unix socket, and serves the metrics of all workers.
+The supervisor is uvicorn's: it starts workers, passes signals on to them, and replaces workers that have ended. The
+queue and the rate limits (`Admissions`) are in the supervisor; the workers call them over a Unix socket. The supervisor
+also serves the metrics of all workers.
 """
 
 import os
@@ -32,11 +33,11 @@ from portraitist.app.server import Limits, create_app, plan_memory, uvicorn_opti
 from portraitist.core.native_stderr import quiet_native_stderr
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-HEALTH_CHECK_S = 60  # the supervisor replaces a worker that does not respond within this time, loading included
+HEALTH_CHECK_S = 60  # the supervisor replaces a worker that does not respond for so long, also while it loads
 
 
 class StartError(RuntimeError):
-    """The server cannot start with these settings; the message names the option."""
+    """The server cannot start with these settings; the message gives the reason and, if there is one, the option."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Settings:
     """Settings of `portraitist serve`.
 
     Attributes:
-        model, device: as for `Portraitist`.
-        host, port: address to listen on; port 0 chooses a free one.
+        model: path of the model file or of its folder.
+        device: cpu, cuda or coreml.
+        host: address to listen on.
+        port: port to listen on; 0 chooses a free one.
         metrics_port: port of the metrics, on the same host; None for no metrics.
         workers: number of worker processes.
         cores: number of cores, divided among the workers.
-        limits: limits of all workers together; only the limits on connections apply to each worker.
+        limits: limits of all workers together.
         forwarded_allow_ips: addresses of trusted reverse proxies, comma-separated.
         access_log: write each request as a line of JSON to stdout.
     """
@@ -72,7 +75,7 @@ class Settings:
 
     @property
     def cores_per_worker(self) -> int:
-        """Number of cores for each worker, which paints one picture per core at a time."""
+        """Number of cores for each worker; it paints at most one picture per core at the same time."""
         return max(1, self.cores // self.workers)
 
     @property
@@ -83,12 +86,12 @@ class Settings:
 
 
 class _Config(uvicorn.Config):
-    """uvicorn's configuration. A worker process receives it from the supervisor, and then loads it.
+    """uvicorn's configuration. With several workers, the supervisor creates it and each worker process loads it.
 
     Args:
         settings: the server's settings.
-        portraitist: the opened model; None for a worker process, which opens it.
-        supervisor: address of the supervisor's `Admissions`; None if there is only one process.
+        portraitist: the loaded model; None if a worker process has to load it.
+        supervisor: address at which the supervisor serves `Admissions`; None if there is only one process.
     """
 
     def __init__(self, settings: Settings, portraitist: Portraitist | None = None, supervisor: Any = None) -> None:
@@ -97,12 +100,12 @@ class _Config(uvicorn.Config):
         self.settings, self.portraitist, self.supervisor = settings, portraitist, supervisor
 
     def load(self) -> None:
-        """Load protocol and application, in the process that serves them."""
+        """Load protocol and application; called in the process that serves requests."""
         self.http = ConnectionPool(self.settings.forwarded_allow_ips).protocol()
         super().load()
 
     def load_app(self) -> Any:
-        """Create the application; on failure, end the worker process in a way that also ends the supervisor."""
+        """Create the application; on failure, exit with the code on which the supervisor ends too."""
         settings, admissions = self.settings, None
         if self.supervisor:
             self._quiet = ExitStack()
@@ -133,11 +136,11 @@ def run(settings: Settings) -> None:
     """Run the server until a signal ends it.
 
     Raises:
-        StartError: the model, the memory or an address cannot be used.
+        StartError: the model is damaged, the memory limit is too small, or an address is not available.
     """
     with ExitStack() as stack:
         stack.enter_context(quiet_native_stderr())
-        portraitist = _open_model(settings)  # also if only the workers use it: to stop here if it is damaged
+        portraitist = _open_model(settings)  # also if only workers use the model: if it is damaged, stop here
         try:
             plan_memory(settings.worker_limits, settings.cores_per_worker)
         except ValueError as error:
@@ -198,13 +201,13 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 
 
 def _share_admissions(limits: Limits) -> Any:
-    """Serve the `Admissions` of all workers in a thread; return its address.
+    """Serve the queue and the rate limits of all workers in a thread; return the address.
 
-    Only child processes can connect: they inherit the key of the `multiprocessing` module.
+    Only child processes can connect, because they inherit the key of the `multiprocessing` module.
     """
     admissions = Admissions(limits.waiting, limits.per_minute)
     _Manager.register("admissions", callable=lambda: admissions)
-    # Linux's abstract addresses need no file; elsewhere, the default is a socket in the folder for temporary files
+    # on Linux, an abstract address, which needs no file; elsewhere, a socket in the folder for temporary files
     address = f"\0portraitist-{secrets.token_hex(8)}" if sys.platform == "linux" else None
     server = _Manager(address).get_server()
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -212,7 +215,7 @@ def _share_admissions(limits: Limits) -> Any:
 
 
 def _end_with_supervisor() -> None:
-    """End this worker process when the supervisor has been killed."""
+    """Wait until the supervisor ends, then end this worker process; runs in a thread."""
     supervisor = parent_process()
     if supervisor:
         supervisor.join()

@@ -1,4 +1,4 @@
-"""The files of the web page, which the server and the static site share, and the previews of the styles."""
+"""The files of the web page, for the server and the static site, and the previews of the styles."""
 
 import base64
 import io
@@ -14,18 +14,18 @@ SITE = Path(__file__).with_name("static_site")
 BASE_STYLE = Path(portraitist.__file__).with_name("base.css")
 BACKENDS = ("device_backend.js", "server_backend.js")
 PREVIEW_SELFIE = SITE / "example_1_selfie.webp"
-PREVIEW_PX = 148  # twice the size on the page, for dense screens
+PREVIEW_PX = 148  # side of a preview: twice the size on the page, for screens of high resolution
 PREVIEW_BACKGROUND = (239, 228, 208)
 
 
 def page_files(backend: str) -> dict[str, Path]:
-    """Return the content of the page's files by the names in the page; `backend` is one of `BACKENDS`."""
+    """Return the path of each of the page's files, by its name in URLs; `backend` is one of `BACKENDS`."""
     files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 
 
 def style_cards(model: Portraitist) -> list[dict[str, str]]:
-    """Return each style's name and its preview, an example face as a data URI; the style `house` is first."""
+    """Return name and preview (a painted example face, as a data URI) of each style; `house` comes first."""
     cards = []
     for name in model.style_names:
         picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
@@ -34,7 +34,7 @@ def style_cards(model: Portraitist) -> list[dict[str, str]]:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a data URI, with lossy compression but without visible artefacts."""
+    """Return a picture as a data URI in WebP format, with lossy compression without visible artefacts."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=92, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Paint files: expand arguments to input files, choose output paths, and paint in parallel without overwriting."""
+"""Paint files: find the input files, choose the output paths, and paint in parallel. For `portraitist paint`."""
 
 import functools
 import glob
@@ -27,10 +27,10 @@ from portraitist.core.files import write_file
 
 CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-STANDARD_STREAM = Path("-")  # standard input as a selfie, standard output as an output
+STANDARD_STREAM = Path("-")  # as a selfie: standard input; as an output: standard output
 MAX_BYTES = round(MAX_MEGABYTES * 1e6)
-STDIN_STEM = "selfie"  # name of an avatar that was read from standard input, in a folder
-OWN_OUTPUT = re.compile(r"-avatar(-\d+)?$")  # the end of the names of outputs without --out
+STDIN_STEM = "selfie"  # file name of the avatar if the selfie comes from standard input and the output is a folder
+OWN_OUTPUT = re.compile(r"-avatar(-\d+)?$")  # how names of avatars end if --out is not given
 
 
 class BatchError(ValueError):
@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         selfies: paths of pictures and clips.
-        skipped: other files in the input folders.
+        skipped: files in the input folders that are neither pictures nor clips.
         subfolders: for each selfie, its folder relative to the input folder; `.` without --recursive.
     """
 
@@ -77,10 +77,15 @@ class PaintError(NamedTuple):
 
 @dataclass
 class PaintResult:
-    """The result for one selfie: files written and errors, or `existed` if the avatar existed already.
+    """The result for one selfie.
 
     Attributes:
-        painted_px: side in pixels of the painted square; with several faces, of the smallest square.
+        selfie: the input file.
+        existed: whether nothing was painted, because the avatar existed already.
+        written: the output files.
+        errors: why the selfie, or some of its faces, were not painted.
+        painted_px: side in pixels at which the avatar was painted; with several faces, the smallest one.
+        seconds: time for this selfie.
     """
 
     selfie: Path
@@ -92,7 +97,7 @@ class PaintResult:
 
     @property
     def status(self) -> Literal["painted", "partly_painted", "existed", "failed"]:
-        """Return what happened to the selfie."""
+        """Return whether all faces, some or none were painted, or the avatar existed already."""
         if self.existed:
             return "existed"
         if not self.errors:
@@ -112,25 +117,27 @@ class PaintResult:
 
 
 def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path | None = None) -> Inputs:
-    """Expand files, folders and glob patterns to input files, each listed once; `-` is standard input.
+    """Expand files, folders and glob patterns to a list of input files without duplicates; `-` is standard input.
 
     Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). Hidden
-    files, such as those that macOS creates for each picture, and avatars of earlier runs are ignored.
+    files are ignored, for example those that macOS creates for each picture, and so are avatars of earlier runs.
 
     Args:
         arguments: the arguments of the command.
-        recursive: also search the folders below.
-        out: the output folder, which is not searched even if it is inside a searched folder.
+        recursive: also search subfolders.
+        out: the output folder; it is not searched, even if it is inside a searched folder.
 
     Raises:
-        BatchError: a folder or a pattern matches no picture, an argument is a URL, or `-` is not the only one.
+        BatchError: a folder or a pattern matches no picture, an argument is a URL, or `-` is not the only argument.
     """
     if STANDARD_STREAM in arguments and len(set(arguments)) > 1:
         raise BatchError("- is one picture on standard input; it cannot be combined with other selfies")
     selfies: dict[Path, tuple[Path, Path]] = {}
     skipped: list[Path] = []
     for argument in arguments:
-        if re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists():  # Path collapses the double slash
+        if (
+            re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists()
+        ):  # Path has reduced the double slash to one
             url = argument.as_posix().replace(":/", "://", 1)
             raise BatchError(f"{url}: URLs are not supported; download the picture first")
         if argument.is_dir():
@@ -157,7 +164,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
-    """Return the visible files and folders in a folder; with `recursive`, the visible files in all folders below."""
+    """Return the visible files and subfolders of a folder; with `recursive`, the visible files at any depth."""
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -187,7 +194,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_clip(path: Path) -> bool:
-    """Return whether a file is painted as a clip: by its suffix, but a GIF of one frame is a picture."""
+    """Return whether a file is a clip, by its suffix; a GIF of one frame is a picture."""
     suffix = path.suffix.lower()
     return suffix in VIDEO_SUFFIXES and not (suffix == ".gif" and _is_still(path))
 
@@ -205,11 +212,11 @@ def _is_visible_file(path: Path) -> bool:
 
 
 def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: PaintOptions) -> None:
-    """Check that every option has an effect on these selfies, and that each output can be written.
+    """Check that every option has an effect on these selfies, and that the formats of the outputs allow them.
 
     Raises:
         BatchError: an option would be ignored.
-        FinishError: an output's format has no transparency, which the finish needs.
+        FinishError: an output is a JPEG, but background or shape need transparency.
         ModuleNotFoundError: clips need PyAV, which is missing.
     """
     if options.paste_back and (clips := [path for path in selfies if _is_clip(path)]):
@@ -225,14 +232,14 @@ def plan_outputs(
 ) -> list[Path]:
     """Return the output path of each selfie: `out` itself, or a file in the folder `out` named after the selfie.
 
-    Without `out`, avatars go into the current folder with `-avatar` appended to their names, and the avatar of standard
-    input goes to standard output. A trailing slash marks a folder. If the names of selfies differ only in the suffix,
-    outputs keep it: me.heic.png.
+    Without `out`, avatars are written to the current folder, with `-avatar` appended to their names, and the avatar of
+    standard input is written to standard output. If `out` ends in a slash, it is a folder. If the names of selfies
+    differ only in the suffix, the outputs' names contain it: me.heic.png.
 
     Args:
         selfies: the input files.
         out: a file, a folder, or `-` for standard output.
-        may_exist: outputs may exist.
+        may_exist: whether existing outputs are allowed.
         subfolders: for each selfie, the folder below `out` in which its output is placed.
 
     Raises:
@@ -262,7 +269,7 @@ def plan_outputs(
     if not parent.is_dir():
         raise BatchError(f"-o {out}: {parent} is not a folder")
     inputs = {_file_id(path) for path in selfies if path.exists()}
-    # also check the short names: in a folder with selfies and avatars of an earlier run, they look the same
+    # also check the names before suffixes were added: they may be names of selfies in the same folder
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
         raise BatchError(f"{lost[0]} is one of the selfies, which are never overwritten; choose another output")
     existing = [path for path in outputs if path.exists()]
@@ -276,19 +283,19 @@ def _output_name(stem: str, selfie: Path) -> str:
 
 
 def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path], ending: str) -> list[Path]:
-    """Return the outputs' names; where several selfies would share a name, append each selfie's suffix to it."""
+    """Return the outputs' paths; if several selfies would share a path, add each selfie's suffix to the name."""
     counts = Counter(short_names)
     owners: dict[Path, Path] = {}
     for path, name in zip(selfies, short_names, strict=True):
         unique = name if counts[name] == 1 else name.with_name(_output_name(path.name + ending, path))
         owner = owners.setdefault(unique, path)
         if owner != path:
-            raise BatchError(f"{owner} and {path} have the same name; paint them in separate runs")
+            raise BatchError(f"{owner} and {path} would have the same output {unique}; paint them in separate runs")
     return list(owners)
 
 
 def _file_id(path: Path) -> tuple[int, int]:
-    """Return an identifier of a file that is the same for all its names, even if the file system ignores case."""
+    """Return the device and the inode of a file, which are the same for all names of the file."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
@@ -333,7 +340,7 @@ def _paint(
             except FileExistsError:
                 if path != output or options.force:
                     raise
-                result.existed = True  # another run has written it in the meantime
+                result.existed = True  # another process has written it in the meantime
                 break
             result.written.append(path)
     except (RejectedError, FinishError, OSError) as error:
@@ -349,7 +356,7 @@ def _reason(error: Exception) -> str:
 
 
 def _describe(error: Exception, selfie: Path) -> str:
-    """Describe an error in one line, with the path if it concerns the output."""
+    """Return an error as one line, with the path if it is about the output."""
     if isinstance(error, OSError) and error.filename and str(error.filename) != str(selfie):
         return f"cannot write {error.filename}: {error.strerror}"
     return str(getattr(error, "strerror", None) or error)
@@ -363,10 +370,11 @@ def _encode_avatars(
     outputs: Collection[Path],
     result: PaintResult,
 ) -> dict[Path, bytes]:
-    """Return the path and bytes of each output file: the largest face has the output path, others a numbered one.
+    """Paint a selfie and return the bytes of each output file by its path.
 
-    A number is skipped if its path is the output of another selfie of the run, or the selfie itself. Standard output
-    gets the largest face only.
+    The avatar of the largest face has the path `output`, the others have numbered paths. A number is skipped if its
+    path is the output of another selfie of the run, or the selfie itself. Standard output receives only the largest
+    face.
     """
     file: File = sys.stdin.buffer.read(MAX_BYTES + 1) if selfie == STANDARD_STREAM else selfie
     style = options.style

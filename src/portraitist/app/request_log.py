@@ -1,6 +1,7 @@
-"""Record every request: its metrics, and a line of the access log.
+"""Record every request in the metrics and in the access log.
 
-A line has no address, name, ticket or other text of the client; paths that are not endpoints are all logged as `other`.
+A line of the log contains no address, file name or other text that the client has sent. A path that is not an endpoint
+is logged as `other`.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from portraitist.app.metrics import REJECTED, REQUEST_SECONDS, REQUESTS
 
 OTHER = "other"
 METHODS = ("GET", "HEAD", "POST")
-REASON_KEY = "reason"  # in the request's state: why it was rejected
+REASON_KEY = "reason"  # attribute of the request's state: why the request was rejected
 
 
 class RequestRecorder:
@@ -25,7 +26,7 @@ class RequestRecorder:
 
     Args:
         app: the application.
-        endpoints: first segments of the paths that are recorded by their name.
+        endpoints: first segments of the paths that are recorded by name; all others are recorded as `other`.
         access_log: write each request as a line of JSON to stdout.
     """
 
@@ -81,7 +82,7 @@ class RequestRecorder:
 
 
 def write_event(event: str, **fields: Any) -> None:
-    """Write a line of JSON to stdout; ignore errors, such as a closed pipe or a full disk."""
+    """Write an event and its fields as a line of JSON to stdout; ignore errors, such as a full disk."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     with suppress(OSError):
         sys.stdout.write(json.dumps({"time": now, "event": event, "process": os.getpid(), **fields}) + "\n")

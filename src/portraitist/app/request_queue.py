@@ -1,4 +1,7 @@
-"""The server's request queue and rate limiter. All state is in memory."""
+"""The server's request queue and rate limiter; all state is in memory.
+
+A ticket is the text that identifies a request, for example when a client asks for its position in the queue.
+"""
 
 import asyncio
 import math
@@ -22,7 +25,7 @@ class QueueFullError(RuntimeError):
         self.position = position
 
     def __reduce__(self) -> tuple[type["QueueFullError"], tuple[int]]:
-        """Pickle the position, from which the message is made."""
+        """Pickle only the position; the message is created from it."""
         return QueueFullError, (self.position,)
 
 
@@ -31,24 +34,30 @@ class DuplicateTicketError(ValueError):
 
 
 class Admissions:
-    """The requests of all worker processes from the end of their upload to their response, and all rate limits.
+    """The queue of all worker processes, and the rate limits.
 
-    Thread-safe. With several worker processes, the supervisor holds it, and they call it through a proxy.
+    A request is in the queue from the end of its upload until its response. Thread-safe. With several worker processes,
+    the object is in the supervisor, and the workers call it through a proxy.
 
     Args:
         max_waiting: number of requests that may wait for a painting thread.
-        per_minute: requests per minute of one address.
+        per_minute: number of requests per minute that one address may send.
     """
 
     def __init__(self, max_waiting: int, per_minute: int) -> None:
         self.max_waiting = max_waiting
         self._limiter, self._lock = AddressRateLimiter(per_minute), threading.Lock()
         self._threads: dict[int, int] = {}  # number of painting threads of each process
-        self._waiting: dict[str, int] = {}  # process of each ticket, in order of arrival
-        self._painted: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}  # process of each waiting ticket, in order of arrival
+        self._painted: dict[str, int] = {}  # process of each ticket that is being painted
 
     def register(self, process: int, threads: int) -> list[int]:
-        """Add a worker process; remove processes that have ended, with their requests, and return their ids."""
+        """Add a worker process; remove processes that have ended, with their requests, and return their ids.
+
+        Args:
+            process: id of the process.
+            threads: number of its painting threads.
+        """
         with self._lock:
             ended = [other for other in self._threads if not _is_running(other)]
             for tickets in (self._waiting, self._painted):
@@ -59,7 +68,7 @@ class Admissions:
         return ended
 
     def hit(self, address: str) -> int:
-        """Count a request and return 0, or the seconds until the address may send its next one."""
+        """Count a request and return 0; if it exceeds the limit, return the seconds until the next one is allowed."""
         with self._lock:
             return self._limiter.hit(address)
 
@@ -80,7 +89,10 @@ class Admissions:
 
     def start(self, ticket: str) -> None:
         """Mark a waiting request as being painted."""
-        with self._lock, suppress(KeyError):  # `register` has removed the request, because its process has ended
+        with (
+            self._lock,
+            suppress(KeyError),
+        ):  # KeyError: `register` has removed the request, because its process has ended
             self._painted[ticket] = self._waiting.pop(ticket)
 
     def release(self, ticket: str) -> None:
@@ -90,7 +102,7 @@ class Admissions:
             self._painted.pop(ticket, None)
 
     def position(self, ticket: str) -> int | None:
-        """Return the position of a waiting ticket, 1 for the next; None if it is being painted or unknown."""
+        """Return the position of a waiting request, from 1 (the next one); None if it is not waiting."""
         with self._lock:
             return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
 
@@ -104,7 +116,7 @@ def _is_running(process: int) -> bool:
 
 
 class RequestQueue:
-    """Assign the painting threads of this process to its admitted requests, first come, first served.
+    """Assign the painting threads of this process to its requests in the queue, first come, first served.
 
     All state except `admissions` belongs to one event loop.
     """
@@ -125,10 +137,10 @@ class RequestQueue:
 
     @contextmanager
     def admit(self, ticket: str) -> Iterator[asyncio.Future[None]]:
-        """Keep a place in the queue until the request is answered; the future is done when a thread is free to paint.
+        """Hold a place in the queue while the context is open; the future is done when a thread is free to paint.
 
         Raises:
-            QueueFullError: too many requests are admitted already.
+            QueueFullError: too many requests are waiting.
             DuplicateTicketError: the ticket is already in the queue.
         """
         self.admissions.admit(os.getpid(), ticket)
@@ -159,10 +171,10 @@ class AddressRateLimiter:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._addresses: OrderedDict[str, None] = (
             OrderedDict()
-        )  # least recent first; the library `limits` does not bound their number
+        )  # least recent first; their number is limited here, because the library `limits` does not do it
 
     def hit(self, address: str) -> int:
-        """Count a request and return 0, or the seconds until the next one is allowed."""
+        """Count a request and return 0; if it exceeds the limit, return the seconds until the next one is allowed."""
         self._addresses[address] = None
         self._addresses.move_to_end(address)
         if len(self._addresses) > self.max_addresses:

@@ -1,4 +1,4 @@
-"""Read a selfie from a path, bytes, an open file, a PIL image or an array; loads neither OpenCV nor onnxruntime."""
+"""Read a selfie from a path, bytes, an open file, a PIL image or an array, without OpenCV and onnxruntime."""
 
 import os
 from pathlib import Path
@@ -18,8 +18,8 @@ from portraitist.clean.decode import (
 )
 from portraitist.core.outcome import Status
 
-MAX_SIDE_PX = 2016  # half of a 12-megapixel photo: JPEG decodes to that size directly
-FULL_MAX_SIDE_PX = 8192  # for --paste-back, which needs the whole photo
+MAX_SIDE_PX = 2016  # half the longer side of a 12-megapixel photo, a size to which JPEG can be decoded directly
+FULL_MAX_SIDE_PX = 8192  # for --paste-back, whose output is the whole photo
 MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # limits of an input picture
 
 pillow_heif.register_heif_opener()
@@ -38,11 +38,11 @@ Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
 
 
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
-    """Return a selfie upright and in sRGB, scaled down so that no side is longer than `max_side_px`.
+    """Return a selfie upright and in sRGB, scaled down so that no side exceeds `max_side_px` pixels.
 
     Raises:
         TypeError: the argument does not have a type of `Source`.
-        RejectedError: it is not a picture, or is damaged, animated, too small or too large.
+        RejectedError: the selfie is not a picture, or is damaged, animated, too small or too large.
         OSError: the file cannot be read.
     """
     if isinstance(selfie, np.ndarray):
@@ -54,7 +54,7 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
 
 
 def _read_file(selfie: File) -> bytes:
-    """Return a file's content; stop reading beyond the size limit, because a file such as /dev/zero has no end."""
+    """Return a file's content; read at most one byte more than allowed, because files such as /dev/zero have no end."""
     if isinstance(selfie, (bytes, bytearray)):
         return bytes(selfie)
     if isinstance(selfie, (str, os.PathLike)):

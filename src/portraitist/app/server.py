@@ -1,7 +1,7 @@
-"""An HTTP server around `Portraitist`: the web page, and two endpoints that accept a picture.
+"""The HTTP server: serves the web page, and paints uploaded pictures.
 
-Pictures are kept in memory until the request is answered; nothing is written to disk or logged. The page loads nothing
-from other hosts.
+Pictures are kept in memory until the request is answered. They are neither written to disk nor logged. The page loads
+nothing from other hosts.
 """
 
 import asyncio
@@ -70,14 +70,14 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 HTTP_STATUS = {Status.NOT_A_PICTURE: 415, Status.UNREADABLE: 415, Status.ANIMATED: 415, Status.TOO_LARGE: 413}
-MAX_FACES = 12  # painted per picture
-MAX_FIELD_CHARS = 200
+MAX_FACES = 12  # maximum number of faces that are painted in a picture
+MAX_FIELD_CHARS = 200  # maximum length of a form field that is not a file
 FORM_OVERHEAD_BYTES = 2000  # size of a multipart body in addition to its pictures
 FILE_FIELDS = ("selfie", "background", "like")
 TEXT_FIELDS = ("face", "style", "strength", "keep_colours", "align", "background", "shape", "size")
-POLL_S = 1.0  # how often a waiting client's connection is checked
-CLOSE_S = 3  # after a shutdown's own time, for responses to be sent; then connections are closed
-REASONS = {  # for metrics and log, of errors by HTTP status
+POLL_S = 1.0  # interval at which the connection of a waiting client is checked, in seconds
+CLOSE_S = 3  # seconds for sending responses after a shutdown's time limit; then connections are closed
+REASONS = {  # reasons of errors in metrics and log, by HTTP status
     400: "malformed",
     408: "slow_upload",
     413: "too_large",
@@ -93,13 +93,13 @@ class Limits:
     """Limits of the server.
 
     Attributes:
-        megabytes: size of one picture.
-        memory_mb: memory of one worker process and its decoders; None for the default for the number of cores.
-        waiting: number of requests that may wait to be painted, in all worker processes.
-        per_minute: pictures per minute from one address, in all worker processes.
-        upload_s: seconds for one upload.
-        silent_s: seconds without a byte during an upload.
-        shutdown_s: seconds to finish admitted requests after SIGTERM.
+        megabytes: maximum size of one picture, in units of 10**6 bytes.
+        memory_mb: memory of a process and its decoders in MiB; None for `default_memory_mb` of its cores.
+        waiting: number of requests that may wait to be painted, in all worker processes together.
+        per_minute: number of pictures per minute from one address, in all worker processes together.
+        upload_s: maximum time for one upload.
+        silent_s: maximum time without data during an upload.
+        shutdown_s: time to finish accepted requests after SIGTERM.
     """
 
     megabytes: float = 20.0
@@ -112,7 +112,14 @@ class Limits:
 
 
 class RefusedError(HTTPException):
-    """The server is too busy; the client may send the request again after `retry_after_s`."""
+    """The server is too busy; the client may send the request again after `retry_after_s` seconds.
+
+    Args:
+        reason: short name for metrics and log.
+        status: HTTP status, 429 or 503.
+        message: one sentence for the client.
+        retry_after_s: seconds until the client may try again.
+    """
 
     def __init__(self, reason: str, status: int, message: str, retry_after_s: int = 5) -> None:
         super().__init__(status, message, {"Retry-After": str(retry_after_s)})
@@ -120,7 +127,7 @@ class RefusedError(HTTPException):
 
 
 class _Endpoints:
-    """The request handlers, and the model, the queue and the rate limiter that they share."""
+    """The handlers of requests, with what they share: model, memory limits, queue and rate limits."""
 
     decoders: Decoders
 
@@ -129,20 +136,20 @@ class _Endpoints:
         self.memory = plan_memory(limits, cores)
         self.queue, self.shutdown = RequestQueue(self.memory.threads, admissions), Shutdown(limits.shutdown_s)
         self.pool = ThreadPoolExecutor(self.memory.threads)
-        self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by address
-        self.upload_bytes: Counter[str] = Counter()  # in memory, by address
+        self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by client address
+        self.upload_bytes: Counter[str] = Counter()  # bytes of uploads in memory, by client address
         self.capacity = self.memory.threads + limits.waiting  # number of requests whose uploads may be in memory
 
     async def faces(self, request: Request) -> Response:
-        """Return the layers of each face of `selfie` as JSON; the style is chosen as for `avatar`."""
+        """Return, as JSON, the layers of each face, from which the page composes avatars."""
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
-        """Return one finished avatar, byte-equal to the command line's; fields: `selfie`, `background`, `shape`, ..."""
+        """Return one avatar as a PNG, identical to that of the command line; form fields: FILE_FIELDS, TEXT_FIELDS."""
         return await self._handle(request, self._paint_avatar)
 
     async def styles(self, _: Request) -> Response:
-        """Return the model's styles as JSON, with a preview of each."""
+        """Return, as JSON, name and preview of each style of the model."""
         return JSONResponse(await asyncio.get_running_loop().run_in_executor(self.pool, lambda: self.style_cards))
 
     @cached_property
@@ -150,18 +157,18 @@ class _Endpoints:
         return style_cards(self.portraitist)
 
     async def position(self, request: Request) -> Response:
-        """Return a ticket's position in the queue."""
+        """Return, as JSON, the position in the queue of the request with a ticket; null if it is not waiting."""
         return JSONResponse({"position": self.admissions.position(request.path_params["ticket"])})
 
     def not_ready(self) -> str:
-        """Return why the server cannot accept pictures at the moment, or an empty string."""
+        """Return the reason why the server cannot accept pictures now, or an empty string if it can."""
         if self.shutdown.begun.is_set():
             return "shutting down"
         return "" if self._memory_suffices() else "no memory left"
 
     @property
     def admitted(self) -> int:
-        """Number of requests of this process that wait or are being painted."""
+        """Number of this process's requests that wait or are being painted."""
         return self.queue.waiting + self.queue.painting
 
     async def _handle(self, request: Request, handler: Handler) -> Response:
@@ -191,15 +198,19 @@ class _Endpoints:
             return await self._read_form(request, count_bytes)
 
     def _upload_slot(self, address: str) -> asyncio.Semaphore:
-        """Limit the simultaneous uploads of one address to a quarter of the capacity; further uploads wait."""
+        """Return the semaphore that limits simultaneous uploads of one address to a quarter of `capacity`."""
         return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
     @contextmanager
     def _upload_memory(self, address: str) -> Iterator[Callable[[int], None]]:
-        """Account for the bytes of one request until it is answered.
+        """Count the uploaded bytes of one request; subtract them from the total when it is answered.
 
-        An upload enters the queue only when it is complete, so that clients that send nothing do not block others.
-        Therefore memory is bounded by the sum of all bytes received. One address may use a quarter of it.
+        Incomplete uploads are not in the queue, so the queue does not limit their memory. Instead, the total number of
+        bytes in memory is limited. One address may use a quarter of it.
+
+        Yields:
+            A function that must be called with the number of bytes of each received chunk. It raises `RefusedError` if
+            a limit is exceeded.
         """
         limit = 1e6 * self.memory.uploads_mb
         limit_per_address = max(limit / 4, _max_body_bytes(self.limits))
@@ -220,7 +231,7 @@ class _Endpoints:
                 del self.upload_bytes[address]
 
     def _check_memory(self) -> None:
-        """Reject a request if the process would exceed its memory limit, for example because of unread responses."""
+        """Raise `RefusedError` if painting would exceed the memory limit, for example because of unread responses."""
         if not self._memory_suffices():
             raise RefusedError("memory", 503, "the server has no memory left; try again in a few seconds")
 
@@ -244,7 +255,7 @@ class _Endpoints:
         return HTTPException(413, f"a picture may have at most {self.limits.megabytes:g} megabytes")
 
     async def _read_form(self, request: Request, count_bytes: Callable[[int], None]) -> dict[str, Any]:
-        """Return the form's fields: text as str, files as bytes."""
+        """Return the form's fields by name: text as str, files as bytes."""
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise HTTPException(415, "the body must be multipart/form-data with a file `selfie`")
         parser = MultiPartParser(
@@ -261,12 +272,12 @@ class _Endpoints:
             raise HTTPException(408, f"the upload took longer than {self.limits.upload_s:g} s") from error
         except MultiPartException as error:
             raise HTTPException(400, f"malformed form: {error.message}") from error
-        except (LookupError, ValueError) as error:  # `charset=` is not a text encoding, or does not fit a field
+        except (LookupError, ValueError) as error:  # `charset=` is unknown, or a field is not encoded in it
             raise HTTPException(400, "malformed form: a field cannot be decoded by its charset; use utf-8") from error
         return await _read_fields(form)
 
     async def _body(self, request: Request, count_bytes: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
-        """Yield the body's chunks, within the limits on size and on seconds without data."""
+        """Yield the chunks of the request's body; stop with an error if it is too large or too slow."""
         received, chunks = 0, request.stream()
         while True:
             try:
@@ -295,10 +306,10 @@ class _Endpoints:
         return self.portraitist.paint_crops(cleaned, crops[selected], size_px, align, style), len(crops)
 
     def _style_options(self, fields: dict[str, Any]) -> StyleOptions:
-        """Return the style that the form's fields `style`, `like`, `strength` and `keep_colours` choose."""
+        """Convert the form's fields `style`, `like`, `strength` and `keep_colours`."""
         like, strength = fields.get("like"), fields.get("strength", "1")
         if not re.fullmatch(r"[01](\.\d{1,4})?|\.\d{1,4}", strength):
-            raise FinishError(f"strength is {strength!r}; it must be a number from 0 to 1")
+            raise FinishError(f"strength is {strength!r}; it must be a number from 0 to 1 with at most 4 decimals")
         example = None if like is None else Image.fromarray(self.decoders.read(like).picture)
         return StyleOptions(
             fields.get("style", HOUSE_STYLE), example, float(strength), self._flag(fields, "keep_colours")
@@ -323,7 +334,7 @@ class _Endpoints:
         if not (_is_number(face) and 1 <= int(face) <= MAX_FACES):
             raise FinishError(f"face is {face!r}; allowed are 1 to {MAX_FACES}")
         if size is not None and not _is_number(size):
-            raise FinishError(f"size is {size!r}; it must be a number of pixels")
+            raise FinishError(f"size is {size!r}; expected a number of pixels, such as 512")
         background = fields.get("background", "backdrop")
         if isinstance(background, bytes):
             background = load_background(self.decoders.read(background))
@@ -353,7 +364,7 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
-    """Return the layers of an avatar, from which the page composes it, under the names that `compose.js` uses."""
+    """Return the layers from which the page composes an avatar, as data URIs; `compose.js` uses the same names."""
     layers = {
         "before": Image.fromarray(avatar.selfie),
         "transparent": apply_finish(avatar, Finish("transparent")),
@@ -371,7 +382,7 @@ async def _static_file(request: Request) -> Response:
 
 
 async def _error_response(request: Request, error: Exception) -> Response:
-    """Return an error as JSON with one sentence and its HTTP status, without internal details."""
+    """Return an error as a JSON response: one sentence without internal details, and the HTTP status."""
     status, headers = 500, None
     message = "internal error; the picture was not stored"
     if isinstance(error, HTTPException):
@@ -396,7 +407,7 @@ def _rejection_reason(error: Exception, status: int) -> str:
 
 
 class _SecurityHeaders:
-    """ASGI middleware that adds `HEADERS` to every response."""
+    """ASGI middleware that adds the headers in `HEADERS` to every response."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -412,10 +423,10 @@ class _SecurityHeaders:
 
 
 def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
-    """Divide the memory limit of one worker process, given the memory that it uses now.
+    """Divide the memory limit of one worker process; the memory that this process uses now is taken into account.
 
     Raises:
-        ValueError: `limits.memory_mb` does not suffice for one picture.
+        ValueError: `limits.memory_mb` is too small for one picture.
     """
     memory_mb = limits.memory_mb or default_memory_mb(cores)
     return MemoryPlan.divide(memory_mb, resident_mb(), _max_body_bytes(limits) / 1e6, cores)
@@ -437,14 +448,14 @@ def create_app(
 
     Args:
         portraitist: the model.
-        cores: number of pictures painted at the same time, if `limits.memory_mb` suffices.
-        limits: limits on uploads, memory, queue and rate.
-        hosts: accepted values of the Host header, to protect a local server against DNS rebinding; `*` accepts any.
-        admissions: queue and rates that several worker processes share; by default, this process has its own.
+        cores: number of pictures that are painted at the same time; fewer if `limits.memory_mb` is too small for them.
+        limits: limits on uploads, memory, waiting requests and requests per minute.
+        hosts: accepted values of the Host header; protects a local server against DNS rebinding. `*` accepts any.
+        admissions: queue and rate limits that several worker processes share; by default, this process has its own.
         access_log: write each request as a line of JSON to stdout.
 
     Raises:
-        ValueError: `limits.memory_mb` does not suffice for one picture.
+        ValueError: `limits.memory_mb` is too small for one picture.
     """
     if admissions is None:
         admissions = Admissions(limits.waiting, limits.per_minute)
@@ -481,7 +492,7 @@ def create_app(
 
 
 def uvicorn_options(forwarded_allow_ips: str) -> dict[str, Any]:
-    """Return the arguments of `uvicorn.Config` that enforce the server's limits, except for those on connections.
+    """Return arguments for `uvicorn.Config`; the limits on connections are in `ConnectionPool`.
 
     Args:
         forwarded_allow_ips: addresses of reverse proxies whose X-Forwarded-For header is trusted, comma-separated.

@@ -1,4 +1,7 @@
-"""Graceful shutdown: after a signal, finish the admitted requests within a time limit, and refuse new ones."""
+"""Graceful shutdown: after a signal, finish accepted requests within a time limit, and refuse new ones.
+
+A request is accepted (admitted to the queue) when its upload is complete.
+"""
 
 import asyncio
 import signal
@@ -21,14 +24,17 @@ class ShuttingDownError(RuntimeError):
 
 
 class Shutdown:
-    """State of a shutdown. It belongs to one event loop.
+    """State of a shutdown; for use in one event loop.
 
-    uvicorn closes its socket as soon as it gets a signal, so that new clients are refused without an HTTP status, and
-    it waits for half-open uploads. Therefore the signal is withheld from it until the admitted requests are answered.
+    When uvicorn receives a signal, it closes its socket at once, so that new clients get no HTTP response, and it waits
+    for half-open uploads. Therefore, signals are passed on to uvicorn only after all accepted requests are answered.
+
+    Args:
+        limit_s: seconds to finish accepted requests.
 
     Attributes:
         begun: set by the first signal; from then on, new requests and incomplete uploads are refused.
-        expired: set after `limit_s`; from then on, waiting requests are refused.
+        expired: set when the accepted requests are answered or `limit_s` has passed; then waiting requests are refused.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -36,7 +42,7 @@ class Shutdown:
         self._draining: asyncio.Task[None] | None = None
 
     async def until_begun(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return the result of `work`, which is cancelled when the shutdown begins.
+        """Run `work` and return its result; cancel it when the shutdown begins.
 
         Raises:
             ShuttingDownError: the shutdown has begun.
@@ -52,18 +58,20 @@ class Shutdown:
             raise ShuttingDownError
         finally:
             task.cancel()
-            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else asyncio logs the latter
+            task.add_done_callback(
+                lambda ended: ended.cancelled() or ended.exception()
+            )  # retrieve the exception; otherwise, asyncio logs it
             begun.cancel()
 
     @contextmanager
     def delay_signals(self, admitted: Callable[[], int]) -> Iterator[None]:
-        """Delay the handlers of `SIGNALS` until no request is admitted or `limit_s` has passed.
+        """Delay the handlers of `SIGNALS` until all accepted requests are answered, or `limit_s` has passed.
 
-        A second Ctrl-C ends the process at once. In threads other than the main thread, which cannot handle signals,
-        this function does nothing.
+        A second Ctrl-C ends the process at once. Only the main thread can handle signals; in other threads, this
+        function does nothing.
 
         Args:
-            admitted: returns the number of admitted requests.
+            admitted: returns the number of accepted requests that are not answered yet.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,8 +1,8 @@
 """Build the static site, a folder for any web server, whose page paints on the visitor's own device.
 
-onnxruntime-web is downloaded from the npm registry during the build and verified by its hash; the site itself loads
-nothing from other hosts. nginx's default configuration serves every file with the right type (.js, not .mjs), and all
-addresses are relative, so that the folder works under any path.
+During the build, onnxruntime-web is downloaded from the npm registry and verified by its hash. The site itself loads
+nothing from other hosts. Its scripts end in .js, not .mjs, so that nginx's default configuration serves them with the
+right type. All addresses are relative, so that the folder works under any path.
 """
 
 import base64
@@ -27,7 +27,7 @@ from portraitist.mask.segmenter import REFINER_MODEL, SELFIE_MODEL
 
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded by the live camera only
+RUNTIME_FILES = {  # name in the npm package: name in the site; only the live camera loads the files for WebGPU
     "ort.wasm.min.mjs": "ort.wasm.min.js",
     "ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.js",
     "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
@@ -37,8 +37,8 @@ RUNTIME_FILES = {  # in the package -> in the site; those for WebGPU are loaded 
 }
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
-PREDICTOR_NAME = "style_predictor"  # in networks.js too
-MAX_MODELS_MB = 10.0  # size of all models together, which every visitor downloads
+PREDICTOR_NAME = "style_predictor"  # the same name is in networks.js
+MAX_MODELS_MB = 10.0  # total size of the models, which every visitor downloads, in units of 10**6 bytes
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -53,16 +53,16 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     """Write the static site of an exported model into the folder `out`.
 
     Args:
-        model: the output of the export stage: a folder or a file.
-        out: the folder; existing files of the same names are overwritten.
+        model: an exported model: a folder or a file.
+        out: the output folder; existing files with the same names are overwritten.
         runtime: the .tgz of onnxruntime-web, for building without npm.
 
     Returns:
-        The size of the models in megabytes.
+        The total size of the models, in units of 10**6 bytes.
 
     Raises:
-        SiteBuildError: the model is missing, damaged, too large or cannot run in a browser, or the hash of the runtime
-            is wrong.
+        SiteBuildError: the model is missing, damaged, too large, or cannot run in a browser; or onnxruntime-web cannot
+            be downloaded, or has a wrong hash.
     """
     config, models = _convert_models(model / MODEL_FILE if model.is_dir() else model)
     megabytes = sum(map(len, models.values())) / 1e6
@@ -92,7 +92,7 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
 
 
 def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the page's configuration and its networks as ONNX: generator, detectors and segmenter."""
+    """Return the page's configuration, and the bytes of its networks as ONNX files, by name."""
     try:
         data = path.read_bytes()
         verify_checksum(path, data)
@@ -136,7 +136,7 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def nodes_without_webgpu(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes that onnxruntime-web cannot compute on WebGPU: resizing with antialiasing."""
+    """Return the names of the nodes that onnxruntime-web cannot run on WebGPU: `Resize` with antialiasing."""
     return [
         node.name
         for node in model.graph.node

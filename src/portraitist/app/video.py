@@ -1,4 +1,4 @@
-"""Paint clips and GIFs frame by frame; crop and mask are smoothed over time so that they do not jitter."""
+"""Paint clips and GIFs; crop and mask are smoothed over time, so that they do not jitter."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,16 +18,19 @@ from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop
 from portraitist.crop.geometry import NOSE, Face, Landmarks
 
-MIN_CUTOFF_HZ = 0.7  # one-euro filter (Casiez, Roussel, Vogel, CHI 2012): cut-off frequency for a face at rest
-BETA = 4.0  # increase of the cut-off frequency with speed, in Hz per (face length per second)
+MIN_CUTOFF_HZ = 0.7  # cut-off frequency of the one-euro filter for a face at rest
+BETA = 4.0  # increase of the cut-off frequency with the speed, in Hz per (face length per second)
 SPEED_CUTOFF_HZ = 1.0  # cut-off frequency of the speed itself
-MASK_MOMENTUM = 0.5  # weight of the previous frame's mask
-MAX_LOST_S = 0.5  # time for which the last known face is painted when none is detected
-MAX_DURATION_S = 120.0
+MASK_MOMENTUM = 0.5  # weight of the previous mask in the moving average
+MAX_LOST_S = 0.5  # if no face is detected, the last one is used for at most this time
+MAX_DURATION_S = 120.0  # of a clip
 
 
 class OneEuroFilter:
-    """One-euro filter on landmarks: points at rest do not jitter, and fast ones do not lag."""
+    """One-euro filter on landmarks (Casiez, Roussel, Vogel, CHI 2012).
+
+    It smooths points at rest strongly, so that they do not jitter, and fast points little, so that they do not lag.
+    """
 
     def __init__(self, fps: float) -> None:
         self.step_s = 1 / fps
@@ -35,7 +38,12 @@ class OneEuroFilter:
         self.speed: Landmarks | None = None
 
     def __call__(self, points: Landmarks, length: float) -> Landmarks:
-        """Return the smoothed points; speed is measured in face lengths (`length`, in pixels) per second."""
+        """Return the smoothed points of the next frame.
+
+        Args:
+            points: landmarks in pixels.
+            length: length of the face in pixels, the unit of speeds.
+        """
         if self.value is None or self.speed is None:
             self.value, self.speed = points, np.zeros_like(points)
             return points
@@ -51,7 +59,7 @@ class OneEuroFilter:
 
 
 class FaceTracker:
-    """Detect, smooth, crop, segment and paint one face in successive frames."""
+    """Follow one face through the frames of a clip, and paint it."""
 
     def __init__(
         self, portraitist: Portraitist, fps: float, size_px: int = DEFAULT_SIZE_PX, style: Style | None = None
@@ -63,10 +71,10 @@ class FaceTracker:
         self.mask: MaskArray | None = None
 
     def __call__(self, picture: Picture) -> Avatar:
-        """Return the avatar of a frame.
+        """Return the avatar of the next frame.
 
         Raises:
-            RejectedError: no face has been detected yet, or none for more than MAX_LOST_S seconds.
+            RejectedError: no face has been detected so far, or for more than `MAX_LOST_S` seconds.
         """
         cleaned = CleanPicture(picture, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))
@@ -79,7 +87,7 @@ class FaceTracker:
         return self.portraitist.paint_frame(cleaned, crop, mask, frame, self.size_px, self.style)
 
     def _steady_frame(self, crop: Crop, mask: MaskArray) -> Frame:
-        """Return the best frame around the face; the positions of two of its corners are smoothed over time."""
+        """Return the best frame around the face, with position and side smoothed over time."""
         frame = upright_frame(crop, mask)
         centre, half = np.array(frame.centre), frame.side / 2
         corners = self.smooth_frame(np.stack([centre - half, centre + half]).astype(np.float32), frame.side)
@@ -97,7 +105,7 @@ class FaceTracker:
             return self.face
         previous, self.lost_frames = self.face, 0
         face = faces[0] if previous is None else min(faces, key=lambda face: _distance(face, previous))
-        if previous is not None and _distance(face, previous) > previous.side_px:  # the clip was cut to another shot
+        if previous is not None and _distance(face, previous) > previous.side_px:  # the face has jumped: a new shot
             self.smooth, self.smooth_frame = (OneEuroFilter(1 / self.smooth.step_s) for _ in range(2))
             self.mask = None
         self.face = replace(face, points=self.smooth(face.points, face.side_px / 2))
@@ -116,11 +124,12 @@ def paint_video(
     force: bool = False,
     style: StyleOptions | None = None,
 ) -> None:
-    """Paint a clip into a .mp4, .gif or .webp file, written atomically. An .mp4 has the clip's sound.
+    """Paint a clip to a .mp4 (with the clip's sound), .gif or .webp file, which is written atomically.
 
     Raises:
         FileExistsError: the output exists and `force` is False.
-        RejectedError: the file is not a clip, is too long, or has no face; the message gives the time in the clip.
+        RejectedError: the file is not a clip, is longer than `MAX_DURATION_S`, or a face is missing; the message gives
+            the time in the clip.
         OSError: a file cannot be read or written.
         ModuleNotFoundError: PyAV, which reads and writes videos, is missing.
     """

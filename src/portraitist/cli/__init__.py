@@ -1,4 +1,4 @@
-"""The `portraitist` command: paint, serve, and the tools around the training data."""
+"""The command `portraitist`: painting, the web server, and tools for experiments and training data."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from portraitist.cli.extras import install_hint
 
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode=None,  # errors in plain lines, which can be searched for a file name
+    rich_markup_mode=None,  # print errors as plain lines, not in boxes, which would break long file names
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -28,10 +28,10 @@ app.add_typer(dataset.app, name="dataset")
 
 
 def main() -> None:
-    """Run the command line. Commands import optional packages only when they need them."""
+    """Run the command line; if a package is missing, print the command that installs it and exit with code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may have characters the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     try:
         app()
     except ModuleNotFoundError as error:

@@ -20,8 +20,10 @@ ModelOption = Annotated[
         show_default="the model that is installed with portraitist",
     ),
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where the model runs; cuda and coreml need another onnxruntime.")]
-FAILED, INVALID = 1, 2  # exit codes: a part failed; invalid arguments or model, nothing was done
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where the model runs; cuda and coreml need another build of onnxruntime.")
+]
+FAILED, INVALID = 1, 2  # exit codes: some inputs failed; nothing was done (invalid arguments or model)
 
 
 def note(message: str) -> None:
@@ -36,7 +38,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def describe(error: Exception) -> str:
-    """Describe an error in one line; a system error by file and reason, without its number."""
+    """Return an error as text; for an error of the operating system, file and reason without the error number."""
     reason, file = (getattr(error, name, None) for name in ("strerror", "filename"))
     return f"{file}: {reason}" if reason and file else str(reason or error)
 
@@ -44,8 +46,13 @@ def describe(error: Exception) -> str:
 def model_path(model: str | None, notify: Callable[[str], None] = note) -> Path:
     """Return the path of the model that `--model` names; a model on the Hugging Face hub is downloaded.
 
+    Args:
+        model: a path or `hf://USER/NAME[@REVISION]`; None for the model in the package.
+        notify: called with each message about a download.
+
     Raises:
-        ModelError, OSError: as `find_model`.
+        ModelError: the name is malformed, or the model cannot be downloaded.
+        OSError: the cache folder cannot be written.
     """
     from portraitist.app.model_hub import find_model
 

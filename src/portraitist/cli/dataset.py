@@ -15,20 +15,23 @@ app = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=Tr
 
 @app.command()
 def unpack(
-    folder: Annotated[Path, typer.Argument(help="A folder of shards, such as data/crop.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="The output folder of a stage, with pictures in tar files (shards), such as data/crop."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; must be empty or missing.")],
     count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 16,
 ) -> None:
-    """Unpack the first pictures of a folder of shards.
+    """Unpack the first pictures of a stage's output, which are stored in tar files (shards).
 
     Example: portraitist dataset unpack data/crop -o crops --count 50
     """
     from portraitist.core.shards import INDEX_FILE, Shards
 
     if not (folder / INDEX_FILE).exists():
-        fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing", INVALID)
+        fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; run the stage that creates it", INVALID)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        fail(f"{out} is not an empty folder; choose another one", INVALID)
+        fail(f"{out} is not an empty folder; choose another one with -o", INVALID)
     shards = Shards(folder)
     out.mkdir(parents=True, exist_ok=True)
     for picture in sorted(shards)[:count]:
@@ -39,10 +42,10 @@ def unpack(
 
 @app.command()
 def review(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("review"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder for the pages.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Create web pages with the pictures that stage `clean` accepted, to mark pictures for removal.
+    """Create web pages that show the pictures accepted by stage `clean`. On them, you mark pictures to remove.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
@@ -61,15 +64,17 @@ def review(
 def forget(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of pictures or faces, file names, URLs, groups, folders, or blocklist lines."),
+        typer.Argument(
+            help="What to remove: ids of pictures or faces, file names, URLs, folders, groups, or blocklist lines."
+        ),
     ] = None,
-    marks: Annotated[list[Path] | None, typer.Option(help="The file downloaded from a review page.")] = None,
+    marks: Annotated[list[Path] | None, typer.Option(help="File of marks that you saved on a review page.")] = None,
     because: Annotated[
-        str, typer.Option(help="Reason for the blocklist, which is committed to git: name no person.")
+        str, typer.Option(help="Reason to write into the blocklist. It is committed to git: name no person.")
     ] = "forgotten",
     repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
 ) -> None:
-    """Remove pictures and everything made from them, and list what still contains them.
+    """Remove pictures and everything made from them. Then list copies that you have to remove yourself.
 
     Example: portraitist dataset forget selfies/anna --because withdrawn
     """
@@ -94,7 +99,7 @@ def forget(
         f"{count} picture{'s' * (count != 1)} found; {lines} line{'s' * (lines != 1)} added to {forgetting.BLOCKLIST}"
     )
     for name, similar in forgotten.missed.items():
-        message = "matches nothing in the data; future runs will reject it"
+        message = "matches nothing in the data; it is on the blocklist now, so future runs reject it"
         note(f"{name}: {message}{similar and '; '}{similar}")
     derived = forgetting.derived_outputs(root, forgotten.ids)
     removed = forgetting.purge(root, forgotten.ids)
@@ -102,7 +107,7 @@ def forget(
         print(f"data/raw/{source}: {count} removed")
     if responses:
         print(f".fetch-cache: {responses} removed")
-    if removed and Path(".dvc").is_dir():  # without it, DVC would collect the pictures again
+    if removed and Path(".dvc").is_dir():  # otherwise, DVC would restore or collect the pictures again
         _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
     if derived:
         print(f"still contain or depend on them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
@@ -117,7 +122,7 @@ def forget(
 
 @app.command()
 def cache() -> None:
-    """Show the size of .fetch-cache, in which stage `collect` stores its downloads.
+    """Show the size of .fetch-cache, the folder in which stage `collect` stores its downloads.
 
     Example: portraitist dataset cache
     """
@@ -137,7 +142,7 @@ def clear_cache(
         list[str] | None, typer.Argument(help="Names of sources. [default: all]", show_default=False)
     ] = None,
 ) -> None:
-    """Remove downloads from .fetch-cache. The next run of `collect` requests them again; data stays as it is.
+    """Remove downloads from .fetch-cache. The data folder is not changed. The next run of `collect` downloads again.
 
     Example: portraitist dataset clear-cache commons; then dvc repro --force --single-item collect@commons
     """

@@ -7,19 +7,21 @@ import typer
 
 from portraitist.cli.console import INVALID, describe, fail
 
-POLL_S = 2.0  # how often `tensorboard --follow` reads the logs
+POLL_S = 2.0  # interval at which `tensorboard --follow` reads the logs
 
 
 def compare(
-    methods: Annotated[list[Path], typer.Argument(help="Two or more folders data/paint/<method>.")],
-    selfies: Annotated[Path, typer.Option(help="The crops of the selfies that were painted.")] = Path("data/crop"),
-    answers: Annotated[Path, typer.Option(help="CSV file to which answers are appended.")] = Path(
+    methods: Annotated[list[Path], typer.Argument(help="Two or more folders of avatars: data/paint/<method>.")],
+    selfies: Annotated[Path, typer.Option(help="Folder with the selfies from which the avatars were painted.")] = Path(
+        "data/crop"
+    ),
+    answers: Annotated[Path, typer.Option(help="CSV file to which the answers are appended.")] = Path(
         "metrics/preferences.csv"
     ),
     count: Annotated[int, typer.Option(min=1, help="Number of questions.")] = 50,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")] = 0,
 ) -> None:
-    """Serve a page for blind comparisons. People choose the better of two avatars of a face.
+    """Serve a page for blind comparisons, on which people choose the better of two avatars of the same face.
 
     Example: portraitist compare data/paint/cartoongan data/paint/masked_cartoongan
     """
@@ -30,7 +32,7 @@ def compare(
 
     for folder in [*methods, selfies]:
         if not (folder / INDEX_FILE).exists():
-            fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing", INVALID)
+            fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; run the stage that creates it", INVALID)
     try:
         shards = {folder.name: Shards(folder) for folder in methods}
         server = PreferenceServer(shards, Shards(selfies), answers, count, random.Random(), port)
@@ -45,9 +47,11 @@ def compare(
 
 
 def tensorboard(
-    logs: Annotated[Path, typer.Argument(help="Folder of training logs.")] = Path("logs"),
+    logs: Annotated[Path, typer.Argument(help="Folder with the logs of trainings.")] = Path("logs"),
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder for the event files.")] = Path("runs"),
-    follow: Annotated[bool, typer.Option("--follow", help="Keep converting logs of running trainings.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Continue until Ctrl-C, and convert new rows of running trainings.")
+    ] = False,
 ) -> None:
     """Convert training logs to TensorBoard event files.
 
@@ -63,7 +67,7 @@ def tensorboard(
         count = writer.catch_up()
         if not (count or follow):
             problem = f"contains no folder {PLOTS_FOLDER}" if logs.is_dir() else "is not a folder"
-            fail(f"{logs} {problem}; trainings write their logs there while they run", INVALID)
+            fail(f"{logs} {problem}; start a training, or name the folder of its logs", INVALID)
         print(f"{count} run{'s' * (count != 1)} in {out}; view with: tensorboard --logdir {out}", flush=True)
         while follow:
             time.sleep(POLL_S)

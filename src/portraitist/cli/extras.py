@@ -1,4 +1,4 @@
-"""Which extra of pyproject.toml installs a missing module."""
+"""Find the extra of pyproject.toml that installs a missing module."""
 
 MODULES = {
     "app": (
@@ -34,11 +34,11 @@ MODULES = {
         "threadpoolctl",
         "torch_fidelity",
     ),
-}  # by extra
+}  # top-level modules by extra
 EXTRA_OF = {module: extra for extra, modules in MODULES.items() for module in modules}
 
 
 def install_hint(module: str) -> str:
-    """Return the command that installs a missing module: an extra of this package, or the package itself."""
+    """Return the command that installs a missing module: its extra, or this package again if no extra has it."""
     extra = EXTRA_OF.get(module)
     return f"pip install 'portraitist[{extra}]'" if extra else "pip install --force-reinstall portraitist"

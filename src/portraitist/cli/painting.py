@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from portraitist.app.paint_files import PaintResult
 
 DEFAULT_BACKGROUND, DEFAULT_SIZE_PX = "backdrop", 512
-BACKGROUNDS = ("backdrop", "transparent", "keep")  # in addition to colours and pictures
-MAX_LISTED = 5  # skipped files that are named
+BACKGROUNDS = ("backdrop", "transparent", "keep")  # proposed by shell completion; colours and paths are allowed too
+MAX_LISTED = 5  # maximum number of skipped files that the message names
 
 Shape = Literal["square", "circle"]
 Faces = Literal["each", "largest"]
@@ -51,12 +51,13 @@ def paint(
             help="Output file, output folder with a trailing slash, or - for standard output. "
             "[default: NAME-avatar.png in the current folder]",
         ),
-    ] = None,  # a Path would drop the slash
-    style: Annotated[str | None, typer.Option(metavar="NAME", help="A style of `portraitist styles`.")] = None,
-    like: Annotated[
-        Path | None, typer.Option(metavar="PICTURE", help="Paint in the style of this portrait instead.")
+    ] = None,  # not a Path, which would drop a trailing slash
+    style: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A style that `portraitist styles` lists. [default: the first one]"),
     ] = None,
-    strength: Annotated[float, typer.Option(metavar="0..1", help="From 0, the selfie, to 1, the painting.")] = 1.0,
+    like: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Paint in the style of this portrait.")] = None,
+    strength: Annotated[float, typer.Option(metavar="0..1", help="Blend the selfie (0) with the painting (1).")] = 1.0,
     keep_colours: Annotated[
         bool, typer.Option("--keep-colours", help="Keep the selfie's colours of hair, skin and eyes.")
     ] = False,
@@ -64,7 +65,7 @@ def paint(
         str | None,
         typer.Option(
             metavar="BACKGROUND",
-            help="backdrop (painted), transparent, keep, a CSS colour, or the path of a picture.",
+            help="backdrop (in the avatar's colours), transparent, keep (the photo's), a CSS colour, or a file's path.",
             show_default=DEFAULT_BACKGROUND,
             autocompletion=lambda: list(BACKGROUNDS),
         ),
@@ -73,14 +74,18 @@ def paint(
     size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Side of the avatar.", show_default=str(DEFAULT_SIZE_PX))
     ] = None,
-    face: Annotated[Faces, typer.Option(help="Which faces to paint. Further faces get numbered files.")] = "each",
+    face: Annotated[
+        Faces, typer.Option(help="Paint each large face, into numbered files, or only the largest one.")
+    ] = "each",
     paste_back: Annotated[
-        bool, typer.Option("--paste-back", help="Output the complete photo with the painted people in it.")
+        bool, typer.Option("--paste-back", help="Output the whole photo, with the painted persons in it.")
     ] = False,
     align: Annotated[
         bool, typer.Option("--align", help="Level the eyes, instead of keeping the selfie's orientation.")
     ] = False,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Also search the folders below.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Also paint the pictures in subfolders.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -88,7 +93,7 @@ def paint(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also print size and time of each selfie.")] = False,
 ) -> None:
-    """Paint every large face of each selfie. Clips and animated GIFs become painted clips.
+    """Paint every large face of each selfie. Videos and animated GIFs become painted clips.
 
     Example: portraitist paint holiday/ -o avatars/ --background ivory
 
@@ -120,7 +125,8 @@ def paint(
                 DEFAULT_BACKGROUND if background is None else background, shape or "square", size_px, allow_files=True
             )
             inputs = expand_paths(selfies, recursive, Path(out) if out else None)
-            may_exist = force or inputs.selfies != selfies[:1]  # an interrupted batch continues
+            # existing avatars are skipped, so that an interrupted run can be resumed; for one selfie, they are an error
+            may_exist = force or inputs.selfies != selfies[:1]
             outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders)
             if outputs == [STANDARD_STREAM]:
                 _check_standard_output(as_json)
@@ -134,7 +140,7 @@ def paint(
             portraitist = Portraitist(path, device, threads=available_cores() // workers)
             if style and style not in portraitist.style_names:
                 fail(f"--style is {style!r}; the styles of {path} are {', '.join(portraitist.style_names)}", INVALID)
-        except (ValueError, OSError) as error:  # BatchError, FinishError and ModelError are kinds of ValueError
+        except (ValueError, OSError) as error:  # among them BatchError, FinishError and ModelError
             fail(describe(error), INVALID)
         if not quiet:
             _report_skipped(inputs.skipped)
@@ -176,17 +182,17 @@ def _check_standard_output(as_json: bool) -> None:
 
 
 def _check_conflicts(options: Mapping[str, object]) -> None:
-    """Fail if two options that exclude each other are given."""
+    """Fail if more than one option has a value. `options` maps names of options that exclude each other to values."""
     given = [option for option, value in options.items() if value]
     if len(given) > 1:
-        fail(f"{given[0]} and {given[1]} exclude each other; pass one of them", INVALID)
+        fail(f"{given[0]} and {given[1]} exclude each other; pass only one of them", INVALID)
 
 
 def _check_portrait(path: Path) -> None:
-    """Fail before anything is painted if the file of --like is not a picture.
+    """Check that the file of --like is a picture, before anything is painted.
 
     Raises:
-        BatchError: it is not a picture.
+        BatchError: the file is not a picture.
         OSError: the file cannot be read.
     """
     from portraitist.app.paint_files import BatchError
@@ -215,7 +221,7 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 
 
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
-    """Print how many selfies were skipped, and how many were too small for the avatar's size."""
+    """Print how many selfies were skipped, and how many avatars were enlarged to `size_px` (None: do not check)."""
     if existed := sum(result.existed for result in results):
         note(f"skipped {existed} with an existing avatar; --force overwrites them")
     enlarged = [
@@ -223,7 +229,7 @@ def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None
     ]
     if enlarged:
         subject = "" if len(results) == 1 else f"{len(enlarged)} of {len(results)} "
-        note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; --size sets the side")
+        note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; a smaller --size avoids this")
 
 
 def _report_skipped(skipped: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that serve the page: `portraitist serve` and `portraitist site`."""
+"""Commands for the web page: `portraitist serve` runs a server, `portraitist site` builds static files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def serve(
         typer.Option(
             envvar="PORTRAITIST_MODEL",
             metavar="MODEL",
-            help="As for `portraitist paint`.",
+            help="As `--model` of `portraitist paint`.",
             show_default="the model that is installed with portraitist",
         ),
     ] = None,
@@ -23,27 +23,29 @@ def serve(
         str, typer.Option(envvar="PORTRAITIST_HOST", help="Address to listen on; 0.0.0.0 admits other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="PORTRAITIST_PORT", min=0, max=65535, help="0 chooses a free one.")
+        int, typer.Option(envvar="PORTRAITIST_PORT", min=0, max=65535, help="Port of the page; 0 chooses a free one.")
     ] = 8000,
     metrics_port: Annotated[
         int | None,
-        typer.Option(envvar="PORTRAITIST_METRICS_PORT", min=1, max=65535, help="Serve Prometheus metrics there."),
+        typer.Option(
+            envvar="PORTRAITIST_METRICS_PORT", min=1, max=65535, help="Port of the Prometheus metrics. [default: none]"
+        ),
     ] = None,
     device: Annotated[
-        Device, typer.Option(envvar="PORTRAITIST_DEVICE", help="cuda and coreml need another onnxruntime.")
+        Device, typer.Option(envvar="PORTRAITIST_DEVICE", help="cuda and coreml need another build of onnxruntime.")
     ] = "cpu",
     workers: Annotated[
         int, typer.Option(envvar="PORTRAITIST_WORKERS", min=1, max=64, help="Number of worker processes.")
     ] = 1,
     megabytes: Annotated[
-        float, typer.Option(envvar="PORTRAITIST_MEGABYTES", min=0.1, max=64, help="Maximum size of a picture.")
+        float, typer.Option(envvar="PORTRAITIST_MEGABYTES", min=0.1, max=64, help="Maximum size of a picture, in MB.")
     ] = 20.0,
     memory_mb: Annotated[
         int | None,
         typer.Option(
             envvar="PORTRAITIST_MEMORY_MB",
             min=1,
-            help="Maximum memory of all processes. [default: 1536 for each worker, and 512 for each core]",
+            help="Maximum memory of all processes, in MiB. [default: 1536 for each worker, plus 512 for each core]",
         ),
     ] = None,
     waiting: Annotated[
@@ -51,12 +53,17 @@ def serve(
     ] = 20,
     per_minute: Annotated[
         int,
-        typer.Option(envvar="PORTRAITIST_PER_MINUTE", min=1, max=100_000, help="Pictures per minute from one address."),
+        typer.Option(
+            envvar="PORTRAITIST_PER_MINUTE",
+            min=1,
+            max=100_000,
+            help="Maximum number of pictures per minute from one address.",
+        ),
     ] = 30,
     shutdown_s: Annotated[
         float,
         typer.Option(
-            envvar="PORTRAITIST_SHUTDOWN_S", min=0, max=600, help="Seconds to finish accepted pictures after SIGTERM."
+            envvar="PORTRAITIST_SHUTDOWN_S", min=0, max=600, help="Seconds to finish accepted requests after SIGTERM."
         ),
     ] = 20.0,
     forwarded_allow_ips: Annotated[
@@ -72,11 +79,11 @@ def serve(
         typer.Option(
             "--access-log/--no-access-log",
             envvar="PORTRAITIST_ACCESS_LOG",
-            help="Write each request as a line of JSON to stdout, without addresses or names.",
+            help="Write each request as a line of JSON to stdout, without client addresses and file names.",
         ),
     ] = False,
 ) -> None:
-    """Serve the web page that paints avatars. Pictures are never stored.
+    """Serve the web page on which visitors paint avatars. Their pictures are never stored.
 
     Example: portraitist serve --host 0.0.0.0 --forwarded-allow-ips 10.0.0.0/8
     """
@@ -111,7 +118,7 @@ def site(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing site.")] = False,
 ) -> None:
-    """Build a page that paints on the visitor's device. Any web server can serve the folder.
+    """Build a static web page that paints on the visitor's own device. Any web server can serve the folder.
 
     Example: portraitist site -o page
     """

@@ -1,4 +1,4 @@
-// The steps of avatar.py from a cropped face to the layers that compose.js draws.
+// Paints a face, from the crop to the layers that compose.js draws: the counterpart of avatar.py.
 
 import { paintBackdrop } from "./backdrop.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
@@ -10,7 +10,7 @@ import { stainWeight, withoutStains } from "./stains.js";
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE, MAX_ENLARGEMENT] = [256, 1024, 8, 256, 2];
 const [RIM, SLIVER] = [0.012, 0.02];
 
-// The crop of a face at the size of the training, and the person in it.
+// Returns the crop of a face, at the size of the training, with the mask of the person in it as `person`.
 export async function openFace({ picture, alpha }, face) {
   const crop = math.cropFace(picture, alpha, face, config.crop);
   const wide = cutAt({ picture, alpha }, face, MASK_SIDE);
@@ -18,11 +18,11 @@ export async function openFace({ picture, alpha }, face) {
   return { ...crop, person: mask === wide.alpha ? mask : keepPerson(mask, wide) };
 }
 
-// Cut the same square at another size; it was accepted before, so nothing is rejected.
+// Cuts the same square at another size. It was accepted before, so it is not checked again.
 const cutAt = ({ picture, alpha }, face, side) =>
   math.cropFace(picture, alpha, face, { ...config.crop, size_px: side, max_upscale: Infinity, min_visible: 0 });
 
-// The mask of the person in a crop.
+// Returns the mask of the person in a crop.
 export async function personMask(crop) {
   const mask = await locatePerson(crop);
   const share = mask.data.reduce((sum, value) => sum + value, 0) / mask.data.length / 255;
@@ -31,7 +31,7 @@ export async function personMask(crop) {
   throw new Error(`${Math.round(share * 100)}% of the crop is person; ${needed}`);
 }
 
-// Paint a face of `openFace` and return the layers of an avatar of `size` pixels, as pictures with an optional mask.
+// Paints a face that `openFace` returned. Returns the layers of an avatar of `size` pixels: { picture, mask (optional) }.
 export async function paintFace(photo, opened, options, vector, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
@@ -41,7 +41,7 @@ export async function paintFace(photo, opened, options, vector, size) {
   return layersOf(painting, cutout, crop, frame, size);
 }
 
-// The side at which a crop is painted, so that its frame has `size` pixels if the photo has at least half as many.
+// Returns the side at which a crop is painted. The frame then has `size` pixels, or twice as many as in the photo if fewer.
 function paintSide(cropPx, framePx, size) {
   if (!paintsAnySide()) return config.crop.size_px;
   const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, MAX_ENLARGEMENT * cropPx)), MIN_PAINTED);
@@ -63,7 +63,7 @@ function layersOf(painting, cutout, { picture, inside, transform }, frame, size)
   };
 }
 
-// The person in the frame; narrow strips without painting at its border are filled, and cuts inside it fade out.
+// Returns the person's mask in the frame. Narrow unpainted strips at its border are filled; cut-off edges inside fade out.
 function maskInFrame(cutout, inside, toFrame, size) {
   const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
   const isWhole = inside.data.every((value) => value === 255);

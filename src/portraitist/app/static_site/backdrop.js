@@ -1,4 +1,4 @@
-// A soft backdrop in the avatar's own colours: the counterpart of backdrop.py, with the same constants.
+// Paints a soft backdrop in the avatar's own colours: the counterpart of backdrop.py, with the same constants.
 
 import * as math from "./image_math.js";
 
@@ -22,7 +22,7 @@ export function paintBackdrop(person, mask, side) {
   const darker = lightness - CONTRAST;
   const middle = math.clamp(darker >= DARKEST && lightness > 50 ? darker : lightness + CONTRAST, DARKEST, LIGHTEST);
 
-  const strokes = new Float32Array(count); // plane waves that bend each other
+  const strokes = new Float32Array(count); // plane waves; each shifts the phase of the next
   for (let i = 0; i < count; i++) {
     const [right, down] = [(i % RENDER_SIDE) / (RENDER_SIDE - 1), Math.floor(i / RENDER_SIDE) / (RENDER_SIDE - 1)];
     let bend = 0;

@@ -1,4 +1,4 @@
-// The camera's dialog: takes a picture, and on the static page shows the painted picture while the camera runs.
+// The camera's dialog: takes a picture. On the static site, it can also show the camera's picture painted live.
 
 import { element, messageOf, show } from "./dom.js";
 
@@ -6,8 +6,8 @@ const dialog = element("viewfinder");
 const video = element("video");
 const canvas = element("painted-video");
 
-// Take a picture and pass it to `onPicture` as a JPEG. `openLive`, if not null, opens a painter of video frames:
-// { backend: its name, paint(bitmap) -> ImageBitmap or null without a face, close() }.
+// Opens the dialog; when the visitor takes a picture, passes it to `onPicture` as a JPEG blob. `openLive`, if not null,
+// returns a painter of video frames: { backend: its name, paint(bitmap, time) -> ImageBitmap or null without a face, close() }.
 export async function openCamera(openLive, onPicture, onError) {
   let stream;
   try {
@@ -17,7 +17,7 @@ export async function openCamera(openLive, onPicture, onError) {
     return;
   }
   video.srcObject = stream;
-  video.classList.toggle("inset", Boolean(openLive)); // small, not hidden: a hidden video has no frames
+  video.classList.toggle("inset", Boolean(openLive)); // small instead of hidden: a hidden video has no frames
   canvas.hidden = !openLive;
   show("shutter", openLive ? "Keep this picture" : "Take the picture");
   show("frame-rate", openLive ? "Loading the model…" : "");
@@ -36,7 +36,7 @@ export async function openCamera(openLive, onPicture, onError) {
 
 async function paintFrames(openLive) {
   const painter = await openLive();
-  const times = []; // of the last second
+  const times = []; // when the frames of the last two seconds were painted, in milliseconds
   let reported = 0;
   try {
     while (dialog.open) {

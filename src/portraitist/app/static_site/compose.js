@@ -1,8 +1,8 @@
-// Drawing of a result. Its layers are pictures of the same square: `before`, the photo, and the avatar with the backgrounds
-// `transparent`, `keep` (the photo's) and `backdrop` (painted). Colours and pictures are put behind here, so that a change of
-// the background needs no painting.
+// Draws avatars from their layers. The layers are pictures of the same square: `before` (the photo), and the avatar with the
+// backgrounds `transparent`, `keep` (the photo's, painted) and `backdrop`. A colour or a picture as background is drawn behind the
+// avatar here, so that a change of the background needs no new painting.
 
-// The counterpart of compositing.apply_finish.
+// Draws an avatar with background, shape and size: the counterpart of apply_finish in compositing.py.
 export function drawAvatar(canvas, layers, { background, backgroundImage, shape, size }) {
   const context = startDrawing(canvas, shape, size);
   if (background.startsWith("#")) {

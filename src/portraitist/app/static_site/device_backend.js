@@ -1,8 +1,8 @@
-// The page's backend for the static site: a worker paints on this device, and the picture never leaves it.
+// The page's backend for the static site: a web worker paints on this device. Pictures never leave the device.
 
 import { drawAvatar } from "./compose.js";
 
-const PREVIEW_SIZE = 512; // pixels a side of the layers that the page shows
+const PREVIEW_SIZE = 512; // side in pixels of the layers that the page shows
 export const SHORT_NOTE = "Painted on this device";
 export const PRIVACY_NOTE = "Your photos are painted on this device and never leave it. The page also works offline.";
 
@@ -33,7 +33,7 @@ class PaintWorker {
 }
 
 const painter = new PaintWorker();
-const ids = new WeakMap(); // of photos: the worker caches their faces
+const ids = new WeakMap(); // photo -> id, under which the worker caches its faces
 
 export async function open(onProgress) {
   onProgress("Loading the model…");
@@ -45,7 +45,7 @@ export function paint(file, options, _, size = PREVIEW_SIZE) {
   return painter.call("paint", { id: ids.get(file), file, options, size });
 }
 
-// Returns an avatar that is painted at its own size, or null if the page's layers have that size.
+// Returns a PNG that is painted at the requested size, or null if the layers on the page have this size already.
 export async function finish(file, faceNumber, options, finishOptions) {
   if (finishOptions.size === PREVIEW_SIZE) return null;
   const { faces } = await paint(file, options, null, finishOptions.size);
@@ -54,7 +54,7 @@ export async function finish(file, faceNumber, options, finishOptions) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-// A painter of video frames, on WebGPU where there is an adapter, else as WebAssembly in the same worker as photos.
+// Returns a painter of video frames: on WebGPU if an adapter works, else in WebAssembly, in the worker that paints photos.
 export async function openLive(options) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   let [worker, backend] = [painter, "on the processor"];
@@ -64,7 +64,7 @@ export async function openLive(options) {
       await accelerated.call("open", { useGpu: true });
       [worker, backend] = [accelerated, "on the graphics card"];
     } catch {
-      accelerated.worker.terminate(); // the adapter lacks a feature: stay with WebAssembly
+      accelerated.worker.terminate(); // the adapter does not work: use WebAssembly
     }
   }
   await worker.call("stop"); // forget the face of an earlier session

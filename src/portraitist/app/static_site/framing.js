@@ -1,10 +1,11 @@
-// The avatar's frame: the counterpart of framing.py, with the same constants. Lengths are multiples of the distance from the
-// eyes to the mouth. A frame is { centre, side, degrees }: a square of the photo, in its pixels.
+// Places the avatar's frame: the counterpart of framing.py, with the same constants. Lengths are multiples of the distance
+// from the eyes to the mouth. A frame { centre, side, degrees } is a rotated square of the photo, in the photo's pixels.
 
 import * as math from "./image_math.js";
 
 const [IDEAL_SIDE, EYE_LINE] = [4.6, 0.44];
-// As np.linspace. Many edges of candidates lie halfway between two pixels; equal arithmetic rounds them equally.
+// As np.linspace, with the same arithmetic: many edges of candidates are halfway between two pixels, and must be rounded as
+// in Python.
 const linspace = (low, high, count) => {
   const step = (high - low) / (count - 1);
   return Array.from({ length: count }, (_, i) => (i === count - 1 ? high : low + i * step));
@@ -19,7 +20,7 @@ const [CANVAS_SIDE, CANVAS_LENGTHS] = [168, 7];
 const LENGTH = CANVAS_SIDE / CANVAS_LENGTHS;
 const MARGIN = CANVAS_SIDE / 2;
 
-// The centre of a crop's face, and its distance from the eyes to the mouth, all in pixels.
+// Returns the centre of a crop's face and the distance from its eyes to its mouth, in pixels.
 export function faceInCrop({ face, transform }) {
   const points = face.points.slice(0, math.MOUTH + 1);
   const centre = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis] / points.length, 0));
@@ -29,7 +30,7 @@ const MISSING_GROWTH = 2;
 const MAX_TILT_DEGREES = 60;
 const FADE = 0.14;
 
-// The similarity from the photo's pixels to those of a frame.
+// Returns the similarity transform from the photo's pixels to those of a frame.
 export function frameTransform({ centre, side, degrees }, sizePx) {
   const [angle, scale] = [(degrees * Math.PI) / 180, sizePx / side];
   const [cos, sin] = [scale * Math.cos(angle), scale * Math.sin(angle)];
@@ -39,10 +40,10 @@ export function frameTransform({ centre, side, degrees }, sizePx) {
   ];
 }
 
-// The transform from the plane that `source` leads to, to that of `target`; both start in the photo.
+// Returns the transform from source to target, given the transforms from the photo to each of them.
 export const between = (source, target) => math.compose(target, math.invert(source));
 
-// The frame that equals a crop: level eyes.
+// Returns the frame that shows a whole crop, with level eyes.
 export function wholeCrop({ transform, inside: { width: side } }) {
   const inverse = math.invert(transform);
   return {
@@ -52,7 +53,7 @@ export function wholeCrop({ transform, inside: { width: side } }) {
   };
 }
 
-// The best frame in the photo's own orientation, for the aligned crop and the person in it; both at any size.
+// Returns the best frame in the photo's own orientation, given the aligned crop and its person mask, both at any size.
 export function uprightFrame(crop, person) {
   const { points } = crop.face;
   const tilt = wholeCrop(crop).degrees;
@@ -90,7 +91,7 @@ function search(person, covered, down) {
   return boxOf(best);
 }
 
-// A frame in pixels of the canvas.
+// Returns a frame, given as [side, shift right, shift down], in pixels of the canvas.
 function boxOf([side, right, below]) {
   const pixels = side * LENGTH;
   const left = MARGIN - pixels / 2 + right * LENGTH;
@@ -98,7 +99,7 @@ function boxOf([side, right, below]) {
   return { left, top, right: left + pixels, bottom: top + pixels, side: left + pixels - left };
 }
 
-// What is wrong with a frame: cuts inside it, parts of the head outside it, emptiness, distance from the ideal.
+// Returns the cost function of frames: cut-off lines inside, missing parts of the head, empty area, distance from the ideal.
 function costFunction(person, covered, down) {
   const size = { width: CANVAS_SIDE, height: CANVAS_SIDE, channels: 1 };
   const uncovered = { ...size, data: covered.map((value) => 1 - value) };
@@ -107,7 +108,7 @@ function costFunction(person, covered, down) {
   const sumUncovered = boxSum(math.pad(uncovered, MARGIN));
   const sumCut = boxSum(math.pad(cut, MARGIN), true);
 
-  // The head: a box around the middle of the face, upwards to the hair, as far as the photo shows it.
+  // The head is a box around the middle of the face, up to the top of the hair, as far as the photo shows it.
   const [x, y] = down.map((value) => MARGIN + (value * LENGTH * (CHIN - CROWN)) / 2);
   const [halfWidth, halfHeight] = [HEAD_WIDTH * LENGTH, ((CHIN + CROWN) * LENGTH) / 2];
   const indexes = [...Array(CANVAS_SIDE).keys()];
@@ -133,7 +134,7 @@ function costFunction(person, covered, down) {
   };
 }
 
-// A function that returns the sum over a box, from the integral image of a canvas with margins, which may be ignored.
+// Returns a function that sums a canvas with margins over a box, by an integral image. Margins may be counted as 0.
 function boxSum({ width, data }, ignoreMargin = false) {
   const stride = width + 1;
   const table = new Int32Array(stride * stride);
@@ -151,7 +152,7 @@ function boxSum({ width, data }, ignoreMargin = false) {
   };
 }
 
-// Fade a person out towards where the painting ends inside the frame; `covered` is 255 where it does not.
+// Fades a person out where the painting ends inside the frame; `covered` is 255 where the painting covers the frame.
 export function fadeCuts(mask, covered) {
   const size = mask.width;
   const solid = { ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) };

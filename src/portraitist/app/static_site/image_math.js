@@ -1,6 +1,6 @@
 // The steps of portraitist.crop, portraitist.mask and core/blend.py in JavaScript, with the same constants.
 // A picture is { width, height, channels, data }; data is a Uint8ClampedArray, which rounds as numpy does, or a Float32Array.
-// x and y are in pixels, a transform is a 2 x 3 list.
+// Coordinates x and y are in pixels. A transform is a 2 x 3 list. A face is { score, box, points }.
 
 export const [RIGHT_EYE, LEFT_EYE, NOSE, MOUTH] = [0, 1, 2, 3];
 const MIN_IOU = 0.3;
@@ -23,14 +23,14 @@ const [FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT] = [[0.3, 0.09, 0.025, 0.01
 const [COLOUR_DETAIL, COLOUR_GRID] = [0.03, 64];
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-export const roundHalfEven = (value) => { // as numpy and OpenCV do
+export const roundHalfEven = (value) => { // halves to the even number, as in numpy and OpenCV
   const floor = Math.floor(value);
   const rest = value - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;
 };
 export const blank = (width, height, channels, value = 0) =>
   ({ width, height, channels, data: new Uint8ClampedArray(width * height * channels).fill(value) });
-// As `Type.from(data, value)`, which is slow on large arrays.
+// Does the same as `Type.from(data, value)`, which is slow on large arrays.
 export function mapTo(Type, data, value) {
   const result = new Type(data.length);
   for (let i = 0; i < data.length; i++) result[i] = value(data[i], i);
@@ -38,7 +38,7 @@ export function mapTo(Type, data, value) {
 }
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
 
-// --- pictures of canvases
+// --- conversion from and to the pixels of canvases
 
 export function fromRgba(data, width, height) {
   const picture = blank(width, height, 3);
@@ -61,8 +61,8 @@ export function toImageData({ width, height, data }, mask) {
 
 // --- resizing and warping, as in OpenCV
 
-// For each target pixel of one axis from `first` to before `last`, the source pixels and their weights: those from starts[i]
-// to starts[i + 1].
+// Returns, for the target pixels first to last - 1 of one axis, the source pixels and their weights. Those of the i-th target
+// pixel have the indexes starts[i] to starts[i + 1] - 1.
 function sampleWeights(from, to, kind, first, last) {
   const step = from / to;
   const [starts, indexes, weights] = [[0], [], []];
@@ -84,7 +84,7 @@ function sampleWeights(from, to, kind, first, last) {
   return { starts: Int32Array.from(starts), indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
 }
 
-// Write the weights of the 2 (linear) or 4 (cubic) pixels around a position, at a fraction t beyond a pixel.
+// Writes the weights of the 2 (linear) or 4 (cubic) pixels around a position; t is its distance from the pixel before it.
 function setWeights(weights, t) {
   if (weights.length === 2) {
     weights[0] = 1 - t;
@@ -106,7 +106,7 @@ function kernelWeights(centre, kind) {
   return Array.from(weights, (weight, i) => [floor - (weights.length >> 1) + 1 + i, weight]);
 }
 
-// Resize a picture; of the result, only the part in `view`, { left, top, right, bottom }, is computed.
+// Resizes a picture. Only the part of the result in `view`, { left, top, right, bottom }, is computed and returned.
 export function resize(picture, width, height, kind, view = { left: 0, top: 0, right: width, bottom: height }) {
   const { channels, data } = picture;
   const { left, top, right, bottom } = view;
@@ -135,7 +135,7 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
   return { width: right - left, height: bottom - top, channels, data: result };
 }
 
-// Resample one row of a picture.
+// Resamples one row of a picture.
 function narrowRow(data, row, channels, { starts, indexes, weights }, narrow, to) {
   for (let x = 0; x + 1 < starts.length; x++) {
     const end = starts[x + 1];
@@ -163,7 +163,7 @@ function narrowRow(data, row, channels, { starts, indexes, weights }, narrow, to
   }
 }
 
-// Resize to a square: by area if the picture is larger.
+// Resizes a picture to a square: by area if the picture is larger, else by the kind `otherwise`.
 export const toSide = (picture, side, otherwise = "linear") =>
   resize(picture, side, side, Math.max(picture.width, picture.height) > side ? "area" : otherwise);
 
@@ -175,15 +175,15 @@ export const invert = ([[a, b, x], [c, d, y]]) => {
 
 export const applyTransform = ([[a, b, e], [c, d, f]], [x, y]) => [a * x + b * y + e, c * x + d * y + f];
 
-// The transform that applies `first` and then `second`.
+// Returns the transform that applies `first`, then the other one.
 export const compose = ([[a, b, e], [c, d, f]], first) => {
   const [[p, q, x], [r, s, y]] = first;
   return [[a * p + b * r, a * q + b * s, a * x + b * y + e], [c * p + d * r, c * q + d * s, c * x + d * y + f]];
 };
 
-// The part of a picture that is seen through a square, given by the transform from the square to the picture.
+// Returns the part of a picture that a square shows, given the transform from the square to the picture.
 function viewOf(inverse, side, { width, height }) {
-  const reach = 4; // pixels of the kernel, and rounding
+  const reach = 4; // margin in pixels, for the kernel and for rounding
   const corners = [[0, 0], [side, 0], [0, side], [side, side]].map((corner) => applyTransform(inverse, corner));
   const [[left, right], [top, bottom]] = [width, height].map((length, axis) => {
     const values = corners.map((corner) => corner[axis]);
@@ -193,7 +193,7 @@ function viewOf(inverse, side, { width, height }) {
   return { left, top, right, bottom };
 }
 
-// crop/geometry.py: warp; border is "replicate" or "constant"
+// The counterpart of `warp` in crop/geometry.py; border is "replicate" or "constant".
 export function warp(picture, transform, side, border) {
   const scale = hypot(transform);
   const count = scale < 0.7 ? 2 : 4; // pixels of the kernel on each axis
@@ -211,7 +211,7 @@ export function warp(picture, transform, side, border) {
   return sample(picture, inverse, side, count, border === "constant");
 }
 
-// The square of a picture under the transform from the square to the picture, by a kernel of `count` pixels on each axis.
+// Returns a square of a picture, given the transform from the square to the picture; the kernel has count x count pixels.
 function sample({ width, height, channels, data }, [[a, b, e], [c, d, f]], side, count, isConstant) {
   const [across, down] = [new Float64Array(count), new Float64Array(count)];
   const result = blank(side, side, channels);
@@ -253,7 +253,7 @@ function sample({ width, height, channels, data }, [[a, b, e], [c, d, f]], side,
   return result;
 }
 
-// The warp of a plane of 255 of the picture's size, "constant" around it: 255 where the picture covers the square.
+// Returns where a picture covers the square that `warp` returns: 255 where it does, 0 where it does not.
 export function warpCovered({ width, height }, transform, side) {
   const [inner, reach] = [invert(transform), 2 / Math.min(1, 2 * hypot(transform)) + 1];
   const isCovered = [[0, 0], [side, 0], [0, side], [side, side]].every((corner) => {
@@ -263,7 +263,7 @@ export function warpCovered({ width, height }, transform, side) {
   return isCovered ? blank(side, side, 1, 255) : warp(blank(width, height, 1, 255), transform, side, "constant");
 }
 
-// Repeat a picture's border around it.
+// Extends a picture by `margin` pixels on each side; its border pixels are repeated.
 export function pad({ width, height, channels, data }, margin) {
   const result = blank(width + 2 * margin, height + 2 * margin, channels);
   for (let y = 0, to = 0; y < result.height; y++) {
@@ -311,7 +311,7 @@ export function anchors(side, layers) {
   });
 }
 
-// Decode a detector's outputs to faces in pixels of the picture before letterboxing.
+// Decodes a detector's outputs to faces, in pixels of the picture before letterboxing.
 export function decodeFaces(regressed, scores, centres, side, { scale, left, top }, minScore) {
   const toPicture = ([x, y]) => [(x * side - left) / scale, (y * side - top) / scale];
   const faces = [];
@@ -355,11 +355,11 @@ function mergeOverlapping(faces) {
 
 export const sideOf = ({ box }) => Math.max(box[2] - box[0], box[3] - box[1]);
 
-// The detections of the full-range model, and those of the short-range model that overlap none of them.
+// Returns all detections of the full-range model, and those of the short-range model that overlap none of them.
 export const mergeDetectors = (fullRange, shortRange) =>
   [...fullRange, ...shortRange.filter((face) => fullRange.every((other) => iou(face.box, other.box) <= MIN_IOU))];
 
-// Rotate by 90 degrees counter-clockwise, as np.rot90 does.
+// Rotates a picture by 90 degrees counter-clockwise, as np.rot90 does.
 export function rotateQuarter({ width, height, channels, data }) {
   const result = blank(height, width, channels);
   for (let y = 0; y < width; y++) {
@@ -371,7 +371,7 @@ export function rotateQuarter({ width, height, channels, data }) {
   return result;
 }
 
-// Map a face from a picture that was rotated by `quarterTurns`, whose size is given, to the original one.
+// Maps a face from a picture that was rotated by `quarterTurns` to the original picture; the size is that after rotation.
 export function rotateBack({ score, box, points }, quarterTurns, { width, height }) {
   let corners = [box.slice(0, 2), box.slice(2)];
   for (let turn = 0; turn < quarterTurns; turn++) {
@@ -394,14 +394,14 @@ export const scaleFace = (face, scale) => ({
   points: face.points.map(([x, y]) => [x * scale, y * scale]),
 });
 
-// Move a face's box, whose size is kept, to its nose.
+// Centres a face's box on its nose; the size of the box does not change.
 export function moveBox(face) {
   const half = sideOf(face) / 2;
   const [x, y] = face.points[NOSE];
   return { ...face, box: [x - half, y - half, x + half, y + half] };
 }
 
-// Update a face by the best detection in its close-up, which is the picture under `transform`; `found` may be undefined.
+// Updates a face by `found`, the best detection in its close-up, or undefined. `transform`: from the picture to the close-up.
 export function verifyFace(face, found, transform, side) {
   if (!found) return { ...face, score: face.score / 2 };
   const inverse = invert(transform);
@@ -422,7 +422,7 @@ export function dropDuplicates(faces) {
   return kept.sort((a, b) => b.score * sideOf(b) - a.score * sideOf(a));
 }
 
-// The distance from the eyes to the mouth, or its estimate from the eyes' distance if that is longer.
+// Returns the distance from the eyes to the mouth; if the estimate from the distance between the eyes is longer, that one.
 export function eyeToMouth({ points }) {
   const [right, left, mouth] = [RIGHT_EYE, LEFT_EYE, MOUTH].map((i) => points[i]);
   const toMouth = Math.hypot(mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2);
@@ -457,7 +457,7 @@ export function alignment(face, picture, params) {
   return similarity(face, side, params.eye_line, params.eye_to_mouth * zoom);
 }
 
-// Cut the aligned square around a face; `params` without limits accepts all.
+// Cuts the aligned square around a face; throws an error if the face does not meet the limits in `params`.
 export function cropFace(picture, alpha, face, params) {
   const transform = alignment(face, picture, params);
   const scale = hypot(transform);
@@ -481,7 +481,7 @@ export function cropFace(picture, alpha, face, params) {
   };
 }
 
-// Beyond the picture's border, a square continues with its blurred colours; `inside` is 255 where the picture covers it.
+// Continues a square beyond the picture's border with blurred colours; `inside` is 255 where the picture covers the square.
 export function fadeBorder(picture, inside) {
   if (inside.data.every((value) => value === 255)) return picture;
   const side = picture.width;
@@ -498,7 +498,7 @@ const reflect = (i, count) => {
   return folded < count ? folded : period - folded;
 };
 
-export function convolve(values, width, height, channels, kernel) { // separable convolution; the border is mirrored
+export function convolve(values, width, height, channels, kernel) { // with a separable kernel; the border is mirrored
   const half = kernel.length >> 1;
   const pass = (from, count, stride, lines, lineStride) => {
     const result = new Float32Array(from.length);
@@ -520,7 +520,7 @@ export function convolve(values, width, height, channels, kernel) { // separable
   return pass(pass(values, width, channels, height, length), height, length, width, channels);
 }
 
-// As OpenCV: `reach` standard deviations, 6 for bytes and 8 for floats.
+// Returns OpenCV's Gaussian kernel. Its width is `reach` standard deviations: 6 for bytes and 8 for floats.
 export function gaussianKernel(sigma, reach = 6) {
   const count = roundHalfEven(sigma * reach + 1) | 1;
   const raw = Array.from({ length: count }, (_, i) => Math.exp(-((i - (count >> 1)) ** 2) / (2 * sigma * sigma)));
@@ -533,7 +533,7 @@ function gaussianBlur(picture, sigma) {
   return { ...picture, data: new Uint8ClampedArray(convolve(data, width, height, channels, gaussianKernel(sigma))) };
 }
 
-// Means over square windows; the border is mirrored, as in cv2.blur.
+// Returns means over square windows; the border is mirrored, as in cv2.blur.
 export function boxBlur(values, width, height, channels, size) {
   const half = size >> 1;
   const length = width * channels;
@@ -569,14 +569,14 @@ export function boxBlur(values, width, height, channels, size) {
   return result;
 }
 
-// The neighbours of a pixel in the rows above it, and their distances: the masks of OpenCV's DIST_L2.
+// Masks of OpenCV's DIST_L2, 3 x 3 and 5 x 5 pixels: [x, y, distance] from each neighbour to the pixel.
 export const CHAMFER_3 = [[1, 0, 0.955], [0, 1, 0.955], [1, 1, 1.3693], [-1, 1, 1.3693]];
 export const CHAMFER_5 = [[1, 0, 1], [0, 1, 1], [1, 1, 1.4], [-1, 1, 1.4],
   [1, 2, 2.1969], [-1, 2, 2.1969], [2, 1, 2.1969], [-2, 1, 2.1969]];
 
-// The distance of each pixel to the nearest one whose value is a target.
+// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true.
 export function distanceTransform({ width, height, data }, isTarget, chamfer) {
-  const stride = width + 4; // a margin of 2 pixels saves tests for the border
+  const stride = width + 4; // with margins of 2 pixels, no tests for the border are needed
   const distances = new Float32Array(stride * (height + 4)).fill(1e6);
   const steps = Int32Array.from(chamfer, ([x, y]) => y * stride + x);
   const costs = Float32Array.from(chamfer, ([, , cost]) => cost);
@@ -618,7 +618,7 @@ export const onGrey = (picture, alpha) => (alpha ? composite(picture, alpha, GRE
 export const toMask = (probabilities, side) =>
   ({ width: side, height: side, channels: 1, data: mapTo(Uint8ClampedArray, probabilities, (value) => value * 255) });
 
-// The refiner's input: each channel's 2 x 2 pixels as four channels, in [-1, 1].
+// Returns the refiner's input: 2 x 2 pixels of each channel (RGB and mask) become four channels; values from -1 to 1.
 export function foldPixels(picture, mask) {
   const half = mask.width / 2;
   const result = new Float32Array(16 * half * half);
@@ -647,7 +647,7 @@ export function unfoldLogits(logits, side) {
   return toMask(probabilities, side);
 }
 
-// Keep the components of the mask that are connected with the face, inside the picture.
+// Keeps only the components of a mask that are connected with the face.
 export function keepFaceComponent(mask, inside, params) {
   const side = mask.width;
   const labels = components(mask, (value) => value > 127);
@@ -662,7 +662,7 @@ export function keepFaceComponent(mask, inside, params) {
   return { ...mask, data: mask.data.map((value, i) => Math.min(value * dilated.data[i], inside.data[i])) };
 }
 
-// The number of its 8-connected component for each pixel whose value is set, and 0 for the others.
+// Returns for each pixel the number of its 8-connected component, or 0 if `isSet` is false for its value.
 export function components({ width, height, data }, isSet) {
   const labels = new Int32Array(data.length);
   let count = 0;
@@ -686,7 +686,7 @@ export function components({ width, height, data }, isSet) {
   return labels;
 }
 
-// Maximum over square windows; pixels outside are ignored. The window's width is doubled until it is `size`.
+// Returns the maximum over windows of size x size; pixels outside are ignored. Windows are doubled until they have this size.
 export function dilate(plane, size) {
   const { width, height, data } = plane;
   const half = size >> 1;
@@ -712,16 +712,16 @@ export function erode(plane, size) {
   return inverted(dilate(inverted(plane), size));
 }
 
-// --- alpha
+// --- alpha channels
 
-// What an alpha leaves visible, for the segmenter: the opaque pixels' colours are extended over the others.
+// Returns a picture for the segmenter in which the colours of opaque pixels are extended over the transparent ones.
 export function visiblePart(picture, alpha, inside) {
   const opaque = { ...alpha, data: alpha.data.map((value) => (value >= OPAQUE ? 255 : 0)) };
   const visible = { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) };
   return { picture: extendForeground(picture, opaque), inside: visible };
 }
 
-// Whether an alpha is a person mask, and not a round picture, rounded corners or a few transparent pixels.
+// Returns whether an alpha channel is a person mask, and not a round picture, rounded corners or a few transparent pixels.
 export function alphaIsMask(alpha, segmented, inside) {
   let [covered, transparent, opaque] = [0, 0, 0];
   for (let i = 0; i < alpha.data.length; i++) {
@@ -735,7 +735,7 @@ export function alphaIsMask(alpha, segmented, inside) {
   return maskIou(alpha, segmented) >= (opaque / hullArea(alpha) > CONVEX ? MIN_CONVEX_ALPHA_IOU : MIN_ALPHA_IOU);
 }
 
-// Intersection over union of two masks.
+// Returns the intersection over union of two masks.
 export function maskIou(first, second) {
   let [common, either] = [0, 0];
   for (let i = 0; i < first.data.length; i++) {
@@ -746,7 +746,7 @@ export function maskIou(first, second) {
   return either ? common / either : 1;
 }
 
-// The number of pixels in the convex hull of the opaque pixels.
+// Returns the number of pixels in the convex hull of the opaque pixels.
 function hullArea({ width, height, data }) {
   const ends = [];
   for (let y = 0; y < height; y++) {
@@ -782,13 +782,13 @@ export function finishStyle(painted, photo, mask, { strength, keepColours }) {
   return { ...target, data: target.data.map((value, i) => photo.data[i] + strength * (value - photo.data[i])) };
 }
 
-// Replace the low frequencies of a painting's chroma (CIELAB) by the photo's; lightness and brushwork stay.
+// Replaces the low frequencies of a painting's chroma (CIELAB) by the photo's. Lightness and brushwork do not change.
 function withColoursOf(painted, photo, mask) {
   const { width, height } = painted;
   const [paintedLab, photoLab] = [toLab(painted), toLab(photo)];
   const step = Math.max(1, Math.floor(width / COLOUR_GRID)); // the blur is computed on a coarser grid
   const [columns, rows] = [Math.ceil(width / step), Math.ceil(height / step)];
-  const coarse = new Float32Array(columns * rows * 3); // the sums of weighted differences, and of weights
+  const coarse = new Float32Array(columns * rows * 3); // per cell: the sums of weighted differences (a, b), and of weights
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const [i, to] = [y * width + x, (Math.floor(y / step) * columns + Math.floor(x / step)) * 3];
@@ -835,7 +835,7 @@ export function toLab({ data }) {
   return lab;
 }
 
-// Red, green and blue from 0 to 255, not rounded.
+// Returns red, green and blue from 0 to 255, not rounded.
 export function labToRgb(lightness, a, b) {
   const y = (lightness + 16) / 116;
   const [x, fy, z] = [y + a / 500, y, y - b / 200].map((t, i) => WHITE[i] * (t > 0.206893 ? t ** 3 : (t - 16 / 116) / 7.787));
@@ -850,7 +850,7 @@ export function labToRgb(lightness, a, b) {
 
 export function estimateForeground(picture, alpha) {
   const { width, height } = alpha;
-  const weighted = new Float32Array(4 * width * height); // colours times weight, and the weight
+  const weighted = new Float32Array(4 * width * height); // per pixel: the colours times the weight, and the weight
   const mean = new Float32Array(weighted.length);
   const sums = [0, 0, 0, 0];
   for (let i = 0, at = 0; i < alpha.data.length; i++, at += 4) {
@@ -877,7 +877,7 @@ export function estimateForeground(picture, alpha) {
   return result;
 }
 
-// Extend the colours of the pixels where the mask is 255 over all others.
+// Extends the colours of pixels where the mask is 255 over all other pixels.
 export function extendForeground(picture, mask) {
   const { width, height } = mask;
   const known = mapTo(Float32Array, mask.data, (value) => (value === 255 ? 1 : 0));

@@ -1,17 +1,17 @@
-// Painting of video frames: the counterpart of video.py. Canvases warp the frames, which is faster than image_math.js.
+// Paints video frames: the counterpart of video.py. Canvases warp the frames, which is faster than image_math.js.
 
 import * as math from "./image_math.js";
 import { closeUp, config, detectUpright, generate, paintsAnySide, segment, verify } from "./networks.js";
 
 const [MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ] = [0.7, 4, 1]; // as in video.py
-const MASK_MOMENTUM = 0.5;
-const MIN_TRACKING_SCORE = 0.6; // below it, the face is searched for in the whole frame
-const SIDES = [256, 192, 160, 128]; // of the painting, if the generator is free
-const [MIN_FRAME_MS, MAX_FRAME_MS, FRAMES] = [45, 125, 8]; // another side is chosen by the median time of some frames
-const MASK_PERIOD = 2; // frames from one segmentation to the next
-const SEARCH_SIDE = 320; // of the frame in which faces are searched for
+const MASK_MOMENTUM = 0.5; // weight of the previous mask in the moving average
+const MIN_TRACKING_SCORE = 0.6; // if the score is lower, the whole frame is searched for a face
+const SIDES = [256, 192, 160, 128]; // of the painting in pixels, if the generator paints any side
+const [MIN_FRAME_MS, MAX_FRAME_MS, FRAMES] = [45, 125, 8]; // the side is reduced or increased if the median time of 8 frames is outside
+const MASK_PERIOD = 2; // the mask is computed for every second frame
+const SEARCH_SIDE = 320; // longer side to which a frame is scaled down before it is searched for faces
 
-// One-euro filter (Casiez, Roussel, Vogel, CHI 2012) on landmarks, in face lengths per second.
+// One-euro filter on landmarks (Casiez, Roussel, Vogel, CHI 2012); speeds are in face lengths per second.
 class OneEuroFilter {
   apply(points, length, time) {
     if (!this.value) [this.value, this.speed] = [points, points.map(() => [0, 0])];
@@ -29,7 +29,7 @@ class OneEuroFilter {
   }
 }
 
-// Chooses the side of the painting: a smaller one where frames take too long, and a larger one where there is time.
+// Chooses the side of the painting: a smaller one if frames take too long, and a larger one if they are fast.
 export class SideChooser {
   constructor(sides) {
     this.sides = sides;
@@ -62,10 +62,10 @@ export class LivePainter {
     this.count = 0;
     this.canvas = new OffscreenCanvas(1, 1);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.surroundings = new OffscreenCanvas(6, 6); // the frame's colours, shown where a crop reaches beyond it
+    this.surroundings = new OffscreenCanvas(6, 6); // the frame, very small: its colours are shown where a crop extends beyond it
   }
 
-  // Returns the painted crop of a frame as an ImageBitmap, or null without a face.
+  // Returns the painted crop of a frame as an ImageBitmap, or null if no face is found. `time` is in milliseconds.
   async paint(bitmap, time) {
     const start = performance.now();
     const face = await this.track(bitmap);
@@ -86,7 +86,7 @@ export class LivePainter {
     return createImageBitmap(math.toImageData(painted));
   }
 
-  // The person's mask, averaged over time. Masks are in the coordinates of the crop, which follows the face.
+  // Returns the person's mask, averaged over time. The crop follows the face, so masks can be averaged pixel by pixel.
   async segment(picture) {
     const isCurrent = this.mask?.width === picture.width;
     if (isCurrent && this.count++ % MASK_PERIOD) return this.mask;
@@ -108,7 +108,7 @@ export class LivePainter {
     return found.length ? math.scaleFace({ ...found[0], score: 1 }, 1 / scale) : null;
   }
 
-  // The frame under a transform; around it is black, or another picture.
+  // Returns a frame under a transform, at width x height. Around the frame is black, or the picture `around`.
   view(bitmap, [[a, c, e], [b, d, f]], width, height = width, around = null) {
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     this.context.setTransform(1, 0, 0, 1, 0, 0);

@@ -1,5 +1,5 @@
-// The person's mask at the avatar's size: the counterpart of matting.py, with the same constants. Lengths are multiples of the
-// distance from the eyes to the mouth.
+// Refines the person's mask for the avatar: the counterpart of matting.py, with the same constants. Lengths are multiples
+// of the distance from the eyes to the mouth.
 
 import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
@@ -11,13 +11,13 @@ const GUIDE_SIDE = 256;
 
 const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
 
-// The mask of a crop without parts whose connection to the face is narrower than MIN_CONNECTION.
+// Returns the mask of a crop without parts whose connection to the face is narrower than MIN_CONNECTION.
 export function keepPerson(mask, crop) {
   const { centre, length } = faceInCrop(crop);
   const { width: side } = mask;
   const solid = solidOf(mask);
   const connection = disc(MIN_CONNECTION * length);
-  const margin = 2 * connection.half + 1; // the person continues beyond the borders of the mask
+  const margin = 2 * connection.half + 1; // extend the mask: the person continues beyond its borders
   const opened = dilateBy(erodeBy(math.pad(solid, margin), connection), connection);
   const labels = math.components(opened, Boolean);
   const labelAt = (x, y) => labels[(y + margin) * opened.width + x + margin];
@@ -43,7 +43,7 @@ export function keepPerson(mask, crop) {
   return { ...mask, data: mask.data.map((value, i) => value * soft[i]) };
 }
 
-// The person's mask at the size of a crop, along the crop's edges; an alpha as it is.
+// Returns the person's mask at the size of a crop, aligned with edges in the crop; an alpha channel is not changed.
 export function refinePerson(mask, crop) {
   const { picture, alpha, inside } = crop;
   const side = picture.width;
@@ -59,7 +59,7 @@ export function refinePerson(mask, crop) {
   return { ...solid, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
 }
 
-// A mask that goes on where the photo ends: that end is no edge of the person, and must not become soft.
+// Extends a mask beyond the photo's border, which is not an edge of the person and must not become soft.
 function continueBeyondPhoto(mask, inside) {
   const covered = math.toSide(inside, mask.width);
   const known = math.erode({ ...covered, data: covered.data.map((value) => (value === 255 ? 255 : 0)) }, 5);
@@ -109,7 +109,7 @@ function solveSymmetric([a, b, c, d, e, f], [x, y, z]) {
   return [(p * x + q * y + r * z) / det, (q * x + s * y + t * z) / det, (r * x + t * y + u * z) / det];
 }
 
-// OpenCV's ellipse as a structuring element: half the width of each row.
+// OpenCV's elliptical structuring element, as half the width of each row.
 function disc(diameter) {
   const half = Math.max(1, math.roundHalfEven(diameter)) >> 1;
   const widths = Array.from({ length: 2 * half + 1 }, (_, row) =>
@@ -120,7 +120,7 @@ function disc(diameter) {
 const inverted = (plane) => ({ ...plane, data: plane.data.map((value) => 1 - value) });
 const erodeBy = (plane, element) => inverted(dilateBy(inverted(plane), element));
 
-// Dilate a plane of zeros and ones: each run of ones in a row widens by the element's rows.
+// Dilates a plane of zeros and ones: each run of ones is widened, in the rows around it, by the widths of the element.
 function dilateBy(plane, { half, widths }) {
   const { width, height, data } = plane;
   const result = math.blank(width, height, 1);

@@ -1,5 +1,5 @@
-// The networks of the static site in onnxruntime-web: face detector, segmenter and generator, as in portraitist.crop and
-// portraitist.mask. They are loaded once, and nothing afterwards.
+// Runs the networks of the static site in onnxruntime-web: face detectors, segmenter, generator and style predictor.
+// The counterpart of portraitist.crop and portraitist.mask. All files are loaded at the start, none later.
 
 import * as math from "./image_math.js";
 
@@ -10,13 +10,13 @@ let networks;
 let detectors;
 export let config;
 
-// Load the models. With `useGpu`, generator and segmenter run on WebGPU, but for the nodes that it lacks, and all others as
-// WebAssembly; it throws an error if WebGPU is not available.
+// Loads the models. With `useGpu`, generator and segmenter run on WebGPU, except for nodes that WebGPU does not support;
+// the face detectors run in WebAssembly. Throws an error if WebGPU is not available.
 export async function open(useGpu) {
   ort = await import(useGpu ? "./ort/ort.webgpu.min.js" : "./ort/ort.wasm.min.js");
   const runtime = useGpu ? "ort-wasm-simd-threaded.asyncify" : "ort-wasm-simd-threaded";
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  ort.env.wasm.wasmPaths = { // the package's names end in .mjs, which a stock nginx serves with the wrong type
+  ort.env.wasm.wasmPaths = { // in the npm package, they end in .mjs, which nginx's default configuration serves with the wrong type
     mjs: url(`./ort/${runtime}.js`),
     wasm: url(`./ort/${runtime}.wasm`),
   };
@@ -25,7 +25,7 @@ export async function open(useGpu) {
   for (const name of config.networks) {
     const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
     const gpu = { name: "webgpu", ...(config.cpu_nodes[name]?.length && { forceCpuNodeNames: config.cpu_nodes[name] }) };
-    const providers = useGpu && !name.startsWith("face_") ? [gpu] : ["wasm"]; // [gpu, "wasm"] would hide that there is none
+    const providers = useGpu && !name.startsWith("face_") ? [gpu] : ["wasm"]; // not [gpu, "wasm"], with which a missing WebGPU would cause no error
     networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
   }
   detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
@@ -58,7 +58,7 @@ async function decodeDetector(index, boxed, letterbox, minScore) {
   return math.decodeFaces(result[outputs[0]], result[outputs[1]], centres, side, letterbox, minScore);
 }
 
-// The faces of a picture in any orientation, the largest first: FaceDetector.detect_any.
+// Returns the faces of a picture in any orientation, largest first, as FaceDetector.detect_any does.
 export async function detect(picture) {
   let faces = await detectUpright(picture);
   let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
@@ -77,7 +77,7 @@ export async function detect(picture) {
   return faces;
 }
 
-// Whether the short-range model prefers the levelled close-up of a face after a half turn.
+// Returns whether the short-range model gives the levelled close-up of a face a higher score after a half turn.
 async function isUpsideDown(picture, face) {
   const { side } = detectors[1];
   const view = math.warp(picture, math.similarity(face, side, math.VERIFY_EYE_LINE, math.ORIENTATION_EYE_TO_MOUTH), side, "constant");
@@ -103,13 +103,13 @@ export async function detectUpright(picture) {
   return math.dropDuplicates(faces);
 }
 
-// The transform to the view of a face in which the short-range model verifies it, and the view's side.
+// Returns the transform from a picture to the close-up in which the short-range model verifies a face, and its side.
 export function closeUp(face) {
   const { side } = detectors[1];
   return { side, transform: math.similarity(face, side, math.VERIFY_EYE_LINE, math.VERIFY_EYE_TO_MOUTH) };
 }
 
-// A face with the landmarks and the score of the best detection in its close-up.
+// Returns a face with the landmarks and the score of the best detection in its close-up, `view`.
 export async function verify(face, view) {
   const { transform, side } = closeUp(face);
   const results = await decodeDetector(1, view, { scale: 1, left: 0, top: 0 }, math.MIN_VERIFY_SCORE);
@@ -131,7 +131,7 @@ async function detectInViews(picture) {
 
 // --- segmentation
 
-// The probability of a person as a mask; without `refine`, only by the first of the two networks, which video needs to be fast.
+// Returns the probability of a person as a mask, 0 to 255. Without `refine`, only the first network runs, as video needs it.
 export async function segment(picture, refine = true) {
   const small = math.toSide(picture, MASK_SIDE, "cubic");
   const name = "selfie_segmentation";
@@ -147,7 +147,7 @@ export async function segment(picture, refine = true) {
   return math.resize(mask, picture.width, picture.height, "linear");
 }
 
-// The person's mask: the picture's own alpha if it is one, else the segmenter's of what the alpha leaves visible.
+// Returns the person's mask: the picture's alpha if it is a person mask, else the segmenter's mask of the visible pixels.
 export async function locatePerson({ picture, alpha, inside }) {
   const visible = alpha ? math.visiblePart(picture, alpha, inside) : { picture, inside };
   const segmented = math.keepFaceComponent(await segment(visible.picture), visible.inside, config.crop);
@@ -156,10 +156,10 @@ export async function locatePerson({ picture, alpha, inside }) {
 
 // --- the generator
 
-// Whether the generator paints squares of any side; else only those of `config.crop.size_px`.
+// Whether the generator paints squares of any side; if not, only of side `config.crop.size_px`.
 export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].shape[1] !== "number";
 
-// Paint a square picture; `vector` is null for a model that has one style only.
+// Paints a square picture. `vector` is the style vector; null for a model that has only one style.
 export async function generate(picture, mask, vector) {
   const { width: side } = picture;
   const result = await run("generator", {
@@ -174,7 +174,7 @@ export async function generate(picture, mask, vector) {
 
 export const canFollowExample = () => Boolean(networks.style_predictor);
 
-// The style vector of a square picture of a person.
+// Returns the style vector of the person in a square picture.
 export async function predictStyle(picture, mask) {
   const scaled = math.toSide(math.onGrey(picture, mask), STYLE_SIDE);
   const input = new ort.Tensor("float32", math.mapTo(Float32Array, scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);

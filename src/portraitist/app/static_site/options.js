@@ -1,12 +1,12 @@
-// The form with the options: style, background, size and shape.
+// The form with the options: style, background, shape and size.
 
 import { element } from "./dom.js";
 
 const checked = (name) => document.querySelector(`[name=${name}]:checked`);
 let backgroundImage = null;
-let example = null; // the portrait to paint like
+let example = null; // the file of the portrait whose style is used
 
-// What the generator needs; a change of these options needs another painting.
+// The options of painting. If one of them changes, the photo must be painted again.
 export function paintOptions() {
   const { value } = checked("style");
   return {
@@ -20,7 +20,7 @@ export function paintOptions() {
 
 export const paintKey = ({ like, ...others }) => JSON.stringify([like && [like.name, like.size, like.lastModified], others]);
 
-// What is done with the painting.
+// The options that the page applies to a painting without painting again.
 export function finishOptions() {
   const background = checked("background").value;
   return {
@@ -36,7 +36,7 @@ export function checkOptions() {
   if (checked("background").value === "picture" && !backgroundImage) throw new Error("Choose a background picture first.");
 }
 
-// Show the styles of the model, [{ name, preview }], and, if the backend can paint like an example, a card for it.
+// Shows a card for each style of the model, [{ name, preview }]. `canFollowExample` adds a card to choose a portrait.
 export function showStyles(styles, canFollowExample) {
   const box = element("styles");
   for (const { name, preview } of styles) {
@@ -49,7 +49,7 @@ export function showStyles(styles, canFollowExample) {
   const plus = Object.assign(document.createElement("span"), { className: "plus", textContent: "+" });
   const label = card("like", [plus], "Like mine");
   label.title = "Paint me like a portrait of my own";
-  label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail: by pointer
+  label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail is not 0 if clicked by pointer
   file.addEventListener("change", () => {
     if (!file.files[0]) return;
     example = file.files[0];
@@ -68,7 +68,7 @@ function card(value, children, text) {
   return label;
 }
 
-// Call `onPaint` when a painting has to be repeated, and `onDraw` when the same painting has to be drawn again.
+// Calls `onPaint` when photos have to be painted again, and `onDraw` when only the drawing of a painting changes.
 export function watchOptions(onPaint, onDraw, onError) {
   const form = element("options");
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -1,4 +1,4 @@
-// The page: photos in, avatars out. backend.js paints, on the server or on this device.
+// The page: takes photos, has them painted by backend.js (on the server or on this device), and shows the avatars.
 
 import * as backend from "./backend.js";
 import { openCamera } from "./camera.js";
@@ -6,8 +6,8 @@ import { drawAvatar, drawPhoto } from "./compose.js";
 import { element, messageOf, save, show } from "./dom.js";
 import { checkOptions, finishOptions, paintKey, paintOptions, showStyles, watchOptions } from "./options.js";
 
-const photos = []; // { file, key: options of the painting, faces: [{ before, transparent, keep } or { error }], leftOut, error }
-let selected = null; // { photo, face }
+const photos = []; // { file, key: options of its painting or null, faces: [layers or { error }], leftOut: faces not painted, error }
+let selected = null; // { photo, face: index in photo.faces }
 let isPainting = false;
 
 show("note", backend.SHORT_NOTE);
@@ -20,7 +20,7 @@ ready.then(({ styles, canFollowExample }) => {
   if (!photos.length) show("status", "");
 }, (error) => show("error", messageOf(error)));
 
-// --- painting, one photo at a time
+// --- painting: one photo at a time
 
 function add(files) {
   const added = [...files].filter(Boolean).map((file) => ({ file, key: null, faces: [], leftOut: 0, error: "" }));
@@ -33,7 +33,7 @@ function add(files) {
   paintNext();
 }
 
-// A photo needs painting if it never was, or if it is the selected one and the options have changed.
+// The next photo to paint: the selected one if its options have changed, else one that was never painted.
 function nextPhoto() {
   const key = paintKey(paintOptions());
   return selected && selected.photo.key !== key ? selected.photo : photos.find((photo) => photo.key === null);
@@ -82,7 +82,7 @@ function summary() {
   return count ? `${count === 1 ? "Your avatar is" : `${count} avatars are`} ready.${more}` : "";
 }
 
-// --- showing
+// --- showing photos and avatars
 
 function refresh() {
   const { photo } = selected;
@@ -141,7 +141,7 @@ function draw() {
 element("slider").addEventListener("input", (event) => element("preview").style.setProperty("--split", `${event.target.value}%`));
 watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, (text) => show("error", text));
 
-// --- results as files
+// --- saving avatars
 
 async function finished({ photo, face }) {
   checkOptions();
@@ -180,7 +180,7 @@ whileDisabled("download-all", async () => {
   for (const avatar of avatars()) save(await finished(avatar), nameOf(avatar));
 });
 
-// --- photos: chosen, pasted, dropped, or from the camera
+// --- adding photos: chosen, pasted, dropped, or from the camera
 
 element("selfie").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
 element("add").addEventListener("click", () => element("selfie").click());

@@ -1,4 +1,4 @@
-// A worker that paints photos and video frames on this device.
+// The web worker that paints photos and video frames on this device.
 
 import { openFace, paintFace, personMask } from "./avatar.js";
 import * as math from "./image_math.js";
@@ -7,7 +7,7 @@ import { canFollowExample, config, detect, generate, open, predictStyle } from "
 
 const [MAX_BYTES, MAX_PIXELS, MIN_SIDE, MAX_SIDE, MAX_FACES] = [64e6, 50e6, 16, 2016, 12];
 const CACHED_PHOTOS = 8;
-const openPhotos = new Map(); // the last photos and their faces, so that another style needs no detection
+const openPhotos = new Map(); // id -> photo and its faces, so that another style needs no second detection
 
 async function paint({ id, file, options, size }) {
   if (!openPhotos.has(id)) openPhotos.set(id, await openPhoto(file));
@@ -27,7 +27,7 @@ async function toBitmaps(layers) {
   return Object.fromEntries(await Promise.all(entries));
 }
 
-let example = {}; // the last portrait to paint like, and its style vector
+let example = {}; // the last portrait whose style was used, and its style vector
 
 async function styleVector({ style, like }) {
   if (!like) return config.styles.find(({ name }) => name === style)?.vector;
@@ -39,7 +39,7 @@ async function styleVector({ style, like }) {
   return example.vector;
 }
 
-// Crop and mask of an example's face, or the middle of the picture if it has no usable face.
+// Returns crop and mask of an example's face; if it has no usable face, those of the square in its middle.
 async function examplePerson(file) {
   const { picture, alpha } = await decode(file);
   const [face] = await detect(math.onGrey(picture, alpha));
@@ -94,7 +94,7 @@ const TASKS = {
   open: async ({ useGpu }) => {
     await open(useGpu);
     const { size_px: side } = config.crop;
-    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0].vector); // fails here, if at all
+    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0].vector); // if WebGPU does not work, this throws an error
     return { styles: config.styles, canFollowExample: canFollowExample() };
   },
   paint,

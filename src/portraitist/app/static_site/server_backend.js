@@ -1,10 +1,10 @@
-// The page's backend for `portraitist serve`: the server paints. All URLs are relative, so that the page works under any path.
+// The page's backend for `portraitist serve`: the server paints. URLs are relative, so that the page works under any path.
 
 const UNREACHABLE = "The server does not respond. Is it still running?";
 
 export const SHORT_NOTE = "Painted on this server, not stored";
 export const PRIVACY_NOTE = "Your photos are sent to the server that this page came from, painted there in memory, and not stored or logged.";
-export const openLive = null; // a camera's pictures are painted on the device only
+export const openLive = null; // live painting exists only on the static site
 
 export async function open() {
   const response = await fetch("styles").catch(() => { throw new Error(UNREACHABLE); });
@@ -26,7 +26,7 @@ export async function paint(file, options, onProgress) {
   }
 }
 
-// Returns the file that the command line would write.
+// Returns the PNG file, identical to that of the command line.
 export async function finish(file, faceNumber, options, { background, backgroundFile, shape, size }) {
   const form = paintForm(file, options);
   form.append("face", faceNumber);

@@ -1,4 +1,4 @@
-// Remove stains of colour from the painting of a blurred photo: the counterpart of stains.py, with the same constants.
+// Removes stains of colour from the painting of a blurred photo: the counterpart of stains.py, with the same constants.
 
 import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
@@ -8,7 +8,7 @@ const [FINE, COARSE] = [[1, 3], [2, 6]];
 const STRENGTH = [0.7, 1, 1];
 const [GRID, SIGMA] = [128, 0.015];
 
-// How much a painting of this crop is corrected: 0 if the face is sharp, 1 if it is blurred.
+// Returns how strongly a painting of this crop is corrected: from 0 (the face is sharp) to 1 (blurred).
 export function stainWeight(crop) {
   const { picture } = crop;
   const { centre, length: radius } = faceInCrop(crop);
@@ -24,7 +24,7 @@ export function stainWeight(crop) {
   return math.clamp((SHARP - detail(grey, width, height)) / (SHARP - BLURRED), 0, 1);
 }
 
-// The contrast of fine structures relative to that of structures of twice the size.
+// Returns the contrast of fine structures, divided by that of structures of twice the size.
 function detail(grey, width, height) {
   const blurred = (sigma) => math.convolve(grey, width, height, 1, math.gaussianKernel(sigma, 8));
   const contrast = ([narrow, wide]) => {
@@ -36,7 +36,7 @@ function detail(grey, width, height) {
   return contrast(FINE) / Math.max(contrast(COARSE), 1e-6);
 }
 
-// Move the low frequencies of a painted person towards the photo's; mean colour, contrast and strokes stay.
+// Moves the low frequencies of a painted person towards the photo's. Mean colour, contrast and strokes do not change.
 export function withoutStains(painted, photo, mask, weight) {
   if (weight === 0 || !mask.data.some(Boolean)) return painted;
   const { width: side } = painted;
