@@ -21,6 +21,7 @@ from toys import (
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
 from portraitist.learning.tensors import Batch, on_grey, smooth
+from portraitist.methods import masked_stylizer
 from portraitist.nets.arbitrary_style import load_style_transformer
 
 NAME = "masked_stylizer"
@@ -125,13 +126,32 @@ def test_warmup_trains_the_generator_without_the_discriminator():
 
 
 @pytest.mark.parametrize(("key", "term"), [
-    ("lambda_adv", "g_adv"), ("lambda_edge", "d_edge"), ("lambda_content", "g_content"), ("lambda_color", "g_color")
+    ("lambda_adv", "g_adv"), ("lambda_edge", "d_edge"), ("lambda_content", "g_content"), ("lambda_detail", "g_detail"),
+    ("lambda_color", "g_color"),
 ])  # fmt: skip
 def test_weights_scale_their_terms(key, term):
     once, twice = (make_trainable(NAME, **{key: weight}).step(batch()) for weight in (0.5, 1.0))
     assert twice[term] == pytest.approx(2 * once[term])
     changed = {name for name in once if once[name] != twice[name]}
     assert changed - {term} <= ({"g_adv"} if term == "d_edge" else set())  # of the updated discriminator
+
+
+def test_content_loss_weighs_eyes_most_and_details_in_the_face_only(monkeypatch):
+    calls = []
+
+    def record(features, target, masks):
+        assert [layer.shape for layer in features] == [layer.shape for layer in target]
+        calls.append(([layer.shape[-1] for layer in features], masks[0, 0]))
+        return features[0].mean()
+
+    monkeypatch.setattr(masked_stylizer, "normalized_content_loss", record)
+    images = replace(batch(), selfie_masks=torch.ones(2, 1, 16, 32))
+    make_trainable(NAME, face_weight=9.0).step(images)
+    (content_widths, content), (detail_widths, detail) = calls
+    assert (content_widths, detail_widths) == ([8, 4, 2], [16])
+    eye, nose, corner = (6, 12), (8, 16), (15, 0)
+    assert content[eye] > 6 > content[nose] > 3 and content[corner] < 1.1
+    assert detail[eye] > 0.6 and detail[corner] < 0.01
 
 
 def test_discriminator_has_a_head_for_each_level():

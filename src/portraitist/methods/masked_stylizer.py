@@ -7,9 +7,10 @@ painted with the mean of these vectors.
 
 As in masked_cartoongan, the generator's input is the person on grey, and the stylized image is masked before the
 discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
-resolutions. The content loss compares instance-normalized features, so that the style may change their statistics. A
-color loss preserves the large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the
-portraits.
+resolutions. The content loss compares instance-normalized features, so that the style may change their statistics. The
+face has a higher weight in the content loss than hair and clothes, and the finest features are compared in the face
+only, because errors in eyes and mouth and marks on the skin are the most visible ones. A color loss preserves the
+large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the portraits.
 """
 
 from typing import Annotated, Literal
@@ -18,8 +19,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from portraitist.core.params import NonNegativeFloat, OpenFraction, ParamsError, Section
+from portraitist.core.params import Fraction, NonNegativeFloat, OpenFraction, ParamsError, Section
 from portraitist.learning.ema import EMA
+from portraitist.learning.face_map import face_map
 from portraitist.learning.features import FeatureLevels
 from portraitist.learning.losses import color_loss, hinge_generator_loss, hinge_loss, normalized_content_loss
 from portraitist.learning.method import Method, Shared, UpstreamModels
@@ -35,8 +37,7 @@ from portraitist.nets.arbitrary_style import (
 )
 from portraitist.nets.projected import ProjectedDiscriminator
 
-# levels of EfficientNet-Lite0's features; levels 0, 1, 2, 3 have 1/2, 1/4, 1/8, 1/16 of the images' height and width
-D_LEVELS, CONTENT_LEVELS = (0, 1, 2, 3), (1, 2, 3)  # of the discriminator and of the content loss
+LEVELS = (0, 1, 2, 3)  # of EfficientNet-Lite0's features: 1/2, 1/4, 1/8, 1/16 of the images' height and width
 G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # Adam's betas; the discriminator's are those of Sauer et al.
 PROBE_PX = 64  # height and width of an image whose features determine the discriminator's number of channels
 
@@ -50,6 +51,8 @@ class Params(Section):
     lambda_adv: NonNegativeFloat  # weight of the generator's adversarial loss
     lambda_edge: NonNegativeFloat  # weight of edge-smoothed portraits, which the discriminator must reject
     lambda_content: NonNegativeFloat  # weight of the content loss
+    lambda_detail: NonNegativeFloat  # weight of the content loss of the finest features, which is over the face only
+    face_weight: Annotated[float, Field(ge=1)]  # of eyes and mouth in the content loss; that of hair and clothes is 1
     lambda_color: NonNegativeFloat  # weight of the color loss
     warmup_steps: Annotated[int, Field(ge=0)]  # first steps, in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
@@ -61,6 +64,8 @@ class Params(Section):
     # segmenter's mask; whole: none
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
+    eye_line: Annotated[Fraction, Shared("crop")]  # place of the face in the crops
+    eye_to_mouth: Annotated[OpenFraction, Shared("crop")]
 
 
 @register(Params)
@@ -108,7 +113,7 @@ class MaskedStylizer(Method):
         fake_features = self.discriminator.features(fake)
         with torch.no_grad():
             real_features, edge_features = self.discriminator.features(real), self.discriminator.features(edge)
-            person_features = self.features.levels(persons, CONTENT_LEVELS)
+            person_features = self.discriminator_features(persons)
         real_logits, edge_logits = self.discriminator.logits(real_features), self.discriminator.logits(edge_features)
         fake_logits = self.discriminator.logits([layer.detach() for layer in fake_features])
         d_losses = optimizer_step(
@@ -119,17 +124,26 @@ class MaskedStylizer(Method):
         )
         with frozen_parameters(self.discriminator):
             g_adv = hinge_generator_loss(self.discriminator.logits(fake_features), fake_area)
-            content_features = [fake_features[D_LEVELS.index(level)] for level in CONTENT_LEVELS]
-            g_content = normalized_content_loss(content_features, person_features, batch.selfie_masks)
+            faces = self.face_map(batch.selfies)
+            content_weights = batch.selfie_masks * (1 + (self.params.face_weight - 1) * faces)
+            g_content = normalized_content_loss(fake_features[1:], person_features[1:], content_weights)
+            g_detail = normalized_content_loss(fake_features[:1], person_features[:1], batch.selfie_masks * faces)
             g_color = color_loss(on_grey(stylized, batch.selfie_masks), persons, batch.selfie_masks)
             g_losses = optimizer_step(
                 self.g_optimizer,
                 g_adv=self.adversarial_weight() * g_adv,
                 g_content=self.params.lambda_content * g_content,
+                g_detail=self.params.lambda_detail * g_detail,
                 g_color=self.params.lambda_color * g_color,
             )
         self.ema.update(self.generator)
         return d_losses | g_losses
+
+    def face_map(self, images: Images) -> Masks:
+        """Return the place of eyes, mouth and the face around them in the images; see `learning.face_map`."""
+        height, width = images.shape[2:]
+        faces = face_map(height, width, self.params.eye_line, self.params.eye_to_mouth)
+        return faces.to(images).expand_as(images[:, :1])
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
         """Return the images from which style vectors are computed: portraits whose background is grey."""
@@ -172,7 +186,7 @@ class MaskedStylizer(Method):
 
     def discriminator_features(self, images: Images) -> list[Tensor]:
         """Return the features that the discriminator classifies, at 1/2, 1/4, 1/8 and 1/16 of height and width."""
-        return list(self.features.levels(images, D_LEVELS))
+        return list(self.features.levels(images, LEVELS))
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
         """Return the persons stylized in the mean style, in [-1, 1], blended over the selfies' own backgrounds."""
