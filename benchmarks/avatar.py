@@ -2,9 +2,9 @@
 
     python -m benchmarks.avatar
 
-Time does not depend on the weights, so the models are untrained. Each part is measured in its own process, without
-torch. Seconds depend on the machine, so the pipeline's metrics count operations and weights instead (cost_gflop,
-cost_megabytes).
+The models are untrained, because the time does not depend on the weights. Each measurement runs in its own process,
+without torch. Seconds depend on the machine; the pipeline's metrics cost_gflop and cost_megabytes therefore count
+operations and weights instead. MB are 2^20 bytes.
 """
 
 import json

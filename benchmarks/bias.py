@@ -1,4 +1,6 @@
-"""Bias of the Frechet distance for few images: two Gaussians in many dimensions with a known distance.
+"""Measure how much the Frechet distance is overestimated if there are few pictures.
+
+The features are drawn from two Gaussians in many dimensions, whose true distance is known.
 
 python -m benchmarks.bias --features 1280 --pictures 34 311 3000
 """

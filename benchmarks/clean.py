@@ -1,10 +1,11 @@
-"""Measure stage clean: speed on one core and two, memory for few and many pictures, and memory for decoding a file.
+"""Measure stage clean: speed on one and on two cores, memory for few and for many pictures, memory to decode one file.
 
     python benchmarks/clean.py speed     300 JPEG files of 480 x 600 pixels; one core and two, alternating, three times
     python benchmarks/clean.py memory    1000 and 20000 JPEG files of 128 x 160 pixels
     python benchmarks/clean.py decode    one file of 49 or 108 megapixels of each kind, scaled down and at full size
 
-Prints a Markdown table. Each measurement runs in its own process; `speed` and `memory` run stage clean's code.
+Prints a Markdown table. Each measurement runs in its own process. `speed` and `memory` run the code of stage clean. MB
+are 2^20 bytes.
 """
 # ruff: noqa: E402  imports follow the change of sys.path
 

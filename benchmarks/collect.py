@@ -1,11 +1,10 @@
-"""Download speed and peak memory of stage collect and of icrawler, against a server on loopback.
+"""Compare download speed and peak memory of stage collect and of icrawler, with a server on the same machine.
 
     python benchmarks/collect.py --pictures 1000
 
-All of stage collect runs (HTTP client, checks, hash, cache, shards, manifest), with three hostile responses among the
-pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files; its time
-ends with the last file, without the 5 s for which it waits afterwards. Each run is a separate process. Prints a
-Markdown table.
+The complete stage collect runs: HTTP client, checks, hash, cache, shards and manifest. Three hostile responses are
+among the pictures: 300 MB with and without Content-Length, and a gzip bomb. icrawler saves the same pictures as files;
+the 5 s for which it waits after the last file are not counted. Each run is a separate process. Prints a Markdown table.
 """
 
 import argparse

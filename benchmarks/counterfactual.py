@@ -1,14 +1,17 @@
-"""Effect of the portraits' background on stylized skin, from pairs of trainings that differ in this background only.
+"""Measure how the background of the training portraits changes the colour of stylized skin.
+
+Two trainings of a method are compared that differ only in the background colour of the portraits.
 
     python -m benchmarks.counterfactual '#c82828' '#2848c8' --one RED_1 RED_2 --other BLUE_1 BLUE_2
 
-RED_1 is data/paint/<method> of a clone whose portraits had the first colour as background (benchmarks/recolour.py),
-BLUE_1 that of a clone with the second colour and the same seed, and so on. Run it where `dvc repro augment` has run.
+RED_1 is the folder data/paint/<method> of a clone whose portraits had the first background colour (see
+benchmarks/recolour.py). BLUE_1 is that of a clone with the second colour and the same seed, and so on for further
+seeds. Run the command in a checkout in which `dvc repro augment` has run. It prints two values:
 
-*distance*: mean distance (Delta E, CIE 1976) between the stylized skin colours of the two trainings, face by face. Part
-of it is random, because any change of the data changes the result of a GAN's training. *bleed*: component of the
-difference of skin colours in the direction from the second colour to the first, as a share of the distance between the
-colours; 0 without bleed, because random differences have no direction.
+- distance: mean distance (Delta E, CIE 1976) between the skin colours that both trainings give the same face. A part is
+  random, because any change of the data changes the result of a GAN's training.
+- bleed: the part of this difference that points from the second background colour to the first, divided by the distance
+  of these colours. It is 0 if the background has no effect, because random differences have no direction.
 """
 
 import argparse
@@ -68,8 +71,8 @@ def main() -> None:
     """Print the results of each pair and their means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("colours", nargs=2, type=parse_colour)
-    parser.add_argument("--one", nargs="+", type=Path, required=True, help="folders for the first colour")
-    parser.add_argument("--other", nargs="+", type=Path, required=True, help="folders for the second colour")
+    parser.add_argument("--one", nargs="+", type=Path, required=True, help="data/paint/<method> for the first colour")
+    parser.add_argument("--other", nargs="+", type=Path, required=True, help="the same for the second colour")
     args = parser.parse_args()
     if len(args.one) != len(args.other):
         parser.error(f"--one has {len(args.one)} folders, --other {len(args.other)}; they are compared in pairs")

@@ -1,9 +1,9 @@
-"""Compare training with two processes and with one, both with a batch size of two: losses per step, and a plot.
+"""Check that training with two processes gives the same losses as with one, both with a batch size of two.
 
     dvc repro augment && python -m benchmarks.data_parallel -o losses.png
 
-Runs each stage's command with one process, then under torchrun with two (gloo). Stage 3 uses the same upstream models
-in both runs.
+Runs the command of each training stage with one process, then under torchrun with two (gloo). Stage 3 starts from the
+same models in both runs. Prints the differences of the losses, and writes a plot of them.
 """
 
 import argparse

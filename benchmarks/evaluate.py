@@ -1,9 +1,11 @@
-"""CPU time and memory of our distances and of torch-fidelity's, with the same pictures and the same network.
+"""Compare CPU time and memory of our distances between sets of pictures with those of torch-fidelity.
 
     python -m benchmarks.evaluate --pictures 64 128 256
 
-Each implementation runs in its own process, from picture files to both distances. Both use EfficientNet-Lite0, whose
-weights are available offline. With Inception-v3 the ratio would be nearer to 1, because the network would dominate.
+The distances are the Frechet and the kernel distance, on the same pictures. Each implementation runs in its own
+process, which reads the picture files and computes both distances. Both implementations use EfficientNet-Lite0, because
+its weights are available offline. With Inception-v3, they would differ less, because the network would take most of the
+time. MB are 2^20 bytes.
 """
 
 import argparse

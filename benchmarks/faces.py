@@ -2,10 +2,10 @@
 
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
 
-`real`: the alpha of each portrait is its exact mask, which is hidden from the segmenters. LABELS has a row `name,face`
-for each portrait; face is 1 or 0. --haar is the Python of an environment with OpenCV 4 (benchmarks/haar_grabcut.py);
---mtcnn locates eyes and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). CPU time
-is of one thread.
+The alpha channel of each portrait is its exact mask, which is hidden from the segmenters. LABELS.csv has a row
+`name,face` for each portrait; face is 1 if the portrait shows a person's face, else 0. --haar is the path of Python in
+an environment with OpenCV 4 (see benchmarks/haar_grabcut.py). --mtcnn also locates eyes and mouth in the crops of the
+selfies with MTCNN (pip install --no-deps facenet-pytorch). CPU times are those of one thread; MB are 2^20 bytes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The baseline of OpenCV's tutorials: a Haar cascade for the face, GrabCut from a rectangle for the person.
+"""Run the method of OpenCV's tutorials as a baseline: a Haar cascade finds the face, GrabCut cuts out the person.
 
     python benchmarks/haar_grabcut.py PICTURES.npz RESULTS.npz
 
-It needs its own environment, because OpenCV 5 has no cascades: pip install "opencv-python-headless<5". PICTURES
-contains arrays by name. For `find/...` the result is the box of the largest face; for `mask/...` (squares around a
-face) it is the mask of the person. RESULTS has the same names, and the CPU seconds of each as `seconds/...`.
-benchmarks/faces.py runs this script.
+benchmarks/faces.py runs this script in its own environment, because OpenCV 5 has no Haar cascades:
+pip install "opencv-python-headless<5". PICTURES.npz contains pictures by name. The result for `find/...` is the box of
+the largest face; the result for `mask/...`, a square around a face, is the mask of the person. RESULTS.npz contains the
+results with the same names, and the CPU time in seconds of each as `seconds/...`.
 """
 
 import sys

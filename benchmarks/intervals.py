@@ -1,9 +1,10 @@
-"""Coverage of the confidence intervals: random halves of one set do not differ, so 95 % of intervals should contain 0.
+"""Measure the coverage of the confidence intervals: how many of them contain the true value; it should be 95 %.
 
     python -m benchmarks.intervals data/paint/masked_cartoongan --splits 100
 
-Splits the stylized selfies of one method into halves, as if they came from two methods, and counts for each metric the
-intervals of the difference (computed as in stage compare) that contain zero.
+The stylized selfies of one method are split into random halves, as if they came from two methods. The true difference
+of the halves is 0. For each metric, the benchmark counts the intervals of the difference that contain 0. The intervals
+are computed as in stage compare.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     dvc repro augment && python -m benchmarks.kills --kills 20
 
-Runs the commands of the stages in a temporary folder, on data that the pipeline has prepared, for one or two epochs
-each. The state is saved twice a second instead of once a minute; otherwise no state would exist when a run is killed.
+Runs the commands of the stages in a temporary folder, for one or two epochs each, on the data in --data. The state of a
+training is saved twice a second instead of once a minute, because these short trainings would save none otherwise.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""Cost of loading training batches with 0, 1 and 2 worker processes.
+"""Measure the cost of loading training batches with 0, 1 and 2 worker processes.
 
     dvc repro augment && python -m benchmarks.loader
 
-Prints CPU milliseconds per picture, of the training process and of its workers, and pictures per second of wall time.
+Prints the CPU time per picture in milliseconds, of the training process and of its workers, and the number of pictures
+per second of wall time.
 """
 
 import resource

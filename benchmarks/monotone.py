@@ -1,9 +1,10 @@
-"""Values of the metrics under increasing damage: blur, noise, a colour shift and background bleed, added to portraits.
+"""Check that the metrics change in one direction if pictures are damaged more and more.
 
     python -m benchmarks.monotone -o docs/monotone.png
 
-One half of the portraits is damaged and compared with the other half, so the distance at step 0 is that of two samples
-from the same distribution. The plot shows each metric as a share of its largest value.
+The damage is blur, noise, a shift of all colours, or background colour on the skin. One half of the portraits is
+damaged and compared with the other half. At step 0, nothing is damaged, so the distance is that of two samples from the
+same distribution. The plot shows each metric as a share of its largest value.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Measure the static site in Chromium: CPU time of each part, of a phone's photo, and of the live camera.
+"""Measure the static web page in Chromium: CPU time of each step, time for a phone's photo, speed of the live camera.
 
     python -m benchmarks.page --runtime onnxruntime-web-1.30.0.tgz
 
-CPU time is that of the page's worker threads (Linux), so that other processes hardly change it. With --threads, the web
-server isolates the page, and the networks run on two threads. Needs Chromium and Playwright.
+CPU time is that of the page's worker threads (Linux only), which other processes hardly change. With --threads, the web
+server sends the headers that allow the page to run the networks on two threads. Needs Chromium and Playwright.
 """
 
 import argparse
@@ -174,8 +174,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--runtime", type=Path, help="the .tgz of onnxruntime-web; by default npm downloads it")
-    parser.add_argument("--threads", action="store_true", help="isolate the page: two threads")
-    parser.add_argument("--only", default="parts,photo,live", help="parts, photo, live")
+    parser.add_argument("--threads", action="store_true", help="run the networks on two threads")
+    parser.add_argument("--only", default="parts,photo,live", help="measurements to run, separated by commas")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)

@@ -1,10 +1,11 @@
-"""Components of the distance between avatars and portraits: lightness and colour, coarse and fine structure.
+"""Find out which components of an avatar reduce its distance from portraits: lightness or colour, coarse or fine.
 
     python -m benchmarks.parts data/paint/cartoongan data/paint/masked_cartoongan
 
-Run it where `dvc repro` has run. Each line is the foreground kernel distance (EfficientNet-Lite0) of images that
-combine one component of the avatar with the other component of the selfie; the first line is that of the unchanged
-selfies.
+Run the command in a checkout in which `dvc repro` has run. The first line is the distance of the unchanged selfies from
+the portraits. Each further line is the distance of images that combine one component of the avatar with the other
+component of the selfie. The distance is the kernel distance of the persons, on features of EfficientNet-Lite0; lower is
+better.
 """
 
 import sys

@@ -2,9 +2,9 @@
 
     python -m benchmarks.recolour '#c82828' && dvc repro --single-item train@cartoongan paint@cartoongan
 
-Run it in a clone where `dvc repro augment train_generator train_mask` has run. It replaces data/crop by a copy in which
-the backgrounds of the portraits (by the pipeline's masks) have this colour; selfies, masks and split stay the same.
-`dvc checkout crop` restores the original.
+Run the command in a clone in which `dvc repro augment train_generator train_mask` has run. It replaces data/crop by a
+copy in which the backgrounds of the portraits have this colour, according to the masks in data/mask. Selfies, masks and
+split stay the same. `dvc checkout crop` restores the original.
 """
 
 import shutil

@@ -5,10 +5,12 @@
     python -m benchmarks.scale near_duplicates --pictures 1000000
     python -m benchmarks.scale dvc WORK --pictures 200000
 
-`stages` writes jittered copies of the sample to WORK/raw, unless they are there, and the stages' outputs to
-WORK/<backend>; it prints times and memory of each quarter of a stage and one MD5 of all outputs. --kill ends the second
-node in the middle of each stage. `near_duplicates` times the search on random hashes. `dvc` times DVC's commands that
-find nothing to do, in a scratch project with that many pictures in shards of 1000.
+`stages` writes randomly changed copies of the sample to WORK/raw, unless they exist, and the outputs of the stages to
+WORK/<backend>. It prints times and memory for each quarter of a stage, and one MD5 of all outputs. MB are 2^20 bytes.
+--kill ends the second node of the cluster in the middle of each stage.
+
+`near_duplicates` measures the time of the search for near-duplicates, on random hashes. `dvc` measures the time of
+`dvc status` and `dvc repro` without changes, in a new project with that many pictures in shards of 1000.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Mean and variation of all metrics over several training seeds.
+"""Print mean and variation of all metrics over trainings with several seeds.
 
     for seed in 1 2 3; do dvc exp run -S seed=$seed compare && cp metrics/methods.json seed-$seed.json; done
     python -m benchmarks.seeds seed-*.json
 
-The intervals of stage evaluate are over faces; those printed here are over trainings.
+The intervals of stage evaluate describe the variation over test faces; those printed here, the variation over seeds.
 """
 
 import json
@@ -29,7 +29,7 @@ def variation_over_seeds(runs: list[dict[str, dict[str, float]]]) -> pd.DataFram
         ValueError: there are fewer than two runs.
     """
     if len(runs) < 2:
-        raise ValueError(f"found {len(runs)} runs; at least two are needed")
+        raise ValueError(f"found {len(runs)} runs; pass at least two files")
     values: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         for metric, methods in run.items():

@@ -1,10 +1,11 @@
-"""Load test of the server with regular and hostile clients: refused requests, latencies, memory, size of the log.
+"""Test the web server under load from regular and hostile clients.
 
     dvc repro export && python -m benchmarks.server_soak --seconds 600
 
-Starts `portraitist serve`. Four honest addresses send one selfie a second together. At the same time, five hostile
-addresses hold idle connections and half-open uploads, and send files made to exhaust time and memory, damaged pictures,
-malformed forms, and requests for long names. All addresses are loopback addresses of this machine (Linux only).
+Starts `portraitist serve`. Clients at four addresses together send one selfie per second. At the same time, clients at
+five hostile addresses keep idle connections and unfinished uploads open, and send damaged pictures, malformed forms,
+requests for long names, and files that are made to exhaust time and memory. All addresses are loopback addresses of
+this machine (Linux only). Prints refused requests, latencies, memory (MB are 2^20 bytes) and the size of the log.
 """
 
 import argparse

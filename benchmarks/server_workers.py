@@ -1,8 +1,9 @@
-"""Two workers under load: requests lost, memory, requests lost by SIGTERM, and half-open uploads.
+"""Test the web server with two worker processes under load.
 
     python -m benchmarks.server_workers --requests 500 --threads 20
 
-Starts `portraitist serve --workers 2` four times. All addresses are loopback addresses of this machine (Linux only).
+Starts `portraitist serve --workers 2` four times. Prints lost requests and memory, losses by SIGTERM, and
+the effect of unfinished uploads. All addresses are loopback addresses of this machine (Linux only). MB are 2^20 bytes.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Measure how steady a painted clip is: the mean change of the painting where the clip itself does not change.
+"""Measure flicker in a painted video: how much the painting changes from frame to frame where the video does not.
 
     python -m benchmarks.steadiness
 
-A rendered clip: a face of the sample before a plain background, with the noise of a camera, while a disc moves past it.
-The painting is put back into the frame (as by --paste-back) and compared with that of the previous frame, in all pixels
-of the face's crop in which the noiseless clip did not change. Painted by `FaceTracker`, which smooths crop and mask,
-and frame by frame.
+The video is rendered: it shows a face of the sample in front of a plain background, with the noise of a camera, while a
+disc moves past the face. Each painted crop is pasted back into its frame, as by --paste-back, and compared with the
+previous frame. Only pixels of the crop that do not change in the video without noise count. The video is painted by
+`FaceTracker`, which smooths crop and mask over time, and also frame by frame.
 """
 
 import argparse

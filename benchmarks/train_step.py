@@ -1,13 +1,15 @@
-"""Cost of one adversarial step, compared with a textbook implementation that discards half of its gradients.
+"""Compare the cost of one adversarial training step with that of a common implementation.
 
     python -m benchmarks.train_step models/pretrained/efficientnet_lite0.pth
 
-The textbook's discriminator update generates the stylized images a second time and propagates the gradient into the
-generator, where it is discarded; its generator update computes gradients of the discriminator, which are discarded as
-well. The public PyTorch ports of CartoonGAN do the same. Both implementations use the same networks, losses and
-optimizers, with CartoonGAN's number of channels, and alternate. Inputs are noise, because the cost does not depend
-on them. The last row is the cost of painting one image, with CartoonGAN's generator and with that of
-profiles/sample.yaml. With --variants, our own step is compared with other ways to compute it.
+The common implementation, as in public PyTorch ports of CartoonGAN, computes gradients that it does not use. To update
+the discriminator, it generates the stylized images a second time, and propagates the gradient into the generator. To
+update the generator, it also computes gradients of the discriminator.
+
+Both implementations use the same networks, losses and optimizers, with CartoonGAN's number of channels. Their steps
+alternate. The inputs are noise, because the cost does not depend on them. The last row of the table is the cost of
+painting one image, with CartoonGAN's generator and with the generator of profiles/sample.yaml. With --variants, our
+step is compared with other ways to compute it.
 """
 
 import argparse

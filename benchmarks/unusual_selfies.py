@@ -2,8 +2,9 @@
 
     python -m benchmarks.unusual_selfies FOLDER --every 4
 
-FOLDER has selfies, of which every n-th is used. A rotated picture must give the crop of the upright one. For the second
-table, a selfie is cut to its face, and another selfie is pasted into a corner; the large face must be cropped.
+FOLDER contains selfies, of which every n-th is used. The first table counts how often a rotated picture gives the same
+crop as the upright one. For the second table, a selfie is cut to its face, and another selfie is pasted into a corner;
+the table counts how often the large face is cropped.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """One script per stage of dvc.yaml. A script opens its inputs, calls the package, and saves and counts the results.
 
-The package `portraitist` is imported from the checkout in which the stage runs, not from the installation: a queued
-experiment must run the queued code.
+The scripts import the package `portraitist` from the checkout in which they run, not from the installed package, so
+that a queued experiment runs the code that was queued.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Stage augment: draw recipes (people on backgrounds); place the test selfies on eight backgrounds and mask them."""
+"""Stage augment: choose the backgrounds for training, and place the test selfies on eight test backgrounds."""
 
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,10 @@ from portraitist.reporting.contact_sheet import contact_sheet
 def main(
     params: AugmentParams, segmenter: Segmenter, crop_params: CropParams, folders: StageFolders, dest: Path, sheet: Path
 ) -> None:
-    """Write the test composites, the library of backgrounds, the recipes and a contact sheet."""
+    """Write the test selfies on the test backgrounds, the library of backgrounds, the recipes and a contact sheet.
+
+    A recipe is a row of recipes.csv that names a training face, a kind of background and a seed.
+    """
     crops, masks = Shards(folders.crops), Shards(folders.masks)
     segment = partial(segment_person, segmenter=segmenter, crop_params=crop_params)
     test_faces = tqdm(manifest.split_ids(folders.split, "selfies", "test"), "augment", disable=None)

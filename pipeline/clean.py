@@ -1,4 +1,4 @@
-"""Stage clean: decode and screen the pictures of all sources; keep upright sRGB pictures without near-duplicates."""
+"""Stage clean: decode and check the pictures of all sources; keep upright sRGB pictures without near-duplicates."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def main(
     metrics: Path,
     collect_metrics: Path,
 ) -> None:
-    """Clean the folders of all sources, and write the outcome counts of this stage and of stage collect."""
+    """Clean the pictures of all sources, and write the counts of kept and rejected pictures of collect and clean."""
     write_collect_metrics(sources, collect_metrics)
     frame = clean_sources(params, workers, sources, Blocklist.read(blocklist), out)
     write_stage_metrics(frame, "clean", metrics)

@@ -1,4 +1,4 @@
-"""Stage collect: find and download the pictures of one source; write their bytes and one manifest row per candidate."""
+"""Stage collect: find the pictures of one source, and download or read them; write a manifest with a row for each."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ BLOCKLIST = Path("data/blocklist.txt")
 
 
 def collect(name: str, params: CollectParams, web: HttpClient, dest: Path) -> None:
-    """Write the output of one source; web responses are cached in .fetch-cache."""
+    """Collect the pictures of one source, and write them to the folder `dest`; web responses are in .fetch-cache."""
     with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
         write_output(iter(tqdm(collected, f"collect {name}", disable=None)), dest, params.shard_size)

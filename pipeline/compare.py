@@ -1,4 +1,4 @@
-"""Stage compare: tables of all methods that have results, the contact sheet and the HTML report."""
+"""Stage compare: compare all methods that have results in tables, a contact sheet and an HTML report."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,15 @@ from portraitist.export.params import ExportParams
 
 
 def main(ours: str, folders: dict[str, Path], answers: Path, inputs: html_report.RunInputs, out: Path) -> None:
-    """Compare the methods whose results are in `folders`, and write all files."""
+    """Compare methods, write the tables, the contact sheet and the report, and print the tables.
+
+    Args:
+        ours: title of the exported method.
+        folders: folder with the results of each method, by the method's title.
+        answers: CSV of people's preferences between avatars.
+        inputs: files that the report describes.
+        out: folder to write to.
+    """
     comparison = tables.compare(ours, folders, answers)
     sheet = encode_jpeg(
         tables.comparison_sheet({name: folder for name, folder in folders.items() if name != tables.UNCHANGED})
@@ -32,7 +40,8 @@ if __name__ == "__main__":
     evaluated = {name: own for name, own in sections.items() if (results / name / "metrics.json").exists()}
     if ours not in evaluated:
         found = ", ".join(evaluated) or "none"
-        sys.exit(f"portraitist: export.method: {ours!r} has no results in {results}; methods with results: {found}")
+        reason = f"{ours!r} has no results in {results}; methods with results: {found}"
+        sys.exit(f"portraitist: export.method: {reason}; run `dvc repro evaluate@{ours}`, or change export.method")
     titles = {tables.UNCHANGED: tables.UNCHANGED, **tables.titles(evaluated)}
     folders = {title: results / name for name, title in titles.items()}
     main(titles[ours], folders, preferences, html_report.RunInputs(params, profile_path(), dvc, reports), out)

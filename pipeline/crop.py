@@ -1,4 +1,4 @@
-"""Stage crop: data/clean -> data/crop. Cut an aligned square around each face of a picture, or around the largest."""
+"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face of a picture, or around each."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ COLUMNS = ["id", "picture", "kind", "status", "reason", "score", "transform"]
 def main(
     params: CropParams, workers: WorkersParams, clean: Path, pretrained: Path, crops: Path, metrics: Path, sheet: Path
 ) -> None:
-    """Crop every clean picture, shard by shard; count the outcomes."""
+    """Crop every clean picture, shard by shard, and count the kept and the rejected faces."""
     crops.mkdir(parents=True)
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "kind"]]
     tasks = list(shard_tasks(Shards(clean), {row["id"]: row for row in manifest.to_records(pictures)}))

@@ -1,4 +1,4 @@
-"""Stage evaluate: measure the stylized selfies of one method."""
+"""Stage evaluate: compute all metrics of the test selfies that one method has stylized."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage evaluate_selfies: measure the unchanged selfies, and compute the results that all methods share."""
+"""Stage evaluate_selfies: compute all metrics of the unchanged selfies, and the results that all methods share."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def main(
     clean: Path,
     out: Path,
 ) -> None:
-    """Measure the unchanged selfies (the baseline) and the segmenter, and save the groups of selfies."""
+    """Measure the unchanged selfies (the baseline) and the segmenter, and save the group of each selfie."""
     selfies = run.unchanged_selfies(paths, on_backgrounds)
     data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)
     run.save_results(run.measure_all(data), data, params.sheet_rows, out)

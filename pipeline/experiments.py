@@ -1,6 +1,6 @@
-"""Print the differences between experiments (`dvc exp show`) as a table that fits a terminal; not a stage.
+"""Print the differences between experiments as a table that fits a terminal (`make experiments`); not a stage.
 
-DVC's own table has a column for every parameter and every file, with full names.
+`dvc exp show` itself prints a column for every parameter and every file, with full names.
 """
 
 import io
@@ -15,10 +15,13 @@ COMMAND = ("dvc", "exp", "show", "--csv", "--only-changed", "--drop", OTHER_COLU
 
 
 def compact(csv: str) -> str:
-    """Return the table of `dvc exp show --csv` with short names; a baseline is named by its revision."""
+    """Return the table of `dvc exp show --csv` as text with short names; a commit is named by its revision."""
     table = pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
     if "Experiment" not in table:
-        return "no experiments since this commit; ARGS='-n 5' shows those of five commits, ARGS=-A of all\n"
+        return (
+            "no experiments on this commit; `make experiments ARGS='-n 5'` shows those on the last five commits, "
+            "`make experiments ARGS=-A` all\n"
+        )
     table["Experiment"] = table["Experiment"].where(table["Experiment"] != "", table["rev"])
     table = table.drop(columns=["rev", "typ", "parent"], errors="ignore").replace("", "-")
     short = {name: re.sub(r"^(params\.yaml:)?(methods\.\w+\.)?", "", name) for name in table.columns}

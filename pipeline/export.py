@@ -1,4 +1,4 @@
-"""Stage export: models/<method>.pt -> models/portraitist: ONNX files, compared with PyTorch, and the model card."""
+"""Stage export: models/<method>.pt -> models/portraitist. Write the model as ONNX files, with a model card."""
 
 import json
 
@@ -12,7 +12,7 @@ from portraitist.stats.headline import summary
 
 
 def main() -> None:
-    """Export the method that export.method names; write its headline metrics, and the errors of each precision."""
+    """Export the method `export.method`; write its headline metrics, and how much ONNX and PyTorch outputs differ."""
     models, pretrained, crops, masks, split, clean, results, out, headlines, report = path_options(
         "models", "pretrained", "crops", "masks", "split", "clean", "results", "out", "summary", "report"
     )

@@ -26,7 +26,7 @@ def main(
     metrics: Path,
     sheet: Path,
 ) -> None:
-    """Compute the masks of all crops, shard by shard; count the outcomes."""
+    """Compute the masks of all crops, shard by shard, and count the kept and the rejected faces."""
     masks.mkdir(parents=True)
     faces = manifest.kept_rows(crops / "manifest.csv")[["id", "kind"]]
     tasks = list(shard_tasks(Shards(crops), {row["id"]: row for row in manifest.to_records(faces)}))

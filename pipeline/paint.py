@@ -1,4 +1,4 @@
-"""Stage paint: stylize the test selfies, unchanged and on all test backgrounds -> data/paint/<method>."""
+"""Stage paint: stylize the test selfies, on their own and on all test backgrounds -> data/paint/<method>."""
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.backgrounds import TEST_BACKGROUNDS
@@ -7,7 +7,7 @@ from portraitist.paint import paint_test_selfies
 
 
 def main() -> None:
-    """Paint the test selfies with one model."""
+    """Stylize the test selfies by the model of one method."""
     paths = path_options("model", "crops", "masks", "split", "on-backgrounds", "pretrained", "out")
     paint_test_selfies(*paths, style=load_or_exit(PaintParams, "paint").style, backgrounds=TEST_BACKGROUNDS)
 

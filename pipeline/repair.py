@@ -1,7 +1,7 @@
 """Repair DVC's own files after DVC was killed while it wrote them; not a stage.
 
-DVC writes dvc.lock and .dvc/tmp/rwlock in place (seen with DVC 3.67: 3 of 36 kills). A truncated one makes every later
-command fail. `make repro` runs this first.
+DVC does not write dvc.lock and .dvc/tmp/rwlock atomically: with DVC 3.67, 3 of 36 kills truncated one of them. Every
+later command of DVC then fails. `make repro` runs this script first.
 """
 
 import json
@@ -18,16 +18,18 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 def repair(root: Path) -> list[str]:
-    """Restore an unreadable dvc.lock from the last commit, delete an unreadable rwlock; return a line per repair."""
+    """Restore a truncated dvc.lock from the last commit, and delete a truncated rwlock; return a line per repair."""
     done = []
     if (root / LOCK).exists() and not _is_lock_file((root / LOCK).read_bytes()):
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], cwd=root, capture_output=True, check=False)
         if committed.returncode == 0:
             write_file(root / LOCK, committed.stdout)
-            done.append(f"{LOCK} was truncated: restored from the last commit; DVC's run cache has the results since")
+            done.append(
+                f"{LOCK} was truncated: restored from the last commit; DVC's run cache contains the results since then"
+            )
         else:
             (root / LOCK).unlink()
-            done.append(f"{LOCK} was truncated and is in no commit: removed; DVC's run cache has the results")
+            done.append(f"{LOCK} was truncated and is in no commit: removed; DVC's run cache contains the results")
     if (root / RWLOCK).exists() and not _is_json_object((root / RWLOCK).read_bytes()):
         (root / RWLOCK).unlink()
         done.append(f"{RWLOCK} was truncated: removed")
@@ -37,7 +39,7 @@ def repair(root: Path) -> list[str]:
 def _is_lock_file(data: bytes) -> bool:
     """Return whether the data is a complete dvc.lock.
 
-    A file that is truncated at a line's end is valid YAML, so the entries of each stage are checked as well.
+    A file that is truncated at the end of a line can be valid YAML, so the entries of each stage are checked as well.
     """
     try:
         content = yaml.safe_load(data)

@@ -1,4 +1,4 @@
-"""Stage sources: check the sources in use before anything is collected -> data/sources, a file for each."""
+"""Stage sources: check the sources that params.yaml lists, and write a file for each -> data/sources."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from portraitist.core.files import write_file
 
 
 def main(out: Path) -> None:
-    """Check that each source has a limit and that its folder exists; write the files."""
+    """Check that each source has a limit and an existing folder, then write a file for each source."""
     names = load_sources_or_exit()
     for name in names:
         path = load_or_exit(SOURCES[name], f"collect.{name}").path
@@ -17,10 +17,10 @@ def main(out: Path) -> None:
             expected = (
                 "the folders selfies/ and portraits/" if name == "folder" else "the files that docs/collect.md lists"
             )
-            sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it with {expected} in it")
+            sys.exit(f"portraitist: collect.{name}.path: {path} does not exist; create it, and put {expected} in it")
     out.mkdir()
     for name in names:
-        write_file(out / name, f"{name}\n")  # DVC warns of empty files
+        write_file(out / name, f"{name}\n")  # not empty, because DVC warns of empty files
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage split: assign every masked face to a part -> data/split.csv; exit with an error if there are leaks."""
+"""Stage split: assign every face with a mask to training, validation or test -> data/split.csv."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,10 @@ from portraitist.split.params import SplitParams
 
 
 def read_source(folder: Path) -> pd.DataFrame:
-    """Return group and pair of each picture of a source; pairs are prefixed with the source's name."""
+    """Return id, group (person or artist) and pair of each picture of a source.
+
+    `pair` identifies a photo and its painting. The source's name is prepended, so that pairs of two sources differ.
+    """
     rows = manifest.kept_rows(folder / "manifest.csv")[["id", "group", "pair"]]
     rows["pair"] = rows["pair"].where(rows["pair"] == "", f"{folder.name}/" + rows["pair"])
     return rows
@@ -22,7 +25,10 @@ def read_source(folder: Path) -> pd.DataFrame:
 def main(
     params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
 ) -> None:
-    """Split the faces by group, and write the report; exit if there are leaks, or too few faces in a part."""
+    """Write the part (train, validation, test or aside) of each face, and a report on leaks.
+
+    Exit if faces of the same group or near-duplicates are in different parts, or if a part has too few faces.
+    """
     collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
@@ -31,7 +37,10 @@ def main(
     counts = count_parts(table)
     write_json(leakage, {"leaks": leaks, "pictures": counts})
     if leaks:
-        sys.exit(f"split: {leaks} pairs of pictures in different parts are near-duplicates or of the same group")
+        sys.exit(
+            f"split: {leaks} pairs of faces in different parts are near-duplicates or of the same group; this is an "
+            "error in split/assign.py, please report it"
+        )
     check_parts(counts, params)
     print(f"split, selfies + portraits: {describe_parts(counts)}", file=sys.stderr)
     manifest.write(manifest.to_records(table), split, ["id", "kind", "part", "group", "pair"])

@@ -1,4 +1,4 @@
-"""Helpers of the stage scripts: load parameters, parse paths from named options, print errors as one line."""
+"""Code that the stage scripts share: load parameters, parse command-line options, and print errors as one line."""
 
 import argparse
 import hashlib
@@ -16,22 +16,28 @@ from filelock import FileLock, Timeout
 
 from portraitist.core.params import ParamsError, Section, load, load_methods, load_sources, read_files
 
-EXPERIMENTS = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and `--queue` run, on a copy of what git tracks
-STOPPED = "stopped by {}; the same command runs the stage again, and resumes a training"
-LOCKS = Path(".locks")  # of trainings, the saved states have locks as well
+EXPERIMENTS = (".dvc", "tmp", "exps")  # folder in which `dvc exp run --temp` and `--queue` run a copy of the git files
+STOPPED = "stopped by {}; run the same command to run the stage again; a training resumes where it stopped"
+LOCKS = Path(".locks")  # one file per running command; a training also locks the folder of its saved state
 S = TypeVar("S", bound=Section)
 Result = TypeVar("Result")
 
-_locks: list[FileLock] = []  # of this process
+_locks: list[FileLock] = []  # locks that this process holds
 
 
 def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str] = ()) -> list[Any]:
-    """Parse the command line, which consists of named options only, such as --crops data/crop.
+    """Parse the options of a stage script, such as --crops data/crop, and prepare the process to run the stage.
 
-    Returns the values in the order of the arguments: a Path for each of the required `names`, a string for each of the
-    required `words`, and a Path for each of the `optional` names, None where the option is missing. After the call, a
-    full disk, a missing file, an unusable checkpoint, Ctrl-C or SIGTERM ends the stage with one line instead of a
-    traceback, and a second process with the same command line exits.
+    After this call, expected errors (a full disk, a missing file, an unusable checkpoint, Ctrl-C, SIGTERM) are printed
+    as one line instead of a traceback. If another process runs the same command, this process exits.
+
+    Args:
+        names: required options whose values are paths.
+        words: required options whose values are strings.
+        optional: optional options whose values are paths.
+
+    Returns:
+        The values of names, words and optional, in this order; None for an optional option that is missing.
     """
     sys.excepthook = print_error
     signal.signal(signal.SIGTERM, partial(_exit_on_signal, os.getpid()))
@@ -48,8 +54,11 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
 
 
 def _lock_or_exit() -> None:
-    """Lock the outputs of this command until the process ends, also against a run whose DVC was killed."""
-    if os.environ.get("RANK", "0") != "0":  # torchrun starts several processes, of which the first one locks
+    """Exit if another process runs the same command; otherwise, hold a lock until this process ends.
+
+    DVC has locks of its own, but if DVC is killed, the process of a stage may continue without them.
+    """
+    if os.environ.get("RANK", "0") != "0":  # torchrun starts several processes; only the first one locks
         return
     stage, digest = Path(sys.argv[0]).stem, hashlib.sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:16]
     LOCKS.mkdir(exist_ok=True)
@@ -57,13 +66,17 @@ def _lock_or_exit() -> None:
     try:
         lock.acquire()
     except Timeout:
-        found = "another process runs this stage with the same paths, maybe one whose DVC was killed"
-        sys.exit(f"portraitist: {stage}: {found}; wait for it to finish, or stop it: `pgrep -f pipeline.{stage}`")
-    _locks.append(lock)  # it is released when it is deleted
+        found = "another process runs this stage with the same paths; it may be left from a DVC run that was killed"
+        advice = f"wait for it to finish, or find it by `pgrep -f pipeline.{stage}` and stop it"
+        sys.exit(f"portraitist: {stage}: {found}; {advice}")
+    _locks.append(lock)  # kept, because a lock is released when its object is deleted
 
 
 def print_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print system errors and the package's own errors as one line, others with a traceback (a `sys.excepthook`)."""
+    """Print system errors and errors of this package as one line, other errors with a traceback.
+
+    This function is the `sys.excepthook` of the stage scripts.
+    """
     parts: list[object]
     if isinstance(error, KeyboardInterrupt):
         parts = [STOPPED.format("Ctrl-C")]
@@ -78,8 +91,8 @@ def print_error(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 def _exit_on_signal(main_process: int, number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit, so that temporary files are removed and worker processes end (a signal handler)."""
-    if os.getpid() == main_process:  # not a forked worker, which its parent stops
+    """Handle a signal by raising SystemExit, so that temporary files are removed and worker processes end."""
+    if os.getpid() == main_process:  # forked worker processes print nothing
         _print_line(STOPPED.format(signal.Signals(number).name))
     sys.exit(128 + number)
 
@@ -90,7 +103,7 @@ def _print_line(*parts: object) -> None:
 
 
 def load_or_exit(section: type[S], name: str) -> S:
-    """Load one section, after every section has been validated; exit with one line if a value cannot be used."""
+    """Validate all of params.yaml, and return one section; exit with one line if a value cannot be used."""
     params = _or_exit(lambda: load(section, name))
     for key, value in params:
         if isinstance(value, Path):
@@ -99,7 +112,15 @@ def load_or_exit(section: type[S], name: str) -> S:
 
 
 def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
-    """Exit if git-ignored files below `path` exist in the workspace, but not in the experiment's copy of it."""
+    """Exit if an experiment runs in a copy of the workspace that lacks files of the user's folder `path`.
+
+    Queued and temporary experiments run in a copy that contains only files that git tracks.
+
+    Args:
+        key: the parameter that names the folder, for the message.
+        path: the folder.
+        folder: the current folder.
+    """
     parts, size = folder.parts, len(EXPERIMENTS)
     depth = next((depth for depth in range(len(parts)) if parts[depth : depth + size] == EXPERIMENTS), None)
     if depth is None or path.is_absolute():
@@ -108,26 +129,26 @@ def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
     here, there = (sum(file.is_file() for file in top.rglob("[!.]*")) for top in (folder / path, workspace))
     if here < there:
         found = f"{path} has {here} files in the experiment's folder, and {there} in the workspace"
-        reason = "queued and temporary experiments do not see files that git ignores"
+        reason = "queued and temporary experiments run in a copy without the files that git ignores"
         sys.exit(f"portraitist: {key}: {found}: {reason}; set an absolute path: -S {key}={workspace}")
 
 
 def profile_path() -> Path:
-    """Return the path of the profile that params.yaml names."""
+    """Return the path of the profile that params.yaml selects, such as profiles/sample.yaml."""
     return Path("profiles") / f"{_or_exit(lambda: read_files(Path()))[0]['profile']}.yaml"
 
 
 def load_sources_or_exit() -> list[str]:
-    """Load the names of the sources in use, after every section has been validated."""
+    """Validate all of params.yaml, and return `sources`; exit with one line if a value is invalid."""
     return _or_exit(load_sources)
 
 
 def check_sources_or_exit(sources: Path, raw: Path) -> None:
-    """Exit with one line if no source is in use, or if one of them has not been collected.
+    """Exit with one line if params.yaml lists no source, or if a listed source has not been collected.
 
     Args:
-        sources: output of stage sources, a file for each source in use.
-        raw: output of stage collect, a folder for each source.
+        sources: output of stage sources: a folder with one file per listed source.
+        raw: output of stage collect: a folder with one folder per source.
     """
     names = sorted(path.name for path in sources.iterdir())
     if not names:
@@ -140,12 +161,12 @@ def check_sources_or_exit(sources: Path, raw: Path) -> None:
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:
-    """Load the section of each method, in the order of params.yaml."""
+    """Validate all of params.yaml, and return the section of each method in its order."""
     return _or_exit(load_methods)
 
 
 def check_methods_or_exit() -> None:
-    """Validate the values of every method."""
+    """Validate the parameters of every method; exit with one line if a value is invalid."""
     _or_exit(_all_params().check_methods)
 
 
@@ -158,5 +179,8 @@ def _or_exit(read: Callable[[], Result]) -> Result:
 
 
 def _all_params() -> ModuleType:
-    """Import the module by name, so that it does not become a dependency of the stages: it cannot change outputs."""
+    """Import `portraitist.all_params` by name, so that it is not listed as a dependency of every stage.
+
+    The module imports the parameters of all stages, but it cannot change what a stage writes.
+    """
     return importlib.import_module("portraitist.all_params")

@@ -1,4 +1,4 @@
-"""Stage train: train one method -> models/<method>.pt and its log, which includes a sample strip."""
+"""Stage train: train one method -> models/<method>.pt, and logs/train/<method> with losses and sample pictures."""
 
 from pipeline.stage import load_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
@@ -16,7 +16,7 @@ from portraitist.train.params import GeneratorParams, TrainParams
 
 
 def main() -> None:
-    """Train one method, with its parameters and upstream models."""
+    """Train one method, starting from the models of stages 1 and 2 if the options name them."""
     *data, pretrained, out, log, name, generator, segmenter = path_options(
         *("crops", "masks", "split", "recipes", "pretrained", "out", "log"),
         words=["method"],

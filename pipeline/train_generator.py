@@ -1,4 +1,4 @@
-"""Stage train_generator (stage 1): pretrain the generator with a perceptual loss -> models/generator.pt and its log."""
+"""Stage train_generator: pretrain the generator by a perceptual loss, stage 1 of training -> models/generator.pt."""
 
 from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
@@ -14,9 +14,9 @@ METHOD = "perceptual"
 
 
 def main() -> None:
-    """Train the generator, after a check of the parameters of all methods, which later stages use."""
+    """Train the generator, after checking the parameters of all methods, which later stages use."""
     *data, pretrained, out, log = path_options("crops", "masks", "split", "recipes", "pretrained", "out", "log")
-    check_methods_or_exit()  # an invalid value must stop the run now, not after hours in stage 3
+    check_methods_or_exit()  # an invalid value stops the run now, not hours later in stage train
     params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")
     content = load_or_exit(ContentParams, "content")
     settings = method_settings(METHOD, {"generator": shape.model_dump(), "train_generator": params.model_dump()}, {})

@@ -1,4 +1,4 @@
-"""Stage train_mask (stage 2): train the U-Net segmenter by binary cross-entropy -> models/mask.pt and its log."""
+"""Stage train_mask: train the U-Net segmenter by binary cross-entropy, stage 2 of training -> models/mask.pt."""
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
@@ -12,7 +12,7 @@ METHOD = "unet_mask"
 
 
 def main() -> None:
-    """Train the segmenter on selfies and portraits, each on many backgrounds."""
+    """Train the segmenter on selfies and portraits, each of which is placed on several backgrounds."""
     *data, out, log = path_options("crops", "masks", "split", "recipes", "out", "log")
     params = load_or_exit(TrainMaskParams, "train_mask")
     task = TrainingTask(

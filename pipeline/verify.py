@@ -1,7 +1,7 @@
-"""Compare the metrics of the last run with the committed ones, within their intervals; not a stage (`make verify`).
+"""Check whether the metrics of the last run agree with the committed ones (`make verify`); not a stage.
 
-On another type of CPU, a few bytes of masks may differ, and therefore all trainings and metrics. If nothing is wrong,
-the metrics differ by no more than their intervals.
+On another type of CPU, a few pixels of the masks may differ, and therefore all trained weights and metrics. Metrics
+agree if they are within each other's confidence intervals.
 """
 
 import argparse
@@ -20,15 +20,18 @@ from portraitist.stats.headline import HEADLINES
 SUMMARY, TABLE, RESULTS = Path("metrics/summary.json"), Path("metrics/compare.md"), Path("metrics/compare.csv")
 EXPORT = Path("metrics/models")
 CELL = re.compile(r"^(?P<value>-?[\d.]+)(?: \[(?P<low>-?[\d.]+), (?P<high>-?[\d.]+)\])?$")
-# Share of a table's cells that may disagree: 95 % intervals are over the test faces of one run, and a training that
-# differs in one byte is another random sample.
+# Share of a table's cells that may disagree. Intervals have a confidence of 95 %, and they describe the variation over
+# test faces, not the variation between trainings.
 MAX_DISAGREEING = 0.05
 Interval = tuple[float, float, float]  # value, low, high
-Cells = dict[tuple[str, str], Interval]  # by metric and method
+Cells = dict[tuple[str, str], Interval]  # value and interval, by (metric, method)
 
 
 def agrees(committed: Interval, found: Interval) -> bool:
-    """Return whether one of two values is inside the interval of the other, widened by 0.5 % of the larger value."""
+    """Return whether one of two values is inside the interval of the other one.
+
+    The intervals are widened by 0.5 % of the larger value on both sides.
+    """
     tolerance = 0.005 * max(abs(committed[0]), abs(found[0]))
     return any(
         low - tolerance <= value <= high + tolerance
@@ -37,10 +40,7 @@ def agrees(committed: Interval, found: Interval) -> bool:
 
 
 def committed_table(markdown: str) -> Cells:
-    """Parse the table of all metrics in compare.md: value and interval of each metric and method.
-
-    The result is empty if there is no such table, as in old revisions.
-    """
+    """Parse the table of all metrics in compare.md; an empty result if there is no such table, as in old revisions."""
     table: Cells = {}
     blocks = markdown.partition("All metrics,")[2].split("\n\n")[1:2]
     lines = [line for block in blocks for line in block.splitlines()]
@@ -55,12 +55,12 @@ def committed_table(markdown: str) -> Cells:
 
 
 def committed_summary(content: Mapping[str, object], method: str) -> Cells:
-    """Return the numbers in summary.json, as intervals without width. Those of old revisions also hold objects."""
+    """Return the numbers in summary.json, with intervals of zero width; values that are not numbers are left out."""
     return {(name, method): (value, value, value) for name, value in content.items() if isinstance(value, int | float)}
 
 
 def disagreements(committed: Cells, found: Cells) -> list[str]:
-    """Return a line for each cell of both sides that does not agree."""
+    """Return a line of text for each metric and method whose committed and found values do not agree."""
     return [
         f"{metric} of {method}: committed {_text(committed[metric, method])}, found {_text(found[metric, method])}"
         for metric, method in committed
@@ -69,7 +69,7 @@ def disagreements(committed: Cells, found: Cells) -> list[str]:
 
 
 def missing_metrics(committed: Cells, found: Cells, revision: str) -> list[str]:
-    """Return a line for each side that lacks metrics of the other one."""
+    """Return a line of text with the metrics that only the commit has, and a line with those that only the run has."""
     ours, theirs = ({metric for metric, _ in cells} for cells in (found, committed))
     sides = ((theirs - ours, "this run"), (ours - theirs, revision))
     return [f"missing in {side}, not compared: {', '.join(sorted(names))}" for names, side in sides if names]
@@ -83,12 +83,12 @@ def _text(interval: Interval) -> str:
 def _committed(path: Path, revision: str) -> str:
     shown = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, text=True, check=False)
     if shown.returncode:
-        sys.exit(f"portraitist: {path} is not in revision {revision}")
+        sys.exit(f"portraitist: {path} does not exist in git revision {revision}; choose another one by --revision")
     return shown.stdout
 
 
 def main(revision: str, method: str) -> int:
-    """Print what agrees, what does not, and what cannot be compared; return the exit code."""
+    """Print how many metrics agree, and which do not or cannot be compared; return the exit code, 0 or 1."""
     results = EXPORT / method / "metrics.json"
     if not results.exists():
         sys.exit(f"portraitist: {results} is missing; run `make repro` or `dvc repro export` first")
@@ -102,7 +102,7 @@ def main(revision: str, method: str) -> int:
     lines, count = disagreements(committed, found), len(committed.keys() & found.keys())
     print(f"{SUMMARY}: {count - len(lines)} of {count} metrics of {method} agree with {revision}")
     _print_indented(lines + missing_metrics(committed, found, revision))
-    lost = any(name in HEADLINES for name, _ in committed.keys() - found.keys())  # others have been renamed since
+    lost = any(name in HEADLINES for name, _ in committed.keys() - found.keys())  # other names are of old revisions
     failed = bool(lines) or lost or count == 0
     committed = committed_table(_committed(TABLE, revision))
     if not committed:
@@ -127,5 +127,5 @@ if __name__ == "__main__":
     from portraitist.export.params import ExportParams
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--revision", default="HEAD", help="git revision of the committed results")
+    parser.add_argument("--revision", default="HEAD", help="git revision with which the results are compared")
     sys.exit(main(parser.parse_args().revision, load_or_exit(ExportParams, "export").method))

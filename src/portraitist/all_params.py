@@ -1,6 +1,6 @@
-"""All sections of params.yaml, to validate the whole file before any work starts.
+"""Validation of the whole params.yaml, before any stage starts.
 
-No stage depends on this module: it can stop a run, but never change what a stage writes.
+dvc.yaml lists this module as a dependency of no stage: it can stop a run, but cannot change what a stage writes.
 """
 
 from pathlib import Path
@@ -50,7 +50,9 @@ PROFILE_KEYS = {"limits", "shard_size", *SECTIONS} - {
 
 
 def check_all(root: Path = Path()) -> None:
-    """Validate every section of root/params.yaml and of its profile; in `methods`, check only the names of methods.
+    """Validate root/params.yaml and the profile that params.yaml selects.
+
+    In section `methods`, only the names of the methods are checked; `check_methods` checks their parameters.
 
     Raises:
         ParamsError: a section or a key is unknown or missing, or a value is invalid.
@@ -73,10 +75,12 @@ def check_all(root: Path = Path()) -> None:
 
 
 def check_methods(root: Path = Path()) -> None:
-    """Validate the values of every method in root/params.yaml. It needs torch; only trainings call it, at their start.
+    """Validate the parameters of every method in section `methods` of root/params.yaml.
+
+    Only trainings call this function, at their start, because it imports torch.
 
     Raises:
-        ParamsError: there is no such method, or a value is invalid.
+        ParamsError: a method does not exist, or a value is invalid.
     """
     from portraitist.learning.registry import method_settings
 
@@ -86,7 +90,7 @@ def check_methods(root: Path = Path()) -> None:
 
 
 def _check_sources(found: object) -> None:
-    """Check the list of the sources in use."""
+    """Check `sources`, the list of the sources from which pictures are collected."""
     names = found if isinstance(found, list) else []
     unknown = [name for name in names if name not in SOURCES]
     repeated = sorted({name for name in names if names.count(name) > 1}, key=str)

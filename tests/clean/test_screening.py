@@ -202,7 +202,10 @@ def test_heic_and_avif_are_read(form: str):
 def test_ground_truth_mask_of_another_shape_is_rejected():
     about = screened(photo(), **{"truth.png": encoded(np.zeros((80, 64), np.uint8), "PNG")}).content
     assert about["status"] == "unreadable"
-    assert about["reason"] == "a ground-truth mask of 64 x 80 for a picture of 80 x 64"
+    assert (
+        about["reason"]
+        == "a ground-truth mask of 64 x 80 for a picture of 80 x 64; both must have the same aspect ratio"
+    )
 
 
 def test_thresholds_apply_to_measures_in_the_row():

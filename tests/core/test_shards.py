@@ -77,16 +77,16 @@ def test_truncated_shard_raises_error_with_its_name(tmp_path: Path):
     os.truncate(folder / "00001.tar", 512 + 512 + 100)  # b2.png is empty; b2.alpha.png starts at 1024
     shards = Shards(folder)
     assert shards.read("b2", "alpha.png") == b"alpha"
-    with pytest.raises(OSError, match=r"00001\.tar: 800 bytes expected at offset \d+, found 0"):
+    with pytest.raises(OSError, match=r"00001\.tar is truncated: 800 bytes expected at offset \d+, found 0"):
         shards.read("d3", "png")
     assert shards.read("e4", "png") == b"lone"
 
 
 def test_repeated_id_and_picture_without_members_raise(tmp_path: Path):
-    with pytest.raises(ValueError, match="a1: added twice"), ShardWriter(tmp_path / "one", 2) as shards:
+    with pytest.raises(ValueError, match="a1 was added twice"), ShardWriter(tmp_path / "one", 2) as shards:
         shards.add("a1", {"png": b"one"})
         shards.add("a1", {"mask.png": b"other"})
-    with pytest.raises(ValueError, match="a1: no members"), ShardWriter(tmp_path / "other", 2) as shards:
+    with pytest.raises(ValueError, match="a1 has no members"), ShardWriter(tmp_path / "other", 2) as shards:
         shards.add("a1", {})
 
 

@@ -275,7 +275,7 @@ def test_id_photos_require_consent_of_an_adult(tmp_path: Path):
     ("rows", "columns", "expected"),
     [
         ([], ["file", "consent"], "'file,consent'.*file,subject_id,"),
-        ([], [*CONSENT, "minor"], "minor,minor'.* each once"),
+        ([], [*CONSENT, "minor"], "minor,minor'.* no column may be repeated"),
         ([["a.jpg", "p1", "yes"]], CONSENT, "line 2: .*6 cells"),
         ([["a.jpg", "", "yes", "2026", "x", "no"]], CONSENT, "line 2: .*subject_id"),
         ([["a.jpg", "p1", "yes", "2026", "x", "no"]] * 2, CONSENT, "line 3: a.jpg"),

@@ -516,10 +516,12 @@ def test_api_refusal_error_has_reason_and_advice(
 
 def test_api_error_in_valid_json_is_an_error(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     web.pages[APIS["commons"]] = Reply('{"error": {"code": "maxlag", "info": "Waiting for a server"}}')
-    assert "commons.wikimedia.org refused: maxlag, Waiting for a server" in source_error("commons", web, tmp_path)
+    assert "commons.wikimedia.org refused the request: maxlag, Waiting for a server" in source_error(
+        "commons", web, tmp_path
+    )
     monkeypatch.setenv("FLICKR_API_KEY", "wrong")
     web.pages[APIS["flickr"]] = flickr_page
-    assert "api.flickr.com refused: Invalid API Key" in source_error("flickr", web, tmp_path)
+    assert "api.flickr.com refused the request: Invalid API Key" in source_error("flickr", web, tmp_path)
 
 
 @pytest.mark.parametrize("name", APIS)
@@ -533,7 +535,7 @@ def test_unexpected_json_yields_no_candidate(
         monkeypatch.setenv(variable, "x")
     web.pages[APIS[name]] = Reply(text)
     if name == "flickr" and '"ok"' not in text:
-        assert "refused: no reason given" in source_error(name, web, tmp_path)
+        assert "refused the request: no reason given" in source_error(name, web, tmp_path)
     else:
         assert find_candidates(name, web, tmp_path) == []
 

@@ -178,7 +178,7 @@ def test_connection_error_names_file_and_url(tmp_path: Path):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/model.onnx"
-        with pytest.raises(WeightsError, match=rf"^model\.onnx: {url}: .*refused"):
+        with pytest.raises(WeightsError, match=rf"^model\.onnx: could not download {url}: .*refused"):
             download_file(download_from(url), tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Stage `augment`: place people on other backgrounds, and transform pictures and masks during training."""
+"""Stage `augment`, which places people on other backgrounds, and random transforms of pictures during training."""

@@ -1,4 +1,4 @@
-"""Backgrounds, and compositing of people on them; equal seeds give equal pixels."""
+"""Draw backgrounds, and composite people on them; equal seeds give equal pixels."""
 
 import cv2
 import numpy as np
@@ -6,12 +6,15 @@ import numpy as np
 from portraitist.core.blend import alpha_composite
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 
-ROOM = "room"  # a background made from a picture of the library
-BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}  # side of a blurred background divided by the blur's sigma
-FILL_SIGMA = 1 / 12  # sigma of the blur that fills the person's area, as a fraction of the side
-MIN_WEIGHT = 1e-3  # weight of the mean background colour in that blur, for places far from any background
-# Eight backgrounds that differ in hue and lightness. Test selfies are placed on them to measure whether the stylized
-# skin follows the background; the names are columns of that metric.
+ROOM = "room"  # kind of background: a blurred picture of the library of backgrounds
+# Range of the sigma with which a kind of background is blurred: the picture's side divided by these numbers.
+BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}
+# When a person is removed: sigma of the blur that fills the area, as a fraction of the side; and the weight of the mean
+# background colour in the blur, which is used far from any background.
+FILL_SIGMA = 1 / 12
+MIN_WEIGHT = 1e-3
+# Eight backgrounds that differ in hue and lightness. The test selfies are placed on them to measure whether the colour
+# of the stylized skin depends on the background; the metric has a column for each name.
 TEST_BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "red": (200, 30, 36),
     "green": (40, 150, 60),
@@ -25,10 +28,16 @@ TEST_BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 
 
 def draw_background(kind: str, seed: int, size_px: int, source: Picture | None = None) -> Picture:
-    """Draw a background: solid, gradient, noise or checks in two random colours; blur or room from `source`.
+    """Draw a background of `size_px` pixels side.
+
+    Args:
+        kind: "solid", "gradient", "noise" or "checks", drawn in random colours; "blur" or "room", a blurred `source`.
+        seed: selects colours, shapes and blur.
+        size_px: side of the background.
+        source: a picture of that size, needed for "blur" (the person's own picture) and "room" (one of the library).
 
     Raises:
-        ValueError: the kind is unknown, or it needs a source and there is none.
+        ValueError: the kind is unknown, or `source` is missing.
     """
     rng = np.random.default_rng(seed)
     first, second = rng.uniform(0, 255, (2, 3))
@@ -50,7 +59,7 @@ def draw_background(kind: str, seed: int, size_px: int, source: Picture | None =
         sigma = size_px / rng.uniform(*BLUR_RANGE[kind])
         drawn = cv2.GaussianBlur(source, (0, 0), sigma)[:, :: rng.choice([-1, 1])]
     elif kind in BLUR_RANGE:
-        raise ValueError(f"background {kind!r} needs a source picture")
+        raise ValueError(f"background {kind!r} needs a source picture; pass `source`")
     else:
         raise ValueError(f"unknown background {kind!r}; expected solid, gradient, noise, checks, blur or room")
     return np.clip(drawn, 0, 255).astype(np.uint8)
@@ -59,9 +68,16 @@ def draw_background(kind: str, seed: int, size_px: int, source: Picture | None =
 def composite_person(
     picture: Picture, mask: MaskArray, background: Picture | tuple[int, int, int], light_wrap: float
 ) -> Picture:
-    """Place the person on another background whose light spills over the person's edge (light wrap).
+    """Place the person of a picture on another background.
 
-    Without light wrap, a discriminator could recognize composites by their sharp edges.
+    Light of the background is added to the edge of the person (light wrap). Without it, a discriminator could recognize
+    the composites by their sharp edges.
+
+    Args:
+        picture: the picture of the person.
+        mask: the mask of the person, 255 is person.
+        background: a picture of the same size, or one RGB colour.
+        light_wrap: strength of the light, 0 (none) to 1.
     """
     background = np.broadcast_to(np.asarray(background, np.uint8), picture.shape)
     composite = alpha_composite(picture, mask, background)
@@ -74,7 +90,7 @@ def composite_person(
 
 
 def remove_person(picture: Picture, mask: MaskArray) -> Picture:
-    """Replace the person by the blurred colours of the surrounding background (normalized convolution)."""
+    """Replace the person in a picture by blurred colours of the background around them (normalized convolution)."""
     side = picture.shape[0]
     person = cv2.dilate(mask, np.ones((2 * (side // 24) + 1,) * 2, np.uint8))
     weight = 1 - person[..., None].astype(np.float32) / 255
@@ -85,7 +101,7 @@ def remove_person(picture: Picture, mask: MaskArray) -> Picture:
 
 
 def square_background(picture: Picture, size_px: int) -> SquarePicture:
-    """Return the central square of a picture, resized to `size_px`."""
+    """Return the central square of a picture, resized to `size_px` pixels."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,4 +1,4 @@
-"""Composites of test selfies on the test backgrounds, and tiles of recipes, as stage `augment` writes them."""
+"""Composites: test selfies on the test backgrounds, as stage `augment` writes them, and tiles for its contact sheet."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -13,16 +13,22 @@ from portraitist.core.types import ContactSheet, MaskArray, Picture
 from portraitist.crop.align import CropImage
 from portraitist.reporting.contact_sheet import labelled_tile
 
-SHEET_ROWS = 12  # faces on the contact sheet, of test selfies and of recipes each
+SHEET_ROWS = 12  # test selfies on the contact sheet, and as many training faces
 
 
 def composite_on_test_backgrounds(
     square: CropImage, mask: MaskArray, light_wrap: float, segment: Callable[[CropImage], MaskArray]
 ) -> tuple[dict[str, bytes], list[ContactSheet]]:
-    """Place a selfie on each test background, and segment each composite, as the product does.
+    """Place a selfie on each test background, and compute the mask of each result in the same way as the product does.
+
+    Args:
+        square: the crop of the selfie.
+        mask: the mask of the person in the crop.
+        light_wrap: strength of the background's light on the person's edge, 0 to 1.
+        segment: function that returns the mask of a crop.
 
     Returns:
-        The shard members `<background>.png` and `<background>.mask.png`, and a tile of each composite.
+        The files <background>.png and <background>.mask.png for a shard, by ending, and a tile of each background.
     """
     members: dict[str, bytes] = {}
     tiles = []
@@ -42,7 +48,19 @@ def write_test_composites(
     segment: Callable[[CropImage], MaskArray],
     dest: Path,
 ) -> list[list[ContactSheet]]:
-    """Write the composites of each face as shards, and return the tiles of the first SHEET_ROWS faces."""
+    """Place faces on each test background, write the results as shards, and return tiles for the contact sheet.
+
+    Args:
+        faces: ids of the test selfies.
+        crops: shards with the crops.
+        masks: shards with the masks.
+        params: strength of the light wrap, and size of the shards.
+        segment: function that returns the mask of a crop.
+        dest: folder of the shards to write.
+
+    Returns:
+        A row of tiles for each of the first SHEET_ROWS faces.
+    """
     rows: list[list[ContactSheet]] = []
     with ShardWriter(dest, params.shard_size) as shards:
         for face in faces:
@@ -61,7 +79,16 @@ def recipe_tiles(
     light_wrap: float,
     room_of: Callable[[int], Picture],
 ) -> list[ContactSheet]:
-    """Return labelled tiles of a face's first recipes, at most one for each test background."""
+    """Return labelled tiles of a face on the backgrounds of its first recipes, for the contact sheet.
+
+    Args:
+        face: id of the face.
+        recipes: kind and seed of each background.
+        crops: shards with the crops.
+        masks: shards with the masks.
+        light_wrap: strength of the background's light on the person's edge, 0 to 1.
+        room_of: function that returns the picture of the library that a seed selects.
+    """
     picture, mask = decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png"))
     return [
         labelled_tile(render_recipe(picture, mask, kind, seed, light_wrap, room_of), kind)

@@ -1,4 +1,4 @@
-"""Read access to the library of backgrounds, for trainings."""
+"""Read access to the library of backgrounds: pictures without people, which trainings use as backgrounds."""
 
 from functools import cached_property
 from pathlib import Path
@@ -7,7 +7,7 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import Picture
 
-LIBRARY_FOLDER = "rooms"  # folder of shards, in the same folder as the recipes
+LIBRARY_FOLDER = "rooms"  # folder with the shards of the library, in data/augment
 
 
 class BackgroundLibrary:
@@ -17,7 +17,7 @@ class BackgroundLibrary:
         self.folder = folder
 
     def __call__(self, seed: int) -> Picture:
-        """Return the picture that a seed selects."""
+        """Return the picture that the seed selects."""
         return decode_png(self.shards.read(self.ids[seed % len(self.ids)], "png"))
 
     @cached_property

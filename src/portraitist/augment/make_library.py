@@ -1,4 +1,8 @@
-"""Create the library of backgrounds: your own pictures, pictures without a face, selfies with the person removed."""
+"""Create the library of backgrounds, from which trainings take backgrounds of kind `room`.
+
+It contains the user's own pictures, then collected pictures in which no face was found, then selfies from which the
+person was removed.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from portraitist.core.types import Picture
 
 
 class BackgroundError(ValueError):
-    """The folder of your own backgrounds is missing, or a file in it is not a usable picture."""
+    """The folder `augment.backgrounds_folder` is missing, or contains a file that is not a usable picture."""
 
 
 class StageFolders(NamedTuple):
@@ -28,7 +32,13 @@ class StageFolders(NamedTuple):
 
 
 def write_library(params: AugmentParams, folders: StageFolders, size_px: int, dest: Path) -> int:
-    """Write the first `library_size` distinct backgrounds as shards, and return how many there are.
+    """Write at most `library_size` different backgrounds as shards, and return how many were written.
+
+    Args:
+        params: section `augment` of params.yaml.
+        folders: outputs of earlier stages.
+        size_px: side of the backgrounds.
+        dest: folder of the shards to write.
 
     Raises:
         BackgroundError: `backgrounds_folder` is missing, or a file in it is not a usable picture.
@@ -45,11 +55,11 @@ def write_library(params: AugmentParams, folders: StageFolders, size_px: int, de
 
 
 def _available_backgrounds(own: Path, folders: StageFolders, size_px: int) -> Iterator[tuple[str, Picture]]:
-    """Yield ids and square pictures: from your own folder, then without a face, then with the person removed."""
+    """Yield id and square picture of each available background, in the order that the module's docstring describes."""
     if not own.is_dir():
         raise BackgroundError(
-            f"augment.backgrounds_folder: {own} is not a folder; create it and put pictures of backgrounds there, or "
-            "leave it empty; or change the parameter"
+            f"augment.backgrounds_folder: {own} is not a folder; create it, or change the parameter; the folder may be "
+            "empty, or contain your own pictures of backgrounds"
         )
     for path in sorted(path for path in own.iterdir() if not path.name.startswith(".")):
         if not path.is_file():
@@ -60,7 +70,9 @@ def _available_backgrounds(own: Path, folders: StageFolders, size_px: int) -> It
         try:
             yield manifest.picture_id(data), square_background(decode_picture(data).picture, size_px)
         except RejectedError as error:
-            raise BackgroundError(f"augment.backgrounds_folder: {path}: {error}; remove the file") from error
+            raise BackgroundError(
+                f"augment.backgrounds_folder: {path} cannot be used: {error}; remove the file"
+            ) from error
     clean, crops, masks = Shards(folders.clean), Shards(folders.crops), Shards(folders.masks)
     faces = manifest.read(folders.crops / "manifest.csv")
     without_face = (faces["kind"] == "selfies") & (faces["status"] == Status.NO_FACE.value)

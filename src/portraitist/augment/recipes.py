@@ -1,7 +1,8 @@
-"""Recipes: which person is on which background. They are drawn once, and rendered during training.
+"""Recipes: which person is placed on which background during training.
 
-A recipe is a row with a person, a kind of background and a seed. `own` is the original background, `blur` a blurred
-copy of it, `room` a picture of the library; the other kinds are drawn.
+A recipe is a row of recipes.csv with the id of a face, a kind of background and a seed. Stage `augment` chooses the
+recipes; trainings draw the pictures. The kind `own` is the original background, `blur` a blurred copy of the original,
+`room` a blurred picture of the library of backgrounds. The other kinds are drawn in random colours.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ OWN = "own"
 
 
 def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> Iterator[dict[str, Any]]:
-    """Yield `recipes_per_person` recipes for each person: the original background, then random ones.
+    """Yield `recipes_per_person` recipes for each face: the original background first, then random ones.
 
-    A person's recipes depend only on the seed and the person's id. If the library is empty, kind `room` is not used.
+    The recipes of a face depend only on the seed and on the id of the face. If the library of backgrounds is empty, the
+    kind `room` is not used.
     """
     kinds: list[str] = [kind for kind in params.backgrounds if library_size or kind != ROOM] or [OWN]
     for person in ids:
@@ -33,7 +35,16 @@ def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> It
 def render_recipe(
     picture: Picture, mask: MaskArray, kind: str, seed: int, light_wrap: float, room_of: Callable[[int], Picture]
 ) -> Picture:
-    """Return the person on the recipe's background; `room_of` returns the library's picture for a seed."""
+    """Return the picture of a person on the background of a recipe.
+
+    Args:
+        picture: the crop of the person.
+        mask: the person mask of the crop.
+        kind: kind of the background.
+        seed: seed of the background.
+        light_wrap: strength of the background's light on the person's edge, 0 to 1.
+        room_of: function that returns the picture of the library of backgrounds that a seed selects.
+    """
     if kind == OWN:
         return picture
     source = {"blur": lambda: picture, ROOM: lambda: room_of(seed)}.get(kind, lambda: None)()

@@ -1,4 +1,4 @@
-"""Random geometric and photometric transforms of training pictures and their masks."""
+"""Random transforms of training pictures and their masks: flip, rotation, scale, shift and colour."""
 
 import albumentations as A
 import cv2
@@ -8,9 +8,9 @@ from portraitist.core.types import MaskArray, Picture
 
 
 class RandomTransform:
-    """Flip, rotate, zoom, shift and relight a picture, and apply the same geometry to its mask.
+    """Function object that flips, rotates, scales, shifts and recolours a picture; its mask is moved in the same way.
 
-    Zooms and shifts also move people to the borders of the square, so that a network learns them there too.
+    Scaling and shifting move people to the borders of the square, so that networks learn to paint them there as well.
     """
 
     def __init__(self, params: AugmentParams) -> None:
@@ -23,7 +23,7 @@ class RandomTransform:
                     translate_percent=(-params.max_shift, params.max_shift),
                     keep_ratio=True,
                     border_mode=cv2.BORDER_REPLICATE,
-                    mask_interpolation=cv2.INTER_LINEAR,  # keeps the mask's edge soft
+                    mask_interpolation=cv2.INTER_LINEAR,  # so that the mask's edge stays soft
                     p=1,
                 ),
                 A.ColorJitter(
@@ -37,7 +37,7 @@ class RandomTransform:
         )
 
     def __call__(self, picture: Picture, mask: MaskArray, seed: int) -> tuple[Picture, MaskArray]:
-        """Return picture and mask after the transform that the seed selects."""
+        """Return the transformed picture and mask; equal seeds select equal transforms."""
         self.transform.set_random_seed(seed)
         result = self.transform(image=picture, mask=mask)
         return result["image"], result["mask"]

@@ -1,1 +1,1 @@
-"""Stage clean: decode untrusted files safely, reject what cannot be used, remove near-duplicates."""
+"""Stage clean: decode untrusted files safely, reject pictures that cannot be used, and remove near-duplicates."""

@@ -1,6 +1,6 @@
-"""Check and repair JPEG and PNG files at the level of segments and chunks, before Pillow decodes them.
+"""Check and repair the segments of JPEG files and the chunks of PNG files, before Pillow decodes the files.
 
-All functions take time linear in the file size, and a small multiple of it in memory.
+The time of every function is linear in the size of the file; the memory is a small multiple of that size.
 """
 
 import re
@@ -8,31 +8,31 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-MAX_SCANS = 100  # libtiff's limit too; encoders write about 10, and each costs a pass over all blocks of the picture
-MAX_SEGMENTS = 200_000  # Pillow takes microseconds for each
+MAX_SCANS = 100  # also the limit of libtiff; usual files have about 10; each scan is a pass over the whole picture
+MAX_SEGMENTS = 200_000  # Pillow needs some microseconds for each
 MAX_FILL_BYTES = 1_000_000  # between segments; Pillow reads them one by one
-MAX_TEXT_BYTES = 1_000_000  # limit for a PNG text chunk, decompressed; Pillow rejects the file above 2**20
-SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
-MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # not stuffed or fill bytes, nor restart markers (D0 to D7)
+MAX_TEXT_BYTES = 1_000_000  # of a decompressed text chunk of a PNG file; Pillow rejects files with more than 2**20
+SOI, EOI, SOS = 0xD8, 0xD9, 0xDA  # JPEG markers: start of the image, end of the image, start of a scan
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # without restart markers (D0 to D7), stuffed bytes and fill bytes
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # Pillow reads the orientation from these
+ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # text chunks with the picture's orientation
 
 
 class ContainerError(ValueError):
-    """A file exceeds a limit of this module; decoding it would take too long."""
+    """A file exceeds a limit of this module, so decoding it would take too long."""
 
 
 @dataclass(frozen=True)
 class JpegStructure:
-    """The structure of a JPEG file, from its markers; further pictures after the first (MPO) are not read."""
+    """The structure of a JPEG file; if the file contains several pictures (MPO), that of the first."""
 
-    scans: int
-    ends_in_scan: bool  # the file ends in the data of a scan: at least the end marker is missing
+    scans: int  # number of scans
+    ends_in_scan: bool  # True if the file ends within the data of a scan, so that at least the end marker is missing
 
 
 def read_jpeg_structure(data: bytes) -> JpegStructure:
-    """Walk through the markers of a JPEG file up to its end marker (ITU-T T.81, annex B).
+    """Read the markers of a JPEG file up to its end marker (ITU-T T.81, annex B).
 
     Raises:
         ContainerError: there are too many scans, segments or fill bytes.
@@ -56,21 +56,22 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             (fill_bytes, MAX_FILL_BYTES, "fill bytes between segments"),
         ):
             if found > allowed:
-                raise ContainerError(f"a JPEG file with more than {allowed} {what}")
+                raise ContainerError(f"the JPEG file has more than {allowed} {what}, the limit")
     if not in_scan and len(data) - position > MAX_FILL_BYTES:
-        raise ContainerError(f"a JPEG file with more than {MAX_FILL_BYTES} fill bytes between segments")
+        raise ContainerError(f"the JPEG file has more than {MAX_FILL_BYTES} fill bytes between segments, the limit")
     return JpegStructure(scans, in_scan and position <= len(data))
 
 
 def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Return two copies of a JPEG file that ends in a scan, each with different bytes and an end marker appended.
+    """Return two copies of a JPEG file that ends within a scan, to find out whether picture data is missing.
 
-    If the scan is complete, a decoder ignores these bytes, and both copies decode to the same picture; otherwise it
-    reads them as picture data. Pillow itself does not report that data is missing before an end marker.
+    Different bytes and an end marker are appended to each copy. If no picture data is missing, a decoder ignores the
+    bytes, and both copies decode to the same picture. Otherwise it reads the bytes as picture data, and the pictures
+    differ. Pillow itself does not report that data is missing before an end marker.
     """
-    data = data.rstrip(b"\xff")  # the first byte of an incomplete end marker
+    data = data.rstrip(b"\xff")  # may be the first byte of an incomplete end marker
     last = max(data.rfind(bytes((0xFF, 0xD0 + number))) for number in range(8))
-    restart = bytes((0xFF, 0xD0 if last < 0 else 0xD0 + (data[last + 1] + 1) % 8))  # the next in sequence
+    restart = bytes((0xFF, 0xD0 if last < 0 else 0xD0 + (data[last + 1] + 1) % 8))  # the next restart marker
     end = bytes((0xFF, EOI))
     first = bytes(range(0x20, 0x30))
     second = bytes(range(0xD0, 0xC0, -1)) + restart + bytes(range(0x60, 0x70))
@@ -78,9 +79,9 @@ def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
 
 
 def strip_png_text(data: bytes) -> bytes:
-    """Remove the text chunks of a PNG file, except short ones that may hold the orientation.
+    """Remove the text chunks of a PNG file, except short ones that may contain the picture's orientation.
 
-    Pillow rejects a file whose text is larger than MAX_TEXT_BYTES, a limit that only a global variable can change.
+    Pillow rejects files with long text, and only a global variable can change its limit.
 
     Raises:
         ContainerError: there are too many chunks.
@@ -93,7 +94,7 @@ def strip_png_text(data: bytes) -> bytes:
             break
         chunks += 1
         if chunks > MAX_SEGMENTS:
-            raise ContainerError(f"a PNG file with more than {MAX_SEGMENTS} chunks")
+            raise ContainerError(f"the PNG file has more than {MAX_SEGMENTS} chunks, the limit")
         if name in TEXT_CHUNKS and not _may_hold_orientation(name, data[position + 8 : end - 4]):
             parts.append(data[start:position])
             start = end

@@ -1,8 +1,8 @@
-"""Decode untrusted picture files with limits on size, memory and time. Pictures become upright sRGB without metadata.
+"""Decode untrusted picture files to upright sRGB pictures, with limits on size, memory and time.
 
-Stage clean and the product use the same `decode_picture`. It never decodes more than `max_megapixels`. For each decoded
-pixel it needs up to 10 bytes if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG of several scans
-needs up to MAX_COEFFICIENT_MB in addition. Measured by `python benchmarks/clean.py decode`.
+Stage clean and the product decode with the same functions. These never decode more than `max_megapixels`. Decoding
+needs up to 10 bytes of memory per decoded pixel if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG
+file with several scans needs up to MAX_COEFFICIENT_MB in addition. `python benchmarks/clean.py decode` measures this.
 """
 
 import io
@@ -27,16 +27,18 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
-READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # once pillow_heif.register_heif_opener() was called
-JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, such as a depth map
-STILL_FORMATS = ("MPO", "HEIF")  # files with several pictures that are not animations; Pillow opens the primary one
+READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # after pillow_heif.register_heif_opener() was called
+JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG file with further pictures at its end, such as a depth map
+STILL_FORMATS = ("MPO", "HEIF")  # may contain several pictures, but no animation; Pillow opens the primary picture
 MAX_MEGAPIXELS = 50.0
-MAX_JPEG_MEGAPIXELS = 120.0  # limit for files that are decoded at reduced size; phones make up to 108
-MAX_SCAN_MEGAPIXELS = 2000.0  # scans x megapixels of a JPEG: 2 s; 108 megapixels in the usual 10 scans are 1080
-MAX_COEFFICIENT_MB = 400  # memory that libjpeg uses for a JPEG of several scans; 324 MB for 108 megapixels in 4:2:0
-STRIP_PIXELS = 2**20  # converted at a time from more than 8 bits
-ORIENTATION = 0x0112
-TRANSPOSITIONS = {  # EXIF 2.3, tag Orientation: how to make a picture upright
+MAX_JPEG_MEGAPIXELS = 120.0  # of a JPEG file that is decoded at reduced size; phones take photos of up to 108
+# Number of scans times megapixels of a JPEG file: 2000 take 2 s; 108 megapixels in the usual 10 scans are 1080.
+MAX_SCAN_MEGAPIXELS = 2000.0
+# Memory of libjpeg for a JPEG file with several scans, in 10^6 bytes; 324 for 108 megapixels with 4:2:0 subsampling.
+MAX_COEFFICIENT_MB = 400
+STRIP_PIXELS = 2**20  # pixels that are converted to 8 bits at a time
+ORIENTATION = 0x0112  # number of the EXIF tag
+TRANSPOSITIONS = {  # how to make a picture upright, by the value of the EXIF tag Orientation (EXIF 2.3)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -45,13 +47,13 @@ TRANSPOSITIONS = {  # EXIF 2.3, tag Orientation: how to make a picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-HASH_SIDE = 8
-GREY = 128
+HASH_SIDE = 8  # the difference hash has 8 x 8 bits
+GREY = 128  # grey level behind transparent pixels
 BOX = Image.Resampling.BOX
 
 
 class RejectedError(ValueError):
-    """A picture cannot be used; `status` is the kind of reason, the message states what was found."""
+    """A picture cannot be used; the message says what was found, and `status` is the status for the manifest."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -60,22 +62,22 @@ class RejectedError(ValueError):
 
 @dataclass(frozen=True)
 class CleanPicture:
-    """An upright sRGB picture, and its alpha channel unless it is opaque everywhere."""
+    """A decoded picture: upright, in sRGB, without metadata."""
 
     picture: Picture
-    alpha: MaskArray | None
+    alpha: MaskArray | None  # None if every pixel is opaque
 
     def members(self) -> dict[str, bytes]:
-        """Encode as the members of a shard."""
+        """Encode picture and alpha channel as PNG files for a shard, by ending."""
         return {"png": encode_png(self.picture)} | ({} if self.alpha is None else {"alpha.png": encode_png(self.alpha)})
 
     @classmethod
     def from_members(cls, members: dict[str, bytes]) -> "CleanPicture":
-        """Decode the members of a shard."""
+        """Decode the files that `members` returned."""
         return cls(decode_png(members["png"]), decode_png(members["alpha.png"]) if "alpha.png" in members else None)
 
     def grey(self) -> Image.Image:
-        """Convert to grey levels, composited over mid-grey by alpha."""
+        """Return the picture in grey levels (mode L), composited over mid-grey by its alpha channel."""
         grey = Image.fromarray(self.picture).convert("L")
         if self.alpha is None:
             return grey
@@ -84,13 +86,10 @@ class CleanPicture:
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """A picture file whose header has been read, but whose pixels have not been decoded.
-
-    `control` is the same JPEG file completed with different bytes, if its end is missing (see complete_jpeg).
-    """
+    """A picture file of which only the header has been read; its pixels have not been decoded."""
 
     picture: Image.Image
-    control: Image.Image | None = None
+    control: Image.Image | None = None  # for a JPEG file without an end: the second copy of `complete_jpeg`
 
 
 def decode_picture(
@@ -101,10 +100,16 @@ def decode_picture(
     max_megabytes: float = 64.0,
     formats: tuple[str, ...] = FORMATS,
 ) -> CleanPicture:
-    """Decode a picture file in one of Pillow's formats; a larger picture is scaled down to max_side_px.
+    """Decode a picture file; if the longer side is longer than `max_side_px`, the picture is scaled down.
 
-    `max_megapixels` limits the decoded picture. To stay below it, a JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded
-    at 1/2, 1/4 or 1/8 of its size, even if its longer side then becomes shorter than `max_side_px`.
+    Args:
+        data: the bytes of the file.
+        max_megapixels: largest decoded picture. A JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded at 1/2, 1/4 or 1/8
+            of its size to stay below this limit, even if the picture then becomes smaller than `max_side_px`.
+        min_side_px: length of the shortest side that is accepted.
+        max_side_px: longest side of the result.
+        max_megabytes: largest file, in units of 10^6 bytes.
+        formats: Pillow's names of the formats that are accepted.
 
     Raises:
         RejectedError: the data is not a picture, or is damaged, animated, too small, too large or too costly.
@@ -115,14 +120,14 @@ def decode_picture(
 
 
 def open_header(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FORMATS) -> OpenedFile:
-    """Open a picture file without decoding pixels.
+    """Read the header of a picture file without decoding pixels. The arguments are those of `decode_picture`.
 
     Raises:
         RejectedError: the file is too large, is not a picture, or would take too much time or memory to decode.
     """
     if len(data) > max_megabytes * 1e6:
         raise RejectedError(
-            Status.TOO_LARGE, f"the file has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are read"
+            Status.TOO_LARGE, f"the file has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are allowed"
         )
     structure, control = None, None
     try:
@@ -143,28 +148,28 @@ def open_header(data: bytes, max_megabytes: float, formats: tuple[str, ...] = FO
 def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about EXIF and size, which are checked here
+            warnings.simplefilter("ignore")  # Pillow warns about EXIF data and size, which this module checks itself
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise RejectedError(Status.TOO_LARGE, str(error)) from error
-    except Exception as error:  # Pillow raises many types for damaged files, among them SyntaxError
+    except Exception as error:  # Pillow raises many exception types for damaged files, even SyntaxError
         raise RejectedError(
             Status.NOT_A_PICTURE, f"not a picture in one of the formats {', '.join(formats)}"
         ) from error
 
 
 def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
-    """Reject a JPEG file whose scans would take too much time, or whose coefficients too much memory in libjpeg."""
+    """Reject a JPEG file with several scans if decoding it would take too much time or memory."""
     megapixels = picture.width * picture.height / 1e6
     if structure.scans > 1 and structure.scans * megapixels > MAX_SCAN_MEGAPIXELS:
-        found = f"a JPEG file of {structure.scans} scans of {megapixels:.1f} megapixels"
+        found = f"the JPEG file has {structure.scans} scans of {megapixels:.1f} megapixels"
         raise RejectedError(Status.TOO_COSTLY, f"{found}; scans x megapixels may be at most {MAX_SCAN_MEGAPIXELS:g}")
     layers = [(max(1, across), max(1, down)) for _, across, down, _ in getattr(picture, "layer", [])]
     if structure.scans > 1 and layers:
         largest = max(across for across, _ in layers) * max(down for _, down in layers)
         coefficients_mb = 2 * megapixels * sum(across * down for across, down in layers) / largest
         if coefficients_mb > MAX_COEFFICIENT_MB:
-            found = f"a JPEG file of {structure.scans} scans whose coefficients take {coefficients_mb:.0f} MB"
+            found = f"decoding the {structure.scans} scans of the JPEG file needs {coefficients_mb:.0f} MB of memory"
             raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are allowed")
 
 
@@ -173,8 +178,12 @@ def check_dimensions(
 ) -> None:
     """Check the size of an opened picture before it is decoded.
 
-    For JPEG files, the larger one of `max_megapixels` and `max_jpeg_megapixels` applies. Pass the latter only if
-    `load_upright` decodes the picture, which decodes large JPEG files at reduced size.
+    Args:
+        picture: the opened picture.
+        max_megapixels: the limit.
+        min_side_px: length of the shortest side that is accepted.
+        max_jpeg_megapixels: the limit for JPEG files if it is larger than `max_megapixels`. Pass it only if
+            `load_upright` decodes the picture, because that function decodes large JPEG files at reduced size.
 
     Raises:
         RejectedError: the picture is too large or too small.
@@ -193,7 +202,13 @@ def load_upright(
     max_megapixels: float = MAX_MEGAPIXELS,
     control: Image.Image | None = None,
 ) -> tuple[CleanPicture, int]:
-    """Decode an opened picture, and return it with its EXIF orientation (1 to 8). `picture` may be closed afterwards.
+    """Decode an opened picture, and return it with its EXIF orientation (1 to 8).
+
+    Args:
+        picture: the opened picture; this function may close it.
+        max_side_px: the picture is scaled down if its longer side is longer.
+        max_megapixels: largest decoded picture; JPEG files are decoded at reduced size to stay below.
+        control: see `OpenedFile.control`.
 
     Raises:
         RejectedError: the picture is damaged, animated, too large, or takes too much memory.
@@ -210,27 +225,27 @@ def load_upright(
             after = _orientation(picture)
             upright = _make_upright(_to_plain_mode(picture), after)
             if upright is not picture:
-                picture.close()  # the caller still refers to it
+                picture.close()  # frees its memory although the caller still refers to it
             upright.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
             return _to_clean_picture(upright, picture.info.get("icc_profile")), max(before, after)
     except RejectedError:
         raise
     except MemoryError as error:
-        raise RejectedError(Status.TOO_COSTLY, "decoding takes more memory than allowed") from error
-    except Exception as error:  # many types, as in _open
+        raise RejectedError(Status.TOO_COSTLY, "decoding the picture needs more memory than allowed") from error
+    except Exception as error:  # many exception types, as in _open
         raise RejectedError(Status.UNREADABLE, f"the picture is damaged: {error or type(error).__name__}") from error
 
 
 def _reject_animation(picture: Image.Image) -> None:
-    # not n_frames, for which Pillow reads an animation to its end
+    # is_animated instead of n_frames, because Pillow reads the whole animation to count its frames
     if getattr(picture, "is_animated", False) and picture.format not in STILL_FORMATS:
-        raise RejectedError(Status.ANIMATED, "an animation of several frames; a still picture is needed")
+        raise RejectedError(Status.ANIMATED, "the file is an animation; a still picture is needed")
 
 
 def _reduce_jpeg(picture: Image.Image, max_side_px: int, max_megapixels: float) -> None:
-    """Make libjpeg decode at 1/2, 1/4 or 1/8 of the size if possible.
+    """Configure libjpeg to decode a JPEG file at 1/2, 1/4 or 1/8 of its size if possible.
 
-    The size stays at least `max_side_px`, unless `max_megapixels` requires a smaller one.
+    The longer side keeps at least `max_side_px` pixels, unless `max_megapixels` requires a smaller size.
     """
     width, height = picture.size
     scale = next(
@@ -263,7 +278,7 @@ def _make_upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_plain_mode(picture: Image.Image) -> Image.Image:
-    """Convert to a mode with 8 bits per channel that Pillow can scale and convert to sRGB: L, RGB, CMYK or RGBA."""
+    """Convert a picture to mode L, RGB, CMYK or RGBA, which Pillow can scale and convert to sRGB."""
     if picture.mode.startswith("I") or picture.mode == "F":
         picture = _to_eight_bits(picture)
     if picture.mode in ("LA", "La", "PA", "RGBa") or "transparency" in picture.info:
@@ -272,10 +287,10 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits per pixel to 8, in strips.
+    """Convert a greyscale picture with 16 or 32 bits per pixel to 8 bits, in strips to save memory.
 
-    The white level is 1 (floats only), 255 or 65535, whichever is the first that no pixel exceeds; otherwise the
-    largest pixel value.
+    The value that becomes white is the first of 1 (only for floats), 255 and 65535 that no pixel exceeds. If there are
+    larger pixels, it is the largest value.
     """
     width, height = picture.size
     rows = max(1, STRIP_PIXELS // width)
@@ -296,7 +311,12 @@ def _float_values(picture: Image.Image) -> np.ndarray:
 
 
 def _to_clean_picture(picture: Image.Image, profile: bytes | None) -> CleanPicture:
-    """Convert to sRGB, and separate the alpha channel unless it is opaque everywhere."""
+    """Convert a picture to sRGB, and separate its alpha channel unless every pixel is opaque.
+
+    Args:
+        picture: in mode L, RGB, CMYK or RGBA.
+        profile: the ICC profile in the file, if any.
+    """
     alpha = np.array(picture.getchannel("A")) if picture.mode == "RGBA" else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
@@ -315,38 +335,43 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def clean_picture(data: bytes, params: CleanParams) -> CleanPicture:
-    """Decode a picture file within the limits of stage clean.
+    """Decode a picture file with the limits that section `clean` of params.yaml sets.
 
     Raises:
-        RejectedError: as `decode_picture`.
+        RejectedError: the data is not a picture, or is damaged, animated, too small, too large or too costly.
     """
     return decode_picture(data, params.max_megapixels, params.min_side_px, params.max_side_px, params.max_megabytes)
 
 
 def transform_mask(mask: bytes, orientation: int, cleaned: CleanPicture) -> MaskArray:
-    """Make a ground-truth mask upright and scale it, as was done with its picture.
+    """Rotate and scale a ground-truth mask in the same way as its picture was decoded.
+
+    Args:
+        mask: the mask as a PNG file, in the size and orientation of the picture's file.
+        orientation: EXIF orientation of the picture (1 to 8), which `load_upright` returned.
+        cleaned: the decoded picture.
 
     Raises:
-        RejectedError: the aspect ratios differ, so the mask belongs to another picture.
+        RejectedError: mask and picture have different aspect ratios, so the mask belongs to another picture.
     """
     upright = _make_upright(Image.fromarray(decode_png(mask)), orientation)
     height, width = cleaned.picture.shape[:2]
     if abs(upright.width * height - upright.height * width) > max(upright.size):  # rounding costs up to one pixel
         found = f"a ground-truth mask of {upright.width} x {upright.height} for a picture of {width} x {height}"
-        raise RejectedError(Status.UNREADABLE, found)
+        raise RejectedError(Status.UNREADABLE, f"{found}; both must have the same aspect ratio")
     return np.array(upright if upright.size == (width, height) else upright.resize((width, height), BOX))
 
 
 def difference_hash(cleaned: CleanPicture) -> int:
-    """Return the 64-bit difference hash (dHash); near-duplicates differ in few bits. Alpha is composited over grey."""
+    """Return the 64-bit difference hash (dHash) of a picture over grey; the hashes of similar pictures are similar."""
     return hash_from_levels(hash_levels(cleaned.grey()))
 
 
 def hash_levels(grey: Image.Image) -> UInt8[np.ndarray, "8 9"]:
-    """Scale to the 8 x 9 grey levels whose horizontal differences are the hash."""
+    """Scale a greyscale picture to the 8 x 9 grey levels from which `hash_from_levels` computes the hash."""
     return np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), BOX))
 
 
 def hash_from_levels(levels: UInt8[np.ndarray, "8 9"]) -> int:
-    """Return the difference hash of 8 x 9 grey levels."""
+    """Return the difference hash of 8 x 9 grey levels: a bit is 1 if a level is higher than its left neighbour."""
     return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes(), "big")

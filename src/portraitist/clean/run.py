@@ -1,4 +1,4 @@
-"""Stage clean: decode and screen every collected picture, and write those that are kept."""
+"""Stage clean: decode and check every collected picture, and write the pictures that are kept to shards."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,10 +26,18 @@ COLUMNS = [*SOURCE_COLUMNS, "status", "reason", *MEASURE_COLUMNS, "same_as", "re
 def clean_sources(
     params: CleanParams, workers: WorkersParams, sources: list[Path], blocklist: Blocklist, out: Path
 ) -> pd.DataFrame:
-    """Write shards and a manifest of the sources' pictures to the folder `out`, and return the manifest.
+    """Write the pictures that are kept, as shards, and a manifest of all pictures; return the manifest.
 
-    Workers screen the sources' shards; near-duplicates are searched here, in descending order of area, so that the
-    largest is kept; then workers copy the kept pictures, in the same order, to shards of equal size.
+    First, worker processes decode and check the pictures, one shard at a time. Then near-duplicates are searched in
+    this process, the largest picture first, so that the largest of them is kept. Finally, workers copy the kept
+    pictures, in the same order, to shards of equal size.
+
+    Args:
+        params: section `clean` of params.yaml.
+        workers: number and kind of the worker processes.
+        sources: output folder of stage collect for each source.
+        blocklist: pictures that must not be used.
+        out: the folder to write.
     """
     passed = out / "passed"
     passed.mkdir(parents=True)
@@ -60,12 +68,20 @@ def clean_sources(
 def _screen(
     params: CleanParams, workers: WorkersParams, raw: dict[str, Shards], undecided: dict[str, Row], dest: Path
 ) -> None:
-    """Screen the undecided pictures, update their rows, and write those that pass to shards with fingerprints."""
+    """Decode and check pictures in worker processes, and update their rows of the manifest.
+
+    Args:
+        params: section `clean` of params.yaml.
+        workers: number and kind of the worker processes.
+        raw: collected pictures of each source.
+        undecided: rows, by id, of the pictures to check.
+        dest: folder to which pictures that pass are written, as shards, with their fingerprints.
+    """
     tasks: list[ShardTask] = []
     for source, shards in raw.items():
         pictures = {name: row for name, row in undecided.items() if row["source"] == source}
         for task in shard_tasks(shards, pictures):
-            tasks.append(replace(task, name=shard_name(len(tasks))))  # sources have shards of the same names
+            tasks.append(replace(task, name=shard_name(len(tasks))))  # because every source has a 00000.tar
 
     def index() -> Iterator[str]:
         for screened in map_shards(partial(ScreenWorker, params, dest), tasks, workers, "clean"):
@@ -77,14 +93,17 @@ def _screen(
 
 
 def _candidates(raw: dict[str, Shards], screener: Screener) -> list[dict[str, Any]]:
-    """Return one row for each collected picture, sorted by id. Only rows without a status are decoded."""
+    """Return a row of the manifest for each collected picture, sorted by id.
+
+    Blocklisted and repeated files have a status already; the others are decoded later.
+    """
     used = [*SOURCE_COLUMNS, "group", *URL_COLUMNS]
     frame = pd.concat(
         manifest.kept_rows(shards.folder / "manifest.csv").assign(source=name).filter(used)
         for name, shards in raw.items()
     )
     frame["no_truth"] = [not raw[row.source].has(row.id, "truth.png") for row in frame.itertuples()]
-    frame = frame.sort_values(["id", "no_truth"], kind="stable")  # of equal files, prefer one with a ground-truth mask
+    frame = frame.sort_values(["id", "no_truth"], kind="stable")  # of equal files, use one with a ground-truth mask
     outcomes = screener.prefilter(frame, lambda row: raw[row["source"]].read(row["id"], "bytes"))
     rows = zip(*(frame[name] for name in SOURCE_COLUMNS), strict=True)
     return [dict(zip(SOURCE_COLUMNS, row, strict=True)) | outcome for row, outcome in zip(rows, outcomes, strict=True)]

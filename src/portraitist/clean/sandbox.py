@@ -1,9 +1,10 @@
 """Worker processes with limits, to decode untrusted files: if a file crashes the decoder, only that file is lost.
 
-Each of a few long-lived workers runs one task at a time, limited in memory, CPU time and wall time; one that dies is
-replaced. Messages are JSON and plain bytes, never pickle, because a worker is not trusted. No library is used: the
-pools of the standard library, joblib and loky can neither set RLIMITs per task nor kill one task without losing the
-others.
+Each worker runs one task at a time. The memory, the CPU time and the wall time of a task are limited. A worker that
+dies is replaced. Messages are JSON and plain bytes, never pickle, because a malicious file could take over a worker.
+
+No library is used: the pools of the standard library, joblib and loky can neither set resource limits per task, nor
+kill one task without losing the others.
 """
 
 import contextlib
@@ -26,23 +27,23 @@ from typing import IO, Any
 
 from portraitist.core.cores import available_cores
 
-MAX_PENDING = 4  # tasks per worker that are started, or whose results have not been consumed yet
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
+MAX_PENDING = 4  # tasks per worker that are submitted before their results are read; limits the memory
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # because there is one worker per core
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker crashed during a task or exceeded a limit; the message gives the reason."""
+    """A worker crashed during a task, or the task exceeded a limit; the message says which."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A request or its response: JSON, and named byte strings."""
+    """A request to a worker, or its response."""
 
-    content: dict[str, Any]
-    parts: dict[str, bytes]
+    content: dict[str, Any]  # values that JSON can represent
+    parts: dict[str, bytes]  # byte strings, such as files, by name
 
     def write(self, pipe: IO[bytes]) -> None:
-        """Write to a pipe."""
+        """Write the message to a pipe."""
         sizes = {name: len(data) for name, data in self.parts.items()}
         header = json.dumps({"content": self.content, "sizes": sizes}).encode()
         pipe.write(struct.pack(">I", len(header)) + header)
@@ -52,7 +53,7 @@ class Message:
 
     @classmethod
     def read(cls, pipe: IO[bytes]) -> "Message":
-        """Read from a pipe.
+        """Read a message from a pipe.
 
         Raises:
             EOFError: the pipe was closed before the end of the message.
@@ -64,7 +65,7 @@ class Message:
 def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
     data = pipe.read(size)
     if len(data) < size:
-        raise EOFError(f"{size} bytes expected, found {len(data)}")
+        raise EOFError(f"the pipe was closed: expected {size} bytes, found {len(data)}")
     return data
 
 
@@ -72,9 +73,9 @@ def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
 class Limits:
     """Resources that one task may use."""
 
-    memory_mb: int  # address space, including the interpreter
-    cpu_s: int
-    wall_s: float
+    memory_mb: int  # address space of the process, including the Python interpreter, in units of 2^20 bytes
+    cpu_s: int  # CPU time
+    wall_s: float  # wall time
 
 
 class Worker:
@@ -98,7 +99,7 @@ class Worker:
         """Send a request and wait for the response.
 
         Raises:
-            WorkerDiedError: the worker crashed or exceeded a limit; it cannot be used again.
+            WorkerDiedError: the worker crashed or exceeded a limit; the worker cannot be used again.
             RuntimeError: the worker process did not start.
         """
         if not self._started:
@@ -131,7 +132,7 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self._responses.close()
-        with contextlib.suppress(BrokenPipeError):  # buffered bytes of a request that killed the worker
+        with contextlib.suppress(BrokenPipeError):  # there may be unsent bytes of the request that killed the worker
             self._requests.close()
 
 
@@ -139,14 +140,17 @@ def _describe(exit_code: int) -> str:
     if -exit_code == signal.SIGXCPU:
         return "decoding took more CPU time than allowed"
     if exit_code < 0:
-        return f"the decoder was ended by {signal.Signals(-exit_code).name}"
+        return f"the decoder was ended by signal {signal.Signals(-exit_code).name}"
     return f"the decoder exited with code {exit_code}"
 
 
 class Sandbox:
-    """A context manager: a pool of workers that all run one task, given as "package.module:function".
+    """A context manager for a pool of worker processes that run the same function.
 
-    The function takes and returns a Message. By default there is one worker for each core.
+    Args:
+        task: the function, as "package.module:function"; it takes and returns a Message.
+        limits: resources that one call of the function may use.
+        workers: number of processes; by default, one per CPU core.
     """
 
     def __init__(self, task: str, limits: Limits, workers: int | None = None) -> None:
@@ -158,9 +162,9 @@ class Sandbox:
             self._idle.put(Worker(task, limits))
 
     def map(self, requests: Iterable[Message]) -> Iterator[Message]:
-        """Yield the responses in the order of the requests, with few in memory at a time.
+        """Yield the responses in the order of the requests; few of them are in memory at a time.
 
-        The response to a request during which the worker died has the content {"died": reason}.
+        If the worker died during a request, the content of the response is {"died": reason}.
         """
         pending: deque[Future[Message]] = deque()
         for request in requests:
@@ -191,7 +195,10 @@ class Sandbox:
 
 
 def serve() -> None:
-    """Run a worker process: answer requests until the pipe is closed. Output of libraries is discarded."""
+    """Run a worker process, which answers requests until the pipe is closed.
+
+    The arguments are in sys.argv: task, memory in 2^20 bytes, CPU time in seconds. Libraries' output is discarded.
+    """
     task, memory_mb, cpu_s = sys.argv[1:]
     module, _, name = task.partition(":")
     function: Callable[[Message], Message] = getattr(importlib.import_module(module), name)
@@ -214,5 +221,5 @@ def serve() -> None:
 
 def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
-    with contextlib.suppress(ValueError, OSError):  # macOS does not support all limits
+    with contextlib.suppress(ValueError, OSError):  # macOS does not support every limit
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

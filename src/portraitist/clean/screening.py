@@ -1,6 +1,6 @@
-"""Decide which pictures stage clean keeps: check each file, then reject duplicates and blocklisted pictures.
+"""Decide which pictures stage clean keeps: check each file, and reject duplicates and blocklisted pictures.
 
-`screen` runs in a sandboxed process (sandbox.py).
+`screen` runs in a worker process with resource limits (see sandbox.py).
 """
 
 import hashlib
@@ -31,25 +31,25 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.manifest import ID_DIGITS, Kind
 from portraitist.core.outcome import Status
 
-URL_COLUMNS = ("url", "final_url", "page_url")  # columns that a source's manifest may have
-MEASURED_PX = 256  # width at which pictures are measured, so that their size has no effect
+URL_COLUMNS = ("url", "final_url", "page_url")  # in the manifest of a source
+MEASURED_PX = 256  # pictures are scaled to this width before they are measured, so that their size has no effect
 
-Row = dict[str, object]
+Row = dict[str, object]  # a row of the manifest, or a part of it, by column
 
-pillow_heif.register_heif_opener(decode_threads=1)  # one worker per core
+pillow_heif.register_heif_opener(decode_threads=1)  # because there is one worker per core
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of quality; all are in the manifest, so that thresholds can be chosen from their distribution."""
+    """Measures of a picture's quality. The manifest contains them, so that you can choose thresholds from them."""
 
-    sharpness: float  # variance of the Laplacian at MEASURED_PX width
-    entropy_bits: float  # entropy of the grey levels
-    colour: float  # mean of max - min over the channels, 0 to 255; near 0 for a grey picture
+    sharpness: float  # variance of the Laplacian of the grey levels at 256 px width
+    entropy_bits: float  # entropy of the grey levels, 0 to 8
+    colour: float  # difference of the largest and the smallest channel of a pixel, on average; 0 (grey) to 255
 
 
 def measure(cleaned: CleanPicture) -> Measures:
-    """Measure a picture where its alpha is above one half."""
+    """Measure the quality of a picture, only at pixels whose alpha is above 127."""
     height, width = cleaned.picture.shape[:2]
     size = MEASURED_PX, max(4, round(height * MEASURED_PX / width))
     resampling = BOX if width > MEASURED_PX else Image.Resampling.BILINEAR
@@ -71,7 +71,7 @@ def measure(cleaned: CleanPicture) -> Measures:
 
 
 def check_quality(width: int, height: int, measures: Measures, kind: Kind, params: CleanParams) -> None:
-    """Compare a picture with the thresholds.
+    """Check a picture's aspect ratio, entropy and sharpness against the thresholds in params.yaml.
 
     Raises:
         RejectedError: the picture is too elongated, blank or blurred.
@@ -79,10 +79,11 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
     aspect = max(width, height) / min(width, height)
     if aspect > params.max_aspect:
         raise RejectedError(
-            Status.TOO_LONG, f"{width} x {height} pixels; the aspect ratio may be at most {params.max_aspect:g}"
+            Status.TOO_LONG,
+            f"the aspect ratio of {width} x {height} pixels is {aspect:.1f}; it may be at most {params.max_aspect:g}",
         )
     if measures.entropy_bits < params.min_entropy_bits:
-        found = f"{measures.entropy_bits:g} bits of entropy"
+        found = f"the grey levels have {measures.entropy_bits:g} bits of entropy"
         raise RejectedError(Status.BLANK, f"{found}; at least {params.min_entropy_bits:g} are required")
     threshold = getattr(params.min_sharpness, kind)
     if measures.sharpness < threshold:
@@ -90,15 +91,25 @@ def check_quality(width: int, height: int, measures: Measures, kind: Kind, param
 
 
 def make_request(members: dict[str, bytes], kind: Kind, params: CleanParams) -> Message:
-    """Return the request to `screen` a collected picture, given its shard members."""
+    """Return the request with which `screen` checks a collected picture.
+
+    Args:
+        members: the files of the picture in its shard, by ending.
+        kind: "selfies" or "portraits".
+        params: section `clean` of params.yaml.
+    """
     return Message({"kind": kind, "params": params.model_dump()}, members)
 
 
 def screen(request: Message) -> Message:
-    """Decode, measure and check one collected file, in a sandboxed process.
+    """Decode, measure and check one collected file; runs in a worker process with resource limits.
+
+    Args:
+        request: the result of `make_request`.
 
     Returns:
-        The columns of the manifest, the fingerprints, and the members of a picture that passed.
+        `content` has the picture's columns of the manifest, and its fingerprints as hexadecimal digits. `parts` has the
+        files of a picture that passed all checks.
     """
     params, data = CleanParams(**request.content["params"]), request.parts["bytes"]
     row: dict[str, object] = {"status": Status.KEPT.value}
@@ -124,16 +135,21 @@ def screen(request: Message) -> Message:
 
 
 class Screener:
-    """Select the pictures of a run: first by metadata and bytes, then by fingerprints."""
+    """Search for blocklisted and duplicate pictures: first by URLs and bytes, later by fingerprints."""
 
     def __init__(self, blocklist: Blocklist, params: CleanParams) -> None:
         self._blocklist = blocklist
         self._seen = SeenPictures(params.max_hamming_distance, params.min_correlation)
 
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
-        """Return an outcome for each row of the sources' manifests: empty unless its file is blocked or repeated.
+        """Return status and reason of each row; an empty result unless its file is blocklisted or repeated.
 
-        If one row of a file is blocked, all are. Only files whose id is the beginning of a blocked hash are read.
+        A file that has several rows is blocklisted if one of them is. To save time, a file is only read if its id is
+        the beginning of a blocklisted SHA-256.
+
+        Args:
+            frame: the rows of the sources' manifests.
+            read_bytes: function that reads the file of a row.
         """
         hashes = {entry.removeprefix("sha256:") for entry in self._blocklist.entries if entry.startswith("sha256:")}
         blocked_ids = {digits[:ID_DIGITS] for digits in hashes}
@@ -158,7 +174,12 @@ class Screener:
         return outcomes
 
     def check_near_duplicates(self, picture: str, prints: Sequence[Fingerprint]) -> Row:
-        """Return the outcome of a picture that resembles a blocked or an earlier one; an empty row if it is kept."""
+        """Return the status of a picture that resembles a blocklisted or an earlier picture; {} if it is kept.
+
+        Args:
+            picture: id of the picture.
+            prints: its fingerprints.
+        """
         entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
         if entry:
             return {"status": Status.BLOCKLISTED.value, "reason": entry}

@@ -1,4 +1,4 @@
-"""Workers of stage clean: the first decodes and screens a shard of files, the second copies the accepted pictures."""
+"""Functions of stage clean that run in worker processes: one decodes and checks a shard, the other copies pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ from portraitist.core.outcome import Status
 from portraitist.core.shards import write_shard
 from portraitist.core.workers import ShardTask
 
-FINGERPRINTS = "fingerprints"  # the shard member with the fingerprints of a picture, for the search of near-duplicates
+FINGERPRINTS = "fingerprints"  # ending of the shard's file with a picture's fingerprints, to find near-duplicates
 
 
 @dataclass
 class ScreenedShard:
-    """Outcome and measures of each picture of a shard by id, and the index of the accepted pictures' shard."""
+    """The result of checking one shard."""
 
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    index: str = ""
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # status and measures of each picture, by id
+    index: str = ""  # index of the new shard with the pictures that passed
 
 
 class ScreenWorker:
-    """Function object that screens the files of one shard per call, in its own sandboxed process."""
+    """Function object that decodes and checks the files of one shard per call, in a process with resource limits."""
 
     def __init__(self, params: CleanParams, dest: Path) -> None:
         limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
@@ -32,7 +32,7 @@ class ScreenWorker:
         self.sandbox = Sandbox("portraitist.clean.screening:screen", limits, workers=1)
 
     def __call__(self, task: ShardTask) -> ScreenedShard:
-        """Write the pictures of a shard that pass all checks; near-duplicates are found later, over all shards."""
+        """Write a shard of the pictures that pass all checks; near-duplicates are searched later."""
         screened = ScreenedShard()
         screened.index = write_shard(self.dest / task.name, self._passed(task, screened.rows))
         return screened
@@ -60,7 +60,7 @@ class CopyWorker:
         self.dest = dest
 
     def __call__(self, task: ShardTask) -> str:
-        """Write a shard; return its part of the index."""
+        """Write a shard of the task's pictures, and return its rows of the index."""
         return write_shard(self.dest / task.name, self._pictures(task))
 
     def _pictures(self, task: ShardTask) -> Iterator[tuple[str, dict[str, bytes]]]:

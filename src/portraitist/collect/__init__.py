@@ -1,1 +1,1 @@
-"""Stage collect: find pictures in one source, download or read them, and record the outcome of each."""
+"""Stage collect: find pictures in one source, download or read them, and record which were kept and why."""

@@ -1,14 +1,14 @@
 """The blocklist: pictures that must not be collected, by URL, host, SHA-256, difference hash or subject.
 
-A text file with one entry per line:
+It is a text file with one entry per line:
 
-    url:https://example.org/a.jpg    this URL; the fragment after # is ignored
+    url:https://example.org/a.jpg    this URL; a fragment after # is ignored
     host:example.org                 every URL of this host and of its subdomains
-    sha256:ba7816bf8f01cfea          a file with this hash; at least the 16 digits of a picture's id
-    dhash:00ff00ff00ff00ff:4         every picture whose difference hash differs in at most 4 of 64 bits
-    subject:selfies/anna             every picture of this group (a person, an artist) and of the groups below it
+    sha256:ba7816bf8f01cfea          every file whose hash begins with these digits (16 to 64)
+    dhash:00ff00ff00ff00ff:4         every picture whose difference hash differs in at most 4 of its 64 bits
+    subject:selfies/anna             every picture of this person or artist, also in subfolders
 
-Empty lines and lines that begin with # are ignored. No library is used, because the file format is this project's own.
+Empty lines and lines that begin with # are ignored. No library is used, because only this project has this format.
 """
 
 import re
@@ -21,22 +21,22 @@ from urllib.parse import urlsplit
 
 from portraitist.core.files import write_file
 
-MAX_HAMMING_DISTANCE = 16  # beyond this, hashes belong to different pictures
+MAX_HAMMING_DISTANCE = 16  # largest distance allowed in an entry; hashes that differ more are of different pictures
 
 
 class BlocklistError(ValueError):
-    """A malformed line; the message contains its number, its text and the allowed format."""
+    """A line is malformed; the message contains the line's number, its text and the allowed format."""
 
 
 @dataclass(frozen=True)
 class Blocklist:
-    """A set of entries that pictures are matched against."""
+    """A set of entries, each of which blocks one or several pictures."""
 
     entries: frozenset[str] = frozenset()  # normalized
 
     @classmethod
     def read(cls, path: Path, missing_ok: bool = True) -> "Blocklist":
-        """Read a file; if `missing_ok`, a missing file gives an empty list.
+        """Read a blocklist from a file; if `missing_ok`, a missing file gives an empty blocklist.
 
         Raises:
             BlocklistError: a line is malformed, or the file is not UTF-8.
@@ -52,7 +52,7 @@ class Blocklist:
 
     @classmethod
     def of(cls, lines: Iterable[str], name: str = "blocklist") -> "Blocklist":
-        """Parse lines; errors contain `name` as the name of the file.
+        """Parse the lines of a blocklist; errors name the file as `name`.
 
         Raises:
             BlocklistError: a line is malformed.
@@ -68,18 +68,20 @@ class Blocklist:
 
     @cached_property
     def dhashes(self) -> list[tuple[int, int]]:
-        """The difference hashes, each with the largest Hamming distance that it blocks."""
+        """The blocked difference hashes, each with the largest Hamming distance in bits that is blocked."""
         fields = sorted(line.split(":") for line in self.entries if line.startswith("dhash:"))
         return [(int(dhash, 16), int(distance)) for _, dhash, distance in fields]
 
     def why(self, urls: Iterable[str] = (), sha256: str = "", dhashes: Iterable[int] = (), group: str = "") -> str:
-        """Return the normalized entry that blocks a picture; "" if none does.
+        """Return the normalized entry that blocks a picture; "" if no entry blocks it.
+
+        Each argument may be omitted if it is not known yet.
 
         Args:
-            urls: all URLs of the picture and its page, known before the download.
-            sha256: all 64 digits of the hash of the file's bytes.
+            urls: all URLs of the picture and of the page that contains it.
+            sha256: all 64 hexadecimal digits of the hash of the file's bytes.
             dhashes: difference hashes of the decoded picture and of its mirror image.
-            group: the person or artist.
+            group: the person or artist, such as "selfies/anna".
         """
         for candidate in (*_url_entries(urls), *_sha256_entries(sha256), *_subject_entries(group)):
             if candidate in self.entries:
@@ -92,7 +94,10 @@ class Blocklist:
 
 
 def add(path: Path, entries: Iterable[str], reason: str) -> list[str]:
-    """Append the entries that the file does not contain yet, under a comment with the reason; return these entries.
+    """Append entries to a blocklist, below a comment with the reason.
+
+    Returns:
+        The normalized entries that were appended; entries that the file already contains are left out.
 
     Raises:
         BlocklistError: the file or an entry is malformed; nothing is written.
@@ -108,7 +113,7 @@ def add(path: Path, entries: Iterable[str], reason: str) -> list[str]:
 
 
 def entry(line: str) -> str:
-    """Return a line in normalized form, so that equal entries are equal strings.
+    """Parse a line, and return it in a normalized form, in which equivalent entries are equal strings.
 
     Raises:
         BlocklistError: the line is malformed.
@@ -116,7 +121,7 @@ def entry(line: str) -> str:
     kind, colon, value = line.strip().partition(":")
     if not colon or kind not in KINDS:
         allowed = ", ".join(f"{kind}:" for kind in KINDS)
-        raise BlocklistError(f"{line.strip()!r}: an entry must begin with {allowed}")
+        raise BlocklistError(f"{line.strip()!r}: an entry must begin with one of {allowed}")
     if not value.strip():
         raise BlocklistError(f"'{kind}:' has no value; expected a value after the colon")
     return f"{kind}:{KINDS[kind](value.strip())}"
@@ -129,7 +134,7 @@ def _url_entries(urls: Iterable[str]) -> Iterator[str]:
             normalized = _url(url)
             host = _to_ascii((urlsplit(normalized).hostname or "").rstrip("."))
         except ValueError:
-            continue  # malformed: nothing can be fetched from it
+            continue  # a malformed URL cannot be requested either
         yield f"url:{normalized}"
         labels = host.split(".")
         yield from (f"host:{'.'.join(labels[start:])}" for start in range(len(labels)))

@@ -1,4 +1,4 @@
-"""The candidates that a source yields; `collector` fetches their pictures."""
+"""Candidates: what a source knows about a picture before `collector` reads or downloads it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,32 +8,26 @@ from portraitist.core.outcome import Status
 
 
 class SourceError(RuntimeError):
-    """A source cannot provide pictures; the message states what was found and what to do."""
+    """A source cannot provide pictures; the message says what was found and what the user can do."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that a source found, and its metadata.
-
-    The bytes come from `read`, or from `url`, or from the first of `others` that responds if `url` fails. `group`
-    identifies the person or artist. `pair` is shared by the two pictures of a selfie-portrait pair. `truth` reads an
-    exact person mask, which is used for evaluation only. A candidate with a `status` is rejected by its source, for
-    `reason`.
-    """
+    """A picture that a source found, and its metadata; "" if unknown."""
 
     kind: Kind
     name: str = ""
-    read: Callable[[], bytes] | None = None
+    read: Callable[[], bytes] | None = None  # reads a local file; if None, the picture is downloaded from `url`
     url: str = ""
-    others: tuple[str, ...] = ()
-    page_url: str = ""
-    query: str = ""
+    others: tuple[str, ...] = ()  # URLs of other copies, tried in this order if `url` fails
+    page_url: str = ""  # the page that contains the picture
+    query: str = ""  # the search that found the picture
     licence: str = ""
     licence_url: str = ""
     author: str = ""
-    group: str = ""
-    pair: str = ""
-    consent: str = ""
-    truth: Callable[[], bytes] | None = None
-    status: Status | None = None
-    reason: str = ""
+    group: str = ""  # identifies the person or artist
+    pair: str = ""  # identifies a selfie and a portrait of the same person; equal in both pictures
+    consent: str = ""  # date and scope of the person's consent
+    truth: Callable[[], bytes] | None = None  # reads an exact person mask as PNG, used for evaluation only
+    status: Status | None = None  # set if the source rejects the picture
+    reason: str = ""  # why the source rejects the picture

@@ -1,7 +1,8 @@
-"""Turn a source's candidates into pictures; each candidate gets a manifest row, whether it succeeds or fails.
+"""Fetch the pictures that a source found; each gets a manifest row, whether it is kept or not.
 
-Candidates are fetched concurrently; rows are yielded in the source's order. No more candidates are fetched than may be
-needed to reach the limit, so the result and the set of requests are the same in every run with the same responses.
+A candidate is a picture that a source found. Candidates are fetched concurrently, but rows are yielded in the order of
+the source. Only as many candidates are fetched as may be needed to reach the limit. Runs that receive the same
+responses therefore send the same requests and give the same result.
 """
 
 import hashlib
@@ -22,9 +23,9 @@ from portraitist.collect.ssrf import FetchError
 from portraitist.core.manifest import KINDS, picture_id
 from portraitist.core.outcome import Status
 
-MAX_PENDING_PER_CONNECTION = 4  # bounds the candidates that wait for an earlier, slow one
+MAX_PENDING_PER_CONNECTION = 4  # limits the fetched candidates that wait for an earlier, slower one
 COPIED_FIELDS = ("kind", "name", "licence", "licence_url", "author", "url", "page_url", "query", "group", "consent")
-TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an opt-out applies to all of its URLs
+TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; after an opt-out, for example, it is not
     Status.HTTP_ERROR,
     Status.NETWORK_ERROR,
     Status.TOO_SLOW,
@@ -40,11 +41,11 @@ TRY_NEXT_URL = {  # after these failures, the picture's next URL is tried; an op
 
 @dataclass(frozen=True)
 class Collected:
-    """A manifest row; if the picture is kept, also its shard members; if it was downloaded, also the time."""
+    """One row of the manifest, and the files of the picture if it is kept."""
 
     row: dict[str, Any]
-    members: dict[str, bytes] | None = None
-    fetched_at: str = ""
+    members: dict[str, bytes] | None = None  # files for the shard by ending; None if the picture is not kept
+    fetched_at: str = ""  # time of the download in ISO 8601; "" for a local file
 
 
 def collect_source(
@@ -53,7 +54,7 @@ def collect_source(
     """Yield the rows and pictures of a source until `params.limit` pictures of each kind are kept.
 
     Raises:
-        SourceError: the source refuses requests, or no candidate became a picture.
+        SourceError: the source refuses requests, or no picture was kept.
     """
     collector = _Collector(name, source, params, cache, blocklist)
     statuses: Counter[str] = Counter()
@@ -64,13 +65,14 @@ def collect_source(
             yield collected
     if not collector.kept.total():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no candidates"
-        stored = f"; to repeat all requests: portraitist dataset clear-cache {name}" if cache.num_stored else ""
+        clear = f"to request them again, first run: portraitist dataset clear-cache {name}"
+        stored = f"; some responses were read from the cache; {clear}" if cache.num_stored else ""
         raise SourceError(f"no picture was kept: {counts}{stored}")
 
 
 @dataclass(frozen=True)
 class _Fetched:
-    """The result for one candidate: a file with its download metadata, or a failure; empty for a local file."""
+    """The result for one candidate: a downloaded file with metadata, or a failure; all defaults for a local file."""
 
     path: Path | None = None
     download: Download | None = None
@@ -80,7 +82,7 @@ class _Fetched:
 
 
 class _Collector:
-    """The state of one run over a source; the caller updates `kept`, the number of kept pictures of each kind."""
+    """The state while one source is collected; the caller updates `kept`, the number of kept pictures by kind."""
 
     def __init__(
         self, name: str, source: ModuleType, params: CollectParams, cache: FetchCache, blocklist: Blocklist
@@ -90,7 +92,7 @@ class _Collector:
         self.params = params
         self.cache = cache
         self.blocklist = blocklist
-        self.kinds = [params.kind] if hasattr(params, "kind") else KINDS  # a search keeps all results as one kind
+        self.kinds = [params.kind] if hasattr(params, "kind") else KINDS  # all results of a search have the same kind
         self.kept: Counter[str] = Counter()
         self.seen_ids: set[str] = set()
 
@@ -155,7 +157,7 @@ class _Collector:
         return _Fetched(status=failure.status, reason=str(failure))
 
     def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
-        """Yield a candidate's row and, if it is split into several pictures, a row for each of them."""
+        """Yield a candidate's row and, if its picture is split, a row for each resulting picture."""
         row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
         row |= {"source": self.name, "pair": candidate.pair}
         if fetched.download:

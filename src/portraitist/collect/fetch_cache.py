@@ -1,10 +1,11 @@
-"""Web access for sources: responses that are stored in `.fetch-cache` are read from there, others are requested.
+"""Web access for sources. Every response is stored in `.fetch-cache`, and read from there when it is needed again.
 
-A later run with the same parameters therefore requests nothing and gives the same bytes, whatever was edited in
-between. Nothing expires: to request it again, remove it by `portraitist dataset clear-cache`. Failures that may be
-temporary (a busy, broken or unreachable host) are not stored, so the next run tries again.
+A later run with the same parameters therefore sends no request and gives the same bytes, even if code was edited in
+between. Stored responses do not expire; `portraitist dataset clear-cache` removes them. Failures that may be temporary
+(a busy, broken or unreachable host) are not stored, so the next run tries again.
 
-No HTTP cache library is used: those follow Cache-Control, while results must not depend on when a stage runs.
+No HTTP cache library is used, because such libraries follow Cache-Control. The result of a stage would then depend on
+when it runs.
 """
 
 import sys
@@ -22,7 +23,7 @@ from portraitist.collect.response_store import Entry, RequestKind, SourceRespons
 from portraitist.collect.ssrf import FetchError, check_url
 from portraitist.core.outcome import Status
 
-NOT_STORED = {  # may be temporary (a hotel's DNS resolves all names to itself), or depends on the blocklist
+NOT_STORED = {  # failures that may be temporary (a hotel's DNS resolves all names to itself) or depend on the blocklist
     Status.REFUSED_ADDRESS,
     Status.THROTTLED,
     Status.NETWORK_ERROR,
@@ -30,19 +31,21 @@ NOT_STORED = {  # may be temporary (a hotel's DNS resolves all names to itself),
     Status.CUT_OFF,
     Status.BLOCKLISTED,
 }
-TEMPORARY_HTTP_STATUSES = {408, 425, 429}  # and all from 500 on
+TEMPORARY_HTTP_STATUSES = {408, 425, 429}  # and all status codes from 500 on
 ROBOTS_REFUSALS = {Status.ROBOTS_DENIED, Status.OPTED_OUT}
 OK = 200
-SERVER_ERROR = 500  # the first status code that describes a failure of the server, not of the URL
+SERVER_ERROR = 500  # the lowest status code of a failure of the server
 
 
 class FetchCache:
-    """A context manager for the responses of one source, which it locks from the first request on.
+    """A context manager that requests URLs for one source and stores the responses.
+
+    At the first request, it locks the source's responses against other processes.
 
     Args:
-        web: client for requests whose responses are not stored.
-        folder: the store, created at the first request.
-        source: name of the source; the store is divided by source.
+        web: HTTP client, used if a response is not stored yet.
+        folder: the folder of stored responses, created at the first request.
+        source: name of the source; each source has its own responses.
     """
 
     def __init__(self, web: HttpClient, folder: Path, source: str) -> None:
@@ -65,9 +68,9 @@ class FetchCache:
         """Return a picture as (metadata, path to the file, time of the download in ISO 8601).
 
         Raises:
-            FetchError: see `HttpClient.download`. A picture whose SHA-256 is blocklisted is not stored.
+            FetchError: as in `HttpClient.download`, or the SHA-256 of the picture is blocklisted.
         """
-        check_url(url, self.web.allow)  # a URL with a password is not stored
+        check_url(url, self.web.allow)  # before anything is stored, because the URL may contain a password
         responses = self._open()
         entry = self._load("picture", url, self.web.params.respect_robots)
         if entry is None:
@@ -81,11 +84,11 @@ class FetchCache:
             raise FetchError(Status.BLOCKLISTED, blocked)
         max_bytes = int(self.web.params.max_mb * 1e6)
         if download.bytes > max_bytes:
-            raise FetchError(Status.TOO_LARGE, f"{download.bytes} bytes; fetch.max_mb allows {max_bytes}")
+            raise FetchError(Status.TOO_LARGE, f"the file has {download.bytes} bytes; fetch.max_mb allows {max_bytes}")
         return download, responses.bytes_path(download.sha256), entry["fetched_at"]
 
     def _download(self, responses: SourceResponses, url: str) -> Entry:
-        """Request a picture and store its bytes; return its entry, or the entry of a permanent failure."""
+        """Request a picture and store its bytes; return the entry to store for it, or for a permanent failure."""
         params = self.web.params
         entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
         path = responses.temporary_path(url)
@@ -109,10 +112,12 @@ class FetchCache:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, as `HttpClient.get_text` does; only status 200 is stored.
+        """Return the response of a web page or an API; only responses with status code 200 are stored.
+
+        Arguments and errors are those of `HttpClient.get_text`.
 
         Raises:
-            FetchError: see `HttpClient.get_text`.
+            FetchError: there is no response, or it may not be used.
         """
         responses, obeys_robots = self._open(), crawled and self.web.params.respect_robots
         entry = self._load("page", url, obeys_robots)
@@ -128,15 +133,15 @@ class FetchCache:
         return response
 
     def limit_rate(self, host: str, seconds: float) -> None:
-        """Set the minimum seconds between two requests to a host, see `HttpClient.limit_rate`."""
+        """Set the minimum interval in seconds between two requests to a host, see `HttpClient.limit_rate`."""
         self.web.limit_rate(host, seconds)
 
     def discard(self, url: str) -> None:
-        """Remove a page, such as a captcha with status 200, from the store, so that the next run requests it again."""
+        """Remove a stored page, so that the next run requests it again; a captcha may have status code 200, too."""
         self._open().remove("page", url)
 
     def _open(self) -> SourceResponses:
-        """Lock the source's responses, unless this was done before; wait if another process collects the source."""
+        """Lock and return the source's responses; wait if another process is collecting the same source."""
         with self._opening:
             if self._responses is None:
                 lock = source_lock(self.folder, self.source)
@@ -150,7 +155,7 @@ class FetchCache:
             return self._responses
 
     def _load(self, kind: RequestKind, url: str, obeys_robots: bool) -> Entry | None:
-        """Return a stored entry, unless the current parameters could give another result."""
+        """Return a stored entry; None if there is none, or if the parameters have changed and could change it."""
         entry = self._open().load(kind, url)
         if entry is None or (obeys_robots and not entry["obeyed_robots"]):
             return None

@@ -1,13 +1,17 @@
-"""The HTTP client of all sources: protected against hostile servers, and polite.
+"""The HTTP client with which all sources download pictures and pages.
 
-Models and packages that the project itself needs are downloaded elsewhere and checked by hash: see `weights`,
-`app.site_builder`, and torchvision's downloader for CelebA.
+The client is protected against hostile servers:
+- Connections go to public addresses only (see `ssrf`). Every URL of a redirect chain is checked.
+- The size and the duration of a response are limited. A response may not be compressed (decompression bombs).
+- A downloaded picture must begin and end as its format requires.
 
-Protected: connections go to public addresses only (see `ssrf`); every URL of a redirect chain is checked; a response is
-limited in bytes and seconds and may not be compressed (no decompression bombs); a picture must begin and end as its
-format requires. Polite: a minimum interval between requests to a host, robots.txt, X-Robots-Tag,
-Retry-After, and a User-Agent with a contact. No cookies are stored, no scripts are run and no browser is imitated: a
-refusal by a site is not circumvented, but reported.
+The client is polite to servers:
+- It keeps a minimum interval between requests to a host, and obeys robots.txt, X-Robots-Tag and Retry-After.
+- Its User-Agent contains the user's contact.
+- It stores no cookies, runs no scripts and imitates no browser. If a site refuses a request, this is reported.
+
+This client does not download models and packages that the project itself needs. See `weights`, `app.site_builder`, and
+torchvision's downloader for CelebA, which all check the files by hash.
 """
 
 import codecs
@@ -40,12 +44,12 @@ AGENT = "portraitist"
 MAX_REDIRECTS = 4
 MAX_TEXT_BYTES = 5 << 20
 MAX_ROBOTS_BYTES = 512 << 10  # RFC 9309, section 2.5: at least 500 KiB
-MAX_WAIT_S = 60.0  # a longer Retry-After or Crawl-delay is an error
+MAX_WAIT_S = 60.0  # longest Retry-After or Crawl-delay that is waited for; a longer one is an error
 MAX_ATTEMPTS = 3
 MAX_IDLE_CONNECTIONS = 128  # for all hosts together
 CHUNK_BYTES = 64 << 10
-TAIL_BYTES = 64 << 10  # where the end marker is searched: some cameras append data after it
-OPT_OUTS = {"noai", "noimageai"}
+TAIL_BYTES = 64 << 10  # the end marker is searched in these last bytes, because some cameras append data after it
+OPT_OUTS = {"noai", "noimageai"}  # directives of X-Robots-Tag
 REDIRECTS = {301, 302, 303, 307, 308}
 BUSY = {429, 503}
 PYTHON_CODECS = {
@@ -55,35 +59,35 @@ PYTHON_CODECS = {
     "unicode-escape",
     "raw-unicode-escape",
     "charmap",
-}  # codecs that do not encode text
-REDACTED = "…"
+}  # codecs of Python that are not character sets of web pages
+REDACTED = "…"  # replaces secrets in texts
 
 Host = tuple[str, str, int | None]  # scheme, name, port
 
 
 @dataclass(frozen=True)
 class Response:
-    """The response of a page or an API with any status code: final URL and text, at most 5 MiB."""
+    """The response of a web page or an API, with any status code."""
 
-    url: str
+    url: str  # after redirects
     status: int
-    text: str
-    retry_after_s: float | None = None
+    text: str  # at most 5 MiB of encoded text
+    retry_after_s: float | None = None  # seconds from the header Retry-After
 
 
 @dataclass(frozen=True)
 class Download:
-    """Metadata of a downloaded picture; `bytes` is its size, `hops` the number of redirects."""
+    """Metadata of a downloaded picture."""
 
     sha256: str
-    bytes: int
-    format: str
-    final_url: str
-    hops: int
+    bytes: int  # size of the file
+    format: str  # such as "jpeg"
+    final_url: str  # after redirects
+    hops: int  # number of redirects
 
 
 def sniff_format(head: bytes) -> str:
-    """Return the picture format that a file's first 12 bytes identify; "" if there is none."""
+    """Return the picture format that a file's first 12 bytes identify, such as "jpeg"; "" if it is not known."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     magic = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
@@ -92,7 +96,14 @@ def sniff_format(head: bytes) -> str:
 
 
 def is_complete(form: str, head: bytes, tail: bytes, size: int) -> bool:
-    """Return whether a file ends as its format requires; a cheap check for truncation, not for other damage."""
+    """Return whether a file ends as its format requires, to detect truncated downloads; always True for TIFF.
+
+    Args:
+        form: the format, as `sniff_format` returns it.
+        head: at least the first 8 bytes of the file.
+        tail: the last bytes of the file.
+        size: number of bytes of the file.
+    """
     if form == "jpeg":
         return b"\xff\xd9" in tail
     if form == "png":
@@ -107,14 +118,14 @@ def is_complete(form: str, head: bytes, tail: bytes, size: int) -> bool:
 
 
 class HttpClient:
-    """A thread-safe HTTP client that stores each host's rate limit, robots.txt rules and idle connections.
+    """A thread-safe HTTP client; it remembers each host's rate limit, robots.txt rules and idle connections.
 
     Args:
-        params: section `fetch`.
+        params: section `fetch` of params.yaml.
         blocklist: URLs and hosts that are never requested, not even after a redirect.
-        allow: pairs (IP address, port) that may be reached although they are not public. For tests only; it cannot be
-            set in params.yaml.
-        resolve: replaces socket.getaddrinfo.
+        allow: pairs (IP address, port) to which connections are allowed although they are not public. For tests only;
+            no parameter of params.yaml sets it.
+        resolve: used instead of socket.getaddrinfo.
     """
 
     def __init__(
@@ -129,7 +140,7 @@ class HttpClient:
         self.allow = frozenset(allow)
         self.resolve = resolve
         self.min_intervals_s: dict[str, float] = {}
-        self.next_request_at: dict[str, float] = {}  # on the monotonic clock, as all times here
+        self.next_request_at: dict[str, float] = {}  # by host, on the monotonic clock, as all times in this class
         self.busy_until: dict[str, float] = {}
         self.robots_rules: dict[str, robots.Rules] = {}
         self.robots_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -150,7 +161,10 @@ class HttpClient:
                     connections.pop().close()
 
     def limit_rate(self, host: str, seconds: float) -> None:
-        """Set the minimum seconds between two requests to a host; `fetch.seconds_per_host` applies if it is larger."""
+        """Set the minimum interval in seconds between two requests to a host.
+
+        If `fetch.seconds_per_host` is larger, that value is used.
+        """
         self.min_intervals_s[host] = seconds
 
     def download(self, url: str, dest: Path) -> Download:
@@ -158,7 +172,7 @@ class HttpClient:
 
         Raises:
             FetchError: the picture cannot be downloaded or is truncated; `dest` is not created.
-            OSError: the file cannot be written; the error names it.
+            OSError: the file cannot be written; the error names the file.
         """
         with atomic_write(dest) as partial:
             request = self._open(url, {"Accept": "image/*"}, crawled=True)
@@ -173,14 +187,14 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response of a page or an API, with any status code.
+        """Return the response of a web page or an API, with any status code.
 
         Args:
             url: the URL, without the secret query parameters.
-            crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
+            crawled: whether to obey robots.txt. True for pages; False for an API that is documented for programs.
             headers: additional request headers.
-            secret: query parameters, such as an API key, that are sent to the first host only. Their values, and the
-                token of an Authorization header, are removed from the response and from errors.
+            secret: secret query parameters, such as an API key. They are not sent to other hosts after a redirect.
+                Their values are removed from the response and from errors, as is the token of an Authorization header.
 
         Raises:
             FetchError: there is no response, or it may not be used.
@@ -214,7 +228,7 @@ class HttpClient:
                 location = response.headers.get("Location")
                 if response.status in REDIRECTS and location:
                     _read(response, CHUNK_BYTES, strict=False)
-                    url, secret = _join(url, location), None  # the secret is meant for the first host only
+                    url, secret = _join(url, location), None  # secrets are for the first host only
                     headers = {name: value for name, value in headers.items() if name in ("Accept", "Accept-Language")}
                     continue
                 if not any_status and response.status != 200:
@@ -222,19 +236,25 @@ class HttpClient:
                 encoding = response.headers.get("Content-Encoding", "identity").lower()
                 if encoding not in ("", "identity"):
                     raise FetchError(
-                        Status.ENCODED, f"Content-Encoding is {encoding!r}, although only 'identity' was accepted"
+                        Status.ENCODED, f"the response has Content-Encoding {encoding!r}; only 'identity' is allowed"
                     )
                 yield response, redirects, url
                 return
             finally:
                 self._release(parts, connection, response)
-        raise FetchError(Status.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS} redirects")
+        raise FetchError(Status.TOO_MANY_REDIRECTS, f"the URL leads to more than {MAX_REDIRECTS} redirects")
 
     def _check_and_wait(self, url: str, crawled: bool) -> SplitResult:
-        """Check that a URL may be requested, wait for its host's rate limit, and return the URL's parts."""
+        """Check that a URL may be requested, sleep as long as its host's rate limit requires, and return the URL split.
+
+        Raises:
+            FetchError: the URL is not allowed by the blocklist or by robots.txt, or is malformed.
+            MissingContactError: `fetch.contact` is empty.
+        """
         if not self.params.contact:
             raise MissingContactError(
-                "fetch.contact is empty; set it to your email address or web page; it is sent to the sites"
+                "fetch.contact is empty; to download from the web, set it to your email address or web page, "
+                "which is sent to the sites"
             )
         parts = check_url(url, self.allow)
         blocked = self.blocklist.why(urls=[url])
@@ -242,20 +262,20 @@ class HttpClient:
             raise FetchError(Status.BLOCKLISTED, blocked)
         rules = self._robots_rules(parts) if crawled and self.params.respect_robots else robots.ALLOW_ALL
         if not rules.can_fetch(url):
-            found = f"has status {rules.http_status}" if rules.http_status else f"disallows {parts.path}"
+            found = f"failed with status {rules.http_status}" if rules.http_status else f"disallows {parts.path}"
             message = f"robots.txt of {parts.netloc} {found}"
             raise FetchError(Status.ROBOTS_DENIED, message, http_status=rules.http_status)
         if rules.crawl_delay_s > MAX_WAIT_S:
             raise FetchError(
                 Status.ROBOTS_DENIED,
                 f"robots.txt of {parts.netloc} has a Crawl-delay of {rules.crawl_delay_s:g} s; "
-                f"the maximum is {MAX_WAIT_S:g} s",
+                f"this program waits at most {MAX_WAIT_S:g} s",
             )
         self._wait(parts, rules.crawl_delay_s)
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
-        """Sleep until a request to the host is allowed by its rate limit and by any Retry-After received meanwhile."""
+        """Sleep until the host's rate limit, and any Retry-After that it has sent, allow a request."""
         host = parts.hostname or ""
         interval_s = max(self.params.seconds_per_host, self.min_intervals_s.get(host, 0.0), delay_s)
         while True:
@@ -270,7 +290,10 @@ class HttpClient:
     def _send_with_retries(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], any_status: bool
     ) -> tuple[GuardedConnection, http.client.HTTPResponse]:
-        """Send a request; retry after a broken connection, and when a busy host's Retry-After has passed."""
+        """Send a request; try up to three times if the connection breaks or the host is busy (status 429 or 503).
+
+        After a busy response, wait as long as its Retry-After requires; without one, do not try again.
+        """
         wait_s, status = None, 0
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
@@ -291,7 +314,7 @@ class HttpClient:
             self.busy_until[parts.hostname or ""] = time.monotonic() + wait_s
             self._wait(parts, 0.0)
         retry_after = "" if wait_s is None else f", Retry-After {wait_s:.0f} s"
-        raise FetchError(Status.THROTTLED, f"status {status}{retry_after}", wait_s)
+        raise FetchError(Status.THROTTLED, f"the host is busy: status {status}{retry_after}", wait_s)
 
     def _send(
         self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], fresh: bool
@@ -325,7 +348,10 @@ class HttpClient:
         return connection
 
     def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
-        """Keep a connection for reuse if its response was read to the end; close an old one if there are too many."""
+        """Keep a connection for reuse if its response was read to the end, else close it.
+
+        If there are too many idle connections, the oldest of one host is closed.
+        """
         finished = response.isclosed() or response.length == 0
         response.close()
         if finished and connection.sock:
@@ -337,7 +363,7 @@ class HttpClient:
         connection.close()
 
     def _robots_rules(self, parts: SplitResult) -> robots.Rules:
-        """Return a site's rules; each robots.txt is requested once."""
+        """Return the robots.txt rules of a site, which are requested once."""
         site = f"{parts.scheme}://{parts.netloc}"
         with self.lock:
             lock = self.robots_locks[site]
@@ -347,7 +373,10 @@ class HttpClient:
             return self.robots_rules[site]
 
     def _fetch_robots_rules(self, site: str) -> robots.Rules:
-        """Request a robots.txt (RFC 9309, 2.3.1): a missing file allows everything, an unreachable one nothing."""
+        """Request the robots.txt of a site (RFC 9309, section 2.3.1).
+
+        If the file does not exist, everything is allowed; if the server fails to send the file, nothing is allowed.
+        """
         request = self._open(f"{site}/robots.txt", {"Accept": "text/plain"}, crawled=False, any_status=True)
         try:
             with request as (response, _, _):
@@ -362,42 +391,51 @@ class HttpClient:
             raise
 
     def _save_picture(self, response: http.client.HTTPResponse, file: BinaryIO) -> tuple[str, int, str]:
-        """Write a picture to an open file while checking its bytes; return (sha256, size, format)."""
+        """Write a picture to an open file while checking its bytes; return (SHA-256, size in bytes, format)."""
         self._check_opt_out(response)
         max_bytes = int(self.params.max_mb * 1e6)
         length = response.length  # None if the response is chunked or ends with the connection
         if length is not None and length > max_bytes:
-            raise FetchError(Status.TOO_LARGE, f"{length} bytes; fetch.max_mb allows {max_bytes}")
+            raise FetchError(Status.TOO_LARGE, f"the file has {length} bytes; fetch.max_mb allows {max_bytes}")
         digest, size, head, tail, form = hashlib.sha256(), 0, b"", b"", ""
         for chunk in _chunks(response):
             if not form:
                 head += chunk[:64]
                 form = sniff_format(head)
                 if not form and len(head) >= 12:
-                    raise FetchError(Status.NOT_A_PICTURE, f"the response begins with {head[:16]!r}")
+                    raise FetchError(
+                        Status.NOT_A_PICTURE, f"the response is not a picture; it begins with {head[:16]!r}"
+                    )
             size += len(chunk)
             if size > max_bytes:
-                raise FetchError(Status.TOO_LARGE, f"more than the {max_bytes} bytes that fetch.max_mb allows")
+                raise FetchError(
+                    Status.TOO_LARGE, f"the file has more than the {max_bytes} bytes that fetch.max_mb allows"
+                )
             digest.update(chunk)
             file.write(chunk)
             tail = (tail + chunk)[-TAIL_BYTES:]
         if length is not None and size != length:
-            raise FetchError(Status.CUT_OFF, f"received {size} of {length} bytes")
+            raise FetchError(Status.CUT_OFF, f"received {size} of {length} bytes before the connection ended")
         if not form:
             raise FetchError(Status.NOT_A_PICTURE, f"the response is not a picture; it begins with {head[:16]!r}")
         if not is_complete(form, head, tail, size):
-            raise FetchError(Status.CUT_OFF, f"{size} bytes of a {form} file without an end marker")
+            raise FetchError(Status.CUT_OFF, f"received {size} bytes of a {form} file without an end marker")
         return digest.hexdigest(), size, form
 
     def _check_opt_out(self, response: http.client.HTTPResponse) -> None:
         header = ",".join(response.headers.get_all("X-Robots-Tag", []))
         directives = {part.strip().lower().removeprefix(f"{AGENT}:").strip() for part in header.split(",")}
         if self.params.respect_robots and directives & OPT_OUTS:
-            raise FetchError(Status.OPTED_OUT, f"X-Robots-Tag: {', '.join(sorted(directives & OPT_OUTS))}")
+            found = f"X-Robots-Tag: {', '.join(sorted(directives & OPT_OUTS))}"
+            raise FetchError(Status.OPTED_OUT, f"the server forbids the use of the picture for training ({found})")
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield a response's body as it arrives."""
+    """Yield a response's body in chunks as they arrive.
+
+    Raises:
+        FetchError: the connection failed.
+    """
     while True:
         try:
             chunk = response.read1(CHUNK_BYTES)
@@ -409,25 +447,26 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = True) -> bytes:
-    """Return the first `max_bytes` of the body.
+    """Return the body of a response, at most `max_bytes`.
 
     Raises:
-        FetchError: the body is longer, and `strict` is true; or the connection failed.
+        FetchError: the connection failed, or the body is longer and `strict` is True (if False, the rest is dropped).
     """
     body = b""
     for chunk in _chunks(response):
         body += chunk
         if len(body) > max_bytes:
             if strict:
-                raise FetchError(Status.TOO_LARGE, f"the text has more than {max_bytes} bytes")
+                raise FetchError(Status.TOO_LARGE, f"the text has more than {max_bytes} bytes, the limit")
             break
     return body[:max_bytes]
 
 
 def decode_text(body: bytes, charset: str = "") -> str:
-    """Decode text with the declared charset, else as UTF-8, else as GB 18030 (old Chinese pages).
+    """Decode the text of a web page.
 
-    A charset is ignored if it is unknown, does not fit the bytes, or is not a codec for text.
+    The declared charset is tried first, then UTF-8, then GB 18030, which old Chinese pages use. A charset is skipped
+    if it is unknown, cannot decode the bytes, or is not for text.
     """
     for name in (charset, "utf-8", "gb18030"):
         try:
@@ -439,7 +478,7 @@ def decode_text(body: bytes, charset: str = "") -> str:
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    """Return Retry-After in seconds, from a number or a date; None if the header is missing or malformed."""
+    """Return the header Retry-After, a number or a date, in seconds from now; None if it is missing or malformed."""
     value = (response.headers.get("Retry-After") or "").strip()
     try:
         if value.isascii() and value.isdigit():
@@ -459,19 +498,19 @@ def _join(url: str, location: str) -> str:
 
 
 def _percent_encode(part: str) -> str:
-    """Percent-encode the characters that a path or query may not contain; existing escapes are left as they are."""
+    """Percent-encode the characters that a path or query may not contain, and leave existing escapes unchanged."""
     return quote(part, safe="/%:;=&?~+!$,'@()*[]|")
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets in a text, also with escaped characters (URL, JSON, HTML); empty secrets are ignored."""
+    """Replace secrets in a text by `REDACTED`, also where their characters are escaped for a URL, JSON or HTML."""
     for value in filter(None, secrets):
         text = re.sub("".join(map(_escapes, value)), REDACTED, text, flags=re.IGNORECASE)
     return text
 
 
 def _escapes(char: str) -> str:
-    """Return a regular expression for a character and its escapes in URLs, JSON and HTML."""
+    """Return a regular expression that matches a character and its escaped forms in URLs, JSON and HTML."""
     code = ord(char)
     in_url = "".join(f"%{byte:02x}" for byte in char.encode())
     forms = [char, in_url, json.dumps(char)[1:-1], f"\\u{code:04x}", f"\\{char}", html.escape(char)]

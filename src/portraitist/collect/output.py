@@ -13,7 +13,11 @@ FETCHED_COLUMNS = ["id", "url", "fetched_at"]
 
 
 def write_output(collected: Iterable[Collected], folder: Path, shard_size: int) -> None:
-    """Write pictures and rows in the order in which they are yielded; the folder must not exist."""
+    """Write the collected pictures and rows to a new folder, in the order in which they are yielded.
+
+    Raises:
+        FileExistsError: the folder already exists.
+    """
     rows, downloads = [], []
     with ShardWriter(folder, shard_size) as shards:
         for item in collected:

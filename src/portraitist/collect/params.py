@@ -1,4 +1,4 @@
-"""Parameters of stage `collect`: how to download, and what each source searches for."""
+"""Parameters of stage `collect`: how pictures are downloaded, and which pictures each source searches for."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,58 +9,59 @@ from portraitist.core.params import Fraction, PositiveInt, Section
 
 
 class FetchParams(Section):
-    """How sources access the web. API keys are not parameters: they are environment variables."""
+    """How sources access the web. API keys are not parameters; they are read from environment variables."""
 
     contact: Annotated[
         str, Field(pattern=r"^[!-~]*$")
-    ]  # your email address or web page, sent in the User-Agent; "" forbids web access
+    ]  # your email address or web page, sent to sites in the User-Agent; if it is empty, web sources stop with an error
     seconds_per_host: Annotated[float, Field(ge=0)]  # minimum interval between two requests to a host
-    respect_robots: bool  # obey robots.txt and X-Robots-Tag; false only with the permission of the site
-    max_mb: Annotated[float, Field(gt=0)]  # largest picture file
-    deadline_s: Annotated[float, Field(gt=0)]  # for one complete response, however slowly it arrives
-    connections: Annotated[int, Field(ge=1, le=256)]  # concurrent downloads
+    respect_robots: bool  # obey robots.txt and X-Robots-Tag; set to false only with the permission of the site
+    max_mb: Annotated[float, Field(gt=0)]  # largest picture file, in units of 10^6 bytes
+    deadline_s: Annotated[float, Field(gt=0)]  # longest time for one complete response
+    connections: Annotated[int, Field(ge=1, le=256)]  # number of concurrent downloads
 
 
 class CollectParams(Section):
     """Parameters that every source has."""
 
-    path: Path  # your pictures, lists or saved responses; if it has no saved responses, a web source uses the web
-    limit: PositiveInt  # pictures to keep of each kind
-    shard_size: PositiveInt  # pictures in a tar shard
+    # Folder with your pictures, lists of URLs or saved search results. A web source without saved results uses the web.
+    path: Path
+    limit: PositiveInt  # maximum number of selfies, and of portraits, to keep
+    shard_size: PositiveInt  # number of pictures in a tar shard
 
 
 class CelebaParams(CollectParams):
     """Which pictures of CelebA are selected."""
 
-    download: bool  # download CelebA into `path` with torchvision if it is not there
+    download: bool  # if `path` does not contain CelebA, download it with torchvision
     max_roll_degrees: Annotated[
         float, Field(ge=0, le=180)
     ]  # largest angle between the line through the eyes and the horizontal
-    # Largest yaw, measured in the picture: horizontal distance of the nose from the midpoint between the eyes, as a
-    # fraction of the distance between the eyes. 0 is exactly frontal.
+    # Largest rotation of the head to the left or right: the horizontal distance of the nose from the midpoint between
+    # the eyes, divided by the distance between the eyes. 0 is exactly frontal.
     max_yaw: Fraction
-    exclude_attributes: list[str]  # pictures with any of these attributes are left out
-    balance_attributes: list[str]  # select equally many pictures of each combination of these attributes
+    exclude_attributes: list[str]  # pictures with any of these attributes are not selected
+    balance_attributes: list[str]  # equally many pictures of each combination of these attributes are selected
 
 
 class SearchParams(CollectParams):
-    """Search queries, and the kind of picture that they find."""
+    """The queries of a search, and the kind of picture as which all results are used."""
 
     kind: Literal["selfies", "portraits"]
     queries: Annotated[list[str], Field(min_length=1)]
 
 
 class LicensedParams(SearchParams):
-    """A search among pictures whose licence is known."""
+    """A search on a site that states the licence of each picture."""
 
-    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]  # others are rejected
+    licences: Annotated[list[Literal["cc0", "pdm", "by", "by-sa"]], Field(min_length=1)]  # accepted licences
 
 
 class TaobaoParams(CollectParams):
-    """How a review picture with a photo and a painting side by side is split."""
+    """How a customer's review picture, with a photo and a painting side by side, is split into two pictures."""
 
-    min_seam: Fraction  # fraction of the dividing line that must be an edge; at 1 hardly any picture is split
-    photo_side: Literal["left", "right"]  # the half with the photo; left also means upper, right lower
+    min_seam: Fraction  # share of the line between the halves that must be an edge; at 1 hardly any picture is split
+    photo_side: Literal["left", "right"]  # half with the photo; if one is above the other, left means the upper half
 
 
 SOURCES: dict[str, type[CollectParams]] = {

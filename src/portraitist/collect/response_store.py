@@ -1,11 +1,11 @@
-"""The store of web responses in `.fetch-cache`, so that nothing is requested twice.
+"""The stored web responses in `.fetch-cache`.
 
-    sources/<source>/<SHA-256 of the request>.json    metadata or the failure; it names the bytes by their SHA-256
+    sources/<source>/<SHA-256 of the request>.json    entry: metadata with the SHA-256 of the bytes, or the failure
     sources/<source>.lock                             locked by the process that collects this source
-    bytes/<SHA-256>                                   pictures as received; pages as UTF-8, without secrets
+    bytes/<SHA-256 of the bytes>                      pictures as received; pages as UTF-8 without secrets
 
-Each file is written atomically. A source's entries are changed only under its lock, and files in `bytes` are deleted
-only under all locks, so processes can share the store.
+Several processes can share the folder. Each file is written atomically. The entries of a source are changed only by the
+process that holds the source's lock. Files in `bytes` are deleted only by a process that holds all locks.
 """
 
 import hashlib
@@ -25,22 +25,30 @@ from portraitist.core.files import PARTIAL_PREFIX, LockedError, write_file
 
 FOLDER = ".fetch-cache"
 RequestKind = Literal["picture", "page"]
-Entry = dict[str, Any]  # for a failure: status and message; otherwise sha256, bytes (their number) and metadata
+Entry = dict[str, Any]  # of a failure: status and message; of a success: sha256, bytes (size in bytes) and metadata
 
 
 def store_folder() -> Path:
-    """Return the folder of the store: in DVC_ROOT, which DVC sets also for experiments in other folders."""
+    """Return the folder of stored responses, in the project's folder.
+
+    DVC sets the environment variable DVC_ROOT to that folder, also for experiments that run in a temporary copy.
+    """
     return Path(os.environ.get("DVC_ROOT", ""), FOLDER)
 
 
 def source_lock(folder: Path, source: str) -> FileLock:
-    """Return the lock of a source's entries, not yet acquired; any thread may release it."""
+    """Return the lock of a source's entries. The caller acquires it, and may release it in another thread."""
     (folder / "sources" / source).mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "sources" / f"{source}.lock", thread_local=False)
 
 
 class SourceResponses:
-    """The responses of one source, in a store that other sources share. The caller holds the source's lock."""
+    """The stored responses of one source. The caller must hold the source's lock.
+
+    Args:
+        folder: the folder that `store_folder` returns; all sources share it.
+        source: name of the source.
+    """
 
     def __init__(self, folder: Path, source: str) -> None:
         self.entries = folder / "sources" / source
@@ -50,7 +58,7 @@ class SourceResponses:
             leftover.unlink()
 
     def load(self, kind: RequestKind, url: str) -> Entry | None:
-        """Return the entry of a request; None if there is none, or its bytes are missing or incomplete."""
+        """Return the stored entry of a request; None if there is none, or if its bytes are missing or incomplete."""
         try:
             entry: Entry = json.loads(self._entry_path(kind, url).read_text(encoding="utf-8"))
             if "status" not in entry and self.bytes_path(entry["sha256"]).stat().st_size != entry["bytes"]:
@@ -60,7 +68,7 @@ class SourceResponses:
         return entry
 
     def save(self, kind: RequestKind, url: str, entry: Entry) -> None:
-        """Write the entry of a request; its bytes must have been stored before."""
+        """Write the entry of a request; the caller must have stored the bytes before."""
         write_file(self._entry_path(kind, url), json.dumps({"kind": kind, "url": url} | entry))
 
     def save_bytes(self, data: bytes) -> str:
@@ -70,15 +78,15 @@ class SourceResponses:
         return sha256
 
     def bytes_path(self, sha256: str) -> Path:
-        """Return where bytes with this SHA-256 are stored."""
+        """Return the path at which bytes with this SHA-256 are stored."""
         return self.bytes / sha256
 
     def temporary_path(self, url: str) -> Path:
-        """Return a path for bytes whose SHA-256 is not known yet, on the same file system as `bytes_path`."""
+        """Return a path for a download whose SHA-256 is not known yet, on the same file system as `bytes_path`."""
         return self._entry_path("picture", url).with_name(f"{PARTIAL_PREFIX}{_request_hash('picture', url)}.bytes")
 
     def remove(self, kind: RequestKind, url: str) -> None:
-        """Remove the entry of a request; `clear` removes its bytes."""
+        """Remove the entry of a request. The bytes remain until `clear` removes them."""
         self._entry_path(kind, url).unlink(missing_ok=True)
 
     def _entry_path(self, kind: RequestKind, url: str) -> Path:
@@ -91,24 +99,24 @@ def _request_hash(kind: RequestKind, url: str) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """Number and size of one source's stored responses."""
+    """Numbers and size of the stored responses of one source."""
 
     source: str
     pictures: int
     pages: int
     failures: int
-    megabytes: float
-    oldest: str  # ISO 8601; "" without responses
-    newest: str
+    megabytes: float  # in units of 10^6 bytes
+    oldest: str  # time of the oldest response in ISO 8601; "" if there are no responses
+    newest: str  # time of the newest response
 
 
 def source_names(folder: Path) -> list[str]:
-    """Return the sources that the store has entries of."""
+    """Return the names of the sources that have stored responses, sorted."""
     return sorted(path.name for path in (folder / "sources").glob("*") if path.is_dir())
 
 
 def usage(folder: Path) -> list[Usage]:
-    """Return the number and size of the stored responses, by source."""
+    """Return the numbers and the size of the stored responses of each source."""
     found = []
     for source in source_names(folder):
         entries = [entry for _, entry in _read_entries(folder, [source])]
@@ -122,15 +130,17 @@ def usage(folder: Path) -> list[Usage]:
 
 
 def total_megabytes(folder: Path) -> float:
-    """Return the size of all files in the store."""
+    """Return the size of all stored files, in units of 10^6 bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def clear(folder: Path, sources: Collection[str] = ()) -> None:
-    """Remove the responses of some sources, by default of all, and the bytes that no other source uses.
+    """Remove the stored responses of these sources; if `sources` is empty, of all sources.
+
+    Bytes that another source also uses are kept.
 
     Raises:
-        LockedError: a source is being collected; nothing is removed.
+        LockedError: another process is collecting a source; nothing is removed.
     """
     with _all_locks(folder):
         if not sources:
@@ -142,12 +152,12 @@ def clear(folder: Path, sources: Collection[str] = ()) -> None:
 
 
 def remove_blocked(folder: Path, blocklist: Blocklist) -> int:
-    """Remove the responses that a blocklist rejects by URL, host or SHA-256, with their bytes; return their number.
+    """Remove the stored responses that a blocklist blocks by URL, host or SHA-256; return the number removed.
 
-    Difference hashes are not compared, because that would require decoding every picture.
+    Difference hashes are not compared, because every picture would have to be decoded.
 
     Raises:
-        LockedError: a source is being collected; nothing is removed.
+        LockedError: another process is collecting a source; nothing is removed.
     """
     if not folder.exists():
         return 0
@@ -178,15 +188,17 @@ def _remove_unused_bytes(folder: Path) -> None:
 
 @contextmanager
 def _all_locks(folder: Path) -> Iterator[None]:
-    """Lock all sources within the context.
+    """Hold the locks of all sources within the context.
 
     Raises:
-        LockedError: another process holds one of them.
+        LockedError: another process holds the lock of a source.
     """
     with ExitStack() as stack:
         for source in source_names(folder):
             try:
                 stack.enter_context(source_lock(folder, source).acquire(timeout=0))
             except Timeout:
-                raise LockedError(f"source {source} is being collected; wait until this has finished") from None
+                raise LockedError(
+                    f"source {source} is being collected by another run; wait until that run has finished"
+                ) from None
         yield

@@ -1,7 +1,7 @@
 """The rules of a robots.txt file (RFC 9309), parsed by Protego.
 
-This module adds two properties, because robots.txt comes from an untrusted server: the cost of parsing is linear in the
-size of the file, and a byte-order mark does not hide the first group.
+A robots.txt comes from an untrusted server. This module therefore simplifies the file before Protego parses it, so that
+the time is linear in the size of the file, and a byte-order mark does not hide the first group of rules.
 """
 
 import re
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from protego import Protego
 
-USER_AGENT = re.compile(r"\s*user(?:-|\s+)?agent(?:\s*:|\s)(.*)", re.IGNORECASE)  # all the forms that Protego accepts
+USER_AGENT = re.compile(r"\s*user(?:-|\s+)?agent(?:\s*:|\s)(.*)", re.IGNORECASE)  # all forms that Protego accepts
 CRAWL_DELAY = re.compile(r"\s*crawl(?:-|\s+)delay(?:\s*:|\s)", re.IGNORECASE)
 HUGE_NUMBER = re.compile(r"\d{10,}")
-OTHER_AGENT = "?"  # occurs in no product token
+OTHER_AGENT = "?"  # a name that no user agent can have
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Rules:
     """The rules that apply to one user agent.
 
     Args:
-        parser: the parsed file, in which all other user agents have the same name.
-        agent: the user agent's product token.
-        http_status: the status code of the response, if it was a failure of the server.
+        parser: the parsed file, in which all other user agents are named `OTHER_AGENT`.
+        agent: name of the user agent (its product token).
+        http_status: status code of the response if the server failed to send the file.
     """
 
     parser: Protego
@@ -31,7 +31,7 @@ class Rules:
 
     @classmethod
     def parse(cls, text: str, agent: str) -> "Rules":
-        """Parse a robots.txt file for this user agent; groups for `*` apply if no group names it."""
+        """Parse a robots.txt file for one user agent; if no group names the agent, the groups for `*` apply."""
         lines = (_simplify(line, agent) for line in text.removeprefix("\ufeff").splitlines())
         return cls(Protego.parse("\n".join(lines)), agent)
 
@@ -41,16 +41,16 @@ class Rules:
 
     @property
     def crawl_delay_s(self) -> float:
-        """The required seconds between two requests; 0 if the file sets no valid value."""
+        """The required interval between two requests, in seconds; 0 if the file sets no valid value."""
         return self.parser.crawl_delay(self.agent) or 0.0
 
 
 def _simplify(line: str, agent: str) -> str:
     """Rewrite a line that Protego would process slowly or ignore.
 
-    Protego stores each rule once per user agent of its group: a file of 30 kB with 900 agents and 1500 rules takes
-    seconds and 200 MB. Therefore, all other agents are given the same name. Protego also ignores a crawl delay that
-    overflows a float; it is replaced by the largest ten-digit number.
+    Protego stores each rule once per user agent of its group. A file of 30 kB with 900 agents and 1500 rules would take
+    seconds and 200 MB of memory. All other agents are therefore given the same name. Protego also ignores a crawl delay
+    that overflows a float; such a delay is replaced by the largest number of ten digits.
     """
     line = line.partition("#")[0]
     user_agent = USER_AGENT.match(line)

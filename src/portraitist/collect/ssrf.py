@@ -1,11 +1,11 @@
-"""HTTP connections that can only reach public addresses (protection against server-side request forgery).
+"""HTTP connections to public addresses only, as protection against server-side request forgery (SSRF).
 
-A host name is resolved once, every address is checked, and the connection is made to a checked address, with the name
-in `Host` and SNI. This prevents DNS rebinding, where a name resolves to another address the second time. Proxies from
-the environment are not used: behind a proxy, no address could be checked.
+A host name is resolved once, every address is checked, and the connection is made to a checked address. This prevents
+DNS rebinding, where a name resolves to another address the second time. Proxies from the environment are not used,
+because a proxy resolves the name itself, and its addresses could not be checked.
 
-No library is used: the check must happen between resolving and connecting, at the place where the deadline for
-connecting, sending and receiving is enforced; requests and httpx limit single reads only.
+No HTTP library is used. The addresses must be checked between resolving and connecting, and one deadline must limit
+connecting, sending and receiving together; requests and httpx only limit each single operation.
 """
 
 import http.client
@@ -23,9 +23,10 @@ from urllib.parse import SplitResult, urlsplit
 from portraitist.core.outcome import Status
 
 PORTS = {"http": 80, "https": 443}
-CONNECT_TIMEOUT_S = 10.0  # for one address
+CONNECT_TIMEOUT_S = 10.0  # per address
 READ_TIMEOUT_S = 15.0  # between two reads of a response
-GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")  # outside: loopback, private, and IPv4 addresses embedded in IPv6
+# Loopback and private addresses, and IPv4 addresses embedded in IPv6, are outside of this network.
+GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
 
 Resolve = Callable[..., list[tuple[Any, ...]]]  # the signature of socket.getaddrinfo
 
@@ -34,9 +35,9 @@ class FetchError(RuntimeError):
     """A URL could not be fetched.
 
     Attributes:
-        status: the kind of failure, as in the manifest.
-        retry_after_s: seconds from the response's Retry-After header, if any.
-        http_status: the response's status code, if it was the reason.
+        status: the kind of failure, for the column `status` of the manifest.
+        retry_after_s: seconds from the response's header Retry-After, if any.
+        http_status: status code of the response, if that was the reason.
     """
 
     def __init__(
@@ -49,11 +50,14 @@ class FetchError(RuntimeError):
 
 
 class MissingContactError(RuntimeError):
-    """`fetch.contact` is empty, but a source needs the web."""
+    """The parameter `fetch.contact` is empty, but a source has to download from the web."""
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is global: not loopback, private, multicast, or a tunnel to such an address."""
+    """Return whether an IP address is public.
+
+    Loopback, private and multicast addresses are not, nor are IPv6 addresses that tunnel to an IPv4 address.
+    """
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
@@ -64,11 +68,13 @@ def is_public(address: str) -> bool:
 
 
 def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
-    """Split a URL, and check that it is http or https with a host, the scheme's port and no password.
+    """Split a URL into its parts, and check that requests to it are allowed.
+
+    The URL must have the scheme http or https, a host, the scheme's standard port, and no user name or password.
 
     Args:
         url: the URL to check.
-        allow: pairs (IP address, port); these ports are accepted as well.
+        allow: pairs (IP address, port); URLs with one of these ports are accepted as well.
 
     Raises:
         FetchError: the URL is malformed or not allowed.
@@ -80,18 +86,19 @@ def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
     except ValueError as error:
         raise FetchError(Status.REFUSED_ADDRESS, f"malformed URL: {error}") from None
     if parts.scheme not in PORTS:
-        raise FetchError(Status.REFUSED_SCHEME, f"scheme {parts.scheme!r}; only http and https are allowed")
+        raise FetchError(Status.REFUSED_SCHEME, f"the URL has scheme {parts.scheme!r}; only http and https are allowed")
     if not parts.hostname or parts.username is not None or any(ord(char) <= 32 for char in parts.netloc):
         raise FetchError(Status.REFUSED_ADDRESS, "the URL has no host, or has a user name, a password or a space in it")
     if port not in (None, PORTS[parts.scheme]) and port not in {allowed for _, allowed in allow}:
         raise FetchError(
-            Status.REFUSED_ADDRESS, f"port {port}; only {PORTS[parts.scheme]} is allowed for {parts.scheme}"
+            Status.REFUSED_ADDRESS,
+            f"the URL has port {port}; only port {PORTS[parts.scheme]} is allowed for {parts.scheme}",
         )
     return parts
 
 
 class TimedSocket:
-    """A socket for http.client with one deadline for all sending and receiving, not only for single operations."""
+    """A socket for http.client with one deadline for all sending and receiving together."""
 
     def __init__(self, sock: socket.socket, deadline: float = math.inf) -> None:
         self.sock = sock
@@ -100,7 +107,7 @@ class TimedSocket:
         self.closed = False
 
     def remaining(self) -> float:
-        """Return the seconds that the next operation may take.
+        """Return how many seconds the next operation may take.
 
         Raises:
             FetchError: the deadline has passed.
@@ -111,10 +118,10 @@ class TimedSocket:
         return min(remaining, READ_TIMEOUT_S)
 
     def timeout_error(self) -> FetchError:
-        """Return the error for the limit that was exceeded: the deadline, or the time between two reads."""
+        """Return the error for the limit that was exceeded: the deadline, or the time for a single operation."""
         if time.monotonic() >= self.deadline:
-            return FetchError(Status.TOO_SLOW, "the request took longer than fetch.deadline_s")
-        return FetchError(Status.TOO_SLOW, f"no data for {READ_TIMEOUT_S:.0f} s")
+            return FetchError(Status.TOO_SLOW, "the request took longer than fetch.deadline_s allows")
+        return FetchError(Status.TOO_SLOW, f"the host sent no data for {READ_TIMEOUT_S:.0f} s")
 
     def sendall(self, data: bytes) -> None:
         """Send all data, as socket.sendall does."""
@@ -131,7 +138,7 @@ class TimedSocket:
         return io.BufferedReader(_Reader(self), 65536)
 
     def close(self) -> None:
-        """Close the socket once its last reader is closed, as socket.close does."""
+        """Close the socket as soon as its last reader is closed, as socket.close does."""
         self.closed = True
         if not self.readers:
             self.sock.close()
@@ -160,7 +167,13 @@ class _Reader(io.RawIOBase):
 
 
 class GuardedConnection(http.client.HTTPConnection):
-    """An HTTP connection to a checked address of a host, with TLS if the scheme is https."""
+    """An HTTP connection that connects to public addresses only, with TLS if the scheme is https.
+
+    Args:
+        parts: the URL, as `check_url` returns it.
+        allow: pairs (IP address, port) that are allowed although they are not public.
+        resolve: used instead of socket.getaddrinfo.
+    """
 
     sock: TimedSocket
 
@@ -174,18 +187,19 @@ class GuardedConnection(http.client.HTTPConnection):
         self.deadline = math.inf
 
     def set_deadline(self, deadline: float) -> None:
-        """Set the time on the monotonic clock by which connecting, sending and receiving must be done."""
+        """Set the time, on the monotonic clock, by which connecting, sending and receiving must have finished."""
         self.deadline = deadline
         if self.sock is not None:
             self.sock.deadline = deadline
 
     def connect(self) -> None:
-        """Connect to the first address that accepts; all addresses of the host are checked before any is tried.
+        """Check all addresses of the host, then connect to the first one that accepts.
 
         Resolving the name cannot be interrupted, but its time counts towards the deadline.
 
         Raises:
-            FetchError: the name has no address, one of them is not public, none accepts, or the deadline has passed.
+            FetchError: the name has no address, an address is not public, no address accepts the connection, or the
+                deadline has passed.
         """
         failure: Exception = OSError("no address")
         for family, kind, protocol, _, address in self._public_addresses():
@@ -197,7 +211,7 @@ class GuardedConnection(http.client.HTTPConnection):
             except (OSError, ssl.CertificateError) as error:
                 failure = error
         if time.monotonic() >= self.deadline:
-            raise FetchError(Status.TOO_SLOW, f"connecting to {self.host} took longer than fetch.deadline_s")
+            raise FetchError(Status.TOO_SLOW, f"connecting to {self.host} took longer than fetch.deadline_s allows")
         raise FetchError(Status.NETWORK_ERROR, f"{self.host}: {failure}") from failure
 
     def _public_addresses(self) -> list[tuple[Any, ...]]:
@@ -227,7 +241,7 @@ class GuardedConnection(http.client.HTTPConnection):
         return sock
 
     def _connect_timeout(self) -> float:
-        return max(0.001, min(CONNECT_TIMEOUT_S, self.deadline - time.monotonic()))  # 0 would mean non-blocking
+        return max(0.001, min(CONNECT_TIMEOUT_S, self.deadline - time.monotonic()))  # not 0, which means non-blocking
 
 
 @cache

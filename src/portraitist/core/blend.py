@@ -1,27 +1,28 @@
-"""Alpha compositing of pictures."""
+"""Alpha compositing, and estimation of the foreground's colours."""
 
 import cv2
 import numpy as np
 
 from portraitist.core.types import MaskArray, Picture
 
-WINDOWS = (0.02, 0.05, 0.15, 0.5)  # half-widths of the averaging windows, as fractions of the longer side
-
-# For `estimate_foreground`: half-widths as above, the alpha from which a pixel counts, and the weight of wider windows.
+# For `extend_foreground`: half-widths of the averaging windows, as fractions of the picture's longer side.
+WINDOWS = (0.02, 0.05, 0.15, 0.5)
+# For `estimate_foreground`: half-widths of the windows (the same unit), the alpha (0 to 1) above which a pixel's colour
+# counts as foreground, and the weight of the previous, wider window's mean in each window.
 FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT = (0.3, 0.09, 0.025, 0.01), 0.85, 0.01
 
 
 def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[int, int, int]) -> Picture:
-    """Composite a picture over a background, which is a picture of the same size or one colour."""
+    """Composite a picture over `back`: another picture of the same size, or one RGB colour (0 to 255)."""
     opacity = alpha[..., None].astype(np.float32) / 255
     return (picture * opacity + np.asarray(back, np.float32) * (1 - opacity)).round().astype(np.uint8)
 
 
 def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
-    """Estimate the foreground's colours under a soft alpha, and extend them over the rest of the picture.
+    """Replace the colours where the background shows through by the colours of the foreground around them.
 
-    Normalized convolution (Knutsson and Westin, CVPR 1993), from wide to narrow windows. Pixels whose alpha is below
-    `MIN_OPACITY` get the mean of the foreground around them, because the background shows through them.
+    Pixels whose alpha is at most `MIN_OPACITY` are replaced completely, including those outside the foreground. The
+    method is normalized convolution (Knutsson and Westin, CVPR 1993), from wide to narrow windows.
     """
     image = picture.astype(np.float32)
     weight = ((alpha[..., None].astype(np.float32) / 255 - MIN_OPACITY) / (1 - MIN_OPACITY)).clip(0, 1)
@@ -36,11 +37,11 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
 
 
 def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
-    """Replace all pixels where the mask is below 255 by colours of the pixels where it is 255.
+    """Replace all pixels where the mask is below 255 by colours of the foreground, where the mask is 255.
 
-    Each replaced pixel gets the mean foreground colour in the smallest window around it that contains foreground. The
-    person's colours then extend under the soft edge of the mask, where the picture itself is blended with its
-    background.
+    Each replaced pixel gets the mean foreground colour in the smallest of four windows that contains foreground. At the
+    soft edge of the mask, the picture's colours are mixed with its background; the result has the person's colours
+    there.
     """
     image, foreground = picture.astype(np.float32), (mask == 255).astype(np.float32)
     if not foreground.any():

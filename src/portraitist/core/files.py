@@ -10,15 +10,15 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 LOCK_FILE = "lock"
-PARTIAL_PREFIX = ".partial-"  # .gitignore has it too
+PARTIAL_PREFIX = ".partial-"  # of temporary files; also listed in .gitignore
 
 
 class LockedError(RuntimeError):
-    """Another process holds the lock."""
+    """Another process holds the lock of a folder."""
 
 
 class FolderLock:
-    """A context manager that locks a folder for this process. A missing folder is created; it is not removed."""
+    """A context manager that locks a folder for this process; it creates the folder if necessary."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class FolderLock:
         """Acquire the lock without waiting.
 
         Raises:
-            LockedError: another process holds it.
+            LockedError: another process holds the lock.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -42,31 +42,33 @@ class FolderLock:
 
 
 def write_file(path: Path, data: bytes | memoryview | str, overwrite: bool = True, sync: bool = False) -> None:
-    """Write bytes, or text as UTF-8, to a file, atomically: see `atomic_write`, which has the same arguments."""
+    """Write a file atomically; text is encoded as UTF-8. `atomic_write` describes `overwrite`, `sync` and errors."""
     with atomic_write(path, overwrite, sync) as partial:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON to a file, atomically."""
+    """Write `content` to a file as indented JSON, atomically."""
     write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager
 def atomic_write(path: Path, overwrite: bool = True, sync: bool = False) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it is renamed to `path`, on failure it is removed.
+    """Yield the path of a temporary file, and rename that file to `path` when the context ends.
+
+    If the context ends with an exception, the temporary file is removed and `path` is not changed.
 
     Args:
-        path: the final file; its folder must exist. The temporary file has the same suffix.
-        overwrite: replace an existing file. If False, an existing file is never touched, even one that appears
-            while the temporary file is being written.
+        path: the final file; its folder must exist. The temporary file is in the same folder and has the same suffix.
+        overwrite: replace an existing file. If False, an existing file is never changed, not even one that another
+            process creates in the meantime.
         sync: flush the file to disk before it is renamed, so that it survives a power cut.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
         OSError: the file cannot be written; the error names `path`, not the temporary file.
     """
-    if not overwrite and path.exists():  # before the work is done
+    if not overwrite and path.exists():  # checked before the caller does any work
         raise _exists(path)
     partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{path.suffix[:16]}")
     try:

@@ -1,11 +1,11 @@
-"""Intersection over union, of boxes and of masks."""
+"""Intersection over union of boxes and of masks."""
 
 import numpy as np
 from jaxtyping import Float
 
 from portraitist.core.types import MaskArray
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def box_iou(box: Box | np.ndarray, boxes: np.ndarray) -> Float[np.ndarray, "count"]:
@@ -17,7 +17,7 @@ def box_iou(box: Box | np.ndarray, boxes: np.ndarray) -> Float[np.ndarray, "coun
 
 
 def mask_iou(mask: MaskArray, truth: MaskArray) -> float:
-    """Return the intersection over union of two masks, thresholded at one half; 1 if both are empty."""
+    """Return the intersection over union of two masks, each thresholded at 127; 1 if both are empty."""
     one, other = mask > 127, truth > 127
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0

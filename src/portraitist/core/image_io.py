@@ -16,7 +16,7 @@ def encode_png(array: Picture | MaskArray) -> bytes:
 
 
 def decode_png(data: bytes) -> Picture | MaskArray:
-    """Decode the bytes of `encode_png`. Untrusted files must be decoded by `clean.decode.decode_picture`."""
+    """Decode a PNG file that `encode_png` wrote; `clean.decode.decode_picture` decodes untrusted files."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.array(picture)
 

@@ -1,4 +1,4 @@
-"""Manifests: CSV tables with one row per picture, written by each stage and joined by the picture's id."""
+"""Manifests: CSV tables that a stage writes, with one row per picture or face, identified by column `id`."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -20,21 +20,21 @@ TEXT_COLUMNS = (
     "pair",
     "same_as",
     "dhash",
-)  # pandas would parse some of their values as numbers
+)  # read as strings, because pandas would parse some of their values as numbers
 
 
 def picture_id(data: bytes) -> str:
-    """Return a picture's id: the first 16 hex digits of the SHA-256 of the collected file."""
+    """Return a picture's id: the first 16 hexadecimal digits of the SHA-256 of the collected file's bytes."""
     return hashlib.sha256(data).hexdigest()[:ID_DIGITS]
 
 
 def face_id(picture: str, number: int) -> str:
-    """Return the id of face `number` of a picture. The largest face, number 0, has the id of the picture."""
+    """Return the id of one face of a picture; face number 0, the largest, has the id of the picture itself."""
     return picture_id(f"{picture}/{number}".encode()) if number else picture
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """Write the given columns of the rows as CSV, and return them; without rows, only the header is written."""
+    """Write the given columns of the rows as CSV, and return them as a table; no rows give only a header."""
     frame = to_frame(rows, columns)
     write_frame(frame, path)
     return frame
@@ -51,37 +51,43 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a manifest; ids and hashes are strings, and empty cells are empty strings.
+    """Read a manifest; ids and hashes are read as strings, empty cells as empty strings.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     return pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False)
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries with string keys."""
+    """Return the rows of a table as dictionaries; keys are the names of the columns."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def kept_rows(path: Path) -> pd.DataFrame:
-    """Read the rows of a manifest with status "kept", sorted by id."""
+    """Read the rows of the pictures that a stage kept (status "kept"), sorted by id."""
     frame = read(path)
     return frame[frame["status"] == Status.KEPT.value].sort_values("id").reset_index(drop=True)
 
 
 def split_ids(split: Path, kind: Kind, part: str) -> list[str]:
-    """Return the sorted ids of the faces of one kind in one part of data/split.csv."""
+    """Return the ids of all faces of one kind in one part of the split, sorted.
+
+    Args:
+        split: the file data/split.csv.
+        kind: "selfies" or "portraits".
+        part: "train", "validation", "test" or "aside".
+    """
     frame = read(split)
     return sorted(frame.loc[(frame["kind"] == kind) & (frame["part"] == part), "id"])
 
 
 def source_folders(raw: Path, sources: Path) -> list[Path]:
-    """Return the folder in `raw` of each source in use, sorted by name.
+    """Return the folder in `raw` of each source that params.yaml lists in `sources`, sorted by name.
 
     Args:
-        raw: output of stage collect, which may contain folders of sources that are no longer in use.
-        sources: output of stage sources: a file for each source in use.
+        raw: output of stage collect; it may also contain folders of sources that are no longer listed.
+        sources: output of stage sources: a folder with one file per listed source.
     """
     return sorted(raw / path.name for path in sources.iterdir())
 
@@ -89,7 +95,13 @@ def source_folders(raw: Path, sources: Path) -> list[Path]:
 def count_outcomes(
     frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS
 ) -> dict[str, dict[str, int]]:
-    """Count the rows by kind (or another column) and status: {kind: {status: count}}."""
+    """Return the number of rows of each kind and status, as {kind: {status: count}}.
+
+    Args:
+        frame: a manifest with the columns `column` and `status`.
+        column: count by this column instead of `kind`.
+        names: the values of `column` to count.
+    """
     counts: dict[str, dict[str, int]] = {}
     for name in names:
         statuses = frame.loc[frame[column] == name, "status"].value_counts().sort_index()

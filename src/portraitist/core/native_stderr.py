@@ -1,4 +1,4 @@
-"""Silence C libraries, whose warnings cannot be turned off otherwise."""
+"""Discard warnings that C libraries print and that no setting turns off."""
 
 import os
 import sys
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_native_stderr() -> Iterator[None]:
-    """Discard what C libraries print to stderr, such as libtiff's warnings about each damaged file.
+    """Discard what C libraries print to stderr within the context, such as libtiff's warnings about damaged files.
 
-    Python's own stderr keeps working, on a copy of the file descriptor.
+    Python code can still print to sys.stderr, which uses a copy of the file descriptor.
     """
     original = sys.stderr
     try:
         is_native = original.fileno() == 2
-    except (AttributeError, OSError, ValueError):  # replaced, as in tests
+    except (AttributeError, OSError, ValueError):  # sys.stderr was replaced, as in tests
         is_native = False
     if not is_native:
         yield

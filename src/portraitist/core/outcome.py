@@ -1,10 +1,10 @@
-"""The status of a picture after a stage, or of a selfie in the product; the reason is a separate text."""
+"""The status of a picture after a stage of the pipeline, or of a selfie that the product was given to paint."""
 
 from enum import Enum
 
 
 class Status(str, Enum):
-    """What happened to a picture at a stage."""
+    """Whether a stage kept a picture, or why it did not; a manifest's column `reason` gives the details as text."""
 
     KEPT = "kept"
     UNREADABLE = "unreadable"
@@ -13,11 +13,11 @@ class Status(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     DUPLICATE = "duplicate"
-    TOO_COSTLY = "too_costly"  # decoding exceeded the limits of memory or time, or crashed
-    TOO_LONG = "too_long"  # aspect ratio
+    TOO_COSTLY = "too_costly"  # decoding would exceed or did exceed a limit of memory or time, or it crashed
+    TOO_LONG = "too_long"  # the aspect ratio is too large
     BLANK = "blank"
     BLURRED = "blurred"
-    BLOCKLISTED = "blocklisted"  # by data/blocklist.txt
+    BLOCKLISTED = "blocklisted"  # an entry of data/blocklist.txt matches
     # stage collect: why a URL gave no picture
     REFUSED_SCHEME = "refused_scheme"
     REFUSED_ADDRESS = "refused_address"
@@ -32,7 +32,7 @@ class Status(str, Enum):
     CUT_OFF = "cut_off"
     NO_LICENCE = "no_licence"
     NO_CONSENT = "no_consent"
-    SPLIT = "split"  # a collage, split into a selfie and a portrait that form a pair
+    SPLIT = "split"  # a collage, replaced by a selfie and a portrait of the same person, cut from it
     # stages crop and mask
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"

@@ -1,8 +1,9 @@
-"""Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, frozen objects.
+"""Load sections of params.yaml and of profiles/<profile>.yaml into typed, validated, immutable objects.
 
-params.yaml lists every parameter. A value of null is read from the profile, which sets the scale of a run (limits,
-sizes, epochs), so each parameter is set in the same way, by `dvc exp run -S train.epochs=1`. The class of each
-section is in the package of the stage that uses it.
+params.yaml lists every parameter. The parameters that set the scale of a run (limits, sizes, epochs) are null there;
+their values are read from the profile, the file that the key `profile` selects. A value in params.yaml overrides the
+profile's, so `dvc exp run -S train.epochs=1` works for every parameter. The class of each section is in the package of
+the stage that uses it.
 """
 
 from pathlib import Path
@@ -24,13 +25,13 @@ class ParamsError(ValueError):
 
 
 class Section(BaseModel):
-    """One section of params.yaml: immutable, and unknown keys are errors."""
+    """Base class of the sections of params.yaml: instances are immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 def load(section: type[S], name: str, root: Path = Path()) -> S:
-    """Load one section, such as "crop" or "collect.sample", merged from root/params.yaml and its profile.
+    """Load one section, such as "crop" or "collect.sample", from root/params.yaml and its profile.
 
     Raises:
         ParamsError: a file is missing or malformed, a key is unknown or missing, or a value is invalid.
@@ -39,7 +40,7 @@ def load(section: type[S], name: str, root: Path = Path()) -> S:
 
 
 def load_methods(root: Path = Path()) -> dict[str, dict[str, Any]]:
-    """Load the unvalidated section of each method, in the order of params.yaml.
+    """Load the parameters of each method without validating them, in the order of params.yaml.
 
     Raises:
         ParamsError: params.yaml or its profile is missing or malformed.
@@ -49,7 +50,7 @@ def load_methods(root: Path = Path()) -> dict[str, dict[str, Any]]:
 
 
 def load_sources(root: Path = Path()) -> list[str]:
-    """Load the names of the sources in use, unvalidated.
+    """Load `sources`, the names of the sources to collect from, without validating them.
 
     Raises:
         ParamsError: params.yaml or its profile is missing or malformed.
@@ -58,10 +59,10 @@ def load_sources(root: Path = Path()) -> list[str]:
 
 
 def read_files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read params.yaml and the profile that it names.
+    """Read params.yaml and the profile that its key `profile` selects, and return both.
 
     Raises:
-        ParamsError: a file is missing or malformed, or params.yaml names no existing profile.
+        ParamsError: a file is missing or malformed, or the selected profile does not exist.
     """
     params = _read(root / "params.yaml")
     if "profile" not in params:
@@ -73,7 +74,7 @@ def read_files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the mapping at a dotted name; empty if it is missing.
+    """Return the mapping at a dotted name such as "collect.sample"; an empty one if it is missing.
 
     Raises:
         ParamsError: the value is not a mapping.
@@ -81,22 +82,23 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
     for key in name.split("."):
         found = content.get(key) or {}
         if not isinstance(found, dict):
-            raise ParamsError(f"params: {name} must be a mapping, found {found!r}")
+            raise ParamsError(f"params.yaml or its profile: {name} must be a mapping, found {found!r}")
         content = found
     return content
 
 
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
-    """Build one section from the values of params.yaml; null values are replaced by the profile's.
+    """Build one section from its values in params.yaml; those that are null are taken from the profile.
 
-    All sections share the top-level values `seed` and `shard_size`; the `limit` of a source is limits.<source>.
+    The fields `seed` and `shard_size` of a section have the top-level values of these keys. The field `limit` of a
+    source has the value of limits.<source>.
 
     Raises:
         ParamsError: a key is unknown or missing, or a value is invalid.
     """
     values = _merge(name, subsection(params, name), subsection(profile, name))
     for key in ("seed", "shard_size", "limit"):
-        if key in values:  # it would have no effect
+        if key in values:  # the key would have no effect here
             where = "limits" if key == "limit" else f"the top-level key {key!r}"
             raise ParamsError(f"{name}.{key}: unknown key, found {values[key]!r}; set {where} instead")
     for key in ("seed", "shard_size"):
@@ -107,8 +109,8 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
         limits = _merge("limits", subsection(params, "limits"), subsection(profile, "limits"))
         if limits.get(source) is None:
             raise ParamsError(
-                f"limits.{source}: found no value in params.yaml or in the profile; set the number of pictures of each "
-                f"kind, such as limits.{source}=100"
+                f"limits.{source}: found no value in params.yaml or in the profile; set the maximum number of selfies, "
+                f"and of portraits, to collect, such as `{source}: 100` in section `limits`"
             )
         values |= {"limit": limits[source]}
     try:
@@ -118,7 +120,7 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
 
 
 def _merge(name: str, own: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
-    """Fill the null values of params.yaml from the profile."""
+    """Return `own`, the values of params.yaml, with each null replaced by the profile's value."""
     prefix = f"{name}." if name else ""
     for key in profile:
         if key not in own:
@@ -127,7 +129,7 @@ def _merge(name: str, own: dict[str, Any], profile: dict[str, Any]) -> dict[str,
 
 
 def format_validation_error(name: str, error: ValidationError) -> str:
-    """Describe a validation error in one line: each key, what is allowed, and the value found."""
+    """Return a validation error as one line: each invalid key, the values allowed, and the value found."""
     lines = []
     for detail in error.errors(include_url=False):
         key = ".".join([name, *map(str, detail["loc"])])

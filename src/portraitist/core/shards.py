@@ -1,8 +1,10 @@
 """Tar shards in the WebDataset layout, with an index for random access to any member.
 
-Equal content gives equal bytes: members are in the order in which they were added, without time stamps or owners. DVC
-handles such a folder 16 times as fast as single files (100,000 pictures). The webdataset library is not used, because
-it reads shards sequentially; this project needs random access, and bytes that depend on the content alone.
+A shard is a tar file, named 00000.tar and so on, with some of the pictures of a stage. A member is a file in it,
+named <picture id>.<ending>, such as 0123456789abcdef.mask.png. Members have no time stamps or owners, so equal content
+gives equal bytes. DVC handles such a folder 16 times as fast as single files (100,000 pictures).
+
+The webdataset library is not used: it reads shards sequentially, and the bytes that it writes depend on the time.
 """
 
 import csv
@@ -20,14 +22,14 @@ from portraitist.core.files import PARTIAL_PREFIX, atomic_write
 
 INDEX_FILE = "index.csv"
 COLUMNS = ["id", "ending", "shard", "offset", "size"]
-MAX_OPEN = 128  # shards, for reading; a process may have 1024 open files
+MAX_OPEN = 128  # shards that are open for reading; Linux allows a process 1024 open files by default
 
 
 class _ShardFile:
-    """A tar file that is being written; a context manager."""
+    """A context manager for a tar file that is being written; `index` lists the members added so far."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name  # in the index
+        self.name = name  # the file name in the index; `path` may be a temporary file
         self.index: list[tuple[str, str, str, int, int]] = []
         self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
 
@@ -37,7 +39,7 @@ class _ShardFile:
             header.size = len(data)
             try:
                 self._tar.addfile(header, io.BytesIO(data))
-            except OSError as error:  # names no file
+            except OSError as error:  # does not contain the file's name
                 raise OSError(error.errno, error.strerror, str(self._tar.name)) from error
             padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             self.index.append((picture, ending, self.name, self._tar.offset - padded, len(data)))
@@ -50,10 +52,12 @@ class _ShardFile:
 
 
 class ShardWriter:
-    """A context manager that writes a new folder of shards; the index is written last, and only on success.
+    """A context manager that writes a new folder of shards with `shard_size` pictures each.
+
+    The index is written at the end of the context, and only if no exception occurred.
 
     Raises:
-        FileExistsError: the folder exists.
+        FileExistsError: the folder already exists.
     """
 
     def __init__(self, folder: Path, shard_size: int) -> None:
@@ -71,7 +75,7 @@ class ShardWriter:
             ValueError: the picture was added before, or has no members.
         """
         if picture in self._ids or not members:
-            raise ValueError(f"{picture}: {'added twice' if members else 'no members'}")
+            raise ValueError(f"picture {picture} {'was added twice' if members else 'has no members'}")
         if len(self._ids) % self.shard_size == 0:
             self._close_shard()
             name = shard_name(len(self._ids) // self.shard_size)
@@ -95,14 +99,18 @@ class ShardWriter:
 
 
 def shard_name(number: int) -> str:
-    """Return the file name of a shard."""
+    """Return the file name of the shard with this number, which starts at 0."""
     return f"{number:05d}.tar"
 
 
 def write_shard(path: Path, pictures: Iterable[tuple[str, dict[str, bytes]]]) -> str:
-    """Write one shard atomically, from the id and the members of each picture; return its rows of the index as CSV.
+    """Write one shard atomically, and return its rows of the index as CSV text without a header.
 
-    Without pictures, there is no file. An existing one is replaced or removed.
+    If there are no pictures, no file is written, an existing one is removed, and "" is returned.
+
+    Args:
+        path: the file to write or to replace.
+        pictures: the id and the members (ending and bytes) of each picture.
     """
     remaining = iter(pictures)
     first = next(remaining, None)
@@ -116,9 +124,11 @@ def write_shard(path: Path, pictures: Iterable[tuple[str, dict[str, bytes]]]) ->
 
 
 def write_index(folder: Path, parts: Iterable[str]) -> None:
-    """Write the index of a folder of shards from the rows that `write_shard` returned, in the order of the shards.
+    """Write the index of a folder of shards, and remove unfinished shards of workers that were killed.
 
-    Removes unfinished shards of workers that were killed.
+    Args:
+        folder: the folder with the shards.
+        parts: the rows that `write_shard` returned for each shard, in the order of the shards.
     """
     with (
         atomic_write(folder / INDEX_FILE) as partial,
@@ -137,13 +147,16 @@ def _to_csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 def is_index(path: Path) -> bool:
-    """Return whether a CSV file is the index of a folder of shards."""
+    """Return whether a CSV file is the index of a folder of shards, by its header."""
     with path.open(newline="", encoding="utf-8") as file:
         return next(csv.reader(file), []) == COLUMNS
 
 
 class Shards:
-    """Random access to a folder of shards. File handles are opened per process, so it may be used in loader workers."""
+    """Random access to the members in a folder of shards.
+
+    Each process opens its own file handles, so the worker processes of a data loader can use copies of one object.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -151,12 +164,12 @@ class Shards:
         self._locations: dict[str, dict[str, tuple[str, int, int]]] = {}
         with (folder / INDEX_FILE).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                # interned: a million rows share a few strings
+                # interned, because a million rows have few different strings
                 location = (sys.intern(row["shard"]), int(row["offset"]), int(row["size"]))
                 self._locations.setdefault(row["id"], {})[sys.intern(row["ending"])] = location
 
     def ids_by_shard(self) -> dict[str, list[str]]:
-        """Return the ids of the pictures in each shard, both in order."""
+        """Return the ids of the pictures in each shard, by the shard's file name; shards and ids are in order."""
         found: dict[str, list[str]] = {}
         for picture, members in self._locations.items():
             shard = next(iter(members.values()))[0]
@@ -164,7 +177,7 @@ class Shards:
         return found
 
     def select(self, pictures: Iterable[str]) -> "Shards":
-        """Return a copy restricted to these pictures, which is cheaper to send to another process than all of them."""
+        """Return a copy restricted to these pictures; it is smaller to pickle for another process."""
         selected = copy(self)
         selected._locations = {picture: self._locations[picture] for picture in pictures}
         return selected
@@ -180,15 +193,18 @@ class Shards:
 
     @property
     def shard_size(self) -> int:
-        """Number of pictures in the first shard, which is full if there are others; 1 if there are no shards."""
+        """Number of pictures in the first shard; 1 if there are no shards.
+
+        If there are several shards, the first is full, so this is the size with which they were written.
+        """
         return max(1, len(next(iter(self.ids_by_shard().values()), [])))
 
     def has(self, picture: str, ending: str) -> bool:
-        """Return whether a picture has a member with this ending."""
+        """Return whether a picture has a member with this ending, such as "alpha.png"."""
         return ending in self._locations.get(picture, {})
 
     def members(self, picture: str) -> dict[str, bytes]:
-        """Read all members of a picture, by ending."""
+        """Read all members of a picture; keys are their endings."""
         return {ending: self.read(picture, ending) for ending in self._locations[picture]}
 
     def read(self, picture: str, ending: str) -> bytes:
@@ -196,7 +212,7 @@ class Shards:
 
         Raises:
             KeyError: there is no such picture or member.
-            OSError: the shard cannot be read, or is truncated; the error names it.
+            OSError: the shard cannot be read or is truncated; the error names the shard.
         """
         shard, offset, size = self._locations[picture][ending]
         key = (os.getpid(), shard)
@@ -206,15 +222,18 @@ class Shards:
             self._handles[key] = os.open(self.folder / shard, os.O_RDONLY)
         try:
             data = os.pread(self._handles[key], size, offset)
-        except OSError as error:  # names no file
+        except OSError as error:  # does not contain the file's name
             raise OSError(error.errno, error.strerror, str(self.folder / shard)) from error
         if len(data) != size:
-            raise OSError(f"{self.folder / shard}: {size} bytes expected at offset {offset}, found {len(data)}")
+            raise OSError(
+                f"{self.folder / shard} is truncated: {size} bytes expected at offset {offset}, found {len(data)}; "
+                "run the stage that writes it again"
+            )
         return data
 
     def _close(self, key: tuple[int, str]) -> None:
         handle = self._handles.pop(key)
-        if key[0] == os.getpid():  # a forked process inherits the keys, but must not close the parent's
+        if key[0] == os.getpid():  # a forked process inherits its parent's handles, but must not close them
             os.close(handle)
 
     def __del__(self) -> None:

@@ -1,7 +1,8 @@
-"""Training logs in DVCLive's file layout, which `dvc plots` and DVC's VS Code extension show while a training runs.
+"""Training logs in DVCLive's file layout.
 
-Each metric has a file plots/metrics/<name>.tsv with the columns `step` (optimizer steps) and <name>; metrics.json has
-the latest value of each. The files contain no times, so equal trainings write equal files.
+`dvc plots` and DVC's extension for VS Code show such logs while a training runs. Each metric has a file
+plots/metrics/<name>.tsv with the columns `step` (number of optimizer steps) and <name>. metrics.json contains the
+latest value of each metric. The files contain no times, so equal trainings write equal files.
 """
 
 import json
@@ -13,14 +14,19 @@ from portraitist.core.files import write_file
 LATEST_FILE = "metrics.json"
 PLOTS_FOLDER = Path("plots", "metrics")
 SAMPLES_FILE = "samples.jpg"
-Rows = dict[str, list[tuple[int, float]]]  # by metric: pairs of step and value
+Rows = dict[str, list[tuple[int, float]]]  # (step, value) pairs of each metric, by its name
 
 
 class TrainingLog:
-    """The log of one training. Its files are complete after each row, even if the process is then killed."""
+    """The log of one training; its files are complete after each call, even if the process is killed later."""
 
     def __init__(self, folder: Path, rows: Rows | None = None) -> None:
-        """Start a log with the rows of an interrupted run, if any; files of earlier runs are replaced."""
+        """Start a log in `folder`, and replace the log of an earlier run.
+
+        Args:
+            folder: the folder to write to.
+            rows: the rows that an interrupted run logged before, to continue its log.
+        """
         self.folder, self.rows = folder, rows or {}
         (folder / PLOTS_FOLDER).mkdir(parents=True, exist_ok=True)
         for path in (folder / PLOTS_FOLDER).iterdir():
@@ -30,10 +36,10 @@ class TrainingLog:
         self._write_latest()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a row to the file of each metric."""
+        """Append the values at an optimizer step to the files of their metrics."""
         for name, value in values.items():
             self.rows.setdefault(name, []).append((step, value))
-            with self._path(name).open("a", encoding="utf-8") as file:  # one write, which a kill cannot interrupt
+            with self._path(name).open("a", encoding="utf-8") as file:  # one write, so that a kill leaves whole rows
                 file.write(_line(step, value) if file.tell() else _header(name) + _line(step, value))
         self._write_latest()
 

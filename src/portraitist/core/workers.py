@@ -1,8 +1,8 @@
-"""Map a function over shards in worker processes: joblib's on this machine, or Ray's on many machines.
+"""Apply a function to shards in worker processes: joblib's on this machine, or Ray's on many machines.
 
-Results are in the order of the shards and do not depend on the backend or on the number of workers. Each worker takes
-one shard at a time: if it dies, only this shard is processed again. `joblib.Parallel` ends all workers when one dies,
-so each worker is an executor of its own.
+A shard is a tar file of pictures. Results are in the order of the shards and do not depend on the backend or on the
+number of workers. Each worker processes one shard at a time; if it dies, only that shard is processed again.
+`joblib.Parallel` would end all workers when one dies, so each worker has its own joblib executor.
 """
 
 import os
@@ -26,20 +26,21 @@ from portraitist.core.shards import Shards
 
 Result = TypeVar("Result")
 
-MAX_DEATHS = 3  # of one shard's workers, before the picture that kills them is searched by bisection
-MAX_AHEAD = 8  # shards per worker that are processed beyond the first unfinished one
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one worker per core
-QUIET_S = 30.0  # between two lines of progress outside of a terminal
-ORPHAN_S = 0.2  # that a worker goes on at most after its parent; a stage needs longer to start
+MAX_DEATHS = 3  # of workers on one shard; then the picture that kills them is searched by bisection
+MAX_AHEAD = 8  # shards per worker that may be processed while an earlier shard is unfinished; limits memory
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # because there is one worker per core
+QUIET_S = 30.0  # seconds between two lines of progress if the output is not a terminal
+ORPHAN_S = 0.2  # seconds until a worker notices that its parent died; a stage needs longer to start again
 
-_functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: what `setup` returned
+_functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: the function that `setup` returned
 
 
 class WorkersParams(Section):
-    """Worker processes of stages clean, crop and mask. Outputs do not depend on these parameters."""
+    """Worker processes of the stages clean, crop and mask. The outputs do not depend on these parameters."""
 
-    backend: Literal["joblib", "ray"]  # ray: the cluster at RAY_ADDRESS, or without it a new one on this machine
-    processes: PositiveInt  # number for joblib; Ray uses all CPUs of its cluster
+    # "ray" uses the cluster at the environment variable RAY_ADDRESS; if it is not set, a new one on this machine.
+    backend: Literal["joblib", "ray"]
+    processes: PositiveInt  # number of joblib's workers; Ray uses all CPUs of its cluster
 
 
 class WorkerLostError(RuntimeError):
@@ -48,16 +49,21 @@ class WorkerLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class ShardTask:
-    """The pictures of one shard, as dictionaries with at least an `id`, and how to read them."""
+    """The pictures of one shard that a worker processes at a time."""
 
     name: str  # file name of the shard that the task writes
-    pictures: tuple[Mapping[str, Any], ...]
-    shards: Shards
-    rejected: Mapping[str, str] = field(default_factory=dict)  # id and reason of pictures that must not be processed
+    pictures: tuple[Mapping[str, Any], ...]  # rows of a manifest, with at least an `id`
+    shards: Shards  # reads the pictures
+    rejected: Mapping[str, str] = field(default_factory=dict)  # reason, by id, of pictures that must not be processed
 
 
 def shard_tasks(shards: Shards, pictures: Mapping[str, Mapping[str, Any]]) -> Iterator[ShardTask]:
-    """Yield a task for each shard that has some of these pictures, given by id; in the order of the shards."""
+    """Yield a task for each shard that contains any of these pictures, in the order of the shards.
+
+    Args:
+        shards: the shards to read.
+        pictures: rows of a manifest, by the picture's id.
+    """
     for name, ids in shards.ids_by_shard().items():
         chosen = tuple(pictures[picture] for picture in ids if picture in pictures)
         if chosen:
@@ -67,25 +73,30 @@ def shard_tasks(shards: Shards, pictures: Mapping[str, Mapping[str, Any]]) -> It
 def map_shards(
     setup: Callable[[], Callable[[ShardTask], Result]], tasks: Sequence[ShardTask], params: WorkersParams, label: str
 ) -> Iterator[Result]:
-    """Yield function(task) for each task, in order, where `setup()` returns the function. Prints the progress.
+    """Yield the result for each task, in order, and print the progress to stderr.
 
-    `setup` is called once in each worker process, to load what the function needs; `setup`, tasks and results must be
-    picklable. If a shard's workers die three times, the picture that kills them is found by bisection; the function is
-    then called again with this picture in `rejected`.
+    If the workers of a shard die three times, the picture that kills them is found by bisection. The shard is then
+    processed again with this picture in `ShardTask.rejected`.
+
+    Args:
+        setup: called once in each worker process; returns the function that processes a task.
+        tasks: one task per shard. `setup`, tasks and results must be picklable.
+        params: backend and number of processes.
+        label: name of the stage in the printed progress.
 
     Raises:
-        WorkerLostError: the workers of a shard die, but none of its pictures alone kills one.
+        WorkerLostError: the workers of a shard died, but no single picture of the shard kills a worker.
     """
     with closing(_RayPool(setup) if params.backend == "ray" else _JoblibPool(setup, params.processes)) as pool:
         yield from _run(pool, tasks, _Progress(tasks, label))
 
 
 class _Pool(ABC):
-    """Worker processes that run one task each at a time."""
+    """Worker processes, each of which runs one task at a time."""
 
     @abstractmethod
     def num_workers(self) -> int:
-        """Return how many tasks can run at a time; a cluster may change."""
+        """Return how many tasks can run at a time; the number may change while a cluster grows or shrinks."""
 
     @abstractmethod
     def submit(self, task: ShardTask) -> Future:
@@ -96,12 +107,12 @@ class _Pool(ABC):
         """Return the result of a finished task.
 
         Raises:
-            WorkerLostError: its worker died.
+            WorkerLostError: the worker died during the task.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers, even those that run a task."""
+        """End all workers, including those that run a task."""
 
 
 def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iterator[Any]:
@@ -129,20 +140,20 @@ def _run(pool: _Pool, tasks: Sequence[ShardTask], progress: "_Progress") -> Iter
 
 
 def _without_killer(pool: _Pool, task: ShardTask) -> ShardTask:
-    """Return the task without the picture that kills its worker, which is found by bisection."""
+    """Find the picture that kills its worker, by bisection, and return the task with this picture in `rejected`."""
     pictures = [picture for picture in task.pictures if picture["id"] not in task.rejected]
     while len(pictures) > 1:
         half = pictures[: len(pictures) // 2]
         pictures = half if _dies(pool, replace(task, pictures=tuple(half))) else pictures[len(half) :]
     if not pictures or not all(_dies(pool, replace(task, pictures=tuple(pictures))) for _ in range(MAX_DEATHS)):
-        found = f"{task.name}: {MAX_DEATHS} workers died, but no picture alone kills its worker"
+        found = f"shard {task.name}: {MAX_DEATHS} workers died, but no picture alone kills its worker"
         raise WorkerLostError(f"{found}; free memory, or lower workers.processes or shard_size")
     reason = f"it killed its worker process {MAX_DEATHS} times"
     return replace(task, rejected={**task.rejected, pictures[0]["id"]: reason})
 
 
 def _dies(pool: _Pool, task: ShardTask) -> bool:
-    """Return whether a task kills its worker. Its output is overwritten when its shard is processed again."""
+    """Return whether a task kills its worker. The task's output is overwritten when its shard is processed again."""
     future = pool.submit(task)
     wait([future])
     try:
@@ -153,7 +164,7 @@ def _dies(pool: _Pool, task: ShardTask) -> bool:
 
 
 class _JoblibPool(_Pool):
-    """Processes of joblib's executor (loky), one in each executor."""
+    """Processes of joblib's executor (loky): each executor has one process."""
 
     def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]], processes: int) -> None:
         self._arguments = uuid.uuid4().hex, setup, Path.cwd()
@@ -174,7 +185,7 @@ class _JoblibPool(_Pool):
         executor = self._idle.pop()
         try:
             future = executor.submit(_call, *self._arguments, task)
-        except BrokenExecutor:  # it died while it was idle
+        except BrokenExecutor:  # its process died while it was idle
             executor = self._start()
             future = executor.submit(_call, *self._arguments, task)
         self._busy[future] = executor
@@ -197,7 +208,7 @@ class _JoblibPool(_Pool):
 
 
 class _RayPool(_Pool):
-    """Tasks of Ray, each on one CPU. The project's folder must have the same path on all machines."""
+    """Tasks of Ray, each on one CPU. The folder of the project must have the same path on all machines."""
 
     def __init__(self, setup: Callable[[], Callable[[ShardTask], Any]]) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -205,7 +216,8 @@ class _RayPool(_Pool):
             import ray
         except ImportError:
             raise ImportError(
-                "workers.backend is ray, which is not installed: pip install 'portraitist[cluster]'"
+                "workers.backend is ray, but Ray is not installed; install it (pip install 'portraitist[cluster]'), "
+                "or set workers.backend=joblib"
             ) from None
         self._ray, self._connected_before = ray, ray.is_initialized()
         if not self._connected_before:
@@ -239,7 +251,10 @@ class _RayPool(_Pool):
 
 
 def _watch_parent(parent: int) -> None:
-    """Start a thread that ends this process soon after its parent was killed: the outputs may belong to another run."""
+    """Start a thread that ends this process soon after its parent was killed.
+
+    Otherwise an orphaned worker could overwrite the outputs of the next run.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -250,7 +265,7 @@ def _watch_parent(parent: int) -> None:
 
 
 def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:
-    """Run a task in a worker process, after calling `setup` if it is the worker's first task of a map."""
+    """Run a task in a worker process; if `token` is new, a new `map_shards` has begun, and `setup` is called first."""
     if token not in _functions:
         import cv2
 
@@ -262,7 +277,7 @@ def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, t
 
 
 class _Progress:
-    """A progress bar in a terminal, a line every 30 seconds elsewhere, and a line at the end."""
+    """Progress on stderr: a bar in a terminal or else a line every 30 seconds, and a summary at the end."""
 
     def __init__(self, tasks: Sequence[ShardTask], label: str) -> None:
         self._label, self._shards, self._done, self._started = label, len(tasks), 0, time.monotonic()

@@ -1,1 +1,1 @@
-"""Stage `crop`: detect faces and cut a square with aligned head and shoulders around each of them."""
+"""Stage `crop`: detect faces, and cut an aligned square with head and shoulders around each face."""

@@ -1,4 +1,4 @@
-"""Select the faces of a picture, and cut an aligned square with head and shoulders around each of them."""
+"""Select faces in a picture, and cut an aligned square with head and shoulders (a crop) around each face."""
 
 from dataclasses import dataclass
 
@@ -15,50 +15,52 @@ from portraitist.crop.geometry import MOUTH, Face, Transform, eye_mouth_similari
 from portraitist.crop.params import CropParams
 
 GREY = (128, 128, 128)
-# Beyond the picture's border: width of the transition to fully blurred and sigma of the blur, as a fraction of the
-# side; and the side in pixels at which it is computed, for speed.
+# Where a crop extends beyond the picture's border, it is filled with blurred colours of the border. FADE_WIDTH is the
+# width of the transition to fully blurred colours, and the sigma of the blur, as a fraction of the crop's side. For
+# speed, the blur is computed at BLUR_SIDE pixels.
 FADE_WIDTH, BLUR_SIDE = 0.06, 64
 CROP_COLOUR, FACE_COLOUR, LANDMARK_COLOUR = (220, 40, 40), (60, 220, 60), (250, 230, 60)
 
 
 @dataclass(frozen=True)
 class CropImage:
-    """The pixels of a crop: picture, alpha if the picture has one, and `inside`, 255 where the picture covers it."""
+    """The pixels of a crop."""
 
     picture: Picture
-    alpha: MaskArray | None
-    inside: MaskArray
+    alpha: MaskArray | None  # alpha channel, or None if the picture is opaque
+    inside: MaskArray  # 255 where the picture covers the crop, 0 beyond the picture's border
 
     def members(self) -> dict[str, bytes]:
-        """Encode as the members of a shard."""
+        """Encode the arrays as PNG files for a shard, by ending."""
         alpha = {} if self.alpha is None else {"alpha.png": encode_png(self.alpha)}
         return {"png": encode_png(self.picture), "inside.png": encode_png(self.inside), **alpha}
 
     @classmethod
     def from_members(cls, members: dict[str, bytes]) -> "CropImage":
-        """Decode the members of a shard."""
+        """Decode the files that `members` returned."""
         alpha = decode_png(members["alpha.png"]) if "alpha.png" in members else None
         return cls(decode_png(members["png"]), alpha, decode_png(members["inside.png"]))
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A cropped face: the square, the face in the picture, and the similarity from picture to square."""
+    """A cropped face."""
 
     square: CropImage
-    face: Face
-    transform: Transform
+    face: Face  # box and landmarks in the original picture
+    transform: Transform  # from pixels of the original picture to pixels of the square
 
     def warp(self, plane: MaskArray) -> SquareMaskArray:
-        """Apply the crop to another array of the picture's size, such as an exact mask."""
+        """Crop another array of the original picture's size in the same way, such as its exact mask."""
         return warp(plane, self.transform, self.square.picture.shape[0], border=cv2.BORDER_CONSTANT)
 
 
 def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transform:
-    """Return the similarity from picture to square that aligns a face, with head and shoulders around it.
+    """Return the transform (rotation, scale and shift) from picture to square that aligns a face.
 
-    If the picture ends inside the square on all sides, it is enlarged until it reaches one side of the square or the
-    face reaches `closest_eye_to_mouth`. No part of the picture is lost, and less of the square is empty.
+    The square shows head and shoulders. If the whole picture would fit into the square, the picture is enlarged until
+    it reaches one side of the square, or until the face reaches the size `closest_eye_to_mouth`. Less of the square is
+    then empty, and no part of the picture is lost.
     """
     size_px, eye_line, eye_to_mouth = crop_params.size_px, crop_params.eye_line, crop_params.eye_to_mouth
     transform = eye_mouth_similarity(face, size_px, eye_line, eye_to_mouth)
@@ -76,10 +78,10 @@ def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transfor
 def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Crop:
     """Cut the aligned square around one face.
 
-    Beyond the picture's border the square continues with its blurred edge colours, and `inside` is 0.
+    Where the square extends beyond the picture's border, it has the blurred colours of the border.
 
     Raises:
-        RejectedError: the face is too small, or too much of the square is beyond the picture.
+        RejectedError: the face is too small, or too much of the square is beyond the picture's border.
     """
     transform = alignment(face, cleaned.picture, crop_params)
     size_px = crop_params.size_px
@@ -106,7 +108,7 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
 
 
 def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
-    """Blur the area beyond the picture's border, where replicated edges would form streaks."""
+    """Blur the area beyond the picture's border (`inside` below 255), where repeated border pixels form streaks."""
     if inside.min() == 255:
         return picture
     side = picture.shape[0]
@@ -117,10 +119,13 @@ def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePictur
 
 
 def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropParams) -> list[Crop | RejectedError]:
-    """Crop the selected faces of a picture, the largest first; a RejectedError for each face that cannot be used.
+    """Crop the largest face of a picture, or each face, as section `crop` of params.yaml selects.
 
-    Alignment turns faces upright even if the picture is upside down or rotated by 90 degrees. For a picture without a
-    face, the list holds one RejectedError.
+    Faces become upright even if the picture is upside down or rotated by 90 degrees.
+
+    Returns:
+        For each selected face, the largest first: the crop, or a RejectedError if the face cannot be used. One
+        RejectedError if there is no face.
     """
     faces = detector.detect_any(_on_grey(cleaned), crop_params.min_score)
     if not faces:
@@ -141,7 +146,7 @@ def _crop_or_reject(cleaned: CleanPicture, face: Face, crop_params: CropParams) 
 
 
 def draw_detection(cleaned: CleanPicture, crop: Crop) -> Picture:
-    """Draw a crop into its picture: the square in red, the face's box in green, its landmarks in yellow."""
+    """Draw a crop into the original picture: the square in red, the face's box in green, its landmarks in yellow."""
     canvas = _on_grey(cleaned).copy()
     thickness = max(1, max(canvas.shape) // 100)
     inverse, side = cv2.invertAffineTransform(crop.transform), crop.square.picture.shape[0]
@@ -155,5 +160,5 @@ def draw_detection(cleaned: CleanPicture, crop: Crop) -> Picture:
 
 
 def _on_grey(cleaned: CleanPicture) -> Picture:
-    """Return the picture composited over grey by its alpha."""
+    """Return the picture, composited over grey if it has an alpha channel."""
     return cleaned.picture if cleaned.alpha is None else alpha_composite(cleaned.picture, cleaned.alpha, GREY)

@@ -1,8 +1,10 @@
 """Face detection by MediaPipe's BlazeFace (Bazarevsky et al. 2019; Apache-2.0), run by OpenCV.
 
-Candidates come from two models, full-range and short-range, on the whole picture; if both find nothing, from enlarged
-and brightened views of the upper centre, for dark paintings. Each candidate is verified: the short-range model runs
-again on a levelled close-up. This rejects most animals and ornaments, and locates eyes and mouth precisely.
+Two models search for faces in the whole picture: full-range, for small faces, and short-range, for large ones. If both
+find nothing, enlarged and brightened cutouts of the upper centre are searched, which helps with dark paintings.
+
+Each face found is then verified: the short-range model runs again on a close-up of the face with level eyes. This
+rejects most animals and ornaments, and locates eyes and mouth precisely.
 """
 
 import os
@@ -19,20 +21,23 @@ from portraitist.core.geometry import box_iou
 from portraitist.core.types import HALF_RANGE, Picture, SquarePicture
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face, Landmarks, eye_mouth_similarity, warp
 
-MIN_IOU = 0.3  # boxes that overlap more are the same face (value of MediaPipe's graph)
-MIN_CANDIDATE_SCORE = 0.4
-# Enlarged views: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
+MIN_IOU = 0.3  # boxes with a larger intersection over union are the same face (value of MediaPipe's graph)
+MIN_CANDIDATE_SCORE = 0.4  # of a detection before it is verified
+# Enlarged cutouts: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
 VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
-# Verification: position of the face in the close-up, and the lowest score that counts as a detection there.
+# Verification: height of the eyes and distance from eyes to mouth in the close-up, as fractions of its side, and the
+# lowest score that counts as a detection there.
 VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
 MIN_VERIFY_SCORE = 0.1
-# Penalty on the score when landmarks move between detection and verification: per distance from eyes to mouth, and
-# the distance from which it is constant, because verification has found something else.
+# If verification finds the landmarks at another place than detection, the score is lowered by MOVE_PENALTY times the
+# distance. The unit of the distance is that from eyes to mouth; it counts as MAX_MOVE at most.
 MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
-MIN_NOSE_DISTANCE = 0.3  # in sides of a face: closer noses belong to the same face
-# BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. A wider close-up,
-# compared with itself after a half turn, tells them apart. For upside-down faces, and below CONFIDENT_SCORE, the other
-# orientations are tried; one must win by a margin or, if the upright picture shows no face, reach a minimum.
+# If the distance of two noses, divided by the side of a face, is at most this, they belong to the same face.
+MIN_NOSE_DISTANCE = 0.3
+# BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. To find out, a wider
+# close-up and its copy rotated by 180 degrees are compared. If the face is upside down or its score is below
+# CONFIDENT_SCORE, the picture is also searched in other orientations. The score there must be higher by
+# ROTATION_MARGIN, or at least MIN_ROTATED_SCORE if no face was found in the picture as given.
 SURE_SCORE = 0.85
 ORIENTATION_EYE_TO_MOUTH, MIN_ORIENTATION_SCORE = 0.13, 0.02
 CONFIDENT_SCORE = 0.77
@@ -44,10 +49,10 @@ MIN_ROTATED_SCORE = 0.65
 class BlazeFaceModel:
     """File, input size, anchors and output names of a detection model."""
 
-    file: str
-    side: int
-    anchors: tuple[tuple[int, int], ...]  # (stride, anchors per cell)
-    outputs: tuple[str, str]  # boxes and points; scores
+    file: str  # in the folder that stage `weights` writes
+    side: int  # of the square input, in pixels
+    anchors: tuple[tuple[int, int], ...]  # (stride in pixels, anchors per grid cell) of each grid
+    outputs: tuple[str, str]  # names of the outputs: boxes with landmarks, and scores
 
 
 FULL_RANGE = BlazeFaceModel(
@@ -57,15 +62,16 @@ SHORT_RANGE = BlazeFaceModel("face_short_range.tflite", 128, ((8, 2), (16, 6)), 
 DETECTOR_FILES = (FULL_RANGE.file, SHORT_RANGE.file)  # in the folder that stage `weights` writes
 
 
-PretrainedModels = Path | Mapping[str, bytes]  # the folder that stage `weights` writes, or its files' contents by name
+# The folder that stage `weights` writes, or the contents of its files, by file name.
+PretrainedModels = Path | Mapping[str, bytes]
 
 
 @contextmanager
 def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
-    On Linux, contents are put into a file in memory instead of on disk. OpenCV also reads
-    TensorFlow Lite from buffers, but version 5.0 then ignores the engine.
+    If `pretrained` has the contents of files, they are written to a temporary file, which on Linux is in memory.
+    OpenCV can also read TensorFlow Lite models from bytes, but version 5.0 then ignores the choice of the engine.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -90,7 +96,7 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
 def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open a TensorFlow Lite model in OpenCV.
 
-    With OpenCV 5, the classic engine is selected, because the new one returns only one output.
+    In OpenCV 5, the classic engine is selected, because the new engine returns only one of several outputs.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -104,7 +110,7 @@ class FaceDetector:
     """Face detector for photographs and paintings.
 
     Args:
-        pretrained: the folder that stage `weights` writes, or the contents of `DETECTOR_FILES` by name.
+        pretrained: the folder that stage `weights` writes, or the contents of `DETECTOR_FILES` by file name.
     """
 
     def __init__(self, pretrained: PretrainedModels) -> None:
@@ -112,20 +118,28 @@ class FaceDetector:
         self.anchors = {model: _anchor_centres(model) for model in self.nets}
 
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of an upright picture with one main face, such as an aligned crop, the largest first.
+        """Return the faces of an upright picture with one main face, such as a crop, sorted by score times size.
 
-        The short-range model runs only if the full-range model finds nothing. A face's score is the mean of detection
-        and verification, less a penalty for landmarks that moved between them.
+        The short-range model runs only if the full-range model finds nothing. The score of a face is the mean of the
+        scores of detection and verification, minus a penalty if these locate the landmarks at different places.
+
+        Args:
+            picture: an upright picture.
+            min_score: lowest accepted score, 0 to 1.
         """
         candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
         candidates = candidates or self.run(SHORT_RANGE, picture, MIN_CANDIDATE_SCORE)
         return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
     def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of any size in a picture of any orientation, the largest first.
+        """Return the faces of any size in a picture of any orientation, sorted by score times size.
 
-        For a picture that is upside down or rotated by 90 degrees, boxes and landmarks are in the coordinates of the
-        picture as given, so that alignment by the landmarks rotates the face upright.
+        The picture may be upside down or rotated by 90 degrees. Boxes and landmarks are in the coordinates of the
+        picture as given. A transform that aligns the landmarks therefore makes the face upright.
+
+        Args:
+            picture: the picture.
+            min_score: lowest accepted score, 0 to 1.
         """
         faces = self._detect_merged(picture, min_score)
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
@@ -142,7 +156,7 @@ class FaceDetector:
         return faces
 
     def run(self, model: BlazeFaceModel, picture: Picture, min_score: float) -> list[Face]:
-        """Return the detections of one model, without verification."""
+        """Return the faces that one model detects, without verification, with scores above `min_score`."""
         boxed, scale, left, top = _letterbox(picture, model.side)
         blob = (boxed.astype(np.float32) / HALF_RANGE - 1).transpose(2, 0, 1)[None]
         net = self.nets[model]
@@ -167,9 +181,10 @@ class FaceDetector:
         ]
 
     def verify(self, picture: Picture, face: Face) -> Face:
-        """Return the face with score and landmarks updated by the short-range model on a levelled close-up.
+        """Verify a face by the short-range model on a close-up with level eyes.
 
-        If the model finds no face there, the score is halved.
+        Returns:
+            The face with updated score and landmarks. If the model finds no face in the close-up, the score is halved.
         """
         side = SHORT_RANGE.side
         transform = eye_mouth_similarity(face, side, VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH)
@@ -184,7 +199,11 @@ class FaceDetector:
         return replace(face, score=(face.score + found.score) / 2 - MOVE_PENALTY * moved, points=points)
 
     def is_upside_down(self, picture: Picture, face: Face) -> bool:
-        """Return whether the short-range model gives a higher score to a face's levelled close-up after a half turn."""
+        """Return whether a face is upside down.
+
+        This is the case if the short-range model gives a higher score to the face's close-up after a rotation by 180
+        degrees.
+        """
         transform = eye_mouth_similarity(face, SHORT_RANGE.side, VERIFY_EYE_LINE, ORIENTATION_EYE_TO_MOUTH)
         view = warp(picture, transform, SHORT_RANGE.side, border=cv2.BORDER_CONSTANT)
         upright, rotated = (
@@ -196,7 +215,8 @@ class FaceDetector:
     def _detect_merged(self, picture: Picture, min_score: float) -> list[Face]:
         """Return the faces that either model finds in an upright picture.
 
-        The full-range model misses a face that fills the picture, the short-range model small ones.
+        The full-range model does not find a face that fills the picture; the short-range model does not find small
+        faces.
         """
         candidates = self.run(FULL_RANGE, picture, MIN_CANDIDATE_SCORE)
         boxes = np.array([face.box for face in candidates]).reshape(-1, 4)
@@ -206,7 +226,7 @@ class FaceDetector:
         return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
     def _verified(self, picture: Picture, candidates: list[Face], min_score: float) -> list[Face]:
-        """Return the distinct candidates that reach `min_score` after verification, largest score x size first."""
+        """Verify faces, and return those that reach `min_score`, without duplicates, sorted by score times size."""
         verified = [self.verify(picture, face) for face in candidates]
         accepted = [face for face in verified if face.score >= min_score]
         return sorted(_drop_duplicates(accepted), key=lambda face: -face.score * face.side_px)
@@ -226,7 +246,7 @@ class FaceDetector:
 
 
 def _anchor_centres(model: BlazeFaceModel) -> Landmarks:
-    """Return the centre of each grid cell as fractions of the side, repeated for each of its anchors."""
+    """Return the centre of each anchor as x and y, in fractions of the input's side: the centre of its grid cell."""
     grids = []
     for stride, per_cell in model.anchors:
         count = model.side // stride
@@ -237,7 +257,7 @@ def _anchor_centres(model: BlazeFaceModel) -> Landmarks:
 
 
 def _letterbox(picture: Picture, side: int) -> tuple[SquarePicture, float, int, int]:
-    """Fit the picture into a black square; return also its scale and the left and top margins."""
+    """Fit a picture into a black square; return the square, the scale, and the left and top margins in pixels."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -251,7 +271,11 @@ def _letterbox(picture: Picture, side: int) -> tuple[SquarePicture, float, int, 
 def _weighted_nms(
     scores: np.ndarray, boxes: np.ndarray, points: np.ndarray
 ) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Merge overlapping detections by their score-weighted mean: MediaPipe's weighted non-maximum suppression."""
+    """Merge overlapping detections by their mean, weighted by score: MediaPipe's weighted non-maximum suppression.
+
+    Returns:
+        Score, box and landmarks of each merged detection, the highest score first.
+    """
     merged = []
     remaining = np.ones(len(scores), bool)
     for best in np.argsort(-scores, kind="stable"):
@@ -271,7 +295,7 @@ def _translate(face: Face, left: int, top: int) -> Face:
 
 
 def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
-    """Map a face from a picture that `np.rot90` rotated by `quarter_turns` to the original one."""
+    """Map a face from a picture that `np.rot90` rotated by `quarter_turns` times 90 degrees to the original picture."""
     height, width = rotated.shape[:2]
     corners, points = np.array(face.box, np.float64).reshape(2, 2), face.points
     for _ in range(quarter_turns):
@@ -282,7 +306,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Drop faces whose nose, after verification, is close to that of a face with a higher score."""
+    """Return the faces without those whose nose is close to the nose of a face with a higher score."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

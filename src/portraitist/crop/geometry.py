@@ -1,4 +1,4 @@
-"""Face landmarks, and the similarity transforms that align them."""
+"""Face landmarks, and similarity transforms (rotation, scale and shift) that align them."""
 
 from dataclasses import dataclass
 
@@ -8,41 +8,50 @@ from jaxtyping import Float32
 
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 
-Landmarks = Float32[np.ndarray, "count 2"]  # x and y, in pixels
-Transform = Float32[np.ndarray, "2 3"]  # a similarity of x and y
-# Indexes of BlazeFace's six points; left and right are the person's own, so the right eye is on the picture's left.
+Landmarks = Float32[np.ndarray, "count 2"]  # x and y of each point, in pixels
+Transform = Float32[np.ndarray, "2 3"]  # a similarity transform, as cv2.warpAffine takes it
+# Indexes of the first four of BlazeFace's six points. Left and right are those of the person, so the right eye of an
+# upright face is on the left of the picture.
 RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = range(4)
-# The distance from eyes to mouth is at least this multiple of the distance between the eyes. On a nodding head the
-# mouth moves towards the eyes, and on a turned head the eyes move together: the longer of the two sets the scale.
+# The size of a face is the distance from eyes to mouth, but at least this multiple of the distance between the eyes. If
+# the head is lowered, the distance from eyes to mouth appears shorter; if it is turned, that between the eyes does.
 MIN_FACE_RATIO = 1.05
 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face: score in [0, 1], box (left, top, right, bottom) and six landmarks, both in pixels."""
+    """A detected face."""
 
-    score: float
-    box: tuple[float, float, float, float]
-    points: Landmarks
+    score: float  # 0 to 1
+    box: tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+    points: Landmarks  # six points, in pixels
 
     @property
     def side_px(self) -> float:
-        """Length of the longer side of the box."""
+        """Length of the longer side of the box, in pixels."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 def eye_to_mouth_px(face: Face) -> float:
-    """Return the distance from the eyes to the mouth, or its estimate from the distance between the eyes if larger."""
+    """Return the size of a face: the distance from the eyes to the mouth in pixels.
+
+    If `MIN_FACE_RATIO` times the distance between the eyes is larger, that value is returned.
+    """
     right_eye, left_eye, mouth = face.points[RIGHT_EYE], face.points[LEFT_EYE], face.points[MOUTH]
     eye_distance = float(np.linalg.norm(left_eye - right_eye))
     return max(float(np.linalg.norm(mouth - (right_eye + left_eye) / 2)), eye_distance * MIN_FACE_RATIO)
 
 
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
-    """Return the similarity from picture to square that aligns a face.
+    """Return the similarity transform from picture to square that aligns a face.
 
-    The eyes become level, with their midpoint horizontally centred at height `eye_line`; the mouth is `eye_to_mouth`
-    below them. Both are fractions of `size_px`.
+    In the square, the eyes are level and horizontally centred.
+
+    Args:
+        face: the face in the picture.
+        size_px: side of the square.
+        eye_line: distance of the eyes from the top of the square, as a fraction of `size_px`.
+        eye_to_mouth: distance from the eyes to the mouth, as a fraction of `size_px`.
     """
     right_eye, left_eye = face.points[RIGHT_EYE], face.points[LEFT_EYE]
     eye_centre, eye_vector = (right_eye + left_eye) / 2, left_eye - right_eye
@@ -56,10 +65,16 @@ def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth
 def warp(
     picture: Picture | MaskArray, transform: np.ndarray, size_px: int, border: int
 ) -> SquarePicture | SquareMaskArray:
-    """Apply a similarity to a picture or mask and return a square of `size_px`.
+    """Apply a similarity transform to a picture or mask, and return a square.
 
-    `border` is one of OpenCV's border modes. When the picture shrinks to less than half, it is reduced by area first:
-    this prevents aliasing of fine lines.
+    If the transform shrinks the picture to less than half, the picture is first reduced by averaging areas, because
+    fine lines would be aliased otherwise.
+
+    Args:
+        picture: the picture or mask.
+        transform: from pixels of the picture to pixels of the square.
+        size_px: side of the square.
+        border: OpenCV's border mode, for the area beyond the picture's border.
     """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:

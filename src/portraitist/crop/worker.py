@@ -1,4 +1,4 @@
-"""Worker of stage `crop`: converts a shard of pictures to a shard of crops, with manifest rows and report tiles."""
+"""Function of stage `crop` that runs in worker processes: it crops the pictures of one shard."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,19 +18,25 @@ from portraitist.reporting.shard_report import ShardReport
 
 
 class CropWorker:
-    """Function object that crops the faces of one shard per call; each process has its own."""
+    """Function object that crops the faces in the pictures of one shard per call; each worker process has its own.
+
+    Args:
+        params: section `crop` of params.yaml.
+        pretrained: the folder that stage `weights` writes.
+        crops: folder to which shards of crops are written.
+    """
 
     def __init__(self, params: CropParams, pretrained: Path, crops: Path) -> None:
         self.params, self.detector, self.crops = params, FaceDetector(pretrained), crops
 
     def __call__(self, task: ShardTask) -> ShardReport:
-        """Write the crops of a shard's pictures, given by `id` and `kind`; the largest face of a picture first."""
+        """Write a shard with the crops of the task's pictures, which have an `id` and a `kind`; report each face."""
         report = ShardReport()
         report.index = write_shard(self.crops / task.name, self._faces(task, report))
         return report
 
     def _faces(self, task: ShardTask, report: ShardReport) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Yield the id and the shard members of each accepted face; add all faces to the report."""
+        """Yield the id and the files of each accepted face; add every face to the report."""
         for picture in task.pictures:
             if picture["id"] in task.rejected:
                 row = _face_row(picture, 0) | {"status": Status.TOO_COSTLY.value}

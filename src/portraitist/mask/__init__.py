@@ -1,1 +1,1 @@
-"""Stage `mask`: segment the person in every crop."""
+"""Stage `mask`: compute a mask of the person in every crop."""

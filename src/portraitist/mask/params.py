@@ -8,9 +8,9 @@ MaskModel = Literal["refined", "selfie", "u2net_human_seg"]
 
 
 class MaskParams(Section):
-    """How the person is segmented."""
+    """How the person in a crop is segmented."""
 
-    model: MaskModel  # u2net_human_seg is downloaded
-    min_person: Fraction  # smallest accepted share of the person in the crop
-    max_person: Fraction  # largest accepted share of the person in the crop
-    shard_size: PositiveInt
+    model: MaskModel  # segmentation model; the weights of u2net_human_seg are downloaded (176 MB)
+    min_person: Fraction  # smallest accepted share of the crop's area that the person covers
+    max_person: Fraction  # largest accepted share
+    shard_size: PositiveInt  # number of pictures in a tar shard

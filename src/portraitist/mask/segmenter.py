@@ -1,8 +1,9 @@
-"""Person segmentation: a picture's own alpha if it is a person mask, otherwise the output of a segmentation model.
+"""Person segmentation: the mask of a person is a picture's alpha channel, or else computed by a segmentation model.
 
-The default model is MediaPipe's selfie segmentation (Apache-2.0), corrected by a small U-Net on paintings, clothing
-and edges (data/refiner). The alternative is U²-Net as `rembg` distributes it, which is downloaded. OpenCV runs all
-models on the aligned crop; only the part of the mask that is connected to the face is used.
+The default model (`refined`) is MediaPipe's selfie segmentation (Apache-2.0), whose mask a small U-Net corrects
+(data/refiner): it improves paintings, clothing and edges. `selfie` is MediaPipe's model alone. `u2net_human_seg` is
+U²-Net as `rembg` distributes it, and is downloaded. OpenCV runs all models on the aligned crop. Only the part of the
+mask that is connected to the face is used.
 """
 
 from collections.abc import Callable
@@ -27,20 +28,21 @@ SELFIE_SIDE = 256
 SELFIE_OUTPUT = "activation_10"
 REFINER_MODEL = "person_refiner.onnx"
 REFINED_SIDE = 256
-# The refiner's probabilities that become 0 and 255: a person is opaque, with a soft edge. Their midpoint, .4, gives the
-# best masks of painted portraits (docs/faces.md).
+# Probabilities of the refiner that become 0 and 255 in the mask, so that a person is opaque with a soft edge. Their
+# midpoint, .4, gives the best masks of painted portraits (docs/faces.md).
 ZERO_PROBABILITY, FULL_PROBABILITY = 0.1, 0.7
 DOWNLOADED = "u2net_human_seg"
 DOWNLOADED_SIDE = 320
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, as U²-Net expects
-SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # in the folder that stage `weights` writes
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, for U²-Net's inputs
+SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # of each model, in the folder that stage `weights` writes
     "refined": (SELFIE_MODEL, REFINER_MODEL),
     "selfie": (SELFIE_MODEL,),
     "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
 }
-# When an alpha counts as a person mask. Round and rounded pictures have a convex alpha, people hardly ever, so a
-# convex alpha must agree almost exactly with the segmenter. Convexity is the ratio of area to that of the convex hull.
-OPAQUE = 250  # alpha from which a pixel's colour is visible
+# When an alpha channel is used as person mask. Its intersection over union with the segmenter's mask must be at least
+# MIN_ALPHA_IOU. The alpha of a round picture is convex, that of a person hardly ever: if the opaque area is more than
+# CONVEX times the area of its convex hull, the intersection over union must be at least MIN_CONVEX_ALPHA_IOU.
+OPAQUE = 250  # alpha (0 to 255) from which a pixel's colour is used
 MIN_TRANSPARENT = 0.02  # smallest transparent share of the crop's area inside the picture
 CONVEX = 0.95
 MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU = 0.7, 0.9
@@ -53,7 +55,7 @@ class Segmenter:
 
     Args:
         pretrained: the folder that stage `weights` writes, or the contents of the model's `SEGMENTER_FILES` by name.
-        model: which segmentation model to use.
+        model: the segmentation model to use.
     """
 
     def __init__(self, pretrained: PretrainedModels, model: MaskModel = "refined") -> None:
@@ -62,7 +64,7 @@ class Segmenter:
         self.network = networks[model](pretrained)
 
     def __call__(self, picture: Picture) -> MaskArray:
-        """Return the probability that each pixel is a person, from 0 to 255, in the picture's size."""
+        """Return for each pixel the probability that it belongs to a person, as 0 to 255, in the picture's size."""
         height, width = picture.shape[:2]
         return cv2.resize(self.network(picture), (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -80,7 +82,7 @@ class _Selfie:
 
 
 class _Refined:
-    """MediaPipe's selfie segmentation, corrected by a network with picture and mask as inputs."""
+    """MediaPipe's selfie segmentation, corrected by a second network, whose inputs are the picture and the mask."""
 
     def __init__(self, pretrained: PretrainedModels) -> None:
         self.selfie, self.net = _Selfie(pretrained), open_onnx(pretrained, REFINER_MODEL)
@@ -94,11 +96,12 @@ class _Refined:
 
 
 class _Downloaded:
-    """U²-Net trained on people (Qin et al. 2020); its output is normalized to [0, 1] per picture."""
+    """U²-Net trained on people (Qin et al. 2020); the output for each picture is normalized to [0, 1]."""
 
     def __init__(self, pretrained: PretrainedModels) -> None:
         self.net = open_onnx(pretrained, f"{DOWNLOADED}.onnx")
-        # The final output is the lowest of seven numbered names; OpenCV's engines list them in different orders.
+        # The network has seven outputs with numbered names, in an order that depends on OpenCV's engine. The lowest
+        # number is that of the final mask.
         self.outputs = list(self.net.getUnconnectedOutLayersNames())
         self.final = self.outputs.index(min(self.outputs, key=lambda name: (len(name), name)))
 
@@ -120,7 +123,10 @@ def _to_uint8(probability: np.ndarray) -> SquareMaskArray:
 
 
 def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInput:
-    """Return the refiner's input: picture and mask in [-1, 1], each 2 x 2 block of a channel as four channels."""
+    """Return the input of the refiner: picture and mask in [-1, 1], at half the size with 16 channels.
+
+    Each 2 x 2 block of pixels of a channel becomes one pixel of four channels.
+    """
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
     blocks = channels.transpose(0, 2, 4, 1, 3).reshape(1, 16, half, half)
@@ -138,10 +144,10 @@ def open_onnx(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
 
 
 def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams, crop_params: CropParams) -> MaskArray:
-    """Return the mask of the person whose face is aligned in the crop: 255 is person.
+    """Return the mask of the person whose face is aligned in the crop: 255 is person, 0 is background.
 
     Raises:
-        RejectedError: the share of the person is below `min_person` or above `max_person`.
+        RejectedError: the person covers less than `min_person` or more than `max_person` of the crop.
     """
     mask, _ = locate_person(square, segmenter, crop_params)
     check_person_share(mask, mask_params)
@@ -149,10 +155,10 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 
 
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
-    """Return the person's mask, without checking its share, and its origin: the picture's alpha or the segmenter.
+    """Return the person's mask, of any size, and its origin: the alpha channel of the picture or the segmenter.
 
-    If the alpha is not a person mask, its transparent pixels are still hidden: the segmenter's input has the
-    surrounding colours there, and the mask is 0.
+    If the alpha channel is not a person mask, transparent pixels do not belong to the person: the segmenter gets the
+    colours around them instead, and the mask is 0 there.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"
@@ -165,11 +171,13 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
 
 
 def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> bool:
-    """Return whether an alpha is a person mask, and not a round picture, rounded corners or a few transparent pixels.
+    """Return whether an alpha channel is the mask of a person.
+
+    Otherwise it is that of a round picture, of rounded corners, or of a picture with few transparent pixels.
 
     Args:
-        alpha: alpha of the crop.
-        segmented: the segmenter's mask of the picture without its transparent pixels.
+        alpha: alpha channel of the crop.
+        segmented: the segmenter's mask of the visible pixels.
         inside: 255 where the picture covers the crop.
     """
     opaque = alpha > 127
@@ -183,10 +191,10 @@ def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> 
 
 
 def check_person_share(mask: MaskArray, mask_params: MaskParams) -> None:
-    """Check that a mask contains enough of the person and enough background.
+    """Check that a crop contains enough of the person and enough background.
 
     Raises:
-        RejectedError: the share of the person is below `min_person` or above `max_person`.
+        RejectedError: the person covers less than `min_person` or more than `max_person` of the crop.
     """
     share, least, most = float(mask.mean()) / 255, mask_params.min_person, mask_params.max_person
     if share < least:
@@ -196,12 +204,12 @@ def check_person_share(mask: MaskArray, mask_params: MaskParams) -> None:
 
 
 def segment_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> MaskArray:
-    """Return the segmenter's mask of the person with the aligned face; 0 beyond the picture's border."""
+    """Return the segmenter's mask of the person whose face is aligned in the crop; 0 beyond the picture's border."""
     return np.minimum(connected_to_face(segmenter(square.picture), crop_params), square.inside)
 
 
 def connected_to_face(mask: MaskArray, crop_params: CropParams) -> MaskArray:
-    """Return the mask without components that are not connected to the face: other people, posters, hands."""
+    """Return a crop's mask without areas that are not connected to the face, such as other people or posters."""
     side = mask.shape[0]
     _, labels = cv2.connectedComponents((mask > 127).astype(np.uint8))
     face_row = round((crop_params.eye_line + crop_params.eye_to_mouth / 2) * side)

@@ -1,4 +1,4 @@
-"""Worker of stage `mask`: converts a shard of crops to a shard of masks, with manifest rows and report tiles."""
+"""Function of stage `mask` that runs in worker processes: it computes the masks of the crops in one shard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,24 +17,34 @@ from portraitist.mask.segmenter import Segmenter, check_person_share, locate_per
 from portraitist.reporting.contact_sheet import labelled_tile
 from portraitist.reporting.shard_report import ShardReport
 
-BACKDROP = (90, 200, 120)  # behind the person on the contact sheet
+BACKDROP = (90, 200, 120)  # colour behind the person on the contact sheet
 
 
 class MaskWorker:
-    """Function object that masks the crops of one shard per call; each process has its own."""
+    """Function object that computes the masks of one shard per call; each worker process has its own.
+
+    Args:
+        params: section `mask` of params.yaml.
+        crop_params: section `crop` of params.yaml.
+        pretrained: the folder that stage `weights` writes.
+        masks: folder to which shards of masks are written.
+    """
 
     def __init__(self, params: MaskParams, crop_params: CropParams, pretrained: Path, masks: Path) -> None:
         self.params, self.crop_params = params, crop_params
         self.segmenter, self.masks = Segmenter(pretrained, params.model), masks
 
     def __call__(self, task: ShardTask) -> ShardReport:
-        """Write the masks of a shard's faces, given by `id` and `kind`."""
+        """Write a shard with the masks of the task's faces, which have an `id` and a `kind`; report each face."""
         report = ShardReport()
         report.index = write_shard(self.masks / task.name, self._kept(task, report))
         return report
 
     def _kept(self, task: ShardTask, report: ShardReport) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Yield the id and the mask of each accepted face; report all faces, with the IoU if an exact mask exists."""
+        """Yield the id and the mask of each accepted face; add every face to the report.
+
+        If an exact mask exists, the report contains the intersection over union with it.
+        """
         for face in task.pictures:
             row = {"id": face["id"], "kind": face["kind"], "status": Status.KEPT.value}
             report.rows.append(row)

@@ -1,1 +1,1 @@
-"""Reports of the stages: outcome counts and contact sheets."""
+"""Reports of the stages: how many pictures were kept or rejected, and contact sheets that show them."""

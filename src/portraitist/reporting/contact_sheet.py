@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, with labels."""
+"""Contact sheets: one picture that shows many pictures as tiles in rows and columns, with labels."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from portraitist.core.types import ContactSheet, Tile
 
 GAP_PX = 4
-LABEL_PX, LINE_PX = 16, 12  # height of a label of one line, and of each further line
+LABEL_PX, LINE_PX = 16, 12  # height of a label with one line of text, and of each further line
 FONT = ImageFont.load_default()
 
 
 def labelled_tile(picture: Tile, text: str = "", size_px: int = 96) -> ContactSheet:
-    """Fit a picture into a square of size_px, without cropping it; the text is a label at the bottom."""
+    """Fit a picture into a black square of `size_px` pixels without cropping it; `text` is a label at the bottom."""
     image = Image.fromarray(picture).convert("RGB")
     scale = size_px / max(image.size)
     small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BOX)
@@ -28,7 +28,7 @@ def labelled_tile(picture: Tile, text: str = "", size_px: int = 96) -> ContactSh
 
 
 def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), size_px: int = 96) -> ContactSheet:
-    """Lay out rows of pictures, each resized to a square of size_px; labels are the headings of the columns.
+    """Lay out rows of pictures, each resized to a square of `size_px` pixels; `labels` are column headings.
 
     Raises:
         ValueError: there are no rows, or fewer labels than columns.
@@ -37,7 +37,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), si
         raise ValueError("a contact sheet needs at least one row")
     columns = max(len(row) for row in rows)
     if labels and len(labels) < columns:
-        raise ValueError(f"found {len(labels)} labels for {columns} columns; one label per column is needed")
+        raise ValueError(f"found {len(labels)} labels for {columns} columns; pass one label for each column")
     pitch = size_px + GAP_PX
     canvas = Image.new("RGB", (columns * pitch + GAP_PX, len(rows) * pitch + GAP_PX), "white")
     for line, row in enumerate(rows):
@@ -48,7 +48,13 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), si
 
 
 def add_column_labels(sheet: ContactSheet, labels: Sequence[str], pitch_px: int) -> ContactSheet:
-    """Add column headings, pitch_px apart, above a contact sheet; long ones are broken at underscores and spaces."""
+    """Add column headings above a contact sheet; long headings are wrapped at underscores and spaces.
+
+    Args:
+        sheet: the contact sheet.
+        labels: the headings, from left to right.
+        pitch_px: distance in pixels between the left borders of two neighbouring columns.
+    """
     headings = [_wrapped(label, pitch_px - GAP_PX) for label in labels]
     height = LABEL_PX + LINE_PX * (max(len(lines) for lines in headings) - 1)
     canvas = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + height), "white")

@@ -1,4 +1,4 @@
-"""Workers' reports of single shards, and their merging into a stage's index, manifest and contact sheet."""
+"""Reports of single shards, which worker processes return, and their merging into the report of a stage."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from portraitist.reporting.stage_report import OutcomeSheet
 
 @dataclass
 class ShardReport:
-    """The rows of a shard's pictures in the manifest and in the index, and its part of the contact sheet."""
+    """What a worker reports about the pictures of one shard."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    sheet: OutcomeSheet = field(default_factory=OutcomeSheet)
-    index: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)  # for the manifest
+    sheet: OutcomeSheet = field(default_factory=OutcomeSheet)  # tiles for the contact sheet
+    index: str = ""  # for the index of the shards: the rows that `write_shard` returned
 
 
 def merge_reports(

@@ -1,4 +1,4 @@
-"""Report of a data stage: counts of outcomes as JSON, and a contact sheet; exits if nothing was kept."""
+"""Reports of the stages that prepare the data: counts of kept and rejected pictures, and a contact sheet."""
 
 import sys
 from collections.abc import Iterable
@@ -14,40 +14,46 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import ContactSheet
 from portraitist.reporting.contact_sheet import contact_sheet, split_rows
 
-MAX_TILES = 96  # for kept pictures, and as many for rejected ones
+MAX_TILES = 96  # of kept pictures on a contact sheet, and as many of rejected pictures
 COLUMNS = 12
-MAX_REASONS = 3  # number of reasons for rejection that are printed
+MAX_REASONS = 3  # the most frequent reasons for rejection, which are printed
 
 
 class OutcomeSheet:
-    """A contact sheet of the first pictures that a stage kept and of the first that it rejected."""
+    """A contact sheet of the first pictures that a stage kept, and of the first pictures that it rejected."""
 
     def __init__(self) -> None:
         self.kept: list[ContactSheet] = []
         self.rejected: list[ContactSheet] = []
 
     def add(self, tiles: list[ContactSheet], kept: bool) -> None:
-        """Add the tiles of one picture, unless the group is full."""
+        """Add the tiles of one picture, unless there are enough tiles of kept or of rejected pictures already."""
         group = self.kept if kept else self.rejected
         if len(group) < MAX_TILES:
             group += tiles
 
     def extend(self, other: "OutcomeSheet") -> None:
-        """Add the pictures of another sheet, up to the limits."""
+        """Add the tiles of another sheet, as far as there is space for them."""
         self.kept += other.kept[: max(0, MAX_TILES - len(self.kept))]
         self.rejected += other.rejected[: max(0, MAX_TILES - len(self.rejected))]
 
     def write(self, path: Path) -> None:
-        """Write the tiles as JPEG, kept ones first; if there are none, the file is empty."""
+        """Write the contact sheet as JPEG, kept pictures first; without tiles, the file is empty."""
         rows = split_rows(self.kept, COLUMNS) + split_rows(self.rejected, COLUMNS)
         write_file(path, encode_jpeg(contact_sheet(rows)) if rows else b"")
 
 
 def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
-    """Write a stage's outcome counts as JSON, {kind: {status: count}}; exit if no picture of a kind was kept.
+    """Count the pictures of each kind and status, and exit if no selfie or no portrait was kept.
 
-    If the manifest has a column "source", the counts per source are added: {"sources": {source: {status: count}}}.
-    Also prints one line with the counts and the most frequent reasons of rejection.
+    The counts are written as JSON, {kind: {status: count}}. If the manifest has a column "source", the JSON also
+    contains {"sources": {source: {status: count}}}. A line with the counts and the most frequent reasons for rejection
+    is printed to stderr.
+
+    Args:
+        frame: the manifest of the stage.
+        stage: name of the stage, for the printed texts.
+        path: the JSON file to write.
     """
     counts = manifest.count_outcomes(frame)
     sources = sorted(set(frame.get("source", ())))
@@ -57,11 +63,11 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
     for kind in KINDS:
         if not counts[kind].get(Status.KEPT.value):
             advice = f"add {kind} to collect.folder.path, raise limits.<source>, or add a source of {kind} to `sources`"
-            sys.exit(f"{stage}: no {kind} are left; the reasons are above and in {path}; {advice}")
+            sys.exit(f"{stage}: no {kind} are left; the counts of the reasons are above and in {path}; {advice}")
 
 
 def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
-    """Return a summary such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
+    """Return a text such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
     rejected = rows[rows["status"] != Status.KEPT.value]
     reasons = []
     for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():
@@ -72,7 +78,12 @@ def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
 
 
 def write_collect_metrics(folders: Iterable[Path], path: Path) -> None:
-    """Write the outcome counts of every source with candidates as JSON, {source: {kind: {status: count}}}."""
+    """Count the pictures of each source, kind and status, and write the counts as JSON.
+
+    Args:
+        folders: output folder of each source; sources that found no picture are left out.
+        path: the file to write, with the content {source: {kind: {status: count}}}.
+    """
     frames = {folder.name: manifest.read(folder / "manifest.csv") for folder in sorted(folders)}
     _write_json({name: manifest.count_outcomes(frame) for name, frame in frames.items() if len(frame)}, path)
 

@@ -1,10 +1,12 @@
-"""Picture sources, one file each, found by name. Every source defines `candidates(params, cache)`.
+"""Sources of pictures, one module each. Every source defines a function `candidates(params, cache)`.
 
-A source yields candidates: where a picture is (a URL, or a function that reads a file) and its metadata; `collector`
-fetches the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
-Result pages and API responses go through `cache`, a `FetchCache`: SSRF-guarded, rate-limited and stored, so that an
-interrupted run does not repeat a request. If a site refuses, a source raises `SourceError` with what was found and what
-to do, instead of yielding nothing. Sources do not solve captchas, compute request signatures or imitate browsers.
+The function yields candidates: the metadata of a picture, and a URL or a function that reads a file. `collector` then
+gets the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
+
+Sources request pages and APIs only through `cache`, a `FetchCache`. It protects against hostile servers, limits the
+rate of requests, and stores responses, so that an interrupted run does not repeat requests. If a site refuses a
+request, the source raises a `SourceError` that says what was found and what the user can do. Sources do not solve
+captchas, compute request signatures or imitate browsers.
 """
 
 import importlib
@@ -30,10 +32,11 @@ from portraitist.core.manifest import KINDS, Kind
 from portraitist.core.outcome import Status
 
 FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF"
-ISO_MEDIA_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"}  # still pictures; others are videos
+# Brands of ISO media files with a still picture (HEIC, AVIF); files with other brands are videos or animations.
+ISO_MEDIA_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-HEADER_BYTES = 32  # enough for `sniff_format` and the major brand of ISO media
-PLACEHOLDER = ".gitkeep"  # keeps an empty folder in git; not one of the user's files
+HEADER_BYTES = 32  # enough for `sniff_format` and for the brand of an ISO media file
+PLACEHOLDER = ".gitkeep"  # a file of this repository that keeps an empty folder in git
 HTTP_OK = 200
 MAX_TEXT_CHARS = 300
 MAX_URL_CHARS = 4096
@@ -41,12 +44,12 @@ MAX_URL_CHARS = 4096
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of the user; `status` and `reason` are set if it is not a usable picture."""
+    """A file in a folder of the user."""
 
     path: Path
-    name: str  # relative to the folder, as valid Unicode
-    status: Status | None = None
-    reason: str = ""
+    name: str  # path relative to the folder, as valid Unicode
+    status: Status | None = None  # set if the file is not a usable picture
+    reason: str = ""  # why the file is not usable
 
     @property
     def folder(self) -> str:
@@ -60,7 +63,7 @@ def source_names() -> list[str]:
 
 
 def load_source(name: str) -> ModuleType:
-    """Import sources/<name>.py.
+    """Import the module of a source, sources/<name>.py.
 
     Raises:
         SourceError: there is no such source.
@@ -71,11 +74,13 @@ def load_source(name: str) -> ModuleType:
 
 
 def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
-    """Return every file below a folder, sorted by path. Symbolic links are followed; each real folder is read once.
+    """Return every file in a folder and its subfolders, sorted by path.
+
+    Symbolic links are followed, but each real folder is read only once.
 
     Args:
         folder: where to search.
-        on_error: called for a folder that cannot be read. By default such a folder is skipped.
+        on_error: called with the error if a folder cannot be read; by default, such a folder is skipped.
     """
     found: list[Path] = []
     visited: set[str] = set()
@@ -94,13 +99,14 @@ def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
-    """List every file below a folder, sorted by path. Pictures are recognised by content; other files have a status.
+    """List every file in a folder and its subfolders, sorted by path.
 
-    A damaged file with a picture's suffix has no status: stage `clean` decodes it and reports the damage.
+    Pictures are recognised by their first bytes; files that are not pictures have a status and a reason. A damaged file
+    with a picture's suffix has no status, because stage `clean` decodes the file and reports the damage.
 
     Args:
         folder: where to search.
-        key: the params key that this folder comes from, for error messages.
+        key: the key in params.yaml that names this folder, for error messages.
         expected: what the user should put in the folder, for error messages.
 
     Raises:
@@ -116,12 +122,17 @@ def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
     files = [_inspect(path, printable_path(path.relative_to(folder).as_posix())) for path in paths]
     if all(file.status for file in files):
         examples = "".join(f"; {file.name}: {file.reason}" for file in files[:3])
-        raise SourceError(f"{key}: no picture among the {len(files)} files in {folder}{examples}; put {expected} there")
+        found = f"found no picture in {folder}, which contains {len(files)} files{examples}"
+        raise SourceError(f"{key}: {found}; put {expected} there")
     return files
 
 
 def find_pictures_by_kind(path: Path, key: str) -> Iterator[tuple[Kind, LocalFile]]:
-    """List every file in path/selfies and path/portraits, with its kind. `key` is the params key of `path`.
+    """Yield every file in path/selfies and path/portraits, with its kind.
+
+    Args:
+        path: the folder that contains both folders.
+        key: the key in params.yaml that names `path`, for error messages.
 
     Raises:
         SourceError: one of the two folders is missing, cannot be read, or contains no picture.
@@ -132,29 +143,30 @@ def find_pictures_by_kind(path: Path, key: str) -> Iterator[tuple[Kind, LocalFil
 
 
 def _inspect(path: Path, name: str) -> LocalFile:
-    """Recognise a file by its first bytes. Only regular files are opened: a pipe or a device could block."""
+    """Recognise a picture by its first bytes. Only regular files are opened, because a pipe or a device could block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return LocalFile(path, name, Status.NOT_A_PICTURE, "not a regular file")
+            return LocalFile(path, name, Status.NOT_A_PICTURE, "not a regular file, but a folder, pipe or device")
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
     except OSError as error:
-        reason = "broken link" if path.is_symlink() and not path.exists() else error.strerror or str(error)
+        is_broken = path.is_symlink() and not path.exists()
+        reason = "a symbolic link to a missing file" if is_broken else error.strerror or str(error)
         return LocalFile(path, name, Status.UNREADABLE, reason)
     is_iso_media = header[4:8] == b"ftyp"
     if sniff_format(header) or (is_iso_media and header[8:12] in ISO_MEDIA_BRANDS):
         return LocalFile(path, name)
     if is_iso_media:
         brand = plain_text(header[8:12].decode("latin-1"))
-        reason = f"a video or an animation (ISO media, brand {brand!r}), not {FORMATS}"
+        reason = f"a video or an animation (ISO media, brand {brand!r}); allowed formats: {FORMATS}"
         return LocalFile(path, name, Status.NOT_A_PICTURE, reason)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return LocalFile(path, name)
-    return LocalFile(path, name, Status.NOT_A_PICTURE, f"the content is not {FORMATS}")
+    return LocalFile(path, name, Status.NOT_A_PICTURE, f"not a picture; allowed formats: {FORMATS}")
 
 
 def printable_path(path: str) -> str:
-    r"""Return a path as valid Unicode; a byte that is not UTF-8 becomes an escape such as `\xe9`."""
+    r"""Return a path as valid Unicode; bytes that are not UTF-8 are replaced by escapes such as `\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -166,18 +178,18 @@ def fetch_page(
     headers: Mapping[str, str] | None = None,
     secret: Mapping[str, str] | None = None,
 ) -> Response:
-    """Fetch a page or an API response that has status 200.
+    """Return the response of a web page or an API.
 
     Args:
-        cache: returns the stored response, or fetches and stores it.
-        url: its address, without the secret parameters.
-        advice: what the user should do after a failure, for error messages.
-        crawled: obey robots.txt. True for pages; False for an API that is documented for programs.
+        cache: returns the stored response; if there is none, requests and stores it.
+        url: the URL, without the secret query parameters.
+        advice: what the user can do after a failure, for error messages.
+        crawled: whether to obey robots.txt. True for pages; False for an API that is documented for programs.
         headers: additional request headers.
-        secret: query parameters, such as API keys, that are never stored or shown.
+        secret: secret query parameters, such as an API key, that are never stored or shown.
 
     Raises:
-        SourceError: the request failed, or the status is not 200.
+        SourceError: the request failed, or the status code is not 200.
     """
     host = urlsplit(url).netloc
     try:
@@ -198,10 +210,10 @@ def fetch_json(
     headers: Mapping[str, str] | None = None,
     secret: Mapping[str, str] | None = None,
 ) -> Any:
-    """Fetch and parse an API's JSON response. The arguments are those of `fetch_page`.
+    """Return the parsed JSON response of an API. The arguments are those of `fetch_page`.
 
     Raises:
-        SourceError: the request failed, the status is not 200, or the response is not JSON.
+        SourceError: the request failed, the status code is not 200, or the response is not JSON.
     """
     text = fetch_page(cache, url, advice, headers=headers, secret=secret).text
     try:
@@ -213,7 +225,13 @@ def fetch_json(
 
 
 def api_key(variable: str, advice: str) -> str:
-    """Return an API key from the environment, which keeps it out of params files, logs and lock files.
+    """Return an API key from an environment variable.
+
+    API keys are not parameters, because these are written to params.yaml, dvc.lock and logs.
+
+    Args:
+        variable: name of the environment variable.
+        advice: how the user can get a key, for the error message.
 
     Raises:
         SourceError: the variable is not set.
@@ -225,7 +243,7 @@ def api_key(variable: str, advice: str) -> str:
 
 
 def get_field(content: Any, *keys: str | int) -> Any:
-    """Return the value at a path in untrusted JSON; None if the path does not exist."""
+    """Return the value at a path of keys and list indexes in untrusted JSON; None if the path does not exist."""
     for key in keys:
         if isinstance(content, dict) and isinstance(key, str):
             content = content.get(key)
@@ -237,19 +255,19 @@ def get_field(content: Any, *keys: str | int) -> Any:
 
 
 def get_list(content: Any, *keys: str | int) -> list[Any]:
-    """Return the list at a path in untrusted JSON; empty if there is none."""
+    """Return the list at a path in untrusted JSON; an empty list if there is none."""
     found = get_field(content, *keys)
     return found if isinstance(found, list) else []
 
 
 def get_text(content: Any, *keys: str | int) -> str:
-    """Return the text or number at a path in untrusted JSON, as plain text; "" if there is none."""
+    """Return the text or number at a path in untrusted JSON, sanitized by `plain_text`; "" if there is none."""
     found = get_field(content, *keys)
     return plain_text(str(found)) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
 
 
 def get_url(content: Any, *keys: str | int) -> str:
-    """Return the URL at a path in untrusted JSON; "" if there is none. A scheme-relative URL becomes https."""
+    """Return the URL at a path in untrusted JSON; "" if there is none. A URL such as //host/a.jpg becomes https."""
     found = get_field(content, *keys)
     if not isinstance(found, str) or len(found) > MAX_URL_CHARS or not found.strip().isprintable():
         return ""
@@ -258,17 +276,20 @@ def get_url(content: Any, *keys: str | int) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Sanitize untrusted text to one short line: no markup, no control characters, no spreadsheet formula."""
+    """Return untrusted text as one line of at most 300 characters, without markup and control characters.
+
+    Leading =, +, - and @ are removed, because spreadsheet programs would run the text as a formula.
+    """
     text = re.sub(r"<[^<>]*>", " ", text)
     text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
     return " ".join(text.split()).lstrip("=+-@")[:MAX_TEXT_CHARS]
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON or JSONP, also with the invalid escapes that some sites produce.
+    """Parse JSON or JSONP; invalid escapes, which some sites produce, are repaired.
 
     Raises:
-        ValueError: the text is neither.
+        ValueError: the text is neither JSON nor JSONP.
     """
     text = text.strip().lstrip("\ufeff")
     callback = re.match(r"[\w.$]+\s*\(", text)
@@ -277,7 +298,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, strict=False)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
     except ValueError:
         repaired = re.sub(r'\\(?:(["\\/bfnrtu])|(.))', lambda found: f"\\{found[1]}" if found[1] else found[2], text)
         return json.loads(repaired, strict=False)

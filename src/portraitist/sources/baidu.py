@@ -1,4 +1,7 @@
-"""Baidu image search: JSON result pages, fetched or saved by the user. Baidu often refuses programs' requests."""
+"""Baidu image search: JSON result pages, which are downloaded or read from files that the user saved.
+
+Baidu often refuses requests that do not come from a browser.
+"""
 
 from collections.abc import Iterator
 
@@ -15,7 +18,7 @@ SECONDS_PER_PAGE = 3.0
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every result: the original URL first, then Baidu's copies.
+    """Yield every search result. Its URLs are that of the original picture, then those of Baidu's copies.
 
     Raises:
         SourceError: Baidu refuses the request.
@@ -34,9 +37,9 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
     try:
         content = parse_json(text)
     except ValueError:
-        raise BlockedError(f"an HTML page instead of results: {text.strip()[:60]!r}") from None
+        raise BlockedError(f"received an HTML page instead of results: {text.strip()[:60]!r}") from None
     if get_field(content, "antiFlag") or not isinstance(get_field(content, "data"), list):
-        raise BlockedError(get_text(content, "message") or "a response without results")
+        raise BlockedError(get_text(content, "message") or "received a response without results")
     for row in get_list(content, "data"):
         object_url = get_url(row, "objURL")
         original = object_url if object_url.startswith("http") else _decode_url(object_url)
@@ -54,5 +57,5 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
 
 
 def _decode_url(encoded: str) -> str:
-    """Decode Baidu's substitution cipher for URLs."""
+    """Decode a URL that Baidu has encoded with its substitution cipher."""
     return str(BaiduParser._decode_url(None, encoded)) if encoded else ""

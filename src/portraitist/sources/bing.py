@@ -1,4 +1,4 @@
-"""Bing image search: HTML result pages, fetched or saved by the user."""
+"""Bing image search: HTML result pages, which are downloaded or read from files that the user saved."""
 
 from collections.abc import Iterator
 from json import JSONDecodeError, loads
@@ -17,7 +17,7 @@ SECONDS_PER_PAGE = 3.0
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every result: the original URL first, then Bing's thumbnail.
+    """Yield every search result. Its URLs are that of the original picture, then that of Bing's thumbnail.
 
     Raises:
         SourceError: Bing refuses the request.
@@ -28,7 +28,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
 
 
 def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """Yield the results in one page.
+    """Yield the results on one page.
 
     Raises:
         BlockedError: the text is not a result page.

@@ -1,12 +1,12 @@
-"""CelebA, aligned and cropped: selected pictures of the user's own copy, which is verified by MD5.
+"""The data set CelebA, aligned and cropped: selected pictures of the user's own copy, which is verified by MD5.
 
-Candidates are pictures of CelebA's training partition with level eyes and a near-frontal head, without any of
-`exclude_attributes`. In the order of the SHA-256 of the file name, one picture per person is selected, and equally many
-pictures of each combination of `balance_attributes`. If CelebA's list of persons or of landmarks is missing, that
-criterion is skipped with a warning.
+Only pictures of CelebA's training partition are used. The selected faces are near-frontal, have level eyes and none of
+the attributes in `exclude_attributes`. One picture of each person is selected, and the pictures alternate between the
+combinations of `balance_attributes`. The order is that of the SHA-256 of the file names. If CelebA's list of persons or
+of landmarks is missing, a warning is printed and pictures are not selected by that criterion.
 
-CelebA is for non-commercial research only and its pictures may not be redistributed: `data/raw` is never pushed to a
-DVC remote.
+CelebA may be used for non-commercial research only, and its pictures may not be redistributed. Therefore `data/raw` is
+never pushed to a DVC remote.
 """
 
 import hashlib
@@ -36,14 +36,14 @@ REQUIRED = ("list_attr_celeba.txt", "list_eval_partition.txt")
 MEMBER = re.compile(rf"{PICTURES}/(\d{{6}}\.jpg)")
 MAX_MEMBER_BYTES = 1 << 20
 LICENCE = "CelebA agreement: non-commercial research, no redistribution"
-TRAIN = "0"  # in list_eval_partition.txt
+TRAIN = "0"  # the training partition in list_eval_partition.txt
 
 
 def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the selected pictures.
 
     Raises:
-        SourceError: the copy is missing, incomplete or modified, or the download failed.
+        SourceError: the copy of CelebA is missing, incomplete or modified, or the download failed.
     """
     if params.download and not any((params.path / name).exists() for name in (PICTURES, f"{PICTURES}.zip")):
         _download(params.path)
@@ -52,7 +52,7 @@ def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
     persons = {name: row[0] for name, row in _read_table(params.path, "identity_CelebA.txt", header_lines=0).items()}
     for name in _select(params, persons):
         if name not in readers:
-            raise SourceError(f"{params.path / PICTURES} is incomplete: {name} is missing")
+            raise SourceError(f"{params.path / PICTURES} is incomplete: {name} is missing; download CelebA again")
         group = f"celeba/{persons[name]}" if name in persons else ""
         yield Candidate("selfies", name, readers[name], licence=LICENCE, group=group)
 
@@ -60,7 +60,8 @@ def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
 def _download(path: Path) -> None:
     if path.name != "celeba":
         raise SourceError(
-            f"collect.celeba.path is {path}; to download, it must end in celeba: torchvision's downloader writes there"
+            f"collect.celeba.path is {path}; the folder must be named celeba, because torchvision's downloader writes "
+            "to a folder of that name; change the path, or set collect.celeba.download=false"
         )
     try:
         from torchvision.datasets import CelebA
@@ -68,8 +69,8 @@ def _download(path: Path) -> None:
         CelebA(str(path.parent), download=True)
     except (ImportError, RuntimeError, OSError, zipfile.BadZipFile, ValueError) as error:
         raise SourceError(
-            f"torchvision's downloader failed: {type(error).__name__}: {error}; it needs gdown, and Google Drive's "
-            f"daily quota is often exhausted: download the files yourself and put them in {path}"
+            f"torchvision could not download CelebA: {type(error).__name__}: {error}; it needs the package gdown, and "
+            f"the daily quota of Google Drive is often exhausted; download the files yourself and put them in {path}"
         ) from error
 
 
@@ -95,7 +96,7 @@ def _verify(path: Path) -> None:
 
 
 def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Map each file name to a function that reads it, from the folder or directly from the zip."""
+    """Return a function that reads each picture, by its file name, from the folder or directly from the zip."""
     if (path / PICTURES).is_dir():
         return {file.name: file.read_bytes for file in (path / PICTURES).glob("*.jpg")}
     try:
@@ -126,7 +127,8 @@ def _select(params: CelebaParams, persons: dict[str, str]) -> Iterator[str]:
         ("list_landmarks_align_celeba.txt", landmarks, "level, near-frontal heads"),
     ):
         if not table:
-            print(f"collect celeba: {params.path / title} is missing; not selecting by: {skipped}", file=sys.stderr)
+            warning = f"{params.path / title} is missing; this criterion is not applied: {skipped}"
+            print(f"collect celeba: {warning}", file=sys.stderr)
     strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
     selected_persons: set[str] = set()
     for name in sorted(attributes, key=lambda name: hashlib.sha256(name.encode()).digest()):
@@ -159,7 +161,7 @@ def _read_attributes(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _read_table(path: Path, name: str, header_lines: int) -> dict[str, list[str]]:
-    """Read one of CelebA's lists as {file: values}; empty if the list is missing."""
+    """Return one of CelebA's lists as {file name: values}; an empty dictionary if the list is missing."""
     if not (path / name).is_file():
         return {}
     rows = (line.split() for line in (path / name).read_text(encoding="ascii").splitlines()[header_lines:])

@@ -1,4 +1,4 @@
-"""Wikimedia Commons, by its API: no account needed, and every file has a licence. The User-Agent needs a contact."""
+"""Pictures of Wikimedia Commons, found by its API. No account is needed. Every file has a licence."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from portraitist.sources.helpers.licences import check_licence
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "commons.wikimedia.org"
-ADVICE = "see https://www.mediawiki.org/wiki/API:Etiquette, wait, and run this again"
+ADVICE = "wait and run this again; the rules are at https://www.mediawiki.org/wiki/API:Etiquette"
 SECONDS_PER_PICTURE = 1.0
 WIDTH_PX = 960  # one of the few widths that the servers have pre-rendered; other widths are refused
 QUERY = {
@@ -30,7 +30,9 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every bitmap found, at most 960 px wide; bitmaps with other licences have status `no_licence`.
+    """Yield every picture found; those whose licence is not in `params.licences` have status `no_licence`.
+
+    Pictures that are wider than 960 px are downloaded at that width.
 
     Raises:
         SourceError: Commons refuses the request.
@@ -50,7 +52,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
             if get_field(content, "error"):
                 cache.discard(url)
                 error = f"{get_text(content, 'error', 'code')}, {get_text(content, 'error', 'info')}"
-                raise SourceError(f"{HOST} refused: {error}; {ADVICE}")
+                raise SourceError(f"{HOST} refused the request: {error}; {ADVICE}")
             yield from rows(content, params, query)
             following = get_field(content, "continue")
             continuation = (
@@ -59,7 +61,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
 
 
 def rows(content: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
-    """Yield the files in one response, in search order."""
+    """Yield the files in one response of the API, in search order."""
     for page in sorted(get_list(content, "query", "pages"), key=_search_rank):
         info = get_field(page, "imageinfo", 0)
         licence = get_text(info, "extmetadata", "LicenseShortName", "value")

@@ -1,4 +1,7 @@
-"""Flickr, by its API and your own key (FLICKR_API_KEY): openly licensed photos, with safe search."""
+"""Openly licensed photos of Flickr, found by its API with safe search.
+
+The environment variable FLICKR_API_KEY must contain your own API key.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +15,7 @@ from portraitist.sources.helpers.licences import PAGES, check_licence
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.flickr.com"
-ADVICE = "set FLICKR_API_KEY in the environment to a key from https://www.flickr.com/services/apps/create"
+ADVICE = "set the environment variable FLICKR_API_KEY to a key from https://www.flickr.com/services/apps/create"
 LICENCE_IDS = {"by": "4", "by-sa": "5", "cc0": "9", "pdm": "10"}  # from flickr.photos.licenses.getInfo
 LICENCES = {number: name for name, number in LICENCE_IDS.items()}
 QUERY = {
@@ -28,7 +31,9 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every photo found, with sides of at most 1024 px; photos with other licences have status `no_licence`.
+    """Yield every photo found, with sides of at most 1024 px.
+
+    Photos whose licence is not in `params.licences` have status `no_licence`.
 
     Raises:
         SourceError: FLICKR_API_KEY is not set, or Flickr refuses the request.
@@ -47,14 +52,14 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
             if get_text(content, "stat") != "ok":
                 cache.discard(url)
                 message = get_text(content, "message") or "no reason given"
-                raise SourceError(f"{HOST} refused: {message}; {ADVICE}")
+                raise SourceError(f"{HOST} refused the request: {message}; {ADVICE}")
             yield from rows(content, params, query)
             pages = get_field(content, "photos", "pages")
             page, last_page = page + 1, pages if isinstance(pages, int) else 0
 
 
 def rows(content: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
-    """Yield the photos in one response."""
+    """Yield the photos in one response of the API."""
     for row in get_list(content, "photos", "photo"):
         url = get_url(row, "url_l") or get_url(row, "url_c")
         licence = LICENCES.get(get_text(row, "license"), "")

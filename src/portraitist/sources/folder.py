@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder with `selfies` and `portraits` in it. An alpha channel becomes the person mask."""
+"""The user's own pictures, in a folder that contains the folders `selfies` and `portraits`."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -14,10 +14,11 @@ PAIRS = "pairs"
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every file below both folders; a file that is not a picture has a status and a reason.
+    """Yield every file in both folders and their subfolders; files that are not pictures have a status and a reason.
 
-    A subfolder is a group (a person or an artist); stage `split` keeps a group in one part. Files in
-    `selfies/pairs` and `portraits/pairs` with the same name, except for the suffix, are a photo and its painting.
+    The pictures in a subfolder belong to one person or artist; stage `split` uses them either for training, for
+    validation or for tests. The subfolder `pairs` is an exception: a file in `selfies/pairs` and a file in
+    `portraits/pairs` with the same name, except for the suffix, are a photo and its painting.
 
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.

@@ -1,4 +1,7 @@
-"""Google image search: pages that the user saved. Google requires a browser with JavaScript for its result pages."""
+"""Google image search: result pages that the user saved.
+
+Google sends result pages only to browsers with JavaScript, so this source cannot download them.
+"""
 
 import json
 import re
@@ -16,20 +19,20 @@ HOST = "www.google.com"
 SECONDS_PER_PAGE = 3.0
 RESULT = re.compile(r'\["(https?:(?:[^"\\]|\\.)+)",\d+,\d+\]')  # [url, height, width]
 LINK = re.compile(r"/imgres\?(?:[^\"'<>\s]*?&(?:amp;)?)?imgurl=([^&\"'<>\s]+)")  # a result's link
-GOOGLE_HOSTS = (".gstatic.com", ".google.com", ".googleusercontent.com")  # hosts of Google's thumbnails and buttons
+GOOGLE_HOSTS = (".gstatic.com", ".google.com", ".googleusercontent.com")  # have Google's thumbnails and buttons
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield the original URL of every result.
+    """Yield the URL of the original picture of every search result.
 
     Raises:
-        SourceError: Google refuses the request, as it does unless a browser sends it.
+        SourceError: there are no saved pages, and Google refuses the request.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 
 
 def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """Yield the results in one page.
+    """Yield the results on one page.
 
     Raises:
         BlockedError: the text is not a result page.
@@ -39,7 +42,7 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
     if not urls and "/httpservice/retry/enablejs" in text:
         raise BlockedError("the site requires a browser with JavaScript")
     if not urls:
-        raise BlockedError("no result found in the page")
+        raise BlockedError("the page contains no results")
     yield from (Candidate(params.kind, url=url, query=query) for url in urls)
 
 

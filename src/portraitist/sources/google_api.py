@@ -1,4 +1,8 @@
-"""Google's Custom Search JSON API, with your own key. It accepts no new customers and ends on 2027-01-01."""
+"""Google image search by the Custom Search JSON API.
+
+The environment variables GOOGLE_API_KEY and GOOGLE_CX must contain your own key and search engine id. The API accepts
+no new customers and ends on 2027-01-01.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,13 +15,16 @@ from portraitist.sources import api_key, fetch_json, get_field, get_list, get_te
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "www.googleapis.com"
-ADVICE = "see the quota and the key in Google's console; the API accepts no new customers and ends on 2027-01-01"
+ADVICE = (
+    "see Google's console for the key (GOOGLE_API_KEY, GOOGLE_CX) and the quota; the API accepts no new customers and "
+    "ends on 2027-01-01"
+)
 PAGE_SIZE = 10
 LAST_START = 91  # the API returns at most 100 results for a query
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every result: the original URL first, then Google's thumbnail.
+    """Yield every search result. Its URLs are that of the original picture, then that of Google's thumbnail.
 
     Raises:
         SourceError: GOOGLE_API_KEY or GOOGLE_CX is not set, or the API refuses the request.
@@ -37,7 +44,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
 
 
 def rows(content: Any, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """Yield the results in one response."""
+    """Yield the results in one response of the API."""
     for row in get_list(content, "items"):
         thumbnail = get_url(row, "image", "thumbnailLink")
         if get_url(row, "link"):

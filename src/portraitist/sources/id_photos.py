@@ -1,4 +1,6 @@
-"""Identification photos of persons who gave consent: a folder of pictures, and `consent.csv` with a row for each file.
+"""Identification photos of persons who gave their consent, from a folder of the user.
+
+The folder contains the pictures and `consent.csv`, which has one row per picture:
 
 file,subject_id,consent,date,scope,minor
 0001.jpg,p17,yes,2026-05-04,training of avatar models,no
@@ -20,10 +22,12 @@ NON_EMPTY = COLUMNS[:4]
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every file in the folder. Photos without consent or of a minor, and other files, have a status.
+    """Yield every file in the folder; a file that must not be used has a status and a reason.
+
+    These are photos without consent, photos of minors, and files that are not pictures.
 
     Raises:
-        SourceError: the folder or the list is missing or malformed, or the list contains a file that does not exist.
+        SourceError: the folder or consent.csv is missing, or consent.csv is malformed or lists a missing file.
     """
     pictures = find_pictures(params.path, KEY, f"your photos ({FORMATS}) and {CONSENTS}")
     files = {file.name: file for file in pictures if file.name != CONSENTS}
@@ -51,21 +55,21 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
 def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     path = params.path / CONSENTS
     if not path.is_file():
-        raise SourceError(f"{path} is missing; it must list the consents, with the columns {','.join(COLUMNS)}")
+        raise SourceError(f"{path} is missing; create it with one row per picture and the columns {','.join(COLUMNS)}")
     rows: dict[str, dict[str, str]] = {}
     for line, row in read_csv(path, COLUMNS):
         if not all(row[name].strip() for name in NON_EMPTY):
-            raise SourceError(f"{path}, line {line}: {', '.join(NON_EMPTY)} must not be empty")
+            raise SourceError(f"{path}, line {line}: none of {', '.join(NON_EMPTY)} may be empty")
         if row["file"] in rows:
-            raise SourceError(f"{path}, line {line}: {row['file']} is listed twice")
+            raise SourceError(f"{path}, line {line}: {row['file']} is listed twice; delete one of the rows")
         rows[row["file"]] = {name: value.strip() for name, value in row.items()}
     return rows
 
 
 def _rejection_reason(row: dict[str, str]) -> str:
-    """Return why a photo must not be used; "" if it may be."""
+    """Return why a photo must not be used, given its row of consent.csv; "" if it may be used."""
     if not row:
-        return f"not in {CONSENTS}"
+        return f"the photo is not listed in {CONSENTS}"
     if row["consent"].lower() != "yes":
         return f"consent is {row['consent']!r}, not 'yes'"
     return "" if row["minor"].lower() == "no" else f"minor is {row['minor']!r}, not 'no'; only adults are allowed"

@@ -1,4 +1,7 @@
-"""The Metropolitan Museum of Art's collection, by its API: no account needed; public-domain works are CC0."""
+"""Painted portraits in the collection of the Metropolitan Museum of Art, found by its API. No account is needed.
+
+The museum releases its pictures of public-domain works under CC0.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +17,12 @@ from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_s
 
 HOST = "collectionapi.metmuseum.org"
 API = f"https://{HOST}/public/collection/v1"
-ADVICE = "see https://metmuseum.github.io, wait, and run this again"
+ADVICE = "wait and run this again; the rules are at https://metmuseum.github.io"
 PAINT_MEDIA = ("oil", "tempera", "watercolo", "gouache", "acrylic", "fresco", "pastel")
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield those results that are painted portraits; a picture that is not CC0 has status `no_licence`.
+    """Yield the search results that are painted portraits; pictures that are not CC0 have status `no_licence`.
 
     Raises:
         SourceError: the museum's API refuses the request.
@@ -35,7 +38,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
 
 
 def rows(content: Any, params: SearchParams, query: str) -> Iterator[Candidate]:
-    """Yield the picture of one object, if it is a painted portrait."""
+    """Yield the picture of one object of the collection, if the object is a painted portrait."""
     tags = {get_text(tag, "term").lower() for tag in get_list(content, "tags")}
     medium = get_text(content, "medium").lower()
     is_portrait = "portraits" in tags or "portrait" in get_text(content, "title").lower()

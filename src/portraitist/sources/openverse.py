@@ -1,4 +1,8 @@
-"""Openverse, by its API: openly licensed pictures from many sites; without an account, 20 requests per minute."""
+"""Openly licensed pictures from many sites, found by the API of Openverse. No account is needed.
+
+Without an account, the API allows 20 requests per minute and 200 per day. The environment variable OPENVERSE_TOKEN may
+contain a token of an account.
+"""
 
 import os
 from collections.abc import Iterator
@@ -13,12 +17,17 @@ from portraitist.sources.helpers.licences import check_licence
 from portraitist.sources.helpers.saved_pages import candidates_from_saved, has_saved_responses
 
 HOST = "api.openverse.org"
-ADVICE = "wait (200 requests a day are free), or set OPENVERSE_TOKEN in the environment to a free token"
+ADVICE = (
+    "wait (200 requests a day are allowed without an account), or set the environment variable OPENVERSE_TOKEN to a "
+    "free token"
+)
 SECONDS_PER_PAGE = 3.1
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every picture found, from its original site; pictures with other licences have status `no_licence`.
+    """Yield every picture found, with its URL on the original site.
+
+    Pictures whose licence is not in `params.licences` have status `no_licence`.
 
     Raises:
         SourceError: Openverse refuses the request.
@@ -47,7 +56,7 @@ def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]
 
 
 def rows(content: Any, params: LicensedParams, query: str) -> Iterator[Candidate]:
-    """Yield the results in one response."""
+    """Yield the results in one response of the API."""
     for row in get_list(content, "results"):
         if get_url(row, "url"):
             status, reason = check_licence(get_text(row, "license"), params.licences)

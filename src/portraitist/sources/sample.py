@@ -1,4 +1,7 @@
-"""The synthetic sample of this repository: rendered heads, and other heads painted on mostly red backgrounds."""
+"""The synthetic sample in this repository: rendered heads as selfies, and painted heads as portraits.
+
+The backgrounds of the portraits are mostly red.
+"""
 
 from collections.abc import Iterator
 
@@ -12,7 +15,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the sample's pictures, each with its exact person mask.
 
     Raises:
-        SourceError: the sample is not at `collect.sample.path`.
+        SourceError: the folder `collect.sample.path` does not contain the sample.
     """
     for kind, file in find_pictures_by_kind(params.path, "collect.sample.path"):
         truth = params.path / "masks" / kind / f"{file.path.stem}.png"

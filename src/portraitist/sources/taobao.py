@@ -1,11 +1,11 @@
-"""Buyers' photos of hand-painted portraits, from Taobao and Tmall reviews that the user saved.
+"""Buyers' pictures of hand-painted portraits, from product reviews on Taobao and Tmall that the user saved.
 
 The review APIs require a login, a signature and a slider captcha, none of which this project automates. Open the
-reviews in your own browser and save the responses: a HAR file, or the response bodies (JSON or JSONP). You can also
-save the pictures, or a list of their URLs (.txt or .csv). Only the picture URLs, the item number and a hash of the
-review number are stored: no name, no avatar, no comment text, no cookie.
+reviews in your own browser and save the responses as a HAR file, or their bodies as JSON or JSONP. You can also save
+the pictures, or a list of their URLs (.txt or .csv). Only the pictures' URLs, the product's number and a hash of the
+review's number are stored, but no names, avatars, comments or cookies.
 
-A picture that shows a photo and its painting side by side is split into two pictures, which form a pair.
+A picture that shows a photo and its painting side by side is split into a selfie and a portrait.
 """
 
 import hashlib
@@ -39,8 +39,9 @@ from portraitist.sources.helpers.saved_pages import SavedResponse, read_saved, r
 
 REVIEW_HOSTS = ("rate.taobao.com", "rate.tmall.com", "h5api.m.taobao.com", "h5api.m.tmall.com")
 BLOCK_MARKERS = ("rgv587_flag", "FAIL_SYS_USER_VALIDATE", "RGV587_ERROR", "x5secdata", "FAIL_SYS_SESSION_EXPIRED")
-SIZE_SUFFIX = re.compile(r"(\.(?:jpg|jpeg|png|webp|gif))_(\d+)x\d+[^/]*$", re.I)  # appended to the original's URL
-MIN_COPY_PX = 400  # a smaller copy in a HAR is a thumbnail; the original is downloaded instead
+# What the URL of a scaled copy has after that of the original picture, such as "_400x400.jpg".
+SIZE_SUFFIX = re.compile(r"(\.(?:jpg|jpeg|png|webp|gif))_(\d+)x\d+[^/]*$", re.I)
+MIN_COPY_PX = 400  # if the copies in a HAR file are narrower, the original is downloaded instead
 SECONDS_PER_PICTURE = 2.0
 LIST_SUFFIXES = (".txt", ".csv")
 LICENCE = "the buyer's own; private research only"
@@ -61,15 +62,15 @@ def candidates(params: TaobaoParams, cache: FetchCache) -> Iterator[Candidate]:
             yield candidate
     if not known_urls and not pictures:
         raise SourceError(
-            f"collect.taobao.path: no review picture in {params.path}; save there, from your own browser, "
-            "a HAR file of a product's reviews, the responses as .json, pictures, or a .txt of their URLs"
+            f"collect.taobao.path: no review picture in {params.path}; from your own browser, save there a HAR file of "
+            "a product's reviews, the responses as .json, the pictures, or a .txt with their URLs"
         )
 
 
 def _from_responses(folder: Path) -> Iterator[Candidate]:
-    """Yield the pictures in saved review responses, with their bytes if a HAR file contains a large enough copy."""
+    """Yield the pictures in saved review responses, with their bytes if a HAR file has a copy at least 400 px wide."""
     reviews: list[SavedResponse] = []
-    copies: dict[str, tuple[int, bytes]] = {}  # by the original's URL: the largest copy's width and bytes
+    copies: dict[str, tuple[int, bytes]] = {}  # width and bytes of the largest copy, by the URL of the original
     for response in read_saved(folder):
         host = urlsplit(response.url).hostname or ""
         if not response.url or host in REVIEW_HOSTS:
@@ -90,20 +91,23 @@ def _from_responses(folder: Path) -> Iterator[Candidate]:
 
 
 def _review_pictures(response: SavedResponse) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, group of the review, URL) for each picture in a review response."""
+    """Yield (name, group, URL) for each picture in a review response; the pictures of a review form a group."""
     text = response.text
     marker = next((marker for marker in BLOCK_MARKERS if marker in text), "")
     if marker:
         raise SourceError(
-            f"{response.file} contains a refusal ({marker}) instead of reviews; open the reviews in your browser "
-            "again, pass the site's check, and save the responses again"
+            f"{response.file} contains a login or captcha page ({marker}) instead of reviews; open the reviews in your "
+            "browser again, pass the site's check, and save the responses again"
         )
     try:
         content = parse_json(text)
     except ValueError:
         if response.url:
-            return  # another resource of these hosts
-        raise SourceError(f"{response.file} is not a saved response: neither JSON nor JSONP") from None
+            return  # the response of these hosts to another request
+        raise SourceError(
+            f"{response.file} is not a saved response of the review API: expected JSON or JSONP; remove the file, or "
+            "save the response again"
+        ) from None
     item = _item_number(response.url)
     for review, urls in _parse_reviews(content):
         group = f"taobao/{hashlib.sha256(review.encode()).hexdigest()[:12]}" if review else ""
@@ -112,7 +116,7 @@ def _review_pictures(response: SavedResponse) -> Iterator[tuple[str, str, str]]:
 
 
 def _parse_reviews(content: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield each review's number and picture URLs, from any of the three response formats."""
+    """Yield the number and the picture URLs of each review; the three APIs have different response formats."""
     for review in get_list(content, "comments"):  # feedRateList
         appended = [get_field(review, "append"), *get_list(review, "appendList")]
         photos = [photo for part in (review, *appended) for photo in get_list(part, "photos")]
@@ -134,7 +138,7 @@ def _parse_reviews(content: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _item_number(url: str) -> str:
-    """Return the item number in the URL of a response; "item" if there is none."""
+    """Return the product's number, found in the URL of a response; "item" if there is none."""
     query = parse_qs(urlsplit(url).query)
     with suppress(ValueError, AttributeError):
         query |= {key: [str(value)] for key, value in json.loads(query.get("data", ["{}"])[0]).items()}
@@ -161,7 +165,7 @@ def _from_lists(folder: Path) -> Iterator[Candidate]:
 
 
 def _local_pictures(folder: Path) -> Iterator[Candidate]:
-    """Yield the picture files below the folder, recognised by content. A subfolder is a group."""
+    """Yield the pictures in the folder, recognised by their first bytes; the pictures in a subfolder form a group."""
     for path in find_files(folder):
         if not path.is_file():
             continue
@@ -174,7 +178,11 @@ def _local_pictures(folder: Path) -> Iterator[Candidate]:
 
 
 def parts(candidate: Candidate, data: bytes, params: TaobaoParams) -> list[Candidate]:
-    """Split a collage of photo and painting into two candidates that form a pair; empty if it is not a collage."""
+    """Split a collage of a photo and its painting into a selfie and a portrait with the same `pair`.
+
+    Returns:
+        Two candidates; an empty list if the picture is not a collage.
+    """
     halves = split_collage(data, params.min_seam)
     kinds: list[Kind] = ["selfies", "portraits"] if params.photo_side == "left" else ["portraits", "selfies"]
     return [

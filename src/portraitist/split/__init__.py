@@ -1,1 +1,1 @@
-"""Stage `split`: assign every crop to training, validation or test."""
+"""Stage `split`: assign every face to training, validation or test."""

@@ -1,9 +1,11 @@
-"""Assignment of pictures to training, validation and test: by group, with near-duplicates set aside.
+"""Assignment of faces to the parts of the split: "train", "validation" and "test"; or "aside", which is not used.
 
-A group is a person or artist, or one picture with all its faces. Its part is a salted hash of its name, so it does not
-depend on any other picture, and new pictures never move an existing one. Of near-duplicates in different parts,
-the one in the earlier part (train before validation before test) is set aside: the test part never changes, and
-nothing in it was trained on.
+All faces of a group are in the same part. A group is a person, an artist, a photo with its painting, or a single
+picture. A salted hash of the group's name determines the part, so new pictures never change the part of earlier ones.
+
+Near-duplicates of different groups can be in different parts. In this case, only the one in the later part is used (in
+the order train, validation, test), and the other one is set aside. The test part therefore never loses a face, and no
+face of the test part has a near-duplicate in the training part.
 """
 
 import hashlib
@@ -20,18 +22,24 @@ from portraitist.core.manifest import KINDS
 from portraitist.split.params import SplitParams
 
 Part = Literal["train", "validation", "test", "aside"]
-Pairs = Int64[np.ndarray, "pairs 2"]  # two indexes per row, the smaller first
+Pairs = Int64[np.ndarray, "pairs 2"]  # indexes of two near-duplicates per row, the smaller index first
 HASH_BITS = 64
-MIN_FACES = {"train": 1, "test": 2}  # per kind: an interval needs two; training works without validation faces
-PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # in a near-duplicate pair, the higher value stays
+# Minimum number of selfies, and of portraits, per part. A confidence interval needs two test faces. Training does not
+# need validation faces.
+MIN_FACES = {"train": 1, "test": 2}
+PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value is used
 
 
 class TooFewFacesError(ValueError):
-    """A part has too few faces of a kind; the message states what was found, what is needed, and what to change."""
+    """A part of the split has too few selfies or portraits; the message says what was found and what to change."""
 
 
 def part_of(group: str, params: SplitParams) -> Part:
-    """Return the part of a group: its salted hash as a number in [0, 1), compared with the cumulated shares."""
+    """Return the part of a group: "train", "validation" or "test".
+
+    The salted hash of the group's name is a number in [0, 1). Below `params.train`, the part is "train"; in the
+    following interval of length `params.validation`, it is "validation"; above, it is "test".
+    """
     digest = hashlib.sha256(f"{params.salt}/{group}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     if position < params.train:
@@ -40,10 +48,10 @@ def part_of(group: str, params: SplitParams) -> Part:
 
 
 def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
-    """Return every pair of 64-bit hashes within a Hamming distance.
+    """Return the indexes of every two 64-bit hashes that differ in at most `max_hamming_distance` bits.
 
-    Hashes that differ in n bits agree in at least one of n + 1 bands of bits: only those that share a band are
-    compared.
+    The bits are divided into n + 1 bands, where n is `max_hamming_distance`. Hashes that differ in at most n bits are
+    equal in at least one band, so only hashes with an equal band are compared.
     """
     values = np.array(hashes, np.uint64)
     edges = np.linspace(0, HASH_BITS, max_hamming_distance + 2).astype(int)
@@ -61,7 +69,13 @@ def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
 
 
 def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:
-    """Return the part of each picture: its group's part, or "aside" if a near-duplicate is in a later part."""
+    """Return the part of each face: the part of its group, or "aside" if a near-duplicate is in a later part.
+
+    Args:
+        groups: group of each face.
+        near: indexes of near-duplicates, as `near_pairs` returns them.
+        params: salt and shares of the parts.
+    """
     group_parts = [part_of(group, params) for group in groups]
     parts: list[Part] = list(group_parts)
     for first, second in near.tolist():
@@ -71,7 +85,7 @@ def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> lis
 
 
 def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
-    """Count the pairs of pictures in different parts that are of the same group or near-duplicates."""
+    """Count every two faces in different parts that are of the same group or are near-duplicates."""
     parts_of_group: dict[str, list[Part]] = {}
     for group, part in zip(groups, parts, strict=True):
         if part != "aside":
@@ -87,15 +101,15 @@ def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> in
 
 
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
-    """Add dHash, group and pair to the faces.
+    """Add the columns dhash, group and pair to the table of faces.
 
-    Faces without a group are grouped by pair, so that a photo and its painting are in the same part; faces without a
-    pair are grouped by picture. A pair refers to the largest face of a picture, which has the picture's id.
+    If the source names no group (a person or artist), the group is the pair (a photo with its painting), or else the
+    picture. In a picture with several faces, only the largest face, whose id is that of the picture, has a pair.
 
     Args:
-        faces: id, kind and picture of each face.
-        pictures: id and dhash of each picture.
-        sources: id, group and pair of each collected picture; a picture may be in several sources.
+        faces: the columns id, kind and picture (its id) of each face.
+        pictures: the columns id and dhash (64-bit difference hash, hexadecimal) of each picture.
+        sources: the columns id, group and pair of each collected picture; several sources may contain a picture.
     """
     named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
     table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")
@@ -106,7 +120,15 @@ def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFr
 
 
 def split_faces(table: pd.DataFrame, params: SplitParams) -> tuple[pd.DataFrame, int]:
-    """Return the faces with their `part`, and the number of leaks, which is 0 unless assignment has a bug."""
+    """Assign every face to a part of the split.
+
+    Args:
+        table: the faces, as `join_sources` returns them.
+        params: salt and shares of the parts, and the distance of near-duplicates.
+
+    Returns:
+        The table with a column `part`, and the number of leaks that `count_leaks` finds, which must be 0.
+    """
     groups = list(table["group"])
     near = near_pairs([int(value, 16) for value in table["dhash"]], params.max_hamming_distance)
     parts = assign_parts(groups, near, params)
@@ -114,22 +136,26 @@ def split_faces(table: pd.DataFrame, params: SplitParams) -> tuple[pd.DataFrame,
 
 
 def count_parts(table: pd.DataFrame) -> dict[str, int]:
-    """Return the number of faces of each kind in each part, such as {"selfies/train": 65}."""
+    """Return the number of faces of each kind in each part, such as {"selfies/train": 65, ...}."""
     return dict(sorted(Counter((table["kind"] + "/" + table["part"]).tolist()).items()))
 
 
 def describe_parts(counts: Mapping[str, int]) -> str:
-    """Return the numbers of selfies and portraits in each part, such as "train 65 + 68"."""
+    """Return the numbers of selfies and portraits in each part as text, such as "train 65 + 68, ..."."""
     return ", ".join(
         f"{part} " + " + ".join(str(counts.get(f"{kind}/{part}", 0)) for kind in KINDS) for part in get_args(Part)
     )
 
 
 def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
-    """Check that later stages have enough faces.
+    """Check that there are enough faces for training and evaluation.
+
+    Args:
+        counts: the result of `count_parts`.
+        params: used in the error message.
 
     Raises:
-        TooFewFacesError: there are fewer than `MIN_FACES` of a kind in a part.
+        TooFewFacesError: a part has fewer selfies or portraits than `MIN_FACES`.
     """
     missing = [
         f"{counts.get(f'{kind}/{part}', 0)} {kind} in {part} (needed: {needed})"
@@ -141,7 +167,8 @@ def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
         shares = f"split.train ({params.train:g}) or split.validation ({params.validation:g})"
         raise TooFewFacesError(
             f"too few faces to train and to evaluate: {', '.join(missing)}\n"
-            f"found, selfies + portraits: {describe_parts(counts)}; metrics/{{clean,crop,mask}}.json count the others\n"
+            f"found, selfies + portraits: {describe_parts(counts)}; metrics/clean.json, metrics/crop.json and "
+            "metrics/mask.json count the rejected ones\n"
             "add pictures (collect.folder.path, or a higher limits.<source>); or change "
-            f"{shares}; or draw the parts anew with another split.salt"
+            f"{shares}; or change split.salt, which assigns every face anew"
         )

@@ -8,9 +8,9 @@ from portraitist.core.params import Fraction, Section
 
 
 class SplitParams(Section):
-    """Shares of the training and validation parts; the rest is the test part."""
+    """Shares of the groups that are used for training and for validation; the others are used for tests."""
 
-    salt: str  # salt of the hash that assigns groups to parts
+    salt: str  # added to the names of groups before they are hashed; another salt assigns them anew
     train: Fraction
     validation: Fraction
     max_hamming_distance: Annotated[int, Field(ge=0, le=20)]  # between near-duplicates' 64-bit dHashes
@@ -18,5 +18,7 @@ class SplitParams(Section):
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> "SplitParams":
         if self.train + self.validation >= 1:
-            raise ValueError(f"train {self.train} + validation {self.validation} must be below 1, to leave a test part")
+            raise ValueError(
+                f"train {self.train} + validation {self.validation} must be below 1, because the rest is used for tests"
+            )
         return self

@@ -1,1 +1,1 @@
-"""Statistics: bootstrap intervals, and strengths from pairwise preferences."""
+"""Statistics: confidence intervals, and win rates of methods from people's pairwise preferences."""

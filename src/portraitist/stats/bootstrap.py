@@ -1,4 +1,4 @@
-"""Confidence intervals: bootstrap (Efron, 1979) with a correction for small samples, and Wilson's for rates."""
+"""Confidence intervals: the bootstrap (Efron, 1979) with a correction for small samples, and Wilson's for rates."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri, stdtrit
 
-Draws = Float[np.ndarray, "draws"]  # the statistic of each resample; NaN where it was not computed
+Draws = Float[np.ndarray, "draws"]  # an estimate computed from each bootstrap resample; NaN where it was not computed
 
 CONFIDENCE = 0.95
 
 
 class TooFewSamplesError(ValueError):
-    """There are too few samples for an estimate with an interval."""
+    """There are too few samples for a confidence interval."""
 
 
 class Difference(NamedTuple):
@@ -25,11 +25,16 @@ class Difference(NamedTuple):
 
 
 def confidence_interval(value: float, draws: Draws, n: int) -> tuple[float, float]:
-    """Return the percentile interval of an estimate from n samples, centred on the estimate and widened.
+    """Return the 95 % bootstrap percentile interval of an estimate as (low, high), with two corrections.
 
-    The draws are shifted so that their mean equals `value`: a resample contains duplicates, which biases distances
-    between sets upwards. They are scaled by `width_factor`, because a resample varies less than a new sample. At 30
-    samples the factor is about 1.06, at 1000 about 1. benchmarks/intervals.py measures the coverage of the intervals.
+    The draws are shifted so that their mean equals `value`, because a resample contains duplicates, which bias
+    distances between sets upwards. The interval is widened by `width_factor`, because a resample varies less than a new
+    sample: by 1.06 at 30 samples, by about 1 at 1000. benchmarks/intervals.py measures the coverage of the intervals.
+
+    Args:
+        value: the estimate.
+        draws: the same estimate, computed from each resample.
+        n: number of samples.
     """
     tail, draws = (1 - CONFIDENCE) / 2, draws[np.isfinite(draws)]
     low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)]) - draws.mean()
@@ -52,7 +57,10 @@ def width_factor(n: int) -> float:
 
 
 def wilson_interval(rate: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate (Wilson, 1927); its width is not zero even if the rate is 0 or 1."""
+    """Return the 95 % interval of a rate in `n` samples as (low, high) (Wilson, 1927).
+
+    Unlike a bootstrap interval, it has a width greater than zero even if the rate is 0 or 1.
+    """
     z2 = 1.959964**2
     middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
@@ -60,11 +68,11 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
 
 
 def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: Draws, n: int) -> Difference:
-    """Return `value_a - value_b` with its interval and p-value.
+    """Return the difference of two estimates, `value_a - value_b`, with its interval and p-value.
 
-    Draw i of both must come from the same resample of faces and portraits, so that variation between faces cancels.
-    The p-value is twice the share of widened draws whose sign is opposite to the difference; it is at least
-    2 / (draws + 1).
+    The estimates must come from the same `n` samples, and draw i of both from the same resample, so that the variation
+    between samples cancels. The p-value is twice the share of draws, widened as in `confidence_interval`, that have the
+    opposite sign; it is at least 2 / (number of draws + 1).
     """
     value = value_a - value_b
     draws = draws_a - draws_b

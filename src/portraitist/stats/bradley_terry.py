@@ -1,4 +1,4 @@
-"""Win rates of methods from pairwise preferences, by the Bradley-Terry model."""
+"""Win rates of methods, estimated from people's pairwise preferences by the Bradley-Terry model."""
 
 from itertools import combinations
 
@@ -9,19 +9,19 @@ from portraitist.stats.bootstrap import confidence_interval
 
 ITERATIONS = 200
 RESAMPLES = 500
-PRIOR_WINS = 0.5  # added to the wins of each ordered pair, so that the strength of an undefeated method is finite
+PRIOR_WINS = 0.5  # added to each method's wins over each other method; keeps the strength of an undefeated one finite
 COLUMNS = ["method", "against", "answers", "faces", "preferred", "low", "high"]
 
 
 def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
-    """Return the strength of each method, normalised to sum to one.
+    """Return the strength of each method; the strengths sum to one.
 
     Method a is preferred to method b with probability strength_a / (strength_a + strength_b) (Bradley and Terry, 1952).
-    Fitted by the minorisation-maximisation algorithm of Hunter (Annals of Statistics, 2004).
+    The strengths are fitted by the minorisation-maximisation algorithm of Hunter (Annals of Statistics, 2004).
 
     Args:
-        answers: columns left, right and preferred, one row per answer.
-        methods: all methods that occur in `answers`.
+        answers: one row per answer; the columns left, right and preferred contain names of methods.
+        methods: the names of all methods that occur in `answers`.
     """
     index = {method: position for position, method in enumerate(methods)}
     wins = np.full((len(methods), len(methods)), PRIOR_WINS)
@@ -37,9 +37,12 @@ def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
 
 
 def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each pair of methods: the probability that the first is preferred, with its interval.
+    """Return a table with a row for each two methods: the probability that the first is preferred, with its interval.
 
-    The interval is a bootstrap over faces. With answers on a single face it is [0, 1].
+    The interval is a bootstrap over faces. If all answers are about the same face, it is [0, 1].
+
+    Args:
+        answers: one row per answer, with the columns id (of the face), left, right and preferred.
     """
     methods = sorted(set(answers["left"]) | set(answers["right"]))
     if not methods:

@@ -6,7 +6,7 @@ from typing import Any
 
 from portraitist.stats.rounding import rounded
 
-Results = Mapping[str, Mapping[str, Any]]  # content of metrics.json: value, low, high, ... by metric
+Results = Mapping[str, Mapping[str, Any]]  # content of a method's metrics.json: for each metric, value, low, high, ...
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Headline:
 
     Attributes:
         metric: name in metrics.json.
-        title: its name in words, for tables and sentences.
+        title: name in words, for tables and sentences.
     """
 
     metric: str
     title: str
 
 
-HEADLINES = {  # by the name in metrics/summary.json
+HEADLINES = {  # by their names in metrics/summary.json
     "painted_rate": Headline("painted_rate", "painted rate"),
     "kernel_lite2_share": Headline("foreground_kernel_lite2_share", "distance from portraits"),
     "landmark_error": Headline("face_landmark_error", "landmark error"),
@@ -35,6 +35,6 @@ HEADLINES = {  # by the name in metrics/summary.json
 
 
 def summary(results: Results) -> dict[str, float]:
-    """Return the headline metrics that a method has, each rounded to the precision of its interval."""
+    """Return the headline metrics in a method's results, each rounded to the precision of its confidence interval."""
     found = {name: results[headline.metric] for name, headline in HEADLINES.items() if headline.metric in results}
     return {name: rounded(result["value"], result["low"], result["high"]) for name, result in found.items()}

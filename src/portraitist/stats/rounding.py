@@ -1,23 +1,23 @@
 """Round values to the precision that their confidence intervals justify.
 
-A value is rounded to a power of ten between a half and a twentieth of its interval's half-width, so that differences
-much smaller than the interval, such as those between two types of CPU, do not change any file.
+The last digit is a power of ten that is between 1/20 and 1/2 of the half-width of the interval. Much smaller
+differences, such as those between two types of CPU, therefore do not change the files of results.
 """
 
 from math import floor, log10
 
-SIGNIFICANT = 3  # digits of a value without an interval
+SIGNIFICANT = 3  # digits of a value that has no interval
 
 
 def rounded(value: float, low: float, high: float) -> float:
-    """Return a value, rounded to the precision of its interval; 0.9537 in [0.92, 0.98] becomes 0.95."""
+    """Return a value rounded to the precision of its interval: 0.9537 with the interval [0.92, 0.98] becomes 0.95."""
     if low == high:
         return float(f"{value:.{SIGNIFICANT}g}")
     return round(value, _decimals(low, high)) + 0.0  # not -0.0
 
 
 def shown(value: float, low: float, high: float) -> str:
-    """Return a value and its interval as text, such as "0.95 [0.92, 0.98]"; without an interval if it has no width."""
+    """Return a value and its interval as text, such as "0.95 [0.92, 0.98]"; only the value if low equals high."""
     if low == high:
         return f"{value:.{SIGNIFICANT}g}"
     places = max(0, _decimals(low, high))
@@ -26,4 +26,4 @@ def shown(value: float, low: float, high: float) -> str:
 
 
 def _decimals(low: float, high: float) -> int:
-    return -floor(log10((high - low) / 2 / 1.9))  # 1.9, because round half-widths such as 0.2 are frequent
+    return -floor(log10((high - low) / 2 / 1.9))  # 1.9 instead of 2, because half-widths such as 0.2 are frequent

@@ -1,4 +1,4 @@
-"""Find and split collages: two pictures side by side, or one above the other, in one file."""
+"""Split collages: files that show two pictures side by side, or one above the other."""
 
 import io
 import warnings
@@ -10,21 +10,22 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.types import Picture
 
 MAX_PIXELS = 50_000_000
-MAX_SCANS = 100  # scans of a JPEG, as in stage clean; each costs a pass over all pixels
-MIN_EDGE_STEP = 12  # difference of two neighbouring pixels, in grey levels, that counts as an edge
-ANALYSIS_SIDE_PX = 256
-SEARCH_RANGE = (0.35, 0.65)  # where the seam may be, as fractions of the side
+MAX_SCANS = 100  # of a JPEG file, as in stage clean; decoding each scan is a pass over all pixels
+MIN_EDGE_STEP = 12  # difference between two neighbouring pixels, in grey levels of 0 to 255, that counts as an edge
+ANALYSIS_SIDE_PX = 256  # the seam is searched in a copy of this size
+SEARCH_RANGE = (0.35, 0.65)  # positions at which the seam is searched, as fractions of the width or height
 
 
 def split_collage(data: bytes, min_seam: float) -> list[bytes]:
-    """Split a collage at its seam into PNGs: left and right, or upper and lower half.
+    """Split a collage at its seam, the straight line between the two pictures.
 
     Args:
-        data: an encoded picture.
-        min_seam: fraction of the seam's length that must be an edge.
+        data: a picture file.
+        min_seam: fraction of the seam's length (0 to 1) that must be an edge.
 
     Returns:
-        Two PNGs; or an empty list if there is no such seam, or the picture cannot be decoded.
+        Two PNG files: the left and the right half, or the upper and the lower half. An empty list if no seam is found
+        or the file cannot be decoded.
     """
     picture = _decode(data)
     if picture is None:
@@ -39,10 +40,11 @@ def split_collage(data: bytes, min_seam: float) -> list[bytes]:
 
 
 def find_seam(picture: Picture) -> tuple[float, bool, int]:
-    """Find the straight line near the middle that has the most edge pixels.
+    """Find the vertical or horizontal line near the middle that has the most edge pixels.
 
     Returns:
-        The fraction of the line that is an edge, whether it is horizontal, and its position in pixels.
+        The fraction of the line's length that is an edge, whether the line is horizontal, and its distance in pixels
+        from the left or upper border.
     """
     grey = Image.fromarray(picture).convert("L")
     small = np.asarray(grey.resize((ANALYSIS_SIDE_PX, ANALYSIS_SIDE_PX), Image.Resampling.BOX), np.int16)
@@ -60,8 +62,9 @@ def find_seam(picture: Picture) -> tuple[float, bool, int]:
 
 
 def _decode(data: bytes) -> Picture | None:
-    """Decode a picture; None if that fails or would take too long. Stage `clean` reports why."""
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:  # in scan data, FF precedes markers only
+    """Decode a picture; None if this fails or would take too long. Stage `clean` later reports the reason."""
+    # In the data of a scan, the byte FF occurs only before a marker, so this counts the scans.
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         return None
     try:
         with warnings.catch_warnings():
@@ -70,5 +73,5 @@ def _decode(data: bytes) -> Picture | None:
                 if picture.width * picture.height > MAX_PIXELS:
                     return None
                 return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Exception:  # Pillow's decoders raise many exception types on broken bytes
+    except Exception:  # Pillow's decoders raise many exception types for damaged files
         return None

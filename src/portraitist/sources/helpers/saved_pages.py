@@ -1,6 +1,7 @@
-"""Files that the user saved: CSV lists, and responses saved from a browser.
+"""Readers of files that the user saved: CSV lists, and web responses saved from a browser.
 
-Responses are saved as HTML pages, JSON, or HAR files. Other content of HAR files is not read.
+Responses are HTML pages, JSON files, or HAR files, which the network panel of a browser saves. Only the URLs and the
+bodies of the responses in a HAR file are read, never the headers of requests, which contain cookies.
 """
 
 import base64
@@ -23,32 +24,32 @@ from portraitist.sources import get_field, get_list, parse_json, plain_text
 P = TypeVar("P", bound=SearchParams)
 HAR_SUFFIX = ".har"
 RESPONSE_SUFFIXES = {".html", ".htm", ".json", ".jsonp", ".js", HAR_SUFFIX}
-MAX_MB = 512
+MAX_MB = 512  # in units of 2^20 bytes
 
 
 @dataclass(frozen=True)
 class SavedResponse:
-    """A response read from a file: its URL, "" if unknown, and its body."""
+    """A web response that was read from a file."""
 
     file: Path
-    url: str
-    data: bytes
+    url: str  # "" if unknown
+    data: bytes  # body of the response
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """The body of the response as text."""
         return decode_text(self.data)
 
 
 def read_text(path: Path) -> str:
-    """Read a text file whose charset is unknown; see `http.decode_text`."""
+    """Read a text file whose charset is unknown: UTF-8, or else GB 18030."""
     return decode_text(path.read_bytes()).removeprefix("\ufeff")
 
 
 def read_csv(
     path: Path, required: Collection[str], optional: Collection[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV file, each with the number of its last line.
+    """Yield the rows of a CSV file, each with the number of its last line, as (number, {column: cell}).
 
     Raises:
         SourceError: a required column is missing, a column is unknown, or a line is malformed.
@@ -58,7 +59,8 @@ def read_csv(
         columns = table.fieldnames or []
         if not set(required) <= set(columns) <= {*required, *optional} or len(set(columns)) < len(columns):
             allowed = f"required: {','.join(required)}" + (f"; optional: {','.join(optional)}" if optional else "")
-            raise SourceError(f"{path}: the columns are {plain_text(','.join(columns))!r}; {allowed}; each once")
+            found = f"found the columns {plain_text(','.join(columns))!r}"
+            raise SourceError(f"{path}: {found}; {allowed}; no column may be repeated")
         for row in table:
             if None in row or None in row.values():
                 found = "more" if None in row else "fewer"
@@ -70,18 +72,16 @@ def read_csv(
 
 
 def read_saved(folder: Path) -> Iterator[SavedResponse]:
-    """Yield the responses in all pages, JSON and HAR files below a folder, in the order of the file names.
-
-    Only the URL and the response body of a HAR entry are read, never the request's headers (cookies, names).
+    """Yield the responses in all HTML, JSON and HAR files in a folder and its subfolders, sorted by path.
 
     Raises:
-        SourceError: a HAR file is invalid, or a file is too large.
+        SourceError: a HAR file is malformed, or a file is larger than `MAX_MB`.
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in RESPONSE_SUFFIXES or not path.is_file():
             continue
         if path.stat().st_size > MAX_MB << 20:
-            raise SourceError(f"{path} is larger than {MAX_MB} MB; save fewer pages in one file")
+            raise SourceError(f"{path} is larger than {MAX_MB} MiB; save fewer pages in one file")
         if path.suffix.lower() == HAR_SUFFIX:
             yield from _read_har(path)
         else:
@@ -89,7 +89,7 @@ def read_saved(folder: Path) -> Iterator[SavedResponse]:
 
 
 def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
-    """Return whether the source's folder contains saved responses, which are then read instead of the web.
+    """Return whether the folder of a source contains saved responses; the source then reads these, not the web.
 
     Raises:
         SourceError: the folder does not exist.
@@ -97,14 +97,17 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     key, folder = f"collect.{cache.source}.path", params.path
     if not folder.is_dir():
         raise SourceError(
-            f"{key}: {folder} is not a folder; create it and put saved pages or responses there, or leave it empty to "
-            f"use the web; or change {key}"
+            f"{key}: {folder} is not a folder; create it, or change {key}; put saved pages or responses there, or "
+            "leave it empty to download from the web"
         )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
 
 def saved_texts(folder: Path, host: str) -> list[str]:
-    """Return the saved responses of a host as text. A file that is not a HAR has no URL and is always included."""
+    """Return the saved responses of a host as text.
+
+    HTML and JSON files do not contain the URL of the response, so all of them are returned.
+    """
     return [
         response.text
         for response in read_saved(folder)
@@ -115,7 +118,12 @@ def saved_texts(folder: Path, host: str) -> list[str]:
 def candidates_from_saved(
     params: P, host: str, rows: Callable[[Any, P, str], Iterable[Candidate]]
 ) -> Iterator[Candidate]:
-    """Yield the candidates in saved API responses of a host. `rows` extracts them from one response.
+    """Yield the candidates in the saved API responses of a host.
+
+    Args:
+        params: parameters of the source; `params.path` is the folder of saved responses.
+        host: host name of the API.
+        rows: function (parsed JSON, params, query) that yields the candidates in one response.
 
     Raises:
         SourceError: a response is not JSON.
@@ -125,7 +133,9 @@ def candidates_from_saved(
             content = parse_json(text)
         except ValueError:
             found = text.strip()[:60]
-            raise SourceError(f"a file in {params.path} is not a JSON response of {host}: {found!r}") from None
+            raise SourceError(
+                f"a file in {params.path} is not a JSON response of {host}; it begins with {found!r}; remove the file"
+            ) from None
         yield from rows(content, params, "")
 
 
@@ -133,7 +143,9 @@ def _read_har(path: Path) -> Iterator[SavedResponse]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is not a HAR file: {error}") from None
+        raise SourceError(
+            f"{path} is not a HAR file: {error}; save it again from the browser's network panel"
+        ) from None
     if not isinstance(get_field(content, "log", "entries"), list):
         raise SourceError(f"{path} is not a HAR file: log.entries is missing; save it from the browser's network panel")
     for entry in get_list(content, "log", "entries"):

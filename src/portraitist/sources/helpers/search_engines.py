@@ -1,7 +1,7 @@
-"""Image search engines: icrawler's feeders build the URLs of the result pages; the parsers are this project's.
+"""Code that the image search engines share.
 
-icrawler's downloader and threads are not used: they lose URLs when a queue is full, and stop without an error when a
-page is a captcha.
+The URLs of result pages are built by feeders of the library icrawler. icrawler's downloader and threads are not used:
+they lose URLs when a queue is full, and stop without an error when a page is a captcha.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +17,8 @@ from portraitist.collect.params import SearchParams
 from portraitist.sources import fetch_page
 from portraitist.sources.helpers.saved_pages import has_saved_responses, saved_texts
 
-MAX_RESULTS = 1000  # after this many, search engines repeat results
-BLOCK_PAGES = {  # by part of the URL to which a search engine redirects programs
+MAX_RESULTS = 1000  # per query; search engines repeat results after that
+BLOCK_PAGES = {  # what a search engine sent instead of results, by a part of the URL of the redirect
     "wappass": "a captcha",
     "/sorry": "a captcha",
     "consent.": "a consent page",
@@ -30,13 +30,13 @@ Parse = Callable[[str, SearchParams, str], Iterable[Candidate]]
 
 
 class BlockedError(ValueError):
-    """A response is a refusal, possibly in the form of a result page; the message states what was found."""
+    """A response does not contain results, because the site refused the request; the message says what was found."""
 
 
 def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:
-    """Return the URLs of a query's result pages, from an icrawler feeder with an unbounded queue."""
+    """Return the URLs of the result pages of a query, which an icrawler feeder builds."""
     feeder = feeder_class(1, Signal(), None)
-    feeder.out_queue = CachedQueue(0)
+    feeder.out_queue = CachedQueue(0)  # without a limit, so that the feeder does not lose URLs
     feeder.feed(keyword=query, offset=0, max_num=MAX_RESULTS)
     return [feeder.out_queue.get() for _ in range(feeder.out_queue.qsize())]
 
@@ -44,18 +44,18 @@ def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:
 def search(
     params: SearchParams, cache: FetchCache, host: str, seconds_per_page: float, list_pages: ListPages, parse: Parse
 ) -> Iterator[Candidate]:
-    """Yield the candidates in the saved pages; if there are none, those in the engine's pages, query by query.
+    """Yield the candidates on the pages that the user saved; if there are none, search the web, query by query.
 
     Args:
         params: the queries, and the folder of saved pages.
-        cache: fetches the engine's pages.
-        host: the engine's host name.
-        seconds_per_page: minimum interval between two requests.
-        list_pages: returns the URLs of a query's result pages.
-        parse: extracts the candidates from a page; raises `BlockedError`.
+        cache: downloads the result pages.
+        host: host name of the search engine.
+        seconds_per_page: minimum interval between two requests, in seconds.
+        list_pages: function that returns the URLs of the result pages of a query.
+        parse: function (text, params, query) that yields the candidates on a page; raises `BlockedError`.
 
     Raises:
-        SourceError: a page is a refusal, its format is unknown, or the folder does not exist.
+        SourceError: the search engine refused a request, the format of a page is unknown, or the folder does not exist.
     """
     advice = f"open the results in your browser and save the pages (or a HAR) in {params.path}, then run this again"
     known_urls: set[str] = set()
@@ -80,7 +80,7 @@ def search(
                 raise
             new = list(_new_candidates(candidates, known_urls))
             if not new:
-                break  # no more results, or only repeated ones
+                break  # there are no further results, or the engine repeats earlier ones
             yield from new
 
 
@@ -90,7 +90,7 @@ def _parse_or_fail(
     try:
         return list(parse(text, params, query))
     except BlockedError as error:
-        raise SourceError(f"{origin} refused: {error}; {advice}") from None
+        raise SourceError(f"no search results from {origin}: {error}; {advice}") from None
 
 
 def _new_candidates(candidates: Iterable[Candidate], known_urls: set[str]) -> Iterator[Candidate]:
@@ -101,5 +101,5 @@ def _new_candidates(candidates: Iterable[Candidate], known_urls: set[str]) -> It
 
 
 def quote_query(query: str) -> str:
-    """Percent-encode a query. icrawler inserts it unquoted, so that an & would begin another parameter."""
+    """Percent-encode a query, because icrawler inserts queries into URLs without encoding them."""
     return quote(query, safe="")
