@@ -85,7 +85,7 @@ def register(metric: Metric) -> None:
         ValueError: a metric of this name is already registered.
     """
     if metric.name in _METRICS:
-        raise ValueError(f"metric {metric.name!r} is registered twice")
+        raise ValueError(f"metric {metric.name!r} is registered twice; give one of the two another name")
     _METRICS[metric.name] = metric
 
 

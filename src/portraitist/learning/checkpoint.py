@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"{path}: not a Portraitist model ({error})") from error
+        raise CheckpointError(f"{path}: not a Portraitist model ({error}); use a file from `dvc repro`") from error
     return trainable.eval(), content["metadata"] | {"method": content["method"]}
 
 

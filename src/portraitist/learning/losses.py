@@ -96,7 +96,7 @@ def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Sc
 
 
 def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
-    """Hinge loss of the generator: the negative mean logit, averaged as in `hinge_loss`."""
+    """Hinge loss of the generator: the negative logit, averaged over the person, images and maps as in `hinge_loss`."""
     return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
 
 
@@ -210,4 +210,4 @@ def mask_loss(logits: Masks, target: Masks) -> Scalar:
 def _check_same_shape(**tensors: Tensor) -> None:
     if len({tensor.shape for tensor in tensors.values()}) > 1:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
-        raise ValueError(f"shape mismatch: {shapes}")
+        raise ValueError(f"shape mismatch: {shapes}; pass tensors of the same shape")

@@ -19,7 +19,7 @@ class Params(Section):
 
 @register(Params)
 class ArbitraryStyleWithBackground(Method):
-    """A pretrained style network and the mean style of the training portraits."""
+    """Arbitrary style transfer with the pretrained network and the mean style of the training portraits."""
 
     saved_modules = ("transformer", "style")
 

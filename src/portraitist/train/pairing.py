@@ -16,7 +16,7 @@ GREY = (128, 128, 128)
 
 
 class NoPairsError(ValueError):
-    """The training data contains no pairs of the requested kind."""
+    """The train part contains no selfie-portrait pairs of the requested kind."""
 
 
 def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
