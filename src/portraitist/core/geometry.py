@@ -8,7 +8,7 @@ from portraitist.core.types import MaskArray
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
-def box_iou(box: Box | np.ndarray, boxes: np.ndarray) -> Float[np.ndarray, "count"]:
+def box_iou(box: Box | np.ndarray, boxes: np.ndarray) -> Float[np.ndarray, " count"]:
     """Return the intersection over union of one box (left, top, right, bottom) with each row of `boxes`."""
     box = np.asarray(box)
     inner = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)

@@ -10,7 +10,7 @@ from portraitist.learning.tensors import Images, Masks
 from portraitist.stats.bootstrap import confidence_interval
 
 
-def mask_ious(masks: Masks, references: Masks) -> Float[np.ndarray, "batch"]:
+def mask_ious(masks: Masks, references: Masks) -> Float[np.ndarray, " batch"]:
     """Return the intersection over union of each mask with its reference, in [0, 1]; both are thresholded at 0.5."""
     pairs = zip(_binary(masks), _binary(references), strict=True)
     return np.array([mask_iou(mask, reference) for mask, reference in pairs])

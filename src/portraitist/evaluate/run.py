@@ -311,4 +311,4 @@ def _save_extremes(values: np.ndarray, optimum: float, data: EvaluationData, pat
     for faces in (order[:EXTREMES], order[::-1][:EXTREMES]):
         rows = [[to_pictures(images[face : face + 1])[0] for face in faces] for images in (data.selfies, data.stylized)]
         sheets.append(contact_sheet(rows, [f"{values[face]:.3g}" for face in faces], TILE_PX))
-    _write(encode_jpeg(np.concatenate(sheets)), path)
+    write_file(path, encode_jpeg(np.concatenate(sheets)))

@@ -80,7 +80,7 @@ def _opponent_colors(images: Images) -> Float[Tensor, "batch 2 rows columns"]:
     return F.avg_pool2d(opponents, max(MIN_CELL_PX, images.shape[2] // CELLS_PER_HEIGHT))
 
 
-def adversarial_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
+def adversarial_loss(logits: Float[Tensor, " batch *locations"], *, target_is_real: bool) -> Scalar:
     """Binary cross-entropy of a discriminator's logits (Goodfellow et al., 2014)."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(target_is_real)))
 
@@ -105,7 +105,7 @@ def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
     return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
-def least_squares_loss(logits: Float[Tensor, "batch *locations"], *, target_is_real: bool) -> Scalar:
+def least_squares_loss(logits: Float[Tensor, " batch *locations"], *, target_is_real: bool) -> Scalar:
     """Mean squared distance of a discriminator's output from the target (LSGAN, Mao et al., ICCV 2017).
 
     The target is 1 for real images and 0 for fake ones.

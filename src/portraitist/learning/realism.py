@@ -134,9 +134,9 @@ class PortraitClassifier:
         weights: coefficient of each feature, after `mean` is subtracted and the result is divided by `deviation`.
     """
 
-    mean: Float[np.ndarray, "channels"]
-    deviation: Float[np.ndarray, "channels"]
-    weights: Float[np.ndarray, "channels"]
+    mean: Float[np.ndarray, " channels"]
+    deviation: Float[np.ndarray, " channels"]
+    weights: Float[np.ndarray, " channels"]
 
     @classmethod
     def fit(cls, selfies: Features, portraits: Features) -> "PortraitClassifier":
@@ -163,7 +163,7 @@ class PortraitClassifier:
         weights = np.linalg.solve(weighted.T @ standardized + RIDGE * np.eye(channels), weighted.T @ targets)
         return cls(mean, deviation, weights)
 
-    def is_portrait(self, features: Features) -> Bool[np.ndarray, "_"]:
+    def is_portrait(self, features: Features) -> Bool[np.ndarray, " _"]:
         """Return whether each image is classified as a portrait."""
         return (features - self.mean) / self.deviation @ self.weights > 0
 
