@@ -163,7 +163,7 @@ def test_export_method_outside_the_table_exits_with_one_line(tmp_path: Path) -> 
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr.count("\n")) == (1, 1)
-    for part in ("export.method", "'perceptual'", "nst_with_background, "):
+    for part in ("export.method", "'perceptual'", "methods with results: none"):
         assert part in run.stderr
 
 

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from toys import CROP_PARAMS, ROOT, make_checkpoint, make_trainable, noise
 
 from pipeline.export import main as stage_export
@@ -220,8 +221,10 @@ def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
 
 def test_stage_writes_card_and_headlines_without_a_comparison(pretrained, tmp_path, monkeypatch):
     method = "masked_cartoongan"
-    for name in ("params.yaml", "profiles"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["export"]["method"] = method
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
     for folder in ("clean", "models", f"metrics/models/{method}", "metrics/models/selfies"):
         (tmp_path / folder).mkdir(parents=True)
     rows = [{"id": "0" * 16, "kind": "selfies", "part": "train"}]

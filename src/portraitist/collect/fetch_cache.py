@@ -114,10 +114,10 @@ class FetchCache:
     ) -> Response:
         """Return the response of a web page or an API; only responses with status code 200 are stored.
 
-        Arguments and errors are those of `HttpClient.get_text`.
+        The arguments are those of `HttpClient.get_text`.
 
         Raises:
-            FetchError: there is no response, or it may not be used.
+            FetchError: the server sent no response, or robots.txt or a limit of `fetch` in params.yaml forbids its use.
         """
         responses, obeys_robots = self._open(), crawled and self.web.params.respect_robots
         entry = self._load("page", url, obeys_robots)

@@ -197,7 +197,7 @@ class HttpClient:
                 Their values are removed from the response and from errors, as is the token of an Authorization header.
 
         Raises:
-            FetchError: there is no response, or it may not be used.
+            FetchError: the server sent no response, or robots.txt or a limit of `fetch` in params.yaml forbids its use.
         """
         all_headers = {"Accept": "*/*"} | dict(headers or {})
         secrets = [*(secret or {}).values(), all_headers.get("Authorization", "").rpartition(" ")[2]]

@@ -42,7 +42,7 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
     if not urls and "/httpservice/retry/enablejs" in text:
         raise BlockedError("the site requires a browser with JavaScript")
     if not urls:
-        raise BlockedError("the page contains no results")
+        raise BlockedError("the result page contains no pictures; Google probably blocks automatic requests")
     yield from (Candidate(params.kind, url=url, query=query) for url in urls)
 
 

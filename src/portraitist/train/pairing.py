@@ -20,7 +20,7 @@ class NoPairsError(ValueError):
 
 
 def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
-    """Return the portrait id of each paired selfie id, of pictures in the train part.
+    """Pair the selfies of the train part with portraits; return a dictionary from selfie id to portrait id.
 
     Args:
         kind: "review" pairs a photo with its painting, both from a customer review (source `taobao`). "folder" pairs
