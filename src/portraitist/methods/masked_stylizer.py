@@ -2,8 +2,8 @@
 
 The generator starts from a network that can already paint (Ghiasi et al., BMVC 2017). A generator that starts by
 reproducing its input, as in masked_cartoongan, learns little more than a change of colors from a few hundred portraits.
-In each training step, the generator gets the style vectors of the batch's portraits. After training, all selfies are
-painted with the mean of these vectors.
+In each training step, the generator gets the style vectors of the batch's portraits. After training, the mean of these
+vectors is the style in which selfies are painted, unless another one is given.
 
 As in masked_cartoongan, the generator's input is the person on grey, and the stylized image is masked before the
 discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
