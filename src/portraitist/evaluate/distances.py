@@ -138,8 +138,8 @@ def _measure_share(data: EvaluationData, distance: Distance, network: str, pixel
     unchanged, unchanged_draws = _from_portraits(data, "selfies", distance, network, pixels)
     if unchanged <= 0:  # an unbiased estimate of a small distance may be negative
         raise TooFewSamplesError(
-            f"the distance between portraits and unchanged selfies is {unchanged:.3g}; a share of it can only be "
-            "computed if it is above 0; add test pictures"
+            f"the distance between portraits and unchanged selfies is {unchanged:.3g}; it must be above 0, because the "
+            "method's distance is divided by it; add test pictures"
         )
     return _with_interval(value / unchanged, draws / unchanged_draws, data, distance, network, pixels)
 

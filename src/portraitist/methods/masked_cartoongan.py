@@ -117,9 +117,9 @@ class MaskedCartoonGan(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return the area over which logits are averaged: the mask of stage `mask`, eroded by `erode_px`.
+        """Return the area over which logits are averaged: the persons in `masks`, which are eroded by `erode_px`.
 
-        With `mask: whole`, it is the entire image.
+        If this method's parameter `mask` is "whole", the area is the entire image.
         """
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
