@@ -1,4 +1,4 @@
-"""Effects of backgrounds: on the skin colour of avatars, and changes of the background itself."""
+"""Metrics that show how backgrounds change the skin colour of avatars, and how a method changes the background."""
 
 import numpy as np
 
@@ -26,9 +26,9 @@ from portraitist.learning.tensors import Images, Masks
 def background_bleed(data: EvaluationData) -> Measurement:
     """Return the mean position of the stylized skin colours on a line in CIELAB.
 
-    The line runs from the portraits' mean skin colour (0) to the mean colour of their backgrounds (1). Colours next to
-    the line are projected onto it. Negative values are on the far side of the portraits' skin colour. The pixels of the
-    skin are located in the unchanged selfie.
+    The line runs from the portraits' mean skin colour (0) to the mean colour of their backgrounds (1). Each
+    stylized skin colour is projected onto the line. A negative value lies beyond the portraits' skin colour, away from
+    the colour of their backgrounds. The pixels of the skin are located in the unchanged selfie.
     """
 
     def portrait_skin(images: Images, masks: Masks) -> np.ndarray:
@@ -79,9 +79,10 @@ def background_repainted(data: EvaluationData) -> Measurement:
     unit="ΔE",
 )
 def background_sensitivity(data: EvaluationData) -> Measurement:
-    """Return the mean distance of a face's eight skin colours from their mean colour, as CIE 1976 colour difference.
+    """Return the variation of the stylized skin colour, as CIE 1976 colour difference and as a mean over faces.
 
-    The pixels of the skin are located in the unchanged selfie.
+    A face has eight skin colours, because it is stylized on eight backgrounds. Its variation is the mean distance of
+    these colours from their mean. The pixels of the skin are located in the unchanged selfie.
     """
 
     def variation(selfies: Images, masks: Masks, *on_backgrounds: Images) -> np.ndarray:

@@ -58,9 +58,10 @@ class EvaluationData:
     Attributes:
         ids: ids of the test selfies; `selfies`, `masks`, `stylized` and each of `on_backgrounds` have the same order.
         selfies: the unchanged test selfies.
-        masks: masks of the persons in the selfies: exact ones if all selfies have one, otherwise those of stage `mask`.
+        masks: masks of the persons in the selfies, as `load_masks` returns them.
         stylized: the selfies as stylized by the method.
-        on_backgrounds: for each of eight test backgrounds, all selfies on this background, stylized.
+        on_backgrounds: one sequence for each of the eight test backgrounds. It contains the stylized images of all
+            selfies on this background.
         portraits: the test portraits; no method was trained on them.
         segmenter: the U-Net of stage `train_mask`; it predicts the masks of images.
         find_face: function that returns the largest face in a picture, or None.

@@ -124,13 +124,13 @@ def _describe(distance: Distance, network: str, pixels: Pixels) -> str:
 
 
 def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return the distance between the stylized selfies and the test portraits, with an interval over both sets."""
+    """Return the distance between the stylized selfies and the test portraits. The interval resamples both."""
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     return _with_interval(value, draws, data, distance, network, pixels)
 
 
 def _measure_share(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return the distance of the stylized selfies, divided by the distance of the unchanged selfies.
+    """Return the stylized selfies' distance from the test portraits, divided by the unchanged selfies' distance.
 
     Each bootstrap draw uses the same faces for both distances.
     """

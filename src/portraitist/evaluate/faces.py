@@ -14,7 +14,10 @@ IDENTITY = "identity"
 
 
 def face_pairs(data: EvaluationData) -> list[tuple[Face | None, Face | None]]:
-    """Return the detected faces of each selfie and of its avatar; None if no face is found. Computed only once."""
+    """Return, for each selfie, the face detected in it and the face detected in its avatar. Computed only once.
+
+    None stands for a face that is not found.
+    """
 
     def faces(images: ImageSequence) -> list[Face | None]:
         starts = range(0, len(images), BATCH_SIZE)
@@ -35,7 +38,7 @@ def landmark_error(face: Face, other: Face) -> float:
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:
-    """Return the share of avatars with a detected face, of the selfies with a detected face, in [0, 1]."""
+    """Return the share of avatars with a detected face, in [0, 1]. Selfies without a detected face are left out."""
     found = [np.nan if selfie is None else float(avatar is not None) for selfie, avatar in face_pairs(data)]
     return rate_over_faces(np.array(found), data, detector=DETECTOR)
 
@@ -46,7 +49,10 @@ def face_found(data: EvaluationData) -> Measurement:
     optimum=1.0,
 )
 def face_box_iou(data: EvaluationData) -> Measurement:
-    """Return the mean intersection over union, in [0, 1], over the selfies in which a face is found."""
+    """Return the mean intersection over union of the face boxes of selfie and avatar, in [0, 1].
+
+    Selfies in which no face is found are left out.
+    """
     values = [
         np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0
         for selfie, avatar in face_pairs(data)
@@ -75,7 +81,7 @@ def face_landmark_error(data: EvaluationData) -> Measurement:
     network=IDENTITY,
 )
 def identity(data: EvaluationData) -> Measurement:
-    """Return the mean cosine similarity over faces, in [-1, 1]."""
+    """Return the cosine similarity of selfie and avatar, in [-1, 1], as a mean over faces."""
     stylized = data.features(IDENTITY, "stylized", "whole picture")
     selfies = data.features(IDENTITY, "selfies", "whole picture")
     return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

@@ -26,7 +26,7 @@ def _binary(masks: Masks) -> np.ndarray:
     optimum=1.0,
 )
 def mask_iou_stylized(data: EvaluationData) -> Measurement:
-    """Return the mean intersection over union, over faces."""
+    """Return the intersection over union of the avatar's and the selfie's mask, as a mean over faces."""
 
     def ious(stylized: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(stylized), masks)

@@ -133,8 +133,8 @@ def load_data(
 ) -> EvaluationData:
     """Collect the inputs of all metrics. Images are loaded when a metric reads them.
 
-    This function also limits PyTorch, NumPy and SciPy to one thread. With several threads, the order of summation, and
-    with it the last digits of results, depends on their number.
+    This function also limits PyTorch, NumPy and SciPy to one thread. Otherwise, the number of threads would change the
+    order of summation, and so the last digits of results.
 
     Raises:
         WeightsError: Inception-v3's weights are not on this machine and cannot be downloaded.

@@ -58,7 +58,7 @@ def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     """Load a model file. Return the networks in evaluation mode, and the metadata.
 
-    The metadata are those passed to `save_checkpoint`, and the name of the method under the key `method`.
+    The metadata are the ones that were passed to `save_checkpoint`. The key `method`, with the method's name, is added.
 
     Raises:
         CheckpointError: the file is missing, is not a Portraitist model, or has an unsupported format version.

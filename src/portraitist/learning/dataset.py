@@ -1,4 +1,4 @@
-"""Load pictures and their masks as tensors: those of the training, the validation or the test part of the dataset."""
+"""Load the pictures in one part of the dataset (train, validation or test), and their masks, as tensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,9 +66,10 @@ def load_images(shards: Shards, ids: list[str], ending: str = "png") -> Images:
 
 
 def load_masks(paths: DatasetPaths, ids: list[str]) -> LazyImages:
-    """Return the masks of persons: exact ones if all pictures have one, otherwise the output of stage `mask`.
+    """Return the masks of the persons in pictures.
 
-    Pictures rendered by a program have exact masks.
+    Pictures rendered by a program have exact masks. If all pictures have exact masks, these are returned. Otherwise,
+    the masks computed by stage `mask` are returned.
     """
     crops, masks = Shards(paths.crops), Shards(paths.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):

@@ -49,7 +49,8 @@ def world_size() -> int:
 def local_batch_size(batch_size: int) -> int:
     """Return the number of pictures of each kind that one process handles in a batch of `batch_size`.
 
-    All processes get the same number. The mean of the processes' mean losses is then the mean over the batch.
+    This number is the same for all processes. Each process computes the mean loss of its pictures; the mean of these
+    losses over all processes is then the mean loss of the whole batch.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.

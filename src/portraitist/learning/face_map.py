@@ -1,12 +1,12 @@
-"""Where the face is in a crop. Crops are aligned by eyes and mouth, so that it is in almost the same place in all."""
+"""A map of the face in a crop. Crops are aligned by eyes and mouth, so one map fits all crops of a size."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SKIN = 0.6  # of the face around eyes and mouth
-# Centres and standard deviations of Gaussians, as x, y from the middle of the eyes and widths, heights; in units of the
-# distance between eyes and mouth, which is about the distance between the eyes.
+SKIN = 0.6  # value of the map on the face around eyes and mouth
+# Gaussians as (x, y, horizontal standard deviation, vertical standard deviation). The origin is the midpoint of the
+# eyes. The unit is the distance from eyes to mouth, which is about the distance between the eyes.
 EYES_AND_MOUTH = ((-0.5, 0.0, 0.275, 0.2), (0.5, 0.0, 0.275, 0.2), (0.0, 1.0, 0.375, 0.225))
 FACE = (0.0, 0.3, 0.75, 0.9)
 
@@ -17,8 +17,8 @@ def face_map(height: int, width: int, eye_line: float, eye_to_mouth: float) -> F
     Args:
         height: number of rows.
         width: number of columns.
-        eye_line: height of the eyes as a fraction of the crop, from its top.
-        eye_to_mouth: distance as a fraction of the crop.
+        eye_line: distance from the top of the crop to the eyes, as a fraction of the crop's height.
+        eye_to_mouth: distance from the eyes to the mouth, as a fraction of the crop's side.
     """
     rows = ((torch.arange(height) + 0.5) / height - eye_line)[:, None] / eye_to_mouth
     columns = ((torch.arange(width) + 0.5) / width - 0.5) / eye_to_mouth

@@ -57,7 +57,7 @@ class FeatureLevels(Protocol):
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0, frozen; `weights` is its file in the output folder of pipeline stage `weights`."""
+    """EfficientNet-Lite0, frozen; `weights` is the file with the network's weights, written by stage `weights`."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()

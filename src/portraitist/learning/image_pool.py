@@ -20,7 +20,7 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return as many images as are passed, of the same shape: each is the new image or one from an earlier step.
+        """Return a batch of the same shape. Each image in it is a new image, or an image from an earlier step.
 
         Args:
             images: (batch, channels, height, width), without gradients.

@@ -1,7 +1,7 @@
 """Loss functions. Each takes tensors and returns an unweighted loss.
 
 Two tensors that are compared must have the same shape, otherwise ValueError is raised: broadcasting would hide a bug.
-Masks and weights may have any height and width; they are averaged over the pixels that belong to each location.
+Masks and weights may be larger than a map of features or logits. They are averaged over the pixels of each location.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Base classes of everything that the pipeline trains.
 
-`Method` is the base of the methods that stylize selfies. `Trainable` is also the base of the two models that are
-trained before them: the pretrained generator and the segmenter. A subclass defines networks, losses and the order of
-updates. train/loop.py handles devices, files and the training loop.
+`Method` is the base of the methods that stylize selfies. `Trainable` is the base of `Method`, and of the two models
+that are trained before the methods: the pretrained generator and the segmenter. A subclass defines networks,
+losses and the order of updates. train/loop.py handles devices, files and the training loop.
 """
 
 from abc import abstractmethod

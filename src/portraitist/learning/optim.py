@@ -78,7 +78,7 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
 
 
 def freeze(module: Network) -> Network:
-    """Set a module to evaluation mode and its weights to need no gradients; return the module.
+    """Set a module to evaluation mode, and disable the gradients of its weights; return the module.
 
     Gradients still flow to the module's input.
     """

@@ -15,7 +15,7 @@ class ContentParams(Section):
 
 
 class PaintParams(Section):
-    """In which style stage `paint` paints the test selfies, with methods that take a style. Others ignore it."""
+    """Style in which stage `paint` paints the test selfies. Methods that take no style ignore it."""
 
     # house: all in the mean style of the training portraits; portraits: each in the style of a random training portrait
     style: StyleChoice

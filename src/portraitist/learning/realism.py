@@ -1,7 +1,7 @@
 """Similarity of images to portraits, by features of EfficientNet-Lite2. No training loss uses this network.
 
 The content loss and some discriminators use features of EfficientNet-Lite0, to which a generator can overfit. Another
-network reveals this. The metrics and the validation during training use this module.
+network reveals such overfitting. The metrics and the validation during training use this module.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Distances = Float[np.ndarray, "draws"]
 
 
 class Lite2(nn.Module):
-    """EfficientNet-Lite2, frozen; `weights` is its file in the output folder of pipeline stage `weights`."""
+    """EfficientNet-Lite2, frozen; `weights` is the file with the network's weights, written by stage `weights`."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -44,9 +44,10 @@ class Lite2(nn.Module):
 
 
 def lite2_features(pretrained: Path, device: torch.device | str = "cpu") -> Callable[[Images], Features]:
-    """Return a function that computes the features of images, an array (batch, 1280).
+    """Return a function from images to an array of their features, (batch, 1280).
 
-    The images are in [-1, 1], of any size. Replace their background by grey first; see `foreground`.
+    The function takes images of any size, in [-1, 1]. Replace the background of the images by grey before you call the
+    function; see `foreground`.
 
     Args:
         pretrained: output folder of pipeline stage `weights`.
@@ -96,7 +97,7 @@ def kernel_distance(a: Features, b: Features) -> float:
 
 
 def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples_b: Resamples) -> Distances:
-    """Return the kernel distance of bootstrap resamples: of `a[resamples_a[i]]` and `b[resamples_b[i]]` for each i.
+    """Return one kernel distance per bootstrap resample i: between `a[resamples_a[i]]` and `b[resamples_b[i]]`.
 
     The kernel is computed only once for all resamples.
 

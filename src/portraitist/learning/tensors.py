@@ -27,7 +27,7 @@ class Batch:
     """The input of one training step: the same number of selfies and portraits, usually of different people.
 
     Attributes:
-        selfies: selfies on various backgrounds: their own, or one of those that stage `augment` listed.
+        selfies: selfies, each on its own background or on a background that stage `augment` listed for it.
         selfie_masks: masks of the persons in `selfies`.
         portraits: pictures painted by people.
         portrait_masks: masks of the persons in `portraits`.

@@ -37,7 +37,7 @@ class CycleParams(ResnetParams):
     """Parameters of CycleGAN and of the methods that extend it."""
 
     lambda_cycle: NonNegativeFloat  # weight of the cycle loss
-    pool_size: PositiveInt  # number of earlier images from which discriminators are trained
+    pool_size: PositiveInt  # size of each pool of earlier stylized images, on which discriminators are trained
 
 
 class Gan(Method):

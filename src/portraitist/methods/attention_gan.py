@@ -57,7 +57,7 @@ class AttentionGan(_gan.CycleBasedGan):
         real, real_back = self.foreground(portraits, attention_back), self.foreground(selfies, attention)
         pooled = self.pool(torch.cat([stylized, attention], dim=1).detach()).split((3, 1), dim=1)
         pooled_back = self.pool_back(torch.cat([fake_selfies, attention_back], dim=1).detach()).split((3, 1), dim=1)
-        norm = not self.foreground_only  # with instance norm, the foreground's area would change its values
+        norm = not self.foreground_only  # instance norm would let the area of the foreground change its values
 
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
             g_losses = optimizer_step(

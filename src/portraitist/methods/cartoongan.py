@@ -49,7 +49,10 @@ class CartoonGan(Method):
         self.adversarial_weight = 1.0
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the weight of the generator's adversarial loss to 0 in the first of several epochs, otherwise to 1."""
+        """Set the weight of the generator's adversarial loss: 0 in the first epoch, then 1.
+
+        If there is only one epoch, the weight is 1.
+        """
         self.adversarial_weight = float(index > 0 or total == 1)
 
     def step(self, batch: Batch) -> Losses:

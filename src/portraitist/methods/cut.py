@@ -23,8 +23,8 @@ from portraitist.nets.cyclegan import PatchGan, ResnetGenerator, init_weights
 class Params(_gan.ResnetParams):
     """Size of the networks, and the settings of the PatchNCE loss."""
 
-    lambda_nce: NonNegativeFloat  # weight of the loss
-    temperature: OpenFraction  # divisor of the similarities
+    lambda_nce: NonNegativeFloat  # weight of the PatchNCE loss
+    temperature: OpenFraction  # divisor of the similarities of patches
 
 
 @register(Params)

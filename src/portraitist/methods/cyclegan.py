@@ -11,7 +11,7 @@ from portraitist.methods import _gan
 class Params(_gan.CycleParams):
     """Size of the networks and weights of the losses."""
 
-    lambda_identity: NonNegativeFloat  # weight of the identity loss, divided by lambda_cycle
+    lambda_identity: NonNegativeFloat  # the weight of the identity loss is lambda_identity * lambda_cycle
 
 
 @register(Params)

@@ -46,7 +46,7 @@ class Params(Section):
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
     ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
     # mask of the discriminator's input. given: the mask of stage `mask`; learned: the trained segmenter's mask;
-    # product: both multiplied; whole: none
+    # product: the product of both masks; whole: no mask
     mask: Literal["product", "given", "learned", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
     grey_input: bool  # replace the background of the generator's input by grey

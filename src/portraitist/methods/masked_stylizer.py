@@ -8,9 +8,9 @@ vectors is the style in which selfies are painted, unless another one is given.
 As in masked_cartoongan, the generator's input is the person on grey, and the stylized image is masked before the
 discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
 resolutions. The content loss compares instance-normalized features, so that the style may change their statistics. The
-face has a higher weight in the content loss than hair and clothes, and the finest features are compared in the face
-only, because errors in eyes and mouth and marks on the skin are the most visible ones. A color loss preserves the
-large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the portraits.
+face has a higher weight in the content loss than hair and clothes. The finest features are compared in the face only.
+The reason is that the most visible errors are those in eyes and mouth, and marks on the skin. A color loss preserves
+the large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the portraits.
 """
 
 from typing import Annotated, Literal
@@ -51,17 +51,17 @@ class Params(Section):
     lambda_adv: NonNegativeFloat  # weight of the generator's adversarial loss
     lambda_edge: NonNegativeFloat  # weight of edge-smoothed portraits, which the discriminator must reject
     lambda_content: NonNegativeFloat  # weight of the content loss
-    lambda_detail: NonNegativeFloat  # weight of the content loss of the finest features, which is over the face only
-    face_weight: Annotated[float, Field(ge=1)]  # of eyes and mouth in the content loss; that of hair and clothes is 1
+    lambda_detail: NonNegativeFloat  # weight of the finest features' content loss, which is computed in the face only
+    face_weight: Annotated[float, Field(ge=1)]  # weight of eyes and mouth in the content loss; hair and clothes: 1
     lambda_color: NonNegativeFloat  # weight of the color loss
-    warmup_steps: Annotated[int, Field(ge=0)]  # first steps, in which the generator has no adversarial loss
+    warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
     smoothing: NonNegativeFloat
     # height and width of training images: crops that are at least twice as large are downsampled by an integer factor.
     # The trained network paints at full size, where its strokes are then finer.
     training_px: Annotated[int, Field(ge=32)]
-    # mask of the discriminator's input. given: the mask of stage `mask`; product: given, multiplied by the trained
-    # segmenter's mask; whole: none
+    # mask of the discriminator's input. given: the mask of stage `mask`; product: the product of this mask and the
+    # trained segmenter's mask; whole: no mask
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
     eye_line: Annotated[Fraction, Shared("crop")]  # place of the face in the crops

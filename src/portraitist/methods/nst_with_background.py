@@ -1,8 +1,8 @@
 """Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
-No weights are trained. The model file contains training portraits, one of which gives the style. To paint a selfie, its
-pixels are optimized. The Gram matrices of their features approach those of the portrait, while the features stay close
-to those of the selfie.
+No weights are trained. The model file contains training portraits, one of which gives the style. To paint a selfie, the
+pixels of a copy are optimized. The Gram matrices of the copy's features approach the portrait's Gram matrices, while
+the features stay close to the selfie's features.
 """
 
 from typing import Annotated, Literal
@@ -97,7 +97,7 @@ class NstWithBackground(Method):
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return stylized images, background included, in [-1, 1]; `masks` serve to choose a portrait for each."""
+        """Return stylized images, background included, in [-1, 1]; `masks` determine each selfie's portrait."""
         return self.transfer_style(selfies, masks, person_only=False)
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:

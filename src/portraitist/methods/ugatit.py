@@ -46,11 +46,14 @@ class Ugatit(_gan.BidirectionalGan):
 
     @property
     def base_channels(self) -> int:
-        """Base channels: half of `generator.base_channels`. With profile `full` (64), these are photo2cartoon's 32."""
+        """Half of `generator.base_channels`. With profile `full`, this is half of 64, so 32 as in photo2cartoon."""
         return max(MIN_CHANNELS, self.params.base_channels // 2)
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of `generator.num_res_blocks`: photo2cartoon's 4 with profile `full` (8)."""
+        """Build a generator with half of `generator.num_res_blocks` residual blocks in encoder and decoder.
+
+        With profile `full`, this is half of 8, so 4 as in photo2cartoon.
+        """
         num_res_blocks = max(1, self.params.num_res_blocks // 2)
         return UgatitGenerator(self.base_channels, num_res_blocks, self.params.size_px)
 

@@ -103,9 +103,9 @@ class MeanStyle(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def add(self, styles: Styles) -> None:
-        """Add vectors to the mean: those of this process and of all other training processes.
+        """Add the style vectors of all training processes to the mean.
 
-        All processes must call this function with the same number of vectors.
+        Each process passes its own vectors. All processes must call this function, with the same number of vectors.
         """
         mean = styles.double().mean(0)
         distributed.all_reduce_mean([mean])
@@ -191,7 +191,7 @@ def load_style_transformer(pretrained: Path) -> StyleTransformer:
 
 
 def named_layers(network: StyleTransformer) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Yield each convolution and linear layer, after its name in the distributed ONNX graph."""
+    """Yield a pair for each convolution or linear layer: its name in Magenta's ONNX graph, and the layer."""
     convolutions = [layer for layer in network.down if isinstance(layer, nn.Conv2d)]
     yield from ((f"contract/conv{number}", conv) for number, conv in enumerate(convolutions, 1))
     blocks = [block for block in network.blocks if isinstance(block, StyledBlock)]

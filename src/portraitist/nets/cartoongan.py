@@ -1,8 +1,8 @@
 """CartoonGAN's generator and discriminator (Chen, Lai, Liu, CVPR 2018, figure 2).
 
-The paper uses 64 base channels in the generator and 32 in the discriminator. There are two differences. The generator
-upsamples by resizing and convolution, because transposed convolutions cause checkerboard artifacts. It also has
-optional skip connections.
+The paper uses 64 base channels in the generator and 32 in the discriminator. Two things differ from the paper. The
+generator upsamples by resizing and convolution, because transposed convolutions cause checkerboard artifacts. The
+generator also has optional skip connections.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""CUT's projector (Park et al., ECCV 2020; code BSD), and the features of the generator that the projector takes."""
+"""CUT's projector (Park et al., ECCV 2020; code BSD), and its input: features of the generator."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from portraitist.nets.cyclegan import INIT_STD, ResnetBlock, ResnetGenerator, in
 
 EMBEDDING_DIM = 256  # length of a projected feature vector
 NUM_PATCHES = 256  # locations that are sampled in each layer
-XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # of all CUT's networks; the first outputs are nearly grey
+XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # for all networks; an untrained CUT paints nearly grey images
 RES_BLOCKS = (0, 4)  # residual blocks whose features are used; a smaller network uses its last block instead of block 4
 
 Points = Float[Tensor, "batch patches dimensions"]

@@ -21,7 +21,7 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 DiscriminatorInput = Float[Tensor, "batch channels height width"]  # 3 channels, or 6: the condition and the image
 INIT_STD = 0.02
 NORMAL = partial(nn.init.normal_, std=INIT_STD)
-MAX_LAYERS = 3  # most convolutions between the discriminator's first and last one
+MAX_LAYERS = 3  # largest number of convolutions between the discriminator's first and last convolution
 MIN_PX = 32  # the number of these convolutions is log2(size_px / MIN_PX), from 1 to MAX_LAYERS
 
 

@@ -1,4 +1,4 @@
-"""Face recognition by an ONNX network that the user provides; its input must be that of ArcFace."""
+"""Face recognition by an ONNX network that the user provides. The network must take the same input as ArcFace."""
 
 import hashlib
 from pathlib import Path
@@ -57,12 +57,12 @@ class Identity:
     def faces(self, images: Images) -> Float[Tensor, "batch 3 112 112"]:
         """Resample square crops in [-1, 1], antialiased, so that eyes and mouth are where ArcFace expects them."""
         side = images.shape[-1]
-        scale = (MOUTH - EYES[1]) / (self.crop_params.eye_to_mouth * side)  # pixels of the face per pixel of the crop
+        scale = (MOUTH - EYES[1]) / (self.crop_params.eye_to_mouth * side)  # ArcFace's pixels per pixel of the crop
         if scale < 1:
             images = F.interpolate(
                 images, scale_factor=scale, mode="bicubic", antialias=True, recompute_scale_factor=True
             )
-        # position in the crop of each pixel of the result; -1 and 1 are the borders of the crop
+        # for each pixel of the result, the position in the crop from which it is sampled; borders of the crop: -1 and 1
         centers = torch.arange(SIDE) + 0.5
         x = ((centers - EYES[0]) / (scale * side) + 0.5) * 2 - 1
         y = ((centers - EYES[1]) / (scale * side) + self.crop_params.eye_line) * 2 - 1

@@ -25,6 +25,6 @@ class Inception:
 
     @torch.no_grad()
     def pooled(self, images: Images) -> Float[Tensor, "batch 2048"]:
-        """Return the features of images in [-1, 1], rounded to 0 to 255 first, as pixels of an image file are."""
+        """Return the features of images in [-1, 1]. Pixels are first rounded to integers from 0 to 255."""
         pictures = torch.stack([torch.from_numpy(picture) for picture in to_pictures(images)])
         return self.net(pictures.permute(0, 3, 1, 2))[0]

@@ -17,7 +17,7 @@ Logits = Float[Tensor, "batch 1 rows columns"]
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Classify each location of each feature layer; a high logit means that it was painted by a person."""
+    """Classify each location of each feature layer; a high logit means that a person painted the location."""
 
     def __init__(self, features: Callable[[Images], list[Tensor]], probe: Images) -> None:
         """Build a head for each layer of features.
@@ -35,7 +35,7 @@ class ProjectedDiscriminator(nn.Module):
         return self.logits(self.features(images))
 
     def features(self, images: Images) -> list[Tensor]:
-        """Return the layers of features of images in [-1, 1], which `logits` takes."""
+        """Return the layers of features of images in [-1, 1], as input for `logits`."""
         return self._features[0](images)
 
     def logits(self, layers: list[Tensor]) -> list[Logits]:

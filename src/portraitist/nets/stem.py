@@ -47,7 +47,7 @@ class InvertedResidual(nn.Module):
         self.has_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same height and width, or of half of both if the stride is 2."""
+        """Return features. With stride 1, height and width stay the same; with stride 2, both are halved."""
         return features + self.body(features) if self.has_residual else self.body(features)
 
 

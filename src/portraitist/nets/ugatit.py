@@ -57,7 +57,7 @@ class ConvBlock(nn.Module):
 
 
 class HourglassLevel(nn.Module):
-    """The sum of a block at full size and of a smaller hourglass at half the height and width.
+    """Add the outputs of two branches: a block at full size, and a smaller hourglass at half the height and width.
 
     Args:
         channels: channels of input and output.
@@ -133,7 +133,8 @@ class Lin(InstanceLayerNorm):
 class AffineParameter(nn.Module):
     """Predict a scale or a shift of each channel from style and content vectors.
 
-    The result is a weighted mean of both predictions, with a learned weight for each channel.
+    One value is predicted from the style vector, and one from the content vector. The result is a weighted mean of
+    the two values, with a learned weight for each channel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -177,7 +178,8 @@ class SoftAdaLinBlock(nn.Module):
 class Cam(nn.Module):
     """Class activation maps (CAM): weight the channels of features by their importance to two linear classifiers.
 
-    The classifiers take the average and the maximum of each channel. Their weights also scale the channels.
+    One classifier takes the average of each channel, the other the maximum. The weights of the classifiers also scale
+    the channels.
 
     Args:
         channels: channels of input and output.
@@ -207,7 +209,7 @@ class UgatitGenerator(nn.Module):
 
     Args:
         base_channels: channels of the features at full size.
-        num_res_blocks: residual blocks of the encoder, and as many of the decoder.
+        num_res_blocks: number of residual blocks in the encoder; the decoder has the same number.
         size_px: height and width of the images; determines the number and depth of the hourglasses.
     """
 
@@ -255,14 +257,14 @@ class UgatitGenerator(nn.Module):
 
     @torch.no_grad()
     def clip_mixing_weights(self) -> None:
-        """Clip all learned weights of weighted means to [0, 1]: those of the norms, and of their scales and shifts."""
+        """Clip the mixing weights to [0, 1]: `rho` of `InstanceLayerNorm`, `content_weight` of `AffineParameter`."""
         for name, weights in self.named_parameters():
             if name.endswith(("rho", "content_weight")):
                 weights.clamp_(0, 1)
 
 
 class CamDiscriminator(nn.Module):
-    """Classify each patch of an image, and the whole image by CAM classifiers.
+    """Classify each patch of an image. CAM classifiers also classify the whole image.
 
     Args:
         base_channels: channels of the first layer.

@@ -33,7 +33,8 @@ EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixe
 class PersonImages:
     """Face crops of one kind in one part of the dataset, each also on other backgrounds.
 
-    Stage `augment` draws recipes, each a background for a person. They are rendered here, when a batch is loaded.
+    Stage `augment` draws recipes. Each recipe names a background for a person. This class renders the recipes when a
+    batch is loaded.
 
     Args:
         paths: the dataset.

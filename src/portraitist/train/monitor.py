@@ -22,9 +22,10 @@ NUM_COLUMNS = 8  # number of times that the sample selfies are stylized; the las
 
 
 def memory_mb() -> float:
-    """Return the peak memory of this process in MB (1e6 bytes; on Linux without a GPU, 1000 KiB).
+    """Return the peak memory of this process in MB.
 
-    With a GPU, this is the memory that torch allocated on it. Without a GPU, it is the resident memory of the process.
+    With a GPU, this is the memory that torch allocated on the GPU. Without a GPU, it is the resident memory of the
+    process. One MB is 1e6 bytes, except on Linux without a GPU, where it is 1000 KiB.
     """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
@@ -63,7 +64,8 @@ class Monitor:
 
     Args:
         folder: folder of the log and of the stylized samples.
-        num_steps: training steps in total; each row of the log is a mean over 1/200 of them, at least one step.
+        num_steps: number of training steps in total. The log has at most 200 rows of losses; each is a mean over
+            consecutive steps.
         samples: selfies that are stylized every few epochs if a method is trained.
         validator: measures the method every few epochs, and selects its weights.
 

@@ -46,7 +46,7 @@ def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
 
 
 def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
-    """Return the id of the most similar portrait of each selfie id, of pictures in the train part.
+    """Return a dictionary from the id of each training selfie to the id of the most similar training portrait.
 
     Similarity is the mean squared difference of thumbnails with four channels: RGB and the mask. Eyes and mouth have
     the same position in all crops, so the outline of the mask mainly shows the pose.
@@ -60,7 +60,10 @@ def nearest_pairs(paths: DatasetPaths) -> dict[str, str]:
 
 
 def _thumbnails(paths: DatasetPaths, kind: Kind) -> dict[str, np.ndarray]:
-    """Return a float32 array (16, 16, 4) of each training picture: RGB with a grey background, and mask, 0 to 255."""
+    """Return a dictionary from the id of each training picture to its thumbnail.
+
+    A thumbnail is a float32 array (16, 16, 4), from 0 to 255: RGB with a grey background, and the mask.
+    """
     people = PersonImages(paths, kind, "train")
     size = (THUMBNAIL_PX, THUMBNAIL_PX)
     thumbnails = {}

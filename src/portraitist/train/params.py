@@ -25,7 +25,7 @@ class ScheduleParams(Section):
     epochs: PositiveInt
     batch_size: PositiveInt  # selfies per step, and as many portraits, over all training processes
     num_workers: Annotated[int, Field(ge=0)]  # processes that load batches ahead; results do not depend on it
-    num_threads: PositiveInt  # CPU threads; results depend on it in the last digits, by the order of summation
+    num_threads: PositiveInt  # CPU threads; they change the order of summation, and so the last digits of results
     precision: Literal["float32", "bfloat16"]  # precision of the forward passes; weights are always float32
     compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 

@@ -1,8 +1,8 @@
 """Save the state of a long-running stage, so that an interrupted run can resume.
 
 The state is saved in .checkpoints/<stage>-<fingerprint>/. The fingerprint is a hash of everything that the result
-depends on, so a run never resumes from the state of a run with other parameters. The state is not one of DVC's outputs
-of the stage, because DVC deletes these before it runs the stage.
+depends on, so a run never resumes from the state of a run with other parameters. The state is not an output of the
+stage in dvc.yaml, because DVC deletes the outputs before it runs the stage.
 """
 
 import hashlib

@@ -60,10 +60,10 @@ class Validator:
         return epoch % self.params.validate_every == 0 or epoch == self.params.epochs
 
     def measure(self, method: Method, epoch: int) -> dict[str, float]:
-        """Return both metrics of the method by name, and update `best`.
+        """Return the painted rate and the kernel distance of the method, by name, and update `best`.
 
-        If two epochs have the same distance, the earlier one is better. Validation does not change the training: random
-        numbers drawn here have no effect, because each training step sets its own seed.
+        The best epoch is the first one with the lowest kernel distance. Validation does not change the training. It may
+        draw random numbers, but each training step sets its own seed.
         """
         device = next(method.parameters()).device
 
