@@ -49,8 +49,8 @@ def paint_crops(
     Args:
         method: a trained method.
         pictures: face crops.
-        masks: masks of the persons in them.
-        style: one style vector for all crops; the method must be conditional.
+        masks: masks of the persons in the crops.
+        style: one style vector for all crops; the method must be a `Conditional`. None: the method's `paint` is used.
     """
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
@@ -65,7 +65,7 @@ def paint_crops(
 
 
 class PortraitStyles:
-    """Draws a training portrait for each selfie, and computes its style vector.
+    """Choose a random training portrait for each selfie, and compute the portrait's style vector.
 
     Args:
         method: the method that will paint in these styles.
@@ -81,7 +81,7 @@ class PortraitStyles:
         self.portraits = manifest.split_ids(split, "portraits", "train")
 
     def draw(self, selfie: str) -> Styles:
-        """Return the style vector, (1, 100), of the portrait for a selfie's id. Equal ids get equal portraits."""
+        """Return the style vector, (1, 100), of a random portrait; equal selfie ids always get the same portrait."""
         portrait = random.Random(selfie).choice(self.portraits)
         images = to_images([decode_png(self.crops.read(portrait, "png"))])
         masks = to_masks([decode_png(self.masks.read(portrait, "png"))])
@@ -110,8 +110,8 @@ def paint_test_selfies(
         split: CSV with the part of each picture.
         on_backgrounds: output of stage `augment`, which contains the test selfies on each test background.
         pretrained: output of stage `weights`.
-        dest: folder to create. Its tar shards contain `<id>.png` and `<id>.<background>.png` for each selfie, and it
-            also contains cost.json.
+        dest: folder to create. It contains cost.json, and tar shards with `<id>.png` and `<id>.<background>.png` for
+            each selfie.
         style: the style of conditional methods; see `PaintParams`. Other methods ignore it.
         backgrounds: names of the test backgrounds.
 

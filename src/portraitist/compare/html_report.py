@@ -1,4 +1,4 @@
-"""Write the comparison of all methods as compare.md, and as report.html: one page without scripts or external files."""
+"""Write the comparison of all methods as compare.md and report.html. report.html needs no scripts or other files."""
 
 import base64
 import json
@@ -52,8 +52,8 @@ class RunInputs:
 def markdown(comparison: Comparison) -> str:
     """Return the text of compare.md: the headline metrics, a table of all values, and tables of differences.
 
-    Numbers are rounded as their intervals justify, and there are no p-values. Small random differences, such as those
-    between two types of CPU, therefore do not change the file.
+    Numbers have only as many digits as their intervals justify, and there are no p-values. Small random differences,
+    such as those between two types of CPU, therefore do not change the file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
@@ -135,7 +135,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence
     Args:
         heads: HTML of the header cells.
         rows: HTML of the cells of each row; the first cell is the row's header.
-        titles: title of each column but the first, which narrow screens show in each cell instead of the header row.
+        titles: title of each column but the first. Narrow screens show no header row, but a title in each cell.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []

@@ -66,9 +66,10 @@ def _ancestors(graph: dict[str, set[str]], stage: str) -> set[str]:
 
 
 def render_svg(graph: dict[str, set[str]]) -> str:
-    """Return an SVG image of a result of `stage_dependencies`, with each stage below all stages on which it depends.
+    """Return an SVG image of the stages in `graph`, a result of `stage_dependencies`.
 
-    A dependency is not drawn if another dependency of the same stage already depends on it.
+    Each stage is drawn below all stages on which it depends. If stage c depends on a and b, and b also depends on a,
+    the line from a to c is left out.
     """
     depths: dict[str, int] = {}
 

@@ -1,6 +1,6 @@
 """Read and write the CSV of people's preferences between the avatars of two methods, with one row per answer.
 
-Columns: `id` of the selfie, the methods shown on the `left` and on the `right`, and the `preferred` one of them. The
+Columns: `id` of the selfie; `left` and `right`, the methods shown on each side; `preferred`, one of these methods. The
 file contains no pictures or personal data, so it can be committed to git.
 """
 
@@ -18,7 +18,7 @@ def read_answers(path: Path) -> pd.DataFrame:
     """Read and validate all answers.
 
     Raises:
-        ValueError: the file is not a CSV, has other columns, or a preferred method that was not shown.
+        ValueError: the file is not a CSV, has unexpected columns, or contains a preferred method that was not shown.
     """
     try:
         frame = manifest.read(path)

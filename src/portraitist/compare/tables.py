@@ -27,7 +27,7 @@ SEGMENTER_METRIC, CLASSIFIER_METRIC = "mask_iou_held_out", "painted_rate_held_ou
 PORTRAITS_LABEL = "held-out portraits"
 PAIR_KINDS = {"nearest": "pseudo-pairs", "review": "pairs of reviews", "folder": "pairs of the folder"}
 MIN_GROUP_SIZE = 30  # groups of fewer faces are marked in the report
-RESAMPLES = 1000  # bootstrap resamples for the interval of a mean over some of the faces
+RESAMPLES = 1000  # bootstrap resamples for the interval of the mean over a group of faces
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
 
     Args:
         ours: the method that is compared with each other method.
-        folders: output of stage `evaluate` for each method, and of stage `evaluate_selfies` under the key UNCHANGED.
+        folders: output of stage `evaluate` for each method, by its name; the key UNCHANGED has the output of stage
+            `evaluate_selfies`.
         answers: the CSV of people's preferences.
     """
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
@@ -230,8 +231,8 @@ def differences(
             continue
         if len(draws[other]) != len(draws[method]):
             raise ValueError(
-                f"{method} has {len(draws[method])} draws, {other} {len(draws[other])}; run `dvc repro` to evaluate "
-                "both methods with the same number of draws, evaluate.bootstrap"
+                f"{method} has {len(draws[method])} bootstrap resamples, but {other} has {len(draws[other])}; run "
+                "`dvc repro` to evaluate both methods with the number in evaluate.bootstrap"
             )
         for metric in map(str, draws[method]):
             if metric not in draws[other]:
@@ -269,7 +270,7 @@ def differences_from_unchanged(
     """Return the difference between each method and the unchanged selfies, as text.
 
     The table has a row per metric and a column per method. If the interval of a difference excludes 0, " nearer" or
-    " farther" is appended: the method is nearer to the metric's optimum than the selfies, or farther from it.
+    " farther" is appended to the text: the method is nearer to the metric's optimum than the selfies are, or farther.
     """
     columns = {}
     for name in (name for name in results if name != UNCHANGED):

@@ -2,8 +2,8 @@
 
 The metadata of the file contain everything else that painting an avatar needs, such as the face detector.
 `portraitist.app.avatar` opens the file without torch, and any ONNX runtime can run the network. There is one file per
-precision. The fp16 and int8 files store the weights in fewer bits; all compute in float32, which is fastest on CPUs and
-in browsers.
+precision. The fp16 and int8 files store the weights in fewer bits. Every file computes in float32, which is fastest on
+CPUs and in browsers.
 """
 
 import base64
@@ -40,7 +40,7 @@ CHECKSUM_KEY = "sha256"
 OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # tensors with fewer values, such as biases and norms, stay in float32
 NUM_COMPARED = 16  # training selfies that both PyTorch and ONNX Runtime paint, for comparison
-NUM_COMPARED_DOUBLED = 4  # as many of these are also compared at twice the size, if the network accepts it
+NUM_COMPARED_DOUBLED = 4  # number of these that are also compared at twice the size, if the network accepts it
 SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # allowed heights and widths of images, if the size is not fixed
 HOUSE_STYLE = "house"  # the mean style of the training portraits
 STYLE_DIGITS = 6  # decimals of the vectors in the metadata
@@ -93,9 +93,9 @@ def export_model(
 ) -> dict[str, Any]:
     """Write one ONNX file per precision, and the model card.
 
-    A file is only written if its pixels are close enough to those of PyTorch, on some face crops. Each file also
-    contains the metadata of the model, the face detector, the segmenter, and the model card. Equal arguments give equal
-    bytes.
+    ONNX Runtime and PyTorch paint the face crops `selfies`. An ONNX file is only written if its pixels are close enough
+    to PyTorch's. Each file also contains the metadata of the model, the face detector, the segmenter, and the model
+    card. Equal arguments give equal bytes.
 
     Args:
         method: the trained method.
@@ -111,7 +111,7 @@ def export_model(
         `side_px`, the height and width of training images; `any_side`, whether other sizes are possible; `crops`, the
         number of compared crops. For each precision, a dictionary with `megabytes` (1e6 bytes), `max_error` and
         `mean_error` (differences of pixel values from 0 to 255), and `written`, whether the file was written. If two
-        sizes were compared, the errors are the larger ones.
+        sizes were compared, each error is the larger of the two.
 
     Raises:
         ExportError: the method cannot be converted, or the fp32 file differs too much from PyTorch.
@@ -179,7 +179,7 @@ def load_compared_crops(crops: Path, masks: Path, split: Path) -> tuple[list[Pic
 
 @torch.no_grad()
 def accepts_any_side(method: Method, size_px: int) -> bool:
-    """Return whether a method also paints images of other sizes than `size_px`, on which it was trained."""
+    """Return whether a method also paints images of other sizes than `size_px`, the size of training images."""
     side = size_px + SIDE_STEP
     selfies, masks = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     try:

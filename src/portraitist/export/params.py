@@ -18,8 +18,8 @@ class ExportParams(Section):
     """Which method is exported, and how much the pixels painted by ONNX Runtime and by PyTorch may differ."""
 
     method: str  # name of the method
-    max_error: PerPrecision  # of any pixel
-    mean_error: PerPrecision  # mean over pixels
+    max_error: PerPrecision  # largest allowed difference of any pixel
+    mean_error: PerPrecision  # largest allowed mean difference over pixels
 
     @field_validator("method")
     @classmethod

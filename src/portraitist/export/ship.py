@@ -64,7 +64,7 @@ class Selection(Section):
     """Content of data/shipped.yaml: attribution, and the training portraits in whose styles users can paint."""
 
     portraits: Portraits
-    selfies: str  # origin of the training selfies, the end of the sentence "The ... training selfies are" in the card
+    selfies: str  # origin of the training selfies; completes "The ... training selfies are" in the card
     styles: dict[str, str]  # id of the portrait that gives the style, by the style's name
 
 
@@ -74,13 +74,13 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     Args:
         project: folder in which the pipeline was run; models/portraitist, models/pretrained and data/ are read.
         selection: attribution and named styles.
-        titles: CSV with the origin of each file of source `folder`, in columns `file`, `source` and `licence`; None if
-            there is none.
+        titles: CSV with the columns `file`, `source` and `licence`, or None. A row applies to the portrait with the
+            file name in `file`. PORTRAITS.csv then lists `source` as the portrait's name, and `licence` as its licence.
         dest: folder to write to, src/portraitist/shipped.
 
     Returns:
-        A dictionary with `megabytes`, the size of the generator in units of 1e6 bytes; its `sha256`; `styles`, their
-        names; and `portraits`, the number of training portraits.
+        A dictionary with `megabytes`, the size of the generator in units of 1e6 bytes; `sha256` of the generator;
+        `styles`, the names of all styles; and `portraits`, the number of training portraits.
 
     Raises:
         ShipError: the model takes no style or is too large, or a style's portrait is not in the train part.
@@ -142,7 +142,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
     """Return a table with id, name, author, licence and URL of each training portrait.
 
-    The values are those in the manifests of stage `collect`, except that `titles` replaces names and licences.
+    The values are read from the manifests of stage `collect`. The CSV `titles` replaces names and licences; see `ship`.
     """
     collected = pd.concat([manifest.read(path) for path in sorted((data / "raw").glob("*/manifest.csv"))])
     collected = collected.drop_duplicates("id").set_index("id")
@@ -160,7 +160,7 @@ def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
 
 
 def _style_vectors(styles: dict[str, str], data: Path, pretrained: Path) -> dict[str, list[float]]:
-    """Return the style vector of each named portrait, by the style's name.
+    """Return the style vector of each portrait in `styles`, by the style's name.
 
     As in training, the background of the portrait is replaced by grey first.
     """

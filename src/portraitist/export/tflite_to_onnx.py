@@ -154,7 +154,8 @@ class _Converter:
     def _window_attributes(self, options: Any, source: int, out: int, window: tuple[int, ...]) -> dict[str, Any]:
         """Return the ONNX attributes `strides` and `pads` of a convolution or pooling operator.
 
-        With SAME padding and an odd number of pixels to add, there is one more at the bottom and the right.
+        If SAME padding adds an odd number of pixels along an axis, the bottom or right side gets one more than the
+        opposite side.
         """
         strides = [options.StrideH(), options.StrideW()]
         pads = [0, 0, 0, 0]

@@ -1,9 +1,9 @@
 """The model that the package contains.
 
-The repository contains only its generator, generator.onnx. `python -m pipeline.ship` writes this file, its checksum,
-README.md, NOTICE and PORTRAITS.csv. When the package is built, setup.py adds face detector and segmenter, from pinned
-packages, to the metadata of the generator. The result is portraitist.onnx, with which users paint. Few packages are
-installed during the build, so this module imports only the standard library, `core.files` and `weights`.
+The repository contains only the model's generator, generator.onnx. `python -m pipeline.ship` writes generator.onnx, its
+checksum, README.md, NOTICE and PORTRAITS.csv. When the package is built, setup.py adds face detector and segmenter,
+from pinned packages, to the metadata of the generator. The result is portraitist.onnx, with which users paint. Few
+packages are installed during the build, so this module imports only the standard library, `core.files` and `weights`.
 """
 
 import base64
@@ -61,8 +61,8 @@ def read_generator(folder: Path = FOLDER) -> bytes:
 def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:
     """Add files and a checksum to the metadata of a serialized ONNX model.
 
-    They are simply appended: if serialized protocol buffers are concatenated, repeated fields such as the metadata are
-    joined.
+    The new metadata entries are appended to the bytes of the model. If serialized protocol buffers are concatenated,
+    the values of repeated fields, such as the metadata, are joined.
 
     Args:
         model: the serialized model.
