@@ -66,7 +66,7 @@ def test_the_other_method_may_be_nearer():
 
 
 def test_different_numbers_of_draws_are_an_error():
-    with pytest.raises(ValueError, match=r"ours has 200 draws, theirs 100.*evaluate\.bootstrap"):
+    with pytest.raises(ValueError, match=r"ours has 200 bootstrap resamples, but theirs has 100.*evaluate\.bootstrap"):
         differences("ours", RESULTS, {"ours": draws(), "theirs": draws(count=100)}, NO_FACES)
 
 
