@@ -1,4 +1,4 @@
-"""Frozen feature networks for the content loss, loaded by name. Both take images in [-1, 1].
+"""Two frozen feature networks for the content loss, loaded by name. The networks take images in [-1, 1].
 
 `lite0` is EfficientNet-Lite0 (Tan and Le, 2019; Apache-2.0); stage `weights` extracts its weights from a package.
 `vgg19` is VGG19 (Simonyan and Zisserman, 2015), as in CartoonGAN; its weights are downloaded. Lists of feature layers

@@ -57,8 +57,8 @@ class Params(Section):
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
     smoothing: NonNegativeFloat
-    # height and width of training images: crops that are at least twice as large are downsampled by an integer factor.
-    # The trained network paints at full size, where its strokes are then finer.
+    # height and width of training images; crops that are at least twice as large are downsampled by an integer factor.
+    # After training, the network paints crops at full size, where its strokes are finer.
     training_px: Annotated[int, Field(ge=32)]
     # mask of the discriminator's input. given: the mask of stage `mask`; product: the product of this mask and the
     # trained segmenter's mask; whole: no mask

@@ -176,8 +176,8 @@ def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int
 def prefetch(batches: EpochBatches, num_workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield the batches of an epoch in order; worker processes load them ahead.
 
-    Workers send batches as arrays through pipes. Tensors would use shared memory: if /dev/shm is full, which happens in
-    containers with 64 MB of it, torch loses the batch and waits forever.
+    Workers send batches as arrays through pipes. Tensors would use shared memory in /dev/shm, which has only 64 MB
+    in some containers. If /dev/shm is full, torch loses the batch and waits forever.
 
     Args:
         batches: the epoch.

@@ -137,7 +137,7 @@ def train(
         params: values of all parameters of the method.
         batches: the training batches.
         upstream: outputs of earlier stages that the method needs.
-        schedule: length of the training and use of the machine.
+        schedule: length of the training, and use of CPU and GPU.
         checkpointer: saves the state about once a minute. If there is a saved state, training resumes from it, and ends
             with the same weights and the same log as an uninterrupted run. Pass it in the process with rank 0 only.
         monitor: writes the log. It may also end the training early and select the weights of an earlier epoch. Pass

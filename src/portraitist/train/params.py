@@ -19,7 +19,7 @@ class GeneratorParams(Section):
 
 
 class ScheduleParams(Section):
-    """Length of a training, batch size, and use of the machine. The three training stages have these parameters."""
+    """Length of a training, batch size, and use of CPU and GPU. The three training stages have these parameters."""
 
     seed: Seed
     epochs: PositiveInt
