@@ -34,7 +34,7 @@ def landmark_error(face: Face, other: Face) -> float:
 
 @metric(
     name="face_found",
-    description="Share of avatars in which the detector finds a face, of the selfies in which it finds one.",
+    description="Of the selfies in which the detector finds a face: the share whose avatar also has a detected face.",
     optimum=1.0,
 )
 def face_found(data: EvaluationData) -> Measurement:

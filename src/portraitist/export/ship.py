@@ -38,7 +38,8 @@ weights were modified by the training.
 {training}
 No picture is contained in the file.
 
-The build adds face detector and segmenter to it, whose notice is in the metadata entry `parts` of portraitist.onnx.
+The build of the package adds the face detector and the segmenter, and writes portraitist.onnx. Their notice is in its
+metadata entry `parts`.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 """
 TRAINING = """\
