@@ -1,4 +1,4 @@
-"""Stage compare: compare all methods that have results in tables, a contact sheet and an HTML report."""
+"""Stage compare: write tables, a contact sheet and an HTML report that compare all methods that were evaluated."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face of a picture, or around each."""
+"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face or each face of a picture."""
 
 from functools import partial
 from pathlib import Path

@@ -161,7 +161,7 @@ def check_sources_or_exit(sources: Path, raw: Path) -> None:
 
 
 def load_methods_or_exit() -> dict[str, dict[str, Any]]:
-    """Validate all of params.yaml, and return the section of each method in its order."""
+    """Validate all of params.yaml, and return the section of each method, in the order of params.yaml."""
     return _or_exit(load_methods)
 
 

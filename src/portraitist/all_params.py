@@ -1,6 +1,6 @@
 """Validation of the whole params.yaml, before any stage starts.
 
-dvc.yaml lists this module as a dependency of no stage: it can stop a run, but cannot change what a stage writes.
+No stage of dvc.yaml depends on this module, because it can stop a run, but cannot change what a stage writes.
 """
 
 from pathlib import Path

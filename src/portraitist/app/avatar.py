@@ -92,7 +92,10 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The frame, painted with its background; beyond the painted area, blurred colours of its border continue."""
+        """The frame with the painted person and the painted background of the photo.
+
+        Outside the painted area, the picture has the blurred colours of that area's border.
+        """
         return self._with_border(self.painting)
 
     @cached_property
@@ -117,10 +120,10 @@ class Avatar:
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """The colours of `person`, but in the aligned crop, as `painting`.
+        """The person's colours, extended outwards as in `person`, but in the aligned crop; size as `painting`.
 
-        The outermost pixels of the person are recoloured too. Some methods are trained with a grey background, and
-        paint a grey rim there.
+        The outermost pixels of the person are replaced too, because some methods are trained with a grey background,
+        and paint a grey rim there.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
         return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
@@ -172,12 +175,18 @@ class Avatar:
         save_avatar(self, Path(path), background, shape, size_px)
 
     def _with_border(self, aligned: SquarePicture) -> Picture:
-        """Map a picture from the crop to the frame; beyond the crop, continue the blurred colours of its border."""
+        """Map a picture from the crop to the frame; the area outside the crop gets blurred colours of its border."""
         covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
         return fade_border(self._in_frame(aligned), covered)
 
     def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
-        """Map a picture or mask from the crop to the frame; first, repeat its border for `margin` pixels around it."""
+        """Map a picture or mask from the crop to the frame.
+
+        Args:
+            plane: the picture or mask.
+            border: OpenCV's border mode for the area outside the crop.
+            margin: the crop is first extended by this number of pixels on each side, by repeating its border pixels.
+        """
         to_frame = between(self.crop.transform, self.transform)
         if margin:
             plane = cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REPLICATE)

@@ -132,7 +132,10 @@ def _damaged(error: Exception) -> RejectedError:
 
 
 def _duration_s(frame: Image.Image) -> float:
-    """Return the duration of a GIF's frame in seconds; as in browsers, at least .02, and .1 if the file states none."""
+    """Return the duration of a GIF's frame in seconds.
+
+    As in browsers, the result is at least .02 s, and .1 s if the file states no duration.
+    """
     return max(round(float(frame.info.get("duration") or 100)), 20) / 1000
 
 

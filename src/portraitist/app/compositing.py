@@ -203,7 +203,10 @@ def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
 
 
 def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
-    """Return the whole photo with the painted persons in their places; the largest face (first) is on top."""
+    """Return the whole photo with the painted persons in their places.
+
+    Where persons overlap, the first avatar, which has the largest face, is on top.
+    """
     pasted = photo
     for avatar in reversed(avatars):  # the largest face comes last, on top of the others
         height, width = photo.shape[:2]

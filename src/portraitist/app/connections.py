@@ -141,7 +141,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Start the time limit for the client to read the response, and that for its next request."""
+        """Start two time limits for the client: one to read the response, and one to send its next request."""
         super().on_response_complete()
         if self.send_timer:
             self.send_timer.cancel()

@@ -160,7 +160,7 @@ class _Cost:
 
 
 def _integral(plane: np.ndarray, border: int) -> np.ndarray:
-    """Return the integral image of a canvas that is extended by half its side on each side."""
+    """Extend a canvas by half of its width in all four directions, and return the integral image of the result."""
     margin = CANVAS_SIDE // 2
     return cv2.integral(cv2.copyMakeBorder(plane, margin, margin, margin, margin, border, value=0))
 

@@ -117,7 +117,10 @@ def _endpoint() -> str:
 
 
 def _look_up(name: str, url: str) -> _Remote:
-    """Request commit, size and hash of a file; for large files, a redirect to another host has them in its headers."""
+    """Request commit, size and hash of a file from the hub.
+
+    For large files, the hub sends a redirect to another host. The headers of this redirect contain the three values.
+    """
     headers: dict[str, str] = {}
     for _ in range(MAX_REDIRECTS + 1):
         with _open(name, urllib.request.Request(url, method="HEAD")) as response:

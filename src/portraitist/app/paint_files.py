@@ -356,7 +356,7 @@ def _reason(error: Exception) -> str:
 
 
 def _describe(error: Exception, selfie: Path) -> str:
-    """Return an error as one line, with the path if it is about the output."""
+    """Return an error as one line; if the error is about the output file, the line contains its path."""
     if isinstance(error, OSError) and error.filename and str(error.filename) != str(selfie):
         return f"cannot write {error.filename}: {error.strerror}"
     return str(getattr(error, "strerror", None) or error)

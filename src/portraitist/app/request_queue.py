@@ -52,11 +52,14 @@ class Admissions:
         self._painted: dict[str, int] = {}  # process of each ticket that is being painted
 
     def register(self, process: int, threads: int) -> list[int]:
-        """Add a worker process; remove processes that have ended, with their requests, and return their ids.
+        """Add a worker process, and remove the worker processes that have ended, together with their requests.
 
         Args:
             process: id of the process.
             threads: number of its painting threads.
+
+        Returns:
+            The ids of the processes that were removed.
         """
         with self._lock:
             ended = [other for other in self._threads if not _is_running(other)]

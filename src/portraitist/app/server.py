@@ -157,7 +157,7 @@ class _Endpoints:
         return style_cards(self.portraitist)
 
     async def position(self, request: Request) -> Response:
-        """Return, as JSON, the position in the queue of the request with a ticket; null if it is not waiting."""
+        """Return, as JSON, the queue position of the request that a ticket identifies; null if it is not waiting."""
         return JSONResponse({"position": self.admissions.position(request.path_params["ticket"])})
 
     def not_ready(self) -> str:

@@ -26,8 +26,8 @@ class ShuttingDownError(RuntimeError):
 class Shutdown:
     """State of a shutdown; for use in one event loop.
 
-    When uvicorn receives a signal, it closes its socket at once, so that new clients get no HTTP response, and it waits
-    for half-open uploads. Therefore, signals are passed on to uvicorn only after all accepted requests are answered.
+    When uvicorn receives a signal, it closes its socket at once, so new clients get no HTTP response. It also waits for
+    incomplete uploads. Therefore, signals are passed on to uvicorn only after all accepted requests are answered.
 
     Args:
         limit_s: seconds to finish accepted requests.

@@ -67,7 +67,12 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
 
 
 def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.ndarray) -> np.ndarray:
-    """Return weighted means of a picture that was multiplied by its weights, at side `GRID`."""
+    """Return the weighted local means of a picture, at side `GRID`.
+
+    Args:
+        weighted: the picture, multiplied by its weights.
+        weights: the same weights, reduced to side `GRID`.
+    """
     sigma = SIGMA * GRID
     reduced = cv2.resize(weighted, (GRID, GRID), interpolation=cv2.INTER_AREA)
     total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]

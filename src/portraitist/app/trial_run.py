@@ -1,7 +1,7 @@
 """Load a model's graph and run it once in a process with limits, before the product loads it.
 
 With a malicious or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
-A process cannot interrupt this in itself; therefore, the graph is tried in a child process.
+A process cannot interrupt its own call of onnxruntime; therefore, the graph is tried in a child process.
 """
 
 import json

@@ -29,7 +29,8 @@ MAX_DURATION_S = 120.0  # of a clip
 class OneEuroFilter:
     """One-euro filter on landmarks (Casiez, Roussel, Vogel, CHI 2012).
 
-    It smooths points at rest strongly, so that they do not jitter, and fast points little, so that they do not lag.
+    Points at rest are smoothed strongly, so that they do not jitter. Fast points are smoothed little, so that they do
+    not lag behind.
     """
 
     def __init__(self, fps: float) -> None:
@@ -42,7 +43,8 @@ class OneEuroFilter:
 
         Args:
             points: landmarks in pixels.
-            length: length of the face in pixels, the unit of speeds.
+            length: length of the face in pixels. Speeds are divided by it, so that they do not depend on the face's
+                size in the picture.
         """
         if self.value is None or self.speed is None:
             self.value, self.speed = points, np.zeros_like(points)

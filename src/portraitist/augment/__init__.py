@@ -1,1 +1,1 @@
-"""Stage `augment`, which places people on other backgrounds, and random transforms of pictures during training."""
+"""Stage `augment`, which places people on other backgrounds; and the random transforms that trainings apply."""

@@ -90,7 +90,7 @@ def composite_person(
 
 
 def remove_person(picture: Picture, mask: MaskArray) -> Picture:
-    """Replace the person in a picture by blurred colours of the background around them (normalized convolution)."""
+    """Replace the person in a picture by blurred colours of the surrounding background (normalized convolution)."""
     side = picture.shape[0]
     person = cv2.dilate(mask, np.ones((2 * (side // 24) + 1,) * 2, np.uint8))
     weight = 1 - person[..., None].astype(np.float32) / 255

@@ -87,7 +87,7 @@ def recipe_tiles(
         crops: shards with the crops.
         masks: shards with the masks.
         light_wrap: strength of the background's light on the person's edge, 0 to 1.
-        room_of: function that returns the picture of the library that a seed selects.
+        room_of: function that takes a seed and returns the picture of the background library selected by that seed.
     """
     picture, mask = decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png"))
     return [

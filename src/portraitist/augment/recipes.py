@@ -43,7 +43,7 @@ def render_recipe(
         kind: kind of the background.
         seed: seed of the background.
         light_wrap: strength of the background's light on the person's edge, 0 to 1.
-        room_of: function that returns the picture of the library of backgrounds that a seed selects.
+        room_of: function that takes a seed and returns the picture of the background library selected by that seed.
     """
     if kind == OWN:
         return picture

@@ -25,7 +25,7 @@ class ContainerError(ValueError):
 
 @dataclass(frozen=True)
 class JpegStructure:
-    """The structure of a JPEG file; if the file contains several pictures (MPO), that of the first."""
+    """The structure of a JPEG file, or of its first picture if the file contains several (MPO)."""
 
     scans: int  # number of scans
     ends_in_scan: bool  # True if the file ends within the data of a scan, so that at least the end marker is missing
@@ -65,9 +65,10 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
 def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
     """Return two copies of a JPEG file that ends within a scan, to find out whether picture data is missing.
 
-    Different bytes and an end marker are appended to each copy. If no picture data is missing, a decoder ignores the
-    bytes, and both copies decode to the same picture. Otherwise it reads the bytes as picture data, and the pictures
-    differ. Pillow itself does not report that data is missing before an end marker.
+    Some bytes and an end marker are appended to each copy; the bytes of the two copies differ. If no picture data is
+    missing, a decoder ignores these bytes, and both copies decode to the same picture. If data is missing, a decoder
+    reads the bytes as picture data, and the two pictures differ. Pillow itself does not report that data is missing
+    before an end marker.
     """
     data = data.rstrip(b"\xff")  # may be the first byte of an incomplete end marker
     last = max(data.rfind(bytes((0xFF, 0xD0 + number))) for number in range(8))

@@ -289,8 +289,8 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
     """Convert a greyscale picture with 16 or 32 bits per pixel to 8 bits, in strips to save memory.
 
-    The value that becomes white is the first of 1 (only for floats), 255 and 65535 that no pixel exceeds. If there are
-    larger pixels, it is the largest value.
+    The value that becomes white is 1 (only for floats), 255 or 65535: the smallest of these that no pixel exceeds. If a
+    pixel exceeds 65535, the value of the largest pixel becomes white.
     """
     width, height = picture.size
     rows = max(1, STRIP_PIXELS // width)
@@ -363,7 +363,10 @@ def transform_mask(mask: bytes, orientation: int, cleaned: CleanPicture) -> Mask
 
 
 def difference_hash(cleaned: CleanPicture) -> int:
-    """Return the 64-bit difference hash (dHash) of a picture over grey; the hashes of similar pictures are similar."""
+    """Return the 64-bit difference hash (dHash) of a picture; transparent pixels are composited over grey.
+
+    The hashes of similar pictures differ in few bits.
+    """
     return hash_from_levels(hash_levels(cleaned.grey()))
 
 

@@ -28,9 +28,9 @@ def clean_sources(
 ) -> pd.DataFrame:
     """Write the pictures that are kept, as shards, and a manifest of all pictures; return the manifest.
 
-    First, worker processes decode and check the pictures, one shard at a time. Then near-duplicates are searched in
-    this process, the largest picture first, so that the largest of them is kept. Finally, workers copy the kept
-    pictures, in the same order, to shards of equal size.
+    First, worker processes decode and check the pictures, one shard at a time. Then this process searches for
+    near-duplicates. It starts with the largest picture, so that the largest of several near-duplicates is kept.
+    Finally, worker processes copy the kept pictures to shards of equal size.
 
     Args:
         params: section `clean` of params.yaml.

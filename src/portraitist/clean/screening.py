@@ -142,10 +142,10 @@ class Screener:
         self._seen = SeenPictures(params.max_hamming_distance, params.min_correlation)
 
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
-        """Return status and reason of each row; an empty result unless its file is blocklisted or repeated.
+        """Return one dictionary per row: its status if the file is blocklisted or repeated, else an empty dictionary.
 
-        A file that has several rows is blocklisted if one of them is. To save time, a file is only read if its id is
-        the beginning of a blocklisted SHA-256.
+        If a file has several rows and a blocklist entry matches one of them, all of them are blocklisted. To save time,
+        a file is only read if its id is the beginning of a blocklisted SHA-256.
 
         Args:
             frame: the rows of the sources' manifests.

@@ -39,6 +39,10 @@ EXTRA_OF = {module: extra for extra, modules in MODULES.items() for module in mo
 
 
 def install_hint(module: str) -> str:
-    """Return the command that installs a missing module: its extra, or this package again if no extra has it."""
+    """Return the command that installs a missing module.
+
+    The command installs the extra that contains the module. If no extra contains it, the command reinstalls this
+    package.
+    """
     extra = EXTRA_OF.get(module)
     return f"pip install 'portraitist[{extra}]'" if extra else "pip install --force-reinstall portraitist"

@@ -1,7 +1,7 @@
 """Fetch the pictures that a source found; each gets a manifest row, whether it is kept or not.
 
 A candidate is a picture that a source found. Candidates are fetched concurrently, but rows are yielded in the order of
-the source. Only as many candidates are fetched as may be needed to reach the limit. Runs that receive the same
+the source. A candidate is fetched only if its picture could be needed to reach the limit. Runs that receive the same
 responses therefore send the same requests and give the same result.
 """
 
@@ -72,7 +72,10 @@ def collect_source(
 
 @dataclass(frozen=True)
 class _Fetched:
-    """The result for one candidate: a downloaded file with metadata, or a failure; all defaults for a local file."""
+    """The result for one candidate: a downloaded file with metadata, or a failure.
+
+    If the candidate is a local file, which is read later, all fields have their defaults.
+    """
 
     path: Path | None = None
     download: Download | None = None

@@ -88,7 +88,10 @@ class FetchCache:
         return download, responses.bytes_path(download.sha256), entry["fetched_at"]
 
     def _download(self, responses: SourceResponses, url: str) -> Entry:
-        """Request a picture and store its bytes; return the entry to store for it, or for a permanent failure."""
+        """Request a picture and store its bytes; return the entry to store, which describes the picture or the failure.
+
+        Only permanent failures are returned; others are raised.
+        """
         params = self.web.params
         entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
         path = responses.temporary_path(url)
@@ -117,7 +120,7 @@ class FetchCache:
         The arguments are those of `HttpClient.get_text`.
 
         Raises:
-            FetchError: the server sent no response, or robots.txt or a limit of `fetch` in params.yaml forbids its use.
+            FetchError: the request is not allowed, the server sent no response, or the response exceeds a limit.
         """
         responses, obeys_robots = self._open(), crawled and self.web.params.respect_robots
         entry = self._load("page", url, obeys_robots)
@@ -137,7 +140,10 @@ class FetchCache:
         self.web.limit_rate(host, seconds)
 
     def discard(self, url: str) -> None:
-        """Remove a stored page, so that the next run requests it again; a captcha may have status code 200, too."""
+        """Remove a stored page, so that the next run requests it again.
+
+        Call this for a captcha page. Such a page can have status code 200, and is then stored like a result page.
+        """
         self._open().remove("page", url)
 
     def _open(self) -> SourceResponses:
@@ -155,7 +161,10 @@ class FetchCache:
             return self._responses
 
     def _load(self, kind: RequestKind, url: str, obeys_robots: bool) -> Entry | None:
-        """Return a stored entry; None if there is none, or if the parameters have changed and could change it."""
+        """Return the stored entry of a request; None if there is none, or if the entry is out of date.
+
+        An entry is out of date if parameters have changed since, so that a new request could have another result.
+        """
         entry = self._open().load(kind, url)
         if entry is None or (obeys_robots and not entry["obeyed_robots"]):
             return None

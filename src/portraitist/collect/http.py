@@ -197,7 +197,7 @@ class HttpClient:
                 Their values are removed from the response and from errors, as is the token of an Authorization header.
 
         Raises:
-            FetchError: the server sent no response, or robots.txt or a limit of `fetch` in params.yaml forbids its use.
+            FetchError: the request is not allowed, the server sent no response, or the response exceeds a limit.
         """
         all_headers = {"Accept": "*/*"} | dict(headers or {})
         secrets = [*(secret or {}).values(), all_headers.get("Authorization", "").rpartition(" ")[2]]
@@ -245,7 +245,7 @@ class HttpClient:
         raise FetchError(Status.TOO_MANY_REDIRECTS, f"the URL leads to more than {MAX_REDIRECTS} redirects")
 
     def _check_and_wait(self, url: str, crawled: bool) -> SplitResult:
-        """Check that a URL may be requested, sleep as long as its host's rate limit requires, and return the URL split.
+        """Check that a URL may be requested, wait as its host's rate limit requires, and return the parts of the URL.
 
         Raises:
             FetchError: the URL is not allowed by the blocklist or by robots.txt, or is malformed.
@@ -275,7 +275,7 @@ class HttpClient:
         return parts
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
-        """Sleep until the host's rate limit, and any Retry-After that it has sent, allow a request."""
+        """Sleep until the host's rate limit, and any Retry-After header from the host, allow a request."""
         host = parts.hostname or ""
         interval_s = max(self.params.seconds_per_host, self.min_intervals_s.get(host, 0.0), delay_s)
         while True:
@@ -350,7 +350,7 @@ class HttpClient:
     def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
         """Keep a connection for reuse if its response was read to the end, else close it.
 
-        If there are too many idle connections, the oldest of one host is closed.
+        If there are then too many idle connections, one idle connection is closed.
         """
         finished = response.isclosed() or response.length == 0
         response.close()

@@ -45,7 +45,7 @@ class CelebaParams(CollectParams):
 
 
 class SearchParams(CollectParams):
-    """The queries of a search, and the kind of picture as which all results are used."""
+    """The queries of a search, and the kind (selfies or portraits) of all its results."""
 
     kind: Literal["selfies", "portraits"]
     queries: Annotated[list[str], Field(min_length=1)]

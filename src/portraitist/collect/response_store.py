@@ -99,7 +99,7 @@ def _request_hash(kind: RequestKind, url: str) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """Numbers and size of the stored responses of one source."""
+    """How many responses of one source are stored, their size, and when they were received."""
 
     source: str
     pictures: int
@@ -116,7 +116,7 @@ def source_names(folder: Path) -> list[str]:
 
 
 def usage(folder: Path) -> list[Usage]:
-    """Return the numbers and the size of the stored responses of each source."""
+    """Return the usage of each source that has stored responses."""
     found = []
     for source in source_names(folder):
         entries = [entry for _, entry in _read_entries(folder, [source])]

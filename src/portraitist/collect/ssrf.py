@@ -37,7 +37,7 @@ class FetchError(RuntimeError):
     Attributes:
         status: the kind of failure, for the column `status` of the manifest.
         retry_after_s: seconds from the response's header Retry-After, if any.
-        http_status: status code of the response, if that was the reason.
+        http_status: status code of the response, if the status code was the reason for the error.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MissingContactError(RuntimeError):
 def is_public(address: str) -> bool:
     """Return whether an IP address is public.
 
-    Loopback, private and multicast addresses are not, nor are IPv6 addresses that tunnel to an IPv4 address.
+    Loopback, private and multicast addresses are not public, nor are IPv6 addresses that tunnel to an IPv4 address.
     """
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):

@@ -19,10 +19,10 @@ def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[in
 
 
 def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
-    """Replace the colours where the background shows through by the colours of the foreground around them.
+    """Remove the background's colours from partly transparent pixels, and put nearby foreground colours there.
 
-    Pixels whose alpha is at most `MIN_OPACITY` are replaced completely, including those outside the foreground. The
-    method is normalized convolution (Knutsson and Westin, CVPR 1993), from wide to narrow windows.
+    Pixels whose alpha is at most `MIN_OPACITY` are replaced completely, including pixels outside the foreground. The
+    method is normalized convolution (Knutsson and Westin, CVPR 1993). It uses several windows, the widest one first.
     """
     image = picture.astype(np.float32)
     weight = ((alpha[..., None].astype(np.float32) / 255 - MIN_OPACITY) / (1 - MIN_OPACITY)).clip(0, 1)
@@ -37,11 +37,11 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
 
 
 def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
-    """Replace all pixels where the mask is below 255 by colours of the foreground, where the mask is 255.
+    """Replace the colour of every pixel outside the foreground by the foreground's colour near it.
 
-    Each replaced pixel gets the mean foreground colour in the smallest of four windows that contains foreground. At the
-    soft edge of the mask, the picture's colours are mixed with its background; the result has the person's colours
-    there.
+    The foreground is where the mask is 255. Each replaced pixel gets the mean foreground colour of a window around it:
+    the smallest of four windows that contains foreground. The soft edge of the mask is replaced as well, because the
+    picture's colours there are mixed with the background.
     """
     image, foreground = picture.astype(np.float32), (mask == 255).astype(np.float32)
     if not foreground.any():

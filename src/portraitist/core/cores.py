@@ -21,7 +21,8 @@ def available_cores(cgroups: Path = CGROUPS) -> int:
 def _cpu_quotas(cgroups: Path) -> Iterator[int]:
     """Yield the CPU quotas of the root control group, in cores, rounded up.
 
-    In a container, the root control group is the container's own. Versions 2 and 1 of control groups are read.
+    In a container, the root control group is the container's own. Control groups of version 2 and of version 1 are
+    supported.
     """
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:

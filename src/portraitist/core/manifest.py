@@ -34,7 +34,7 @@ def face_id(picture: str, number: int) -> str:
 
 
 def write(rows: Iterable[Mapping[str, object]], path: Path, columns: list[str]) -> pd.DataFrame:
-    """Write the given columns of the rows as CSV, and return them as a table; no rows give only a header."""
+    """Write the given columns of the rows as CSV, and return them as a table; without rows, write only a header."""
     frame = to_frame(rows, columns)
     write_frame(frame, path)
     return frame
@@ -83,7 +83,7 @@ def split_ids(split: Path, kind: Kind, part: str) -> list[str]:
 
 
 def source_folders(raw: Path, sources: Path) -> list[Path]:
-    """Return the folder in `raw` of each source that params.yaml lists in `sources`, sorted by name.
+    """Return the folders of all sources that params.yaml lists; these are subfolders of `raw`, sorted by name.
 
     Args:
         raw: output of stage collect; it may also contain folders of sources that are no longer listed.

@@ -1,10 +1,10 @@
-"""The status of a picture after a stage of the pipeline, or of a selfie that the product was given to paint."""
+"""The status of a picture: what a stage of the pipeline, or the product, found when it processed the picture."""
 
 from enum import Enum
 
 
 class Status(str, Enum):
-    """Whether a stage kept a picture, or why it did not; a manifest's column `reason` gives the details as text."""
+    """Whether a stage kept a picture or, if not, why. The column `reason` of a manifest gives details as text."""
 
     KEPT = "kept"
     UNREADABLE = "unreadable"

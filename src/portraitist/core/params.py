@@ -90,8 +90,8 @@ def subsection(content: dict[str, Any], name: str) -> dict[str, Any]:
 def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[str, Any]) -> S:
     """Build one section from its values in params.yaml; those that are null are taken from the profile.
 
-    The fields `seed` and `shard_size` of a section have the top-level values of these keys. The field `limit` of a
-    source has the value of limits.<source>.
+    If a section has a field `seed` or `shard_size`, its value is that of the top-level key with the same name. The
+    field `limit` of a source has the value of limits.<source>.
 
     Raises:
         ParamsError: a key is unknown or missing, or a value is invalid.

@@ -2,7 +2,7 @@
 
 A shard is a tar file, named 00000.tar and so on, with some of the pictures of a stage. A member is a file in it,
 named <picture id>.<ending>, such as 0123456789abcdef.mask.png. Members have no time stamps or owners, so equal content
-gives equal bytes. DVC handles such a folder 16 times as fast as single files (100,000 pictures).
+gives equal bytes. With 100,000 pictures, DVC handles a folder of shards 16 times as fast as a folder of single files.
 
 The webdataset library is not used: it reads shards sequentially, and the bytes that it writes depend on the time.
 """
@@ -227,7 +227,7 @@ class Shards:
         if len(data) != size:
             raise OSError(
                 f"{self.folder / shard} is truncated: {size} bytes expected at offset {offset}, found {len(data)}; "
-                "run the stage that writes it again"
+                "rerun the stage that writes this file"
             )
         return data
 

@@ -75,8 +75,8 @@ def map_shards(
 ) -> Iterator[Result]:
     """Yield the result for each task, in order, and print the progress to stderr.
 
-    If the workers of a shard die three times, the picture that kills them is found by bisection. The shard is then
-    processed again with this picture in `ShardTask.rejected`.
+    If worker processes die three times on the same shard, the picture that kills them is found by bisection. The shard
+    is then processed again with this picture in `ShardTask.rejected`.
 
     Args:
         setup: called once in each worker process; returns the function that processes a task.
@@ -85,7 +85,7 @@ def map_shards(
         label: name of the stage in the printed progress.
 
     Raises:
-        WorkerLostError: the workers of a shard died, but no single picture of the shard kills a worker.
+        WorkerLostError: the workers died on a shard, but bisection found no single picture that kills a worker.
     """
     with closing(_RayPool(setup) if params.backend == "ray" else _JoblibPool(setup, params.processes)) as pool:
         yield from _run(pool, tasks, _Progress(tasks, label))
@@ -265,7 +265,10 @@ def _watch_parent(parent: int) -> None:
 
 
 def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, task: ShardTask) -> Any:
-    """Run a task in a worker process; if `token` is new, a new `map_shards` has begun, and `setup` is called first."""
+    """Run a task in a worker process, and call `setup` first if `token` is new.
+
+    Each call of `map_shards` has its own token, so a new token means that a new call has begun.
+    """
     if token not in _functions:
         import cv2
 
@@ -277,7 +280,7 @@ def _call(token: str, setup: Callable[[], Callable[[Any], Any]], folder: Path, t
 
 
 class _Progress:
-    """Progress on stderr: a bar in a terminal or else a line every 30 seconds, and a summary at the end."""
+    """Progress on stderr: in a terminal a bar, else a line every 30 seconds. At the end, a summary is printed."""
 
     def __init__(self, tasks: Sequence[ShardTask], label: str) -> None:
         self._label, self._shards, self._done, self._started = label, len(tasks), 0, time.monotonic()

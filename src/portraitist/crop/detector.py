@@ -29,15 +29,16 @@ VIEW_SIDE, VIEW_GAMMA = 0.6, 0.6
 # lowest score that counts as a detection there.
 VERIFY_EYE_LINE, VERIFY_EYE_TO_MOUTH = 0.44, 0.2
 MIN_VERIFY_SCORE = 0.1
-# If verification finds the landmarks at another place than detection, the score is lowered by MOVE_PENALTY times the
-# distance. The unit of the distance is that from eyes to mouth; it counts as MAX_MOVE at most.
+# If verification finds the landmarks at another place than detection, the score is lowered. The penalty is MOVE_PENALTY
+# times the distance between the two places, in multiples of the distance from the eyes to the mouth. This number is at
+# most MAX_MOVE.
 MOVE_PENALTY, MAX_MOVE = 0.1, 2.0
 # If the distance of two noses, divided by the side of a face, is at most this, they belong to the same face.
 MIN_NOSE_DISTANCE = 0.3
 # BlazeFace often reports an upside-down face as an upright one, but with a score below SURE_SCORE. To find out, a wider
 # close-up and its copy rotated by 180 degrees are compared. If the face is upside down or its score is below
-# CONFIDENT_SCORE, the picture is also searched in other orientations. The score there must be higher by
-# ROTATION_MARGIN, or at least MIN_ROTATED_SCORE if no face was found in the picture as given.
+# CONFIDENT_SCORE, the picture is also searched in other orientations. A face found there must have a score that is
+# higher by ROTATION_MARGIN. If no face was found in the picture as given, the score must exceed MIN_ROTATED_SCORE.
 SURE_SCORE = 0.85
 ORIENTATION_EYE_TO_MOUTH, MIN_ORIENTATION_SCORE = 0.13, 0.02
 CONFIDENT_SCORE = 0.77
@@ -70,8 +71,8 @@ PretrainedModels = Path | Mapping[str, bytes]
 def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
-    If `pretrained` has the contents of files, they are written to a temporary file, which on Linux is in memory.
-    OpenCV can also read TensorFlow Lite models from bytes, but version 5.0 then ignores the choice of the engine.
+    If `pretrained` is a dictionary of file contents, the model is written to a temporary file, which on Linux is in
+    memory. OpenCV can also read TensorFlow Lite models from bytes, but version 5.0 then ignores the choice of engine.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -118,10 +119,11 @@ class FaceDetector:
         self.anchors = {model: _anchor_centres(model) for model in self.nets}
 
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of an upright picture with one main face, such as a crop, sorted by score times size.
+        """Return the faces of an upright picture with one main face, such as a crop.
 
-        The short-range model runs only if the full-range model finds nothing. The score of a face is the mean of the
-        scores of detection and verification, minus a penalty if these locate the landmarks at different places.
+        The face with the largest product of score and size comes first. The short-range model runs only if the
+        full-range model finds nothing. The score of a face is the mean of two scores, that of detection and that of
+        verification. A penalty is subtracted if detection and verification locate the landmarks at different places.
 
         Args:
             picture: an upright picture.
@@ -132,10 +134,11 @@ class FaceDetector:
         return self._verified(picture, candidates or self._candidates_in_views(picture), min_score)
 
     def detect_any(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of any size in a picture of any orientation, sorted by score times size.
+        """Return the faces of any size in a picture of any orientation.
 
-        The picture may be upside down or rotated by 90 degrees. Boxes and landmarks are in the coordinates of the
-        picture as given. A transform that aligns the landmarks therefore makes the face upright.
+        The face with the largest product of score and size comes first. The picture can be upside down or rotated by 90
+        degrees. Boxes and landmarks are in the coordinates of the picture as given. A transform that aligns the
+        landmarks therefore makes the face upright.
 
         Args:
             picture: the picture.
@@ -295,7 +298,13 @@ def _translate(face: Face, left: int, top: int) -> Face:
 
 
 def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
-    """Map a face from a picture that `np.rot90` rotated by `quarter_turns` times 90 degrees to the original picture."""
+    """Map a face from the coordinates of a rotated picture to those of the original picture.
+
+    Args:
+        face: the face in the rotated picture.
+        quarter_turns: the rotation in units of 90 degrees, as the argument `k` of `np.rot90`.
+        rotated: the rotated picture.
+    """
     height, width = rotated.shape[:2]
     corners, points = np.array(face.box, np.float64).reshape(2, 2), face.points
     for _ in range(quarter_turns):
@@ -306,7 +315,7 @@ def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:
 
 
 def _drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Return the faces without those whose nose is close to the nose of a face with a higher score."""
+    """Remove each face whose nose is close to the nose of a face with a higher score, and return the other faces."""
     distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         distances = [np.linalg.norm(face.points[NOSE] - other.points[NOSE]) / other.side_px for other in distinct]

@@ -155,10 +155,11 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 
 
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
-    """Return the person's mask, of any size, and its origin: the alpha channel of the picture or the segmenter.
+    """Return the person's mask, and its origin: the alpha channel of the picture or the segmenter.
 
-    If the alpha channel is not a person mask, transparent pixels do not belong to the person: the segmenter gets the
-    colours around them instead, and the mask is 0 there.
+    How much of the crop the person covers is not checked. If the alpha channel is not a person mask, transparent pixels
+    do not belong to the person. The segmenter then gets them with the colours of nearby opaque pixels, and the mask is
+    0 there.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"
@@ -173,7 +174,7 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
 def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> bool:
     """Return whether an alpha channel is the mask of a person.
 
-    Otherwise it is that of a round picture, of rounded corners, or of a picture with few transparent pixels.
+    Other alpha channels belong to round pictures, to pictures with rounded corners, or have few transparent pixels.
 
     Args:
         alpha: alpha channel of the crop.

@@ -27,7 +27,10 @@ class OutcomeSheet:
         self.rejected: list[ContactSheet] = []
 
     def add(self, tiles: list[ContactSheet], kept: bool) -> None:
-        """Add the tiles of one picture, unless there are enough tiles of kept or of rejected pictures already."""
+        """Add the tiles of one picture, unless the sheet already has `MAX_TILES` tiles of the same outcome.
+
+        The two outcomes, kept and rejected, are counted separately.
+        """
         group = self.kept if kept else self.rejected
         if len(group) < MAX_TILES:
             group += tiles
@@ -81,8 +84,9 @@ def write_collect_metrics(folders: Iterable[Path], path: Path) -> None:
     """Count the pictures of each source, kind and status, and write the counts as JSON.
 
     Args:
-        folders: output folder of each source; sources that found no picture are left out.
-        path: the file to write, with the content {source: {kind: {status: count}}}.
+        folders: output folder of each source.
+        path: the file to write, with the content {source: {kind: {status: count}}}; sources with an empty manifest are
+            left out.
     """
     frames = {folder.name: manifest.read(folder / "manifest.csv") for folder in sorted(folders)}
     _write_json({name: manifest.count_outcomes(frame) for name, frame in frames.items() if len(frame)}, path)

@@ -1,7 +1,8 @@
 """Sources of pictures, one module each. Every source defines a function `candidates(params, cache)`.
 
-The function yields candidates: the metadata of a picture, and a URL or a function that reads a file. `collector` then
-gets the bytes. A source may also define `parts(candidate, data, params)`, which splits one picture into several.
+The function yields candidates. A candidate has the metadata of a picture, and either a URL or a function that reads a
+file. The module `collector` then downloads or reads the picture. A source can also define
+`parts(candidate, data, params)`, which splits one picture into several.
 
 Sources request pages and APIs only through `cache`, a `FetchCache`. It protects against hostile servers, limits the
 rate of requests, and stores responses, so that an interrupted run does not repeat requests. If a site refuses a
@@ -227,7 +228,7 @@ def fetch_json(
 def api_key(variable: str, advice: str) -> str:
     """Return an API key from an environment variable.
 
-    API keys are not parameters, because these are written to params.yaml, dvc.lock and logs.
+    API keys are not parameters, because parameters are written to params.yaml, dvc.lock and logs.
 
     Args:
         variable: name of the environment variable.

@@ -2,8 +2,9 @@
 
 Only pictures of CelebA's training partition are used. The selected faces are near-frontal, have level eyes and none of
 the attributes in `exclude_attributes`. One picture of each person is selected, and the pictures alternate between the
-combinations of `balance_attributes`. The order is that of the SHA-256 of the file names. If CelebA's list of persons or
-of landmarks is missing, a warning is printed and pictures are not selected by that criterion.
+combinations of `balance_attributes`. The pictures of one combination are sorted by the SHA-256 of their file names. If
+CelebA's list of persons or of landmarks is missing, a warning is printed and pictures are not selected by that
+criterion.
 
 CelebA may be used for non-commercial research only, and its pictures may not be redistributed. Therefore `data/raw` is
 never pushed to a DVC remote.
@@ -96,7 +97,7 @@ def _verify(path: Path) -> None:
 
 
 def _picture_readers(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Return a function that reads each picture, by its file name, from the folder or directly from the zip."""
+    """Return a dictionary from file name to a function that reads the picture, from the folder or from the zip."""
     if (path / PICTURES).is_dir():
         return {file.name: file.read_bytes for file in (path / PICTURES).glob("*.jpg")}
     try:

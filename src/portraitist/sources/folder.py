@@ -16,9 +16,9 @@ PAIRS = "pairs"
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every file in both folders and their subfolders; files that are not pictures have a status and a reason.
 
-    The pictures in a subfolder belong to one person or artist; stage `split` uses them either for training, for
-    validation or for tests. The subfolder `pairs` is an exception: a file in `selfies/pairs` and a file in
-    `portraits/pairs` with the same name, except for the suffix, are a photo and its painting.
+    All pictures in a subfolder belong to one person or artist, so stage `split` assigns them to the same part. The
+    subfolder `pairs` is an exception: two files `selfies/pairs/<name>.*` and `portraits/pairs/<name>.*` with the same
+    name are a photo and its painting.
 
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.

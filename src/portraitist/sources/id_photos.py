@@ -24,7 +24,7 @@ NON_EMPTY = COLUMNS[:4]
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every file in the folder; a file that must not be used has a status and a reason.
 
-    These are photos without consent, photos of minors, and files that are not pictures.
+    Photos without consent, photos of minors, and files that are not pictures must not be used.
 
     Raises:
         SourceError: the folder or consent.csv is missing, or consent.csv is malformed or lists a missing file.
@@ -59,7 +59,7 @@ def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for line, row in read_csv(path, COLUMNS):
         if not all(row[name].strip() for name in NON_EMPTY):
-            raise SourceError(f"{path}, line {line}: none of {', '.join(NON_EMPTY)} may be empty")
+            raise SourceError(f"{path}, line {line}: empty cell; {', '.join(NON_EMPTY)} must have values")
         if row["file"] in rows:
             raise SourceError(f"{path}, line {line}: {row['file']} is listed twice; delete one of the rows")
         rows[row["file"]] = {name: value.strip() for name, value in row.items()}

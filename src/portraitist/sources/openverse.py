@@ -1,7 +1,7 @@
 """Openly licensed pictures from many sites, found by the API of Openverse. No account is needed.
 
-Without an account, the API allows 20 requests per minute and 200 per day. The environment variable OPENVERSE_TOKEN may
-contain a token of an account.
+Without an account, the API allows 20 requests per minute and 200 per day. If you have an account, set the environment
+variable OPENVERSE_TOKEN to its token.
 """
 
 import os

@@ -62,8 +62,8 @@ def candidates(params: TaobaoParams, cache: FetchCache) -> Iterator[Candidate]:
             yield candidate
     if not known_urls and not pictures:
         raise SourceError(
-            f"collect.taobao.path: no review picture in {params.path}; from your own browser, save there a HAR file of "
-            "a product's reviews, the responses as .json, the pictures, or a .txt with their URLs"
+            f"collect.taobao.path: no review picture in {params.path}; with your own browser, save one of these there: "
+            "a HAR file of a product's reviews, the responses as .json, the pictures, or a .txt with their URLs"
         )
 
 

@@ -85,7 +85,7 @@ def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> lis
 
 
 def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
-    """Count every two faces in different parts that are of the same group or are near-duplicates."""
+    """Count the pairs of faces that are in different parts, but belong to the same group or are near-duplicates."""
     parts_of_group: dict[str, list[Part]] = {}
     for group, part in zip(groups, parts, strict=True):
         if part != "aside":
@@ -109,7 +109,8 @@ def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFr
     Args:
         faces: the columns id, kind and picture (its id) of each face.
         pictures: the columns id and dhash (64-bit difference hash, hexadecimal) of each picture.
-        sources: the columns id, group and pair of each collected picture; several sources may contain a picture.
+        sources: the columns id, group and pair of the collected pictures; a picture of several sources has several
+            rows.
     """
     named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
     table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")

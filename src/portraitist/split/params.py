@@ -8,7 +8,7 @@ from portraitist.core.params import Fraction, Section
 
 
 class SplitParams(Section):
-    """Shares of the groups that are used for training and for validation; the others are used for tests."""
+    """Shares of the groups that are used for training and for validation; the other groups are used for tests."""
 
     salt: str  # added to the names of groups before they are hashed; another salt assigns them anew
     train: Fraction

@@ -27,9 +27,10 @@ class Difference(NamedTuple):
 def confidence_interval(value: float, draws: Draws, n: int) -> tuple[float, float]:
     """Return the 95 % bootstrap percentile interval of an estimate as (low, high), with two corrections.
 
-    The draws are shifted so that their mean equals `value`, because a resample contains duplicates, which bias
-    distances between sets upwards. The interval is widened by `width_factor`, because a resample varies less than a new
-    sample: by 1.06 at 30 samples, by about 1 at 1000. benchmarks/intervals.py measures the coverage of the intervals.
+    First, the draws are shifted so that their mean equals `value`. The reason is that a resample contains duplicates,
+    which bias distances between sets upwards. Second, the interval is widened by the factor `width_factor`, which is
+    1.06 for 30 samples and about 1 for 1000. The reason is that a resample varies less than a new sample.
+    benchmarks/intervals.py measures the coverage of the intervals.
 
     Args:
         value: the estimate.
@@ -70,9 +71,10 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
 def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: Draws, n: int) -> Difference:
     """Return the difference of two estimates, `value_a - value_b`, with its interval and p-value.
 
-    The estimates must come from the same `n` samples, and draw i of both from the same resample, so that the variation
-    between samples cancels. The p-value is twice the share of draws, widened as in `confidence_interval`, that have the
-    opposite sign; it is at least 2 / (number of draws + 1).
+    Both estimates must come from the same `n` samples, and `draws_a[i]` and `draws_b[i]` from the same resample. The
+    variation between samples then cancels. For the p-value, the differences of the draws are shifted and widened as in
+    `confidence_interval`. The p-value is twice the share of these differences whose sign is opposite to that of
+    `value_a - value_b`; it is at least 2 / (number of draws + 1).
     """
     value = value_a - value_b
     draws = draws_a - draws_b

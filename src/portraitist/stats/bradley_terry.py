@@ -37,9 +37,10 @@ def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
 
 
 def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with a row for each two methods: the probability that the first is preferred, with its interval.
+    """Return a table with one row per pair of methods: the probability that the first one is preferred to the second.
 
-    The interval is a bootstrap over faces. If all answers are about the same face, it is [0, 1].
+    Each probability has a 95 % confidence interval, computed by a bootstrap over faces. If all answers are about the
+    same face, the interval is [0, 1].
 
     Args:
         answers: one row per answer, with the columns id (of the face), left, right and preferred.

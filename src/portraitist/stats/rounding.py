@@ -1,7 +1,8 @@
 """Round values to the precision that their confidence intervals justify.
 
-The last digit is a power of ten that is between 1/20 and 1/2 of the half-width of the interval. Much smaller
-differences, such as those between two types of CPU, therefore do not change the files of results.
+A value is rounded to a multiple of a power of ten: the one between 1/20 and 1/2 of the half-width of the interval.
+Differences that are much smaller than the interval, such as those between two types of CPU, therefore do not change the
+files of results.
 """
 
 from math import floor, log10

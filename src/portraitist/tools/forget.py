@@ -2,8 +2,8 @@
 
 - `find` finds the pictures that the user named, and the blocklist entries that reject them.
 - `block` adds the entries to the blocklist, so that no later run collects these pictures.
-- `purge` removes the pictures from data/raw, and `purge_responses` from .fetch-cache. At their next run, the later
-  stages drop them from their outputs.
+- `purge` removes the pictures from data/raw, and `purge_responses` removes them from .fetch-cache. When the later
+  stages run again, their outputs no longer contain the pictures.
 - `derived_outputs` and `remaining_steps` list what still contains the pictures.
 """
 
@@ -36,7 +36,7 @@ UNCHANGED_COLUMNS = {"id", "kind", "source", "status", "reason", "bytes", "forma
 
 
 class UnknownError(ValueError):
-    """A word of the user matches no collected picture, and is not a blocklist entry."""
+    """An argument of the user matches no collected picture, and is not a blocklist entry."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,17 @@ def _read_clean(root: Path) -> pd.DataFrame:
 
 
 def _read_faces(root: Path) -> dict[str, str]:
-    """Return the id of the picture of each face, by the id of the face."""
+    """Return a dictionary from the id of each face to the id of its picture."""
     path = root / "data" / "crop" / "manifest.csv"
     frame = manifest.read(path) if path.exists() else pd.DataFrame(columns=["id", "picture"], dtype=str)
     return dict(zip(frame["id"], frame["picture"], strict=True))
 
 
 def _face_to_picture(entry: str, pictures: set[str], faces: dict[str, str], notes: list[str]) -> str:
-    """If an entry has the id of a face, return an entry with the id of its picture, and add a note for the user."""
+    """Return a blocklist entry, with the id of a face replaced by the id of the face's picture.
+
+    If an id was replaced, a note for the user is added to `notes`.
+    """
     kind, _, digits = entry.partition(":")
     if kind == "sha256" and digits[:16] not in pictures and digits in faces:
         notes.append(f"{digits} is a face in picture {faces[digits]}; the whole picture is removed")
@@ -186,7 +189,11 @@ def _suggest_groups(word: str, collected: pd.DataFrame) -> str:
 
 
 def _with_copies(ids: set[str], collected: pd.DataFrame, clean: pd.DataFrame) -> set[str]:
-    """Return the ids, and those of all copies and of the other pictures of pairs, directly or indirectly related."""
+    """Return the given ids, and the ids of all related pictures.
+
+    Two pictures are related if one is a copy of the other, or if they form a pair. Pictures that are related to a
+    related picture are included, too.
+    """
     related: dict[str, set[str]] = {}
     for frame, column in ((clean, "same_as"), (collected, "pair")):
         for first, second in zip(frame["id"], frame[column], strict=True):

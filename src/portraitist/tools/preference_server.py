@@ -1,8 +1,9 @@
 """Serve a local web page for blind comparisons of methods.
 
 The page shows two methods' avatars of one face, and a person chooses the better one. Neither the page nor its URLs
-contain the names of the methods. The server listens on 127.0.0.1 only. Against DNS rebinding, it rejects requests with
-other host names. Against requests from other web sites, it rejects answers without the random token of the question.
+contain the names of the methods. The server listens on 127.0.0.1 only. It rejects requests whose host name is not
+local, as protection against DNS rebinding. It rejects answers without the random token of the question, as protection
+against requests from other web sites.
 """
 
 import random

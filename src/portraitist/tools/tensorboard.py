@@ -100,7 +100,7 @@ class Run:
 
 
 def _read(path: Path) -> Iterator[Row]:
-    """Yield the rows of one metric's file, without a last line that has no newline and is still being written."""
+    """Yield the rows of one metric's file; a last line without a newline is skipped, because it is incomplete."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:  # the training has started again since the folder was listed
