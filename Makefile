@@ -51,8 +51,8 @@ check: $(VENV)/ready
 # build/pages has the same layout as the repository, so that relative links work.
 docs: $(VENV)/ready
 	rm -rf build/pages && mkdir -p build/pages
-	git ls-files --cached --others --exclude-standard -z -- '*.md' docs | xargs -0 tar -cf - | tar -xf - -C build/pages
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	git ls-files --cached --others --exclude-standard -z -- '*.md' docs data/sample/LICENSE | xargs -0 tar -cf - | tar -xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo build/site/index.html
 
 verify: $(VENV)/ready

@@ -145,7 +145,7 @@ def test_baidu_invalid_escapes_are_repaired(web: FakeWeb, tmp_path: Path):
 BAIDU_REFUSALS = {
     "antiFlag": (Reply('{"antiFlag":1,"message":"Forbid spider access"}'), "Forbid spider access"),
     "a page": (Reply("<!DOCTYPE html><title>百度安全验证</title>"), "an HTML page instead of results"),
-    "no data": (Reply('{"errno": 3}'), "a response without results"),
+    "no data": (Reply('{"errno": 3}'), "a response that has no list of results"),
     "403": (Reply("no", 403), "status 403"),
     "429": (Reply("no", 429, {"Retry-After": "900"}), "status 429, Retry-After 900 s"),
     "captcha": (Reply("", 302, {"Location": "https://wappass.baidu.com/static/captcha/?ak=1"}), "a captcha"),

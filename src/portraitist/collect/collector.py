@@ -1,8 +1,9 @@
 """Fetch the pictures that a source found; each gets a manifest row, whether it is kept or not.
 
 A candidate is a picture that a source found. Candidates are fetched concurrently, but rows are yielded in the order of
-the source. A candidate is fetched only if its picture could be needed to reach the limit. Runs that receive the same
-responses therefore send the same requests and give the same result.
+the source. The number of requests in progress never exceeds the number of pictures that are still missing to the
+source's limit. Which candidates are requested therefore does not depend on timing: runs that receive the same responses
+send the same requests, and give the same result.
 """
 
 import hashlib

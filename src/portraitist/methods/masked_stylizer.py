@@ -194,11 +194,11 @@ class MaskedStylizer(Method):
 
     @torch.no_grad()
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the persons stylized in [-1, 1], blended over the selfies' own backgrounds.
+        """Return the stylized persons, blended over the selfies' own backgrounds, with values in [-1, 1].
 
         Args:
             selfies: (batch, 3, height, width) in [-1, 1].
-            masks: masks of the persons, in [0, 1].
-            styles: one style vector per selfie, (batch, 100).
+            masks: (batch, 1, height, width) in [0, 1]; 1 is the person.
+            styles: (batch, 100), a style vector for each selfie.
         """
         return composite(self.ema.network(self.generator_input(selfies, masks), styles), masks, selfies)

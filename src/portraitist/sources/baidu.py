@@ -39,7 +39,7 @@ def parse(text: str, params: SearchParams, query: str) -> Iterator[Candidate]:
     except ValueError:
         raise BlockedError(f"received an HTML page instead of results: {text.strip()[:60]!r}") from None
     if get_field(content, "antiFlag") or not isinstance(get_field(content, "data"), list):
-        raise BlockedError(get_text(content, "message") or "received a response without results")
+        raise BlockedError(get_text(content, "message") or "received a response that has no list of results")
     for row in get_list(content, "data"):
         object_url = get_url(row, "objURL")
         original = object_url if object_url.startswith("http") else _decode_url(object_url)
