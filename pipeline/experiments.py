@@ -15,7 +15,10 @@ COMMAND = ("dvc", "exp", "show", "--csv", "--only-changed", "--drop", OTHER_COLU
 
 
 def compact(csv: str) -> str:
-    """Return the table of `dvc exp show --csv` as text with short names; a commit is named by its revision."""
+    """Return the table that `dvc exp show --csv` prints as aligned text with short column names.
+
+    A row without the name of an experiment is named by its revision.
+    """
     table = pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
     if "Experiment" not in table:
         return (

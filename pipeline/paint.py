@@ -7,7 +7,7 @@ from portraitist.paint import paint_test_selfies
 
 
 def main() -> None:
-    """Stylize the test selfies by the model of one method."""
+    """Stylize the test selfies with the model of one method."""
     paths = path_options("model", "crops", "masks", "split", "on-backgrounds", "pretrained", "out")
     paint_test_selfies(*paths, style=load_or_exit(PaintParams, "paint").style, backgrounds=TEST_BACKGROUNDS)
 

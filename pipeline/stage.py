@@ -112,7 +112,7 @@ def load_or_exit(section: type[S], name: str) -> S:
 
 
 def _check_experiment_path(key: str, path: Path, folder: Path) -> None:
-    """Exit if an experiment runs in a copy of the workspace that lacks files of the user's folder `path`.
+    """Exit if this experiment runs in a copy of the workspace, and the copy lacks files of the user's folder `path`.
 
     Queued and temporary experiments run in a copy that contains only files that git tracks.
 

@@ -14,7 +14,7 @@ METHOD = "perceptual"
 
 
 def main() -> None:
-    """Train the generator, after checking the parameters of all methods, which later stages use."""
+    """Check the parameters of all methods, which later stages use; then train the generator."""
     *data, pretrained, out, log = path_options("crops", "masks", "split", "recipes", "pretrained", "out", "log")
     check_methods_or_exit()  # an invalid value stops the run now, not hours later in stage train
     params, shape = load_or_exit(TrainGeneratorParams, "train_generator"), load_or_exit(GeneratorParams, "generator")

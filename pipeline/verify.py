@@ -1,7 +1,7 @@
 """Check whether the metrics of the last run agree with the committed ones (`make verify`); not a stage.
 
-On another type of CPU, a few pixels of the masks may differ, and therefore all trained weights and metrics. Metrics
-agree if they are within each other's confidence intervals.
+On another type of CPU, a few pixels of the masks may differ. All trained weights and metrics then differ, too. Two
+values of a metric agree if one of them is in the confidence interval of the other one.
 """
 
 import argparse
@@ -28,9 +28,9 @@ Cells = dict[tuple[str, str], Interval]  # value and interval, by (metric, metho
 
 
 def agrees(committed: Interval, found: Interval) -> bool:
-    """Return whether one of two values is inside the interval of the other one.
+    """Return whether at least one of two values of a metric is in the confidence interval of the other value.
 
-    The intervals are widened by 0.5 % of the larger value on both sides.
+    Before, both intervals are widened on each side by 0.5 % of the larger value.
     """
     tolerance = 0.005 * max(abs(committed[0]), abs(found[0]))
     return any(
@@ -55,7 +55,7 @@ def committed_table(markdown: str) -> Cells:
 
 
 def committed_summary(content: Mapping[str, object], method: str) -> Cells:
-    """Return the numbers in summary.json, with intervals of zero width; values that are not numbers are left out."""
+    """Return the numbers in summary.json as cells with intervals of zero width; other values are left out."""
     return {(name, method): (value, value, value) for name, value in content.items() if isinstance(value, int | float)}
 
 
@@ -88,7 +88,7 @@ def _committed(path: Path, revision: str) -> str:
 
 
 def main(revision: str, method: str) -> int:
-    """Print how many metrics agree, and which do not or cannot be compared; return the exit code, 0 or 1."""
+    """Print how many metrics agree, and which metrics differ or cannot be compared; return the exit code, 0 or 1."""
     results = EXPORT / method / "metrics.json"
     if not results.exists():
         sys.exit(f"portraitist: {results} is missing; run `make repro` or `dvc repro export` first")

@@ -2,8 +2,8 @@
 
 Crops and masks are computed by the same functions as for the training data.
 
-The crop is a square of the selfie in which the face is upright and the eyes are level; the generator paints it. The
-frame is the square of the selfie that the avatar shows, by default in the selfie's own orientation.
+The crop is a square of the selfie in which the face is upright and the eyes are level; the generator paints the crop.
+The frame is the square of the selfie that the avatar shows, by default in the selfie's own orientation.
 """
 
 import threading
@@ -72,14 +72,14 @@ FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A painted face: the painting, and the square of it that the avatar shows.
+    """The result of painting one face: the painted crop, and the frame that the avatar shows.
 
     Pictures are RGB arrays, uint8, height x width x 3. Masks are uint8, height x width; 255 is the person.
 
     Attributes:
-        painting: the aligned crop as the generator painted it.
-        cutout: mask of the person in `painting`, refined.
-        crop: the aligned crop of the selfie, at the size of the painting.
+        painting: the painted crop.
+        cutout: mask of the person in `painting`.
+        crop: the crop of the selfie before painting; it has the size of `painting`.
         frame: the square of the selfie that the avatar shows.
         size_px: side of the avatar in pixels.
     """
@@ -92,20 +92,20 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The frame with the painted person and the painted background of the photo.
+        """The avatar with the photo's own background; the person and the background are painted.
 
-        Outside the painted area, the picture has the blurred colours of that area's border.
+        The frame can extend beyond the painted crop. There, the picture has the blurred colours of the crop's border.
         """
         return self._with_border(self.painting)
 
     @cached_property
     def selfie(self) -> Picture:
-        """The part of the selfie that the avatar shows, before painting; size as `picture`."""
+        """The part of the selfie that the avatar shows, before painting; it has the size of `picture`."""
         return self._with_border(self.crop.square.picture)
 
     @cached_property
     def mask(self) -> MaskArray:
-        """Mask of the person in `picture`. It fades out where the photo's border cuts off the person."""
+        """Mask of the person in `picture`. The mask fades out where the photo's border cuts off the person."""
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
         inside = self.crop.square.inside
         grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
@@ -115,15 +115,18 @@ class Avatar:
 
     @cached_property
     def person(self) -> Picture:
-        """The person's colours, extended outwards so that the mask's soft edge has no background; size as `picture`."""
+        """The painted person, with the size of `picture`. Colours of the person replace the background around it.
+
+        Without this replacement, background colours would be visible where the edge of `mask` is soft.
+        """
         return self._in_frame(self.aligned_person)
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """The person's colours, extended outwards as in `person`, but in the aligned crop; size as `painting`.
+        """The painted person in the crop, with the size of `painting`; `person` is the same in the frame.
 
-        The outermost pixels of the person are replaced too, because some methods are trained with a grey background,
-        and paint a grey rim there.
+        Colours of the person replace the background. They also replace the outermost pixels of the person, because
+        some methods, which are trained with a grey background, paint a grey rim there.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
         return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
@@ -175,7 +178,7 @@ class Avatar:
         save_avatar(self, Path(path), background, shape, size_px)
 
     def _with_border(self, aligned: SquarePicture) -> Picture:
-        """Map a picture from the crop to the frame; the area outside the crop gets blurred colours of its border."""
+        """Map a picture from the crop to the frame; the area outside gets blurred colours of the crop's border."""
         covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
         return fade_border(self._in_frame(aligned), covered)
 
@@ -185,7 +188,7 @@ class Avatar:
         Args:
             plane: the picture or mask.
             border: OpenCV's border mode for the area outside the crop.
-            margin: the crop is first extended by this number of pixels on each side, by repeating its border pixels.
+            margin: number of pixels by which the crop is first extended on each side, by repeating the border pixels.
         """
         to_frame = between(self.crop.transform, self.transform)
         if margin:
@@ -198,8 +201,8 @@ class Portraitist:
     """A loaded model that paints avatars. Thread-safe.
 
     Args:
-        model: a model file, or a folder with `portraitist.onnx`, as stage export writes it; by default the model in
-            the package.
+        model: a model file, or a folder with `portraitist.onnx`, as stage export writes it; by default the model that
+            the package contains.
         device: "cpu", "cuda" or "coreml"; the last two need another build of onnxruntime.
         threads: threads per picture; 0 uses all cores. Also sets OpenCV's thread count for the whole process.
 
@@ -228,13 +231,18 @@ class Portraitist:
         return tuple(self._styles) or (HOUSE_STYLE,)
 
     def allowed_side(self, wanted_px: int) -> int:
-        """Return the largest side up to `wanted_px` that the model can paint; if there is none, its smallest side."""
+        """Return the largest side that the model can paint and that is at most `wanted_px`.
+
+        If the model cannot paint any side so small, its smallest side is returned.
+        """
         if not self.any_side:
             return self.crop_params.size_px
         return min(max(wanted_px // SIDE_STEP * SIDE_STEP, MIN_SIDE_PX), MAX_PAINTED_PX)
 
     def read_style(self, options: StyleOptions) -> Style:
-        """Look up a style of the model, or compute the style of an example portrait; the latest ones are cached.
+        """Look up a style of the model, or compute the style of an example portrait.
+
+        At most `MAX_EXAMPLES` computed styles are cached.
 
         Raises:
             StyleError: the model has no style of this name, or cannot paint in the style of an example.
@@ -265,7 +273,10 @@ class Portraitist:
         return StylePredictor()
 
     def _example_person(self, example: CleanPicture) -> tuple[Picture, MaskArray]:
-        """Return crop and mask of an example's face; if it has no usable face, those of the square in its middle."""
+        """Return the crop of an example's face, and the person mask of that crop.
+
+        If the example has no usable face, return its central square, and its alpha channel there (255 if it has none).
+        """
         crop = self.crops(example, "largest")[0]
         if not isinstance(crop, RejectedError):
             try:
@@ -308,7 +319,8 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; the types are those of `selfie`.
             strength: weight of the painting when it is blended with the selfie: 0 gives the selfie, 1 the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar in pixels. The painting is enlarged to it if the face in the selfie is small.
+            size_px: side of the avatar in pixels. If the face in the selfie is small, the painting is
+                smaller, and it is enlarged to this side.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
@@ -393,7 +405,7 @@ class Portraitist:
         return crop_face(cleaned, face, self.crop_params)
 
     def mask(self, crop: Crop) -> MaskArray:
-        """Return the mask of the person in a crop. Unlike in the training data, the person may fill the crop.
+        """Return the mask of the person in a crop. The person may fill the crop, which stage `mask` would reject.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -404,7 +416,9 @@ class Portraitist:
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
-        """Return the mask of the person in a crop, with side `MASK_SIDE`, without parts loosely connected to the face.
+        """Return the mask of the person in a crop, as a square of `MASK_SIDE` pixels per side.
+
+        Parts that are only loosely connected to the face are removed.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -422,7 +436,11 @@ class Portraitist:
         align: bool = False,
         style: Style | None = None,
     ) -> list[Avatar | RejectedError]:
-        """Segment and paint crops; `style` is `house` by default. Results are in the order of the crops."""
+        """Segment and paint crops; the default style is `house`. Results are in the order of `crops`.
+
+        If an element of `crops` is an error, its result is the same error. If a crop cannot be painted, its result is a
+        `RejectedError` with the reason.
+        """
         avatars: list[Avatar | RejectedError] = []
         for crop in crops:
             if isinstance(crop, RejectedError):
@@ -445,14 +463,17 @@ class Portraitist:
         size_px: int = DEFAULT_SIZE_PX,
         style: Style | None = None,
     ) -> Avatar:
-        """Paint a crop so large that its frame has `size_px` pixels per side, or less if the face is small.
+        """Paint a crop, and return the avatar that shows the frame.
+
+        The crop is painted at the size at which the frame has `size_px` pixels per side, or at a smaller size if the
+        face in the selfie is small.
 
         Args:
             cleaned: the selfie.
             crop: the aligned crop, at any size.
             person: mask of the person in the crop, at any size.
             frame: the part of the selfie that the avatar shows.
-            size_px: side of the avatar; values above `MAX_PAINTED_PX` are reduced to it.
+            size_px: side of the avatar; a value above `MAX_PAINTED_PX` is reduced to `MAX_PAINTED_PX`.
             style: by default the style `house`.
         """
         size_px = min(size_px, MAX_PAINTED_PX)
@@ -467,8 +488,8 @@ class Portraitist:
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
         """Return the side in pixels at which a crop is painted.
 
-        It is chosen so that the frame, a part of the crop, has `size_px` pixels per side, but at most `MAX_ENLARGEMENT`
-        times as many as in the selfie.
+        At this side, the frame has `size_px` pixels per side. The side is smaller if the crop would otherwise be
+        enlarged by more than `MAX_ENLARGEMENT`, compared with its size in the selfie.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.
@@ -479,7 +500,10 @@ class Portraitist:
         return self.allowed_side(max(int(wanted), MIN_PAINTED_PX))
 
     def _cut(self, cleaned: CleanPicture, crop: Crop, side: int) -> Crop:
-        """Crop the same square at another size in pixels; the checks that it has passed are not repeated."""
+        """Cut the same square as `crop` from the selfie, scaled to `side` pixels.
+
+        The crop has passed the checks of its size and position already, so they are not repeated.
+        """
         limits = {"size_px": side, "max_upscale": float("inf"), "min_visible": 0.0}
         return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
@@ -491,7 +515,7 @@ class Portraitist:
         Args:
             pictures: crops of selfies, all with the same side, which the model must allow (`allowed_side`).
             masks: masks of the persons, with the same side.
-            vector: style vector; by default that of the style `house`.
+            vector: style vector; by default the vector of the style `house`.
 
         Raises:
             ModelError: the graph fails, does not return pictures, or takes too long in its first run.

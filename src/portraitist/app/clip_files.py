@@ -44,7 +44,7 @@ class PaintedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip. Frames are decoded one by one while `frames` is iterated; `fps` is the average number per second."""
+    """A clip. Frames are decoded one by one while `frames` is iterated; `fps` is their average number per second."""
 
     path: Path
     fps: float
@@ -158,7 +158,8 @@ def _open_video(path: Path) -> Clip:
 def _open_container(path: Path) -> Any:
     """Open a file with FFmpeg's reader for Matroska or MP4.
 
-    If FFmpeg chose the reader by content, it might choose one for playlists, which opens other files and addresses.
+    FFmpeg must not choose the reader by the file's content: it could choose a reader for playlists, and such a reader
+    opens other files and addresses.
     """
     import av
 
@@ -171,7 +172,7 @@ def _open_container(path: Path) -> Any:
 
 
 def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
-    """Yield upright RGB frames, scaled down to at most MAX_SIDE_PX per side; each lasts until the next one starts."""
+    """Yield upright RGB frames, scaled down to at most MAX_SIDE_PX per side; each frame lasts until the next starts."""
     import av
 
     stream = container.streams.video[0]
@@ -243,7 +244,10 @@ def _video_stream(container: Any, size: tuple[int, int], fps: float) -> Any:
 
 
 def _opaque(image: Image.Image) -> Picture:
-    """Return RGB pixels on white. The sides are even, because H.264 stores colours at half the resolution."""
+    """Return an image's RGB pixels, composited over white.
+
+    An odd height or width is cropped by one pixel, because H.264 stores colours at half the resolution.
+    """
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(image, (0, 0), image if image.mode == "RGBA" else None)
     height, width = (side - side % 2 for side in image.size[::-1])

@@ -42,8 +42,8 @@ class Finish:
     """Background, shape and size of an output picture.
 
     Attributes:
-        background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's, painted), a tuple
-            (red, green, blue) from 0 to 255, or a picture.
+        background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's background,
+            painted), a tuple (red, green, blue) from 0 to 255, or a picture.
         shape: "square" or "circle" (with transparent corners).
         size_px: side in pixels; None for the avatar's own size.
 
@@ -69,7 +69,7 @@ class Finish:
     def parse(
         cls, background: str | Image.Image, shape: str, size_px: int | None, allow_files: bool = False
     ) -> "Finish":
-        """Create a `Finish` from the texts of options.
+        """Create a `Finish` from option values that a user typed.
 
         Args:
             background: "backdrop", "transparent", "keep", a CSS colour, or a picture.
@@ -196,7 +196,10 @@ def _disc(size: int) -> Image.Image:
 
 
 def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield boxes (left, top, right, bottom) of `STRIP_ROWS` rows that cover a picture; strips need less memory."""
+    """Divide a picture into strips of `STRIP_ROWS` rows, and yield the box (left, top, right, bottom) of each.
+
+    Processing a picture strip by strip needs less memory.
+    """
     width, height = size
     for top in range(0, height, STRIP_ROWS):
         yield 0, top, width, min(top + STRIP_ROWS, height)

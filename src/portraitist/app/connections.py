@@ -2,8 +2,8 @@
 
 uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
 idle connections too, and when it is reached, all clients get status 503. Therefore, this module extends uvicorn's HTTP
-protocol. When a limit is reached, it selects the address with the most connections, and closes its oldest connection
-without a complete request.
+protocol. When a limit is reached, the module selects the address with the most connections. Of the connections of this
+address that have no complete request, it closes the oldest one.
 """
 
 import asyncio
@@ -173,7 +173,7 @@ class LoopErrorLog:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Print an error that no code has handled, unless a client has disconnected during its upload."""
+        """Print an unhandled error, except if its cause is that a client disconnected during an upload."""
         error = context.get("exception")
         if isinstance(error, ClientDisconnect) or time.monotonic() < self._next:
             return

@@ -47,7 +47,7 @@ class Frame:
 
 
 def whole_crop(crop: Crop) -> Frame:
-    """Return the frame that shows a whole crop, with level eyes as in the training data."""
+    """Return the frame that shows a whole crop. As in the crop, the eyes are level."""
     side = crop.square.picture.shape[0]
     inverse = cv2.invertAffineTransform(crop.transform)
     centre = inverse @ np.array([side / 2, side / 2, 1])
@@ -57,13 +57,13 @@ def whole_crop(crop: Crop) -> Frame:
 
 
 def face_in_crop(crop: Crop) -> tuple[float, float, float]:
-    """Return x and y of the centre of a crop's face, and its distance from the eyes to the mouth, all in pixels."""
+    """Return x and y of the centre of the face, and its distance from the eyes to the mouth, in pixels of the crop."""
     x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
     return x, y, eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
 
 
 def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
-    """Return the best frame in the photo's own orientation.
+    """Return the frame with the lowest cost, in the photo's own orientation.
 
     Args:
         crop: the aligned crop, at any size.
@@ -92,7 +92,9 @@ def upright_frame(crop: Crop, mask: MaskArray) -> Frame:
 
 
 def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[float, float, float]:
-    """Return left, top and side of the best frame, in canvas pixels.
+    """Return left, top and side of the frame with the lowest cost, in pixels of the canvas.
+
+    The canvas is a square around the face, of `CANVAS_SIDE` pixels per side.
 
     Args:
         person: whether each canvas pixel shows the person.
@@ -110,10 +112,11 @@ def _search(person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> tuple[
 
 
 def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return left, top, right and bottom of frames, in canvas pixels.
+    """Return left, top, right and bottom of frames, in pixels of the canvas.
 
     Args:
-        candidates: side, shift to the right and shift down of each frame, in eye-to-mouth distances; (..., 3).
+        candidates: array of shape (..., 3): side, shift to the right and shift down of each frame. The unit is the
+            distance from the eyes to the mouth.
     """
     length = CANVAS_SIDE / CANVAS_LENGTHS
     side, right_shift, down_shift = np.moveaxis(candidates * length, -1, 0)
@@ -122,7 +125,11 @@ def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
 
 class _Cost:
-    """Cost of a frame: cut-off lines inside it, missing parts of the head, empty area, distance from the ideal."""
+    """Cost of a frame.
+
+    The cost grows with the length of the cut-off lines in the frame, the empty area in it, the part of the head outside
+    the frame, the missing space above the hair, and the difference from the ideal size and position.
+    """
 
     def __init__(self, person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> None:
         uncovered = (~covered).astype(np.uint8)
@@ -144,7 +151,7 @@ class _Cost:
         self.is_crown_cut = bool(len(hair)) and hair[0] <= rows[0] + 2
 
     def __call__(self, candidates: np.ndarray) -> np.ndarray:
-        """Return the cost of each frame, given as (side, shift right, shift down) in eye-to-mouth distances."""
+        """Return the cost of each frame; `candidates` are as in `_box`."""
         left, top, right, bottom = _box(candidates)
         side = right - left
         cost = CUT_COST * _sum(self.cut, left, top, right, bottom) / side
@@ -173,7 +180,12 @@ def _sum(table: np.ndarray, *box: np.ndarray) -> Float[np.ndarray, "..."]:
 
 
 def between(source: Transform, target: Transform) -> Transform:
-    """Return the transform from source to target, given the transforms from the selfie to each of them."""
+    """Return the transform from one picture to another.
+
+    Args:
+        source: the transform from the selfie to the first picture.
+        target: the transform from the selfie to the second picture.
+    """
     whole = np.vstack([target, [0, 0, 1]]) @ np.vstack([cv2.invertAffineTransform(source), [0, 0, 1]])
     return whole[:2].astype(np.float32)
 
@@ -183,7 +195,7 @@ def fade_cuts(mask: MaskArray, covered: MaskArray) -> MaskArray:
 
     Args:
         mask: mask of the person in the frame.
-        covered: 255 where the painting covers the frame, else less.
+        covered: 255 where the painting covers the frame completely, less elsewhere.
     """
     size = mask.shape[0]
     edge = max(3, round(0.01 * size) | 1)

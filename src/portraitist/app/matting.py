@@ -58,7 +58,9 @@ def _disc(diameter: float) -> np.ndarray:
 
 
 def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
-    """Return the person's mask at the size of a crop, aligned with edges in it; an alpha channel is only resized.
+    """Return the person's mask at the size of a crop, with an edge that follows the edges in the crop.
+
+    A mask that is the picture's alpha channel is only resized.
 
     Args:
         mask: mask of the person in the crop, at any size.

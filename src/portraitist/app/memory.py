@@ -34,7 +34,10 @@ class MemoryPlan:
 
     @classmethod
     def divide(cls, memory_mb: int, used_mb: float, body_mb: float, cores: int) -> "MemoryPlan":
-        """Divide `memory_mb`: up to half for decoders, then for painting threads (one per core), the rest for uploads.
+        """Divide `memory_mb` among decoders, painting threads and uploads.
+
+        Decoders get at most half of the memory, but there is at least one decoder. Then come the painting threads, at
+        most one per core. Uploads get the rest.
 
         Args:
             memory_mb: limit on the memory of the server and its decoders.
@@ -76,7 +79,7 @@ def resident_with_children_mb() -> float:
 
 
 def _read(path: Path) -> str:
-    """Return the content of a file in /proc, or an empty string if its process has ended."""
+    """Return the content of a process's file in /proc, or an empty string if the process has ended."""
     with suppress(OSError):
         return path.read_text(encoding="ascii")
     return ""

@@ -1,8 +1,8 @@
 """The server's metrics in Prometheus format, on a separate port.
 
 Because of the separate port, a reverse proxy does not publish the metrics by accident. With several worker processes,
-each value is the sum over all of them. The workers write their values to files in the folder that the environment
-variable `PROMETHEUS_MULTIPROC_DIR` names, as prometheus_client defines it.
+each value is the sum over all worker processes. The workers write their values to files in the folder that the
+environment variable `PROMETHEUS_MULTIPROC_DIR` names, as prometheus_client defines it.
 """
 
 import asyncio

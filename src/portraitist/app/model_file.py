@@ -64,7 +64,7 @@ class LoadedModel:
         session: runs the generator.
         metadata: everything else that is needed to paint.
         card: the model card, in Markdown.
-        any_side: whether pictures of any side are accepted; if not, the side is `crop.size_px`.
+        any_side: whether the generator accepts pictures of any side; if not, the side must be `crop.size_px`.
     """
 
     session: onnxruntime.InferenceSession
@@ -122,12 +122,14 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
-        raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}; export it again") from error
+        raise ModelError(
+            f"{path}: metadata is missing or malformed: {_first_line(error)}; export the model again"
+        ) from error
     return Metadata(parts, crop, mask, styles)
 
 
 def _read_styles(content: object) -> dict[str, StyleVector]:
-    """Convert the metadata entry `styles`, names and lists of numbers, to style vectors.
+    """Convert the metadata entry `styles`, which maps names to lists of numbers, to style vectors.
 
     Raises:
         TypeError: the entry does not map names to lists of numbers.
@@ -145,9 +147,9 @@ def _read_styles(content: object) -> dict[str, StyleVector]:
 
 
 def content_checksum(data: bytes) -> tuple[str, str | None]:
-    """Return the SHA-256 of an ONNX file without its checksum entry, and the entry's value, or None without one.
+    """Return an ONNX file's SHA-256, and the SHA-256 that its metadata entry `sha256` states (None if it has no entry).
 
-    The digest covers the serialized ModelProto without the metadata entry `sha256`, which the exporter appends last.
+    The first SHA-256 is that of the file's bytes without the entry `sha256`, which the exporter appends last.
 
     Raises:
         ValueError: the bytes are not a protocol buffer.
@@ -252,7 +254,12 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
 
 
 def _fits(declared: list[Any], shape: tuple[int | None, ...]) -> bool:
-    """Return whether a declared shape, which may have symbolic dimensions, allows a shape (None: any size)."""
+    """Return whether the shape that a graph declares allows the required shape.
+
+    Args:
+        declared: the sizes of the axes in the graph; strings are symbolic sizes.
+        shape: the required size of each axis; None if every size is allowed.
+    """
     pairs = zip(declared, shape, strict=False)
     return len(declared) == len(shape) and all(
         not isinstance(size, int) or size == wanted or wanted is None for size, wanted in pairs

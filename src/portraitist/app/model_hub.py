@@ -46,7 +46,7 @@ class _Remote(NamedTuple):
     """A file on the hub.
 
     Attributes:
-        commit: the commit from which the file is.
+        commit: id of the commit that contains the file.
         size: size in bytes, or None if the hub does not state it.
         tag: the HTTP entity tag, usually a hash of the file; may be empty.
     """

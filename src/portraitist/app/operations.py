@@ -51,7 +51,7 @@ class Settings:
         port: port to listen on; 0 chooses a free one.
         metrics_port: port of the metrics, on the same host; None for no metrics.
         workers: number of worker processes.
-        cores: number of cores, divided among the workers.
+        cores: number of CPU cores that all workers share.
         limits: limits of all workers together.
         forwarded_allow_ips: addresses of trusted reverse proxies, comma-separated.
         access_log: write each request as a line of JSON to stdout.
@@ -75,12 +75,12 @@ class Settings:
 
     @property
     def cores_per_worker(self) -> int:
-        """Number of cores for each worker; it paints at most one picture per core at the same time."""
+        """Number of CPU cores for each worker; a worker paints at most one picture per core at the same time."""
         return max(1, self.cores // self.workers)
 
     @property
     def worker_limits(self) -> Limits:
-        """The limits of one worker: its share of the memory; all other limits are unchanged."""
+        """The limits of one worker. `memory_mb` is divided by the number of workers; all other limits are unchanged."""
         memory_mb = self.limits.memory_mb
         return replace(self.limits, memory_mb=memory_mb and max(1, memory_mb // self.workers))
 
@@ -100,12 +100,15 @@ class _Config(uvicorn.Config):
         self.settings, self.portraitist, self.supervisor = settings, portraitist, supervisor
 
     def load(self) -> None:
-        """Load protocol and application; called in the process that serves requests."""
+        """Create the HTTP protocol class with its connection limits, and the application.
+
+        uvicorn calls this method in each process that serves requests.
+        """
         self.http = ConnectionPool(self.settings.forwarded_allow_ips).protocol()
         super().load()
 
     def load_app(self) -> Any:
-        """Create the application; on failure, exit with the code on which the supervisor ends too."""
+        """Create the application; if this fails, exit with the code `STARTUP_FAILURE`, which ends the supervisor."""
         settings, admissions = self.settings, None
         if self.supervisor:
             self._quiet = ExitStack()
@@ -201,7 +204,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 
 
 def _share_admissions(limits: Limits) -> Any:
-    """Serve the queue and the rate limits of all workers in a thread; return the address.
+    """Start a thread that serves the queue and the rate limits to all workers; return the address of its Unix socket.
 
     Only child processes can connect, because they inherit the key of the `multiprocessing` module.
     """

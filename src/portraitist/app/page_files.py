@@ -19,13 +19,19 @@ PREVIEW_BACKGROUND = (239, 228, 208)
 
 
 def page_files(backend: str) -> dict[str, Path]:
-    """Return the path of each of the page's files, by its name in URLs; `backend` is one of `BACKENDS`."""
+    """Return the files of the web page, as a dictionary from a file's name in URLs to its path.
+
+    The argument `backend` is one of `BACKENDS`.
+    """
     files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 
 
 def style_cards(model: Portraitist) -> list[dict[str, str]]:
-    """Return name and preview (a painted example face, as a data URI) of each style; `house` comes first."""
+    """Return a list with a dictionary for each style of the model: `name` and `preview`. The first style is `house`.
+
+    A preview is an example face, painted in the style, as a data URI.
+    """
     cards = []
     for name in model.style_names:
         picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
@@ -34,7 +40,7 @@ def style_cards(model: Portraitist) -> list[dict[str, str]]:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a data URI in WebP format, with lossy compression without visible artefacts."""
+    """Return a picture as a data URI in WebP format. The compression is lossy, but its artefacts are not visible."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=92, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -164,7 +164,10 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
-    """Return the visible files and subfolders of a folder; with `recursive`, the visible files at any depth."""
+    """Return the files and subfolders of a folder that are not hidden.
+
+    With `recursive`, return the files at any depth instead, without hidden files and the content of hidden folders.
+    """
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -212,7 +215,7 @@ def _is_visible_file(path: Path) -> bool:
 
 
 def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: PaintOptions) -> None:
-    """Check that every option has an effect on these selfies, and that the formats of the outputs allow them.
+    """Check that every option has an effect on these selfies, and that the output formats support the options.
 
     Raises:
         BatchError: an option would be ignored.
@@ -234,7 +237,7 @@ def plan_outputs(
 
     Without `out`, avatars are written to the current folder, with `-avatar` appended to their names, and the avatar of
     standard input is written to standard output. If `out` ends in a slash, it is a folder. If the names of selfies
-    differ only in the suffix, the outputs' names contain it: me.heic.png.
+    differ only in the suffix, the suffix becomes part of the outputs' names, such as me.heic.png.
 
     Args:
         selfies: the input files.
@@ -372,9 +375,9 @@ def _encode_avatars(
 ) -> dict[Path, bytes]:
     """Paint a selfie and return the bytes of each output file by its path.
 
-    The avatar of the largest face has the path `output`, the others have numbered paths. A number is skipped if its
-    path is the output of another selfie of the run, or the selfie itself. Standard output receives only the largest
-    face.
+    The avatar of the largest face has the path `output`, the others have numbered paths. A number is skipped if
+    the path with this number is the output of another selfie of the run, or the path of the selfie. Standard output
+    receives only the largest face.
     """
     file: File = sys.stdin.buffer.read(MAX_BYTES + 1) if selfie == STANDARD_STREAM else selfie
     style = options.style

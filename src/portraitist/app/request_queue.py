@@ -71,7 +71,10 @@ class Admissions:
         return ended
 
     def hit(self, address: str) -> int:
-        """Count a request and return 0; if it exceeds the limit, return the seconds until the next one is allowed."""
+        """Count a request of a client address, and return 0 if the request is allowed.
+
+        If the request exceeds the limit, return the number of seconds until another request is allowed.
+        """
         with self._lock:
             return self._limiter.hit(address)
 
@@ -105,7 +108,10 @@ class Admissions:
             self._painted.pop(ticket, None)
 
     def position(self, ticket: str) -> int | None:
-        """Return the position of a waiting request, from 1 (the next one); None if it is not waiting."""
+        """Return the position of a request among the waiting ones; the next one to be painted has position 1.
+
+        If the request is not waiting, return None.
+        """
         with self._lock:
             return list(self._waiting).index(ticket) + 1 if ticket in self._waiting else None
 
@@ -119,9 +125,9 @@ def _is_running(process: int) -> bool:
 
 
 class RequestQueue:
-    """Assign the painting threads of this process to its requests in the queue, first come, first served.
+    """Assign the painting threads of this process to the requests of this process, first come, first served.
 
-    All state except `admissions` belongs to one event loop.
+    Use an object in one event loop only; the state in `admissions` is shared with other processes.
     """
 
     def __init__(self, threads: int, admissions: Admissions) -> None:
@@ -140,7 +146,10 @@ class RequestQueue:
 
     @contextmanager
     def admit(self, ticket: str) -> Iterator[asyncio.Future[None]]:
-        """Hold a place in the queue while the context is open; the future is done when a thread is free to paint.
+        """Hold a place in the queue for a request while the context is open.
+
+        The context's value is a future. Wait for this future before you paint the request: it is done as soon as one of
+        the painting threads is free and assigned to the request.
 
         Raises:
             QueueFullError: too many requests are waiting.
@@ -166,7 +175,10 @@ class RequestQueue:
 
 
 class AddressRateLimiter:
-    """Allow `per_minute` requests from each address in any 60 seconds; keep state for at most `max_addresses`."""
+    """Allow `per_minute` requests from each address in any 60 seconds.
+
+    State is kept for at most `max_addresses` addresses; the addresses with the latest requests are kept.
+    """
 
     def __init__(self, per_minute: int, max_addresses: int = 10_000) -> None:
         self.max_addresses = max_addresses
@@ -177,7 +189,10 @@ class AddressRateLimiter:
         )  # least recent first; their number is limited here, because the library `limits` does not do it
 
     def hit(self, address: str) -> int:
-        """Count a request and return 0; if it exceeds the limit, return the seconds until the next one is allowed."""
+        """Count a request of a client address, and return 0 if the request is allowed.
+
+        If the request exceeds the limit, return the number of seconds until another request is allowed.
+        """
         self._addresses[address] = None
         self._addresses.move_to_end(address)
         if len(self._addresses) > self.max_addresses:

@@ -94,12 +94,13 @@ class Limits:
 
     Attributes:
         megabytes: maximum size of one picture, in units of 10**6 bytes.
-        memory_mb: memory of a process and its decoders in MiB; None for `default_memory_mb` of its cores.
+        memory_mb: memory of one server process and its decoders in MiB. If it is None, `default_memory_mb` computes the
+            memory from the number of cores.
         waiting: number of requests that may wait to be painted, in all worker processes together.
         per_minute: number of pictures per minute from one address, in all worker processes together.
-        upload_s: maximum time for one upload.
-        silent_s: maximum time without data during an upload.
-        shutdown_s: time to finish accepted requests after SIGTERM.
+        upload_s: maximum time for one upload, in seconds.
+        silent_s: maximum time without data during an upload, in seconds.
+        shutdown_s: time to finish accepted requests after SIGTERM, in seconds.
     """
 
     megabytes: float = 20.0
@@ -127,7 +128,7 @@ class RefusedError(HTTPException):
 
 
 class _Endpoints:
-    """The handlers of requests, with what they share: model, memory limits, queue and rate limits."""
+    """The handlers of requests. They share the model, the memory limits, the queue and the rate limits."""
 
     decoders: Decoders
 
@@ -145,7 +146,10 @@ class _Endpoints:
         return await self._handle(request, self._paint_faces)
 
     async def avatar(self, request: Request) -> Response:
-        """Return one avatar as a PNG, identical to that of the command line; form fields: FILE_FIELDS, TEXT_FIELDS."""
+        """Return one avatar as a PNG, the same picture that the command `portraitist paint` writes.
+
+        The form may have the fields FILE_FIELDS and TEXT_FIELDS.
+        """
         return await self._handle(request, self._paint_avatar)
 
     async def styles(self, _: Request) -> Response:
@@ -198,15 +202,15 @@ class _Endpoints:
             return await self._read_form(request, count_bytes)
 
     def _upload_slot(self, address: str) -> asyncio.Semaphore:
-        """Return the semaphore that limits simultaneous uploads of one address to a quarter of `capacity`."""
+        """Return the semaphore of a client address; it limits simultaneous uploads to a quarter of `capacity`."""
         return self.uploads.setdefault(address, asyncio.Semaphore(max(1, self.capacity // 4)))
 
     @contextmanager
     def _upload_memory(self, address: str) -> Iterator[Callable[[int], None]]:
-        """Count the uploaded bytes of one request; subtract them from the total when it is answered.
+        """Count the uploaded bytes of one request until the request is answered.
 
         Incomplete uploads are not in the queue, so the queue does not limit their memory. Instead, the total number of
-        bytes in memory is limited. One address may use a quarter of it.
+        uploaded bytes in memory is limited. One client address may use a quarter of this limit.
 
         Yields:
             A function that must be called with the number of bytes of each received chunk. It raises `RefusedError` if
@@ -364,7 +368,10 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
 
 
 def _face_json(avatar: Avatar) -> dict[str, str]:
-    """Return the layers from which the page composes an avatar, as data URIs; `compose.js` uses the same names."""
+    """Return a dictionary with the layers from which the page composes an avatar, as data URIs.
+
+    The script `compose.js` uses the same names of layers.
+    """
     layers = {
         "before": Image.fromarray(avatar.selfie),
         "transparent": apply_finish(avatar, Finish("transparent")),
@@ -448,7 +455,7 @@ def create_app(
 
     Args:
         portraitist: the model.
-        cores: number of pictures that are painted at the same time; fewer if `limits.memory_mb` is too small for them.
+        cores: maximum number of pictures that are painted at the same time; `limits.memory_mb` may allow fewer.
         limits: limits on uploads, memory, waiting requests and requests per minute.
         hosts: accepted values of the Host header; protects a local server against DNS rebinding. `*` accepts any.
         admissions: queue and rate limits that several worker processes share; by default, this process has its own.

@@ -92,7 +92,7 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
 
 
 def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the page's configuration, and the bytes of its networks as ONNX files, by name."""
+    """Return the page's configuration, and a dictionary from the name of each network to its ONNX file as bytes."""
     try:
         data = path.read_bytes()
         verify_checksum(path, data)

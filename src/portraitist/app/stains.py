@@ -29,7 +29,7 @@ def stain_weight(crop: Crop) -> float:
 
 
 def detail(picture: Picture) -> float:
-    """Return the contrast of a picture's fine structures, divided by that of structures of twice the size."""
+    """Return the contrast of a picture's fine structures, divided by the contrast of structures of twice their size."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
     def contrast(narrow: float, wide: float) -> float:
@@ -39,7 +39,7 @@ def detail(picture: Picture) -> float:
 
 
 def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
-    """Move the low frequencies of a painted person towards the selfie's.
+    """Move the low frequencies of a painted person towards the low frequencies of the selfie.
 
     The painting keeps its mean colour, the contrast of its lightness, and details that are finer than `SIGMA`.
 
@@ -67,11 +67,11 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
 
 
 def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.ndarray) -> np.ndarray:
-    """Return the weighted local means of a picture, at side `GRID`.
+    """Return the weighted local means of a picture, scaled to `GRID` pixels per side.
 
     Args:
-        weighted: the picture, multiplied by its weights.
-        weights: the same weights, reduced to side `GRID`.
+        weighted: the picture at its full size; each pixel is multiplied by its weight.
+        weights: the weights of the pixels, scaled to `GRID` pixels per side.
     """
     sigma = SIGMA * GRID
     reduced = cv2.resize(weighted, (GRID, GRID), interpolation=cv2.INTER_AREA)

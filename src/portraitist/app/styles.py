@@ -63,7 +63,10 @@ class StyleOptions:
 
 @dataclass(frozen=True)
 class Style:
-    """A style vector with the options of `StyleOptions`; `vector` is None for a model that has only one style."""
+    """A style vector, with `strength` and `keep_colours` of `StyleOptions`.
+
+    The style vector is None for a model that has only one style.
+    """
 
     vector: StyleVector | None
     strength: float = 1.0
@@ -87,7 +90,9 @@ class Style:
 
 
 def with_colours_of(painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
-    """Replace the low frequencies of a painting's chroma (CIELAB) by the selfie's.
+    """Return the painting with the colours of the selfie.
+
+    In CIELAB, the low frequencies of the painting's chroma are replaced by the low frequencies of the selfie's chroma.
 
     The painting keeps its lightness and its brushwork. Blurs are weighted by the mask, so that colours of the
     background do not bleed into the person.

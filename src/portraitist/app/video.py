@@ -1,4 +1,4 @@
-"""Paint clips and GIFs; crop and mask are smoothed over time, so that they do not jitter."""
+"""Paint clips and GIFs. The crop and the mask of the face are smoothed over time, so that they do not jitter."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -76,7 +76,8 @@ class FaceTracker:
         """Return the avatar of the next frame.
 
         Raises:
-            RejectedError: no face has been detected so far, or for more than `MAX_LOST_S` seconds.
+            RejectedError: no face has been found since the start of the clip, or for more than `MAX_LOST_S` seconds; or
+                the person covers too little of the crop.
         """
         cleaned = CleanPicture(picture, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))

@@ -34,7 +34,8 @@ def draw_background(kind: str, seed: int, size_px: int, source: Picture | None =
         kind: "solid", "gradient", "noise" or "checks", drawn in random colours; "blur" or "room", a blurred `source`.
         seed: selects colours, shapes and blur.
         size_px: side of the background.
-        source: a picture of that size, needed for "blur" (the person's own picture) and "room" (one of the library).
+        source: a picture of `size_px` pixels side. It is needed for "blur" (then it is the picture of the person) and
+            for "room" (then it is a picture of the library of backgrounds).
 
     Raises:
         ValueError: the kind is unknown, or `source` is missing.

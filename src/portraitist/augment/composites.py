@@ -28,7 +28,8 @@ def composite_on_test_backgrounds(
         segment: function that returns the mask of a crop.
 
     Returns:
-        The files <background>.png and <background>.mask.png for a shard, by ending, and a tile of each background.
+        A dictionary from ending (<background>.png and <background>.mask.png) to the bytes of the file, for a shard; and
+        one tile per background, for the contact sheet.
     """
     members: dict[str, bytes] = {}
     tiles = []

@@ -8,7 +8,7 @@ from portraitist.core.types import MaskArray, Picture
 
 
 class RandomTransform:
-    """Function object that flips, rotates, scales, shifts and recolours a picture; its mask is moved in the same way.
+    """Function object that flips, rotates, scales, shifts and recolours a picture, and moves its mask in the same way.
 
     Scaling and shifting move people to the borders of the square, so that networks learn to paint them there as well.
     """

@@ -68,7 +68,7 @@ class CleanPicture:
     alpha: MaskArray | None  # None if every pixel is opaque
 
     def members(self) -> dict[str, bytes]:
-        """Encode picture and alpha channel as PNG files for a shard, by ending."""
+        """Return the picture and the alpha channel as PNG files for a shard, in a dictionary from ending to bytes."""
         return {"png": encode_png(self.picture)} | ({} if self.alpha is None else {"alpha.png": encode_png(self.alpha)})
 
     @classmethod
@@ -207,8 +207,9 @@ def load_upright(
     Args:
         picture: the opened picture; this function may close it.
         max_side_px: the picture is scaled down if its longer side is longer.
-        max_megapixels: largest decoded picture; JPEG files are decoded at reduced size to stay below.
-        control: see `OpenedFile.control`.
+        max_megapixels: largest decoded picture; JPEG files are decoded at reduced size to stay below this limit.
+        control: for a JPEG file without an end marker: the second copy that `complete_jpeg` returned. If it decodes to
+            another picture than the first copy, picture data is missing.
 
     Raises:
         RejectedError: the picture is damaged, animated, too large, or takes too much memory.

@@ -61,14 +61,14 @@ class Fingerprint:
 
 
 def fingerprints(cleaned: CleanPicture) -> list[Fingerprint]:
-    """Return the fingerprint of a picture and, if the picture has a border, that of the picture without its border."""
+    """Return a picture's fingerprint. If the picture has a border, also return its fingerprint without the border."""
     grey = cleaned.grey()
     inner = without_border(grey)
     return [Fingerprint.of(grey)] + ([Fingerprint.of(inner)] if inner is not None else [])
 
 
 def without_border(grey: Image.Image) -> Image.Image | None:
-    """Return a picture without its border of uniform grey, scaled down to at most 256 px; None without a border."""
+    """Return a picture without its border of uniform grey, scaled down to at most 256 px; None if it has no border."""
     small = grey.copy()
     small.thumbnail((BORDER_SEARCH_PX, BORDER_SEARCH_PX), BOX)
     inner, found = np.asarray(small, np.int16), True

@@ -95,7 +95,7 @@ def _screen(
 def _candidates(raw: dict[str, Shards], screener: Screener) -> list[dict[str, Any]]:
     """Return a row of the manifest for each collected picture, sorted by id.
 
-    Blocklisted and repeated files have a status already; the others are decoded later.
+    The rows of blocklisted and repeated files have a status already. The other files are decoded later.
     """
     used = [*SOURCE_COLUMNS, "group", *URL_COLUMNS]
     frame = pd.concat(

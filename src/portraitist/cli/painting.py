@@ -182,7 +182,7 @@ def _check_standard_output(as_json: bool) -> None:
 
 
 def _check_conflicts(options: Mapping[str, object]) -> None:
-    """Fail if more than one option has a value. `options` maps names of options that exclude each other to values."""
+    """Fail if more than one of these options has a value; `options` maps their names to their values."""
     given = [option for option, value in options.items() if value]
     if len(given) > 1:
         fail(f"{given[0]} and {given[1]} exclude each other; pass only one of them", INVALID)
@@ -221,7 +221,10 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 
 
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
-    """Print how many selfies were skipped, and how many avatars were enlarged to `size_px` (None: do not check)."""
+    """Print how many selfies were skipped, and how many avatars were enlarged to `size_px`.
+
+    If `size_px` is None, the enlarged avatars are not counted.
+    """
     if existed := sum(result.existed for result in results):
         note(f"skipped {existed} with an existing avatar; --force overwrites them")
     enlarged = [

@@ -13,7 +13,7 @@ class SourceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that a source found, and its metadata; a text that is not known is ""."""
+    """A picture that a source found, and its metadata; unknown texts are ""."""
 
     kind: Kind
     name: str = ""

@@ -1,9 +1,9 @@
-"""Fetch the pictures that a source found; each gets a manifest row, whether it is kept or not.
+"""Fetch the pictures that a source found. Each picture gets a row of the manifest, also if it is rejected.
 
 A candidate is a picture that a source found. Candidates are fetched concurrently, but rows are yielded in the order of
-the source. The number of requests in progress never exceeds the number of pictures that are still missing to the
-source's limit. Which candidates are requested therefore does not depend on timing: runs that receive the same responses
-send the same requests, and give the same result.
+the source. The number of requests in progress never exceeds the number of pictures that the source still needs to
+reach its limit. Which candidates are requested therefore does not depend on timing: runs that receive the same
+responses send the same requests, and give the same result.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ class _Fetched:
 
 
 class _Collector:
-    """The state while one source is collected; the caller updates `kept`, the number of kept pictures by kind."""
+    """The state of collecting one source. The caller updates `kept`, the number of kept pictures of each kind."""
 
     def __init__(
         self, name: str, source: ModuleType, params: CollectParams, cache: FetchCache, blocklist: Blocklist

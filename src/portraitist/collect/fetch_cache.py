@@ -23,7 +23,7 @@ from portraitist.collect.response_store import Entry, RequestKind, SourceRespons
 from portraitist.collect.ssrf import FetchError, check_url
 from portraitist.core.outcome import Status
 
-NOT_STORED = {  # failures that may be temporary (a hotel's DNS resolves all names to itself) or depend on the blocklist
+NOT_STORED = {  # failures that depend on the blocklist, or may be temporary, such as a wrong address from a hotel's DNS
     Status.REFUSED_ADDRESS,
     Status.THROTTLED,
     Status.NETWORK_ERROR,
@@ -90,7 +90,7 @@ class FetchCache:
     def _download(self, responses: SourceResponses, url: str) -> Entry:
         """Request a picture and store its bytes; return the entry to store, which describes the picture or the failure.
 
-        Only permanent failures are returned; others are raised.
+        Only permanent failures are returned. Other failures are raised as a `FetchError`.
         """
         params = self.web.params
         entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
@@ -163,7 +163,8 @@ class FetchCache:
     def _load(self, kind: RequestKind, url: str, obeys_robots: bool) -> Entry | None:
         """Return the stored entry of a request; None if there is none, or if the entry is out of date.
 
-        An entry is out of date if parameters have changed since, so that a new request could have another result.
+        An entry is out of date if a parameter has changed since it was stored, and a new request could therefore have
+        another result.
         """
         entry = self._open().load(kind, url)
         if entry is None or (obeys_robots and not entry["obeyed_robots"]):

@@ -292,7 +292,7 @@ class HttpClient:
     ) -> tuple[GuardedConnection, http.client.HTTPResponse]:
         """Send a request; try up to three times if the connection breaks or the host is busy (status 429 or 503).
 
-        After a busy response, wait as long as its Retry-After requires; without one, do not try again.
+        After a busy response, wait as long as its header Retry-After requires. Without this header, do not try again.
         """
         wait_s, status = None, 0
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -348,9 +348,9 @@ class HttpClient:
         return connection
 
     def _release(self, parts: SplitResult, connection: GuardedConnection, response: http.client.HTTPResponse) -> None:
-        """Keep a connection for reuse if its response was read to the end, else close it.
+        """Keep a connection for reuse if its response was read to the end; otherwise, close the connection.
 
-        If there are then too many idle connections, one idle connection is closed.
+        If there are too many idle connections afterwards, one of them is closed.
         """
         finished = response.isclosed() or response.length == 0
         response.close()
@@ -450,7 +450,8 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
     """Return the body of a response, at most `max_bytes`.
 
     Raises:
-        FetchError: the connection failed, or the body is longer and `strict` is True (if False, the rest is dropped).
+        FetchError: the connection failed, or the body is longer than `max_bytes` and `strict` is True. If `strict` is
+            False, the rest of a longer body is dropped.
     """
     body = b""
     for chunk in _chunks(response):
@@ -478,7 +479,10 @@ def decode_text(body: bytes, charset: str = "") -> str:
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    """Return the header Retry-After, a number or a date, in seconds from now; None if it is missing or malformed."""
+    """Return the time in the header Retry-After in seconds from now; None if the header is missing or malformed.
+
+    The header contains a number of seconds or a date.
+    """
     value = (response.headers.get("Retry-After") or "").strip()
     try:
         if value.isascii() and value.isdigit():

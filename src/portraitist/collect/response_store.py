@@ -43,7 +43,7 @@ def source_lock(folder: Path, source: str) -> FileLock:
 
 
 class SourceResponses:
-    """The stored responses of one source. The caller must hold the source's lock.
+    """The stored responses of one source. The caller must hold the source's lock (`source_lock`).
 
     Args:
         folder: the folder that `store_folder` returns; all sources share it.

@@ -49,8 +49,8 @@ def _simplify(line: str, agent: str) -> str:
     """Rewrite a line that Protego would process slowly or ignore.
 
     Protego stores each rule once per user agent of its group. A file of 30 kB with 900 agents and 1500 rules would take
-    seconds and 200 MB of memory. All other agents are therefore given the same name. Protego also ignores a crawl delay
-    that overflows a float; such a delay is replaced by the largest number of ten digits.
+    seconds and 200 MB of memory. All agents other than `agent` are therefore given the same name. Protego also
+    ignores a crawl delay that overflows a float; such a delay is replaced by the largest number of ten digits.
     """
     line = line.partition("#")[0]
     user_agent = USER_AGENT.match(line)

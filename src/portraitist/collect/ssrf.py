@@ -2,7 +2,7 @@
 
 A host name is resolved once, every address is checked, and the connection is made to a checked address. This prevents
 DNS rebinding, where a name resolves to another address the second time. Proxies from the environment are not used,
-because a proxy resolves the name itself, and its addresses could not be checked.
+because a proxy resolves the name itself, and this module could not check the addresses.
 
 No HTTP library is used. The addresses must be checked between resolving and connecting, and one deadline must limit
 connecting, sending and receiving together; requests and httpx only limit each single operation.

@@ -22,7 +22,7 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
     """Remove the background's colours from partly transparent pixels, and put nearby foreground colours there.
 
     Pixels whose alpha is at most `MIN_OPACITY` are replaced completely, including pixels outside the foreground. The
-    method is normalized convolution (Knutsson and Westin, CVPR 1993). It uses several windows, the widest one first.
+    method is normalized convolution (Knutsson and Westin, CVPR 1993), with several windows, the widest one first.
     """
     image = picture.astype(np.float32)
     weight = ((alpha[..., None].astype(np.float32) / 255 - MIN_OPACITY) / (1 - MIN_OPACITY)).clip(0, 1)

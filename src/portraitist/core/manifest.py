@@ -95,7 +95,7 @@ def source_folders(raw: Path, sources: Path) -> list[Path]:
 def count_outcomes(
     frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS
 ) -> dict[str, dict[str, int]]:
-    """Return the number of rows of each kind and status, as {kind: {status: count}}.
+    """Count the rows of each kind and status, and return the counts as {kind: {status: count}}.
 
     Args:
         frame: a manifest with the columns `column` and `status`.

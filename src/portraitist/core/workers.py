@@ -26,7 +26,7 @@ from portraitist.core.shards import Shards
 
 Result = TypeVar("Result")
 
-MAX_DEATHS = 3  # of workers on one shard; then the picture that kills them is searched by bisection
+MAX_DEATHS = 3  # workers that may die on one shard; then bisection finds the picture that kills them
 MAX_AHEAD = 8  # shards per worker that may be processed while an earlier shard is unfinished; limits memory
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # because there is one worker per core
 QUIET_S = 30.0  # seconds between two lines of progress if the output is not a terminal
@@ -38,7 +38,8 @@ _functions: dict[str, Callable[[Any], Any]] = {}  # in a worker process: the fun
 class WorkersParams(Section):
     """Worker processes of the stages clean, crop and mask. The outputs do not depend on these parameters."""
 
-    # "ray" uses the cluster at the environment variable RAY_ADDRESS; if it is not set, a new one on this machine.
+    # "ray" uses the cluster whose address is in the environment variable RAY_ADDRESS. If the variable is not set, Ray
+    # starts a new cluster on this machine.
     backend: Literal["joblib", "ray"]
     processes: PositiveInt  # number of joblib's workers; Ray uses all CPUs of its cluster
 

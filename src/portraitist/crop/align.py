@@ -31,7 +31,7 @@ class CropImage:
     inside: MaskArray  # 255 where the picture covers the crop, 0 beyond the picture's border
 
     def members(self) -> dict[str, bytes]:
-        """Encode the arrays as PNG files for a shard, by ending."""
+        """Return the arrays as PNG files for a shard, in a dictionary from ending to bytes."""
         alpha = {} if self.alpha is None else {"alpha.png": encode_png(self.alpha)}
         return {"png": encode_png(self.picture), "inside.png": encode_png(self.inside), **alpha}
 
@@ -59,8 +59,8 @@ def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transfor
     """Return the transform (rotation, scale and shift) from picture to square that aligns a face.
 
     The square shows head and shoulders. If the whole picture would fit into the square, the picture is enlarged until
-    it reaches one side of the square, or until the face reaches the size `closest_eye_to_mouth`. Less of the square is
-    then empty, and no part of the picture is lost.
+    its border touches the border of the square, or until the distance from the eyes to the mouth, as a fraction of the
+    square's side, is `closest_eye_to_mouth`. Less of the square is then empty, and no part of the picture is lost.
     """
     size_px, eye_line, eye_to_mouth = crop_params.size_px, crop_params.eye_line, crop_params.eye_to_mouth
     transform = eye_mouth_similarity(face, size_px, eye_line, eye_to_mouth)
@@ -108,7 +108,10 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
 
 
 def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
-    """Blur the area beyond the picture's border (`inside` below 255), where repeated border pixels form streaks."""
+    """Blur the area beyond the original picture's border (`inside` below 255).
+
+    There, the colours of the border pixels are repeated, which causes streaks.
+    """
     if inside.min() == 255:
         return picture
     side = picture.shape[0]
@@ -124,8 +127,8 @@ def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropP
     Faces become upright even if the picture is upside down or rotated by 90 degrees.
 
     Returns:
-        For each selected face, the largest first: the crop, or a RejectedError if the face cannot be used. One
-        RejectedError if there is no face.
+        For each selected face, the largest first: the crop, or a RejectedError if the face cannot be used. If there is
+        no face, the list contains one RejectedError.
     """
     faces = detector.detect_any(_on_grey(cleaned), crop_params.min_score)
     if not faces:

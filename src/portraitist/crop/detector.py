@@ -122,8 +122,9 @@ class FaceDetector:
         """Return the faces of an upright picture with one main face, such as a crop.
 
         The face with the largest product of score and size comes first. The short-range model runs only if the
-        full-range model finds nothing. The score of a face is the mean of two scores, that of detection and that of
-        verification. A penalty is subtracted if detection and verification locate the landmarks at different places.
+        full-range model finds nothing. The score of a face is the mean of two scores: its score in the detection, and
+        its score in the verification. A penalty is subtracted if detection and verification locate the landmarks at
+        different places.
 
         Args:
             picture: an upright picture.
@@ -249,7 +250,7 @@ class FaceDetector:
 
 
 def _anchor_centres(model: BlazeFaceModel) -> Landmarks:
-    """Return the centre of each anchor as x and y, in fractions of the input's side: the centre of its grid cell."""
+    """Return x and y of each anchor's centre (the centre of its grid cell), as fractions of the input's side."""
     grids = []
     for stride, per_cell in model.anchors:
         count = model.side // stride
@@ -274,7 +275,10 @@ def _letterbox(picture: Picture, side: int) -> tuple[SquarePicture, float, int, 
 def _weighted_nms(
     scores: np.ndarray, boxes: np.ndarray, points: np.ndarray
 ) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Merge overlapping detections by their mean, weighted by score: MediaPipe's weighted non-maximum suppression.
+    """Merge overlapping detections into one, as MediaPipe's weighted non-maximum suppression does.
+
+    The box and the landmarks of the result are means over the overlapping detections, weighted by score. The score of
+    the result is the highest of their scores.
 
     Returns:
         Score, box and landmarks of each merged detection, the highest score first.

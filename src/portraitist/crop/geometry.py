@@ -14,7 +14,8 @@ Transform = Float32[np.ndarray, "2 3"]  # a similarity transform, as cv2.warpAff
 # upright face is on the left of the picture.
 RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = range(4)
 # The size of a face is the distance from eyes to mouth, but at least this multiple of the distance between the eyes. If
-# the head is lowered, the distance from eyes to mouth appears shorter; if it is turned, that between the eyes does.
+# the head is lowered, the distance from eyes to mouth appears shorter. If the head is turned, the distance between the
+# eyes appears shorter.
 MIN_FACE_RATIO = 1.05
 
 
@@ -43,7 +44,7 @@ def eye_to_mouth_px(face: Face) -> float:
 
 
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
-    """Return the similarity transform from picture to square that aligns a face.
+    """Return the similarity transform (2 x 3) from pixels of a picture to pixels of a square, which aligns a face.
 
     In the square, the eyes are level and horizontally centred.
 

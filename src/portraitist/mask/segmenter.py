@@ -1,9 +1,9 @@
 """Person segmentation: the mask of a person is a picture's alpha channel, or else computed by a segmentation model.
 
-The default model (`refined`) is MediaPipe's selfie segmentation (Apache-2.0), whose mask a small U-Net corrects
-(data/refiner): it improves paintings, clothing and edges. `selfie` is MediaPipe's model alone. `u2net_human_seg` is
-U²-Net as `rembg` distributes it, and is downloaded. OpenCV runs all models on the aligned crop. Only the part of the
-mask that is connected to the face is used.
+The default model (`refined`) consists of two networks. MediaPipe's selfie segmentation (Apache-2.0) computes a mask.
+Then the refiner, a small U-Net (data/refiner), corrects this mask, which improves the masks of paintings, clothing and
+edges. `selfie` is MediaPipe's network alone. `u2net_human_seg` is U²-Net as `rembg` distributes it, and is downloaded.
+OpenCV runs all models on the aligned crop. Only the part of the mask that is connected to the face is used.
 """
 
 from collections.abc import Callable
@@ -39,9 +39,9 @@ SEGMENTER_FILES: dict[MaskModel, tuple[str, ...]] = {  # of each model, in the f
     "selfie": (SELFIE_MODEL,),
     "u2net_human_seg": (f"{DOWNLOADED}.onnx",),
 }
-# When an alpha channel is used as person mask. Its intersection over union with the segmenter's mask must be at least
-# MIN_ALPHA_IOU. The alpha of a round picture is convex, that of a person hardly ever: if the opaque area is more than
-# CONVEX times the area of its convex hull, the intersection over union must be at least MIN_CONVEX_ALPHA_IOU.
+# An alpha channel is used as person mask if its intersection over union with the segmenter's mask is at least
+# MIN_ALPHA_IOU. The alpha of a round picture is convex, a person's alpha almost never is. If the opaque area is more
+# than CONVEX times the area of its convex hull, the intersection over union must be at least MIN_CONVEX_ALPHA_IOU.
 OPAQUE = 250  # alpha (0 to 255) from which a pixel's colour is used
 MIN_TRANSPARENT = 0.02  # smallest transparent share of the crop's area inside the picture
 CONVEX = 0.95
@@ -123,9 +123,9 @@ def _to_uint8(probability: np.ndarray) -> SquareMaskArray:
 
 
 def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInput:
-    """Return the input of the refiner: picture and mask in [-1, 1], at half the size with 16 channels.
+    """Return the refiner's input, with values in [-1, 1]: a picture and its mask at half the size, as 16 channels.
 
-    Each 2 x 2 block of pixels of a channel becomes one pixel of four channels.
+    Picture and mask together have 4 channels. Each 2 x 2 block of a channel becomes one pixel of four channels.
     """
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
@@ -157,9 +157,9 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
     """Return the person's mask, and its origin: the alpha channel of the picture or the segmenter.
 
-    How much of the crop the person covers is not checked. If the alpha channel is not a person mask, transparent pixels
-    do not belong to the person. The segmenter then gets them with the colours of nearby opaque pixels, and the mask is
-    0 there.
+    How much of the crop the person covers is not checked. If the alpha channel is not a person mask, the segmenter
+    computes the mask, and transparent pixels do not belong to the person: the mask is 0 there. Before the segmenter
+    runs, transparent pixels are replaced by the colours of nearby opaque pixels.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"
@@ -174,7 +174,7 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
 def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> bool:
     """Return whether an alpha channel is the mask of a person.
 
-    Other alpha channels belong to round pictures, to pictures with rounded corners, or have few transparent pixels.
+    Other alpha channels cut a circle or rounded corners out of a picture, or have few transparent pixels.
 
     Args:
         alpha: alpha channel of the crop.

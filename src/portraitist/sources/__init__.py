@@ -268,7 +268,10 @@ def get_text(content: Any, *keys: str | int) -> str:
 
 
 def get_url(content: Any, *keys: str | int) -> str:
-    """Return the URL at a path in untrusted JSON; "" if there is none. A URL such as //host/a.jpg becomes https."""
+    """Return the URL at a path in untrusted JSON; "" if there is none.
+
+    A URL such as //host/a.jpg gets the scheme https.
+    """
     found = get_field(content, *keys)
     if not isinstance(found, str) or len(found) > MAX_URL_CHARS or not found.strip().isprintable():
         return ""

@@ -18,7 +18,7 @@ SECONDS_PER_PAGE = 3.0
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every search result. Its first URL is that of the original picture, the others are those of Baidu's copies.
+    """Yield every search result. The first URL of a result is the original picture; the others are Baidu's copies.
 
     Raises:
         SourceError: Baidu refuses the request.

@@ -17,7 +17,7 @@ SECONDS_PER_PAGE = 3.0
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every search result. Its first URL is that of the original picture, the second that of Bing's thumbnail.
+    """Yield every search result. The first URL of a result is the original picture, the second is Bing's thumbnail.
 
     Raises:
         SourceError: Bing refuses the request.

@@ -1,10 +1,10 @@
-"""The data set CelebA, aligned and cropped: selected pictures of the user's own copy, which is verified by MD5.
+"""Selected pictures of the data set CelebA (aligned and cropped). The user's own copy is read, and verified by MD5.
 
 Only pictures of CelebA's training partition are used. The selected faces are near-frontal, have level eyes and none of
 the attributes in `exclude_attributes`. One picture of each person is selected, and the pictures alternate between the
 combinations of `balance_attributes`. The pictures of one combination are sorted by the SHA-256 of their file names. If
-CelebA's list of persons or of landmarks is missing, a warning is printed and pictures are not selected by that
-criterion.
+CelebA's list of persons is missing, several pictures of a person can be selected; if its list of landmarks is missing,
+the pose is not checked. In both cases, a warning is printed.
 
 CelebA may be used for non-commercial research only, and its pictures may not be redistributed. Therefore `data/raw` is
 never pushed to a DVC remote.

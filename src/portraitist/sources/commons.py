@@ -30,7 +30,7 @@ QUERY = {
 
 
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every picture found; those whose licence is not in `params.licences` have status `no_licence`.
+    """Yield every picture found; pictures whose licence is not in `params.licences` have status `no_licence`.
 
     Pictures that are wider than 960 px are downloaded at that width.
 

@@ -24,7 +24,7 @@ LAST_START = 91  # the API returns at most 100 results for a query
 
 
 def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
-    """Yield every search result. Its first URL is that of the original picture, the second that of Google's thumbnail.
+    """Yield every search result. The first URL of a result is the original picture, the second is Google's thumbnail.
 
     Raises:
         SourceError: GOOGLE_API_KEY or GOOGLE_CX is not set, or the API refuses the request.

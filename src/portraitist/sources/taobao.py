@@ -116,7 +116,7 @@ def _review_pictures(response: SavedResponse) -> Iterator[tuple[str, str, str]]:
 
 
 def _parse_reviews(content: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield the number and the picture URLs of each review; the three APIs have different response formats."""
+    """Yield the id of each review and the URLs of its pictures; the three APIs have different response formats."""
     for review in get_list(content, "comments"):  # feedRateList
         appended = [get_field(review, "append"), *get_list(review, "appendList")]
         photos = [photo for part in (review, *appended) for photo in get_list(part, "photos")]

@@ -1,4 +1,4 @@
-"""Confidence intervals: the bootstrap (Efron, 1979) with a correction for small samples, and Wilson's for rates."""
+"""Confidence intervals: bootstrap intervals (Efron, 1979) with a correction for small samples, and Wilson intervals."""
 
 from typing import NamedTuple
 
@@ -71,10 +71,10 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
 def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: Draws, n: int) -> Difference:
     """Return the difference of two estimates, `value_a - value_b`, with its interval and p-value.
 
-    Both estimates must come from the same `n` samples, and `draws_a[i]` and `draws_b[i]` from the same resample. The
-    variation between samples then cancels. For the p-value, the differences of the draws are shifted and widened as in
-    `confidence_interval`. The p-value is twice the share of these differences whose sign is opposite to that of
-    `value_a - value_b`; it is at least 2 / (number of draws + 1).
+    Both estimates must come from the same `n` samples, and `draws_a[i]` and `draws_b[i]` must come from the same
+    resample. The variation between samples then cancels in the difference. For the p-value, the differences of the
+    draws are shifted and widened as in `confidence_interval`. The p-value is twice the share of these differences whose
+    sign is opposite to the sign of `value_a - value_b`; it is at least 2 / (number of draws + 1).
     """
     value = value_a - value_b
     draws = draws_a - draws_b

@@ -37,7 +37,7 @@ def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
 
 
 def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with one row per pair of methods: the probability that the first one is preferred to the second.
+    """Return a table with one row per pair of methods: the probability that people prefer the first to the second.
 
     Each probability has a 95 % confidence interval, computed by a bootstrap over faces. If all answers are about the
     same face, the interval is [0, 1].

@@ -1,6 +1,6 @@
 """Round values to the precision that their confidence intervals justify.
 
-A value is rounded to a multiple of a power of ten: the one between 1/20 and 1/2 of the half-width of the interval.
+A value is rounded to a multiple of a power of ten. This power is between 1/20 and 1/2 of the interval's half-width.
 Differences that are much smaller than the interval, such as those between two types of CPU, therefore do not change the
 files of results.
 """

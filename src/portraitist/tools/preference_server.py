@@ -48,7 +48,7 @@ def create_questions(
     """Return a question for each face and pair of methods, in random order and with random sides.
 
     Args:
-        methods: ids of the faces that each method has stylized, by method.
+        methods: a dictionary from the name of each method to the ids of the faces that it has stylized.
         answered: faces and pairs of methods to leave out.
         rng: random generator for order and sides.
 
@@ -128,7 +128,7 @@ class PreferenceServer(ThreadingHTTPServer):
         return self.stylized[getattr(question, name)].read(question.face, "png") if name in SIDES else None
 
     def answer(self, token: str, choice: str) -> bool:
-        """Record an answer to the current question, and go on to the next one; return whether this was done.
+        """Record an answer to the current question, and go on to the next one; return False if the answer is rejected.
 
         Args:
             token: token of the question; the token of another question is rejected.
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: PreferenceServer
 
     def do_GET(self) -> None:
-        """Send the page, a static file or a picture."""
+        """Send the page, a static file, or a picture of the current question."""
         if not self._is_local_host():
             return
         parts = self.path.strip("/").removesuffix(".png").split("/")

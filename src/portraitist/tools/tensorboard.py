@@ -1,6 +1,6 @@
 """Convert training logs to TensorBoard event files.
 
-Each log becomes a run. Each metric becomes a scalar, and the stylized sample selfies become an image.
+Each log becomes a run. Each metric becomes a scalar. The log's picture of stylized sample selfies becomes an image.
 """
 
 import io
@@ -91,7 +91,7 @@ class Run:
         self.file.flush()
 
     def _start_session(self, step: int) -> None:
-        """Write an event that makes TensorBoard discard all earlier events from step `step` on."""
+        """Write an event that makes TensorBoard discard the earlier events of step `step` and of all later steps."""
         self._write(step, session_log=SessionLog(status=SessionLog.START))
         self.samples_time = 0
 

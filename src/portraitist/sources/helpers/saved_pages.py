@@ -89,7 +89,7 @@ def read_saved(folder: Path) -> Iterator[SavedResponse]:
 
 
 def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
-    """Return whether the folder of a source contains saved responses; the source then reads these, not the web.
+    """Return whether the folder of a source contains saved responses. If it does, the source does not use the web.
 
     Raises:
         SourceError: the folder does not exist.
