@@ -50,7 +50,8 @@ def paint_crops(
         method: a trained method.
         pictures: face crops.
         masks: masks of the persons in the crops.
-        style: one style vector for all crops; the method must be a `Conditional`. None: the method's `paint` is used.
+        style: one style vector for all crops, (1, 100); `method` must be a `Conditional`. If None, `method.paint` is
+            called, which takes no style.
     """
     stylized: list[Picture] = []
     for start in range(0, len(pictures), BATCH_SIZE):
@@ -112,7 +113,8 @@ def paint_test_selfies(
         pretrained: output of stage `weights`.
         dest: folder to create. It contains cost.json, and tar shards with `<id>.png` and `<id>.<background>.png` for
             each selfie.
-        style: the style of conditional methods; see `PaintParams`. Other methods ignore it.
+        style: the style in which conditional methods paint: "house" or "portraits"; see `PaintParams`. Other methods
+            ignore it.
         backgrounds: names of the test backgrounds.
 
     Raises:

@@ -135,7 +135,8 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence
     Args:
         heads: HTML of the header cells.
         rows: HTML of the cells of each row; the first cell is the row's header.
-        titles: title of each column but the first. Narrow screens show no header row, but a title in each cell.
+        titles: title of each column except for the first. On narrow screens, the header row is hidden, and each cell
+            shows the title of its column.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
     lines = []

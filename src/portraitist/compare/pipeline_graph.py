@@ -28,7 +28,7 @@ def stage_dependencies(dvc: Path, params: Path) -> dict[str, set[str]]:
     stage_of_output: dict[str, str] = {}
     for name, stage in content["stages"].items():
         items = _look_up(variables, stage["foreach"].strip("${}")) if "foreach" in stage else {"": {}}
-        if isinstance(items, list):  # of names
+        if isinstance(items, list):  # a list of names instead of a dictionary
             items = dict(zip(items, items, strict=True))
         body = stage.get("do", stage)
         for key, item in items.items():

@@ -39,7 +39,7 @@ class Comparison:
     held_out: MetricResults  # results of the segmenter and of the classifier on test pictures, equal for all methods
     table: pd.DataFrame  # result of `long_table`
     differences: pd.DataFrame  # result of `differences` for `ours`
-    differences_from_unchanged: pd.DataFrame  # result of the function of the same name
+    differences_from_unchanged: pd.DataFrame  # result of the function `differences_from_unchanged`
     coverage: pd.DataFrame  # result of `coverage`
     preferences: pd.DataFrame  # result of `win_rates`
 
@@ -282,10 +282,10 @@ def differences_from_unchanged(
 
 
 def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean of each metric over each group of faces, such as faces of one skin tone.
+    """Return the mean of each metric over each group of faces, such as the faces of one skin tone.
 
-    The result has a row for each grouping (column `by`), group, metric and method. Only metrics that have a value for
-    each face are included.
+    The result has a row for each combination of group, metric and method. Column `by` contains the name of the
+    grouping, such as "tone". Only metrics that are means of a value per face are included.
 
     Args:
         groups: table with a column `id`, and a column per grouping, such as `tone`.
@@ -320,10 +320,10 @@ def _resamples(count: int) -> np.ndarray:
 
 
 def comparison_sheet(folders: dict[str, Path]) -> Picture:
-    """Return a sheet of pictures with one face per row and labelled columns.
+    """Return a sheet of pictures with labelled columns, to compare all methods.
 
-    The columns are: selfies, portraits, the avatars of each method, and the segmenter's masks of the last method's
-    avatars.
+    The columns are: test selfies, test portraits, the avatars of each method, and the segmenter's masks of the last
+    method's avatars. In each row, all columns except for the portraits belong to the same selfie.
 
     Args:
         folders: output of stage `evaluate` for each method.

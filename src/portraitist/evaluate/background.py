@@ -24,11 +24,12 @@ from portraitist.learning.tensors import Images, Masks
     optimum=0.0,
 )
 def background_bleed(data: EvaluationData) -> Measurement:
-    """Return the mean position of the stylized skin colours on a line in CIELAB.
+    """Return the mean position of the avatars' skin colours on a line in CIELAB.
 
-    The line runs from the portraits' mean skin colour (0) to the mean colour of their backgrounds (1). Each
-    stylized skin colour is projected onto the line. A negative value lies beyond the portraits' skin colour, away from
-    the colour of their backgrounds. The pixels of the skin are located in the unchanged selfie.
+    The line is computed from the test portraits, which people painted. It runs from the mean colour of the skin in
+    these portraits (position 0) to the mean colour of the backgrounds of these portraits (position 1). The mean skin
+    colour of each avatar is projected onto the line. A negative position lies beyond the portraits' skin colour, on the
+    side away from the background colour. The pixels of an avatar's skin are located in the unchanged selfie.
     """
 
     def portrait_skin(images: Images, masks: Masks) -> np.ndarray:
@@ -59,9 +60,10 @@ def background_bleed(data: EvaluationData) -> Measurement:
     unit="on a scale of 0 to 255",
 )
 def background_repainted(data: EvaluationData) -> Measurement:
-    """Return the mean change of the background's pixels, from 0 to 255.
+    """Return the mean absolute difference of background pixels between selfie and avatar, from 0 to 255.
 
-    Pixels at the soft edge of the mask are weighted by one minus the mask.
+    A pixel has the weight 1 - mask, so pixels at the soft edge of the mask have a lower weight. The result is a mean
+    over faces.
     """
 
     def mean_change(selfies: Images, masks: Masks, stylized: Images) -> np.ndarray:
@@ -79,10 +81,11 @@ def background_repainted(data: EvaluationData) -> Measurement:
     unit="ΔE",
 )
 def background_sensitivity(data: EvaluationData) -> Measurement:
-    """Return the variation of the stylized skin colour, as CIE 1976 colour difference and as a mean over faces.
+    """Return how much the skin colour of avatars depends on the background, as CIE 1976 colour difference.
 
-    A face has eight skin colours, because it is stylized on eight backgrounds. Its variation is the mean distance of
-    these colours from their mean. The pixels of the skin are located in the unchanged selfie.
+    Each selfie is stylized on eight test backgrounds, so it has eight avatars with one mean skin colour each. The
+    variation of a selfie is the mean distance of these eight colours from their mean. The result is the mean variation
+    over selfies. The pixels of the skin are located in the unchanged selfie.
     """
 
     def variation(selfies: Images, masks: Masks, *on_backgrounds: Images) -> np.ndarray:

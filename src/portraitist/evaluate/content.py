@@ -39,7 +39,10 @@ def nearest_cosine_distances(a: Features, b: Features) -> Values:
     network=NETWORK,
 )
 def content(data: EvaluationData) -> Measurement:
-    """Return the cosine distance between the features of selfie and avatar, as a mean over faces."""
+    """Return the cosine distance between the features of selfie and avatar, as a mean over faces.
+
+    Features are computed with grey instead of the background.
+    """
     stylized = data.features(NETWORK, "stylized", "person on grey")
     selfies = data.features(NETWORK, "selfies", "person on grey")
     return mean_over_faces(cosine_distances(stylized, selfies), data, **data.networks[NETWORK].details)

@@ -13,7 +13,7 @@ from portraitist.evaluate.registry import Measurement, exact, metric
 def gflop(data: EvaluationData) -> Measurement:
     """Return the number of floating-point operations for one avatar, in units of 1e9.
 
-    Detail `side_px` is the height and width of the avatar.
+    The `details` of the returned measurement contain `side_px`, the height and width of this avatar in pixels.
     """
     return exact(data.cost["gflop"], side_px=data.crop_params.size_px)
 
@@ -25,5 +25,5 @@ def gflop(data: EvaluationData) -> Measurement:
     unit="MB",
 )
 def megabytes(data: EvaluationData) -> Measurement:
-    """Return the size of the weights in units of 1e6 bytes."""
+    """Return the size of the weights that must be loaded to stylize a selfie, in units of 1e6 bytes."""
     return exact(data.cost["megabytes"])

@@ -63,6 +63,11 @@ class EvaluationData:
         on_backgrounds: one sequence for each of the eight test backgrounds. It contains the stylized images of all
             selfies on this background.
         portraits: the test portraits; no method was trained on them.
+        portrait_masks: masks of the persons in `portraits`.
+        training_selfies: the selfies in the train part.
+        training_selfie_masks: masks of the persons in `training_selfies`.
+        training_portraits: the portraits in the train part.
+        training_portrait_masks: masks of the persons in `training_portraits`.
         segmenter: the U-Net of stage `train_mask`; it predicts the masks of images.
         find_face: function that returns the largest face in a picture, or None.
         crop_params: position and size of the face in a crop.
@@ -104,8 +109,8 @@ class EvaluationData:
 
         Args:
             network: name of the feature network.
-            image_set: name of the set.
-            pixels: whether the background is replaced by grey first.
+            image_set: name of the set, which is an attribute of this class.
+            pixels: "person on grey" replaces the background by grey first; "whole picture" does not.
         """
         extract = self.networks[network].features
 
@@ -120,7 +125,11 @@ class EvaluationData:
     def resamples(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Resamples:
         """Return the bootstrap resamples of `count` images: an array (bootstrap, count) of indices.
 
-        They are the same for all metrics and methods, so that methods are compared on the same faces.
+        The resamples are the same for all metrics and methods, so that methods are compared on the same faces.
+
+        Args:
+            count: number of images.
+            of: faces and portraits are resampled with different seeds.
         """
         rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
         return rng.integers(count, size=(self.bootstrap, count))
@@ -140,7 +149,7 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
 
 
 def predict_masks(segmenter: nn.Module) -> Callable[[Images], Masks]:
-    """Return a function from images to masks, which runs the segmenter in evaluation mode, without gradients."""
+    """Return a function from images to masks. It runs the segmenter in evaluation mode, without gradients."""
 
     @torch.no_grad()
     def masks(images: Images) -> Masks:

@@ -42,8 +42,10 @@ def _covariance_root(features: Features) -> Features:
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
     """Return an estimate of the Frechet distance for infinitely many images, from the sets and from their halves.
 
-    With n images, the distance is too large by about c / n (Chong and Forsyth, CVPR 2020), if there are more images
-    than features. With fewer images, the error decreases more slowly, and the estimate is still too large.
+    If there are more images than features, the distance of sets of n images is too large by about c / n, where c is a
+    constant (Chong and Forsyth, CVPR 2020). The distance of their halves is too large by twice as much. The estimate is
+    therefore twice the distance of the sets, minus the mean distance of the halves. If there are fewer images than
+    features, the error decreases more slowly, and the estimate is still too large.
     """
     rng = np.random.default_rng(0)
     halves = []
@@ -59,8 +61,8 @@ def _frechet_draws(
 ) -> Draws:
     """Return the distance of each pair of resamples.
 
-    For sets of more than LARGE_SET images, a distance takes seconds. Only the first FEW_DRAWS are then computed; the
-    others are NaN.
+    For sets of more than LARGE_SET images, one distance takes seconds. In this case, only the first FEW_DRAWS distances
+    are computed, and the others are NaN.
     """
     draws = np.full(len(of_a), np.nan)
     few = FEW_DRAWS if max(len(a), len(b)) > LARGE_SET else None
@@ -124,7 +126,10 @@ def _describe(distance: Distance, network: str, pixels: Pixels) -> str:
 
 
 def _measure(data: EvaluationData, distance: Distance, network: str, pixels: Pixels) -> Measurement:
-    """Return the distance between the stylized selfies and the test portraits. The interval resamples both."""
+    """Return the distance between the stylized selfies and the test portraits.
+
+    For the interval, both selfies and portraits are resampled.
+    """
     value, draws = _from_portraits(data, "stylized", distance, network, pixels)
     return _with_interval(value, draws, data, distance, network, pixels)
 

@@ -51,7 +51,7 @@ def face_found(data: EvaluationData) -> Measurement:
 def face_box_iou(data: EvaluationData) -> Measurement:
     """Return the mean intersection over union of the face boxes of selfie and avatar, in [0, 1].
 
-    Selfies in which no face is found are left out.
+    Selfies in which no face is found are left out. If no face is found in an avatar, its value is 0.
     """
     values = [
         np.nan if not selfie else box_iou(selfie.box, np.array([avatar.box]))[0] if avatar else 0.0

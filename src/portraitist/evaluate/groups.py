@@ -13,7 +13,7 @@ from portraitist.learning.tensors import to_pictures
 # Del Bino and Bernerd, 2013). The angle is measured in the picture, so it includes the effect of light and camera.
 TONES = {55: "very light", 41: "light", 28: "intermediate", 10: "tan", -30: "brown", -91: "dark"}
 SIDE_LIGHT = 12.0  # difference of lightness L (0 to 100) between the halves of the face, above which light is one-sided
-DIM, BRIGHT = 40.0, 65.0  # mean lightness L (0 to 100) of the picture below or above which it is dim or bright
+DIM, BRIGHT = 40.0, 65.0  # a picture is dim or bright if its mean lightness L (0 to 100) is below DIM or above BRIGHT
 MAX_FRONTAL_OFFSET = 0.15  # offset of the nose from the eyes' midpoint, as a fraction of the distance between the eyes
 
 
@@ -48,7 +48,10 @@ def pose(face: Face | None) -> str:
 
 
 def group_selfies(data: EvaluationData) -> dict[str, list[str]]:
-    """Return three lists, "tone", "light" and "pose", with the group of each selfie in the order of the selfies."""
+    """Return a dictionary with three lists: "tone", "light" and "pose".
+
+    Each list has the group of each selfie, in the order of the selfies in `data`.
+    """
     groups: dict[str, list[str]] = {"tone": [], "light": [], "pose": [pose(face) for face, _ in face_pairs(data)]}
     for start in range(0, len(data.selfies), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)

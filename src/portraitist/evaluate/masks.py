@@ -26,7 +26,10 @@ def _binary(masks: Masks) -> np.ndarray:
     optimum=1.0,
 )
 def mask_iou_stylized(data: EvaluationData) -> Measurement:
-    """Return the intersection over union of the avatar's and the selfie's mask, as a mean over faces."""
+    """Return the intersection over union of two masks, as a mean over faces.
+
+    One mask is predicted by the segmenter for the avatar. The other is the mask of the selfie.
+    """
 
     def ious(stylized: Images, masks: Masks) -> np.ndarray:
         return mask_ious(data.segmenter(stylized), masks)
@@ -35,7 +38,9 @@ def mask_iou_stylized(data: EvaluationData) -> Measurement:
 
 
 def mask_iou_held_out(data: EvaluationData) -> Measurement:
-    """Return the segmenter's mean intersection over union on the unchanged test selfies and the test portraits.
+    """Return the mean intersection over union of the segmenter's masks and the reference masks.
+
+    The mean is computed over all unchanged test selfies and all test portraits.
 
     For the interval, selfies and portraits are resampled separately.
     """

@@ -113,7 +113,7 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 def code_hash() -> str:
     """Return the first 12 hex digits of the SHA-256 of the metrics' source code.
 
-    Unlike a commit hash, they also identify code that is not committed.
+    Unlike a commit hash, these digits also identify code that is not committed.
     """
     digest = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__)]:
@@ -127,7 +127,7 @@ def library_versions(*modules: str) -> str:
 
 
 def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Measurement:
-    """Return the mean of a value over faces, with its 95 % bootstrap interval, resampled over faces.
+    """Return the mean of a value over faces, with its 95 % bootstrap interval. For the interval, faces are resampled.
 
     Args:
         values: one value per face; faces with NaN are left out.
@@ -154,7 +154,7 @@ def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
 
     Args:
         values: 0 or 1 per face; faces with NaN are left out.
-        data: source of the resamples for `draws`.
+        data: source of the resamples for `Measurement.draws`.
         details: details to store with the measurement.
 
     Raises:
@@ -168,9 +168,9 @@ def rate_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
 def mean_relative_to_portraits(
     values: Callable[[Indices], Values], portraits: int, data: EvaluationData, /, **details: Any
 ) -> Measurement:
-    """Return the mean over faces of a value that also depends on the portraits.
+    """Return the mean over faces of a value that also depends on the test portraits, with its 95 % bootstrap interval.
 
-    Its 95 % bootstrap interval is resampled over both faces and portraits.
+    For the interval, both faces and portraits are resampled.
 
     Args:
         values: function that takes the indices of some portraits, and returns the value of each face when compared

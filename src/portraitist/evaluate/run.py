@@ -52,7 +52,7 @@ class StylizedSelfies:
         plain: the stylized selfies.
         on_backgrounds: the same selfies, placed on each of eight test backgrounds and then stylized.
         cost: cost of one avatar, with keys "gflop" and "megabytes".
-        known_features: features of selfies and portraits that were computed before, by the keys of
+        known_features: features of selfies and portraits that stage `evaluate_selfies` computed. The keys are those of
             `EvaluationData.cache`.
     """
 
@@ -72,10 +72,10 @@ class ModelPaths:
 
 
 def load_networks(params: EvaluateParams, crop_params: CropParams, models: ModelPaths) -> dict[str, Network]:
-    """Load the feature networks, by name.
+    """Load the feature networks, and return them by name.
 
-    They are "lite0", "lite2", "inception" if `evaluate.inception` is set, and "identity" if the folder
-    `models.identity` contains a network.
+    "lite0" and "lite2" are always loaded. "inception" is loaded if `evaluate.inception` is true, and "identity" if the
+    folder `models.identity` contains a network.
 
     Raises:
         WeightsError: Inception-v3's weights are not on this machine and cannot be downloaded.
@@ -185,7 +185,10 @@ def load_data_or_exit(
     paths: DatasetPaths,
     models: ModelPaths,
 ) -> EvaluationData:
-    """Call `load_data`; if Inception-v3 is unavailable, print a line that starts with `stage`, and exit with code 1."""
+    """Return the result of `load_data`.
+
+    If Inception-v3's weights are unavailable, print a line that starts with `stage`, and exit with code 1.
+    """
     try:
         return load_data(params, crop_params, selfies, paths, models)
     except WeightsError as error:
@@ -193,7 +196,7 @@ def load_data_or_exit(
 
 
 def measure_all(data: EvaluationData) -> dict[str, Measurement]:
-    """Compute all metrics whose feature networks are loaded, by name.
+    """Compute all metrics whose feature networks are loaded, and return the measurements by metric name.
 
     A metric for which there are too few faces is skipped, with a warning on stderr.
     """
@@ -218,7 +221,7 @@ def save_results(measurements: dict[str, Measurement], data: EvaluationData, she
     - faces.csv: the value of each metric for each face;
     - draws.csv: the value of each metric for each bootstrap resample;
     - selfies.png, portraits.png, stylized.png, learned_mask.png: columns of the sheet that compares all methods;
-    - <metric>.jpg: the best and the worst faces;
+    - <metric>.jpg: the faces with the best and with the worst values of a metric;
     - metrics.json: values, intervals and details. It is written last, so a folder that contains it is complete.
 
     Args:
@@ -287,7 +290,17 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
-    """Write the columns of the sheet that compares all methods, as one PNG each, with the first `rows` faces."""
+    """Write the pictures from which stage `compare` puts together the sheet that compares all methods.
+
+    Each picture is a PNG file with one column. selfies.png shows the first `rows` test selfies. portraits.png shows the
+    first `rows` test portraits. stylized.png shows the avatars of the selfies in selfies.png. learned_mask.png shows
+    the masks that the segmenter predicts for these avatars.
+
+    Args:
+        data: the stylized selfies of one method, and the other inputs of all metrics.
+        rows: number of pictures in each column.
+        folder: existing folder to write to.
+    """
     part = slice(0, rows)
     columns = {
         "selfies": to_pictures(data.selfies[part]),

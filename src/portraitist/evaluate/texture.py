@@ -1,4 +1,4 @@
-"""Sharpness and density of edges inside the person in avatars, relative to portraits."""
+"""Sharpness, and density of edges, inside the persons in avatars, relative to the test portraits."""
 
 from collections.abc import Callable
 
@@ -52,7 +52,7 @@ def _relative_to_portraits(statistic: Callable[[Images, Masks], np.ndarray], dat
     optimum=1.0,
 )
 def sharpness(data: EvaluationData) -> Measurement:
-    """Return the mean Laplacian of the avatars, divided by that of the portraits."""
+    """Return the mean absolute Laplacian inside the persons in avatars, divided by the same mean for test portraits."""
     return _relative_to_portraits(mean_laplacian, data)
 
 
@@ -63,5 +63,5 @@ def sharpness(data: EvaluationData) -> Measurement:
     optimum=1.0,
 )
 def lines(data: EvaluationData) -> Measurement:
-    """Return the mean share of edge pixels in the avatars, divided by that of the portraits."""
+    """Return the mean share of edge pixels inside the persons in avatars, divided by the share in test portraits."""
     return _relative_to_portraits(edge_density, data)

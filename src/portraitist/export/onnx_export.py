@@ -41,8 +41,9 @@ OPSET = 18
 MIN_COMPRESSED_VALUES = 1024  # tensors with fewer values, such as biases and norms, stay in float32
 NUM_COMPARED = 16  # training selfies that both PyTorch and ONNX Runtime paint, for comparison
 NUM_COMPARED_DOUBLED = 4  # number of these that are also compared at twice the size, if the network accepts it
-SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024  # allowed heights and widths of images, if the size is not fixed
-HOUSE_STYLE = "house"  # the mean style of the training portraits
+# if the network accepts several sizes: sides of images are multiples of SIDE_STEP, from MIN_SIDE_PX to MAX_SIDE_PX
+SIDE_STEP, MIN_SIDE_PX, MAX_SIDE_PX = 8, 32, 1024
+HOUSE_STYLE = "house"  # name of the default style, which is the mean style of the training portraits
 STYLE_DIGITS = 6  # decimals of the vectors in the metadata
 FILES = {"fp32": "portraitist.onnx", "fp16": "portraitist.fp16.onnx", "int8": "portraitist.int8.onnx"}
 CARD_FILE = "README.md"  # where Hugging Face looks for it
@@ -93,9 +94,9 @@ def export_model(
 ) -> dict[str, Any]:
     """Write one ONNX file per precision, and the model card.
 
-    ONNX Runtime and PyTorch paint the face crops `selfies`. An ONNX file is only written if its pixels are close enough
-    to PyTorch's. Each file also contains the metadata of the model, the face detector, the segmenter, and the model
-    card. Equal arguments give equal bytes.
+    ONNX Runtime and PyTorch paint the face crops `selfies`. An ONNX file is only written if the pixels that ONNX
+    Runtime paints are close enough to those that PyTorch paints. Each ONNX file also contains the metadata of the
+    model, the face detector, the segmenter and the model card. Equal arguments give equal bytes.
 
     Args:
         method: the trained method.
@@ -109,9 +110,10 @@ def export_model(
 
     Returns:
         `side_px`, the height and width of training images; `any_side`, whether other sizes are possible; `crops`, the
-        number of compared crops. For each precision, a dictionary with `megabytes` (1e6 bytes), `max_error` and
-        `mean_error` (differences of pixel values from 0 to 255), and `written`, whether the file was written. If two
-        sizes were compared, each error is the larger of the two.
+        number of compared crops. For each precision ("fp32", "fp16", "int8"), a dictionary with `megabytes`, the file
+        size in units of 1e6 bytes; `max_error` and `mean_error`, the largest and the mean difference of pixel values
+        from 0 to 255; and `written`, whether the file was written. If crops were compared at two sizes, each error is
+        the larger one of the two sizes.
 
     Raises:
         ExportError: the method cannot be converted, or the fp32 file differs too much from PyTorch.
@@ -184,7 +186,7 @@ def accepts_any_side(method: Method, size_px: int) -> bool:
     selfies, masks = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     try:
         return method.paint(selfies, masks).shape == selfies.shape
-    except RuntimeError:  # tensors of sizes that do not fit
+    except RuntimeError:  # the shapes of two tensors do not agree, because the network accepts only one size
         return False
 
 

@@ -155,7 +155,8 @@ def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
         )
         origins = origins.drop_duplicates("name").set_index("name")
         known = portraits["name"].isin(origins.index)
-        for column, origin in (("licence", "licence"), ("name", "source")):  # `name` is the key, so it comes last
+        # `name` is replaced last, because the rows of `origins` are looked up by it
+        for column, origin in (("licence", "licence"), ("name", "source")):
             portraits.loc[known, column] = portraits.loc[known, "name"].map(origins[origin])
     return portraits
 

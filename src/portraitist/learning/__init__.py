@@ -10,8 +10,9 @@ METHODS = Path(__file__).parents[1] / "methods"
 
 
 def method_names() -> list[str]:
-    """Return the sorted names of all training methods, without importing them.
+    """Return the sorted names of all methods, without importing their files.
 
-    Each file in methods/ is one method and gives it its name. Files with a leading underscore are shared code.
+    Each file in methods/ contains one method, and the file's name is the method's name. Files whose names start with an
+    underscore contain code that several methods share.
     """
     return sorted(path.stem for path in METHODS.glob("[!_]*.py"))

@@ -1,4 +1,7 @@
-"""Save and load trained models. A model file contains its own parameters; loading executes no code from the file."""
+"""Save and load trained models.
+
+A model file contains the parameters from which its networks are built. Loading executes no code from the file.
+"""
 
 import io
 from pathlib import Path
@@ -29,7 +32,7 @@ def save_checkpoint(
         path: file to write; missing parent folders are created.
         method: name of the method, such as "cyclegan".
         params: parameters from which `registry.build` builds the method again.
-        trainable: the trained networks; only those named in `saved_modules` are written.
+        trainable: the trained networks; only the networks that `trainable.saved_modules` names are written.
         metadata: values that `load_checkpoint` returns, such as the size of the face crops used in training.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ def save_checkpoint(
 
 
 def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
-    """Write a file that `torch.load` can read, atomically. Equal content gives equal bytes.
+    """Atomically write a file that `torch.load` can read. Equal content gives equal bytes.
 
     The content is serialized in memory first. If torch wrote the file directly, it would store the random name of the
     temporary file in the archive. On a full disk, it would raise RuntimeError instead of OSError.
@@ -58,7 +61,7 @@ def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
 def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     """Load a model file. Return the networks in evaluation mode, and the metadata.
 
-    The metadata are the ones that were passed to `save_checkpoint`. The key `method`, with the method's name, is added.
+    The metadata are those that were passed to `save_checkpoint`, plus the key `method` with the method's name.
 
     Raises:
         CheckpointError: the file is missing, is not a Portraitist model, or has an unsupported format version.
@@ -89,7 +92,7 @@ def load_network(path: Path, name: str) -> nn.Module | None:
         name: one of the model's `saved_modules`, such as "generator".
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: the file is missing, is not a Portraitist model, or has an unsupported format version.
     """
     trainable = load_checkpoint(path)[0]
     return trainable.get_submodule(name) if name in trainable.saved_modules else None

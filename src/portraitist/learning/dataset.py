@@ -20,15 +20,18 @@ class DatasetPaths:
     crops: Path  # folder of tar shards with the face crops, written by stage `crop`
     masks: Path  # folder of tar shards with the masks of persons, written by stage `mask`
     split: Path  # CSV with the part of each picture: train, validation or test
-    recipes: Path  # CSV that lists the backgrounds of each person; its folder also contains the background library
+    # CSV of stage `augment` with the backgrounds for each person; the same folder contains the background library
+    recipes: Path
 
 
 class LazyImages:
-    """A sequence of images or masks, decoded anew for each slice, so that memory does not grow with the length.
+    """A sequence of images or masks that are decoded each time the sequence is sliced.
+
+    Memory use therefore does not grow with the length of the sequence.
 
     Args:
         ids: ids of the pictures.
-        read: returns the images or masks of a list of ids.
+        read: function from a list of ids to a tensor with the images or masks of these ids.
     """
 
     def __init__(self, ids: list[str], read: Callable[[list[str]], Tensor]) -> None:
@@ -66,10 +69,10 @@ def load_images(shards: Shards, ids: list[str], ending: str = "png") -> Images:
 
 
 def load_masks(paths: DatasetPaths, ids: list[str]) -> LazyImages:
-    """Return the masks of the persons in pictures.
+    """Return the masks of the persons in the pictures with the given ids, in [0, 1].
 
-    Pictures rendered by a program have exact masks. If all pictures have exact masks, these are returned. Otherwise,
-    the masks computed by stage `mask` are returned.
+    Pictures that a program rendered have exact masks. If all given pictures have exact masks, the exact masks are
+    returned. Otherwise, the masks that stage `mask` computed are returned for all pictures.
     """
     crops, masks = Shards(paths.crops), Shards(paths.masks)
     if all(crops.has(picture, "truth.png") for picture in ids):

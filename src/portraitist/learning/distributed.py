@@ -1,4 +1,6 @@
-"""Data-parallel training: each process handles its share of every batch; gradients and statistics are averaged.
+"""Data-parallel training: each process handles its share of every batch.
+
+Gradients, loss values and the statistics of batch norms are averaged over the processes.
 
 `torchrun` starts the processes and sets their environment variables. Without `torchrun`, there is one process with
 rank 0, and the functions of this module send no messages.
@@ -23,7 +25,10 @@ class DistributedError(RuntimeError):
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started, within the context; do nothing if there is only one process."""
+    """Return a context manager that connects the processes that torchrun started.
+
+    It does nothing if there is only one process.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -47,10 +52,13 @@ def world_size() -> int:
 
 
 def local_batch_size(batch_size: int) -> int:
-    """Return the number of pictures of each kind that one process handles in a batch of `batch_size`.
+    """Return how many selfies, and how many portraits, one process handles in each step.
 
     This number is the same for all processes. Each process computes the mean loss of its pictures; the mean of these
     losses over all processes is then the mean loss of the whole batch.
+
+    Args:
+        batch_size: number of selfies, and number of portraits, in the batch of all processes.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.

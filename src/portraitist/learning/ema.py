@@ -16,8 +16,8 @@ class EMA(nn.Module):
     influence.
 
     Args:
-        network: its current weights are the first value of the average.
-        decay: weight of the old average in each update, in (0, 1).
+        network: the network that is trained; its current weights are the initial average.
+        decay: weight of the old average in each update after the first steps, in (0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -29,7 +29,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Add the current weights of the trained `network` to the average."""
+        """Update the average with the current weights of `network`, the network that is trained."""
         self.num_updates += 1
         count = int(self.num_updates)
         weight = 1 - min(self.decay, count / (count + 10))

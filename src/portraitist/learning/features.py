@@ -45,10 +45,10 @@ def lite(number: int, weights: Path) -> Any:
 
 @runtime_checkable
 class FeatureLevels(Protocol):
-    """A feature network that can return the features of several resolutions, called levels."""
+    """A feature network that can return feature maps at several resolutions. Each resolution is called a level."""
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the features of the given levels, the finest first.
+        """Return the feature maps of the given levels, the finest first.
 
         Args:
             images: (batch, 3, height, width) in [-1, 1].
@@ -68,7 +68,10 @@ class Lite0(nn.Module):
         return super().train(False)
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return the two feature maps of the content loss: 24 channels at 1/4 and 40 at 1/8 of height and width."""
+        """Return the two feature maps that the content loss compares.
+
+        They have 24 channels at 1/4, and 40 channels at 1/8, of the images' height and width.
+        """
         return self.levels(images, LAYERS)
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
@@ -85,12 +88,15 @@ class Lite0(nn.Module):
         return features
 
     def pooled(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """Return the input of the classifier: 1280 features, averaged over each image. The metrics compare them."""
+        """Return the input of EfficientNet's classification layer: 1280 features, each averaged over the image.
+
+        The metrics compare these features.
+        """
         return self.net.forward_features(images).mean((2, 3))
 
 
 class Vgg19(nn.Module):
-    """VGG19 up to conv4_4, before its ReLU, frozen (Chen et al., CVPR 2018, 3.2.2).
+    """VGG19 up to the convolution conv4_4, without the ReLU after it; frozen (Chen et al., CVPR 2018, 3.2.2).
 
     Args:
         weights: torchvision's file of weights.
@@ -118,7 +124,7 @@ class Vgg19(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def forward(self, images: Images) -> list[Tensor]:
-        """Return a list of one feature map: 512 channels at 1/8 of height and width."""
+        """Return a list of one feature map: 512 channels at 1/8 of the images' height and width."""
         return [self.net(((images + 1) / 2 - self.mean) / self.std)]
 
 
@@ -139,5 +145,10 @@ def weights_file(network: str, pretrained: Path) -> Path:
 
 
 def load_feature_network(network: str, pretrained: Path) -> nn.Module:
-    """Load a feature network; the arguments are those of `weights_file`."""
+    """Load a feature network of the content loss.
+
+    Args:
+        network: "lite0" or "vgg19".
+        pretrained: output folder of pipeline stage `weights`.
+    """
     return NETWORKS[network][1](weights_file(network, pretrained))

@@ -15,13 +15,13 @@ def inference_cost(
     """Measure the cost of painting one square image.
 
     Args:
-        paint: a method's function from one selfie and its mask to the stylized image.
+        paint: the function `Method.paint` of the method whose cost is measured.
         weights: the state dict of each network, by the network's name.
         side_px: height and width of the image.
 
     Returns:
-        `gflop`: 1e9 floating-point operations; a multiply-add counts as two.
-        `megabytes`: size of the weights in units of 1e6 bytes.
+        A dictionary with two keys. `gflop` is the number of floating-point operations in units of 1e9; a multiply-add
+        counts as two operations. `megabytes` is the size of the weights in units of 1e6 bytes.
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

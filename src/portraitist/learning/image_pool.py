@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Buffer of earlier generated images, to train a discriminator on a history (Shrivastava et al., CVPR 2017).
+    """A buffer of images that a generator produced earlier.
+
+    A discriminator is trained on these images too, not only on the newest ones (Shrivastava et al., CVPR 2017).
 
     While the pool is not full, each new image is stored and returned. Once the pool is full, a new image is returned
     with probability 1/2. Otherwise it replaces a random image of the pool, and the replaced image is returned.
@@ -20,7 +22,7 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return a batch of the same shape. Each image in it is a new image, or an image from an earlier step.
+        """Return a batch of the same shape as `images`. It contains new images, and images from earlier steps.
 
         Args:
             images: (batch, channels, height, width), without gradients.

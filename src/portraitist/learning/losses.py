@@ -1,7 +1,8 @@
 """Loss functions. Each takes tensors and returns an unweighted loss.
 
-Two tensors that are compared must have the same shape, otherwise ValueError is raised: broadcasting would hide a bug.
-Masks and weights may be larger than a map of features or logits. They are averaged over the pixels of each location.
+Two tensors that are compared must have the same shape; otherwise, ValueError is raised. Broadcasting would hide a bug.
+Masks and weights may have more pixels than a map of features or logits has locations. They are then averaged over the
+pixels that each location covers.
 """
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 
 from portraitist.learning.tensors import Images, Masks
 
-CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4  # size of the square cells over which color_loss averages
+# color_loss averages over square cells: CELLS_PER_HEIGHT cells from top to bottom, each at least MIN_CELL_PX high
+CELLS_PER_HEIGHT, MIN_CELL_PX = 16, 4
 Scalar = Float[Tensor, ""]
 Features = Float[Tensor, "batch channels rows columns"]
 FeatureLayers = list[Float[Tensor, "_ _ _ _"]]  # (batch, channels, rows, columns); layers differ in size
@@ -42,7 +44,8 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
 def normalized_content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | None = None) -> Scalar:
     """`content_loss` of instance-normalized feature maps; the arguments are the same.
 
-    A style may therefore change the mean and the standard deviation of each channel at no cost.
+    The loss therefore ignores the mean and the standard deviation of each channel in each image. A style may change
+    both.
 
     Raises:
         ValueError: shapes or numbers of layers differ.
@@ -81,22 +84,28 @@ def _opponent_colors(images: Images) -> Float[Tensor, "batch 2 rows columns"]:
 
 
 def adversarial_loss(logits: Float[Tensor, " batch *locations"], *, target_is_real: bool) -> Scalar:
-    """Binary cross-entropy of a discriminator's logits (Goodfellow et al., 2014)."""
+    """Binary cross-entropy of a discriminator's logits (Goodfellow et al., 2014).
+
+    The target is 1 if `target_is_real`, else 0.
+    """
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(target_is_real)))
 
 
 def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Scalar:
     """Hinge loss of a discriminator with several logit maps (Lim and Ye, 2017).
 
-    The loss of a logit x is relu(1 - x) for real images and relu(1 + x) for fake ones. It is averaged over the person
-    in each image, then over images and maps. An image with an empty mask has loss 0.
+    The loss of a logit x is relu(1 - x) if `target_is_real`, else relu(1 + x). The loss is averaged over the person in
+    each image, then over images and maps. An image with an empty mask has loss 0.
     """
     sign = 1 if target_is_real else -1
     return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
 
 
 def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
-    """Hinge loss of the generator: the negative logit, averaged over the person, images and maps as in `hinge_loss`."""
+    """Hinge loss of the generator: the mean of the negative logits.
+
+    The mean is computed over the person in each image, then over images and logit maps.
+    """
     return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
 
 
@@ -108,7 +117,7 @@ def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
 def least_squares_loss(logits: Float[Tensor, " batch *locations"], *, target_is_real: bool) -> Scalar:
     """Mean squared distance of a discriminator's output from the target (LSGAN, Mao et al., ICCV 2017).
 
-    The target is 1 for real images and 0 for fake ones.
+    The target is 1 if `target_is_real`, else 0.
     """
     return F.mse_loss(logits, torch.full_like(logits, float(target_is_real)))
 
@@ -140,13 +149,14 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
 
 
 def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:
-    """PatchNCE loss (Park et al., ECCV 2020, eq. 3): cross-entropy of finding each point's own target.
+    """PatchNCE loss (Park et al., ECCV 2020, eq. 3): cross-entropy of choosing the right target for each point.
 
-    The other targets of the same image are the negatives.
+    The right target of a point is the vector at the same position in `target`. The other targets of the same image are
+    the negatives.
 
     Args:
-        points: (batch, patches, dimensions) feature vectors of length 1.
-        target: the vector that belongs to each point, of the same shape.
+        points: (batch, patches, dimensions) feature vectors of norm 1.
+        target: (batch, patches, dimensions) feature vectors of norm 1.
         temperature: divisor of the similarities, above 0.
 
     Raises:
@@ -159,15 +169,19 @@ def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar
 
 
 def total_variation_loss(images: Images) -> Scalar:
-    """Mean absolute difference of vertical neighbors plus that of horizontal ones (Rudin et al., 1992; anisotropic)."""
+    """Anisotropic total variation (Rudin et al., 1992) per pixel.
+
+    It is the mean absolute difference of vertically adjacent pixels, plus that of horizontally adjacent pixels.
+    """
     return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
 
 
 def gram_loss(features: Features, masks: Masks, target: Features, target_masks: Masks) -> Float[Tensor, " batch"]:
     """Relative squared distance of two Gram matrices, per image (style loss of Gatys et al., CVPR 2016, eq. 4).
 
-    The squared distance is divided by the squared norm of the target's Gram matrix, instead of by the layer's size. All
-    layers of any network then have the same weight. The loss of a Gram matrix of zeros is 1.
+    The squared distance is divided by the squared norm of the target's Gram matrix, instead of by the layer's size. The
+    losses of different layers and networks then have the same scale. If the Gram matrix of `features` is zero, the loss
+    is 1.
 
     Args:
         features: feature maps of the stylized images.
@@ -182,7 +196,8 @@ def gram_loss(features: Features, masks: Masks, target: Features, target_masks: 
 def _gram_matrix(features: Features, masks: Masks) -> Float[Tensor, "batch channels channels"]:
     weights = F.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
     flat = features.flatten(2)
-    # one product per image: with a batched product of one image, torch 2.14's gradient of batch norm is wrong
+    # a separate matrix product for each image: if a batched matrix product has only one image, torch 2.14 computes a
+    # wrong gradient of batch norm
     products = [weighted @ image.T for weighted, image in zip(flat * weights, flat, strict=True)]
     return torch.stack(products) / weights.sum(2, keepdim=True).clamp(min=1)
 

@@ -18,10 +18,13 @@ from portraitist.learning.tensors import Batch, Images, Masks
 
 @dataclass(frozen=True)
 class Shared:
-    """Mark a parameter of a method whose default value is read from another section of params.yaml.
+    """Annotation of a method's parameter whose default value is read from another section of params.yaml.
 
     For example, `size_px: Annotated[PositiveInt, Shared("crop")]` has the value of `crop.size_px`, unless the method's
     own section sets `size_px`.
+
+    Attributes:
+        section: name of the other section.
     """
 
     section: str

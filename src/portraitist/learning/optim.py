@@ -29,7 +29,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
 
     Args:
         optimizer: updates the weights; their gradients are averaged over all processes first.
-        terms: weighted loss terms, by name.
+        terms: loss terms by name, already multiplied by their weights.
 
     Returns:
         The value of each term, averaged over all processes.
@@ -54,9 +54,9 @@ def optimizer_step(optimizer: torch.optim.Optimizer, **terms: Scalar) -> Losses:
 
 
 def linear_decay(index: int, total: int) -> float:
-    """Return the factor of the learning rate in epoch `index` (from 0) of `total` epochs.
+    """Return the number by which the learning rate is multiplied in epoch `index` (from 0) of `total` epochs.
 
-    The factor is 1 in the first half of the epochs, then decreases linearly. In the last epoch, it is still above 0.
+    The number is 1 in the first half of the epochs, then decreases linearly. In the last epoch, it is still above 0.
     """
     return min(1.0, (total - index) / (total - total // 2))
 
@@ -69,7 +69,10 @@ def set_lr(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 
 @contextmanager
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
-    """Compute no gradients of the module's weights within the context. Gradients still flow to the module's input."""
+    """Return a context manager that disables the gradients of the module's weights.
+
+    Gradients still flow to the module's input.
+    """
     module.requires_grad_(False)
     try:
         yield

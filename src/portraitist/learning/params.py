@@ -17,5 +17,6 @@ class ContentParams(Section):
 class PaintParams(Section):
     """Style in which stage `paint` paints the test selfies. Methods that take no style ignore it."""
 
-    # house: all in the mean style of the training portraits; portraits: each in the style of a random training portrait
+    # house: all selfies are painted in the mean style of the training portraits; portraits: each selfie is painted in
+    # the style of a random training portrait
     style: StyleChoice

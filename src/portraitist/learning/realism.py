@@ -1,7 +1,8 @@
 """Similarity of images to portraits, by features of EfficientNet-Lite2. No training loss uses this network.
 
-The content loss and some discriminators use features of EfficientNet-Lite0, to which a generator can overfit. Another
-network reveals such overfitting. The metrics and the validation during training use this module.
+The content loss and some discriminators use features of EfficientNet-Lite0, so a generator can overfit to these
+features. A network that no training uses reveals such overfitting. The metrics and the validation during training use
+this module.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from portraitist.learning.tensors import Images, Masks
 
 NAME = "EfficientNet-Lite2"
 WEIGHTS_FILE = "efficientnet_lite2.pth"  # in the output folder of pipeline stage `weights`
-SIZE_PX = 224  # input size, as for the Lite0 metrics; Lite2 was trained at 260 px
+SIZE_PX = 224  # height and width of the input, the same as for the Lite0 metrics; Lite2 itself was trained at 260 px
 RIDGE = 1.0  # ridge penalty of the classifier; the variance of each standardized feature is 1
 
 Features = Float[np.ndarray, "_ channels"]  # one row per image; sets may differ in size
@@ -39,15 +40,15 @@ class Lite2(nn.Module):
         return super().train(False)
 
     def forward(self, images: Images) -> Float[Tensor, "batch 1280"]:
-        """Return the input of the classifier: 1280 features, averaged over each image."""
+        """Return the input of EfficientNet's classification layer: 1280 features, each averaged over the image."""
         return self.net.forward_features(images).mean((2, 3))
 
 
 def lite2_features(pretrained: Path, device: torch.device | str = "cpu") -> Callable[[Images], Features]:
-    """Return a function from images to an array of their features, (batch, 1280).
+    """Return a function from images to their EfficientNet-Lite2 features, an array (batch, 1280).
 
-    The function takes images of any size, in [-1, 1]. Replace the background of the images by grey before you call the
-    function; see `foreground`.
+    The function takes images of any size, in [-1, 1]. Its caller must first replace the background of the images by
+    grey; see `foreground`.
 
     Args:
         pretrained: output folder of pipeline stage `weights`.
@@ -79,16 +80,18 @@ def pooled_features(
 def foreground(images: Images, masks: Masks) -> Images:
     """Replace the background of images by grey (value 0).
 
-    Pixels with a mask value of at most 0.5 are background, because soft edges contain some of the background.
+    Each pixel is either kept or becomes grey. Pixels with a mask value of at most 0.5 become grey, because pixels at
+    the soft edge of a mask show some of the background.
     """
     return images * (masks > 0.5)
 
 
 def kernel_distance(a: Features, b: Features) -> float:
-    """Return the kernel distance of two sets of images, as in KID (Binkowski et al., ICLR 2018), but without subsets.
+    """Return the kernel distance between two sets of feature vectors, as in KID (Binkowski et al., ICLR 2018).
 
-    This is the unbiased estimate of the squared MMD with the kernel (x.y / d + 1)^3, where d is the number of features.
-    It is 0 on average for two sets from the same distribution, and may be slightly negative.
+    KID is a mean over subsets of images; this function uses all images at once. It returns the unbiased estimate of the
+    squared MMD with the kernel (x.y / d + 1)^3, where d is the number of features. For two sets from the same
+    distribution, the estimate is 0 on average and may be slightly negative.
 
     Raises:
         ValueError: a set has fewer than two images.
@@ -165,7 +168,7 @@ class PortraitClassifier:
         return cls(mean, deviation, weights)
 
     def is_portrait(self, features: Features) -> Bool[np.ndarray, " _"]:
-        """Return whether each image is classified as a portrait."""
+        """Return, for each row of `features`, whether its image is classified as a portrait."""
         return (features - self.mean) / self.deviation @ self.weights > 0
 
     def rate(self, features: Features) -> float:

@@ -28,7 +28,11 @@ _REGISTRY: dict[str, _Entry] = {}
 
 
 def register(params: type[Section]) -> Callable[[type[T]], type[T]]:
-    """Return a decorator that registers a class under the name of its file; `params` is the class of its parameters."""
+    """Return a decorator that registers the class of a method. The method's name is the name of the class's file.
+
+    Args:
+        params: class that validates the method's parameters.
+    """
 
     def decorate(trainable: type[T]) -> type[T]:
         _REGISTRY[trainable.__module__.rpartition(".")[2]] = _Entry(trainable, params)
@@ -62,7 +66,7 @@ def params_class(name: str) -> type[Section]:
 
 
 def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of all parameters of a method: those of its own section, and those marked `Shared`.
+    """Return the values of all parameters of a method: those in its own section, and those annotated with `Shared`.
 
     Args:
         name: name of the method.
@@ -84,7 +88,11 @@ def method_settings(name: str, sections: Mapping[str, Mapping[str, Any]], own: M
 
 
 def check_params(name: str, params: Mapping[str, Any]) -> Section:
-    """Validate the parameters of a method, and return them as an object of its class.
+    """Validate the parameters of a method. Return them as an instance of the method's class `Params`.
+
+    Args:
+        name: name of the method.
+        params: values of all its parameters.
 
     Raises:
         ParamsError: there is no such method, or its parameters are invalid.

@@ -17,7 +17,7 @@ from portraitist.core.types import HALF_RANGE, MaskArray, Picture
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
-CANNY_THRESHOLDS = (100, 200)  # on a scale of 0 to 255, as in all public ports of CartoonGAN
+CANNY_THRESHOLDS = (100, 200)  # of the edge detector, for pixels from 0 to 255; as in all public ports of CartoonGAN
 SMOOTHING_PX = 128  # height and width at which the coefficients of `smooth` are computed
 SMOOTHING_RADIUS = 2  # the windows of `smooth` have a side of 2 * radius + 1 pixels
 
@@ -93,7 +93,7 @@ def on_grey(images: Images, masks: Masks) -> Images:
 
 
 def erode(masks: Masks, by_px: int) -> Masks:
-    """Shrink the masks by `by_px` pixels, except at the borders of the image."""
+    """Shrink the persons in the masks by `by_px` pixels. Where a person touches the image's border, nothing changes."""
     return -F.max_pool2d(-masks, 2 * by_px + 1, stride=1, padding=by_px) if by_px else masks
 
 

@@ -1,1 +1,1 @@
-"""Methods that the pipeline trains: one file each, found by its name. learning/registry.py defines how."""
+"""The methods that the pipeline trains, one file each. learning/registry.py finds a method by the name of its file."""

@@ -1,6 +1,7 @@
 """Base classes of published GANs: EMA of the generator, learning-rate schedule, and networks for both directions.
 
-"Both directions" means a second generator from portraits back to selfies. Names of its networks end with `_back`.
+The main direction is from selfies to portraits. Some GANs also have networks for the other direction, from portraits
+back to selfies. The names of these networks end with `_back`.
 """
 
 from abc import abstractmethod
@@ -19,7 +20,7 @@ from portraitist.nets.cyclegan import PatchGan, ResnetGenerator
 
 
 class Params(Section):
-    """Parameters that all these GANs have."""
+    """Parameters of all GANs that are derived from the base classes in this module."""
 
     size_px: Annotated[PositiveInt, Shared("crop")]
     base_channels: Annotated[PositiveInt, Shared("generator")]
@@ -53,7 +54,7 @@ class Gan(Method):
     d_optimizer: torch.optim.Adam
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the learning rates, which are constant for half of the epochs and then decrease linearly."""
+        """Set the learning rates. They are constant in the first half of the epochs, then decrease linearly."""
         for optimizer in (self.g_optimizer, self.d_optimizer):
             set_lr(optimizer, self.params.learning_rate * linear_decay(index, total))
 

@@ -48,5 +48,11 @@ class ArbitraryStyleWithBackground(Method):
 
     @torch.no_grad()
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the images, each stylized with its own style vector, in [-1, 1]; `masks` are ignored."""
+        """Return the selfies, background included, each stylized with its own style vector, in [-1, 1].
+
+        Args:
+            selfies: (batch, 3, height, width) in [-1, 1].
+            masks: (batch, 1, height, width); ignored.
+            styles: (batch, 100), a style vector for each selfie.
+        """
         return self.transformer(selfies, styles)

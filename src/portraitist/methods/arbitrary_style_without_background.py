@@ -18,5 +18,11 @@ class ArbitraryStyleWithoutBackground(ArbitraryStyleWithBackground):
 
     @torch.no_grad()
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the persons, each stylized with its own style vector, over their own backgrounds, in [-1, 1]."""
+        """Return the persons, each stylized with its own style vector, over the selfies' own backgrounds, in [-1, 1].
+
+        Args:
+            selfies: (batch, 3, height, width) in [-1, 1].
+            masks: (batch, 1, height, width) in [0, 1]; 1 is the person.
+            styles: (batch, 100), a style vector for each selfie.
+        """
         return composite(self.transformer(on_grey(selfies, masks), styles), masks, selfies)

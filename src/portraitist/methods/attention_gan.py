@@ -1,8 +1,8 @@
 """Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
-A CycleGAN whose generators also learn where to change the image, as an attention map. After a fraction of the epochs,
-`foreground_only_after`, the attention networks are frozen, and the discriminators get only the foreground: the pixels
-with high attention.
+A CycleGAN whose generators also predict an attention map, which determines how much each pixel may change. After the
+fraction `foreground_only_after` of the epochs, the attention networks are frozen, and the discriminators get only the
+foreground: the pixels with high attention.
 """
 
 import torch
@@ -42,14 +42,17 @@ class AttentionGan(_gan.CycleBasedGan):
         return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the learning rates; after the fraction `foreground_only_after`, freeze the attention networks."""
+        """Set the learning rates, and freeze the attention networks in the later epochs.
+
+        They are frozen after the fraction `foreground_only_after` of the epochs.
+        """
         super().start_epoch(index, total)
         self.foreground_only = index >= self.params.foreground_only_after * total
         for generator in (self.generator, self.generator_back):
             generator.attention.requires_grad_(not self.foreground_only)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on stylized images from the pools."""
+        """Update the generators. Then update the discriminators, with generated images from the pools."""
         selfies, portraits, lambda_cycle = batch.selfies, batch.portraits, self.params.lambda_cycle
         stylized, attention = self.generator.forward_with_attention(selfies)
         fake_selfies, attention_back = self.generator_back.forward_with_attention(portraits)
@@ -57,7 +60,7 @@ class AttentionGan(_gan.CycleBasedGan):
         real, real_back = self.foreground(portraits, attention_back), self.foreground(selfies, attention)
         pooled = self.pool(torch.cat([stylized, attention], dim=1).detach()).split((3, 1), dim=1)
         pooled_back = self.pool_back(torch.cat([fake_selfies, attention_back], dim=1).detach()).split((3, 1), dim=1)
-        norm = not self.foreground_only  # instance norm would let the area of the foreground change its values
+        norm = not self.foreground_only  # with instance norm, the features would depend on the foreground's area
 
         with frozen_parameters(self.discriminator), frozen_parameters(self.discriminator_back):
             g_losses = optimizer_step(
@@ -81,7 +84,7 @@ class AttentionGan(_gan.CycleBasedGan):
         return d_losses | g_losses
 
     def foreground(self, images: Images, attention: Masks) -> Images:
-        """Return the discriminators' input: first whole images, later the foreground only.
+        """Return the discriminators' input: whole images or, if `self.foreground_only`, their foreground on grey.
 
         No gradient flows to `attention`.
         """

@@ -4,9 +4,9 @@ No code is public, and only the abstract was available. The abstract lists: unpa
 adversarial network that attends to the face; total variation; an attentive cycle loss for delicate areas such as eyes;
 and a perceptual loss.
 
-Everything else is assumed. Networks and least-squares losses are CycleGAN's. The face is the person's mask. The
-delicate areas are eyes and mouth, whose positions are the same in all crops. The weights in params.yaml are assumed as
-well, except for lambda_cycle, which is CycleGAN's.
+Everything else is assumed. Networks and least-squares losses are CycleGAN's. The mask of the person serves as the area
+of the face. The delicate areas are eyes and mouth, whose positions are the same in all crops. The weights in
+params.yaml are assumed as well, except for lambda_cycle, which is CycleGAN's.
 """
 
 from typing import Annotated
@@ -53,7 +53,7 @@ class AttentiveAdversarial(_gan.CycleBasedGan):
         self.features = freeze(upstream.require("features"))
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on stylized images from the pools."""
+        """Update the generators. Then update the discriminators, with generated images from the pools."""
         selfies, portraits, params = batch.selfies, batch.portraits, self.params
         face_weights, face_weights_back = (
             1 + params.lambda_attention * masks for masks in (batch.selfie_masks, batch.portrait_masks)
@@ -91,7 +91,7 @@ class AttentiveAdversarial(_gan.CycleBasedGan):
         return d_losses | g_losses
 
     def landmark_heatmap(self, images: Images) -> Masks:
-        """Return maps in [0, 1] with a Gaussian of height 1 around each eye and the mouth of face crops."""
+        """Return a heatmap in [0, 1] for each face crop: Gaussians with maximum 1 at both eyes and at the mouth."""
         batch, _, height, width = images.shape
         rows = (torch.arange(height, device=images.device) + 0.5) / height
         columns = (torch.arange(width, device=images.device) + 0.5) / width

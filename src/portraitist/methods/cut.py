@@ -29,7 +29,10 @@ class Params(_gan.ResnetParams):
 
 @register(Params)
 class Cut(_gan.Gan):
-    """A generator, a projector of its features to vectors that PatchNCE compares, and a discriminator."""
+    """A generator, a discriminator and a projector.
+
+    The projector maps the generator's features to the vectors that the PatchNCE loss compares.
+    """
 
     params: Params
 
@@ -64,11 +67,11 @@ class Cut(_gan.Gan):
         return d_losses | g_losses
 
     def nce_loss(self, images: Images, source: Images) -> Scalar:
-        """Return the PatchNCE loss of stylized images, averaged over the encoder's layers.
+        """Return the PatchNCE loss of the generator's output, averaged over the tensors of `encode_features`.
 
         Args:
             images: output of the generator.
-            source: input of the generator.
+            source: the images from which the generator computed `images`.
         """
         source_features, features = encode_features(self.generator, source), encode_features(self.generator, images)
         locations = self.projector.sample_locations(source_features)

@@ -21,7 +21,7 @@ class CycleGan(_gan.CycleBasedGan):
     params: Params
 
     def step(self, batch: Batch) -> Losses:
-        """Update the generators, then the discriminators on stylized images from the pools."""
+        """Update the generators. Then update the discriminators, with generated images from the pools."""
         selfies, portraits = batch.selfies, batch.portraits
         stylized, fake_selfies = self.generator(selfies), self.generator_back(portraits)
         lambda_cycle = self.params.lambda_cycle

@@ -1,4 +1,4 @@
-"""The project's first own method: a CartoonGAN whose discriminator never gets the background.
+"""The first method that this project developed: a CartoonGAN whose discriminator never gets the background.
 
 The background of a stylized image is replaced by grey before the discriminator gets the image. Two masks are
 multiplied for this: the mask of the selfie, computed by stage `mask`, and a mask that the trained segmenter predicts
@@ -13,7 +13,7 @@ The background could reach the networks in two more ways:
   neutral grey. Its output is blended over the selfie's own background.
 
 The content loss is averaged over the person only; the grey area would dilute it. The discriminator classifies features
-of a pretrained network, because a few hundred portraits are too few to train one from scratch. docs/experiments.md
+of a pretrained network, because a few hundred portraits are too few to learn features from scratch. docs/experiments.md
 lists what else was tried.
 """
 
@@ -117,14 +117,17 @@ class MaskedCartoonGan(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return the area over which logits are averaged: the persons in `masks`, which are eroded by `erode_px`.
+        """Return the masks, eroded by `erode_px` pixels. The discriminator's logits are averaged over these masks.
 
-        If this method's parameter `mask` is "whole", the area is the entire image.
+        If the parameter `mask` of this method is "whole", return masks that are 1 everywhere.
         """
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 
     @torch.no_grad()
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return stylized images in [-1, 1]; with `grey_input`, the person is blended over the selfie's background."""
+        """Return stylized images in [-1, 1].
+
+        If `grey_input` is true, only the person is stylized, and is blended over the selfie's own background.
+        """
         stylized = self.ema.network(self.generator_input(selfies, masks))
         return composite(stylized, masks, selfies) if self.params.grey_input else stylized

@@ -3,14 +3,15 @@
 The generator starts from a network that can already paint (Ghiasi et al., BMVC 2017). A generator that starts by
 reproducing its input, as in masked_cartoongan, learns little more than a change of colors from a few hundred portraits.
 In each training step, the generator gets the style vectors of the batch's portraits. After training, the mean of these
-vectors is the style in which selfies are painted, unless another one is given.
+vectors is the style in which selfies are painted, unless another style vector is given.
 
 As in masked_cartoongan, the generator's input is the person on grey, and the stylized image is masked before the
 discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
-resolutions. The content loss compares instance-normalized features, so that the style may change their statistics. The
-face has a higher weight in the content loss than hair and clothes. The finest features are compared in the face only.
-The reason is that the most visible errors are those in eyes and mouth, and marks on the skin. A color loss preserves
-the large-scale colors of the person. Without it, hair, skin and clothes take on the colors of the portraits.
+resolutions. The content loss compares instance-normalized features, so that the style may change the mean and the
+standard deviation of each feature. Errors are most visible in eyes and mouth, and as marks on the skin. Therefore, the
+face has a higher weight in the content loss than hair and clothes, and the finest features are compared in the face
+only. A color loss preserves the large-scale colors of the person. Without the color loss, hair, skin and clothes take
+on the colors of the portraits.
 """
 
 from typing import Annotated, Literal
@@ -49,9 +50,9 @@ class Params(Section):
     discriminator_learning_rate: OpenFraction
     ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
     lambda_adv: NonNegativeFloat  # weight of the generator's adversarial loss
-    lambda_edge: NonNegativeFloat  # weight of edge-smoothed portraits, which the discriminator must reject
+    lambda_edge: NonNegativeFloat  # weight of the discriminator's loss for portraits with smoothed edges
     lambda_content: NonNegativeFloat  # weight of the content loss
-    lambda_detail: NonNegativeFloat  # weight of the finest features' content loss, which is computed in the face only
+    lambda_detail: NonNegativeFloat  # weight of the content loss of the finest features, computed in the face only
     face_weight: Annotated[float, Field(ge=1)]  # weight of eyes and mouth in the content loss; hair and clothes: 1
     lambda_color: NonNegativeFloat  # weight of the color loss
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
@@ -64,7 +65,7 @@ class Params(Section):
     # trained segmenter's mask; whole: no mask
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
-    eye_line: Annotated[Fraction, Shared("crop")]  # place of the face in the crops
+    eye_line: Annotated[Fraction, Shared("crop")]  # this and `eye_to_mouth`: position of eyes and mouth in the crops
     eye_to_mouth: Annotated[OpenFraction, Shared("crop")]
 
 
@@ -140,7 +141,10 @@ class MaskedStylizer(Method):
         return d_losses | g_losses
 
     def face_map(self, images: Images) -> Masks:
-        """Return the place of eyes, mouth and the face around them in the images; see `learning.face_map`."""
+        """Return the map of the face for each image: 1 at eyes and mouth, lower on the rest of the face, 0 elsewhere.
+
+        See `learning.face_map`.
+        """
         height, width = images.shape[2:]
         faces = face_map(height, width, self.params.eye_line, self.params.eye_to_mouth)
         return faces.to(images).expand_as(images[:, :1])
@@ -150,14 +154,14 @@ class MaskedStylizer(Method):
         return on_grey(portraits, masks)
 
     def adversarial_weight(self) -> float:
-        """Return the weight of the adversarial loss: 0 in the first `warmup_steps`, then `lambda_adv`.
+        """Return the weight of the adversarial loss: 0 in the first `warmup_steps` steps, then `lambda_adv`.
 
         In the first steps, the discriminator's weights are still random.
         """
         return self.params.lambda_adv if int(self.ema.num_updates) >= self.params.warmup_steps else 0.0
 
     def generator_input(self, selfies: Images, masks: Masks) -> Images:
-        """Return the selfies with a grey background, smoothed.
+        """Return the selfies with a grey background. If `smoothing` is above 0, their texture is smoothed.
 
         Without smoothing, the generator turns pores and noise into wrinkles.
         """
@@ -178,9 +182,9 @@ class MaskedStylizer(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def inner_masks(self, masks: Masks) -> Masks:
-        """Return the area over which logits are averaged: the persons in `masks`, which are eroded by `erode_px`.
+        """Return the masks, eroded by `erode_px` pixels. The discriminator's logits are averaged over these masks.
 
-        If this method's parameter `mask` is "whole", the area is the entire image.
+        If the parameter `mask` of this method is "whole", return masks that are 1 everywhere.
         """
         return torch.ones_like(masks) if self.params.mask == "whole" else erode(masks, self.params.erode_px)
 

@@ -1,8 +1,8 @@
 """Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016); a portrait's background is part of its style.
 
 No weights are trained. The model file contains training portraits, one of which gives the style. To paint a selfie, the
-pixels of a copy are optimized. The Gram matrices of the copy's features approach the portrait's Gram matrices, while
-the features stay close to the selfie's features.
+pixels of a copy of the selfie are optimized. The Gram matrices of the copy's features approach the Gram matrices of the
+portrait's features, while the features themselves stay close to the selfie's features.
 """
 
 from typing import Annotated, Literal
@@ -97,7 +97,10 @@ class NstWithBackground(Method):
         return {}
 
     def paint(self, selfies: Images, masks: Masks) -> Images:
-        """Return stylized images, background included, in [-1, 1]; `masks` determine each selfie's portrait."""
+        """Return stylized images, background included, in [-1, 1].
+
+        The masks are used only to choose the portrait that gives the style; see `PortraitBank.choose`.
+        """
         return self.transfer_style(selfies, masks, person_only=False)
 
     def transfer_style(self, selfies: Images, masks: Masks, *, person_only: bool) -> Images:
@@ -105,10 +108,10 @@ class NstWithBackground(Method):
 
         Args:
             selfies: (batch, 3, height, width) in [-1, 1].
-            masks: masks of the persons, in [0, 1].
+            masks: (batch, 1, height, width) in [0, 1]; 1 is the person.
             person_only: compute Gram matrices over the persons only; otherwise, over whole images.
         """
-        if len(selfies) > 1:  # one at a time, because images that are optimized together affect each other
+        if len(selfies) > 1:  # optimize one selfie at a time; images that are optimized together affect each other
             pairs = zip(selfies.split(1), masks.split(1), strict=True)
             return torch.cat([self.transfer_style(*pair, person_only=person_only) for pair in pairs])
         portraits, portrait_masks = self.bank.choose(masks, nearest=self.params.style == "nearest")

@@ -23,7 +23,7 @@ class Params(_gan.ResnetParams):
 
     lambda_cycle: NonNegativeFloat  # weight of the cycle loss
     lambda_identity: NonNegativeFloat  # weight of the identity loss
-    lambda_cam: NonNegativeFloat  # weight of the generators' CAM classifiers
+    lambda_cam: NonNegativeFloat  # weight of the loss of the generators' CAM classifiers
     weight_decay: NonNegativeFloat  # Adam's, for all networks
 
 

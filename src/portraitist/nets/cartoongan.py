@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return features + self.body(features)
 
 
@@ -47,8 +47,8 @@ class Generator(nn.Module):
     """Stylize images; height and width must be multiples of 4.
 
     Args:
-        base_channels: channels of the features at full size; there are 4 times as many at 1/4 of the size.
-        num_res_blocks: residual blocks at 1/4 of the size.
+        base_channels: channels of the features at full size; at 1/4 of height and width, there are 4 times as many.
+        num_res_blocks: number of residual blocks, which are at 1/4 of height and width.
         skip_connections: pass the encoder's features to the decoder's layers of the same size (U-Net, Ronneberger et
             al., 2015), and the image itself to the last layer. The decoder then need not reconstruct details.
     """
@@ -92,7 +92,8 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, base_channels: int) -> None:
         super().__init__()
-        # input and output channels as multiples of base_channels (3: the image itself), and stride
+        # for each convolution: input channels, output channels and stride. Channels are multiples of base_channels,
+        # except for the 3 input channels of the first convolution
         layers = [(3, 1, 1), (1, 2, 2), (2, 4, 1), (4, 4, 2), (4, 8, 1), (8, 8, 1)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(inputs * (base_channels if index else 1), outputs * base_channels, 3, stride, 1)

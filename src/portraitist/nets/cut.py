@@ -1,4 +1,4 @@
-"""CUT's projector (Park et al., ECCV 2020; code BSD), and its input: features of the generator."""
+"""CUT's projector (Park et al., ECCV 2020; code BSD), and the features of the generator that it projects."""
 
 from functools import partial
 
@@ -9,18 +9,21 @@ from torch import Tensor, nn
 from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import INIT_STD, ResnetBlock, ResnetGenerator, init_weights
 
-EMBEDDING_DIM = 256  # length of a projected feature vector
-NUM_PATCHES = 256  # locations that are sampled in each layer
-XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # for all networks; an untrained CUT paints nearly grey images
-RES_BLOCKS = (0, 4)  # residual blocks whose features are used; a smaller network uses its last block instead of block 4
+EMBEDDING_DIM = 256  # dimensions of a projected feature vector
+NUM_PATCHES = 256  # largest number of locations that are sampled in each tensor of features
+XAVIER = partial(nn.init.xavier_normal_, gain=INIT_STD)  # for all networks; before training, images are nearly grey
+# indices of the residual blocks whose features are used; a generator with fewer blocks uses its last block as second
+RES_BLOCKS = (0, 4)
 
 Points = Float[Tensor, "batch patches dimensions"]
 
 
 def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
-    """Return five layers of features: the images, both downsamplings, the first and the fifth residual block.
+    """Return five tensors of features, which are called layers.
 
-    With fewer than five residual blocks, the last one replaces the fifth. With one block, there are four layers.
+    They are the images, the outputs of the two convolutions that downsample, and the outputs of the first and the fifth
+    residual block of the generator. If the generator has fewer than five blocks, its last block replaces the fifth. If
+    it has one block, only four tensors are returned.
     """
     features: list[Tensor] = [images]
     blocks = [layer for layer in generator.layers if isinstance(layer, ResnetBlock)]
@@ -36,7 +39,11 @@ def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
 
 
 class Projector(nn.Module):
-    """Project the features at sampled locations to vectors of length 1, with a two-layer MLP for each layer."""
+    """Map the generator's features at sampled locations to vectors of 256 dimensions and norm 1.
+
+    Each tensor that `encode_features` returns has its own MLP with two linear layers. The arguments are those of the
+    generator.
+    """
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:
         super().__init__()
@@ -49,16 +56,22 @@ class Projector(nn.Module):
         init_weights(self, XAVIER)
 
     def sample_locations(self, features: list[Tensor]) -> list[Tensor]:
-        """Draw up to 256 random locations in each layer; return them as row * width + column."""
+        """Draw up to 256 random locations in each tensor of features.
+
+        All images of the batch have the same locations. A location is returned as the integer row * width + column.
+
+        Args:
+            features: result of `encode_features`.
+        """
         sizes = [layer.shape[2] * layer.shape[3] for layer in features]
         return [torch.randperm(size)[:NUM_PATCHES].to(features[0].device) for size in sizes]
 
     def forward(self, features: list[Tensor], locations: list[Tensor]) -> list[Points]:
-        """Return the projected vectors, of length 1, at the given locations of each layer.
+        """Return a tensor of projected vectors, of norm 1, for each tensor of features.
 
         Args:
-            features: layers that `encode_features` returned.
-            locations: locations that `sample_locations` returned.
+            features: result of `encode_features`.
+            locations: result of `sample_locations`; features are projected at these locations only.
         """
         layers = zip(self.heads, features, locations, strict=True)
         sampled = ((head, layer.flatten(2)[:, :, indices].transpose(1, 2)) for head, layer, indices in layers)

@@ -58,7 +58,7 @@ class ResnetBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return features + self.body(features)
 
 
@@ -91,7 +91,7 @@ class PatchGan(nn.Module):
     Args:
         base_channels: channels of the first layer.
         size_px: height and width of the images; determines the size of the patches.
-        in_channels: 3 for images, or 6 for a condition and an image.
+        in_channels: 3 for images, or 6 for images that are concatenated with a condition.
         affine: give the instance norms a learned scale and shift.
     """
 

@@ -1,4 +1,7 @@
-"""Inception-v3 as in published FID and KID values: torch-fidelity's port of TensorFlow's network and resizing."""
+"""Inception-v3 as it is used for published FID and KID values.
+
+Network and resizing are torch-fidelity's port of TensorFlow's.
+"""
 
 from pathlib import Path
 

@@ -15,11 +15,12 @@ from portraitist.nets.cyclegan import init_weights
 
 MAX_LEVELS = 8
 MAX_MULTIPLE = 8  # largest number of channels, as a multiple of base_channels
-DROPOUT = 0.5  # probability, in the decoder's levels with the most channels except for the innermost level
+# dropout probability; the decoder's levels with the most channels have dropout, except for the innermost level
+DROPOUT = 0.5
 
 
 def num_levels(size_px: int) -> int:
-    """Return how often an image size in pixels can be divided by two without remainder, at most eight times."""
+    """Return how many times an image size in pixels can be divided by two without remainder, up to eight."""
     return next(levels for levels in range(MAX_LEVELS, -1, -1) if size_px % 2**levels == 0)
 
 

@@ -24,14 +24,14 @@ class ProjectedDiscriminator(nn.Module):
 
         Args:
             features: function that returns layers of features; it is not trained.
-            probe: any images in [-1, 1]; their features determine the number of channels of each head.
+            probe: any images in [-1, 1]; their features determine the number of input channels of each head.
         """
         super().__init__()
         self._features = (features,)  # a tuple, so that torch does not register its weights as weights of this network
         self.heads = nn.ModuleList(_head(layer.shape[1]) for layer in features(probe))
 
     def forward(self, images: Images) -> list[Logits]:
-        """Return a map of logits for each layer of features, of the layer's height and width."""
+        """Return a map of logits for each layer of features, with the same height and width as the layer."""
         return self.logits(self.features(images))
 
     def features(self, images: Images) -> list[Tensor]:

@@ -16,7 +16,10 @@ EXPANSION = 6  # channels inside a block, as a multiple of its input channels
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution of stride 2 with TensorFlow's SAME padding: it pads more at the right and bottom."""
+    """A convolution of stride 2 with TensorFlow's SAME padding.
+
+    If the number of rows or columns to pad is odd, one more is padded at the bottom or right than on the opposite side.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return features with half the height and width, rounded up."""

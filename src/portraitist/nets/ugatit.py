@@ -16,9 +16,9 @@ from portraitist.learning.tensors import Images
 from portraitist.nets.cyclegan import Logits as PatchLogits
 from portraitist.nets.cyclegan import ResnetBlock
 
-CamLogits = Float[Tensor, "batch 2"]  # logits of the classifiers of average-pooled and of max-pooled features
+CamLogits = Float[Tensor, "batch 2"]  # one logit from average-pooled features, and one from max-pooled features
 Vectors = Float[Tensor, "batch channels"]
-# numbers for images of 256 px
+# numbers of layers for images of 256 px; `scale_count` reduces them for smaller images
 NUM_HOURGLASSES, HOURGLASS_LEVELS = 4, 4  # hourglasses of the generator, and downsamplings in each of them
 GLOBAL_LEVELS, LOCAL_LEVELS = 5, 3  # downsamplings of the global and of the local discriminator
 MAX_PX, MIN_PX = 256, 32  # image sizes between which `scale_count` scales
@@ -48,7 +48,7 @@ class ConvBlock(nn.Module):
         self.norms = nn.ModuleList(map(nn.InstanceNorm2d, widths[:-1]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         current, outputs = features, []
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             current = convolution(norm(current).relu())
@@ -72,7 +72,7 @@ class HourglassLevel(nn.Module):
         self.half_size = nn.Sequential(nn.AvgPool2d(2), *blocks, nn.Upsample(scale_factor=2))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return self.same_size(features) + self.half_size(features)
 
 
@@ -82,7 +82,11 @@ def _hourglass(channels: int, levels: int) -> nn.Sequential:
 
 
 class ImageHourglass(nn.Module):
-    """An hourglass whose output features, and an image computed from them, are added to the input."""
+    """An hourglass network with a residual connection.
+
+    The result is the sum of three tensors: the input; a linear map of the hourglass's output; and a linear map of an
+    RGB image that is computed from the hourglass's output.
+    """
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -91,7 +95,7 @@ class ImageHourglass(nn.Module):
         self.from_features, self.from_image = nn.Conv2d(channels, channels, 1), nn.Conv2d(3, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         refined = self.hourglass(features)
         return features + self.from_features(refined) + self.from_image(self.to_image(refined))
 
@@ -114,7 +118,7 @@ class InstanceLayerNorm(nn.Module):
         self.rho = nn.Parameter(torch.full((channels, 1, 1), rho))
 
     def normalize(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return normalized features of the same shape as `features`."""
         return self.rho * _standardize(features, (2, 3)) + (1 - self.rho) * _standardize(features, (1, 2, 3))
 
 
@@ -126,15 +130,15 @@ class Lin(InstanceLayerNorm):
         self.scale, self.shift = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return self.normalize(features) * self.scale + self.shift
 
 
 class AffineParameter(nn.Module):
-    """Predict a scale or a shift of each channel from style and content vectors.
+    """Predict one value for each channel, which is used as a scale or as a shift.
 
-    One value is predicted from the style vector, and one from the content vector. The result is a weighted mean of
-    the two values, with a learned weight for each channel.
+    Each value is the weighted mean of two values: one is predicted from a style vector, and one from a content vector.
+    The weights are learned for each channel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -157,7 +161,7 @@ class SoftAdaLin(InstanceLayerNorm):
         self.scale, self.shift = AffineParameter(channels), AffineParameter(channels)
 
     def forward(self, features: Tensor, content: Vectors, style: Vectors) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         return self.normalize(features) * self.scale(content, style) + self.shift(content, style)
 
 
@@ -170,7 +174,7 @@ class SoftAdaLinBlock(nn.Module):
         self.norms = nn.ModuleList(SoftAdaLin(channels) for _ in range(2))
 
     def forward(self, features: Tensor, content: Vectors, style: Vectors) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         (conv1, conv2), (norm1, norm2) = self.convolutions, self.norms
         return features + norm2(conv2(norm1(conv1(features), content, style).relu()), content, style)
 
@@ -178,8 +182,8 @@ class SoftAdaLinBlock(nn.Module):
 class Cam(nn.Module):
     """Class activation maps (CAM): weight the channels of features by their importance to two linear classifiers.
 
-    One classifier takes the average of each channel, the other the maximum. The weights of the classifiers also scale
-    the channels.
+    The input of one classifier is the mean of each channel over the image; the input of the other is the maximum. The
+    features are multiplied by the weights of each classifier, channel by channel. A convolution merges the two results.
 
     Args:
         channels: channels of input and output.
@@ -195,7 +199,7 @@ class Cam(nn.Module):
         self.merge = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, CamLogits]:
-        """Return features of the same shape, and the logits of both classifiers."""
+        """Return features of the same shape as `features`, and the logits of both classifiers."""
         logits, weighted = [], []
         for head, pooled in ((self.by_mean, features.mean((2, 3))), (self.by_max, features.amax((2, 3)))):
             logits.append(head(pooled))
@@ -238,7 +242,7 @@ class UgatitGenerator(nn.Module):
     def forward_with_cam(self, images: Images) -> tuple[Images, CamLogits]:
         """Return stylized images in [-1, 1], and the logits of the two CAM classifiers.
 
-        The logits are high if the classifiers recognize an image of the source domain.
+        A high logit means that the image is from the source domain, from which the generator translates.
         """
         current, contents = self.down(images), []
         for encoder in self.encoders:
@@ -257,7 +261,10 @@ class UgatitGenerator(nn.Module):
 
     @torch.no_grad()
     def clip_mixing_weights(self) -> None:
-        """Clip the mixing weights to [0, 1]: `rho` of `InstanceLayerNorm`, `content_weight` of `AffineParameter`."""
+        """Clip two kinds of weights to [0, 1].
+
+        They are `rho` of each `InstanceLayerNorm`, and `content_weight` of each `AffineParameter`.
+        """
         for name, weights in self.named_parameters():
             if name.endswith(("rho", "content_weight")):
                 weights.clamp_(0, 1)

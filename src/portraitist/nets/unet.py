@@ -18,7 +18,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of the same shape."""
+        """Return features of the same shape as `features`."""
         if not self.training or distributed.world_size() == 1:
             return super().forward(features)
         assert self.momentum is not None

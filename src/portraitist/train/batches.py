@@ -31,7 +31,7 @@ EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixe
 
 
 class PersonImages:
-    """Face crops of one kind in one part of the dataset, each also on other backgrounds.
+    """Face crops of selfies or of portraits in one part of the dataset, unchanged or on other backgrounds.
 
     Stage `augment` draws recipes. Each recipe names a background for a person. This class renders the recipes when a
     batch is loaded.
@@ -79,7 +79,7 @@ class PersonImages:
 def smoothed_edges(picture: Picture) -> Picture:
     """Blur a picture near its edges only, as CartoonGAN does (Chen et al., CVPR 2018, section 3.2.1).
 
-    Canny edges are dilated; the pixels of this area are replaced by those of a Gaussian blur.
+    Canny edges are dilated. Inside the dilated edges, the picture is replaced by a copy with Gaussian blur.
     """
     kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
     edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS), kernel)
@@ -89,17 +89,18 @@ def smoothed_edges(picture: Picture) -> Picture:
 class EpochBatches(Dataset[Batch]):
     """The batches of one epoch.
 
-    Each selfie occurs once, on one of its listed backgrounds. Selfies that would only fill a part of the last batch are
-    left out. Each batch has as many portraits as selfies.
+    Each selfie is used at most once, on a background that stage `augment` listed for it. The last selfies are left out
+    if they do not fill a batch. If all selfies together do not fill a batch, there is one batch, and some selfies are
+    repeated in it. Each batch has as many portraits as selfies.
 
     Args:
         paths: the dataset.
         augment: random transforms of the pictures.
-        batch_size: selfies per step, and as many portraits, over all processes; each process loads its share.
+        batch_size: number of selfies, and number of portraits, per step of all processes. Each process loads its share.
         seed: seed of the order, the backgrounds and the transforms.
         diverse: put portraits on other backgrounds as well; otherwise, they keep their own.
-        pairs: portrait id of each selfie id. If given, only these selfies are used, each with its own portrait. Both
-            get the same random transform.
+        pairs: dictionary from selfie id to portrait id. If given, only these selfies are used, each with its own
+            portrait. Both get the same random transform.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.
@@ -169,7 +170,7 @@ class EpochBatches(Dataset[Batch]):
 
 
 def _cycles(count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return `length` integers from 0 to `count` - 1: random permutations in sequence, the last one cut off."""
+    """Return `length` integers from 0 to `count` - 1: random permutations in sequence, the last of them cut off."""
     return np.concatenate([rng.permutation(count) for _ in range(-(-length // count))])[:length]
 
 

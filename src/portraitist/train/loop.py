@@ -59,7 +59,7 @@ class TrainingTask:
     paths: DatasetPaths
     upstream: UpstreamModels
     upstream_files: tuple[Path, ...]  # files and folders from which `upstream` was loaded
-    pairs: dict[str, str] | None = None  # portrait id of each selfie id, for methods that need pairs
+    pairs: dict[str, str] | None = None  # dictionary from selfie id to portrait id, for methods that need pairs
 
     def fingerprint(self) -> str:
         """Return a hash of everything that the result depends on: parameters, data, upstream models and source code."""
@@ -130,7 +130,9 @@ def train(
     checkpointer: Checkpointer | None = None,
     monitor: Monitor | None = None,
 ) -> Trainable:
-    """Train a method, and return it on the CPU. On a CPU, equal seeds give identical weights.
+    """Train a method, and return it with all weights on the CPU.
+
+    When a method is trained on a CPU, equal seeds give identical weights.
 
     Args:
         method: name of the method.

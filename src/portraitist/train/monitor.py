@@ -17,7 +17,7 @@ from portraitist.learning.optim import mean_losses
 from portraitist.learning.tensors import Images, Masks, to_pictures
 from portraitist.train.validation import Validator
 
-MAX_ROWS = 200  # rows of the log per loss term
+MAX_ROWS = 200  # largest number of rows in the log for each loss term
 NUM_COLUMNS = 8  # number of times that the sample selfies are stylized; the last time is after the last epoch
 
 
@@ -48,7 +48,7 @@ class SampleStrip:
         self.columns = {0: _to_bytes(selfies)}  # uint8 images by epoch; epoch 0 has the unchanged selfies
 
     def paint(self, method: Method, epoch: int) -> None:
-        """Stylize the selfies after an epoch, unless this epoch has been stored already."""
+        """Stylize and store the selfies after an epoch, unless they are already stored for this epoch."""
         if epoch not in self.columns:
             device = next(method.parameters()).device
             self.columns[epoch] = _to_bytes(method.paint(self.selfies.to(device), self.masks.to(device)))
@@ -66,7 +66,7 @@ class Monitor:
         folder: folder of the log and of the stylized samples.
         num_steps: number of training steps in total. The log has at most 200 rows of losses; each is a mean over
             consecutive steps.
-        samples: selfies that are stylized every few epochs if a method is trained.
+        samples: selfies that are stylized every few epochs; ignored if the trained model is no `Method`.
         validator: measures the method every few epochs, and selects its weights.
 
     Attributes:
@@ -87,8 +87,8 @@ class Monitor:
         """Start a log.
 
         Args:
-            state: what `state` returned when an interrupted training was saved; rows that were written later are
-                removed. None starts an empty log.
+            state: the state of an interrupted training, as the method `state` returned it when the training was saved.
+                Rows that were added to the log later are removed. None starts an empty log.
         """
         if state:
             self.step, self.pending = state["step"], state["pending"]
@@ -122,9 +122,9 @@ class Monitor:
             self._add_row()
 
     def after_epoch(self, trainable: Trainable, epoch: int) -> None:
-        """Stylize the samples and validate, if due after this epoch.
+        """Stylize the samples, and validate the method, each only in the epochs in which it is due.
 
-        Sets `stop` if the validation has not improved for `train.patience` epochs.
+        Set `stop` if the kernel distance has not improved for `train.patience` epochs.
         """
         self.epoch = epoch
         if not isinstance(trainable, Method) or not (self.pending or self.log.rows):  # without losses, nothing changes

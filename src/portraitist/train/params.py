@@ -14,7 +14,7 @@ class GeneratorParams(Section):
     """
 
     base_channels: Annotated[int, Field(ge=4, multiple_of=2)]  # channels at full size
-    num_res_blocks: PositiveInt  # residual blocks
+    num_res_blocks: PositiveInt  # number of residual blocks
     skip_connections: bool  # connect encoder and decoder as in a U-Net; CartoonGAN's paper does not
 
 
@@ -23,9 +23,9 @@ class ScheduleParams(Section):
 
     seed: Seed
     epochs: PositiveInt
-    batch_size: PositiveInt  # selfies per step, and as many portraits, over all training processes
+    batch_size: PositiveInt  # number of selfies, and number of portraits, per step of all training processes
     num_workers: Annotated[int, Field(ge=0)]  # processes that load batches ahead; results do not depend on it
-    num_threads: PositiveInt  # CPU threads; they change the order of summation, and so the last digits of results
+    num_threads: PositiveInt  # CPU threads; their number affects the order of summation, and so results' last digits
     precision: Literal["float32", "bfloat16"]  # precision of the forward passes; weights are always float32
     compile: bool  # compile the networks with torch.compile, which needs a C++ compiler
 
@@ -44,14 +44,14 @@ class TrainMaskParams(ScheduleParams):
 
 
 class TrainParams(ScheduleParams):
-    """Stage `train`: values that all methods share, so that their results are comparable."""
+    """Stage `train`: parameters that have the same value for all methods, so that their results are comparable."""
 
     learning_rate: OpenFraction
     content_weight: NonNegativeFloat  # weight of the content loss
     ema_decay: OpenFraction  # decay of the exponential moving average of the generator's weights
     optimization_steps: PositiveInt  # per picture, for methods that train nothing and optimize each picture's pixels
     validate_every: Annotated[int, Field(ge=0)]  # epochs between two validations; 0: no validation
-    select: Literal["last", "best"]  # epoch whose weights are saved; best: the lowest validation kernel distance
+    select: Literal["last", "best"]  # epoch whose weights are saved; best: the epoch with the lowest kernel distance
     patience: Annotated[int, Field(ge=0)]  # training ends after so many epochs without a lower distance; 0: never
 
     @model_validator(mode="after")

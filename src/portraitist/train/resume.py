@@ -56,7 +56,7 @@ class Checkpointer(FolderLock):
         fingerprint: hash of everything that the result depends on.
 
     Raises:
-        LockedError: on entering, another process is using the same state.
+        LockedError: when the context is entered, another process is using the same state.
     """
 
     every_s = 60.0  # seconds between two saves; an interruption loses at most about this much work

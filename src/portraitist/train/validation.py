@@ -1,7 +1,8 @@
 """Validation during training, on the stylized validation selfies.
 
 Two metrics are measured. The painted rate is the share of stylized selfies that a classifier recognizes as portraits.
-The kernel distance is the distance of the stylized selfies from the validation portraits. See learning/realism.py.
+The kernel distance is a distance between the stylized selfies and the validation portraits; lower is better. See
+learning/realism.py.
 """
 
 import sys
@@ -31,11 +32,12 @@ CHUNK = 8  # pictures that are processed at the same time
 class Validator:
     """Measure a method on the validation selfies, and record the epoch with the lowest kernel distance.
 
-    The classifier is fitted once, to the training part. Backgrounds are replaced by grey before pictures are compared.
+    The classifier of the painted rate is fitted once, to the selfies and portraits of the train part. Backgrounds are
+    replaced by grey before features are computed.
 
     Args:
         paths: the dataset.
-        features: function from images in [-1, 1] to feature vectors, by a network that no training uses.
+        features: function from images in [-1, 1] to feature vectors, computed by a network that no training uses.
         params: when to validate, and whether to select weights by the result.
 
     Raises:
@@ -60,10 +62,10 @@ class Validator:
         return epoch % self.params.validate_every == 0 or epoch == self.params.epochs
 
     def measure(self, method: Method, epoch: int) -> dict[str, float]:
-        """Return the painted rate and the kernel distance of the method, by name, and update `best`.
+        """Return a dictionary with the painted rate and the kernel distance of the method, and update `best`.
 
-        The best epoch is the first one with the lowest kernel distance. Validation does not change the training. It may
-        draw random numbers, but each training step sets its own seed.
+        The best epoch is the first epoch with the lowest kernel distance. Validation does not change the training:
+        validation may draw random numbers, but each training step sets its own seed.
         """
         device = next(method.parameters()).device
 
@@ -86,7 +88,10 @@ class Validator:
         return bool(self.params.patience and self.best and epoch - self.best["epoch"] >= self.params.patience)
 
     def load_selected(self, trainable: Trainable) -> int | None:
-        """Load the weights of the best epoch, and return its number; if `select` is `last`, do nothing, return None."""
+        """Load the weights of the best epoch, and return the epoch's number.
+
+        If `train.select` is "last", load nothing and return None.
+        """
         if not self.best or "weights" not in self.best:
             return None
         trainable.load_saved_state(self.best["weights"])
@@ -112,7 +117,7 @@ class Validator:
 
         Args:
             ids: ids of the pictures.
-            change: function from images and masks to changed images, applied before the background is replaced.
+            change: function from images and masks to changed images. It is applied before backgrounds become grey.
         """
         rows = []
         for first in range(0, len(ids), CHUNK):
