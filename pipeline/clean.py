@@ -1,4 +1,4 @@
-"""Stage clean: decode and check the pictures of all sources; keep upright sRGB pictures without near-duplicates."""
+"""Stage clean: decode and check the pictures of all sources, rotate them upright, and drop near-duplicates."""
 
 from pathlib import Path
 

@@ -123,13 +123,13 @@ class EvaluationData:
         )
 
     def resamples(self, count: int, of: Literal["faces", "portraits"] = "faces") -> Resamples:
-        """Return the bootstrap resamples of `count` images: an array (bootstrap, count) of indices.
+        """Return bootstrap resamples of `count` images, as indices: an array (number of resamples, `count`).
 
         The resamples are the same for all metrics and methods, so that methods are compared on the same faces.
 
         Args:
             count: number of images.
-            of: faces and portraits are resampled with different seeds.
+            of: what the images are. Faces and portraits are resampled with different seeds.
         """
         rng = np.random.default_rng([self.seed, 0 if of == "faces" else 1])
         return rng.integers(count, size=(self.bootstrap, count))

@@ -52,7 +52,7 @@ def skin_masks(images: Images, masks: Masks, crop_params: CropParams) -> list[Sk
 
 
 def mean_colours(images: Images, regions: list[SkinMask]) -> Colours:
-    """Return the mean CIELAB colour of each image in [-1, 1], over the pixels that its region marks."""
+    """Return the mean CIELAB colour of each image, over the pixels that the image's region marks."""
     pairs = zip(to_pictures(images), regions, strict=True)
     return np.stack([to_lab(picture)[region].mean(axis=0) for picture, region in pairs])
 
