@@ -108,8 +108,8 @@ def screen(request: Message) -> Message:
         request: the result of `make_request`.
 
     Returns:
-        `content` has the picture's columns of the manifest, and its fingerprints as hexadecimal digits. `parts` has the
-        files of a picture that passed all checks.
+        A message. Its `content` has the values of the picture's row in the manifest, and the picture's fingerprints as
+        hexadecimal digits. Its `parts` are the picture's files, if the picture passed all checks.
     """
     params, data = CleanParams(**request.content["params"]), request.parts["bytes"]
     row: dict[str, object] = {"status": Status.KEPT.value}

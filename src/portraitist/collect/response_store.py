@@ -29,9 +29,10 @@ Entry = dict[str, Any]  # of a failure: status and message; of a success: sha256
 
 
 def store_folder() -> Path:
-    """Return the folder of stored responses, in the project's folder.
+    """Return the folder of stored responses, which is in the project's folder.
 
-    DVC sets the environment variable DVC_ROOT to that folder, also for experiments that run in a temporary copy.
+    DVC sets the environment variable DVC_ROOT to the project's folder. Experiments that run in a temporary copy of the
+    project therefore use the stored responses of the original project.
     """
     return Path(os.environ.get("DVC_ROOT", ""), FOLDER)
 
