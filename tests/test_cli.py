@@ -164,7 +164,7 @@ def test_bad_files_are_named_and_the_others_painted(model, selfies, tmp_path):
     assert re.fullmatch(rf"portraitist: {bad}: not a picture.*", lines[0])
     assert lines[1].startswith(f"portraitist: {empty}: no face")
     assert lines[2] == f"portraitist: {tmp_path / 'none.jpg'}: No such file or directory"
-    assert lines[3:] == ["portraitist: 3 of 4 selfies failed, completely or in part"]
+    assert lines[3:] == ["portraitist: 3 of 4 selfies, or some of their faces, were not painted; see the messages above"]
 
 
 def test_selfies_of_one_name_are_rejected(model, selfies, tmp_path):
@@ -324,7 +324,7 @@ def test_quiet_prints_errors_only(model, selfies, tmp_path):
     assert (code, stdout) == (1, "")
     assert [line.split(":")[1].strip() for line in stderr.splitlines()] == [
         str(bad),
-        "1 of 2 selfies failed, completely or in part",
+        "1 of 2 selfies, or some of their faces, were not painted; see the messages above",
     ]
 
 

@@ -51,7 +51,7 @@ class Crop:
     transform: Transform  # from pixels of the original picture to pixels of the square
 
     def warp(self, plane: MaskArray) -> SquareMaskArray:
-        """Crop an array that has the original picture's size to the same square, for example the picture's exact mask."""
+        """Crop an array of the original picture's size to the same square, for example the picture's exact mask."""
         return warp(plane, self.transform, self.square.picture.shape[0], border=cv2.BORDER_CONSTANT)
 
 
