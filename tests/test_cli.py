@@ -164,7 +164,9 @@ def test_bad_files_are_named_and_the_others_painted(model, selfies, tmp_path):
     assert re.fullmatch(rf"portraitist: {bad}: not a picture.*", lines[0])
     assert lines[1].startswith(f"portraitist: {empty}: no face")
     assert lines[2] == f"portraitist: {tmp_path / 'none.jpg'}: No such file or directory"
-    assert lines[3:] == ["portraitist: 3 of 4 selfies, or some of their faces, were not painted; see the messages above"]
+    assert lines[3:] == [
+        "portraitist: 3 of 4 selfies, or some of their faces, were not painted; see the messages above"
+    ]
 
 
 def test_selfies_of_one_name_are_rejected(model, selfies, tmp_path):

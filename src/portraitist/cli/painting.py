@@ -156,7 +156,10 @@ def paint(
         if not quiet:
             _report_total(results, None if paste_back else size_px)
         if failed := sum(bool(result.errors) for result in results):
-            fail(f"{failed} of {len(outputs)} selfies, or some of their faces, were not painted; see the messages above", FAILED)
+            fail(
+                f"{failed} of {len(outputs)} selfies, or some of their faces, were not painted; see the messages above",
+                FAILED,
+            )
 
 
 def styles(model: ModelOption = None) -> None:
