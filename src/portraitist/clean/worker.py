@@ -54,7 +54,10 @@ class ScreenWorker:
 
 
 class CopyWorker:
-    """Function object that copies the pictures of one shard per call, without their fingerprints."""
+    """Function object that copies the pictures of one shard to the folder `dest` per call.
+
+    The perceptual hashes, by which near-duplicates were found, are not copied.
+    """
 
     def __init__(self, dest: Path) -> None:
         self.dest = dest

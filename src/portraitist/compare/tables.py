@@ -160,8 +160,9 @@ def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
 def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
     """Return the methods with the best value of each headline metric, by the metric's title.
 
-    The best value is the nearest to the metric's optimum. Values are rounded as the interval of the best value
-    justifies; equal rounded values are equally good. The unchanged selfies are left out.
+    The best value is the nearest to the metric's optimum. All values of a metric are rounded to the same digit, which
+    depends on the width of the best value's confidence interval. Methods with equal rounded values are equally good.
+    The unchanged selfies are left out.
     """
     best = {}
     for headline in HEADLINES.values():
