@@ -363,7 +363,7 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
     await form.close()
     if any(isinstance(value, bytes) and name not in FILE_FIELDS for name, value in fields.items()):
         *others, last = (f"`{name}`" for name in FILE_FIELDS)
-        raise HTTPException(400, f"only {', '.join(others)} and {last} may be files")
+        raise HTTPException(400, f"a form field was sent as a file; only {', '.join(others)} and {last} may be files")
     return fields
 
 

@@ -171,8 +171,9 @@ class MaskedStylizer(Method):
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks by which the discriminator's input is multiplied.
 
-        Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
-        their masks. The segmenter's mask passes gradients to the stylized images.
+        If the parameter `mask` of this method is "product", they are `masks` times the masks that the segmenter
+        computes from `images`. Gradients then flow through the segmenter to `images`. Stylized images and portraits
+        are masked in the same way. Otherwise, the discriminator could tell them apart by their masks.
 
         Args:
             images: stylized images or portraits.
