@@ -18,10 +18,10 @@ OWN = "own"
 
 
 def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> Iterator[dict[str, Any]]:
-    """Yield `recipes_per_person` recipes for each face: the original background first, then random ones.
+    """Yield `recipes_per_person` recipes for each face. A recipe describes one background to put behind the face.
 
-    The recipes of a face depend only on the seed and on the id of the face. If the library of backgrounds is empty, the
-    kind `room` is not used.
+    The first recipe keeps the original background; the others are random. They depend only on the seed and on the id of
+    the face. Backgrounds of kind `room` are pictures of the library. If `library_size` is 0, this kind is not drawn.
     """
     kinds: list[str] = [kind for kind in params.backgrounds if library_size or kind != ROOM] or [OWN]
     for person in ids:
