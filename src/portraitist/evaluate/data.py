@@ -139,7 +139,8 @@ def map_batches(function: Callable[..., np.ndarray], *sequences: ImageSequence) 
     """Apply a function to batches of sequences, and concatenate the results.
 
     Args:
-        function: takes the same batch of each sequence, and returns an array with one row per image.
+        function: is called with one batch from each sequence, as positional arguments. All batches cover the same
+            indices. It returns an array with one row for each index.
         sequences: sequences of equal length.
     """
     starts = range(0, len(sequences[0]), BATCH_SIZE)
