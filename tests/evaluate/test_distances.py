@@ -32,7 +32,7 @@ def test_description_names_network_and_pixels(name):
     metric = available_metrics(NETWORKS)[name]
     published = "KID" if "kid" in name or "kernel" in name else "FID"
     assert f"{'not' if 'lite' in name else 'published:'} {published}." in metric.description
-    assert ("on grey" in metric.description) == (name not in WHOLE_PICTURE)
+    assert ("grey instead of the background" in metric.description) == (name not in WHOLE_PICTURE)
     assert ("extrapolated" in metric.description) == ("limit" in name)
 
 

@@ -271,7 +271,7 @@ GOOGLE_REFUSALS = {
     "sorry": (Reply("", 302, {"Location": "https://www.google.com/sorry/index?continue=x"}), "a captcha"),
     "429": (Reply("sorry", 429), "status 429"),
     "consent": (Reply("", 302, {"Location": "https://consent.google.com/ml?continue=x"}), "a consent page"),
-    "changed": (Reply("<script>var a = 1</script>"), "no result"),
+    "changed": (Reply("<script>var a = 1</script>"), "contains no pictures"),
 }
 
 
