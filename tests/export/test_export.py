@@ -89,14 +89,13 @@ def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
     session = onnxruntime.InferenceSession(dest / "portraitist.onnx", providers=["CPUExecutionProvider"])
     tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
-    if name == "masked_stylizer":
-        (entry,) = [entry.value for entry in model.metadata_props if entry.key == "styles"]
-        styles = json.loads(entry)
-        assert list(styles) == ["house"]
-        assert np.allclose(styles["house"], method.style.mean(), atol=1e-6)
-        tensors["styles"] = np.tile(np.array(styles["house"], np.float32), (3, 1))
-        other = {**tensors, "styles": 2 * tensors["styles"]}
-        assert not np.array_equal(session.run(["painted"], other)[0], session.run(["painted"], tensors)[0])
+    (entry,) = [entry.value for entry in model.metadata_props if entry.key == "styles"]
+    styles = json.loads(entry)
+    assert list(styles) == ["house"]
+    assert np.allclose(styles["house"], method.style.mean(), atol=1e-6)
+    tensors["styles"] = np.tile(np.array(styles["house"], np.float32), (3, 1))
+    other = {**tensors, "styles": 2 * tensors["styles"]}
+    assert not np.array_equal(session.run(["painted"], other)[0], session.run(["painted"], tensors)[0])
     (painted,) = session.run(["painted"], tensors)
     difference = np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks)))
     assert difference.max() <= 1

@@ -128,7 +128,7 @@ def test_two_processes_give_the_same_weights_as_one(name: str, two_processes: Pa
             assert torch.equal(first["weights"][key], second["weights"][key]), key
 
 
-def test_srun_of_two_torchruns_gives_the_same_weights_as_one_process(tmp_path: Path, double: None):
+def test_srun_of_two_nodes_gives_the_same_weights_as_one_process(tmp_path: Path, double: None):
     """Run the command of docs/training.md; a script replaces srun and starts two nodes on this machine."""
     srun = tmp_path / "srun"
     srun.write_text('#!/bin/sh\n"$@" & other=$!\n"$@" && wait $other\n', encoding="utf-8")
