@@ -20,7 +20,7 @@ def main(
     metrics: Path,
     collect_metrics: Path,
 ) -> None:
-    """Clean the pictures of all sources. Write how many pictures the stages collect and clean kept and rejected."""
+    """Clean the pictures of all sources. Write how many pictures stages `collect` and `clean` kept and rejected."""
     write_collect_metrics(sources, collect_metrics)
     frame = clean_sources(params, workers, sources, Blocklist.read(blocklist), out)
     write_stage_metrics(frame, "clean", metrics)

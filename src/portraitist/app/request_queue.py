@@ -81,6 +81,10 @@ class Admissions:
     def admit(self, process: int, ticket: str) -> None:
         """Append a request to the queue.
 
+        Args:
+            process: id of the worker process that received the request.
+            ticket: unique name of the request.
+
         Raises:
             QueueFullError: all painting threads are busy, and `max_waiting` requests are waiting.
             DuplicateTicketError: the ticket is already in the queue.

@@ -88,7 +88,8 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
     Args:
         inputs: paths of the configuration and of the data stages' reports.
         comparison: result of `tables.compare`.
-        folders: output folder of stage `evaluate` for each method, and of stage `evaluate_selfies`.
+        folders: output folder of stage `evaluate` for each method, by the method's title. The key `tables.UNCHANGED`
+            has the output folder of stage `evaluate_selfies`.
         sheet: JPEG of the avatars of all methods.
     """
     results = comparison.results

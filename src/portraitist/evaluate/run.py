@@ -105,11 +105,12 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
 
 
 def stylized_by_method(folder: Path, selfie_results: Path) -> StylizedSelfies:
-    """Open the stylized selfies of one method, and the features that are the same for all methods.
+    """Open the stylized selfies of one method.
 
     Args:
         folder: output of stage `paint` for this method.
-        selfie_results: output of stage `evaluate_selfies`.
+        selfie_results: output of stage `evaluate_selfies`. It contains the features of selfies and portraits, which are
+            the same for all methods.
     """
     shards = Shards(folder)
     with np.load(selfie_results / FEATURES_FILE) as arrays:

@@ -54,7 +54,8 @@ class Segmenter:
     """Segmentation model that predicts soft person masks.
 
     Args:
-        pretrained: the folder that stage `weights` writes, or the contents of the model's `SEGMENTER_FILES` by name.
+        pretrained: the folder that stage `weights` writes, or a dictionary from file names to the bytes of the files.
+            `SEGMENTER_FILES` lists the files of each model.
         model: the segmentation model to use.
     """
 

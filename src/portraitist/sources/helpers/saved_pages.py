@@ -97,8 +97,8 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     key, folder = f"collect.{cache.source}.path", params.path
     if not folder.is_dir():
         raise SourceError(
-            f"{key}: {folder} is not a folder; create it, or change {key}; put saved pages or responses there, or "
-            "leave it empty to download from the web"
+            f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. Put saved pages or "
+            "responses into the folder; if the folder is empty, pictures are downloaded from the web"
         )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
