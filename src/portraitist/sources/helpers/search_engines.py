@@ -44,7 +44,7 @@ def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:
 def search(
     params: SearchParams, cache: FetchCache, host: str, seconds_per_page: float, list_pages: ListPages, parse: Parse
 ) -> Iterator[Candidate]:
-    """Yield the candidates on the pages that the user saved; if there are none, search the web, query by query.
+    """Yield the candidates on the pages that the user saved. Without saved pages, search the web, query by query.
 
     Args:
         params: the queries, and the folder of saved pages.
