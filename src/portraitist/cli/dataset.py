@@ -45,7 +45,7 @@ def review(
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder for the pages.")] = Path("review"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing pages.")] = False,
 ) -> None:
-    """Create web pages that show the pictures accepted by stage `clean`. Mark pictures to remove on these pages.
+    """Create web pages that show the pictures accepted by stage `clean`, and on which you mark pictures to remove.
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
