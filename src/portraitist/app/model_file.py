@@ -196,7 +196,7 @@ def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
             length, body = _varint(view, body)
             end = body + length
         if not at < end <= len(view):
-            raise ValueError(f"malformed field at byte {at}")
+            raise ValueError(f"the model file is damaged: malformed field at byte {at}; download or export it again")
         yield tag >> 3, at, body, end
         at = end
 

@@ -24,7 +24,10 @@ def _grey_and_interior(images: Images, masks: Masks) -> list[tuple[np.ndarray, n
 
 
 def mean_laplacian(images: Images, masks: Masks) -> np.ndarray:
-    """Return the mean absolute Laplacian inside the person of each image, for grey levels of 0 to 255."""
+    """Return the mean absolute Laplacian inside the person of each image.
+
+    The images are first converted to grey levels from 0 to 255.
+    """
     pairs = _grey_and_interior(images, masks)
     return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_64F))[interior].mean() for grey, interior in pairs])
 

@@ -26,7 +26,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the URL of the original picture of every search result.
 
     Raises:
-        SourceError: there are no saved pages, and Google refuses the request.
+        SourceError: Google refuses the request, and the user has saved no result pages in `params.path`.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 
