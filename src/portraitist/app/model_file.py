@@ -106,7 +106,9 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
 
 
 def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
-    """Parse a model's metadata entries; in the entry `parts`, only known names are read.
+    """Parse a model's metadata entries.
+
+    The entry `parts` contains the files of the face detector and the segmenter. Files with other names are ignored.
 
     Raises:
         ModelError: the format version is not supported, or an entry is missing or malformed.
@@ -241,7 +243,8 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
     found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
     if set(found) != set(expected):
         raise ModelError(
-            f"{path}: the graph's tensors are {', '.join(sorted(found))}; expected {', '.join(sorted(expected))}"
+            f"{path}: the inputs and outputs of the ONNX graph are {', '.join(sorted(found))}; expected "
+            f"{', '.join(sorted(expected))}; export the model again"
         )
     for name, (kind, shape) in expected.items():
         declared = list(found[name].shape)
