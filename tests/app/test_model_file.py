@@ -80,7 +80,7 @@ def test_fixed_side_must_be_that_of_the_crops(model, tmp_path):
         ({"house": "x"}, "could not convert"),
         ({"mine": [0.0] * 100}, "first style must be 'house'"),
         ({"house": [0.0] * 100, "a\x1b[2J": [0.0] * 100}, "printable name"),
-        ({}, "tensors are masks, painted, pictures, styles; expected masks, painted, pictures"),
+        ({}, "graph are masks, painted, pictures, styles; expected masks, painted, pictures"),
     ],
 )
 def test_malformed_styles_are_rejected(shipped, tmp_path, styles, reason):
