@@ -4,6 +4,7 @@ python -m pipeline.ship --project . --selection data/shipped.yaml --out src/port
 """
 
 import json
+import sys
 
 import yaml
 
@@ -15,7 +16,11 @@ from portraitist.export.ship import Selection, ship
 def main() -> None:
     """Write the generator, its checksum, model card, licence notice and list of portraits; print what was written."""
     project, selection, out, titles = path_options("project", "selection", "out", optional=["titles"])
-    chosen = validate(Selection, "shipped", {"shipped": yaml.safe_load(selection.read_text("utf-8"))}, {})
+    try:
+        content = yaml.safe_load(selection.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        sys.exit(f"ship: {selection}: {error}")
+    chosen = validate(Selection, "shipped", {"shipped": content}, {})
     print(json.dumps(ship(project, chosen, titles, out), indent=2))
 
 

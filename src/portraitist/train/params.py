@@ -52,7 +52,7 @@ class TrainParams(ScheduleParams):
     optimization_steps: PositiveInt  # per picture, for methods that train nothing and optimize each picture's pixels
     validate_every: Annotated[int, Field(ge=0)]  # epochs between two validations; 0: no validation
     select: Literal["last", "best"]  # epoch whose weights are saved; best: the epoch with the lowest kernel distance
-    patience: Annotated[int, Field(ge=0)]  # training ends after so many epochs without a lower distance; 0: never
+    patience: Annotated[int, Field(ge=0)]  # the training ends after this many epochs without a lower distance; 0: never
 
     @model_validator(mode="after")
     def _validate_if_needed(self) -> "TrainParams":

@@ -98,7 +98,7 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     if not folder.is_dir():
         raise SourceError(
             f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. Put saved pages or "
-            "responses into the folder; if the folder is empty, pictures are downloaded from the web"
+            "responses there; if the folder is empty, pictures are downloaded from the web"
         )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
