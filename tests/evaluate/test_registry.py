@@ -88,7 +88,7 @@ def test_fid_and_kid_need_inception():
 @pytest.mark.parametrize("name", NAMES)
 def test_measurement_is_described(name):
     metric = METRICS[name]
-    assert 30 < len(metric.description) < 250
+    assert 30 < len(metric.description) < 200
     measurement = measure(name)
     assert measurement.n == (1 if name in COSTS else 3)
     assert measurement.low <= measurement.value <= measurement.high or name in DISTANCES

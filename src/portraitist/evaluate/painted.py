@@ -34,8 +34,8 @@ def _details(data: EvaluationData) -> dict[str, Any]:
 
 @metric(
     name="painted_rate",
-    description="Share of avatars that a linear classifier recognizes as portraits. The classifier is fitted to the "
-    "training part's selfies and portraits: to their EfficientNet-Lite2 features, with grey instead of the background.",
+    description="Share of avatars that a linear classifier recognizes as portraits. It is fitted to EfficientNet-Lite2 "
+    "features of the training part's selfies and portraits, with grey instead of the background.",
     optimum=1.0,
     network=NETWORK,
 )
