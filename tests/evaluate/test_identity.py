@@ -7,7 +7,7 @@ import torch
 from evaluation_toys import CROP_PARAMS, noise
 from onnx import TensorProto, helper
 
-from portraitist.nets.identity import EYES, MOUTH, SIDE, Identity, IdentityError, find_network
+from portraitist.evaluate.identity import EYES, MOUTH, SIDE, Identity, IdentityError, find_network
 
 
 def write_network(path, side=SIDE, flatten=True):

@@ -15,6 +15,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from portraitist.core.shards import ShardWriter
 from portraitist.evaluate import run
 from portraitist.evaluate.data import BATCH_SIZE
+from portraitist.evaluate.inception import Inception
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.run import (
     COST_FILE,
@@ -32,7 +33,6 @@ from portraitist.evaluate.run import (
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.features import Lite0
 from portraitist.learning.tensors import to_pictures
-from portraitist.nets.inception import Inception
 from portraitist.stats.bootstrap import confidence_interval
 from portraitist.weights import WeightsError
 

@@ -24,6 +24,7 @@ from portraitist.crop.params import CropParams
 from portraitist.evaluate import masks, painted
 from portraitist.evaluate.data import EvaluationData, Network, predict_masks
 from portraitist.evaluate.groups import group_selfies
+from portraitist.evaluate.identity import Identity, find_network
 from portraitist.evaluate.params import EvaluateParams
 from portraitist.evaluate.registry import Measurement, Metric, available_metrics, code_hash, library_versions
 from portraitist.learning import features as lite0
@@ -32,7 +33,6 @@ from portraitist.learning.checkpoint import load_checkpoint
 from portraitist.learning.dataset import DatasetPaths, LazyImages, load_images, load_masks, split_ids
 from portraitist.learning.realism import Features
 from portraitist.learning.tensors import to_mask_arrays, to_pictures
-from portraitist.nets.identity import Identity, find_network
 from portraitist.reporting.contact_sheet import contact_sheet
 from portraitist.stats.bootstrap import TooFewSamplesError
 from portraitist.weights import INCEPTION, WeightsError, cached_download
@@ -88,7 +88,7 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
     details = details | {"network": realism.NAME, "resize": f"{realism.SIZE_PX} px, bicubic, antialiased"}
     networks["lite2"] = Network(realism.lite2_features(models.pretrained), details)
     if params.inception:
-        from portraitist.nets import inception
+        from portraitist.evaluate import inception
 
         inception_net = inception.Inception(cached_download(INCEPTION, Path(torch.hub.get_dir()) / "checkpoints"))
         details = {
