@@ -21,6 +21,8 @@ from portraitist.core.geometry import box_iou
 from portraitist.core.types import HALF_RANGE, Picture, SquarePicture
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face, Landmarks, eye_mouth_similarity, warp
 
+# Longer pictures are reduced before detection. Stage `clean` writes no longer ones, unless clean.max_side_px is raised.
+MAX_SIDE_PX = 1024
 MIN_IOU = 0.3  # boxes with a larger intersection over union are the same face (value of MediaPipe's graph)
 MIN_CANDIDATE_SCORE = 0.4  # of a detection before it is verified
 # Enlarged cutouts: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
@@ -142,9 +144,18 @@ class FaceDetector:
         landmarks therefore makes the face upright.
 
         Args:
-            picture: the picture.
+            picture: the picture. It is searched at no more than `MAX_SIDE_PX` pixels per side.
             min_score: lowest accepted score, 0 to 1.
         """
+        height, width = picture.shape[:2]
+        factor = -(-max(height, width) // MAX_SIDE_PX)  # an integer, because cv2.resize is several times faster then
+        if factor == 1:
+            return self._detect_any(picture, min_score)
+        reduced = (max(1, width // factor), max(1, height // factor))
+        faces = self._detect_any(cv2.resize(picture, reduced, interpolation=cv2.INTER_AREA), min_score)
+        return [_scale(face, width / reduced[0], height / reduced[1]) for face in faces]
+
+    def _detect_any(self, picture: Picture, min_score: float) -> list[Face]:
         faces = self._detect_merged(picture, min_score)
         score_to_beat = faces[0].score + ROTATION_MARGIN if faces else MIN_ROTATED_SCORE
         if faces and faces[0].score < SURE_SCORE and self.is_upside_down(picture, faces[0]):
@@ -299,6 +310,11 @@ def _weighted_nms(
 def _translate(face: Face, left: int, top: int) -> Face:
     box = (face.box[0] + left, face.box[1] + top, face.box[2] + left, face.box[3] + top)
     return Face(face.score, box, face.points + np.array([left, top], np.float32))
+
+
+def _scale(face: Face, across: float, down: float) -> Face:
+    box = (face.box[0] * across, face.box[1] * down, face.box[2] * across, face.box[3] * down)
+    return Face(face.score, box, face.points * np.array([across, down], np.float32))
 
 
 def _rotate_back(face: Face, quarter_turns: int, rotated: Picture) -> Face:

@@ -4,6 +4,7 @@
 
 export const [RIGHT_EYE, LEFT_EYE, NOSE, MOUTH] = [0, 1, 2, 3];
 const MIN_IOU = 0.3;
+export const MAX_DETECTION_SIDE = 1024;
 export const MIN_CANDIDATE_SCORE = 0.4;
 export const MIN_VERIFY_SCORE = 0.1;
 export const VIEW_SIDE = 0.6;
@@ -388,10 +389,10 @@ export const shiftFace = (face, left, top) => ({
   points: face.points.map(([x, y]) => [x + left, y + top]),
 });
 
-export const scaleFace = (face, scale) => ({
+export const scaleFace = (face, across, down = across) => ({
   ...face,
-  box: face.box.map((value) => value * scale),
-  points: face.points.map(([x, y]) => [x * scale, y * scale]),
+  box: face.box.map((value, i) => value * (i % 2 ? down : across)),
+  points: face.points.map(([x, y]) => [x * across, y * down]),
 });
 
 // Centres a face's box on its nose; the size of the box does not change.

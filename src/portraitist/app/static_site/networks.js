@@ -60,6 +60,13 @@ async function decodeDetector(index, boxed, letterbox, minScore) {
 
 // Returns the faces of a picture in any orientation, largest first, as FaceDetector.detect_any does.
 export async function detect(picture) {
+  const { width, height } = picture;
+  const factor = Math.ceil(Math.max(width, height) / math.MAX_DETECTION_SIDE);
+  const small = math.resize(picture, Math.max(1, Math.floor(width / factor)), Math.max(1, Math.floor(height / factor)), "area");
+  return (await detectAny(small)).map((face) => math.scaleFace(face, width / small.width, height / small.height));
+}
+
+async function detectAny(picture) {
   let faces = await detectUpright(picture);
   let scoreToBeat = faces.length ? faces[0].score + math.ROTATION_MARGIN : math.MIN_ROTATED_SCORE;
   if (faces.length && faces[0].score < math.SURE_SCORE && (await isUpsideDown(picture, faces[0]))) {
