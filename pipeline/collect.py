@@ -1,4 +1,4 @@
-"""Stage collect: find the pictures of one source, and download or read them; write a manifest with a row for each."""
+"""Stage collect: download or read the pictures of one source, and write a manifest with a row for each picture."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,10 @@ BLOCKLIST = Path("data/blocklist.txt")
 
 
 def collect(name: str, params: CollectParams, web: HttpClient, dest: Path) -> None:
-    """Collect the pictures of one source, and write them to the folder `dest`; web responses are in .fetch-cache."""
+    """Collect the pictures of one source, and write them to the folder `dest`.
+
+    Web responses are stored in the folder .fetch-cache. Later runs read them from this folder.
+    """
     with FetchCache(web, store_folder(), name) as cache:
         collected = collect_source(name, load_source(name), params, cache, web.blocklist)
         write_output(iter(tqdm(collected, f"collect {name}", disable=None)), dest, params.shard_size)

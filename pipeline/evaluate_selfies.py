@@ -18,7 +18,10 @@ def main(
     clean: Path,
     out: Path,
 ) -> None:
-    """Measure the unchanged selfies (the baseline) and the segmenter, and save the group of each selfie."""
+    """Measure the unchanged selfies (the baseline) and the segmenter.
+
+    Also save the groups to which each selfie belongs: by skin tone, light, pose and source.
+    """
     selfies = run.unchanged_selfies(paths, on_backgrounds)
     data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)
     run.save_results(run.measure_all(data), data, params.sheet_rows, out)

@@ -17,7 +17,7 @@ COMMAND = ("dvc", "exp", "show", "--csv", "--only-changed", "--drop", OTHER_COLU
 def compact(csv: str) -> str:
     """Return the table that `dvc exp show --csv` prints as aligned text with short column names.
 
-    A row without the name of an experiment is named by its revision.
+    If a row has no experiment name, its revision (column `rev`) is shown instead of the name.
     """
     table = pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
     if "Experiment" not in table:

@@ -9,7 +9,7 @@ from portraitist.core.files import write_file
 
 
 def main(out: Path) -> None:
-    """Check that each source has a limit and an existing folder, then write a file for each source."""
+    """Check that each source has valid parameters, and that its `path` exists. Then write a file for each source."""
     names = load_sources_or_exit()
     for name in names:
         path = load_or_exit(SOURCES[name], f"collect.{name}").path

@@ -1,4 +1,4 @@
-"""Stage split: assign every face with a mask to training, validation or test -> data/split.csv."""
+"""Stage split: assign every face with a mask to a part (train, validation, test or aside) -> data/split.csv."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,9 @@ def read_source(folder: Path) -> pd.DataFrame:
 def main(
     params: SplitParams, sources: list[Path], clean: Path, crops: Path, masks: Path, split: Path, leakage: Path
 ) -> None:
-    """Write the part (train, validation, test or aside) of each face, and a report on leaks.
+    """Write the part of each face (train, validation, test or aside), and a report on leaks.
+
+    Faces in part "aside" are not used, because each of them has a near-duplicate in another part.
 
     Exit if faces of the same group or near-duplicates are in different parts, or if a part has too few faces.
     """

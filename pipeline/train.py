@@ -16,7 +16,11 @@ from portraitist.train.params import GeneratorParams, TrainParams
 
 
 def main() -> None:
-    """Train one method, starting from the models of stages 1 and 2 if the options name them."""
+    """Train one method.
+
+    The option --generator names the model of stage train_generator, and --segmenter the model of stage train_mask. If
+    the method needs no such model, the option is missing or has the same value as --pretrained.
+    """
     *data, pretrained, out, log, name, generator, segmenter = path_options(
         *("crops", "masks", "split", "recipes", "pretrained", "out", "log"),
         words=["method"],

@@ -30,7 +30,8 @@ Cells = dict[tuple[str, str], Interval]  # value and interval, by (metric, metho
 def agrees(committed: Interval, found: Interval) -> bool:
     """Return whether at least one of two values of a metric is in the confidence interval of the other value.
 
-    Before, both intervals are widened on each side by 0.5 % of the larger value.
+    Both intervals are widened before the comparison. Each end is moved outwards by 0.5 % of the metric value with the
+    larger absolute value.
     """
     tolerance = 0.005 * max(abs(committed[0]), abs(found[0]))
     return any(

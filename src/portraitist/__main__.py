@@ -1,4 +1,4 @@
-"""Run the command line as `python -m portraitist`, where the script is not on the path."""
+"""Run the command `portraitist` as `python -m portraitist`, for example if the command's folder is not in PATH."""
 
 from portraitist.cli import main
 

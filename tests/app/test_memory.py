@@ -46,13 +46,13 @@ def test_parts_of_the_memory_add_up_to_the_bound(cores, used_mb):
 
 
 def test_too_little_memory_names_how_much_is_needed():
-    with pytest.raises(ValueError, match="1500 MB of memory do not suffice; at least") as caught:
+    with pytest.raises(ValueError, match="1500 MiB of memory do not suffice; at least") as caught:
         MemoryPlan.divide(1500, 200.0, BODY_MB, 2)
     least = int(re.search(r"at least (\d+)", str(caught.value))[1])
     assert MemoryPlan.divide(least, 200.0, BODY_MB, 2).threads == 1
 
 
-@pytest.mark.parametrize(("bound", "message"), [("900", "900 MB of memory do not suffice"), ("0", "memory-mb")])
+@pytest.mark.parametrize(("bound", "message"), [("900", "900 MiB of memory do not suffice"), ("0", "memory-mb")])
 def test_too_little_memory_ends_serve_with_one_line(model, bound, message):
     result = CliRunner().invoke(cli, ["serve", "--model", str(model), "--memory-mb", bound, "--port", "0"])
     assert result.exit_code == 2

@@ -57,5 +57,5 @@ def test_background_does_not_affect_the_painted_rate():
 
 def test_single_training_portrait_is_too_few():
     few = {"training_portraits": levels(0.5), "training_portrait_masks": WHOLE[:1]}
-    with pytest.raises(TooFewSamplesError, match=r"training part: .*4 selfies and 1 portraits"):
+    with pytest.raises(TooFewSamplesError, match=r"train part of the split: .*4 selfies and 1 portraits"):
         measure("painted_rate", **DARK_SELFIES | few)

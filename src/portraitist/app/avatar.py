@@ -123,7 +123,9 @@ class Avatar:
 
     @cached_property
     def aligned_person(self) -> SquarePicture:
-        """The painted person in the crop, with the size of `painting`; `person` is the same in the frame.
+        """The painted person in the crop, with the size of `painting`.
+
+        The property `person` is this picture, mapped from the crop to the frame.
 
         Colours of the person replace the background. They also replace the outermost pixels of the person, because
         some methods, which are trained with a grey background, paint a grey rim there.
@@ -405,7 +407,9 @@ class Portraitist:
         return crop_face(cleaned, face, self.crop_params)
 
     def mask(self, crop: Crop) -> MaskArray:
-        """Return the mask of the person in a crop. The person may fill the crop, which stage `mask` would reject.
+        """Return the mask of the person in a crop.
+
+        Unlike stage `mask`, this function accepts a crop that the person covers completely.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -465,8 +469,9 @@ class Portraitist:
     ) -> Avatar:
         """Paint a crop, and return the avatar that shows the frame.
 
-        The crop is painted at the size at which the frame has `size_px` pixels per side, or at a smaller size if the
-        face in the selfie is small.
+        Crop and frame are squares of the selfie. Both are scaled by the same factor before the crop is painted. The
+        factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
+        selfie is small.
 
         Args:
             cleaned: the selfie.
@@ -488,8 +493,9 @@ class Portraitist:
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
         """Return the side in pixels at which a crop is painted.
 
-        At this side, the frame has `size_px` pixels per side. The side is smaller if the crop would otherwise be
-        enlarged by more than `MAX_ENLARGEMENT`, compared with its size in the selfie.
+        Crop and frame are scaled by the same factor, so that the frame has `size_px` pixels per side. The factor is at
+        most `MAX_ENLARGEMENT`, compared with the size in the selfie. A side below `MIN_PAINTED_PX` is then raised to
+        `MIN_PAINTED_PX`. Finally, the side is changed to one that the model can paint.
 
         Args:
             crop_px: side of the crop in the selfie's pixels.

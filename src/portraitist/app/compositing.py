@@ -34,7 +34,10 @@ FEATHER = 0.08  # width of the strip in which a cut-off person fades into the ph
 
 
 class FinishError(ValueError):
-    """A background, shape, size or face number is invalid; the message names the value and the allowed values."""
+    """An option of the output picture has an invalid value; the message explains what is allowed.
+
+    Examples are a background, a shape, a size, and the number of the face that is painted.
+    """
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
 idle connections too, and when it is reached, all clients get status 503. Therefore, this module extends uvicorn's HTTP
-protocol. When a limit is reached, the module selects the address with the most connections. Of the connections of this
-address that have no complete request, it closes the oldest one.
+protocol. A connection is incomplete if it has no complete request. If an address has too many connections, the oldest
+incomplete connection of this address is closed. If all addresses together have too many connections, the oldest
+incomplete connection of the address with the most connections is closed.
 """
 
 import asyncio

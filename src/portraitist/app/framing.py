@@ -57,7 +57,7 @@ def whole_crop(crop: Crop) -> Frame:
 
 
 def face_in_crop(crop: Crop) -> tuple[float, float, float]:
-    """Return x and y of the centre of the face, and its distance from the eyes to the mouth, in pixels of the crop."""
+    """Return x and y of the face's centre, and the distance from the eyes to the mouth; all in pixels of the crop."""
     x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
     return x, y, eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
 
@@ -151,7 +151,12 @@ class _Cost:
         self.is_crown_cut = bool(len(hair)) and hair[0] <= rows[0] + 2
 
     def __call__(self, candidates: np.ndarray) -> np.ndarray:
-        """Return the cost of each frame; `candidates` are as in `_box`."""
+        """Return the cost of each frame.
+
+        Args:
+            candidates: array of shape (..., 3): side, shift to the right and shift down of each frame. The unit is the
+                distance from the eyes to the mouth.
+        """
         left, top, right, bottom = _box(candidates)
         side = right - left
         cost = CUT_COST * _sum(self.cut, left, top, right, bottom) / side
@@ -195,7 +200,7 @@ def fade_cuts(mask: MaskArray, covered: MaskArray) -> MaskArray:
 
     Args:
         mask: mask of the person in the frame.
-        covered: 255 where the painting covers the frame completely, less elsewhere.
+        covered: for each pixel of the frame, 255 if the painting covers the whole pixel, otherwise less.
     """
     size = mask.shape[0]
     edge = max(3, round(0.01 * size) | 1)

@@ -1,6 +1,7 @@
 """Refine a person's mask for the avatar: remove loosely connected parts, and align its edge with the photo's edges.
 
-The masks of the training data are not refined, because the errors are visible only at the size of an avatar.
+The segmenter's masks may contain loosely connected parts and inexact edges. These errors are visible only at the size
+of an avatar. The masks of the training data are therefore not refined.
 """
 
 import cv2

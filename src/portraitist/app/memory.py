@@ -53,7 +53,7 @@ class MemoryPlan:
         threads = min(cores, int((process_mb - used_mb - UPLOAD_COPIES * body_mb) // THREAD_MB))
         if threads < 1:
             least = DECODER_MB + THREAD_MB + used_mb + UPLOAD_COPIES * body_mb
-            raise ValueError(f"{memory_mb} MB of memory do not suffice; at least {least + 1:.0f} MB are needed")
+            raise ValueError(f"{memory_mb} MiB of memory do not suffice; at least {least + 1:.0f} MiB are needed")
         uploads_mb = (process_mb - used_mb - threads * THREAD_MB) / UPLOAD_COPIES
         return cls(decoders, threads, uploads_mb, process_mb)
 

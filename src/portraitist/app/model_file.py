@@ -149,9 +149,10 @@ def _read_styles(content: object) -> dict[str, StyleVector]:
 
 
 def content_checksum(data: bytes) -> tuple[str, str | None]:
-    """Return an ONNX file's SHA-256, and the SHA-256 that its metadata entry `sha256` states (None if it has no entry).
+    """Return two checksums of an ONNX file: the computed SHA-256, and the SHA-256 that the file itself contains.
 
-    The first SHA-256 is that of the file's bytes without the entry `sha256`, which the exporter appends last.
+    The second checksum is the value of the file's metadata entry `sha256`, or None if the file has no such entry. The
+    exporter adds this entry last. The first checksum is therefore computed from all bytes except this entry.
 
     Raises:
         ValueError: the bytes are not a protocol buffer.

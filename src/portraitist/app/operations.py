@@ -37,7 +37,10 @@ HEALTH_CHECK_S = 60  # the supervisor replaces a worker that does not respond fo
 
 
 class StartError(RuntimeError):
-    """The server cannot start with these settings; the message gives the reason and, if there is one, the option."""
+    """The server cannot start with these settings.
+
+    The message gives the reason. In most cases, it also names the option that must be changed.
+    """
 
 
 @dataclass(frozen=True)

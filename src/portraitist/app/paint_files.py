@@ -119,8 +119,9 @@ class PaintResult:
 def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path | None = None) -> Inputs:
     """Expand files, folders and glob patterns to a list of input files without duplicates; `-` is standard input.
 
-    Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). Hidden
-    files are ignored, for example those that macOS creates for each picture, and so are avatars of earlier runs.
+    Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). In
+    folders, and among the files that match a pattern, hidden files and avatars of earlier runs are ignored. macOS, for
+    example, may create a hidden file for each picture.
 
     Args:
         arguments: the arguments of the command.

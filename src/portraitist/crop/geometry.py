@@ -44,9 +44,10 @@ def eye_to_mouth_px(face: Face) -> float:
 
 
 def eye_mouth_similarity(face: Face, size_px: int, eye_line: float, eye_to_mouth: float) -> Transform:
-    """Return the similarity transform (2 x 3) from pixels of a picture to pixels of a square, which aligns a face.
+    """Return the similarity transform (2 x 3) that aligns a face.
 
-    In the square, the eyes are level and horizontally centred.
+    The transform maps pixels of the picture to pixels of a square. In the square, the eyes are level and horizontally
+    centred.
 
     Args:
         face: the face in the picture.
@@ -68,8 +69,8 @@ def warp(
 ) -> SquarePicture | SquareMaskArray:
     """Apply a similarity transform to a picture or mask, and return a square.
 
-    If the transform shrinks the picture to less than half, the picture is first reduced by averaging areas, because
-    fine lines would be aliased otherwise.
+    If the transform shrinks the picture to less than half its width and height, the picture is first reduced by
+    averaging areas, because fine lines would be aliased otherwise.
 
     Args:
         picture: the picture or mask.

@@ -30,7 +30,11 @@ class CropWorker:
         self.params, self.detector, self.crops = params, FaceDetector(pretrained), crops
 
     def __call__(self, task: ShardTask) -> ShardReport:
-        """Write a shard with the crops of the task's pictures, which have an `id` and a `kind`; report each face."""
+        """Crop the faces in the task's pictures, write the crops to a shard, and report each face.
+
+        Args:
+            task: the pictures of one shard. Their manifest rows must have an `id` and a `kind`.
+        """
         report = ShardReport()
         report.index = write_shard(self.crops / task.name, self._faces(task, report))
         return report

@@ -29,7 +29,8 @@ def background_bleed(data: EvaluationData) -> Measurement:
     The line is computed from the test portraits, which people painted. It runs from the mean colour of the skin in
     these portraits (position 0) to the mean colour of the backgrounds of these portraits (position 1). The mean skin
     colour of each avatar is projected onto the line. A negative position lies beyond the portraits' skin colour, on the
-    side away from the background colour. The pixels of an avatar's skin are located in the unchanged selfie.
+    side away from the background colour. The skin is located in the unchanged selfie, and
+    the avatar's skin colour is measured at the same pixels.
     """
 
     def portrait_skin(images: Images, masks: Masks) -> np.ndarray:
@@ -85,7 +86,8 @@ def background_sensitivity(data: EvaluationData) -> Measurement:
 
     Each selfie is stylized on eight test backgrounds, so it has eight avatars with one mean skin colour each. The
     variation of a selfie is the mean distance of these eight colours from their mean. The result is the mean variation
-    over selfies. The pixels of the skin are located in the unchanged selfie.
+    over selfies. The skin is located in the unchanged selfie, and the skin colours of the avatars are measured at the
+    same pixels.
     """
 
     def variation(selfies: Images, masks: Masks, *on_backgrounds: Images) -> np.ndarray:

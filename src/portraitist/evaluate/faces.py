@@ -27,7 +27,10 @@ def face_pairs(data: EvaluationData) -> list[tuple[Face | None, Face | None]]:
 
 
 def landmark_error(face: Face, other: Face) -> float:
-    """Return the mean distance of six landmarks of two faces, in percent of the distance between the eyes of `face`."""
+    """Return the mean distance between the landmarks of one face and the same landmarks of another face.
+
+    A face has six landmarks. The unit is percent of the distance between the eyes of `face`.
+    """
     eyes = float(np.linalg.norm(face.points[RIGHT_EYE] - face.points[LEFT_EYE]))
     return 100 * float(np.linalg.norm(face.points - other.points, axis=1).mean()) / max(eyes, 1e-6)
 

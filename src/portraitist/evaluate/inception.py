@@ -1,6 +1,6 @@
 """Inception-v3 as it is used for published FID and KID values.
 
-Network and resizing are torch-fidelity's port of TensorFlow's.
+The network and the resizing of its input are those of TensorFlow, ported to PyTorch by torch-fidelity.
 """
 
 from pathlib import Path

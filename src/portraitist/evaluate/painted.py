@@ -21,7 +21,9 @@ def _classify(data: EvaluationData, images: ImageSet) -> Values:
         try:
             return PortraitClassifier.fit(selfies, portraits)
         except ValueError as error:
-            raise TooFewSamplesError(f"training part: {error}") from error
+            raise TooFewSamplesError(
+                f"train part of the split: {error}; add pictures, or raise split.train in params.yaml"
+            ) from error
 
     classifier: PortraitClassifier = data.cached("portrait classifier", fit)
     return classifier.is_portrait(data.features(NETWORK, images, "person on grey")).astype(float)

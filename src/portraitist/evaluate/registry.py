@@ -139,7 +139,10 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
     """
     finite = np.isfinite(values)
     if finite.sum() < 2:
-        raise TooFewSamplesError(f"{finite.sum()} of {len(values)} test faces have a value; at least 2 must have one")
+        raise TooFewSamplesError(
+            f"the metric has a value for {finite.sum()} of {len(values)} test faces; at least 2 values are needed: add "
+            "test selfies; some metrics have no value if the face detector finds no face in the selfie or in the avatar"
+        )
     resamples = data.resamples(len(values))
     counts = finite[resamples].sum(axis=1)
     sums = np.where(finite, values, 0)[resamples].sum(axis=1)

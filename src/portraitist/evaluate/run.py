@@ -248,11 +248,13 @@ def save_shared_results(data: EvaluationData, sources: pd.DataFrame, folder: Pat
     """Write the results that are the same for all methods.
 
     The files are held_out.json (quality of the segmenter and of the portrait classifier on test pictures), groups.csv
-    (the groups of each face), and features.npz (features of all images that no method changes).
+    (skin tone, light and pose of each face, and the columns of `sources`), and features.npz (features of all images
+    that no method changes).
 
     Args:
         data: data of the unchanged selfies.
-        sources: table with column "id", and a column for each further grouping of faces.
+        sources: table with a row for each face: column "id", and one or more columns that are added to groups.csv, such
+            as "source".
         folder: the folder that `save_results` created.
     """
     measurements = _measure(HELD_OUT, data)

@@ -23,8 +23,8 @@ def to_lab(picture: Picture) -> Float[np.ndarray, "height width 3"]:
 def skin_mask(picture: Picture, person: SkinMask, crop_params: CropParams) -> SkinMask:
     """Return which pixels of a square face crop are skin.
 
-    The pixels in an ellipse from the eyebrows to the mouth are compared with their median colour. The half of
-    these pixels whose colours are nearest to the median is skin.
+    The pixels in an ellipse from the eyebrows to the mouth are compared with their median colour. Half of these pixels
+    are skin: those with the smallest difference from the median colour.
 
     Args:
         picture: the crop.

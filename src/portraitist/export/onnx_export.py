@@ -109,11 +109,19 @@ def export_model(
         dest: folder to create.
 
     Returns:
-        `side_px`, the height and width of training images; `any_side`, whether other sizes are possible; `crops`, the
-        number of compared crops. For each precision ("fp32", "fp16", "int8"), a dictionary with `megabytes`, the file
-        size in units of 1e6 bytes; `max_error` and `mean_error`, the largest and the mean difference of pixel values
-        from 0 to 255; and `written`, whether the file was written. If crops were compared at two sizes, each error is
-        the larger one of the two sizes.
+        A dictionary with six keys:
+
+        - `side_px`: height and width of training images.
+        - `any_side`: whether other sizes are possible.
+        - `crops`: number of compared crops.
+        - `fp32`, `fp16` and `int8`: for the ONNX file of this precision, a dictionary with four keys:
+
+            - `megabytes`: size of the file in units of 1e6 bytes.
+            - `max_error`: largest difference between ONNX Runtime and PyTorch of a pixel value from 0 to 255.
+            - `mean_error`: mean of these differences.
+            - `written`: whether the file was written.
+
+        If crops are compared at two sizes, each error is computed for both sizes, and the larger error is returned.
 
     Raises:
         ExportError: the method cannot be converted, or the fp32 file differs too much from PyTorch.

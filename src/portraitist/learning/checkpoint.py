@@ -45,8 +45,9 @@ def save_checkpoint(
 def write_tensors(content: Any, path: Path, sync: bool = False) -> None:
     """Atomically write a file that `torch.load` can read. Equal content gives equal bytes.
 
-    The content is serialized in memory first. If torch wrote the file directly, it would store the random name of the
-    temporary file in the archive. On a full disk, it would raise RuntimeError instead of OSError.
+    `torch.save` writes to memory. The result is then written to a temporary file with a random name, and the temporary
+    file is renamed to `path`. If `torch.save` wrote the temporary file itself, it would store the random name in the
+    file. On a full disk, it would raise RuntimeError instead of OSError.
 
     Args:
         content: tensors, numbers, strings, and lists or dictionaries of these.

@@ -52,13 +52,13 @@ def world_size() -> int:
 
 
 def local_batch_size(batch_size: int) -> int:
-    """Return how many selfies, and how many portraits, one process handles in each step.
+    """Return the number of selfies that one process handles in each step. The number of portraits is the same.
 
-    This number is the same for all processes. Each process computes the mean loss of its pictures; the mean of these
-    losses over all processes is then the mean loss of the whole batch.
+    All processes handle the same number of pictures. Each process computes the mean loss of its pictures. The mean of
+    these losses over all processes is therefore the mean loss of the whole batch.
 
     Args:
-        batch_size: number of selfies, and number of portraits, in the batch of all processes.
+        batch_size: number of selfies in the batch of all processes. The number of portraits is the same.
 
     Raises:
         DistributedError: `batch_size` is not a multiple of the number of processes.

@@ -19,7 +19,7 @@ from portraitist.learning.tensors import Images
 NAME = "EfficientNet-Lite0"
 CONV4_4 = 26  # number of torchvision's VGG19 layers up to and including conv4_4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
-LAYERS = (1, 2)  # timm's stages for the content loss: 24 channels at 1/4 of height and width, 40 channels at 1/8
+LAYERS = (1, 2)  # levels for the content loss: 24 channels at 1/4 of height and width, 40 channels at 1/8
 
 
 def lite(number: int, weights: Path) -> Any:
@@ -75,9 +75,9 @@ class Lite0(nn.Module):
         return self.levels(images, LAYERS)
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
-        """Return the feature maps of the given stages of timm's network, the finest first.
+        """Return the feature maps of the given levels, the finest first. Level i is the output of `net.blocks[i]`.
 
-        Stages 0 to 3 have 16, 24, 40 and 80 channels, at 1/2, 1/4, 1/8 and 1/16 of the images' height and width.
+        Levels 0 to 3 have 16, 24, 40 and 80 channels, at 1/2, 1/4, 1/8 and 1/16 of the images' height and width.
         """
         net, features = self.net, []
         current = net.bn1(net.conv_stem(images))

@@ -59,10 +59,11 @@ def _normalize(layer: Features) -> Features:
 
 
 def color_loss(images: Images, target: Images, masks: Masks) -> Scalar:
-    """Mean L1 distance of the person's large-scale opponent colors: r - g and (r + g) / 2 - b, with RGB in [0, 1].
+    """Mean L1 distance between the person's colors in two images, without regard to brightness and lines.
 
-    Colors are averaged over square cells first. The side of a cell is 1/16 of the height, at least 4 px. Hair, skin
-    and clothes must therefore keep their colors, while lines and brightness may change.
+    To ignore brightness, two opponent colors are compared: r - g and (r + g) / 2 - b, with RGB in [0, 1]. To ignore
+    lines, the opponent colors are first averaged over square cells. The side of a cell is 1/16 of the height, at least
+    4 px. Hair, skin and clothes must therefore keep their colors, while lines and brightness may change.
 
     Args:
         images: stylized images in [-1, 1].

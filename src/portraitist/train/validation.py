@@ -99,7 +99,7 @@ class Validator:
 
     @cached_property
     def classifier(self) -> PortraitClassifier:
-        """The classifier that tells portraits from selfies, fitted to the training part."""
+        """The classifier that tells portraits from selfies, fitted to the train part."""
         return PortraitClassifier.fit(
             self._part_features("selfies", "train"), self._part_features("portraits", "train")
         )
