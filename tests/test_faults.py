@@ -192,7 +192,7 @@ def test_network_fault_costs_one_picture_until_the_next_run(
 
 def test_web_that_is_down_stops_the_stage(fake: FakeWeb, tmp_path: Path) -> None:
     fake.pages["a.example"] = Reply(PICTURE, reset=True)
-    with pytest.raises(SourceError, match=r"no picture was kept: 7 \w+"):
+    with pytest.raises(SourceError, match=r"no picture was kept; status of the candidates: 7 \w+"):
         collect(fake, tmp_path / "store", tmp_path / "out")
     assert not (tmp_path / "out" / INDEX_FILE).exists()
 

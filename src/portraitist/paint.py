@@ -73,7 +73,7 @@ class PortraitStyles:
         pretrained: output of stage `weights`, which contains the style predictor.
         crops: output of stage `crop`.
         masks: output of stage `mask`.
-        split: CSV with the part of each picture.
+        split: data/split.csv, which assigns the faces to the training, validation and test parts.
     """
 
     def __init__(self, method: Conditional, pretrained: Path, crops: Path, masks: Path, split: Path) -> None:
@@ -102,23 +102,25 @@ def paint_test_selfies(
     style: StyleChoice,
     backgrounds: Collection[str],
 ) -> None:
-    """Stylize each test selfie on its own background and on each test background; write the avatars and their cost.
+    """Stylize each test selfie on its own background and on each test background; write the avatars.
+
+    The cost of the method is written as well: the operations for one image, and the size of the model.
 
     Args:
         model: model file of the method.
         crops: output of stage `crop`.
         masks: output of stage `mask`.
-        split: CSV with the part of each picture.
+        split: data/split.csv, which assigns the faces to the training, validation and test parts.
         on_backgrounds: output of stage `augment`, which contains the test selfies on each test background.
         pretrained: output of stage `weights`.
-        dest: folder to create. It contains cost.json, and tar shards with `<id>.png` and `<id>.<background>.png` for
-            each selfie.
-        style: the style in which conditional methods paint: "house" or "portraits"; see `PaintParams`. Other methods
-            ignore it.
+        dest: folder to create. It contains tar shards with `<id>.png` and `<id>.<background>.png` for each selfie, and
+            cost.json; see `inference_cost`.
+        style: "house" to paint in the mean style of the training portraits; "portraits" to paint each selfie in the
+            style of a random training portrait. Methods that take no style ignore this argument.
         backgrounds: names of the test backgrounds.
 
     Raises:
-        CheckpointError: the file is missing or is not a Portraitist model, or the model does not paint.
+        CheckpointError: the model file is missing or is not a Portraitist model, or the model does not paint.
     """
     method, metadata = load_method(model)
     pictures, person_masks, composites = Shards(crops), Shards(masks), Shards(on_backgrounds)

@@ -167,8 +167,8 @@ def test_sections_are_immutable(root):
         ("collect", 5, "collect must be a mapping, found 5"),
         ("methods", [1], r"methods must be a mapping, found \[1\]"),
         ("profile", "huge", "params.yaml: profile is 'huge'; available profiles: cpu, full, local, sample"),
-        ("clean.shard_size", 100, "clean.shard_size: unknown key, found 100; set the top-level key 'shard_size'"),
-        ("collect.sample.limit", 7, "collect.sample.limit: unknown key, found 7; set limits "),
+        ("clean.shard_size", 100, r"clean.shard_size: unknown key \(value 100\); set the top-level key 'shard_size'"),
+        ("collect.sample.limit", 7, r"collect.sample.limit: unknown key \(value 7\); set limits "),
         ("shard_size", 0, "shard_size: .*greater than or equal to 1, found 0"),
         ("limits.sample", 0, "limits.sample: .*greater than or equal to 1, found 0"),
         ("sources", [], r"sources is \[\]: expected a list of at least one source; available sources: baidu, "),
@@ -216,7 +216,8 @@ def test_missing_key_is_named(root):
 @pytest.mark.parametrize("key", ["profile", "seed", "launch", "sources", "limits", "shard_size", "collect", "methods"])
 def test_missing_top_level_key_is_named(root, key):
     delete(root, key)
-    assert error_of_check_all(root) == f"params.yaml: {key!r} is missing"
+    advice = "; add `profile: NAME` with the name of a file in profiles/" if key == "profile" else ""
+    assert error_of_check_all(root) == f"params.yaml: {key!r} is missing{advice}"
 
 
 def test_all_errors_of_a_section_are_reported(root):

@@ -15,7 +15,7 @@ def serve(
         typer.Option(
             envvar="PORTRAITIST_MODEL",
             metavar="MODEL",
-            help="As `--model` of `portraitist paint`.",
+            help="A folder with portraitist.onnx, an .onnx file, or hf://USER/NAME[@REVISION] on the Hugging Face hub.",
             show_default="the model that is installed with portraitist",
         ),
     ] = None,

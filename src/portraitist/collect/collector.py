@@ -1,9 +1,9 @@
 """Fetch the pictures that a source found. Each picture gets a row of the manifest, also if it is rejected.
 
-A candidate is a picture that a source found. Candidates are fetched concurrently, but rows are yielded in the order of
-the source. The number of requests in progress never exceeds the number of pictures that the source still needs to
-reach its limit. Which candidates are requested therefore does not depend on timing: runs that receive the same
-responses send the same requests, and give the same result.
+A candidate is a picture that a source found. Several candidates are fetched at the same time, but never more than the
+number of pictures that are still needed. Their results are processed in the order of the source, not in the order in
+which the responses arrive. Runs that receive the same responses therefore send the same requests, and give the same
+result.
 """
 
 import hashlib
@@ -65,10 +65,11 @@ def collect_source(
             collector.kept[collected.row["kind"]] += collected.members is not None
             yield collected
     if not collector.kept.total():
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no candidates"
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        found = f"status of the candidates: {counts} (see docs/collect.md)" if counts else "the source found none"
         clear = f"to request them again, first run: portraitist dataset clear-cache {name}"
         stored = f"; some responses were read from the cache; {clear}" if cache.num_stored else ""
-        raise SourceError(f"no picture was kept: {counts}{stored}")
+        raise SourceError(f"no picture was kept; {found}{stored}")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ The client is polite to servers:
 - Its User-Agent contains the user's contact.
 - It stores no cookies, runs no scripts and imitates no browser. If a site refuses a request, this is reported.
 
-This client does not download models and packages that the project itself needs. See `weights`, `app.site_builder`, and
-torchvision's downloader for CelebA, which all check the files by hash.
+Some downloads do not use this client, but are verified by hash: pretrained models (see `weights`), a JavaScript package
+(see `app.site_builder`), and the data set CelebA (see `sources.celeba`).
 """
 
 import codecs
@@ -458,7 +458,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, strict: bool = Tru
         body += chunk
         if len(body) > max_bytes:
             if strict:
-                raise FetchError(Status.TOO_LARGE, f"the text has more than {max_bytes} bytes, the limit")
+                raise FetchError(Status.TOO_LARGE, f"the text has more than the {max_bytes} bytes that are allowed")
             break
     return body[:max_bytes]
 

@@ -74,7 +74,7 @@ def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
 
     Args:
         url: the URL to check.
-        allow: pairs (IP address, port); URLs with one of these ports are accepted as well.
+        allow: pairs (IP address, port). The URL may also have one of these ports. The addresses are not used here.
 
     Raises:
         FetchError: the URL is malformed or not allowed.

@@ -140,7 +140,8 @@ def values_by_method(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
 def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
     """Return the headline metrics as text, with a row per method and a column per metric.
 
-    The last row contains the painted rate of the test portraits.
+    One of the metrics is the painted rate: the share of images that a classifier recognizes as portraits. The last row
+    shows this rate for the test portraits themselves, if it was measured.
     """
     columns = {
         headline.title: {
@@ -160,9 +161,9 @@ def headline_table(comparison: Comparison, methods: list[str]) -> pd.DataFrame:
 def best_methods(results: dict[str, MetricResults]) -> dict[str, list[str]]:
     """Return the methods with the best value of each headline metric, by the metric's title.
 
-    The best value is the nearest to the metric's optimum. All values of a metric are rounded to the same digit, which
-    depends on the width of the best value's confidence interval. Methods with equal rounded values are equally good.
-    The unchanged selfies are left out.
+    A value is better if its distance from the metric's optimum is smaller. The distances are rounded before they are
+    compared, so several methods can be equally good. The wider the confidence interval of the best value, the fewer
+    significant digits are kept; without an interval, three are kept. The unchanged selfies are left out.
     """
     best = {}
     for headline in HEADLINES.values():
@@ -323,8 +324,9 @@ def _resamples(count: int) -> np.ndarray:
 def comparison_sheet(folders: dict[str, Path]) -> Picture:
     """Return a sheet of pictures with labelled columns, to compare all methods.
 
-    The columns are: test selfies, test portraits, the avatars of each method, and the segmenter's masks of the last
-    method's avatars. In each row, all columns except for the portraits belong to the same selfie.
+    The columns are: test selfies, test portraits, the avatars of each method, and person masks. The masks belong to the
+    avatars of the last method; the U-Net of stage `train_mask` predicts them. In each row, all columns except for the
+    portraits belong to the same selfie.
 
     Args:
         folders: output of stage `evaluate` for each method.

@@ -21,8 +21,12 @@ def alpha_composite(picture: Picture, alpha: MaskArray, back: Picture | tuple[in
 def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
     """Remove the background's colours from partly transparent pixels, and put nearby foreground colours there.
 
-    Pixels whose alpha is at most `MIN_OPACITY` are replaced completely, including pixels outside the foreground. The
-    method is normalized convolution (Knutsson and Westin, CVPR 1993), with several windows, the widest one first.
+    Each pixel becomes a blend of its own colour and a mean foreground colour. Its own colour has weight 1 at alpha 255,
+    and weight 0 if alpha / 255 is at most `MIN_OPACITY`. Fully transparent pixels are therefore replaced as well.
+
+    The mean covers a square window around the pixel; pixels with a higher alpha count more (normalized convolution,
+    Knutsson and Westin, CVPR 1993). Four window sizes are used, the widest one first. If a window contains little
+    foreground, the result of the next wider window has more influence.
     """
     image = picture.astype(np.float32)
     weight = ((alpha[..., None].astype(np.float32) / 255 - MIN_OPACITY) / (1 - MIN_OPACITY)).clip(0, 1)
@@ -39,9 +43,9 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
 def extend_foreground(picture: Picture, mask: MaskArray) -> Picture:
     """Replace the colour of every pixel outside the foreground by the foreground's colour near it.
 
-    The foreground is where the mask is 255. Each replaced pixel gets the mean foreground colour of a window around it:
-    the smallest of four windows that contains foreground. The soft edge of the mask is replaced as well, because the
-    picture's colours there are mixed with the background.
+    The foreground is where the mask is 255. Each replaced pixel gets the mean foreground colour of a square window
+    around it. Four window sizes are tried, the smallest one first, until a window contains foreground. The soft edge of
+    the mask is replaced as well, because the picture's colours there are mixed with the background.
     """
     image, foreground = picture.astype(np.float32), (mask == 255).astype(np.float32)
     if not foreground.any():

@@ -76,7 +76,8 @@ def split_ids(split: Path, kind: Kind, part: str) -> list[str]:
     Args:
         split: the file data/split.csv.
         kind: "selfies" or "portraits".
-        part: "train", "validation", "test" or "aside".
+        part: "train", "validation" or "test"; or "aside", for faces that are not used because a near-duplicate is in
+            another part.
     """
     frame = read(split)
     return sorted(frame.loc[(frame["kind"] == kind) & (frame["part"] == part), "id"])
@@ -95,12 +96,12 @@ def source_folders(raw: Path, sources: Path) -> list[Path]:
 def count_outcomes(
     frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS
 ) -> dict[str, dict[str, int]]:
-    """Count the rows of each kind and status, and return the counts as {kind: {status: count}}.
+    """Count the rows by status, separately for each kind; return the counts as {kind: {status: count}}.
 
     Args:
-        frame: a manifest with the columns `column` and `status`.
-        column: count by this column instead of `kind`.
-        names: the values of `column` to count.
+        frame: a manifest.
+        column: name of another column, such as "source", to be used in place of the column "kind".
+        names: the values of this column whose rows are counted.
     """
     counts: dict[str, dict[str, int]] = {}
     for name in names:

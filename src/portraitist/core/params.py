@@ -66,7 +66,7 @@ def read_files(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     params = _read(root / "params.yaml")
     if "profile" not in params:
-        raise ParamsError("params.yaml: 'profile' is missing")
+        raise ParamsError("params.yaml: 'profile' is missing; add `profile: NAME` with the name of a file in profiles/")
     profiles = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
     if params["profile"] not in profiles:
         raise ParamsError(f"params.yaml: profile is {params['profile']!r}; available profiles: {', '.join(profiles)}")
@@ -100,7 +100,7 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
     for key in ("seed", "shard_size", "limit"):
         if key in values:  # the key would have no effect here
             where = "limits" if key == "limit" else f"the top-level key {key!r}"
-            raise ParamsError(f"{name}.{key}: unknown key, found {values[key]!r}; set {where} instead")
+            raise ParamsError(f"{name}.{key}: unknown key (value {values[key]!r}); set {where} instead")
     for key in ("seed", "shard_size"):
         if key in section.model_fields:
             values |= _merge("", {key: params.get(key)}, {key: profile[key]} if key in profile else {})
@@ -109,8 +109,8 @@ def validate(section: type[S], name: str, params: dict[str, Any], profile: dict[
         limits = _merge("limits", subsection(params, "limits"), subsection(profile, "limits"))
         if limits.get(source) is None:
             raise ParamsError(
-                f"limits.{source}: found no value in params.yaml or in the profile; set the maximum number of selfies, "
-                f"and of portraits, to collect, such as `{source}: 100` in section `limits`"
+                f"limits.{source}: found no value in params.yaml or in the profile; set it in section `limits`, for "
+                f"example `{source}: 100` to collect at most 100 selfies and at most 100 portraits"
             )
         values |= {"limit": limits[source]}
     try:

@@ -195,7 +195,7 @@ class Shards:
     def shard_size(self) -> int:
         """Number of pictures in the first shard; 1 if there are no shards.
 
-        If there are several shards, the first one is full. This is therefore the `shard_size` of the writer.
+        If `ShardWriter` wrote two or more shards, this is its `shard_size`, because only its last shard can be smaller.
         """
         return max(1, len(next(iter(self.ids_by_shard().values()), [])))
 

@@ -50,7 +50,7 @@ class WorkerLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class ShardTask:
-    """The pictures of one shard that a worker processes at a time."""
+    """A task for one worker: the pictures of one shard, which the worker reads and processes."""
 
     name: str  # file name of the shard that the task writes
     pictures: tuple[Mapping[str, Any], ...]  # rows of a manifest, with at least an `id`
@@ -199,7 +199,7 @@ class _JoblibPool(_Pool):
         except BrokenExecutor as error:
             executor.shutdown(kill_workers=True)
             executor = self._start()
-            raise WorkerLostError(str(error).split(". ")[0]) from None
+            raise WorkerLostError(f"joblib lost a worker: {str(error).split('. ')[0]}") from None
         finally:
             self._idle.append(executor)
 
@@ -244,7 +244,7 @@ class _RayPool(_Pool):
         except RayTaskError as error:  # raised by the function
             raise error.cause from None
         except RayError as error:
-            raise WorkerLostError(str(error).splitlines()[0]) from None
+            raise WorkerLostError(f"Ray lost a worker: {str(error).splitlines()[0]}") from None
 
     def close(self) -> None:
         if not self._connected_before:

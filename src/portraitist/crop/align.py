@@ -58,9 +58,10 @@ class Crop:
 def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transform:
     """Return the transform (rotation, scale and shift) from picture to square that aligns a face.
 
-    The square shows head and shoulders. If the whole picture would fit into the square, the picture is enlarged until
-    its border touches the border of the square, or until the distance from the eyes to the mouth, as a fraction of the
-    square's side, is `closest_eye_to_mouth`. Less of the square is then empty, and no part of the picture is lost.
+    The square shows head and shoulders. If the whole picture fits into the square with empty space on all sides, the
+    picture is enlarged until it touches a side of the square. This leaves less of the square empty, and no part of the
+    picture is cut off. The enlargement stops earlier if the distance from the eyes to the mouth reaches
+    `closest_eye_to_mouth`, a fraction of the square's side.
     """
     size_px, eye_line, eye_to_mouth = crop_params.size_px, crop_params.eye_line, crop_params.eye_to_mouth
     transform = eye_mouth_similarity(face, size_px, eye_line, eye_to_mouth)
@@ -110,7 +111,8 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
 def fade_border(picture: SquarePicture, inside: SquareMaskArray) -> SquarePicture:
     """Blur the area beyond the original picture's border (`inside` below 255).
 
-    There, the colours of the border pixels are repeated, which causes streaks.
+    In the input, this area repeats the colours of the picture's border pixels, which looks like streaks. The blur hides
+    the streaks.
     """
     if inside.min() == 255:
         return picture

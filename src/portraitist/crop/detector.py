@@ -74,7 +74,8 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
     If `pretrained` is a dictionary of file contents, the model is written to a temporary file, which on Linux is in
-    memory. OpenCV can also read TensorFlow Lite models from bytes, but version 5.0 then ignores the choice of engine.
+    memory. OpenCV can also read TensorFlow Lite models from bytes. This is not used, because OpenCV 5.0 then ignores
+    which of its inference engines is selected; see `open_tflite`.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -99,7 +100,8 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
 def open_tflite(pretrained: PretrainedModels, file: str) -> "cv2.dnn.Net":
     """Open a TensorFlow Lite model in OpenCV.
 
-    In OpenCV 5, the classic engine is selected, because the new engine returns only one of several outputs.
+    OpenCV 5 has several inference engines. The classic engine is selected, because the new engine returns only one of
+    several outputs.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.
@@ -123,10 +125,11 @@ class FaceDetector:
     def detect(self, picture: Picture, min_score: float = 0.5) -> list[Face]:
         """Return the faces of an upright picture with one main face, such as a crop.
 
-        The face with the largest product of score and size comes first. The short-range model runs only if the
-        full-range model finds nothing. The score of a face is the mean of two scores: its score in the detection, and
-        its score in the verification. A penalty is subtracted if detection and verification locate the landmarks at
-        different places.
+        The face with the largest product of score and size comes first. The full-range model searches the picture. The
+        short-range model searches it only if the full-range model finds nothing; `detect_any` always uses both models.
+
+        Each face found is then verified by the short-range model. The score of a face is the mean of its scores in the
+        search and in the verification. A penalty is subtracted if the two locate the landmarks at different places.
 
         Args:
             picture: an upright picture.
@@ -140,8 +143,8 @@ class FaceDetector:
         """Return the faces of any size in a picture of any orientation.
 
         The face with the largest product of score and size comes first. The picture can be upside down or rotated by 90
-        degrees. Boxes and landmarks are in the coordinates of the picture as given. A transform that aligns the
-        landmarks therefore makes the face upright.
+        degrees. Boxes and landmarks are in the coordinates of `picture`. In an upside-down face, the eyes are therefore
+        below the mouth, and alignment by these landmarks makes the face upright.
 
         Args:
             picture: the picture. It is searched at no more than `MAX_SIDE_PX` pixels per side.

@@ -126,7 +126,8 @@ def _to_uint8(probability: np.ndarray) -> SquareMaskArray:
 def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInput:
     """Return the refiner's input, with values in [-1, 1]: a picture and its mask at half the size, as 16 channels.
 
-    Picture and mask together have 4 channels. Each 2 x 2 block of a channel becomes one pixel of four channels.
+    Picture and mask together have 4 channels. Each of them is split into 4 channels of half the height and width, one
+    for each position in a block of 2 x 2 pixels.
     """
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
@@ -156,7 +157,7 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 
 
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
-    """Return the person's mask, and its origin: the alpha channel of the picture or the segmenter.
+    """Return the person's mask and its origin: "alpha" for the picture's alpha channel, else "segmenter".
 
     How much of the crop the person covers is not checked. If the alpha channel is not a person mask, the segmenter
     computes the mask, and transparent pixels do not belong to the person: the mask is 0 there. Before the segmenter
@@ -211,7 +212,7 @@ def segment_person(square: CropImage, segmenter: Segmenter, crop_params: CropPar
 
 
 def connected_to_face(mask: MaskArray, crop_params: CropParams) -> MaskArray:
-    """Return a crop's mask without areas that are not connected to the face, such as other people or posters."""
+    """Keep only the part of a crop's mask that is connected to the face. Other people, for example, become 0."""
     side = mask.shape[0]
     _, labels = cv2.connectedComponents((mask > 127).astype(np.uint8))
     face_row = round((crop_params.eye_line + crop_params.eye_to_mouth / 2) * side)

@@ -35,7 +35,11 @@ class MaskWorker:
         self.segmenter, self.masks = Segmenter(pretrained, params.model), masks
 
     def __call__(self, task: ShardTask) -> ShardReport:
-        """Write a shard with the masks of the task's faces, which have an `id` and a `kind`; report each face."""
+        """Write a shard with the masks of the task's faces, and return a report with one row for each face.
+
+        Args:
+            task: the faces to process. Each row in `task.pictures` has an `id`, and a `kind`: "selfies" or "portraits".
+        """
         report = ShardReport()
         report.index = write_shard(self.masks / task.name, self._kept(task, report))
         return report

@@ -5,7 +5,7 @@ multiplied for this: the mask of the selfie, computed by stage `mask`, and a mas
 for the stylized image. If the face takes on the color of the background, the segmenter no longer finds the face. The
 discriminator then rejects the incomplete face, and the generator learns to avoid such colors.
 
-The background could reach the networks in two more ways:
+Masking the discriminator's input is not enough to keep the background out of the training, for two reasons:
 
 - The soft edge of a mask contains some of the portraits' background, which would become part of the style. The masks of
   stage `mask` are therefore eroded.
@@ -104,8 +104,12 @@ class MaskedCartoonGan(Method):
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks by which the discriminator's input is multiplied.
 
+        The parameter `mask` selects whether they are the eroded masks of stage `mask`, the masks that the segmenter
+        predicts for the images, the products of both, or 1 everywhere. Gradients flow through the predicted masks to
+        the stylized images.
+
         Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
-        their masks. The segmenter's mask passes gradients to the stylized images.
+        their masks.
 
         Args:
             images: stylized images or portraits.

@@ -1,7 +1,9 @@
 """The exported method: a pretrained style network, fine-tuned with a discriminator that never gets the background.
 
-The generator starts from a network that can already paint (Ghiasi et al., BMVC 2017). A generator that starts by
-reproducing its input, as in masked_cartoongan, learns little more than a change of colors from a few hundred portraits.
+The generator starts from a network that can already paint (Ghiasi et al., BMVC 2017). With only a few hundred training
+portraits, a generator that starts by reproducing its input, as in masked_cartoongan, learns little more than to change
+colors.
+
 In each training step, the generator gets the style vectors of the batch's portraits. After training, the mean of these
 vectors is the style in which selfies are painted, unless another style vector is given.
 

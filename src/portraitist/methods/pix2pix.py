@@ -1,6 +1,6 @@
 """pix2pix (Isola et al., CVPR 2017), after junyanz/pytorch-CycleGAN-and-pix2pix (BSD-2).
 
-It is trained on pairs of a selfie and its painting.
+It is trained on pairs of a selfie and a portrait; see train/pairing.py.
 """
 
 from typing import Literal
@@ -23,12 +23,12 @@ class Params(_gan.Params):
     """Source of the pairs, size of the networks, and weight of the L1 loss."""
 
     pairs: Literal["review", "folder", "nearest"]  # where the pairs come from; see train/pairing.py
-    lambda_l1: NonNegativeFloat  # weight of the L1 distance between stylized selfie and painting
+    lambda_l1: NonNegativeFloat  # weight of the L1 distance between stylized image and portrait
 
 
 @register(Params)
 class Pix2Pix(_gan.Gan):
-    """A U-Net generator, and a discriminator that gets the selfie together with the stylized image or painting."""
+    """A U-Net generator, and a discriminator that gets the selfie together with the stylized image or portrait."""
 
     params: Params
 
@@ -45,7 +45,7 @@ class Pix2Pix(_gan.Gan):
         self.d_optimizer = adam(self.discriminator, params.learning_rate)
 
     def step(self, batch: Batch) -> Losses:
-        """Update the discriminator, then the generator. Each selfie of the batch forms a pair with its portrait."""
+        """Update the discriminator, then the generator. Selfie and portrait at the same index form a pair."""
         stylized = self.generator(batch.selfies)
         real = torch.cat([batch.selfies, batch.portraits], dim=1)
         fake = torch.cat([batch.selfies, stylized], dim=1)

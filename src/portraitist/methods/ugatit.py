@@ -29,7 +29,7 @@ class Params(_gan.ResnetParams):
 
 @register(Params)
 class Ugatit(_gan.BidirectionalGan):
-    """U-GAT-IT: for each direction, a generator with CAM classifiers, a global and a local discriminator."""
+    """U-GAT-IT: a generator, a global discriminator and a local discriminator for each direction, all with CAM."""
 
     params: Params
     generator: UgatitGenerator
@@ -50,9 +50,9 @@ class Ugatit(_gan.BidirectionalGan):
         return max(MIN_CHANNELS, self.params.base_channels // 2)
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of `generator.num_res_blocks` residual blocks in encoder and decoder.
+        """Build a generator. Encoder and decoder each have half of `generator.num_res_blocks` residual blocks.
 
-        With profile `full`, this is half of 8, so 4 as in photo2cartoon.
+        With profile `full`, this is half of 8, so 4 in each, as in photo2cartoon.
         """
         num_res_blocks = max(1, self.params.num_res_blocks // 2)
         return UgatitGenerator(self.base_channels, num_res_blocks, self.params.size_px)

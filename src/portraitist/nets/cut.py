@@ -1,4 +1,4 @@
-"""CUT's projector (Park et al., ECCV 2020; code BSD), and the features of the generator that it projects."""
+"""CUT's projector (Park et al., ECCV 2020; code BSD), and a function that extracts its input."""
 
 from functools import partial
 
@@ -19,11 +19,11 @@ Points = Float[Tensor, "batch patches dimensions"]
 
 
 def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
-    """Return five tensors of features, which are called layers.
+    """Return features of the images at five depths of the generator, one tensor for each depth.
 
-    They are the images, the outputs of the two convolutions that downsample, and the outputs of the first and the fifth
-    residual block of the generator. If the generator has fewer than five blocks, its last block replaces the fifth. If
-    it has one block, only four tensors are returned.
+    The tensors are the images, the outputs of the two convolutions that downsample, and the outputs of the first and
+    the fifth residual block. If the generator has fewer than five blocks, its last block replaces the fifth. If the
+    generator has one block, only four tensors are returned.
     """
     features: list[Tensor] = [images]
     blocks = [layer for layer in generator.layers if isinstance(layer, ResnetBlock)]
@@ -41,8 +41,11 @@ def encode_features(generator: ResnetGenerator, images: Images) -> list[Tensor]:
 class Projector(nn.Module):
     """Map the generator's features at sampled locations to vectors of 256 dimensions and norm 1.
 
-    Each tensor that `encode_features` returns has its own MLP with two linear layers. The arguments are those of the
-    generator.
+    Each tensor that `encode_features` returns has its own MLP with two linear layers.
+
+    Args:
+        base_channels: the generator's `base_channels`.
+        num_res_blocks: the generator's number of residual blocks.
     """
 
     def __init__(self, base_channels: int, num_res_blocks: int) -> None:

@@ -80,7 +80,9 @@ class Stem(nn.Module):
         """
         own, source = self.state_dict(), list(network.state_dict().values())[: len(self.state_dict())]
         if [value.shape for value in own.values()] != [value.shape for value in source]:
-            raise ValueError("the feature network does not start with EfficientNet-Lite0's layers")
+            raise ValueError(
+                f"expected EfficientNet-Lite0, but the first layers of {type(network).__name__} have other shapes"
+            )
         self.load_state_dict(dict(zip(own, source, strict=True)))
 
     def train(self, mode: bool = True) -> "Stem":

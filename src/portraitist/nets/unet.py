@@ -1,4 +1,7 @@
-"""The segmenter: a U-Net (Ronneberger et al., 2015) that finds the person in selfies, portraits and stylized images."""
+"""The U-Net (Ronneberger et al., 2015) that stage `train_mask` trains to predict person masks.
+
+The training code calls this network the segmenter. Stage `mask` uses other networks; see `mask.segmenter`.
+"""
 
 from typing import Any
 

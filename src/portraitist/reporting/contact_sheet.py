@@ -31,7 +31,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], labels: Sequence[str] = (), si
     """Lay out rows of pictures, each resized to a square of `size_px` pixels; `labels` are column headings.
 
     Raises:
-        ValueError: there are no rows, or fewer labels than columns.
+        ValueError: there are no rows, or `labels` is not empty but has fewer labels than there are columns.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")

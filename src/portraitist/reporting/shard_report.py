@@ -24,7 +24,10 @@ class ShardReport:
 def merge_reports(
     reports: Iterable[ShardReport], folder: Path, columns: list[str], key: str, sheet: Path
 ) -> pd.DataFrame:
-    """Write the index and the manifest of a folder of shards, and the contact sheet; return the manifest.
+    """Merge the reports on a folder of shards into index.csv, manifest.csv and a contact sheet; return the manifest.
+
+    index.csv lists the place of each member in the shards. manifest.csv has a row for every picture, also for rejected
+    ones.
 
     Args:
         reports: one report per shard, in order.
