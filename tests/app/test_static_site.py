@@ -564,7 +564,7 @@ def test_failed_build_writes_nothing(model, runtime, tmp_path, monkeypatch):
         with pytest.raises(SiteBuildError, match=rf"x\.onnx.*{reason}"):
             build_site(with_metadata(model, tmp_path / "x.onnx", **changes), tmp_path / "page", runtime)
     monkeypatch.setattr(site_builder, "MAX_MODELS_MB", 1.0)
-    with pytest.raises(SiteBuildError, match=r"MB of models; at most 1 .*int8"):
+    with pytest.raises(SiteBuildError, match=r"the networks have \d+\.\d MB in total; at most 1 MB .*int8"):
         build_site(model, tmp_path / "page", runtime)
     assert not (tmp_path / "page").exists()
 

@@ -238,6 +238,19 @@ def test_largest_face_comes_first(detector: FaceDetector, sample: Path):
     assert found[0].points[RIGHT_EYE][0] > 144 > found[1].points[LEFT_EYE][0]
 
 
+def test_large_pictures_are_searched_at_a_smaller_size(detector: FaceDetector, sample: Path, monkeypatch):
+    small, sizes, run = selfie(sample, 10), [], detector.run
+    monkeypatch.setattr(
+        detector, "run", lambda model, picture, score: sizes.append(picture.shape) or run(model, picture, score)
+    )
+    wide = cv2.copyMakeBorder(small, 0, 0, 0, 44, cv2.BORDER_REPLICATE)  # 256 x 300
+    (expected,) = detector.detect_any(wide)
+    (found,) = detector.detect_any(cv2.resize(wide, (2100, 1792), interpolation=cv2.INTER_CUBIC))
+    assert max(max(size) for size in sizes) == 2100 // 3
+    assert np.abs(found.points / 7 - expected.points).max() < 2
+    assert np.abs(np.array(found.box) / 7 - expected.box).max() < 4
+
+
 def beside(sample: Path, size_px: int) -> Picture:
     """Return a selfie with another one of `size_px` to its right."""
     both = np.full((256, 256 + size_px, 3), 90, np.uint8)

@@ -53,7 +53,9 @@ def test_no_pairs_error_names_source_and_alternatives(paths):
     split = manifest.read(paths.split)
     split["pair"] = split["pair"].str.replace("taobao", "elsewhere")
     split.to_csv(paths.split, index=False)
-    with pytest.raises(NoPairsError, match=r"pairs is 'review'.*split\.csv.*taobao.*review, folder or nearest"):
+    with pytest.raises(
+        NoPairsError, match=r"`pairs` has the value 'review'.*split\.csv.*taobao.*review, folder or nearest"
+    ):
         find_pairs("review", paths)
 
 

@@ -34,10 +34,12 @@ class DuplicateTicketError(ValueError):
 
 
 class Admissions:
-    """The queue of all worker processes, and the rate limits.
+    """The queue with the requests of all worker processes, and the rate limits.
 
-    A request is in the queue from the end of its upload until its response. Thread-safe. With several worker processes,
-    the object is in the supervisor, and the workers call it through a proxy.
+    A request is in the queue from the end of its upload until its response. The methods are thread-safe.
+
+    The whole server has one `Admissions` object. If the server has several worker processes, this object is in their
+    parent process, the supervisor, and the workers call it through a proxy.
 
     Args:
         max_waiting: number of requests that may wait for a painting thread.
@@ -94,7 +96,10 @@ class Admissions:
             if admitted >= threads + self.max_waiting:
                 raise QueueFullError(admitted - threads + 1)
             if ticket in self._waiting or ticket in self._painted:
-                raise DuplicateTicketError(f"ticket {ticket!r} is already in the queue")
+                raise DuplicateTicketError(
+                    f"a request with the ticket {ticket!r} is already in the queue; wait for the response to that "
+                    "request, or send a different X-Ticket header"
+                )
             self._waiting[ticket] = process
 
     def start(self, ticket: str) -> None:
@@ -131,7 +136,11 @@ def _is_running(process: int) -> bool:
 class RequestQueue:
     """Assign the painting threads of this process to the requests of this process, first come, first served.
 
-    Use an object in one event loop only; the state in `admissions` is shared with other processes.
+    Use each `RequestQueue` in one event loop only.
+
+    Args:
+        threads: number of painting threads of this process.
+        admissions: the queue of the whole server, which this process shares with the other worker processes.
     """
 
     def __init__(self, threads: int, admissions: Admissions) -> None:

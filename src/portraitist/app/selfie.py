@@ -41,7 +41,7 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
     """Return a selfie upright and in sRGB, scaled down so that no side exceeds `max_side_px` pixels.
 
     Raises:
-        TypeError: the argument does not have a type of `Source`.
+        TypeError: `selfie` is not a path, bytes, a file opened in binary mode, a PIL image or an array.
         RejectedError: the selfie is not a picture, or is damaged, animated, too small or too large.
         OSError: the file cannot be read.
     """

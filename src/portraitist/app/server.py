@@ -94,8 +94,9 @@ class Limits:
 
     Attributes:
         megabytes: maximum size of one picture, in units of 10**6 bytes.
-        memory_mb: memory of one server process and its decoders in MiB. If it is None, `default_memory_mb` computes the
-            memory from the number of cores.
+        memory_mb: limit on the memory of one server process together with its decoders (the child processes that decode
+            uploaded pictures), in units of 2**20 bytes. None: `default_memory_mb` computes the limit from the number of
+            cores.
         waiting: number of requests that may wait to be painted, in all worker processes together.
         per_minute: number of pictures per minute from one address, in all worker processes together.
         upload_s: maximum time for one upload, in seconds.
@@ -148,7 +149,8 @@ class _Endpoints:
     async def avatar(self, request: Request) -> Response:
         """Return one avatar as a PNG, the same picture that the command `portraitist paint` writes.
 
-        The form may have the fields FILE_FIELDS and TEXT_FIELDS.
+        FILE_FIELDS lists the names of the form's fields that may be files. TEXT_FIELDS lists the names of its text
+        fields.
         """
         return await self._handle(request, self._paint_avatar)
 
@@ -363,7 +365,9 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
     await form.close()
     if any(isinstance(value, bytes) and name not in FILE_FIELDS for name, value in fields.items()):
         *others, last = (f"`{name}`" for name in FILE_FIELDS)
-        raise HTTPException(400, f"a form field was sent as a file; only {', '.join(others)} and {last} may be files")
+        raise HTTPException(
+            400, f"only the form fields {', '.join(others)} and {last} may be files; another field was sent as a file"
+        )
     return fields
 
 
@@ -430,7 +434,9 @@ class _SecurityHeaders:
 
 
 def plan_memory(limits: Limits, cores: int) -> MemoryPlan:
-    """Divide the memory limit of one worker process; the memory that this process uses now is taken into account.
+    """Divide the memory limit of one worker process among its decoders, painting threads and uploads.
+
+    Memory that the process uses already, mostly for the model, is not available for painting and uploads.
 
     Raises:
         ValueError: `limits.memory_mb` is too small for one picture.

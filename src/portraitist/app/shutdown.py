@@ -34,7 +34,8 @@ class Shutdown:
 
     Attributes:
         begun: set by the first signal; from then on, new requests and incomplete uploads are refused.
-        expired: set when the accepted requests are answered or `limit_s` has passed; then waiting requests are refused.
+        expired: set when all accepted requests are answered, or when `limit_s` has passed. After `limit_s`, accepted
+            requests that still wait for a painting thread are refused.
     """
 
     def __init__(self, limit_s: float) -> None:

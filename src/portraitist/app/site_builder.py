@@ -38,7 +38,7 @@ RUNTIME_FILES = {  # name in the npm package: name in the site; only the live ca
 RUNTIME_NOTICE = f"{RUNTIME} from the npm registry; .mjs files are renamed to .js, contents unchanged. Copyright \
 Microsoft Corporation, MIT License: https://github.com/microsoft/onnxruntime/blob/main/LICENSE\n"
 PREDICTOR_NAME = "style_predictor"  # the same name is in networks.js
-MAX_MODELS_MB = 10.0  # total size of the models, which every visitor downloads, in units of 10**6 bytes
+MAX_MODELS_MB = 10.0  # total size of the networks, which every visitor downloads, in units of 10**6 bytes
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -58,7 +58,8 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
         runtime: the .tgz of onnxruntime-web, for building without npm.
 
     Returns:
-        The total size of the models, in units of 10**6 bytes.
+        The total size of the site's networks (generator, face detectors, segmenters and style predictor), in units of
+        10**6 bytes.
 
     Raises:
         SiteBuildError: the model is missing, damaged, too large, or cannot run in a browser; or onnxruntime-web cannot
@@ -68,7 +69,8 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     megabytes = sum(map(len, models.values())) / 1e6
     if megabytes > MAX_MODELS_MB:
         hint = "use portraitist.int8.onnx, or train with a smaller generator.base_channels"
-        raise SiteBuildError(f"{model}: {megabytes:.1f} MB of models; at most {MAX_MODELS_MB:g} are allowed; {hint}")
+        found = f"the networks have {megabytes:.1f} MB in total"
+        raise SiteBuildError(f"{model}: {found}; at most {MAX_MODELS_MB:g} MB are allowed; {hint}")
     vectors = config["styles"]
     try:
         cards = style_cards(Portraitist(model, threads=1))
@@ -106,7 +108,10 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     except Exception as error:  # protobuf's exceptions
         raise SiteBuildError(f"{path}: not an exported model") from error
     if SELFIE_MODEL not in parts:
-        raise SiteBuildError(f"{path}: mask.model is {mask.model}, which browsers cannot run; use refined or selfie")
+        raise SiteBuildError(
+            f"{path}: this model was exported with mask.model={mask.model}, which browsers cannot run; set mask.model "
+            "to refined or selfie in params.yaml, and export again with `dvc repro export`"
+        )
     del model.metadata_props[:]
     models = {"generator": model.SerializeToString(deterministic=True)}
     try:

@@ -1,7 +1,8 @@
-"""Load a model's graph and run it once in a process with limits, before the product loads it.
+"""Test a model's graph: load it and run it once, in a child process with limits on time and memory.
 
 With a malicious or damaged graph, onnxruntime may run for hours or fill the memory, even while it creates the session.
-A process cannot interrupt its own call of onnxruntime; therefore, the graph is tried in a child process.
+A process cannot interrupt its own call of onnxruntime. Therefore, a child process tests the graph before the calling
+process loads it.
 """
 
 import json

@@ -131,8 +131,8 @@ def paint_video(
 
     Raises:
         FileExistsError: the output exists and `force` is False.
-        RejectedError: the file is not a clip, is longer than `MAX_DURATION_S`, or a face is missing; the message gives
-            the time in the clip.
+        RejectedError: the file is not a clip; the clip is longer than `MAX_DURATION_S`; or `FaceTracker` rejects a
+            frame. If a frame is rejected, the message contains the time of the frame in the clip.
         OSError: a file cannot be read or written.
         ModuleNotFoundError: PyAV, which reads and writes videos, is missing.
     """

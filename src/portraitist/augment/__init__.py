@@ -1,1 +1,1 @@
-"""Stage `augment`, which places people on other backgrounds; and the random transforms that trainings apply."""
+"""Stage `augment` places people on other backgrounds. Trainings also use the random transforms of this package."""

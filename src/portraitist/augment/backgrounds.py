@@ -6,7 +6,7 @@ import numpy as np
 from portraitist.core.blend import alpha_composite
 from portraitist.core.types import MaskArray, Picture, SquarePicture
 
-ROOM = "room"  # kind of background: a blurred picture of the library of backgrounds
+ROOM = "room"  # kind of background: a blurred picture from the library of backgrounds
 # Range of the sigma with which a kind of background is blurred: the picture's side divided by these numbers.
 BLUR_RANGE = {"blur": (4, 10), ROOM: (16, 80)}
 # When a person is removed: sigma of the blur that fills the area, as a fraction of the side; and the weight of the mean
@@ -28,14 +28,14 @@ TEST_BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 
 
 def draw_background(kind: str, seed: int, size_px: int, source: Picture | None = None) -> Picture:
-    """Draw a background of `size_px` pixels side.
+    """Draw a square background.
 
     Args:
         kind: "solid", "gradient", "noise" or "checks", drawn in random colours; "blur" or "room", a blurred `source`.
         seed: selects colours, shapes and blur.
-        size_px: side of the background.
-        source: a picture of `size_px` pixels side. It is needed for "blur" (then it is the picture of the person) and
-            for "room" (then it is a picture of the library of backgrounds).
+        size_px: width and height of the background.
+        source: the picture to blur, with the width and height `size_px`. For "blur", pass the picture of the person;
+            for "room", pass a picture from the library of backgrounds. The other kinds need no `source`.
 
     Raises:
         ValueError: the kind is unknown, or `source` is missing.

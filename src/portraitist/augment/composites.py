@@ -19,7 +19,7 @@ SHEET_ROWS = 12  # test selfies on the contact sheet, and as many training faces
 def composite_on_test_backgrounds(
     square: CropImage, mask: MaskArray, light_wrap: float, segment: Callable[[CropImage], MaskArray]
 ) -> tuple[dict[str, bytes], list[ContactSheet]]:
-    """Place a selfie on each test background, and compute the mask of each result in the same way as the product does.
+    """Place a selfie on each test background, and compute the person mask of each result.
 
     Args:
         square: the crop of the selfie.
@@ -28,8 +28,9 @@ def composite_on_test_backgrounds(
         segment: function that returns the mask of a crop.
 
     Returns:
-        A dictionary from ending (<background>.png and <background>.mask.png) to the bytes of the file, for a shard; and
-        one tile per background, for the contact sheet.
+        The files of the results, and the results as tiles for the contact sheet. The files are a dictionary: a key is
+        the ending of a file name in a shard (<background>.png or <background>.mask.png), and the value is the content
+        of the file. The tiles are a list of pictures, one per background, with the name of the background on each.
     """
     members: dict[str, bytes] = {}
     tiles = []
@@ -80,15 +81,16 @@ def recipe_tiles(
     light_wrap: float,
     room_of: Callable[[int], Picture],
 ) -> list[ContactSheet]:
-    """Return labelled tiles of a face on the backgrounds of its first recipes, for the contact sheet.
+    """Return pictures of a face on several backgrounds, with labels, for the contact sheet.
 
     Args:
         face: id of the face.
-        recipes: kind and seed of each background.
+        recipes: the backgrounds for this face: the kind and the seed of each. Only the first ones are used, as many as
+            there are test backgrounds.
         crops: shards with the crops.
         masks: shards with the masks.
         light_wrap: strength of the background's light on the person's edge, 0 to 1.
-        room_of: function that takes a seed and returns the picture of the background library selected by that seed.
+        room_of: function that takes a seed and selects a picture from the library of backgrounds.
     """
     picture, mask = decode_png(crops.read(face, "png")), decode_png(masks.read(face, "png"))
     return [

@@ -12,7 +12,7 @@ class AugmentParams(Section):
     """On which backgrounds people are placed, and how pictures are transformed during training."""
 
     seed: Seed
-    # Kinds of backgrounds: blur is the person's own blurred background, room a picture of the library of backgrounds.
+    # Kinds of backgrounds: blur is the person's own blurred background, room a picture from the library of backgrounds.
     backgrounds: Annotated[list[Literal["solid", "gradient", "noise", "checks", "blur", "room"]], Field(min_length=1)]
     backgrounds_folder: Path  # your own pictures for the library of backgrounds; may be empty
     library_size: Annotated[int, Field(ge=0)]  # maximum number of pictures in the library of backgrounds

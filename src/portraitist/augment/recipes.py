@@ -1,8 +1,8 @@
 """Recipes: which person is placed on which background during training.
 
 A recipe is a row of recipes.csv with the id of a face, a kind of background and a seed. Stage `augment` chooses the
-recipes; trainings draw the pictures. The kind `own` is the original background, `blur` a blurred copy of the original,
-`room` a blurred picture of the library of backgrounds. The other kinds are drawn in random colours.
+recipes; trainings render the pictures. The kind `own` is the original background, `blur` a blurred copy of the
+original, `room` a blurred picture from the library of backgrounds. The other kinds are patterns in random colours.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +20,14 @@ OWN = "own"
 def make_recipes(ids: list[str], params: AugmentParams, library_size: int) -> Iterator[dict[str, Any]]:
     """Yield `recipes_per_person` recipes for each face. A recipe describes one background to put behind the face.
 
-    The first recipe keeps the original background; the others are random. They depend only on the seed and on the id of
-    the face. Backgrounds of kind `room` are pictures of the library. If `library_size` is 0, this kind is not drawn.
+    The first recipe of a face keeps the original background. The other recipes of a face are random; the random numbers
+    depend only on `params.seed` and on the id of the face.
+
+    Args:
+        ids: ids of the faces.
+        params: kinds of backgrounds, seed, and number of recipes per face.
+        library_size: number of pictures in the library of backgrounds. If the library is empty, no recipe has the kind
+            `room`, which needs a picture from the library.
     """
     kinds: list[str] = [kind for kind in params.backgrounds if library_size or kind != ROOM] or [OWN]
     for person in ids:
@@ -43,7 +49,7 @@ def render_recipe(
         kind: kind of the background.
         seed: seed of the background.
         light_wrap: strength of the background's light on the person's edge, 0 to 1.
-        room_of: function that takes a seed and returns the picture of the background library selected by that seed.
+        room_of: function that takes a seed and selects a picture from the library of backgrounds.
     """
     if kind == OWN:
         return picture

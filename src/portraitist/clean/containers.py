@@ -16,6 +16,7 @@ SOI, EOI, SOS = 0xD8, 0xD9, 0xDA  # JPEG markers: start of the image, end of the
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # without restart markers (D0 to D7), stuffed bytes and fill bytes
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+ADVICE = "open the picture in an image editor and save it again"
 ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # text chunks with the picture's orientation
 
 
@@ -56,19 +57,22 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             (fill_bytes, MAX_FILL_BYTES, "fill bytes between segments"),
         ):
             if found > allowed:
-                raise ContainerError(f"the JPEG file has more than {allowed} {what}, the limit")
+                raise ContainerError(f"the JPEG file has too many {what}; at most {allowed} are allowed; {ADVICE}")
     if not in_scan and len(data) - position > MAX_FILL_BYTES:
-        raise ContainerError(f"the JPEG file has more than {MAX_FILL_BYTES} fill bytes between segments, the limit")
+        allowed = f"at most {MAX_FILL_BYTES} are allowed"
+        raise ContainerError(f"the JPEG file has too many fill bytes between segments; {allowed}; {ADVICE}")
     return JpegStructure(scans, in_scan and position <= len(data))
 
 
 def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Return two copies of a JPEG file that ends within a scan, to find out whether picture data is missing.
+    """Complete a JPEG file that ends within a scan in two ways. The caller decodes both results and compares them.
 
-    Some bytes and an end marker are appended to each copy; the bytes of the two copies differ. If no picture data is
-    missing, a decoder ignores these bytes, and both copies decode to the same picture. If data is missing, a decoder
-    reads the bytes as picture data, and the two pictures differ. Pillow itself does not report that data is missing
-    before an end marker.
+    The comparison shows whether only the end marker is missing, or also picture data. Pillow itself does not report
+    missing picture data before an end marker.
+
+    Each result is a copy of the file, followed by some bytes and an end marker. These bytes differ between the two
+    copies. If no picture data is missing, a decoder ignores the bytes, and both copies decode to the same picture. If
+    picture data is missing, a decoder reads the bytes as picture data, and the copies decode to different pictures.
     """
     data = data.rstrip(b"\xff")  # may be the first byte of an incomplete end marker
     last = max(data.rfind(bytes((0xFF, 0xD0 + number))) for number in range(8))
@@ -95,7 +99,7 @@ def strip_png_text(data: bytes) -> bytes:
             break
         chunks += 1
         if chunks > MAX_SEGMENTS:
-            raise ContainerError(f"the PNG file has more than {MAX_SEGMENTS} chunks, the limit")
+            raise ContainerError(f"the PNG file has too many chunks; at most {MAX_SEGMENTS} are allowed; {ADVICE}")
         if name in TEXT_CHUNKS and not _may_hold_orientation(name, data[position + 8 : end - 4]):
             parts.append(data[start:position])
             start = end

@@ -1,8 +1,9 @@
 """Decode untrusted picture files to upright sRGB pictures, with limits on size, memory and time.
 
-Stage clean and the product decode with the same functions. These never decode more than `max_megapixels`. Decoding
-needs up to 10 bytes of memory per decoded pixel if the picture is scaled down, and 15 if not (WebP: 18 and 23). A JPEG
-file with several scans needs up to MAX_COEFFICIENT_MB in addition. `python benchmarks/clean.py decode` measures this.
+Stage `clean`, the command line, the server and the Python API decode with the same functions. These never decode more
+than `max_megapixels`. Decoding needs up to 10 bytes of memory per decoded pixel if the picture is scaled down, and 15
+if not (WebP: 18 and 23). A JPEG file with several scans needs up to MAX_COEFFICIENT_MB in addition. The command
+`python benchmarks/clean.py decode` measures this.
 """
 
 import io
@@ -36,6 +37,7 @@ MAX_JPEG_MEGAPIXELS = 120.0  # of a JPEG file that is decoded at reduced size; p
 MAX_SCAN_MEGAPIXELS = 2000.0
 # Memory of libjpeg for a JPEG file with several scans, in 10^6 bytes; 324 for 108 megapixels with 4:2:0 subsampling.
 MAX_COEFFICIENT_MB = 400
+ONE_SCAN_ADVICE = "save the picture as a JPEG file with one scan (baseline instead of progressive)"
 STRIP_PIXELS = 2**20  # pixels that are converted to 8 bits at a time
 ORIENTATION = 0x0112  # number of the EXIF tag
 TRANSPOSITIONS = {  # how to make a picture upright, by the value of the EXIF tag Orientation (EXIF 2.3)
@@ -68,7 +70,10 @@ class CleanPicture:
     alpha: MaskArray | None  # None if every pixel is opaque
 
     def members(self) -> dict[str, bytes]:
-        """Return the picture and the alpha channel as PNG files for a shard, in a dictionary from ending to bytes."""
+        """Return the PNG files that a shard stores for this picture, as {ending of the file name: content}.
+
+        The ending is "png" for the picture and "alpha.png" for the alpha channel, if there is one.
+        """
         return {"png": encode_png(self.picture)} | ({} if self.alpha is None else {"alpha.png": encode_png(self.alpha)})
 
     @classmethod
@@ -100,14 +105,15 @@ def decode_picture(
     max_megabytes: float = 64.0,
     formats: tuple[str, ...] = FORMATS,
 ) -> CleanPicture:
-    """Decode a picture file; if the longer side is longer than `max_side_px`, the picture is scaled down.
+    """Decode a picture file, and scale the picture down if its width or height exceeds `max_side_px`.
 
     Args:
         data: the bytes of the file.
-        max_megapixels: largest decoded picture. A JPEG file of up to MAX_JPEG_MEGAPIXELS is decoded at 1/2, 1/4 or 1/8
-            of its size to stay below this limit, even if the picture then becomes smaller than `max_side_px`.
-        min_side_px: length of the shortest side that is accepted.
-        max_side_px: longest side of the result.
+        max_megapixels: at most this many million pixels are decoded. A larger picture is rejected, except a JPEG file
+            of up to MAX_JPEG_MEGAPIXELS. Such a file is decoded at 1/2, 1/4 or 1/8 of its size; both sides of the
+            result may then be shorter than `max_side_px`.
+        min_side_px: a picture is rejected if its width or its height is smaller.
+        max_side_px: maximum width and height of the result.
         max_megabytes: largest file, in units of 10^6 bytes.
         formats: Pillow's names of the formats that are accepted.
 
@@ -162,15 +168,19 @@ def _check_scans(picture: Image.Image, structure: JpegStructure) -> None:
     """Reject a JPEG file with several scans if decoding it would take too much time or memory."""
     megapixels = picture.width * picture.height / 1e6
     if structure.scans > 1 and structure.scans * megapixels > MAX_SCAN_MEGAPIXELS:
-        found = f"the JPEG file has {structure.scans} scans of {megapixels:.1f} megapixels"
-        raise RejectedError(Status.TOO_COSTLY, f"{found}; scans x megapixels may be at most {MAX_SCAN_MEGAPIXELS:g}")
+        found = (
+            f"the JPEG file has {structure.scans} scans (passes over the picture) of {megapixels:.1f} megapixels each"
+        )
+        allowed = f"all scans together may have at most {MAX_SCAN_MEGAPIXELS:g} megapixels"
+        raise RejectedError(Status.TOO_COSTLY, f"{found}; {allowed}; {ONE_SCAN_ADVICE}")
     layers = [(max(1, across), max(1, down)) for _, across, down, _ in getattr(picture, "layer", [])]
     if structure.scans > 1 and layers:
         largest = max(across for across, _ in layers) * max(down for _, down in layers)
         coefficients_mb = 2 * megapixels * sum(across * down for across, down in layers) / largest
         if coefficients_mb > MAX_COEFFICIENT_MB:
             found = f"decoding the {structure.scans} scans of the JPEG file needs {coefficients_mb:.0f} MB of memory"
-            raise RejectedError(Status.TOO_COSTLY, f"{found}; at most {MAX_COEFFICIENT_MB} MB are allowed")
+            allowed = f"at most {MAX_COEFFICIENT_MB} MB are allowed"
+            raise RejectedError(Status.TOO_COSTLY, f"{found}; {allowed}; {ONE_SCAN_ADVICE}")
 
 
 def check_dimensions(
@@ -180,10 +190,11 @@ def check_dimensions(
 
     Args:
         picture: the opened picture.
-        max_megapixels: the limit.
-        min_side_px: length of the shortest side that is accepted.
-        max_jpeg_megapixels: the limit for JPEG files if it is larger than `max_megapixels`. Pass it only if
-            `load_upright` decodes the picture, because that function decodes large JPEG files at reduced size.
+        max_megapixels: maximum number of pixels, in millions.
+        min_side_px: minimum of both the width and the height.
+        max_jpeg_megapixels: for JPEG files, the limit is the larger one of this value and `max_megapixels`. Pass this
+            value only if `load_upright` decodes the picture, because that function decodes large JPEG files at reduced
+            size.
 
     Raises:
         RejectedError: the picture is too large or too small.
@@ -206,10 +217,11 @@ def load_upright(
 
     Args:
         picture: the opened picture; this function may close it.
-        max_side_px: the picture is scaled down if its longer side is longer.
-        max_megapixels: largest decoded picture; JPEG files are decoded at reduced size to stay below this limit.
-        control: for a JPEG file without an end marker: the second copy that `complete_jpeg` returned. If it decodes to
-            another picture than the first copy, picture data is missing.
+        max_side_px: the picture is scaled down if its width or height exceeds this value.
+        max_megapixels: at most this many million pixels are decoded; larger JPEG files are decoded at reduced size.
+        control: only for a JPEG file without an end marker. `complete_jpeg` returned two copies of this file: `picture`
+            is the first copy, `control` the second one. If they decode to different pictures, the file is rejected as
+            damaged.
 
     Raises:
         RejectedError: the picture is damaged, animated, too large, or takes too much memory.

@@ -34,7 +34,7 @@ def clean_sources(
 
     Args:
         params: section `clean` of params.yaml.
-        workers: number and kind of the worker processes.
+        workers: number of worker processes, and the library that starts them (joblib or Ray).
         sources: output folder of stage collect for each source.
         blocklist: pictures that must not be used.
         out: the folder to write.
@@ -72,7 +72,7 @@ def _screen(
 
     Args:
         params: section `clean` of params.yaml.
-        workers: number and kind of the worker processes.
+        workers: number of worker processes, and the library that starts them (joblib or Ray).
         raw: collected pictures of each source.
         undecided: rows, by id, of the pictures to check.
         dest: folder to which pictures that pass are written, as shards, with their fingerprints.

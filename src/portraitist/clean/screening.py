@@ -142,14 +142,19 @@ class Screener:
         self._seen = SeenPictures(params.max_hamming_distance, params.min_correlation)
 
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
-        """Return one dictionary per row: its status if the file is blocklisted or repeated, else an empty dictionary.
+        """Find the rows whose file is blocklisted or is in an earlier row already.
 
-        If a file has several rows and a blocklist entry matches one of them, all of them are blocklisted. To save time,
-        a file is only read if its id is the beginning of a blocklisted SHA-256.
+        If a file has several rows and a blocklist entry matches one of them, all of them are blocklisted. The id of a
+        file is the beginning of the file's SHA-256. To save time, a file is read only if its id is also the beginning
+        of a SHA-256 in the blocklist.
 
         Args:
             frame: the rows of the sources' manifests.
             read_bytes: function that reads the file of a row.
+
+        Returns:
+            One dictionary per row of `frame`. If the file is blocklisted or repeated, the dictionary contains the
+            status and further columns for stage clean's manifest. Otherwise, the dictionary is empty.
         """
         hashes = {entry.removeprefix("sha256:") for entry in self._blocklist.entries if entry.startswith("sha256:")}
         blocked_ids = {digits[:ID_DIGITS] for digits in hashes}
@@ -174,11 +179,15 @@ class Screener:
         return outcomes
 
     def check_near_duplicates(self, picture: str, prints: Sequence[Fingerprint]) -> Row:
-        """Return the status of a picture that resembles a blocklisted or an earlier picture; {} if it is kept.
+        """Compare a picture with the blocklisted pictures and with the pictures that earlier calls kept.
 
         Args:
             picture: id of the picture.
-            prints: its fingerprints.
+            prints: fingerprints of the picture.
+
+        Returns:
+            If the picture resembles one of those pictures: its status and further columns for stage clean's manifest.
+            If not, the picture is kept, and the dictionary is empty.
         """
         entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
         if entry:

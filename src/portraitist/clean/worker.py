@@ -24,7 +24,7 @@ class ScreenedShard:
 
 
 class ScreenWorker:
-    """Function object that decodes and checks the files of one shard per call, in a process with resource limits."""
+    """Function object that decodes and checks files in a process with resource limits. Each call reads one shard."""
 
     def __init__(self, params: CleanParams, dest: Path) -> None:
         limits = Limits(params.task_memory_mb, params.task_cpu_s, params.task_wall_s)
@@ -54,16 +54,16 @@ class ScreenWorker:
 
 
 class CopyWorker:
-    """Function object that copies the pictures of one shard to the folder `dest` per call.
+    """Function object that copies pictures to new shards in the folder `dest`. Each call writes one new shard.
 
-    The perceptual hashes, by which near-duplicates were found, are not copied.
+    The pictures' fingerprints, by which near-duplicates were found, are not copied.
     """
 
     def __init__(self, dest: Path) -> None:
         self.dest = dest
 
     def __call__(self, task: ShardTask) -> str:
-        """Write a shard of the task's pictures, and return its rows of the index."""
+        """Write a shard with the task's pictures; return the rows of the new shard for the index of `dest`, as CSV."""
         return write_shard(self.dest / task.name, self._pictures(task))
 
     def _pictures(self, task: ShardTask) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -38,7 +38,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def describe(error: Exception) -> str:
-    """Return an error as text; for an error of the operating system, file and reason without the error number."""
+    """Return an error as text. For an error of the operating system, this text is "file: reason", without a number."""
     reason, file = (getattr(error, name, None) for name in ("strerror", "filename"))
     return f"{file}: {reason}" if reason and file else str(reason or error)
 

@@ -65,18 +65,26 @@ def forget(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="What to remove: ids of pictures or faces, file names, URLs, folders, groups, or blocklist lines."
+            help="What to remove: ids of pictures or faces, file names, URLs, folders, groups (all pictures of a "
+            "person or an artist), or lines of a blocklist."
         ),
     ] = None,
     marks: Annotated[list[Path] | None, typer.Option(help="File of marks that you saved on a review page.")] = None,
     because: Annotated[
         str, typer.Option(help="Reason to write into the blocklist. It is committed to git: name no person.")
     ] = "forgotten",
-    repro: Annotated[bool, typer.Option("--repro", help="Run `dvc repro` afterwards.")] = False,
+    repro: Annotated[
+        bool,
+        typer.Option(
+            "--repro", help="Run `dvc repro` afterwards, which rebuilds all later results without the pictures."
+        ),
+    ] = False,
 ) -> None:
-    """Remove pictures and everything made from them. Then list copies that you have to remove yourself.
+    """Remove pictures from the collected data. `--repro` also removes everything that was made from them.
 
-    Example: portraitist dataset forget selfies/anna --because withdrawn
+    Some copies must be removed by hand; the command lists them.
+
+    Example: portraitist dataset forget selfies/anna --because withdrawn --repro
     """
     from portraitist.collect.blocklist import Blocklist, BlocklistError
     from portraitist.core.files import LockedError

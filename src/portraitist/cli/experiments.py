@@ -67,7 +67,7 @@ def tensorboard(
         count = writer.catch_up()
         if not (count or follow):
             problem = f"contains no folder {PLOTS_FOLDER}" if logs.is_dir() else "is not a folder"
-            fail(f"{logs} {problem}; start a training, or name the folder of its logs", INVALID)
+            fail(f"{logs} {problem}; train a method first, or name the folder that contains the logs", INVALID)
         print(f"{count} run{'s' * (count != 1)} in {out}; view with: tensorboard --logdir {out}", flush=True)
         while follow:
             time.sleep(POLL_S)

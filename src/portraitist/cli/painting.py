@@ -65,7 +65,8 @@ def paint(
         str | None,
         typer.Option(
             metavar="BACKGROUND",
-            help="backdrop (in the avatar's colours), transparent, keep (the photo's), a CSS colour, or a file's path.",
+            help="One of the words backdrop (in the avatar's colours), transparent and keep (the background of the "
+            "photo); or a CSS colour, such as ivory; or the path of a picture.",
             show_default=DEFAULT_BACKGROUND,
             autocompletion=lambda: list(BACKGROUNDS),
         ),
@@ -75,7 +76,8 @@ def paint(
         int | None, typer.Option(metavar="PIXELS", help="Side of the avatar.", show_default=str(DEFAULT_SIZE_PX))
     ] = None,
     face: Annotated[
-        Faces, typer.Option(help="Paint each large face, into numbered files, or only the largest one.")
+        Faces,
+        typer.Option(help="each: one avatar of every large face, in numbered files. largest: only the largest face."),
     ] = "each",
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Output the whole photo, with the painted persons in it.")
@@ -91,7 +93,14 @@ def paint(
     device: DeviceOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per selfie.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also print size and time of each selfie.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Also print, for each selfie, the side of the painted avatar in pixels, and the time.",
+        ),
+    ] = False,
 ) -> None:
     """Paint every large face of each selfie. Videos and animated GIFs become painted clips.
 
@@ -157,7 +166,7 @@ def paint(
             _report_total(results, None if paste_back else size_px)
         if failed := sum(bool(result.errors) for result in results):
             fail(
-                f"{failed} of {len(outputs)} selfies, or some of their faces, were not painted; see the messages above",
+                f"{failed} of {len(outputs)} selfies were painted only in part or not at all; see the messages above",
                 FAILED,
             )
 
@@ -226,13 +235,15 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
     """Print how many selfies were skipped, and how many avatars were enlarged to `size_px`.
 
-    If `size_px` is None, the enlarged avatars are not counted.
+    A painting can be up to `SIDE_STEP` pixels smaller because of rounding; such avatars are not counted. If `size_px`
+    is None, no avatars are counted.
     """
+    from portraitist.app.model_file import SIDE_STEP
+
     if existed := sum(result.existed for result in results):
         note(f"skipped {existed} with an existing avatar; --force overwrites them")
-    enlarged = [
-        result.painted_px for result in results if size_px and result.painted_px and result.painted_px < size_px
-    ]
+    sides = [result.painted_px for result in results if result.painted_px]
+    enlarged = [side for side in sides if size_px and side < size_px - SIDE_STEP]
     if enlarged:
         subject = "" if len(results) == 1 else f"{len(enlarged)} of {len(results)} "
         note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; a smaller --size avoids this")

@@ -1,4 +1,4 @@
-"""The status of a picture: what a stage of the pipeline, or the product, found when it processed the picture."""
+"""The status of a picture: what a stage, the command line, the server or the Python API found when processing it."""
 
 from enum import Enum
 

@@ -102,8 +102,10 @@ def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
     """List every file in a folder and its subfolders, sorted by path.
 
-    Pictures are recognised by their first bytes; files that are not pictures have a status and a reason. A damaged file
-    with a picture's suffix has no status, because stage `clean` decodes the file and reports the damage.
+    A file is recognised as a picture by its first bytes. If a file is not a usable picture, its `LocalFile` has a
+    `status` and a `reason`. There is one exception: if the first bytes are unknown, but the file has the suffix of a
+    picture, such as .jpg, the `status` is None. Such a file is probably a damaged picture, and stage `clean` reports
+    the damage.
 
     Args:
         folder: where to search.

@@ -1,10 +1,13 @@
 """Selected pictures of the data set CelebA (aligned and cropped). The user's own copy is read, and verified by MD5.
 
 Only pictures of CelebA's training partition are used. The selected faces are near-frontal, have level eyes and none of
-the attributes in `exclude_attributes`. One picture of each person is selected, and the pictures alternate between the
-combinations of `balance_attributes`. The pictures of one combination are sorted by the SHA-256 of their file names. If
-CelebA's list of persons is missing, several pictures of a person can be selected; if its list of landmarks is missing,
-the pose is not checked. In both cases, a warning is printed.
+the attributes in `exclude_attributes`. One picture of each person is selected. If CelebA's list of persons is missing,
+several pictures of a person can be selected. If CelebA's list of landmarks is missing, the pose is not checked. In both
+cases, a warning is printed.
+
+The selected pictures are divided into groups: all pictures of a group have the same values of the attributes in
+`balance_attributes`. The source yields one picture of each group, then a second picture of each group, and so on.
+Within a group, the pictures are sorted by the SHA-256 of their file names.
 
 CelebA may be used for non-commercial research only, and its pictures may not be redistributed. Therefore `data/raw` is
 never pushed to a DVC remote.

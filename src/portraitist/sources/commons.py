@@ -32,7 +32,7 @@ QUERY = {
 def candidates(params: LicensedParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield every picture found; pictures whose licence is not in `params.licences` have status `no_licence`.
 
-    Pictures that are wider than 960 px are downloaded at that width.
+    If a picture is wider than 960 px, a copy with a width of 960 px is downloaded instead.
 
     Raises:
         SourceError: Commons refuses the request.

@@ -1,6 +1,7 @@
 """Google image search: result pages that the user saved.
 
-Google sends result pages only to browsers with JavaScript, so this source cannot download them.
+Google sends result pages only to browsers with JavaScript. If the user has saved no result pages, this source requests
+them nevertheless, but Google usually refuses.
 """
 
 import json
@@ -26,7 +27,8 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the URL of the original picture of every search result.
 
     Raises:
-        SourceError: Google refuses the request, and the user has saved no result pages in `params.path`.
+        SourceError: `params.path` contains no saved result pages, and Google refuses to send them; or a saved page is
+            not a result page; or the folder `params.path` does not exist.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)
 

@@ -103,14 +103,18 @@ def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> in
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
     """Add the columns dhash, group and pair to the table of faces.
 
-    If the source names no group (a person or artist), the group is the pair (a photo with its painting), or else the
-    picture. In a picture with several faces, only the largest face, whose id is that of the picture, has a pair.
+    A face's group is the group that the source names: a person or an artist. If the source names no group, the group is
+    the pair (a photo with its painting). If there is no pair either, the group is the picture.
+
+    Only the largest face of a picture gets the picture's pair; the column is "" for the other faces. The largest face
+    has the same id as the picture.
 
     Args:
-        faces: the columns id, kind and picture (its id) of each face.
-        pictures: the columns id and dhash (64-bit difference hash, hexadecimal) of each picture.
-        sources: the columns id, group and pair of the collected pictures; a picture of several sources has several
-            rows.
+        faces: one row per face, with the columns id, kind and picture. The column picture has the id of the picture
+            that contains the face.
+        pictures: one row per picture, with the columns id and dhash (64-bit difference hash, hexadecimal).
+        sources: one row per collected picture, with the columns id, group and pair. A picture that several sources
+            collected has several rows.
     """
     named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
     table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")

@@ -27,10 +27,11 @@ class Difference(NamedTuple):
 def confidence_interval(value: float, draws: Draws, n: int) -> tuple[float, float]:
     """Return the 95 % bootstrap percentile interval of an estimate as (low, high), with two corrections.
 
-    First, the draws are shifted so that their mean equals `value`. The reason is that a resample contains duplicates,
-    which bias distances between sets upwards. Second, the interval is widened by the factor `width_factor`, which is
-    1.06 for 30 samples and about 1 for 1000. The reason is that a resample varies less than a new sample.
-    benchmarks/intervals.py measures the coverage of the intervals.
+    First, the draws are shifted so that their mean equals `value`. A resample contains duplicates, and duplicates make
+    some estimates too large, for example the Frechet distance between two sets of pictures. Second, the interval is
+    widened by the factor `width_factor`, which is 1.06 for 30 samples and about 1 for 1000. Without this factor, the
+    interval of few samples is too narrow, because resamples vary less than new samples. benchmarks/intervals.py
+    measures the coverage of the intervals.
 
     Args:
         value: the estimate.

@@ -225,9 +225,14 @@ def block(root: Path, forgotten: Forgotten, because: str) -> list[str]:
 
 
 def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
-    """Remove pictures from data/raw; return the number of removed pictures of each source that contained some.
+    """Remove pictures from data/raw.
 
-    Their rows in the manifests remain, with status `blocklisted`, but without name, author, URL and other metadata.
+    The pictures' rows in the manifests remain, with status `blocklisted`, but without name, author, URL and other
+    metadata.
+
+    Returns:
+        A dictionary from the name of a source to the number of pictures that were removed from this source. Sources
+        from which no picture was removed are not in the dictionary.
     """
     removed, counts = set(ids), {}
     for path in sorted((root / "data" / "raw").glob("*/manifest.csv")):

@@ -89,14 +89,18 @@ def smoothed_edges(picture: Picture) -> Picture:
 class EpochBatches(Dataset[Batch]):
     """The batches of one epoch.
 
-    Each selfie is used at most once, on a background that stage `augment` listed for it. The last selfies are left out
-    if they do not fill a batch. If all selfies together do not fill a batch, there is one batch, and some selfies are
-    repeated in it. Each batch has as many portraits as selfies.
+    A batch has as many portraits as selfies. Each selfie is placed on one of the backgrounds that stage `augment`
+    listed for this selfie.
+
+    If there are enough selfies for one or more batches, no selfie is used twice. Selfies that remain after the last
+    full batch are left out. If there are too few selfies for one batch, the epoch has one batch, in which selfies are
+    repeated.
 
     Args:
         paths: the dataset.
         augment: random transforms of the pictures.
-        batch_size: number of selfies, and number of portraits, per step of all processes. Each process loads its share.
+        batch_size: number of selfies per step, in all processes together; each process loads an equal share. The
+            number of portraits is the same.
         seed: seed of the order, the backgrounds and the transforms.
         diverse: put portraits on other backgrounds as well; otherwise, they keep their own.
         pairs: dictionary from selfie id to portrait id. If given, only these selfies are used, each with its own

@@ -87,8 +87,9 @@ class Monitor:
         """Start a log.
 
         Args:
-            state: the state of an interrupted training, as the method `state` returned it when the training was saved.
-                Rows that were added to the log later are removed. None starts an empty log.
+            state: to continue the log of an interrupted training, the dictionary that `Monitor.state` returned when the
+                training was last saved. Rows that were added to the log after that time are removed. None starts an
+                empty log.
         """
         if state:
             self.step, self.pending = state["step"], state["pending"]

@@ -39,8 +39,9 @@ def find_pairs(kind: PairKind, paths: DatasetPaths) -> dict[str, str]:
     pairs = {str(selfies[name]): str(portraits[name]) for name in sorted(set(selfies.index) & set(portraits.index))}
     if not pairs:
         raise NoPairsError(
-            f"the method's parameter pairs is {kind!r}, but the train part of {paths.split} has no pairs from source "
-            f"{PAIR_SOURCE[kind]}; add pairs, or set the parameter to review, folder or nearest (pseudo-pairs)"
+            f"the method's parameter `pairs` has the value {kind!r}, but the train part of {paths.split} has no pairs "
+            f"from source {PAIR_SOURCE[kind]}; add pairs, or set `pairs` to another value: review, folder or nearest "
+            "(pseudo-pairs)"
         )
     return pairs
 

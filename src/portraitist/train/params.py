@@ -23,7 +23,7 @@ class ScheduleParams(Section):
 
     seed: Seed
     epochs: PositiveInt
-    batch_size: PositiveInt  # number of selfies, and number of portraits, per step of all training processes
+    batch_size: PositiveInt  # selfies per step, in all processes together; the number of portraits is the same
     num_workers: Annotated[int, Field(ge=0)]  # processes that load batches ahead; results do not depend on it
     num_threads: PositiveInt  # CPU threads; their number affects the order of summation, and so results' last digits
     precision: Literal["float32", "bfloat16"]  # precision of the forward passes; weights are always float32
@@ -58,6 +58,7 @@ class TrainParams(ScheduleParams):
     def _validate_if_needed(self) -> "TrainParams":
         if not self.validate_every and (self.select == "best" or self.patience):
             raise ValueError(
-                "validate_every is 0, but select=best and patience above 0 need validation; set validate_every=1"
+                "validate_every is 0 (no validation), but select=best requires validation, and so does any patience "
+                "above 0; set validate_every=1, or set both select=last and patience=0"
             )
         return self

@@ -49,7 +49,10 @@ def read_text(path: Path) -> str:
 def read_csv(
     path: Path, required: Collection[str], optional: Collection[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV file, each with the number of its last line, as (number, {column: cell}).
+    """Yield each row of a CSV file as a tuple (line, {column: cell}).
+
+    `line` is the number of the line on which the row ends, for error messages. If a cell contains line breaks, a row
+    has several lines.
 
     Raises:
         SourceError: a required column is missing, a column is unknown, or a line is malformed.

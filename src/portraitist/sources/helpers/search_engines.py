@@ -34,7 +34,7 @@ class BlockedError(ValueError):
 
 
 def result_pages(feeder_class: type[Feeder], query: str) -> list[str]:
-    """Return the URLs of the result pages of a query, which an icrawler feeder builds."""
+    """Build the URLs of a query's result pages with a feeder of the library icrawler."""
     feeder = feeder_class(1, Signal(), None)
     feeder.out_queue = CachedQueue(0)  # without a limit, so that the feeder does not lose URLs
     feeder.feed(keyword=query, offset=0, max_num=MAX_RESULTS)
@@ -51,7 +51,7 @@ def search(
         cache: downloads the result pages.
         host: host name of the search engine.
         seconds_per_page: minimum interval between two requests, in seconds.
-        list_pages: function that returns the URLs of the result pages of a query.
+        list_pages: function that takes a query and returns the URLs of the query's result pages.
         parse: function (text, params, query) that yields the candidates on a page; raises `BlockedError`.
 
     Raises:
