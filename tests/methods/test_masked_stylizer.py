@@ -193,5 +193,6 @@ def test_painting_keeps_the_selfies_background_and_ignores_it():
 
 def test_feature_network_without_levels_is_rejected_by_its_key():
     upstream = replace(upstream_models(), features=torch.nn.Identity())
-    with pytest.raises(ParamsError, match=r"content\.network: masked_stylizer needs lite0, found Identity"):
+    found = r"but another feature network was loaded \(Python class Identity\)"
+    with pytest.raises(ParamsError, match=rf"content\.network: masked_stylizer needs lite0, {found}"):
         build(NAME, settings(NAME), upstream)

@@ -1,12 +1,15 @@
-"""The blocklist: pictures that must not be collected, by URL, host, SHA-256, difference hash or subject.
+"""The blocklist: pictures that must not be collected, by URL, host, SHA-256, difference hash or group.
 
-It is a text file with one entry per line:
+A group is the pictures of one person or artist. Its name, such as selfies/anna, is in column `group` of the manifest.
+Groups can be nested like folders: the group selfies/anna/2024 is part of the group selfies/anna.
+
+The blocklist is a text file with one entry per line:
 
     url:https://example.org/a.jpg    this URL; a fragment after # is ignored
     host:example.org                 every URL of this host and of its subdomains
     sha256:ba7816bf8f01cfea          every file whose hash begins with these digits (16 to 64)
     dhash:00ff00ff00ff00ff:4         every picture whose difference hash differs in at most 4 of its 64 bits
-    subject:selfies/anna             every picture of this person or artist, also in subfolders
+    subject:selfies/anna             every picture whose group is selfies/anna or part of it
 
 Empty lines and lines that begin with # are ignored. No library is used, because only this project has this format.
 """
@@ -81,7 +84,7 @@ class Blocklist:
             urls: all URLs of the picture and of the page that contains it.
             sha256: all 64 hexadecimal digits of the hash of the file's bytes.
             dhashes: difference hashes of the decoded picture and of its mirror image.
-            group: the person or artist, such as "selfies/anna".
+            group: name of the picture's group, such as "selfies/anna".
         """
         for candidate in (*_url_entries(urls), *_sha256_entries(sha256), *_subject_entries(group)):
             if candidate in self.entries:

@@ -25,7 +25,7 @@ class Candidate:
     licence: str = ""
     licence_url: str = ""
     author: str = ""
-    group: str = ""  # identifies the person or artist
+    group: str = ""  # name of the group: the pictures of one person or artist
     pair: str = ""  # identifies a selfie and a portrait of the same person; equal in both pictures
     consent: str = ""  # date and scope of the person's consent
     truth: Callable[[], bytes] | None = None  # reads an exact person mask as PNG, used for evaluation only

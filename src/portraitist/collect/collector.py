@@ -162,7 +162,11 @@ class _Collector:
         return _Fetched(status=failure.status, reason=str(failure))
 
     def process(self, candidate: Candidate, fetched: _Fetched) -> Iterator[Collected]:
-        """Yield a candidate's row and, if its picture is split, a row for each resulting picture."""
+        """Yield the candidate's row of the manifest, with the picture's files if the picture is kept.
+
+        Some sources find collages: one picture with a photo and its painting side by side. A collage is cut into two
+        pictures. In this case, yield the row of the collage, then the rows of the two pictures.
+        """
         row = {field: getattr(candidate, field) for field in COPIED_FIELDS}
         row |= {"source": self.name, "pair": candidate.pair}
         if fetched.download:

@@ -1,8 +1,12 @@
 """The stored web responses in `.fetch-cache`.
 
-    sources/<source>/<SHA-256 of the request>.json    entry: metadata with the SHA-256 of the bytes, or the failure
+    sources/<source>/<SHA-256 of the request>.json    the entry of one request; see below
     sources/<source>.lock                             locked by the process that collects this source
     bytes/<SHA-256 of the bytes>                      pictures as received; pages as UTF-8 without secrets
+
+The entry of a successful request has metadata, such as the SHA-256 of the bytes. The entry of a failed request has the
+status and the message of the failure. Only failed requests of pictures have entries, and only if the failure is
+permanent; see `fetch_cache`.
 
 Several processes can share the folder. Each file is written atomically. The entries of a source are changed only by the
 process that holds the source's lock. Files in `bytes` are deleted only by a process that holds all locks.

@@ -20,8 +20,9 @@ class Rules:
     """The rules that apply to one user agent.
 
     Args:
-        parser: the parsed file, in which all other user agents are named `OTHER_AGENT`.
-        agent: name of the user agent (its product token).
+        parser: the rules, as Protego parsed them. In the parsed file, every user agent except `agent` and `*` was
+            renamed to `OTHER_AGENT`.
+        agent: name of the user agent to which the rules apply (its product token).
         http_status: status code of the response if the server failed to send the file.
     """
 

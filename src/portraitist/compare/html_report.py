@@ -52,8 +52,8 @@ class RunInputs:
 def markdown(comparison: Comparison) -> str:
     """Return the text of compare.md: the headline metrics, a table of all values, and tables of differences.
 
-    Numbers have only as many digits as their intervals justify, and there are no p-values. Small random differences,
-    such as those between two types of CPU, therefore do not change the file.
+    Each number is rounded to the precision that its confidence interval justifies, and there are no p-values. Small
+    random differences, such as those between two types of CPU, therefore do not change the file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)
@@ -88,8 +88,8 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
     Args:
         inputs: paths of the configuration and of the data stages' reports.
         comparison: result of `tables.compare`.
-        folders: output folder of stage `evaluate` for each method, by the method's title. The key `tables.UNCHANGED`
-            has the output folder of stage `evaluate_selfies`.
+        folders: for each method's title (see `tables.titles`), the output folder of stage `evaluate`. For the key
+            `tables.UNCHANGED`, the output folder of stage `evaluate_selfies`, which evaluates the unchanged selfies.
         sheet: JPEG of the avatars of all methods.
     """
     results = comparison.results

@@ -34,8 +34,8 @@ RESAMPLES = 1000  # bootstrap resamples for the interval of the mean over a grou
 class Comparison:
     """The results of all methods, and the tables computed from them."""
 
-    ours: str  # method that is compared with each other method
-    results: dict[str, MetricResults]  # by method; the unchanged selfies are included
+    ours: str  # title of the method that is compared with each other method
+    results: dict[str, MetricResults]  # by the method's title; results of the unchanged selfies: key UNCHANGED
     held_out: MetricResults  # results of the segmenter and of the classifier on test pictures, equal for all methods
     table: pd.DataFrame  # result of `long_table`
     differences: pd.DataFrame  # result of `differences` for `ours`
@@ -48,9 +48,9 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
     """Read the results of all methods, and compute all tables.
 
     Args:
-        ours: the method that is compared with each other method.
-        folders: output of stage `evaluate` for each method, by its name; the key UNCHANGED has the output of stage
-            `evaluate_selfies`.
+        ours: title of the method that is compared with each other method.
+        folders: for each method's title (see `titles`), the output folder of stage `evaluate`. For the key UNCHANGED,
+            the output folder of stage `evaluate_selfies`, which evaluates the unchanged selfies.
         answers: the CSV of people's preferences.
     """
     results = {name: _read_json(folder / "metrics.json") for name, folder in folders.items()}
@@ -83,10 +83,11 @@ def _read_json(path: Path) -> MetricResults:
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the name of each method in tables, such as "cyclegan" or "pix2pix (pseudo-pairs)".
+    """Return the title of each method, such as "cyclegan" or "pix2pix (pseudo-pairs)", by the method's name.
 
     Args:
-        sections: each method's own section of params.yaml. If it contains `pairs`, the name includes the kind of pairs.
+        sections: each method's own section of params.yaml, by the method's name. If the section contains `pairs`, the
+            kind of pairs is appended to the name; otherwise, the title is the name.
     """
     return {
         name: f"{name} ({PAIR_KINDS[section['pairs']]})" if "pairs" in section else name
@@ -95,7 +96,11 @@ def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def label(method: str) -> str:
-    """Return a method's name as shown in reports; for the key UNCHANGED, "unchanged selfies"."""
+    """Return the text that reports show for a method: its title or, for the key UNCHANGED, "unchanged selfies".
+
+    Args:
+        method: the title of a method (see `titles`), or UNCHANGED.
+    """
     return UNCHANGED_LABEL if method == UNCHANGED else method
 
 

@@ -96,12 +96,12 @@ def source_folders(raw: Path, sources: Path) -> list[Path]:
 def count_outcomes(
     frame: pd.DataFrame, column: str = "kind", names: Iterable[str] = KINDS
 ) -> dict[str, dict[str, int]]:
-    """Count the rows by status, separately for each kind; return the counts as {kind: {status: count}}.
+    """Count the rows by status, separately for each value of a column; return {value: {status: count}}.
 
     Args:
         frame: a manifest.
-        column: name of another column, such as "source", to be used in place of the column "kind".
-        names: the values of this column whose rows are counted.
+        column: name of the column, such as "kind" or "source".
+        names: values of `column`. Rows with other values are not counted.
     """
     counts: dict[str, dict[str, int]] = {}
     for name in names:

@@ -76,11 +76,12 @@ def map_shards(
 ) -> Iterator[Result]:
     """Yield the result for each task, in order, and print the progress to stderr.
 
-    If worker processes die three times on the same shard, the picture that kills them is found by bisection. The shard
-    is then processed again with this picture in `ShardTask.rejected`.
+    If worker processes die three times on the same shard, the picture that kills them is found by bisection. This
+    picture is added to `ShardTask.rejected`, and the shard is processed again.
 
     Args:
-        setup: called once in each worker process; returns the function that processes a task.
+        setup: called once in each worker process; returns the function that processes a task. The function must not
+            process the pictures in `ShardTask.rejected`.
         tasks: one task per shard. `setup`, tasks and results must be picklable.
         params: backend and number of processes.
         label: name of the stage in the printed progress.

@@ -1,9 +1,9 @@
 """Person segmentation: the mask of a person is a picture's alpha channel, or else computed by a segmentation model.
 
 The default model (`refined`) consists of two networks. MediaPipe's selfie segmentation (Apache-2.0) computes a mask.
-Then the refiner, a small U-Net (data/refiner), corrects this mask, which improves the masks of paintings, clothing and
-edges. `selfie` is MediaPipe's network alone. `u2net_human_seg` is U²-Net as `rembg` distributes it, and is downloaded.
-OpenCV runs all models on the aligned crop. Only the part of the mask that is connected to the face is used.
+Then the refiner, a small U-Net (data/refiner), corrects errors in this mask, for example in paintings and on clothes.
+`selfie` is MediaPipe's network alone. `u2net_human_seg` is U²-Net as `rembg` distributes it, and is downloaded. OpenCV
+runs all models on the aligned crop. Only the part of the mask that is connected to the face is used.
 """
 
 from collections.abc import Callable
@@ -159,9 +159,11 @@ def person_mask(square: CropImage, segmenter: Segmenter, mask_params: MaskParams
 def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropParams) -> tuple[MaskArray, MaskOrigin]:
     """Return the person's mask and its origin: "alpha" for the picture's alpha channel, else "segmenter".
 
-    How much of the crop the person covers is not checked. If the alpha channel is not a person mask, the segmenter
-    computes the mask, and transparent pixels do not belong to the person: the mask is 0 there. Before the segmenter
-    runs, transparent pixels are replaced by the colours of nearby opaque pixels.
+    If the alpha channel is not a person mask, the segmenter computes the mask, and transparent pixels do not belong to
+    the person: the mask is 0 there. Before the segmenter runs, transparent pixels are replaced by the colours of nearby
+    opaque pixels.
+
+    This function does not check the size of the mask; see `check_person_share`.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"

@@ -1,8 +1,9 @@
 """Unsupervised attention-guided image translation (Mejjati et al., NeurIPS 2018), after the authors' code (MIT).
 
-A CycleGAN whose generators also predict an attention map, which determines how much each pixel may change. After the
-fraction `foreground_only_after` of the epochs, the attention networks are frozen, and the discriminators get only the
-foreground: the pixels with high attention.
+A CycleGAN whose generators also predict an attention map, which determines how much each pixel may change.
+
+Training has two phases. In the first phase, the discriminators get whole images. In the second phase, the attention
+networks are frozen, and the discriminators get only the foreground: the pixels with high attention.
 """
 
 import torch
@@ -21,7 +22,7 @@ from portraitist.nets.attention import AttentiveGenerator
 class Params(_gan.CycleParams):
     """CycleGAN's parameters, and how the foreground is selected."""
 
-    foreground_only_after: Fraction  # fraction of the epochs after which discriminators get only the foreground
+    foreground_only_after: Fraction  # share of the epochs that belong to the first phase of the training
     attention_threshold: Fraction  # pixels with at least this attention are foreground
 
 
@@ -42,9 +43,9 @@ class AttentionGan(_gan.CycleBasedGan):
         return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:
-        """Set the learning rates, and freeze the attention networks in the later epochs.
+        """Set the learning rates. In the second phase of the training, freeze the attention networks.
 
-        They are frozen after the fraction `foreground_only_after` of the epochs.
+        The parameter `foreground_only_after` is the share of the epochs that belong to the first phase.
         """
         super().start_epoch(index, total)
         self.foreground_only = index >= self.params.foreground_only_after * total

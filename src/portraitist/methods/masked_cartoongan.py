@@ -1,9 +1,10 @@
 """The first method that this project developed: a CartoonGAN whose discriminator never gets the background.
 
 The background of a stylized image is replaced by grey before the discriminator gets the image. Two masks are
-multiplied for this: the mask of the selfie, computed by stage `mask`, and a mask that the trained segmenter predicts
-for the stylized image. If the face takes on the color of the background, the segmenter no longer finds the face. The
-discriminator then rejects the incomplete face, and the generator learns to avoid such colors.
+multiplied for this. One is the mask of the selfie, computed by stage `mask`. The other is predicted from the stylized
+image by the U-Net that stage `train_mask` trains; the code of this method calls this U-Net the segmenter. If the face
+takes on the color of the background, the U-Net no longer finds the face. The discriminator then rejects the incomplete
+face, and the generator learns to avoid such colors.
 
 Masking the discriminator's input is not enough to keep the background out of the training, for two reasons:
 
@@ -45,8 +46,8 @@ class Params(Section):
     learning_rate: Annotated[OpenFraction, Shared("train")]
     content_weight: Annotated[NonNegativeFloat, Shared("train")]
     ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
-    # mask of the discriminator's input. given: the mask of stage `mask`; learned: the trained segmenter's mask;
-    # product: the product of both masks; whole: no mask
+    # mask of the discriminator's input. given: the mask of stage `mask`; learned: the mask predicted by the U-Net of
+    # stage `train_mask`; product: the product of both masks; whole: no mask
     mask: Literal["product", "given", "learned", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
     grey_input: bool  # replace the background of the generator's input by grey
@@ -104,9 +105,9 @@ class MaskedCartoonGan(Method):
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks by which the discriminator's input is multiplied.
 
-        The parameter `mask` selects whether they are the eroded masks of stage `mask`, the masks that the segmenter
-        predicts for the images, the products of both, or 1 everywhere. Gradients flow through the predicted masks to
-        the stylized images.
+        The parameter `mask` selects the masks: the eroded masks of stage `mask`, the masks that the U-Net of stage
+        `train_mask` predicts from `images`, the products of both, or 1 everywhere. Gradients flow through the predicted
+        masks to the stylized images.
 
         Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
         their masks.

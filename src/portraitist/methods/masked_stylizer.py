@@ -64,7 +64,7 @@ class Params(Section):
     # After training, the network paints crops at full size, where its strokes are finer.
     training_px: Annotated[int, Field(ge=32)]
     # mask of the discriminator's input. given: the mask of stage `mask`; product: the product of this mask and the
-    # trained segmenter's mask; whole: no mask
+    # mask predicted by the U-Net of stage `train_mask`; whole: no mask
     mask: Literal["product", "given", "whole"]
     erode_px: Annotated[int, Field(ge=0, le=8)]  # pixels by which masks of stage `mask` are eroded
     eye_line: Annotated[Fraction, Shared("crop")]  # this and `eye_to_mouth`: position of eyes and mouth in the crops
@@ -87,8 +87,8 @@ class MaskedStylizer(Method):
         features = upstream.require("features")
         if not isinstance(features, FeatureLevels):
             raise ParamsError(
-                f"content.network: masked_stylizer needs lite0, found {type(features).__name__}; set "
-                "content.network=lite0"
+                "content.network: masked_stylizer needs lite0, but another feature network was loaded (Python class "
+                f"{type(features).__name__}); set content.network=lite0"
             )
         self.features, self.segmenter = freeze(features), freeze(upstream.require("segmenter"))
         self.predictor = StylePredictor(upstream.require_pretrained())
@@ -173,9 +173,12 @@ class MaskedStylizer(Method):
     def discriminator_masks(self, images: Images, masks: Masks) -> Masks:
         """Return the masks by which the discriminator's input is multiplied.
 
-        If the parameter `mask` of this method is "product", they are `masks` times the masks that the segmenter
-        computes from `images`. Gradients then flow through the segmenter to `images`. Stylized images and portraits
-        are masked in the same way. Otherwise, the discriminator could tell them apart by their masks.
+        The eroded `masks` are returned. If the parameter `mask` of this method is "product", they are multiplied by the
+        masks that the U-Net of stage `train_mask` predicts from `images`; gradients then flow through the U-Net to
+        `images`. If the parameter is "whole", the returned masks are 1 everywhere.
+
+        Stylized images and portraits are masked in the same way. Otherwise, the discriminator could tell them apart by
+        their masks.
 
         Args:
             images: stylized images or portraits.

@@ -1,7 +1,8 @@
 """Training of stage `train_generator`: the generator learns to reconstruct its input.
 
-This is CartoonGAN's initialization phase (Chen et al., CVPR 2018, section 3.3). The trained generator does not stylize.
-masked_cartoongan starts its training from this generator, so that its first outputs are selfies instead of noise.
+This is CartoonGAN's initialization phase (Chen et al., CVPR 2018, section 3.3). The trained generator does not stylize:
+its output resembles its input. The method masked_cartoongan starts its training from this generator instead of one with
+random weights, whose outputs would be noise.
 """
 
 from typing import Annotated

@@ -93,11 +93,14 @@ class Ugatit(_gan.BidirectionalGan):
 
 
 def cam_loss(source_logits: Tensor, target_logits: Tensor) -> Scalar:
-    """Return the cross-entropy of a generator's CAM classifiers.
+    """Return the cross-entropy of a generator's CAM classifiers, which distinguish two domains.
+
+    The generator translates images from the source domain to the target domain. The loss is low if `source_logits` are
+    high and `target_logits` are low.
 
     Args:
-        source_logits: logits of images to translate, which must be high.
-        target_logits: logits of images that already are in the target domain, which must be low.
+        source_logits: the classifiers' logits for images of the source domain.
+        target_logits: the classifiers' logits for images of the target domain.
     """
     source_loss = adversarial_loss(source_logits, target_is_real=True)
     return source_loss + adversarial_loss(target_logits, target_is_real=False)

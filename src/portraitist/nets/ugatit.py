@@ -135,10 +135,12 @@ class Lin(InstanceLayerNorm):
 
 
 class AffineParameter(nn.Module):
-    """Predict one value for each channel, which is used as a scale or as a shift.
+    """Predict one value for each channel of an image's features. The value is used as a scale or as a shift.
 
-    Each value is the weighted mean of two values: one is predicted from a style vector, and one from a content vector.
-    The weights are learned for each channel.
+    `UgatitGenerator` computes two vectors from the image to translate. The content vector is the mean of each channel
+    of an encoder block's output. The style vector is computed by two linear layers from the output of the encoder's
+    CAM, averaged over the image. Each value is the weighted mean of two predictions, one from each vector. The weights
+    are learned for each channel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -154,7 +156,7 @@ class AffineParameter(nn.Module):
 
 
 class SoftAdaLin(InstanceLayerNorm):
-    """Soft AdaLIN: `InstanceLayerNorm` with a scale and a shift that are predicted from style and content vectors."""
+    """Soft AdaLIN: `InstanceLayerNorm` with a scale and a shift that `AffineParameter` predicts for each image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 0.9)

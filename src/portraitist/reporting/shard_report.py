@@ -1,4 +1,4 @@
-"""Reports of single shards, which worker processes return, and their merging into the report of a stage."""
+"""The report that a worker process returns for each shard. `merge_reports` merges these reports for a whole stage."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,8 +26,9 @@ def merge_reports(
 ) -> pd.DataFrame:
     """Merge the reports on a folder of shards into index.csv, manifest.csv and a contact sheet; return the manifest.
 
-    index.csv lists the place of each member in the shards. manifest.csv has a row for every picture, also for rejected
-    ones.
+    A shard is a tar file. index.csv has a row for each file in the shards: the picture's id, the ending of the file's
+    name, the name of the shard, and the file's offset and size in bytes. manifest.csv has a row for every picture, also
+    for rejected ones.
 
     Args:
         reports: one report per shard, in order.
