@@ -216,7 +216,7 @@ def test_rerun_skips_existing_avatars(model, selfies, tmp_path):
     assert paint(model, folder, "-o", out) == (
         0,
         "",
-        "portraitist: skipped 1 with an existing avatar; --force overwrites them\n",
+        "portraitist: skipped 1 with an existing avatar; --force overwrites existing avatars\n",
     )
     shutil.copy(selfies[1], folder / "b.jpg")
     code, stdout, stderr = paint(model, folder, "-o", out)

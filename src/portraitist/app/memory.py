@@ -24,7 +24,7 @@ class MemoryPlan:
         decoders: number of pictures that are decoded at the same time, each in its own process.
         threads: number of pictures that are painted at the same time.
         uploads_mb: size of all uploads that may be in memory.
-        process_mb: limit of the server process, without its decoders.
+        process_mb: limit of one worker process, without its decoders.
     """
 
     decoders: int
@@ -40,8 +40,8 @@ class MemoryPlan:
         most one per core. Uploads get the rest.
 
         Args:
-            memory_mb: limit on the memory of the server and its decoders.
-            used_mb: memory that the server process uses without any request, mostly for the model.
+            memory_mb: limit on the memory of one worker process together with its decoders.
+            used_mb: memory that the worker process uses without any request, mostly for the model.
             body_mb: size of the largest allowed upload.
             cores: number of cores.
 

@@ -94,7 +94,7 @@ class Limits:
 
     Attributes:
         megabytes: maximum size of one picture, in units of 10**6 bytes.
-        memory_mb: limit on the memory of one server process together with its decoders (the child processes that decode
+        memory_mb: limit on the memory of one worker process together with its decoders (the child processes that decode
             uploaded pictures), in units of 2**20 bytes. None: `default_memory_mb` computes the limit from the number of
             cores.
         waiting: number of requests that may wait to be painted, in all worker processes together.
@@ -149,8 +149,8 @@ class _Endpoints:
     async def avatar(self, request: Request) -> Response:
         """Return one avatar as a PNG, the same picture that the command `portraitist paint` writes.
 
-        FILE_FIELDS lists the names of the form's fields that may be files. TEXT_FIELDS lists the names of its text
-        fields.
+        The body of the request is a multipart form. FILE_FIELDS lists the fields that may be files, and TEXT_FIELDS the
+        fields that may be text. The field `background` may be either.
         """
         return await self._handle(request, self._paint_avatar)
 

@@ -29,7 +29,10 @@ def stain_weight(crop: Crop) -> float:
 
 
 def detail(picture: Picture) -> float:
-    """Return the contrast of a picture's fine structures, divided by the contrast of structures of twice their size."""
+    """Return the contrast of a picture's fine structures, divided by the contrast of its coarse structures.
+
+    Coarse structures are twice as large as fine ones; see FINE and COARSE.
+    """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
     def contrast(narrow: float, wide: float) -> float:

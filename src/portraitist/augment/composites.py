@@ -1,4 +1,4 @@
-"""Composites: test selfies on the test backgrounds, as stage `augment` writes them, and tiles for its contact sheet."""
+"""Composites (test selfies on the test backgrounds), and tiles for the contact sheet of stage `augment`."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -85,8 +85,8 @@ def recipe_tiles(
 
     Args:
         face: id of the face.
-        recipes: the backgrounds for this face: the kind and the seed of each. Only the first ones are used, as many as
-            there are test backgrounds.
+        recipes: kind and seed of each background for this face, as `portraitist.augment.recipes` describes them. Only
+            the first len(TEST_BACKGROUNDS) recipes are used.
         crops: shards with the crops.
         masks: shards with the masks.
         light_wrap: strength of the background's light on the person's edge, 0 to 1.

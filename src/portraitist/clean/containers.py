@@ -65,12 +65,12 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
 
 
 def complete_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Complete a JPEG file that ends within a scan in two ways. The caller decodes both results and compares them.
+    """Return two complete versions of a JPEG file that ends within a scan. The caller decodes and compares them.
 
     The comparison shows whether only the end marker is missing, or also picture data. Pillow itself does not report
     missing picture data before an end marker.
 
-    Each result is a copy of the file, followed by some bytes and an end marker. These bytes differ between the two
+    Each version is a copy of the file, followed by some bytes and an end marker. These bytes differ between the two
     copies. If no picture data is missing, a decoder ignores the bytes, and both copies decode to the same picture. If
     picture data is missing, a decoder reads the bytes as picture data, and the copies decode to different pictures.
     """

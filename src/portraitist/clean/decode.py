@@ -191,7 +191,7 @@ def check_dimensions(
     Args:
         picture: the opened picture.
         max_megapixels: maximum number of pixels, in millions.
-        min_side_px: minimum of both the width and the height.
+        min_side_px: minimum length of the shorter side, in pixels.
         max_jpeg_megapixels: for JPEG files, the limit is the larger one of this value and `max_megapixels`. Pass this
             value only if `load_upright` decodes the picture, because that function decodes large JPEG files at reduced
             size.

@@ -47,7 +47,7 @@ class Fingerprint:
         return [cls(row[:count].reshape(HASH_SIDE, -1), row[count:].reshape(THUMBNAIL_SIDE, -1)) for row in rows]
 
     def to_bytes(self) -> bytes:
-        """Return the fingerprint as 328 bytes: the levels, then the thumbnail."""
+        """Return the fingerprint as 328 bytes: first the 72 grey levels of `levels`, then the 256 of `thumbnail`."""
         return self.levels.tobytes() + self.thumbnail.tobytes()
 
     def mirrored(self) -> "Fingerprint":

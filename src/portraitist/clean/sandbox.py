@@ -1,7 +1,10 @@
 """Worker processes with limits, to decode untrusted files: if a file crashes the decoder, only that file is lost.
 
 Each worker runs one task at a time. The memory, the CPU time and the wall time of a task are limited. A worker that
-dies is replaced. Messages are JSON and plain bytes, never pickle, because a malicious file could take over a worker.
+dies is replaced.
+
+Messages are JSON and plain bytes, never pickle. A malicious file could take over a worker, and a pickle from this
+worker could then run any code in the parent process.
 
 No library is used: the pools of the standard library, joblib and loky can neither set resource limits per task, nor
 kill one task without losing the others.

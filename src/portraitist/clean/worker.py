@@ -63,7 +63,11 @@ class CopyWorker:
         self.dest = dest
 
     def __call__(self, task: ShardTask) -> str:
-        """Write a shard with the task's pictures; return the rows of the new shard for the index of `dest`, as CSV."""
+        """Write a new shard with the task's pictures, and return CSV text.
+
+        The text has no header. Its rows describe the files in the new shard; the caller writes these rows into the
+        index of `dest`.
+        """
         return write_shard(self.dest / task.name, self._pictures(task))
 
     def _pictures(self, task: ShardTask) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -38,7 +38,10 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def describe(error: Exception) -> str:
-    """Return an error as text. For an error of the operating system, this text is "file: reason", without a number."""
+    """Return an error as text.
+
+    For an `OSError`, this text is "file: reason", or only the reason if no file is known. The error number is left out.
+    """
     reason, file = (getattr(error, name, None) for name in ("strerror", "filename"))
     return f"{file}: {reason}" if reason and file else str(reason or error)
 

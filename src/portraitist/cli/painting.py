@@ -65,8 +65,8 @@ def paint(
         str | None,
         typer.Option(
             metavar="BACKGROUND",
-            help="One of the words backdrop (in the avatar's colours), transparent and keep (the background of the "
-            "photo); or a CSS colour, such as ivory; or the path of a picture.",
+            help="'backdrop': a backdrop in the avatar's colours. 'transparent': no background. 'keep': the background "
+            "of the photo. Any other value: a CSS colour, such as 'ivory', or the path of a picture.",
             show_default=DEFAULT_BACKGROUND,
             autocompletion=lambda: list(BACKGROUNDS),
         ),
@@ -98,7 +98,7 @@ def paint(
         typer.Option(
             "-v",
             "--verbose",
-            help="Also print, for each selfie, the side of the painted avatar in pixels, and the time.",
+            help="Also print, for each selfie, the side in pixels at which it was painted, and the time in seconds.",
         ),
     ] = False,
 ) -> None:
@@ -241,7 +241,7 @@ def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None
     from portraitist.app.model_file import SIDE_STEP
 
     if existed := sum(result.existed for result in results):
-        note(f"skipped {existed} with an existing avatar; --force overwrites them")
+        note(f"skipped {existed} with an existing avatar; --force overwrites existing avatars")
     sides = [result.painted_px for result in results if result.painted_px]
     enlarged = [side for side in sides if size_px and side < size_px - SIDE_STEP]
     if enlarged:

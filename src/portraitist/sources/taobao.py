@@ -2,8 +2,10 @@
 
 The review APIs require a login, a signature and a slider captcha, none of which this project automates. Open the
 reviews in your own browser and save the responses as a HAR file, or their bodies as JSON or JSONP. You can also save
-the pictures, or a list of their URLs (.txt or .csv). Only the pictures' URLs, the product's number and a hash of the
-review's number are stored, but no names, avatars, comments or cookies.
+the pictures, or a list of their URLs (.txt or .csv).
+
+From a review, only the pictures, their URLs, the product's number and a hash of the review's number are stored. The
+buyer's name and profile picture, the text of the review, and cookies are not stored.
 
 A picture that shows a photo and its painting side by side is split into a selfie and a portrait.
 """

@@ -85,7 +85,10 @@ def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> lis
 
 
 def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
-    """Count the pairs of faces that are in different parts, but belong to the same group or are near-duplicates."""
+    """Count the pairs of faces in different parts that belong to the same group or are near-duplicates.
+
+    Faces that are set aside are ignored.
+    """
     parts_of_group: dict[str, list[Part]] = {}
     for group, part in zip(groups, parts, strict=True):
         if part != "aside":
@@ -172,8 +175,8 @@ def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
         shares = f"split.train ({params.train:g}) or split.validation ({params.validation:g})"
         raise TooFewFacesError(
             f"too few faces to train and to evaluate: {', '.join(missing)}\n"
-            f"found, selfies + portraits: {describe_parts(counts)}; metrics/clean.json, metrics/crop.json and "
-            "metrics/mask.json count the rejected ones\n"
+            f"number of selfies + portraits in each part: {describe_parts(counts)}; metrics/clean.json, "
+            "metrics/crop.json and metrics/mask.json contain the numbers of rejected ones\n"
             "add pictures (collect.folder.path, or a higher limits.<source>); or change "
             f"{shares}; or change split.salt, which assigns every face anew"
         )

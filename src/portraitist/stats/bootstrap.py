@@ -73,9 +73,11 @@ def paired_difference(value_a: float, draws_a: Draws, value_b: float, draws_b: D
     """Return the difference of two estimates, `value_a - value_b`, with its interval and p-value.
 
     Both estimates must come from the same `n` samples, and `draws_a[i]` and `draws_b[i]` must come from the same
-    resample. The variation between samples then cancels in the difference. For the p-value, the differences of the
-    draws are shifted and widened as in `confidence_interval`. The p-value is twice the share of these differences whose
-    sign is opposite to the sign of `value_a - value_b`; it is at least 2 / (number of draws + 1).
+    resample. The variation between samples then cancels in the difference.
+
+    For the p-value, the differences `draws_a - draws_b` are shifted so that their mean equals `value_a - value_b`. Then
+    their distances from this mean are multiplied by `width_factor(n)`. The p-value is twice the share of the resulting
+    differences whose sign is opposite to the sign of `value_a - value_b`; it is at least 2 / (number of draws + 1).
     """
     value = value_a - value_b
     draws = draws_a - draws_b

@@ -33,8 +33,8 @@ EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixe
 class PersonImages:
     """Face crops of selfies or of portraits in one part of the dataset, unchanged or on other backgrounds.
 
-    Stage `augment` draws recipes. Each recipe names a background for a person. This class renders the recipes when a
-    batch is loaded.
+    Stage `augment` chooses backgrounds for each person at random, and stores each choice as a recipe. This class
+    computes the picture of the person on the background when a batch is loaded.
 
     Args:
         paths: the dataset.
@@ -63,11 +63,11 @@ class PersonImages:
         return decode_png(self.crops.read(person, "png")), decode_png(self.masks.read(person, "png"))
 
     def on_background(self, index: int, rng: np.random.Generator, light_wrap: float) -> tuple[Picture, MaskArray]:
-        """Return the person of the crop at `index` on one of its listed backgrounds, and the person's mask.
+        """Return a picture of a person on one of the backgrounds chosen for this person, and the person's mask.
 
         Args:
-            index: index of the crop.
-            rng: draws one of the backgrounds.
+            index: index of the person's crop.
+            rng: selects one of the backgrounds.
             light_wrap: strength of the background's light on the edge of the person, from 0 to 1.
         """
         picture, mask = self.original(index)

@@ -25,7 +25,10 @@ def module_file(module: str, packages: Mapping[str, Path]) -> Path | None:
 
 
 def imported_modules(file: Path, packages: Mapping[str, Path]) -> set[str]:
-    """Return the names of modules in `packages` that a file imports, and of the packages that contain these modules.
+    """Return the names of the modules that a file imports, and the names of their parent packages.
+
+    For example, `import portraitist.train.loop` gives portraitist.train.loop, portraitist.train and portraitist.
+    Modules that do not belong to `packages` are left out.
 
     `from x import y` counts as an import of x, and of x.y if x.y is a module. Relative imports are not supported.
 

@@ -25,7 +25,10 @@ def memory_mb() -> float:
     """Return the peak memory of this process in MB.
 
     With a GPU, this is the memory that torch allocated on the GPU. Without a GPU, it is the resident memory of the
-    process. One MB is 1e6 bytes, except on Linux without a GPU, where it is 1000 KiB.
+    process.
+
+    One MB is 1e6 bytes, with one exception: Linux reports the resident memory in KiB, and this number is divided by
+    1000. Without a GPU, one MB on Linux is therefore 1,024,000 bytes.
     """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
@@ -84,12 +87,12 @@ class Monitor:
         self.stop = False  # whether the training must end after this epoch
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Start a log.
+        """Start an empty log, or continue the log of an interrupted training.
 
         Args:
-            state: to continue the log of an interrupted training, the dictionary that `Monitor.state` returned when the
-                training was last saved. Rows that were added to the log after that time are removed. None starts an
-                empty log.
+            state: None starts an empty log. To continue the log of an interrupted training, pass the dictionary that
+                `Monitor.state` returned when the training was last saved. Rows that were added to the log after that
+                time are then removed.
         """
         if state:
             self.step, self.pending = state["step"], state["pending"]

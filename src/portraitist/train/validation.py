@@ -130,13 +130,14 @@ class Validator:
 def make_validator(
     paths: DatasetPaths, pretrained: Path, params: TrainParams, device: torch.device
 ) -> Validator | None:
-    """Return the validator of a training; None if `train.validate_every` is 0.
+    """Return the validator of a training; None if the training runs without validation.
 
-    If there are too few validation pictures, this function prints a warning to stderr and returns None. Training then
-    continues without validation.
+    A training runs without validation if `train.validate_every` is 0. It also runs without validation if there are too
+    few validation pictures, and neither `train.select` nor `train.patience` needs them; then a warning is printed to
+    stderr.
 
     Raises:
-        ParamsError: there are too few validation pictures, but train.select or train.patience needs them.
+        ParamsError: there are too few validation pictures, but `train.select` or `train.patience` needs them.
     """
     if not params.validate_every:
         return None

@@ -92,7 +92,9 @@ def read_saved(folder: Path) -> Iterator[SavedResponse]:
 
 
 def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
-    """Return whether the folder of a source contains saved responses. If it does, the source does not use the web.
+    """Return whether the folder of a source contains saved responses.
+
+    If it does, the source takes the URLs of pictures from these responses, and does not search the web.
 
     Raises:
         SourceError: the folder does not exist.
@@ -100,8 +102,8 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     key, folder = f"collect.{cache.source}.path", params.path
     if not folder.is_dir():
         raise SourceError(
-            f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. Put saved pages or "
-            "responses there; if the folder is empty, pictures are downloaded from the web"
+            f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. The folder may be "
+            "empty: the source then searches the web. To avoid this, put saved pages or responses into the folder"
         )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
@@ -109,7 +111,8 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
 def saved_texts(folder: Path, host: str) -> list[str]:
     """Return the saved responses of a host as text.
 
-    HTML and JSON files do not contain the URL of the response, so all of them are returned.
+    A HAR file contains the URL of each response, so responses of other hosts are left out. An HTML or JSON file does
+    not contain the URL of its response. The responses in these files are always returned, whatever their host is.
     """
     return [
         response.text
@@ -137,7 +140,8 @@ def candidates_from_saved(
         except ValueError:
             found = text.strip()[:60]
             raise SourceError(
-                f"a file in {params.path} is not a JSON response of {host}; it begins with {found!r}; remove the file"
+                f"{params.path}: expected JSON responses of {host}, found a response that begins with {found!r}; find "
+                "the file that contains this response, and remove the file"
             ) from None
         yield from rows(content, params, "")
 
