@@ -1,4 +1,8 @@
-"""Stage crop: data/clean -> data/crop. Cut an aligned square around the largest face or each face of a picture."""
+"""Stage crop: data/clean -> data/crop. Cut an aligned square around the faces of each picture.
+
+With `crop.faces: largest` in params.yaml, only the largest face of a picture is cut out. With `crop.faces: each`, all
+faces are cut out, except those that are much smaller than the largest face (`crop.min_relative_size`).
+"""
 
 from functools import partial
 from pathlib import Path

@@ -29,7 +29,8 @@ def main(
 
     Faces in part "aside" are not used, because each of them has a near-duplicate in another part.
 
-    Exit if faces of the same group or near-duplicates are in different parts, or if a part has too few faces.
+    A leak is a pair of faces in two different parts of train, validation and test, if the two faces are near-duplicates
+    or belong to the same group. The program exits with an error if there is a leak, or if a part has too few faces.
     """
     collected = pd.concat(map(read_source, sources))
     pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]

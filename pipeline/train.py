@@ -18,8 +18,10 @@ from portraitist.train.params import GeneratorParams, TrainParams
 def main() -> None:
     """Train one method.
 
-    The option --generator names the model of stage train_generator, and --segmenter the model of stage train_mask. If
-    the method needs no such model, the option is missing or has the same value as --pretrained.
+    The option --generator is the path of the model of stage train_generator, and --segmenter is the path of the model
+    of stage train_mask. An option is omitted if the method does not need its model. The command in dvc.yaml is the same
+    for all methods and cannot omit options. It therefore passes the folder of pretrained models instead, which is also
+    the value of --pretrained.
     """
     *data, pretrained, out, log, name, generator, segmenter = path_options(
         *("crops", "masks", "split", "recipes", "pretrained", "out", "log"),

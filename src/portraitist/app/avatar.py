@@ -233,9 +233,10 @@ class Portraitist:
         return tuple(self._styles) or (HOUSE_STYLE,)
 
     def allowed_side(self, wanted_px: int) -> int:
-        """Return the largest side that the model can paint and that is at most `wanted_px`.
+        """Return `wanted_px`, or another side in pixels that the model accepts for square pictures.
 
-        If the model cannot paint any side so small, its smallest side is returned.
+        Some models accept only one side; others accept several sides. The result is the largest accepted side that is
+        at most `wanted_px`. If all accepted sides are larger than `wanted_px`, the result is the smallest of them.
         """
         if not self.any_side:
             return self.crop_params.size_px
@@ -548,7 +549,11 @@ class Portraitist:
             outputs = self.session.run(["painted"], inputs, options)
         except Exception as error:  # onnxruntime's exceptions have no common base class
             if getattr(options, "terminate", False):
-                raise ModelError(f"the model takes more than {FIRST_RUN_LIMIT_S:g} s for one picture") from error
+                raise ModelError(
+                    f"the model was stopped, because its first run took more than {FIRST_RUN_LIMIT_S:g} s; a valid "
+                    "model takes about a second. Replace the model file if it is damaged, or try again when the "
+                    "computer is less busy"
+                ) from error
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
             raise ModelError(f"the model cannot run: {reason}") from error
         finally:

@@ -34,9 +34,10 @@ FEATHER = 0.08  # width of the strip in which a cut-off person fades into the ph
 
 
 class FinishError(ValueError):
-    """An option of the output picture has an invalid value; the message explains what is allowed.
+    """An option has an invalid value; the message explains what is allowed.
 
-    Examples are a background, a shape, a size, and the number of the face that is painted.
+    Most of these options describe the output picture: its background, shape, size and file format. The server also
+    raises this error for invalid values of other form fields, such as `strength`.
     """
 
 

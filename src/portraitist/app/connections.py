@@ -118,12 +118,12 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being received or answered."""
+        """Whether there is no request to answer. The connection is also idle while a request's head is incomplete."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the connection is idle, or the body of its request is still being received."""
+        """Whether the connection is idle (see `is_idle`), or the body of its request is still being received."""
         return self.is_idle or self.cycle.more_body
 
     def connection_made(self, transport: Any) -> None:

@@ -59,7 +59,10 @@ class MemoryPlan:
 
 
 def default_memory_mb(cores: int) -> int:
-    """Return the default limit in MiB: for one decoder and some uploads, plus 512 for each core."""
+    """Return the default memory limit: 1536 MiB, plus 512 MiB for each core.
+
+    `MemoryPlan.divide` divides this memory among decoders, painting threads and uploads.
+    """
     return 1536 + 512 * cores
 
 

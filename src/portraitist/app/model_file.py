@@ -152,7 +152,8 @@ def content_checksum(data: bytes) -> tuple[str, str | None]:
     """Return two checksums of an ONNX file: the computed SHA-256, and the SHA-256 that the file itself contains.
 
     The second checksum is the value of the file's metadata entry `sha256`, or None if the file has no such entry. The
-    exporter adds this entry last. The first checksum is therefore computed from all bytes except this entry.
+    exporter computed this value before it added the entry to the file. The first checksum is therefore also computed
+    without the entry, from all other bytes.
 
     Raises:
         ValueError: the bytes are not a protocol buffer.
@@ -251,8 +252,8 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
         declared = list(found[name].shape)
         if found[name].type != kind or not _fits(declared, shape):
             raise ModelError(
-                f"{path}: `{name}` is {found[name].type} of shape {declared}; "
-                f"expected {kind} of shape {['batch', *shape[1:]]}, as crop.size_px is {side}"
+                f"{path}: `{name}` is {found[name].type} of shape {declared}; expected {kind} of shape "
+                f"{['batch', *shape[1:]]} (in the metadata, crop.size_px is {side}); export the model again"
             )
     return not any(isinstance(size, int) for size in found["pictures"].shape[1:3])
 

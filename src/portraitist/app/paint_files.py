@@ -84,7 +84,8 @@ class PaintResult:
         existed: whether nothing was painted, because the avatar existed already.
         written: the output files.
         errors: why the selfie, or some of its faces, were not painted.
-        painted_px: side in pixels at which the avatar was painted; with several faces, the smallest one.
+        painted_px: side in pixels at which the avatar was painted. If several faces were painted, the avatars may have
+            different sides; this is the smallest side. None for clips, and if nothing was painted.
         seconds: time for this selfie.
     """
 
@@ -119,9 +120,9 @@ class PaintResult:
 def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path | None = None) -> Inputs:
     """Expand files, folders and glob patterns to a list of input files without duplicates; `-` is standard input.
 
-    Pictures in a folder are recognised by suffix, or by content if the suffix is unknown (a `.jfif` is a JPEG). In
-    folders, and among the files that match a pattern, hidden files and avatars of earlier runs are ignored. macOS, for
-    example, may create a hidden file for each picture.
+    Pictures and clips in a folder are recognised by their suffixes. A file with any other suffix, such as `.jfif`, is
+    recognised as a picture by its content. In folders, and among the files that match a pattern, hidden files and
+    avatars of earlier runs are ignored. macOS, for example, may create a hidden file for each picture.
 
     Args:
         arguments: the arguments of the command.

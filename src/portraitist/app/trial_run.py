@@ -42,7 +42,10 @@ def try_graph(data: bytes) -> None:
             command, input=data, capture_output=True, env=environment, timeout=LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise TrialError(f"loading the model and painting one picture take more than {LIMIT_S:g} s") from error
+        raise TrialError(
+            f"loading the model and painting one picture take more than {LIMIT_S:g} s; a valid model takes about a "
+            "second. Replace the model file if it is damaged, or try again when the computer is less busy"
+        ) from error
     except OSError as error:
         raise TrialError(f"{command[0]} cannot be started: {error.strerror}") from error
     if process.returncode == REJECTED:

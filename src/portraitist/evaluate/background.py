@@ -1,4 +1,4 @@
-"""Metrics that show how backgrounds change the skin colour of avatars, and how a method changes the background."""
+"""Metrics of backgrounds: how they affect the avatars' skin colour, and how they differ between selfie and avatar."""
 
 import numpy as np
 

@@ -109,7 +109,7 @@ class EvaluationData:
 
         Args:
             network: name of the feature network.
-            image_set: name of the set, which is an attribute of this class.
+            image_set: the set of images: "stylized" selects the images in the attribute `stylized`, and so on.
             pixels: "person on grey" replaces the background by grey first; "whole picture" does not.
         """
         extract = self.networks[network].features

@@ -40,12 +40,15 @@ def _covariance_root(features: Features) -> Features:
 
 
 def extrapolated_frechet_distance(a: Features, b: Features) -> float:
-    """Return an estimate of the Frechet distance for infinitely many images, from the sets and from their halves.
+    """Return an estimate of the Frechet distance between `a` and `b` for infinitely many images.
 
-    If there are more images than features, the distance of sets of n images is too large by about c / n, where c is a
-    constant (Chong and Forsyth, CVPR 2020). The distance of their halves is too large by twice as much. The estimate is
-    therefore twice the distance of the sets, minus the mean distance of the halves. If there are fewer images than
-    features, the error decreases more slowly, and the estimate is still too large.
+    Let D be the distance between `a` and `b`, and let H be the mean distance between a random half of `a` and a random
+    half of `b`. The estimate is 2 D - H.
+
+    If there are more images than features, the distance between two sets of n images is too large by about c / n, where
+    c is a constant (Chong and Forsyth, CVPR 2020). The error of H is therefore about twice the error of D, and the two
+    errors cancel in 2 D - H. If there are fewer images than features, the error decreases more slowly with n, and the
+    estimate is still too large.
     """
     rng = np.random.default_rng(0)
     halves = []

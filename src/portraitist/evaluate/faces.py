@@ -84,7 +84,10 @@ def face_landmark_error(data: EvaluationData) -> Measurement:
     network=IDENTITY,
 )
 def identity(data: EvaluationData) -> Measurement:
-    """Return the cosine similarity of selfie and avatar, in [-1, 1], as a mean over faces."""
+    """Return the mean cosine similarity between the feature vectors of a selfie and its avatar, in [-1, 1].
+
+    The face recognition network computes one feature vector per image. The mean is taken over faces.
+    """
     stylized = data.features(IDENTITY, "stylized", "whole picture")
     selfies = data.features(IDENTITY, "selfies", "whole picture")
     return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

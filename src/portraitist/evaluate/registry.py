@@ -140,8 +140,9 @@ def mean_over_faces(values: Values, data: EvaluationData, **details: Any) -> Mea
     finite = np.isfinite(values)
     if finite.sum() < 2:
         raise TooFewSamplesError(
-            f"the metric has a value for {finite.sum()} of {len(values)} test faces; at least 2 values are needed: add "
-            "test selfies; some metrics have no value if the face detector finds no face in the selfie or in the avatar"
+            f"only {finite.sum()} of {len(values)} test faces have a value of this metric; at least 2 are needed. A "
+            "face may have no value because the face detector does not find it in the selfie or in the avatar. Add "
+            "test selfies"
         )
     resamples = data.resamples(len(values))
     counts = finite[resamples].sum(axis=1)

@@ -117,8 +117,9 @@ def export_model(
         - `fp32`, `fp16` and `int8`: for the ONNX file of this precision, a dictionary with four keys:
 
             - `megabytes`: size of the file in units of 1e6 bytes.
-            - `max_error`: largest difference between ONNX Runtime and PyTorch of a pixel value from 0 to 255.
-            - `mean_error`: mean of these differences.
+            - `max_error`: largest absolute difference between a pixel painted by ONNX Runtime and the same pixel
+              painted by PyTorch, on a scale of 0 to 255.
+            - `mean_error`: mean of these differences over all pixels.
             - `written`: whether the file was written.
 
         If crops are compared at two sizes, each error is computed for both sizes, and the larger error is returned.

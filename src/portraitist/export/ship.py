@@ -75,8 +75,9 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     Args:
         project: folder in which the pipeline was run; models/portraitist, models/pretrained and data/ are read.
         selection: attribution and named styles.
-        titles: CSV with the columns `file`, `source` and `licence`, or None. A row applies to the portrait with the
-            file name in `file`. PORTRAITS.csv then lists `source` as the portrait's name, and `licence` as its licence.
+        titles: CSV with the origins of portraits, or None. The column `file` has the file name of a portrait, `source`
+            its origin, and `licence` its licence. For these portraits, PORTRAITS.csv gets the origin in its column
+            `name`, and the licence in its column `licence`.
         dest: folder to write to, src/portraitist/shipped.
 
     Returns:
@@ -123,8 +124,9 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
     if megabytes > MAX_MEGABYTES:
         raise ShipError(
-            f"the generator has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are allowed, because the file is "
-            "committed to git"
+            f"{GENERATOR_FILE} has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are allowed, because the file is "
+            "committed to git. The file contains network, styles and model card: name fewer styles in "
+            "data/shipped.yaml, or make the network in nets/arbitrary_style.py smaller and train it again"
         )
     side = json.loads(metadata["crop"])["size_px"]
     notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)

@@ -1,8 +1,8 @@
 """Loss functions. Each takes tensors and returns an unweighted loss.
 
 Two tensors that are compared must have the same shape; otherwise, ValueError is raised. Broadcasting would hide a bug.
-Masks and weights may have more pixels than a map of features or logits has locations. They are then averaged over the
-pixels that each location covers.
+Masks and weights have one value per pixel. Feature maps and logits may have a lower resolution, so that one
+location covers several pixels. In this case, the mask or weight of a location is the mean over these pixels.
 """
 
 import torch

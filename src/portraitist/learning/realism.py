@@ -1,8 +1,8 @@
 """Similarity of images to portraits, by features of EfficientNet-Lite2. No training loss uses this network.
 
 The content loss and some discriminators use features of EfficientNet-Lite0, so a generator can overfit to these
-features. EfficientNet-Lite2 reveals such overfitting, because no loss uses it. The validation during training and the
-stages that compute the metrics use this module.
+features. EfficientNet-Lite2 reveals such overfitting, because no loss uses it. This module is used for validation
+during training, and by the stages that compute metrics.
 """
 
 from collections.abc import Callable
