@@ -4,7 +4,16 @@ from itertools import combinations
 import pytest
 from drawn import SPLIT, changed
 
-from portraitist.split.assign import TooFewFacesError, assign_parts, check_parts, count_leaks, near_pairs, part_of
+from portraitist.split.assign import (
+    LeakError,
+    TooFewFacesError,
+    assign_parts,
+    check_leaks,
+    check_parts,
+    count_leaks,
+    near_pairs,
+    part_of,
+)
 
 FAR = [
     0,
@@ -143,3 +152,9 @@ def test_error_states_what_was_found_and_what_to_change():
     assert "train 3 + 0, validation 0 + 1, test 0 + 2, aside 0 + 0;" in found
     shares = (f"split.train ({SPLIT.train:g})", f"split.validation ({SPLIT.validation:g})")
     assert all(key in change for key in ("limits.<source>", "collect.folder.path", *shares, "split.salt"))
+
+
+def test_leaks_are_an_error_of_the_program():
+    check_leaks(0)
+    with pytest.raises(LeakError, match=r"3 pairs.*assign\.py"):
+        check_leaks(3)

@@ -23,6 +23,7 @@ from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from pipeline import train as stage
 from portraitist.core.files import LockedError
+from portraitist.learning import upstream
 from portraitist.learning.features import Lite0
 from portraitist.learning.method import UpstreamModels
 from portraitist.nets.arbitrary_style import PREDICTOR_FILE, TRANSFORMER_FILE
@@ -192,7 +193,7 @@ def test_fingerprint_covers_the_code_that_training_runs(paths, package):
 def test_stage_trains_from_the_pretrained_folder_and_its_fingerprint_covers_it(name, paths, tmp_path, monkeypatch):
     tasks = []
     monkeypatch.setattr(stage, "train_or_exit", lambda task, *_: tasks.append(task))
-    monkeypatch.setattr(stage, "load_feature_network", lambda *_: ToyFeatures())
+    monkeypatch.setattr(upstream, "load_feature_network", lambda *_: ToyFeatures())
     monkeypatch.chdir(ROOT)
     (tmp_path / "pretrained").mkdir()
     pretrained = write_style_networks(tmp_path / "pretrained")

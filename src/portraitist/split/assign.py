@@ -30,6 +30,10 @@ MIN_FACES = {"train": 1, "test": 2}
 PRECEDENCE = {"train": 0, "validation": 1, "test": 2}  # of two near-duplicates, the one with the higher value is used
 
 
+class LeakError(RuntimeError):
+    """Faces that should be in the same part are in different parts; this is an error in the program."""
+
+
 class TooFewFacesError(ValueError):
     """A part of the split has too few selfies or portraits; the message says what was found and what to change."""
 
@@ -103,35 +107,11 @@ def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> in
     return of_same_group + near_duplicates
 
 
-def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns dhash, group and pair to the table of faces.
-
-    A face's group is the group that the source names: a person or an artist. If the source names no group, the group is
-    the pair (a photo with its painting). If there is no pair either, the group is the picture.
-
-    Only the largest face of a picture gets the picture's pair; the column is "" for the other faces. The largest face
-    has the same id as the picture.
-
-    Args:
-        faces: one row per face, with the columns id, kind and picture. The column picture has the id of the picture
-            that contains the face.
-        pictures: one row per picture, with the columns id and dhash (64-bit difference hash, hexadecimal).
-        sources: one row per collected picture, with the columns id, group and pair. A picture that several sources
-            collected has several rows.
-    """
-    named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
-    table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")
-    for column in ("pair", "picture"):
-        table["group"] = table["group"].where(table["group"] != "", table[column])
-    table["pair"] = table["pair"].where(table["id"] == table["picture"], "")
-    return table
-
-
 def split_faces(table: pd.DataFrame, params: SplitParams) -> tuple[pd.DataFrame, int]:
     """Assign every face to a part of the split.
 
     Args:
-        table: the faces, as `join_sources` returns them.
+        table: the faces, as `read_faces.join_sources` returns them.
         params: salt and shares of the parts, and the distance of near-duplicates.
 
     Returns:
@@ -153,6 +133,19 @@ def describe_parts(counts: Mapping[str, int]) -> str:
     return ", ".join(
         f"{part} " + " + ".join(str(counts.get(f"{kind}/{part}", 0)) for kind in KINDS) for part in get_args(Part)
     )
+
+
+def check_leaks(leaks: int) -> None:
+    """Check the number of leaks.
+
+    Raises:
+        LeakError: the number is not 0.
+    """
+    if leaks:
+        raise LeakError(
+            f"{leaks} pairs of faces in different parts are near-duplicates or of the same group; this is an error in "
+            "split/assign.py, please report it"
+        )
 
 
 def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
