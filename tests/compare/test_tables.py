@@ -15,11 +15,13 @@ from portraitist.compare.tables import (
     headline_table,
     label,
     long_table,
+    result_folders,
     titles,
     values_by_method,
     wide_table,
 )
 from portraitist.core.image_io import encode_png
+from portraitist.core.params import ParamsError
 from portraitist.reporting.contact_sheet import LABEL_PX, contact_sheet
 
 NO_FACES = {name: pd.DataFrame({"id": ["a", "b"]}) for name in RESULTS}  # without values per face
@@ -185,3 +187,15 @@ def test_sheet_has_shared_columns_and_a_column_per_method(tmp_path):
     labels = ["selfies", "portraits", "theirs (pseudo-pairs)", "ours", "learned mask"]
     expected = [contact_sheet(blank, [name], 122)[:LABEL_PX] for name in labels]
     assert np.array_equal(sheet[:LABEL_PX], np.concatenate(expected, axis=1))
+
+
+def test_result_folders_are_those_of_evaluated_methods(tmp_path):
+    sections = {"pix2pix": {"pairs": "nearest"}, "cut": {}, "ours": {}}
+    for name in ("pix2pix", "ours", "selfies"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text("{}")
+    assert result_folders(tmp_path, sections, "ours") == {
+        "selfies": tmp_path / "selfies", "pix2pix (pseudo-pairs)": tmp_path / "pix2pix", "ours": tmp_path / "ours"
+    }  # fmt: skip
+    with pytest.raises(ParamsError, match=r"export\.method: 'cut' has no results.*pix2pix, ours.*evaluate@cut"):
+        result_folders(tmp_path, sections, "cut")

@@ -59,8 +59,9 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             if found > allowed:
                 raise ContainerError(f"the JPEG file has too many {what}; at most {allowed} are allowed; {ADVICE}")
     if not in_scan and len(data) - position > MAX_FILL_BYTES:
-        allowed = f"at most {MAX_FILL_BYTES} are allowed"
-        raise ContainerError(f"the JPEG file has too many fill bytes between segments; {allowed}; {ADVICE}")
+        raise ContainerError(
+            f"the JPEG file has too many fill bytes between segments; at most {MAX_FILL_BYTES} are allowed; {ADVICE}"
+        )
     return JpegStructure(scans, in_scan and position <= len(data))
 
 

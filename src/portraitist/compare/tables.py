@@ -11,6 +11,7 @@ import pandas as pd
 
 from portraitist.compare.preferences import read_answers
 from portraitist.core.image_io import decode_png
+from portraitist.core.params import ParamsError
 from portraitist.core.types import Picture
 from portraitist.reporting.contact_sheet import add_column_labels
 from portraitist.stats.bootstrap import confidence_interval, paired_difference, wilson_interval
@@ -80,6 +81,29 @@ def as_files(comparison: Comparison) -> dict[str, bytes]:
 
 def _read_json(path: Path) -> MetricResults:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def result_folders(results: Path, sections: dict[str, dict[str, Any]], ours: str) -> dict[str, Path]:
+    """Return the folders with the results of the unchanged selfies (key UNCHANGED) and of each evaluated method.
+
+    The keys of the methods are their titles (see `titles`).
+
+    Args:
+        results: folder that contains the output folders of the stages `evaluate_selfies` and `evaluate`.
+        sections: each method's own section of params.yaml, by the method's name.
+        ours: name of the exported method.
+
+    Raises:
+        ParamsError: the exported method was not evaluated.
+    """
+    evaluated = [name for name in sections if (results / name / "metrics.json").exists()]
+    if ours not in evaluated:
+        raise ParamsError(
+            f"export.method: {ours!r} has no results in {results}; methods with results: "
+            f"{', '.join(evaluated) or 'none'}; run `dvc repro evaluate@{ours}`, or change export.method"
+        )
+    names = {name: title for name, title in titles(sections).items() if name in evaluated}
+    return {UNCHANGED: results / UNCHANGED} | {title: results / name for name, title in names.items()}
 
 
 def titles(sections: dict[str, dict[str, Any]]) -> dict[str, str]:
