@@ -104,7 +104,7 @@ def paint_test_selfies(
 ) -> None:
     """Stylize each test selfie on its own background and on each test background; write the avatars.
 
-    The cost of the method is written as well: the operations for one image, and the size of the model.
+    Also write the number of operations that one image needs, and the size of the model; see `inference_cost`.
 
     Args:
         model: model file of the method.
@@ -114,7 +114,7 @@ def paint_test_selfies(
         on_backgrounds: output of stage `augment`, which contains the test selfies on each test background.
         pretrained: output of stage `weights`.
         dest: folder to create. It contains tar shards with `<id>.png` and `<id>.<background>.png` for each selfie, and
-            cost.json; see `inference_cost`.
+            cost.json.
         style: "house" to paint in the mean style of the training portraits; "portraits" to paint each selfie in the
             style of a random training portrait. Methods that take no style ignore this argument.
         backgrounds: names of the test backgrounds.

@@ -1,7 +1,8 @@
 """The blocklist: pictures that must not be collected, by URL, host, SHA-256, difference hash or group.
 
 A group is the pictures of one person or artist. Its name, such as selfies/anna, is in column `group` of the manifest.
-Groups can be nested like folders: the group selfies/anna/2024 is part of the group selfies/anna.
+Groups can be nested like folders: the group selfies/anna/2024 is part of the group selfies/anna. Entries for groups
+begin with `subject:`.
 
 The blocklist is a text file with one entry per line:
 
@@ -71,7 +72,7 @@ class Blocklist:
 
     @cached_property
     def dhashes(self) -> list[tuple[int, int]]:
-        """The blocked difference hashes, each with the largest Hamming distance in bits that is blocked."""
+        """Pairs (difference hash, largest Hamming distance in bits) of all entries that begin with `dhash:`."""
         fields = sorted(line.split(":") for line in self.entries if line.startswith("dhash:"))
         return [(int(dhash, 16), int(distance)) for _, dhash, distance in fields]
 

@@ -1,8 +1,9 @@
-"""The HTTP client with which all sources download pictures and pages.
+"""The HTTP client that requests pictures and web pages for the sources.
 
 The client is protected against hostile servers:
 - Connections go to public addresses only (see `ssrf`). Every URL of a redirect chain is checked.
-- The size and the duration of a response are limited. A response may not be compressed (decompression bombs).
+- The size and the duration of a response are limited.
+- A compressed response is rejected, because a few compressed bytes can expand to a huge text.
 - A downloaded picture must begin and end as its format requires.
 
 The client is polite to servers:
@@ -10,8 +11,8 @@ The client is polite to servers:
 - Its User-Agent contains the user's contact.
 - It stores no cookies, runs no scripts and imitates no browser. If a site refuses a request, this is reported.
 
-Some downloads do not use this client, but are verified by hash: pretrained models (see `weights`), a JavaScript package
-(see `app.site_builder`), and the data set CelebA (see `sources.celeba`).
+Some modules download files without this client, and verify the files by hash: `weights` (pretrained models),
+`app.model_hub` (users' models), `app.site_builder` (a JavaScript package) and `sources.celeba` (the data set CelebA).
 """
 
 import codecs
@@ -123,8 +124,8 @@ class HttpClient:
     Args:
         params: section `fetch` of params.yaml.
         blocklist: URLs and hosts that are never requested, not even after a redirect.
-        allow: pairs (IP address, port) to which connections are allowed although they are not public. For tests only;
-            no parameter of params.yaml sets it.
+        allow: pairs (IP address, port). Connections to them are allowed even if the address is not public. For tests
+            only; no parameter of params.yaml sets it.
         resolve: used instead of socket.getaddrinfo.
     """
 

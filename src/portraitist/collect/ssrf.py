@@ -171,7 +171,7 @@ class GuardedConnection(http.client.HTTPConnection):
 
     Args:
         parts: the URL, as `check_url` returns it.
-        allow: pairs (IP address, port) that are allowed although they are not public.
+        allow: pairs (IP address, port). Connections to them are allowed even if the address is not public.
         resolve: used instead of socket.getaddrinfo.
     """
 

@@ -41,7 +41,7 @@ SIGNIFICANCE = 0.05  # p-value below which a difference is called significant
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Paths of the configuration and of the data stages' reports, which the HTML report shows."""
+    """Paths of the files whose contents are shown in report.html."""
 
     params: Path  # params.yaml
     profile: Path  # profiles/<profile>.yaml

@@ -124,7 +124,9 @@ def _merge(name: str, own: dict[str, Any], profile: dict[str, Any]) -> dict[str,
     prefix = f"{name}." if name else ""
     for key in profile:
         if key not in own:
-            raise ParamsError(f"{prefix}{key} is in the profile but not in params.yaml; add `{key}: null` there")
+            raise ParamsError(
+                f"{prefix}{key} is in the profile but not in params.yaml; add `{key}: null` to params.yaml"
+            )
     return {key: profile.get(key) if value is None else value for key, value in own.items()}
 
 

@@ -51,17 +51,17 @@ class Crop:
     transform: Transform  # from pixels of the original picture to pixels of the square
 
     def warp(self, plane: MaskArray) -> SquareMaskArray:
-        """Crop an array of the original picture's size to the same square, for example the picture's exact mask."""
+        """Crop a mask of the original picture to the same square; the result is 0 beyond the picture's border."""
         return warp(plane, self.transform, self.square.picture.shape[0], border=cv2.BORDER_CONSTANT)
 
 
 def alignment(face: Face, picture: Picture, crop_params: CropParams) -> Transform:
-    """Return the transform (rotation, scale and shift) from picture to square that aligns a face.
+    """Return the transform (rotation, scale and shift) that aligns a face.
 
-    The square shows head and shoulders. If the whole picture fits into the square with empty space on all sides, the
-    picture is enlarged until it touches a side of the square. This leaves less of the square empty, and no part of the
-    picture is cut off. The enlargement stops earlier if the distance from the eyes to the mouth reaches
-    `closest_eye_to_mouth`, a fraction of the square's side.
+    The transform maps the picture to a square that shows head and shoulders. If the whole picture fits into the square
+    with empty space on all sides, the picture is enlarged until it touches a side of the square. This leaves less of
+    the square empty, and no part of the picture is cut off. The enlargement stops earlier if the distance from the eyes
+    to the mouth reaches `closest_eye_to_mouth`, a fraction of the square's side.
     """
     size_px, eye_line, eye_to_mouth = crop_params.size_px, crop_params.eye_line, crop_params.eye_to_mouth
     transform = eye_mouth_similarity(face, size_px, eye_line, eye_to_mouth)

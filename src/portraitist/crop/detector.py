@@ -128,8 +128,9 @@ class FaceDetector:
         The face with the largest product of score and size comes first. The full-range model searches the picture. The
         short-range model searches it only if the full-range model finds nothing; `detect_any` always uses both models.
 
-        Each face found is then verified by the short-range model. The score of a face is the mean of its scores in the
-        search and in the verification. A penalty is subtracted if the two locate the landmarks at different places.
+        Each face found is then verified: the short-range model runs again, and computes a second score and second
+        landmarks. The score of the face is the mean of both scores, minus a penalty for the distance between the first
+        and the second landmarks. If the verification finds no face, the first score is halved.
 
         Args:
             picture: an upright picture.

@@ -124,10 +124,10 @@ def _to_uint8(probability: np.ndarray) -> SquareMaskArray:
 
 
 def space_to_depth(picture: SquarePicture, mask: SquareMaskArray) -> RefinerInput:
-    """Return the refiner's input, with values in [-1, 1]: a picture and its mask at half the size, as 16 channels.
+    """Return the refiner's input: 16 channels with values in [-1, 1], at half the height and width.
 
-    Picture and mask together have 4 channels. Each of them is split into 4 channels of half the height and width, one
-    for each position in a block of 2 x 2 pixels.
+    The picture has three channels, and its mask is the fourth. Each of these four channels is split into four smaller
+    channels, one for each position in a block of 2 x 2 pixels.
     """
     half = mask.shape[0] // 2
     channels = np.dstack([picture, mask]).transpose(2, 0, 1).reshape(4, half, 2, half, 2)
@@ -163,7 +163,7 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
     the person: the mask is 0 there. Before the segmenter runs, transparent pixels are replaced by the colours of nearby
     opaque pixels.
 
-    This function does not check the size of the mask; see `check_person_share`.
+    This function does not check how much of the crop the person covers; see `check_person_share`.
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"
@@ -178,7 +178,7 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
 def alpha_is_mask(alpha: MaskArray, segmented: MaskArray, inside: MaskArray) -> bool:
     """Return whether an alpha channel is the mask of a person.
 
-    Other alpha channels cut a circle or rounded corners out of a picture, or have few transparent pixels.
+    Other alpha channels make a picture round, make only its corners transparent, or have few transparent pixels.
 
     Args:
         alpha: alpha channel of the crop.

@@ -39,7 +39,10 @@ class AttentionGan(_gan.CycleBasedGan):
         self.foreground_only = False
 
     def make_generator(self) -> nn.Module:
-        """Build a generator with half of the discriminator's base channels; the authors use 32 and 64."""
+        """Build a generator with half as many base channels as the discriminator.
+
+        The authors' generator has 32 base channels, and their discriminator has 64.
+        """
         return AttentiveGenerator(max(1, self.params.base_channels // 2), self.params.num_res_blocks)
 
     def start_epoch(self, index: int, total: int) -> None:

@@ -11,9 +11,9 @@ As in masked_cartoongan, the generator's input is the person on grey, and the st
 discriminator gets it. The rest differs. The discriminator has small trained networks on frozen features at four
 resolutions. The content loss compares instance-normalized features, so that the style may change the mean and the
 standard deviation of each feature. Errors are most visible in eyes and mouth, and as marks on the skin. Therefore, the
-face has a higher weight in the content loss than hair and clothes, and the finest features are compared in the face
-only. A color loss preserves the large-scale colors of the person. Without the color loss, hair, skin and clothes take
-on the colors of the portraits.
+face has a higher weight in the content loss than hair and clothes. At the highest of the four resolutions, the content
+loss compares features in the face only. A color loss preserves the large-scale colors of the person. Without the color
+loss, hair, skin and clothes take on the colors of the portraits.
 """
 
 from typing import Annotated, Literal
@@ -53,8 +53,8 @@ class Params(Section):
     ema_decay: Annotated[OpenFraction, Shared("train")]  # of the moving average of the generator's weights
     lambda_adv: NonNegativeFloat  # weight of the generator's adversarial loss
     lambda_edge: NonNegativeFloat  # weight of the discriminator's loss for portraits with smoothed edges
-    lambda_content: NonNegativeFloat  # weight of the content loss
-    lambda_detail: NonNegativeFloat  # weight of the content loss of the finest features, computed in the face only
+    lambda_content: NonNegativeFloat  # weight of the content loss at all resolutions except the highest
+    lambda_detail: NonNegativeFloat  # weight of the content loss at the highest resolution, computed in the face only
     face_weight: Annotated[float, Field(ge=1)]  # weight of eyes and mouth in the content loss; hair and clothes: 1
     lambda_color: NonNegativeFloat  # weight of the color loss
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss

