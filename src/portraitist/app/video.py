@@ -75,9 +75,11 @@ class FaceTracker:
     def __call__(self, picture: Picture) -> Avatar:
         """Return the avatar of the next frame.
 
+        If no face is found in a frame, the last face that was found is used, for at most `MAX_LOST_S` seconds.
+
         Raises:
-            RejectedError: no face has been found since the start of the clip, or for more than `MAX_LOST_S` seconds; or
-                the person covers too little of the crop.
+            RejectedError: no face is found, and there is no earlier face that may be used; or the person covers too
+                little of the crop.
         """
         cleaned = CleanPicture(picture, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))

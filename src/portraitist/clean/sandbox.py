@@ -200,7 +200,8 @@ class Sandbox:
 def serve() -> None:
     """Run a worker process, which answers requests until the pipe is closed.
 
-    The arguments are in sys.argv: task, memory in 2^20 bytes, CPU time in seconds. Libraries' output is discarded.
+    The arguments are in sys.argv: task, memory in 2^20 bytes, CPU time in seconds. Everything that the task prints is
+    discarded.
     """
     task, memory_mb, cpu_s = sys.argv[1:]
     module, _, name = task.partition(":")

@@ -94,7 +94,7 @@ def make_request(members: dict[str, bytes], kind: Kind, params: CleanParams) -> 
     """Return the request with which `screen` checks a collected picture.
 
     Args:
-        members: the files of the picture in its shard, by ending.
+        members: the picture's files in its shard, as {ending of the file name: content}.
         kind: "selfies" or "portraits".
         params: section `clean` of params.yaml.
     """
@@ -144,9 +144,11 @@ class Screener:
     def prefilter(self, frame: pd.DataFrame, read_bytes: Callable[[Mapping[str, str]], bytes]) -> list[Row]:
         """Find the rows whose file is blocklisted or is in an earlier row already.
 
-        If a file has several rows and a blocklist entry matches one of them, all of them are blocklisted. The id of a
-        file is the beginning of the file's SHA-256. To save time, a file is read only if its id is also the beginning
-        of a SHA-256 in the blocklist.
+        A file can have several rows, for example with different URLs. If a blocklist entry matches one of the rows, all
+        rows of the file are blocklisted.
+
+        The id of a file is the beginning of the file's SHA-256. To save time, a file is read only if its id is also the
+        beginning of a SHA-256 in the blocklist.
 
         Args:
             frame: the rows of the sources' manifests.
@@ -186,8 +188,8 @@ class Screener:
             prints: fingerprints of the picture.
 
         Returns:
-            If the picture resembles one of those pictures: its status and further columns for stage clean's manifest.
-            If not, the picture is kept, and the dictionary is empty.
+            A dictionary. If the picture resembles one of those pictures, the dictionary contains the picture's status
+            and further columns for stage clean's manifest. Otherwise, the picture is kept, and the dictionary is empty.
         """
         entry = self._blocklist.why(dhashes=[each.dhash for one in prints for each in (one, one.mirrored())])
         if entry:

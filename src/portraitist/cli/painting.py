@@ -98,7 +98,7 @@ def paint(
         typer.Option(
             "-v",
             "--verbose",
-            help="Also print, for each selfie, the side in pixels at which it was painted, and the time in seconds.",
+            help="Also print, for each selfie, the painting's width in pixels before enlargement, and the time.",
         ),
     ] = False,
 ) -> None:

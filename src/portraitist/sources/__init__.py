@@ -184,7 +184,7 @@ def fetch_page(
     """Return the response of a web page or an API.
 
     Args:
-        cache: returns the stored response; if there is none, requests and stores it.
+        cache: stored responses. The URL is requested only if its response is not stored yet.
         url: the URL, without the secret query parameters.
         advice: what the user can do after a failure, for error messages.
         crawled: whether to obey robots.txt. True for pages; False for an API that is documented for programs.

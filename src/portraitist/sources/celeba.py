@@ -1,4 +1,8 @@
-"""Selected pictures of the data set CelebA (aligned and cropped). The user's own copy is read, and verified by MD5.
+"""Selected pictures of the data set CelebA (aligned and cropped), read from the folder `collect.celeba.path`.
+
+The user puts a copy of CelebA into this folder. If `collect.celeba.download` is true and the folder contains no
+pictures, torchvision downloads CelebA. CelebA's lists are verified by MD5; so is the zip file of the pictures, if it
+is not unpacked yet.
 
 Only pictures of CelebA's training partition are used. The selected faces are near-frontal, have level eyes and none of
 the attributes in `exclude_attributes`. One picture of each person is selected. If CelebA's list of persons is missing,
@@ -46,8 +50,10 @@ TRAIN = "0"  # the training partition in list_eval_partition.txt
 def candidates(params: CelebaParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the selected pictures.
 
+    If `params.download` is True and the folder `params.path` contains no pictures, CelebA is downloaded first.
+
     Raises:
-        SourceError: the copy of CelebA is missing, incomplete or modified, or the download failed.
+        SourceError: CelebA is missing, incomplete or modified, or could not be downloaded.
     """
     if params.download and not any((params.path / name).exists() for name in (PICTURES, f"{PICTURES}.zip")):
         _download(params.path)
@@ -73,8 +79,9 @@ def _download(path: Path) -> None:
         CelebA(str(path.parent), download=True)
     except (ImportError, RuntimeError, OSError, zipfile.BadZipFile, ValueError) as error:
         raise SourceError(
-            f"torchvision could not download CelebA: {type(error).__name__}: {error}; it needs the package gdown, and "
-            f"the daily quota of Google Drive is often exhausted; download the files yourself and put them in {path}"
+            f"torchvision could not download CelebA: {type(error).__name__}: {error}; check that the package gdown "
+            "is installed; if the daily quota of Google Drive is exhausted, download the files yourself and put them "
+            f"in {path}"
         ) from error
 
 

@@ -27,7 +27,7 @@ def candidates(params: SearchParams, cache: FetchCache) -> Iterator[Candidate]:
     """Yield the URL of the original picture of every search result.
 
     Raises:
-        SourceError: `params.path` contains no saved result pages, and Google refuses to send them; or a saved page is
+        SourceError: `params.path` contains no saved result pages, and Google refuses the request; or a saved page is
             not a result page; or the folder `params.path` does not exist.
     """
     yield from search(params, cache, HOST, SECONDS_PER_PAGE, lambda query: result_pages(GoogleFeeder, query), parse)

@@ -3,9 +3,9 @@
 All faces of a group are in the same part. A group is a person, an artist, a photo with its painting, or a single
 picture. A salted hash of the group's name determines the part, so new pictures never change the part of earlier ones.
 
-Near-duplicates of different groups can be in different parts. In this case, only the one in the later part is used (in
-the order train, validation, test), and the other one is set aside. The test part therefore never loses a face, and no
-face of the test part has a near-duplicate in the training part.
+Two near-duplicates of different groups can be in different parts. Then one of the two faces is set aside: the training
+face if one of them is a training face, otherwise the validation face. The test part therefore never loses a face, and
+no face of the test part has a near-duplicate in the training part.
 """
 
 import hashlib
@@ -73,7 +73,9 @@ def near_pairs(hashes: Sequence[int], max_hamming_distance: int) -> Pairs:
 
 
 def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> list[Part]:
-    """Return the part of each face: the part of its group, or "aside" if a near-duplicate is in a later part.
+    """Return the part of each face: the part of its group, or "aside".
+
+    A face is set aside if a near-duplicate is in a part that has a higher value in `PRECEDENCE`.
 
     Args:
         groups: group of each face.
@@ -169,7 +171,7 @@ def check_parts(counts: Mapping[str, int], params: SplitParams) -> None:
         raise TooFewFacesError(
             f"too few faces to train and to evaluate: {', '.join(missing)}\n"
             f"number of selfies + portraits in each part: {describe_parts(counts)}; metrics/clean.json, "
-            "metrics/crop.json and metrics/mask.json contain the numbers of rejected ones\n"
+            "metrics/crop.json and metrics/mask.json show how many pictures and faces were rejected\n"
             "add pictures (collect.folder.path, or a higher limits.<source>); or change "
             f"{shares}; or change split.salt, which assigns every face anew"
         )

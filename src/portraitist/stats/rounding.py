@@ -1,8 +1,9 @@
 """Round values to the precision that their confidence intervals justify.
 
 A value is rounded to a multiple of a power of ten. This power is between 1/20 and 1/2 of the interval's half-width.
-Differences that are much smaller than the interval, such as those between two types of CPU, therefore do not change the
-files of results.
+
+The same program computes slightly different values on two types of CPU. If the difference is much smaller than the
+interval, the rounded values are almost always equal. The files of results then do not depend on the CPU.
 """
 
 from math import floor, log10

@@ -2,8 +2,8 @@
 
 - `find` finds the pictures that the user named, and the blocklist entries that reject them.
 - `block` adds the entries to the blocklist, so that no later run collects these pictures.
-- `purge` removes the pictures from data/raw, and `purge_responses` removes them from .fetch-cache. When the later
-  stages run again, their outputs no longer contain the pictures.
+- `purge` removes the pictures from data/raw, and `purge_responses` removes them from .fetch-cache. When the stages
+  after `collect` run again, their outputs no longer contain the pictures.
 - `derived_outputs` and `remaining_steps` list what still contains the pictures.
 """
 
@@ -289,9 +289,9 @@ def purge_responses(root: Path) -> int:
 
 
 def derived_outputs(root: Path, ids: Iterable[str]) -> list[str]:
-    """Return the paths of later stages' outputs that contain these pictures or were made from them.
+    """Return the paths of data and models that contain these pictures or were made from them, except data/raw.
 
-    The next run of the pipeline replaces these outputs.
+    The next run of the pipeline replaces these files and folders.
     """
     removed, found = set(ids), []
     for index in sorted((root / "data").rglob(INDEX_FILE)):

@@ -75,9 +75,9 @@ class PreferenceServer(ThreadingHTTPServer):
     """A web server that shows one question at a time and appends each answer to a CSV.
 
     Args:
-        stylized: output of stage `paint`, by method.
+        stylized: a dictionary from the name of each method to the method's output of stage `paint`.
         selfies: output of stage `crop`.
-        answers: the CSV; questions that it already answers are left out.
+        answers: path of the CSV. Questions whose answers are already in this file are left out.
         count: largest number of questions.
         rng: random generator for order and sides.
         port: port to listen on; 0 for any free port.

@@ -24,11 +24,10 @@ NUM_COLUMNS = 8  # number of times that the sample selfies are stylized; the las
 def memory_mb() -> float:
     """Return the peak memory of this process in MB.
 
-    With a GPU, this is the memory that torch allocated on the GPU. Without a GPU, it is the resident memory of the
-    process.
+    With a GPU, this is the memory that torch allocated on the GPU; one MB is 1,000,000 bytes.
 
-    One MB is 1e6 bytes, with one exception: Linux reports the resident memory in KiB, and this number is divided by
-    1000. Without a GPU, one MB on Linux is therefore 1,024,000 bytes.
+    Without a GPU, it is the resident memory of the process; one MB is 1,000,000 bytes on macOS, and 1,024,000 bytes
+    (1000 KiB) on Linux.
     """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
