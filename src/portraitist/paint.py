@@ -80,14 +80,16 @@ class PortraitStyles:
         self.method, self.predictor = method, StylePredictor(pretrained)
         self.crops, self.masks = Shards(crops), Shards(masks)
         self.portraits = manifest.split_ids(split, "portraits", "train")
+        self.computed: dict[str, Styles] = {}  # style vectors by portrait id
 
     def draw(self, selfie: str) -> Styles:
         """Return the style vector, (1, 100), of a random portrait; equal selfie ids always get the same portrait."""
         portrait = random.Random(selfie).choice(self.portraits)
-        images = to_images([decode_png(self.crops.read(portrait, "png"))])
-        masks = to_masks([decode_png(self.masks.read(portrait, "png"))])
-        styles: Styles = self.predictor(self.method.style_images(images, masks))
-        return styles
+        if portrait not in self.computed:
+            images = to_images([decode_png(self.crops.read(portrait, "png"))])
+            masks = to_masks([decode_png(self.masks.read(portrait, "png"))])
+            self.computed[portrait] = self.predictor(self.method.style_images(images, masks))
+        return self.computed[portrait]
 
 
 def paint_test_selfies(
