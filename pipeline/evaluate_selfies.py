@@ -1,4 +1,4 @@
-"""Stage evaluate_selfies: compute all metrics of the unchanged selfies, and the results that all methods share."""
+"""Stage evaluate_selfies: compute all metrics of the unchanged test selfies, as a baseline for the methods."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ def main(
     clean: Path,
     out: Path,
 ) -> None:
-    """Measure the unchanged selfies (the baseline) and the segmenter.
+    """Measure the unchanged selfies, the segmenter and the portrait classifier.
 
-    Also save the groups to which each selfie belongs: by skin tone, light, pose and source.
+    Also save the skin tone, light, pose and source of each selfie.
     """
     selfies = run.unchanged_selfies(paths, on_backgrounds)
     data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)

@@ -15,7 +15,7 @@ COMMAND = ("dvc", "exp", "show", "--csv", "--only-changed", "--drop", OTHER_COLU
 
 
 def compact(csv: str) -> str:
-    """Return the table that `dvc exp show --csv` prints as aligned text with short column names.
+    """Convert the output of `dvc exp show --csv` to a text table with aligned columns and short column names.
 
     If a row has no experiment name, its revision (column `rev`) is shown instead of the name.
     """

@@ -1,4 +1,4 @@
-"""Stage paint: stylize each test selfie, on its original and on each test background -> data/paint/<method>."""
+"""Stage paint: stylize each test selfie, on its own background and on each test background -> data/paint/<method>."""
 
 from pipeline.stage import load_or_exit, path_options
 from portraitist.augment.backgrounds import TEST_BACKGROUNDS

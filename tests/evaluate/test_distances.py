@@ -115,7 +115,7 @@ def test_extrapolation_removes_most_of_the_bias():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_single_portrait_is_too_few(name):
-    with pytest.raises(TooFewSamplesError, match="3 avatars and 1 portraits"):
+    with pytest.raises(TooFewSamplesError, match="3 avatars and 1 test portraits"):
         measure(name, portraits=noise(1, 3, SIDE, SIDE, seed=3), portrait_masks=torch.ones(1, 1, SIDE, SIDE))
 
 

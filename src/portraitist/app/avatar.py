@@ -127,8 +127,9 @@ class Avatar:
 
         The property `person` is this picture, mapped from the crop to the frame.
 
-        Colours of the person replace the background. They also replace the outermost pixels of the person, because
-        some methods, which are trained with a grey background, paint a grey rim there.
+        The background and the outermost pixels of the person are replaced by colours from further inside the person.
+        The outermost pixels are replaced because some methods, which are trained with a grey background, paint a grey
+        rim there.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
         return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
@@ -225,7 +226,9 @@ class Portraitist:
         try:
             self._networks.load()
         except Exception as error:  # of OpenCV, or of numpy if a network has unexpected layers
-            raise ModelError(f"{model}: the face detector or the segmenter in the model is damaged") from error
+            raise ModelError(
+                f"{model}: the face detector or the segmenter in the model is damaged; export the model again"
+            ) from error
 
     @property
     def style_names(self) -> tuple[str, ...]:
@@ -535,7 +538,7 @@ class Portraitist:
         expected = inputs["pictures"].shape
         if not isinstance(stylized, np.ndarray) or stylized.dtype != np.uint8 or stylized.shape != expected:
             found = f"{getattr(stylized, 'dtype', type(stylized))} of shape {getattr(stylized, 'shape', ())}"
-            raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}")
+            raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}; export the model again")
         return list(stylized)
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
@@ -596,4 +599,6 @@ def _model_errors(part: str) -> Iterator[None]:
         raise
     except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise ModelError(f"the {part} in the model file fails: {reason}") from error
+        raise ModelError(
+            f"the {part} in the model file fails: {reason}; if the file is damaged, export the model again"
+        ) from error

@@ -34,10 +34,9 @@ FEATHER = 0.08  # width of the strip in which a cut-off person fades into the ph
 
 
 class FinishError(ValueError):
-    """An option has an invalid value; the message explains what is allowed.
+    """The background, shape, size or file format of an output picture is invalid; the message explains what is allowed.
 
-    Most of these options describe the output picture: its background, shape, size and file format. The server also
-    raises this error for invalid values of other form fields, such as `strength`.
+    The server also raises this error for invalid values of other form fields, such as `strength`.
     """
 
 

@@ -1,8 +1,8 @@
 """Place the avatar's frame: an upright square around the head.
 
 The painting is an aligned crop of the photo. Where the photo or the crop ends, the person is cut off along a straight
-line. The frame is chosen from a grid of sizes and positions, as the square with the lowest cost. The cost is low if the
-head is inside the frame, and if cut-off lines are outside it or on its border.
+line. Such a line is called a cut. The frame is chosen from a grid of sizes and positions, as the square with the lowest
+cost. The cost is low if the head is inside the frame, and if all cuts are outside the frame or on its border.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from portraitist.crop.align import Crop
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye_to_mouth_px, warp
 
 # Lengths below are multiples of the distance from the eyes to the mouth.
-IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # side of the frame; height of the eyes, as a fraction of the side
+IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # side of the frame; distance of its top from the eyes, as a fraction of the side
 SIDES, SHIFTS = np.linspace(1.0, IDEAL_SIDE, 19), np.linspace(-1.2, 1.2, 17)  # grid that is searched
 FINE_SIDES, FINE_SHIFTS = np.linspace(-0.2, 0.2, 9), np.linspace(-0.15, 0.15, 9)
 HEAD_WIDTH, CROWN, CHIN = 1.3, 1.3, 1.75  # half the head's width; its minimum height above, and below the eyes
@@ -116,7 +116,8 @@ def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
     Args:
         candidates: array of shape (..., 3): side, shift to the right and shift down of each frame. The unit is the
-            distance from the eyes to the mouth.
+            distance from the eyes to the mouth. If both shifts are 0, the midpoint between the eyes is at half of the
+            frame's width, and below the frame's top by `EYE_LINE` times the frame's height.
     """
     length = CANVAS_SIDE / CANVAS_LENGTHS
     side, right_shift, down_shift = np.moveaxis(candidates * length, -1, 0)
@@ -127,8 +128,9 @@ def _box(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 class _Cost:
     """Cost of a frame.
 
-    The cost grows with the length of the cut-off lines in the frame, the empty area in it, the part of the head outside
-    the frame, the missing space above the hair, and the difference from the ideal size and position.
+    The cost grows with the length of the cuts inside the frame, the empty area in the frame, the part of the head
+    outside the frame, the missing space above the hair, and the difference from the ideal size and position. A cut is a
+    straight line along which the end of the photo or of the crop cuts off the person.
     """
 
     def __init__(self, person: np.ndarray, covered: np.ndarray, down: np.ndarray) -> None:
@@ -154,8 +156,7 @@ class _Cost:
         """Return the cost of each frame.
 
         Args:
-            candidates: array of shape (..., 3): side, shift to the right and shift down of each frame. The unit is the
-                distance from the eyes to the mouth.
+            candidates: array of shape (..., 3): side, shift to the right and shift down of each frame; see `_box`.
         """
         left, top, right, bottom = _box(candidates)
         side = right - left

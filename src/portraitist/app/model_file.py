@@ -253,7 +253,8 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
         if found[name].type != kind or not _fits(declared, shape):
             raise ModelError(
                 f"{path}: `{name}` is {found[name].type} of shape {declared}; expected {kind} of shape "
-                f"{['batch', *shape[1:]]} (in the metadata, crop.size_px is {side}); export the model again"
+                f"{['batch', *shape[1:]]}; crop.size_px is {side} in the metadata, so a fixed size of pictures and "
+                f"masks must be {side} x {side}; export the model again"
             )
     return not any(isinstance(size, int) for size in found["pictures"].shape[1:3])
 

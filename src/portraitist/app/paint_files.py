@@ -235,11 +235,13 @@ def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: Pai
 def plan_outputs(
     selfies: Sequence[Path], out: Path | str | None, may_exist: bool, subfolders: Sequence[Path] = ()
 ) -> list[Path]:
-    """Return the output path of each selfie: `out` itself, or a file in the folder `out` named after the selfie.
+    """Return the output path of each selfie: `out` itself, or a file in the folder `out`.
 
-    Without `out`, avatars are written to the current folder, with `-avatar` appended to their names, and the avatar of
-    standard input is written to standard output. If `out` ends in a slash, it is a folder. If the names of selfies
-    differ only in the suffix, the suffix becomes part of the outputs' names, such as me.heic.png.
+    In a folder, an avatar has the name of its selfie: me.png for me.jpg. If `out` ends in a slash, it is a folder. If
+    the names of selfies differ only in the suffix, the suffix becomes part of the outputs' names, such as me.heic.png.
+
+    Without `out`, avatars are written to the current folder, and `-avatar` follows the name of the selfie:
+    me-avatar.png for me.jpg. The avatar of standard input is then written to standard output.
 
     Args:
         selfies: the input files.

@@ -118,7 +118,9 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE_MODEL):
             models[Path(name).stem] = convert(parts[name]).SerializeToString(deterministic=True)
     except Exception as error:  # flatbuffers, numpy and onnx raise exceptions of many types
-        raise SiteBuildError(f"{path}: the face detector or the segmenter in the model is damaged") from error
+        raise SiteBuildError(
+            f"{path}: the face detector or the segmenter in the model is damaged; export the model again"
+        ) from error
     if REFINER_MODEL in parts:
         models[Path(REFINER_MODEL).stem] = parts[REFINER_MODEL]
     if styles:

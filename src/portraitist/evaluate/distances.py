@@ -159,8 +159,8 @@ def _from_portraits(
     a, b = data.features(network, images, pixels), data.features(network, "portraits", pixels)
     if min(len(a), len(b)) < 2:
         raise TooFewSamplesError(
-            f"a distance needs the avatars of at least 2 test selfies, and at least 2 test portraits; found {len(a)} "
-            f"avatars and {len(b)} portraits"
+            f"found {len(a)} avatars and {len(b)} test portraits; a distance needs at least 2 of each; add test "
+            "pictures"
         )
     draws = distance.draws(a, b, data.resamples(len(a)), data.resamples(len(b), "portraits"))
     return distance.compute(a, b), draws

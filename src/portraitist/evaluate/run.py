@@ -293,11 +293,11 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def save_sheet_columns(data: EvaluationData, rows: int, folder: Path) -> None:
-    """Write the pictures from which stage `compare` puts together the sheet that compares all methods.
+    """Write four columns of pictures for the contact sheet of all methods. Each column is a PNG file.
 
-    Each picture is a PNG file with one column. selfies.png shows the first `rows` test selfies. portraits.png shows the
-    first `rows` test portraits. stylized.png shows the avatars of the selfies in selfies.png. learned_mask.png shows
-    the masks that the segmenter predicts for these avatars.
+    selfies.png shows the first `rows` test selfies. portraits.png shows the first `rows` test portraits. stylized.png
+    shows the avatars of the selfies in selfies.png. learned_mask.png shows the masks that the segmenter predicts for
+    these avatars. Stage `compare` makes the contact sheet.
 
     Args:
         data: the stylized selfies of one method, and the other inputs of all metrics.

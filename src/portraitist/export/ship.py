@@ -70,14 +70,14 @@ class Selection(Section):
 
 
 def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -> dict[str, Any]:
-    """Write generator, model card, notice and list of training portraits to a folder of the package.
+    """Write generator, model card, notice and list of training portraits (PORTRAITS.csv) to a folder of the package.
 
     Args:
         project: folder in which the pipeline was run; models/portraitist, models/pretrained and data/ are read.
         selection: attribution and named styles.
-        titles: CSV with the origins of portraits, or None. The column `file` has the file name of a portrait, `source`
-            its origin, and `licence` its licence. For these portraits, PORTRAITS.csv gets the origin in its column
-            `name`, and the licence in its column `licence`.
+        titles: CSV that replaces names and licences in the list of training portraits, or None. Each row describes one
+            portrait: its file name (column `file`), its origin, which becomes its name in the list (column `source`),
+            and its licence (column `licence`).
         dest: folder to write to, src/portraitist/shipped.
 
     Returns:

@@ -70,14 +70,15 @@ class Lite0(nn.Module):
     def forward(self, images: Images) -> list[Tensor]:
         """Return the two feature maps that the content loss compares.
 
-        They have 24 channels at 1/4, and 40 channels at 1/8, of the images' height and width.
+        The first map has 24 channels, and a quarter of the images' height and width. The second map has 40 channels,
+        and an eighth of the images' height and width.
         """
         return self.levels(images, LAYERS)
 
     def levels(self, images: Images, indices: tuple[int, ...]) -> list[Tensor]:
         """Return the feature maps of the given levels, the finest first. Level i is the output of `net.blocks[i]`.
 
-        Levels 0 to 3 have 16, 24, 40 and 80 channels, at 1/2, 1/4, 1/8 and 1/16 of the images' height and width.
+        Levels 0 to 3 have 16, 24, 40 and 80 channels. The images' height and width are divided by 2, 4, 8 and 16.
         """
         net, features = self.net, []
         current = net.bn1(net.conv_stem(images))

@@ -91,7 +91,7 @@ def assign_parts(groups: Sequence[str], near: Pairs, params: SplitParams) -> lis
 
 
 def count_leaks(parts: Sequence[Part], groups: Sequence[str], near: Pairs) -> int:
-    """Count the pairs of faces in different parts that belong to the same group or are near-duplicates.
+    """Count the leaks: pairs of faces that belong to the same group or are near-duplicates, but are in different parts.
 
     Faces that are set aside are ignored.
     """
