@@ -121,7 +121,7 @@ def source_names(folder: Path) -> list[str]:
 
 
 def usage(folder: Path) -> list[Usage]:
-    """Return the usage of each source that has stored responses."""
+    """Return the number, size and age of the stored responses of each source."""
     found = []
     for source in source_names(folder):
         entries = [entry for _, entry in _read_entries(folder, [source])]

@@ -74,8 +74,7 @@ def pretrained_path(pretrained: PretrainedModels, file: str) -> Iterator[str]:
     """Yield a path from which OpenCV can read a pretrained model.
 
     If `pretrained` is a dictionary of file contents, the model is written to a temporary file, which on Linux is in
-    memory. OpenCV can also read TensorFlow Lite models from bytes. This is not used, because OpenCV 5.0 then ignores
-    which of its inference engines is selected; see `open_tflite`.
+    memory. The reason is that OpenCV 5.0 ignores the choice of an engine (see `open_tflite`) for a model in bytes.
 
     Raises:
         FileNotFoundError: the file is missing; stage `weights` writes it.

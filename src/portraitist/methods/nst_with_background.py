@@ -72,7 +72,7 @@ class PortraitBank(nn.Module):
 
 @register(Params)
 class NstWithBackground(Method):
-    """Neural style transfer with a store of portraits, and the network whose features are compared."""
+    """Neural style transfer. The model file contains the portraits whose styles are used, and the feature network."""
 
     saved_modules = ("bank", "features")
 
