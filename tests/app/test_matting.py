@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from portraitist.app.backdrop import paint_backdrop
-from portraitist.app.matting import keep_person, refine_edges, refine_person
+from portraitist.app.matting import keep_person, refine_edges, refine_person, without_halo
 from portraitist.core.blend import estimate_foreground
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
@@ -96,3 +96,19 @@ def test_backdrop_is_soft_and_contrasts_with_the_person(colour):
     assert abs(float(backdrop.mean()) - np.mean(colour)) > 35
     assert np.abs(np.diff(backdrop.astype(int), axis=0)).max() < 6
     assert backdrop.std() > 3
+
+
+def test_halo_is_replaced_by_the_photo():
+    rng = np.random.default_rng(1)
+    selfie = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    mask = cv2.GaussianBlur(person(), (0, 0), 6)
+    painting = np.where(mask[..., None] > 0, 200, selfie).astype(np.uint8)
+    kept = without_halo(painting, selfie, mask)
+    assert np.array_equal(kept[mask < 128], selfie[mask < 128])
+    assert np.array_equal(kept[mask == 255], painting[mask == 255])
+    between = (mask > 128) & (mask < 255)
+    low, high = np.minimum(selfie, painting)[between], np.maximum(selfie, painting)[between]
+    assert between.any()
+    assert ((low <= kept[between]) & (kept[between] <= high)).all()
+    repainted = np.where(mask[..., None] > 0, painting, 255 - selfie)
+    assert np.array_equal(without_halo(repainted, selfie, mask), repainted)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, refine_person
+from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -96,7 +96,7 @@ class Avatar:
 
         The frame can extend beyond the painted crop. There, the picture has the blurred colours of the crop's border.
         """
-        return self._with_border(self.painting)
+        return self._with_border(without_halo(self.painting, self.crop.square.picture, self.cutout))
 
     @cached_property
     def selfie(self) -> Picture:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from portraitist.app.framing import face_in_crop
-from portraitist.core.blend import extend_foreground
+from portraitist.core.blend import alpha_composite, extend_foreground
 from portraitist.core.geometry import mask_iou
 from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
@@ -22,6 +22,21 @@ EPSILON = 2e-3  # the guided filter's regularization, for colours from 0 to 1
 LOWEST, HIGHEST = 0.15, 0.85  # the filter's output is stretched: these values become 0 and 1
 SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
 GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
+MAX_REPAINTED = 2.0  # a method that changes the background by a larger mean (0 to 255) paints it on purpose
+
+
+def without_halo(painting: SquarePicture, selfie: SquarePicture, mask: SquareMaskArray) -> SquarePicture:
+    """Put the selfie's own background next to the person, where the painting can have a grey line.
+
+    The line is painted because the generator gets the person on grey. Where the mask is below one half, the selfie is
+    returned; where the mask is 1, the painting; and in between, a blend of both. If the method repaints the whole
+    background, the painting is returned unchanged.
+    """
+    background = mask == 0
+    change = np.abs(painting[background].astype(np.float32) - selfie[background])
+    if change.size and change.mean() > MAX_REPAINTED:
+        return painting
+    return alpha_composite(painting, cv2.subtract(mask, 255 - mask), selfie)
 
 
 def is_alpha(mask: MaskArray, crop: Crop) -> bool:

@@ -3,7 +3,7 @@
 import { paintBackdrop } from "./backdrop.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { keepPerson, refinePerson } from "./matting.js";
+import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
 import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
 import { stainWeight, withoutStains } from "./stains.js";
 
@@ -57,7 +57,7 @@ function layersOf(painting, cutout, { picture, inside, transform }, frame, size)
   const mask = maskInFrame(cutout, inside, toFrame, size);
   return {
     before: { picture: math.fadeBorder(inFrame(picture), covered) },
-    keep: { picture: math.fadeBorder(inFrame(painting), covered) },
+    keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), covered) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, size)) },
   };

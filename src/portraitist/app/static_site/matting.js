@@ -8,6 +8,19 @@ const [MIN_CONNECTION, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 2e-3];
 const [LOWEST, HIGHEST] = [0.15, 0.85];
 const SAME_IOU = 0.98;
 const GUIDE_SIDE = 256;
+const MAX_REPAINTED = 2;
+
+// Puts the photo's own background next to the person, where the painting can have a grey line.
+export function withoutHalo(painting, photo, mask) {
+  let [change, count] = [0, 0];
+  for (let i = 0; i < painting.data.length; i++) {
+    if (mask.data[Math.floor(i / 3)]) continue;
+    change += Math.abs(painting.data[i] - photo.data[i]);
+    count++;
+  }
+  if (count && change / count > MAX_REPAINTED) return painting;
+  return math.composite(painting, { ...mask, data: mask.data.map((value) => 2 * value - 255) }, photo);
+}
 
 const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
 
