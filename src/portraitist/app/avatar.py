@@ -92,7 +92,7 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The avatar with the photo's own background; the person and the background are painted.
+        """The avatar with the photo's own background, which some methods paint as well.
 
         The frame can extend beyond the painted crop. There, the picture has the blurred colours of the crop's border.
         """
@@ -141,7 +141,7 @@ class Avatar:
 
     @property
     def painted_px(self) -> int:
-        """Width of the square painting in pixels; less than `size_px` if the painting was enlarged."""
+        """Number of painted pixels across the avatar; less than `size_px` if the painting was enlarged."""
         scale = float(np.hypot(*self.crop.transform[0, :2]))
         return min(self.size_px, round(self.frame.side * scale))
 
@@ -167,8 +167,8 @@ class Avatar:
 
         Args:
             path: the file; its suffix gives the format.
-            background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's background,
-                painted), a CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a picture.
+            background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's own), a
+                CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a picture.
             shape: "square" or "circle".
             size_px: side in pixels, from 16 to 4096; by default `size_px` of the avatar.
 

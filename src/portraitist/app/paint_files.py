@@ -84,8 +84,9 @@ class PaintResult:
         existed: whether nothing was painted, because the avatar existed already.
         written: the output files.
         errors: why the selfie, or some of its faces, were not painted.
-        painted_px: width of the square painting in pixels, before it is enlarged to the size of the avatar. If several
-            faces were painted, the smallest of the widths. None for clips, and if nothing was painted.
+        painted_px: number of painted pixels across the avatar, before the painting is enlarged to the size of the
+            avatar. If several faces were painted, the smallest of these numbers. None for clips, and if nothing was
+            painted.
         seconds: time for this selfie.
     """
 
