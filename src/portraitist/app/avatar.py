@@ -167,8 +167,9 @@ class Avatar:
 
         Args:
             path: the file; its suffix gives the format.
-            background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's own), a
-                CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a picture.
+            background: "backdrop" (painted in the colour of the photo's background), "transparent", "keep" (the
+                photo's own), a CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a
+                picture.
             shape: "square" or "circle".
             size_px: side in pixels, from 16 to 4096; by default `size_px` of the avatar.
 

@@ -150,7 +150,9 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
     else:
         finished = _resize(avatar.image, size)
         if finish.background == "backdrop":
-            finished = _set_background(finished, Image.fromarray(paint_backdrop(avatar.person, avatar.mask, size)))
+            photo = avatar.selfie if avatar.crop.square.alpha is None else None
+            backdrop = paint_backdrop(avatar.person, avatar.mask, photo, size)
+            finished = _set_background(finished, Image.fromarray(backdrop))
         elif finish.background != "transparent":
             finished = _set_background(finished, finish.background)
     if finish.shape == "circle":

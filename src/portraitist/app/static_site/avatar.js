@@ -48,18 +48,19 @@ function paintSide(cropPx, framePx, size) {
   return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
 }
 
-function layersOf(painting, cutout, { picture, inside, transform }, frame, size) {
+function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
   const rim = 2 * Math.max(1, math.roundHalfEven(RIM * cutout.width)) + 1;
   const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
+  const before = math.fadeBorder(inFrame(picture), covered);
   return {
-    before: { picture: math.fadeBorder(inFrame(picture), covered) },
+    before: { picture: before },
     keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), covered) },
     transparent: { picture: person, mask },
-    backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, size)) },
+    backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, alpha ? null : before, size)) },
   };
 }
 
