@@ -476,7 +476,7 @@ class Portraitist:
 
         Crop and frame are squares of the selfie. Both are scaled by the same factor before the crop is painted. The
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
-        selfie is small.
+        selfie is small. It is also limited to sides that the model can paint; see `_paint_side`.
 
         Args:
             cleaned: the selfie.

@@ -3,8 +3,9 @@
 uvicorn limits neither the connections per address nor the time for a request's head. Its `limit_concurrency` counts
 idle connections too, and when it is reached, all clients get status 503. Therefore, this module extends uvicorn's HTTP
 protocol. A connection is incomplete if it has no complete request. If an address has too many connections, the oldest
-incomplete connection of this address is closed. If all addresses together have too many connections, the oldest
-incomplete connection of the address with the most connections is closed.
+incomplete connection of this address is closed; addresses of reverse proxies have no such limit. If all addresses
+together have too many connections, one address is chosen: of those with an incomplete connection, the one with the most
+connections. Its oldest incomplete connection is closed. If no connection can be closed, the new one is refused.
 """
 
 import asyncio

@@ -28,9 +28,9 @@ MAX_REPAINTED = 2.0  # a method that changes the background by a larger mean (0 
 def without_halo(painting: SquarePicture, selfie: SquarePicture, mask: SquareMaskArray) -> SquarePicture:
     """Put the selfie's own background next to the person, where the painting can have a grey line.
 
-    The line is painted because the generator gets the person on grey. Where the mask is below one half, the selfie is
-    returned; where the mask is 1, the painting; and in between, a blend of both. If the method repaints the whole
-    background, the painting is returned unchanged.
+    The line is painted because the generator gets the person on grey. Where the mask is below 128, the selfie is
+    returned; where the mask is 255, the painting; and in between, a blend of both. If the method repaints the
+    background (see `MAX_REPAINTED`), the painting is returned unchanged.
     """
     background = mask == 0
     change = np.abs(painting[background].astype(np.float32) - selfie[background])

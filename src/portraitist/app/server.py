@@ -95,8 +95,8 @@ class Limits:
     Attributes:
         megabytes: maximum size of one picture, in units of 10**6 bytes.
         memory_mb: limit on the memory of one worker process together with its decoders (the child processes that decode
-            uploaded pictures), in units of 2**20 bytes. None: `default_memory_mb` computes the limit from the number of
-            cores.
+            uploaded pictures), in units of 2**20 bytes. In `operations.Settings`: limit of all workers together.
+            None: `default_memory_mb` computes the limit of each worker from its number of cores.
         waiting: number of requests that may wait to be painted, in all worker processes together.
         per_minute: number of pictures per minute from one address, in all worker processes together.
         upload_s: maximum time for one upload, in seconds.

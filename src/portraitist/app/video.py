@@ -78,8 +78,8 @@ class FaceTracker:
         If no face is found in a frame, the last face that was found is used, for at most `MAX_LOST_S` seconds.
 
         Raises:
-            RejectedError: no face is found, and there is no earlier face that may be used; or the person covers too
-                little of the crop.
+            RejectedError: no face is found, and there is no earlier face that may be used; the smoothed face is too
+                small, or too much of its crop lies outside the picture; or the person covers too little of the crop.
         """
         cleaned = CleanPicture(picture, None)
         crop = self.portraitist.crop(cleaned, self._track(cleaned))

@@ -41,7 +41,7 @@ SIGNIFICANCE = 0.05  # p-value below which a difference is called significant
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Paths of the files whose contents are shown in report.html."""
+    """Paths of the configuration and of the data stages' reports, which report.html shows."""
 
     params: Path  # params.yaml
     profile: Path  # profiles/<profile>.yaml
@@ -53,7 +53,7 @@ def markdown(comparison: Comparison) -> str:
     """Return the text of compare.md: the headline metrics, a table of all values, and tables of differences.
 
     Each number is rounded to the precision that its confidence interval justifies, and there are no p-values. Small
-    random differences, such as those between two types of CPU, therefore do not change the file.
+    random differences, such as those between two types of CPU, therefore almost never change the file.
     """
     headlines = headline_table(comparison, [*comparison.results]).map(lambda text: text.partition(" ")[0])
     values = wide_table(comparison.table, [*comparison.results]).rename(columns=label)

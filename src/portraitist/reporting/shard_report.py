@@ -26,9 +26,9 @@ def merge_reports(
 ) -> pd.DataFrame:
     """Merge the reports on a folder of shards into index.csv, manifest.csv and a contact sheet; return the manifest.
 
-    A shard is a tar file. index.csv has a row for each file in the shards: the picture's id, the ending of the file's
-    name, the name of the shard, and the file's offset and size in bytes. manifest.csv has a row for every picture, also
-    for rejected ones.
+    A shard is a tar file. index.csv has a row for each file in the shards: the face's id, the ending of the file's
+    name, the name of the shard, and the file's offset and size in bytes. manifest.csv has a row for every face, also
+    for rejected ones. In stage `crop`, it also has a row for every picture without a face.
 
     Args:
         reports: one report per shard, in order.
