@@ -20,7 +20,8 @@ def main(
 ) -> None:
     """Measure the unchanged selfies, the segmenter and the portrait classifier.
 
-    Also save the skin tone, light, pose and source of each selfie.
+    Also save the skin tone, light, pose and source of each selfie, and the features of all images that no method
+    changes.
     """
     selfies = run.unchanged_selfies(paths, on_backgrounds)
     data = run.load_data_or_exit("evaluate_selfies", params, crop_params, selfies, paths, models)

@@ -29,7 +29,7 @@ def augment(
         crop_params: section `crop` of params.yaml.
         segmenter: computes the mask of each test selfie on each test background.
         folders: outputs of earlier stages.
-        dest: folder to write to.
+        dest: folder to create; it must not exist.
 
     Returns:
         The rows of the contact sheet: some test selfies, then some training faces.

@@ -12,7 +12,8 @@ The client is polite to servers:
 - It stores no cookies, runs no scripts and imitates no browser. If a site refuses a request, this is reported.
 
 Some modules download files without this client, and verify the files by hash: `weights` (pretrained models),
-`app.model_hub` (users' models), `app.site_builder` (a JavaScript package) and `sources.celeba` (the data set CelebA).
+`app.model_hub` (users' models; only if the hub sends a hash), `app.site_builder` (a JavaScript package) and
+`sources.celeba` (the data set CelebA).
 """
 
 import codecs

@@ -6,7 +6,7 @@
 
 The entry of a successful request has metadata, such as the SHA-256 of the bytes. If a picture cannot be downloaded, and
 the failure is permanent, the entry has the status and the message of the failure. Other failed requests have no entry:
-temporary failures, and all failed requests for pages. See `fetch_cache`.
+temporary failures, blocklisted URLs, and all failed requests for pages. See `fetch_cache`.
 
 Several processes can share the folder. Each file is written atomically. The entries of a source are changed only by the
 process that holds the source's lock. Files in `bytes` are deleted only by a process that holds all locks.

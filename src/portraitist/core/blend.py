@@ -22,7 +22,8 @@ def estimate_foreground(picture: Picture, alpha: MaskArray) -> Picture:
     """Remove the background's colours from partly transparent pixels, and put nearby foreground colours there.
 
     Each pixel becomes a blend of its own colour and a mean foreground colour. Its own colour has weight 1 at alpha 255,
-    and weight 0 if alpha / 255 is at most `MIN_OPACITY`. Fully transparent pixels are therefore replaced as well.
+    and weight 0 if alpha / 255 is at most `MIN_OPACITY`. Fully transparent pixels are therefore replaced as well. If
+    every pixel has weight 0, the picture is returned unchanged.
 
     The mean covers a square window around the pixel; pixels with a higher alpha count more (normalized convolution,
     Knutsson and Westin, CVPR 1993). Four window sizes are used, the widest one first. If a window contains little

@@ -21,7 +21,7 @@ from portraitist.core.geometry import box_iou
 from portraitist.core.types import HALF_RANGE, Picture, SquarePicture
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face, Landmarks, eye_mouth_similarity, warp
 
-# Longer pictures are reduced before detection. Stage `clean` writes no longer ones, unless clean.max_side_px is raised.
+# `detect_any` reduces longer pictures. Stage `clean` writes no longer ones, unless clean.max_side_px is raised.
 MAX_SIDE_PX = 1024
 MIN_IOU = 0.3  # boxes with a larger intersection over union are the same face (value of MediaPipe's graph)
 MIN_CANDIDATE_SCORE = 0.4  # of a detection before it is verified

@@ -19,7 +19,10 @@ def load_upstream_models(
         segmenter: the file that stage `train_mask` writes.
 
     Raises:
-        CheckpointError: a file is missing, is not a Portraitist model, or has an unsupported format version.
+        CheckpointError: the file of the generator or the segmenter is missing, is not a Portraitist model, or has an
+            unsupported format version.
+        FileNotFoundError: the file of the feature network is missing.
+        ValueError: the file of the feature network contains the weights of another network.
     """
     return UpstreamModels(
         load_feature_network(feature_network, pretrained),

@@ -33,8 +33,8 @@ EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixe
 class PersonImages:
     """Face crops of selfies or of portraits in one part of the dataset, unchanged or on other backgrounds.
 
-    Stage `augment` chooses backgrounds for each person at random, and stores each choice as a recipe. This class
-    computes the picture of the person on the background when a batch is loaded.
+    For each person in the train part, stage `augment` chooses the original background and random other ones. It stores
+    each choice as a recipe. This class computes the picture of the person on the background when a batch is loaded.
 
     Args:
         paths: the dataset.
