@@ -45,8 +45,8 @@ class Finish:
     """Background, shape and size of an output picture.
 
     Attributes:
-        background: "backdrop" (painted in the avatar's colours), "transparent", "keep" (the photo's own), a
-            tuple (red, green, blue) from 0 to 255, or a picture.
+        background: "backdrop" (painted in the colour of the photo's background), "transparent", "keep" (the photo's
+            own), a tuple (red, green, blue) from 0 to 255, or a picture.
         shape: "square" or "circle" (with transparent corners).
         size_px: side in pixels; None for the avatar's own size.
 
