@@ -65,8 +65,8 @@ def paint(
         str | None,
         typer.Option(
             metavar="BACKGROUND",
-            help="'backdrop': painted in the colour of the photo's background. 'transparent': no background. 'keep': the "
-            "photo's own background. Any other value: a CSS colour, such as 'ivory', or the path of a picture.",
+            help="'backdrop': painted in the colour of the photo's background. 'transparent': no background. 'keep': "
+            "the photo's own background. Any other value: a CSS colour, such as 'ivory', or the path of a picture.",
             show_default=DEFAULT_BACKGROUND,
             autocompletion=lambda: list(BACKGROUNDS),
         ),
