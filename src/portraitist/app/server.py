@@ -363,10 +363,10 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
     for name, value in form.multi_items():
         fields[name] = await value.read() if isinstance(value, UploadFile) else value
     await form.close()
-    if any(isinstance(value, bytes) and name not in FILE_FIELDS for name, value in fields.items()):
+    if wrong := [name for name, value in fields.items() if isinstance(value, bytes) and name not in FILE_FIELDS]:
         *others, last = (f"`{name}`" for name in FILE_FIELDS)
         raise HTTPException(
-            400, f"only the form fields {', '.join(others)} and {last} may be files; another field was sent as a file"
+            400, f"the form field {wrong[0]!r} must not be a file; files are {', '.join(others)} and {last}"
         )
     return fields
 
