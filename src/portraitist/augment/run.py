@@ -1,6 +1,6 @@
 """Create the test composites, the library of backgrounds and the recipes, which are the outputs of stage `augment`."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,13 +12,12 @@ from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import make_recipes
 from portraitist.core import manifest
 from portraitist.core.shards import Shards
-from portraitist.core.types import ContactSheet
-from portraitist.crop.params import CropParams
-from portraitist.mask.segmenter import Segmenter, segment_person
+from portraitist.core.types import ContactSheet, MaskArray
+from portraitist.crop.align import CropImage
 
 
 def augment(
-    params: AugmentParams, crop_params: CropParams, segmenter: Segmenter, folders: StageFolders, dest: Path
+    params: AugmentParams, size_px: int, segment: Callable[[CropImage], MaskArray], folders: StageFolders, dest: Path
 ) -> list[list[ContactSheet]]:
     """Write the test selfies on the test backgrounds, the library of backgrounds, and the recipes.
 
@@ -26,8 +25,8 @@ def augment(
 
     Args:
         params: section `augment` of params.yaml.
-        crop_params: section `crop` of params.yaml.
-        segmenter: computes the mask of each test selfie on each test background.
+        size_px: side of the backgrounds in the library.
+        segment: function that returns the mask of a test selfie on a test background.
         folders: outputs of earlier stages.
         dest: folder to create; it must not exist.
 
@@ -38,10 +37,9 @@ def augment(
         BackgroundError: `augment.backgrounds_folder` is missing, or a file in it is not a usable picture.
     """
     crops, masks = Shards(folders.crops), Shards(folders.masks)
-    segment = partial(segment_person, segmenter=segmenter, crop_params=crop_params)
     test_faces = tqdm(manifest.split_ids(folders.split, "selfies", "test"), "augment", disable=None)
     rows = write_test_composites(test_faces, crops, masks, params, segment, dest)
-    size = write_library(params, folders, crop_params.size_px, dest / LIBRARY_FOLDER)
+    size = write_library(params, folders, size_px, dest / LIBRARY_FOLDER)
     people = sorted(face for kind in manifest.KINDS for face in manifest.split_ids(folders.split, kind, "train"))
     recipes = manifest.write(make_recipes(people, params, size), dest / "recipes.csv", ["id", "background", "seed"])
     library = BackgroundLibrary(dest / LIBRARY_FOLDER)

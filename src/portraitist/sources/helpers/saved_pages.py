@@ -103,7 +103,7 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     if not folder.is_dir():
         raise SourceError(
             f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. The folder may be "
-            "empty: the source then searches the web. To avoid this, put saved pages or responses into the folder"
+            "empty: the source then searches the web. To avoid this, put saved pages or responses there"
         )
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
