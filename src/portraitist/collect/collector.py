@@ -66,7 +66,7 @@ def collect_source(
             yield collected
     if not collector.kept.total():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-        found = f"status of the candidates: {counts}" if counts else "the source found none"
+        found = f"status of the candidates: {counts}" if counts else "the source found no candidates"
         clear = f"to request them again, first run: portraitist dataset clear-cache {name}"
         stored = f"; some responses were read from the cache; {clear}" if cache.num_stored else ""
         raise SourceError(f"no picture was kept; {found}{stored}")
