@@ -340,7 +340,7 @@ def test_enlarged_avatars_are_reported(model, selfies, tmp_path):
     assert pixels(tmp_path / "a.png").shape[:2] == (1024, 1024)
 
 
-@pytest.mark.parametrize(("painted_px", "reported"), [(512, False), (505, False), (503, True)])
+@pytest.mark.parametrize(("painted_px", "reported"), [(512, False), (497, False), (496, True)])
 def test_rounding_is_not_reported_as_enlargement(painted_px, reported, capsys):
     painting._report_total([PaintResult(Path("a.jpg"), painted_px=painted_px)], 512)
     assert (f"painted at {painted_px} px" in capsys.readouterr().err) == reported

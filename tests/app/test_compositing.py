@@ -2,6 +2,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def test_soft_edge_blends_person_and_background_colour(colour):
 
 def test_keep_leaves_the_background():
     assert np.array_equal(np.array(apply_finish(avatar(), Finish("keep"))), avatar().painting)
+
+
+def test_background_excludes_person_transparent_and_missing_parts():
+    shown = avatar().background
+    assert (shown[:, :10] == 255).all()
+    assert not shown[10:, 14:30].any()
+    inside = np.full((SIDE, SIDE), 255, np.uint8)
+    inside[:, :5] = 0
+    assert not avatar(inside=inside).background[:, :4].any()
+    square = avatar().crop.square
+    alpha = np.full((SIDE, SIDE), 255, np.uint8)
+    alpha[:6, :6] = 0
+    crop = replace(avatar().crop, square=replace(square, alpha=alpha))
+    transparent = replace(avatar(), crop=crop).background
+    assert not transparent[:5, :5].any()
+    assert (transparent[8:, :10] == 255).all()
 
 
 def test_background_picture_is_centre_cropped_and_scaled():

@@ -9,6 +9,7 @@ from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
 SIDE, LENGTH = 256, 51.0
+NO_BACKGROUND = np.zeros((SIDE, SIDE), np.uint8)
 
 
 def crop(picture=None, alpha=None, inside=None):
@@ -90,9 +91,9 @@ def test_foreground_has_no_background_under_a_soft_alpha():
 @pytest.mark.parametrize("colour", [(30, 25, 20), (230, 220, 210)])
 def test_backdrop_is_soft_and_contrasts_with_the_person(colour):
     painted = np.full((SIDE, SIDE, 3), colour, np.uint8)
-    backdrop = paint_backdrop(painted, person(), None, 320)
+    backdrop = paint_backdrop(painted, person(), painted, NO_BACKGROUND, 320)
     assert backdrop.shape == (320, 320, 3)
-    assert np.array_equal(backdrop, paint_backdrop(painted, person(), None, 320))
+    assert np.array_equal(backdrop, paint_backdrop(painted, person(), painted, NO_BACKGROUND, 320))
     assert abs(float(backdrop.mean()) - np.mean(colour)) > 35
     assert np.abs(np.diff(backdrop.astype(int), axis=0)).max() < 6
     assert backdrop.std() > 3
@@ -101,12 +102,23 @@ def test_backdrop_is_soft_and_contrasts_with_the_person(colour):
 @pytest.mark.parametrize("colour", [(20, 22, 30), (230, 228, 235), (90, 130, 80)])
 def test_backdrop_has_the_colour_of_the_photos_background(colour):
     painted = np.full((SIDE, SIDE, 3), (200, 150, 120), np.uint8)
-    photo = np.where(person()[..., None] > 0, painted, colour).astype(np.uint8)
+    background = 255 - person()
+    photo = np.where(background[..., None] > 0, colour, painted).astype(np.uint8)
     photo[:20, :20] = 255 - np.array(colour)  # far from the person
-    backdrop = paint_backdrop(painted, person(), photo, 320)
+    backdrop = paint_backdrop(painted, person(), photo, background, 320)
     assert np.abs(backdrop.mean(axis=(0, 1)) - colour).max() < 30
-    whole = np.full((SIDE, SIDE), 255, np.uint8)
-    assert np.array_equal(paint_backdrop(painted, whole, photo, 64), paint_backdrop(painted, whole, None, 64))
+
+
+def test_colour_of_the_backdrop_changes_gradually_with_the_amount_of_background():
+    painted, black = np.full((SIDE, SIDE, 3), (200, 150, 120), np.uint8), np.zeros((SIDE, SIDE, 3), np.uint8)
+    lightness = []
+    for rows in range(0, 90, 2):
+        background = NO_BACKGROUND.copy()
+        background[:rows] = 255 - person()[:rows]
+        lightness.append(paint_backdrop(painted, person(), black, background, 64).mean())
+    assert lightness[0] - lightness[-1] > 40
+    assert np.diff(lightness).max() <= 0
+    assert -np.diff(lightness).min() < 20
 
 
 def test_halo_is_replaced_by_the_photo():

@@ -9,8 +9,8 @@ from app_helpers import parts_of, with_checksum, with_metadata
 from onnx import TensorProto, helper
 from toys import make_checkpoint
 
-from portraitist.app import DEFAULT_MODEL, model_file, trial_run
 from portraitist.app import avatar as avatar_module
+from portraitist.app import model_file, trial_run
 from portraitist.app.avatar import ModelError, Portraitist
 from portraitist.app.model_file import CHECKSUM_KEY, FORMAT, content_checksum
 from portraitist.crop import detector
@@ -194,12 +194,13 @@ def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
         portraitist.check()
 
 
-def test_only_other_models_get_a_trial_run(tmp_path, monkeypatch):
+def test_only_other_models_get_a_trial_run(shipped, tmp_path, monkeypatch):
     tried = []
+    monkeypatch.setattr(model_file, "DEFAULT_MODEL", shipped)
     monkeypatch.setattr(model_file, "_tried", set())
     monkeypatch.setattr(trial_run, "try_graph", tried.append)
-    Portraitist()
+    Portraitist(shipped)
     assert not tried
-    (tmp_path / "copy.onnx").write_bytes(DEFAULT_MODEL.read_bytes())
+    (tmp_path / "copy.onnx").write_bytes(shipped.read_bytes())
     Portraitist(tmp_path / "copy.onnx")
-    assert tried == [DEFAULT_MODEL.read_bytes()]
+    assert tried == [shipped.read_bytes()]

@@ -246,7 +246,7 @@ def test_large_pictures_are_searched_at_a_smaller_size(detector: FaceDetector, s
     wide = cv2.copyMakeBorder(small, 0, 0, 0, 44, cv2.BORDER_REPLICATE)  # 256 x 300
     (expected,) = detector.detect_any(wide)
     (found,) = detector.detect_any(cv2.resize(wide, (2100, 1792), interpolation=cv2.INTER_CUBIC))
-    assert max(max(size) for size in sizes) == 2100 // 3
+    assert max(max(size) for size in sizes) == 2100 // 2
     assert np.abs(found.points / 7 - expected.points).max() < 2
     assert np.abs(np.array(found.box) / 7 - expected.box).max() < 4
 

@@ -114,6 +114,13 @@ class Avatar:
         return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
 
     @cached_property
+    def background(self) -> MaskArray:
+        """Mask of the photo's background in `selfie`: 255 where the photo is opaque and shows nothing of the person."""
+        square = self.crop.square
+        visible = square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
+        return cv2.subtract(self._in_frame(visible, cv2.BORDER_CONSTANT), self._in_frame(self.cutout))
+
+    @cached_property
     def person(self) -> Picture:
         """The painted person, with the size of `picture`. Colours of the person replace the background around it.
 

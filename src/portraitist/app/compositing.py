@@ -150,8 +150,7 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
     else:
         finished = _resize(avatar.image, size)
         if finish.background == "backdrop":
-            photo = avatar.selfie if avatar.crop.square.alpha is None else None
-            backdrop = paint_backdrop(avatar.person, avatar.mask, photo, size)
+            backdrop = paint_backdrop(avatar.person, avatar.mask, avatar.selfie, avatar.background, size)
             finished = _set_background(finished, Image.fromarray(backdrop))
         elif finish.background != "transparent":
             finished = _set_background(finished, finish.background)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_BACKGROUND, DEFAULT_SIZE_PX = "backdrop", 512
 BACKGROUNDS = ("backdrop", "transparent", "keep")  # proposed by shell completion; colours and paths are allowed too
 MAX_LISTED = 5  # maximum number of skipped files that the message names
+MAX_ROUNDING = 0.03  # of the side: multiples of 8 px, and at least 256 px
 
 Shape = Literal["square", "circle"]
 Faces = Literal["each", "largest"]
@@ -235,15 +236,13 @@ def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) ->
 def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None:
     """Print how many selfies were skipped, and how many avatars were enlarged to `size_px`.
 
-    A painting can be up to `SIDE_STEP` pixels smaller because of rounding; such avatars are not counted. If `size_px`
-    is None, no avatars are counted.
+    A painting can be smaller by up to `MAX_ROUNDING`, because models accept only some sides; such avatars are not
+    counted. If `size_px` is None, no avatars are counted.
     """
-    from portraitist.app.model_file import SIDE_STEP
-
     if existed := sum(result.existed for result in results):
         note(f"skipped {existed} with an existing avatar; --force overwrites existing avatars")
     sides = [result.painted_px for result in results if result.painted_px]
-    enlarged = [side for side in sides if size_px and side < size_px - SIDE_STEP]
+    enlarged = [side for side in sides if size_px and side < size_px * (1 - MAX_ROUNDING)]
     if enlarged:
         subject = "" if len(results) == 1 else f"{len(enlarged)} of {len(results)} "
         note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; a smaller --size avoids this")

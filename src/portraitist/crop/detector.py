@@ -21,8 +21,9 @@ from portraitist.core.geometry import box_iou
 from portraitist.core.types import HALF_RANGE, Picture, SquarePicture
 from portraitist.crop.geometry import LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face, Landmarks, eye_mouth_similarity, warp
 
-# `detect_any` reduces longer pictures. Stage `clean` writes no longer ones, unless clean.max_side_px is raised.
-MAX_SIDE_PX = 1024
+# `detect_any` reduces pictures by an integer factor, to a longer side of at least this number of pixels. Pictures of
+# stage `clean` are not reduced, unless clean.max_side_px is raised to twice this number.
+MIN_REDUCED_PX = 1008
 MIN_IOU = 0.3  # boxes with a larger intersection over union are the same face (value of MediaPipe's graph)
 MIN_CANDIDATE_SCORE = 0.4  # of a detection before it is verified
 # Enlarged cutouts: their side as a fraction of the picture's shorter side, and the gamma of their brightened copies.
@@ -147,12 +148,13 @@ class FaceDetector:
         below the mouth, and alignment by these landmarks makes the face upright.
 
         Args:
-            picture: the picture. It is searched at no more than `MAX_SIDE_PX` pixels per side.
+            picture: the picture. It is reduced before the search, if its longer side has at least twice
+                `MIN_REDUCED_PX` pixels.
             min_score: lowest accepted score, 0 to 1.
         """
         height, width = picture.shape[:2]
-        factor = -(-max(height, width) // MAX_SIDE_PX)  # an integer, because cv2.resize is several times faster then
-        if factor == 1:
+        factor = max(height, width) // MIN_REDUCED_PX  # an integer, because cv2.resize is several times faster then
+        if factor < 2:
             return self._detect_any(picture, min_score)
         reduced = (max(1, width // factor), max(1, height // factor))
         faces = self._detect_any(cv2.resize(picture, reduced, interpolation=cv2.INTER_AREA), min_score)

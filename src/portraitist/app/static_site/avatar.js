@@ -56,11 +56,15 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
   const before = math.fadeBorder(inFrame(picture), covered);
+  const visible = alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside;
+  const shown = inFrame(visible, "constant");
+  const personInFrame = inFrame(cutout);
+  const background = { ...shown, data: shown.data.map((value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
     keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), covered) },
     transparent: { picture: person, mask },
-    backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, alpha ? null : before, size)) },
+    backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };
 }
 

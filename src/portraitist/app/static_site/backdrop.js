@@ -3,7 +3,7 @@
 import * as math from "./image_math.js";
 
 const RENDER_SIDE = 128;
-const [REACH, MIN_PIXELS, MAX_PHOTO_CHROMA, PHOTO_LIGHTNESS] = [0.48, 20, 20, [14, 90]];
+const [REACH, ENOUGH_PIXELS, MAX_PHOTO_CHROMA, PHOTO_LIGHTNESS] = [0.48, 100, 20, [14, 90]];
 const [CHROMA, MAX_CHROMA, CONTRAST, LIGHTNESS] = [0.55, 16, 24, [26, 84]];
 const [GRADIENT, GLOW, BRUSH] = [12, 9, 2.6];
 const WAVES = [[1.3, 2.1, 0.15], [-2.2, 1.4, 0.62], [3.7, 2.9, 0.33], [-4.6, 6.1, 0.81], [7.9, 5.2, 0.47]];
@@ -14,18 +14,14 @@ const mean = (lab, channel, weights) =>
   weights.reduce((total, weight, i) => total + weight * lab[3 * i + channel], 0) / Math.max(sum(weights), 1e-6);
 const limited = (colour, maxChroma) => colour.map((value) => value * Math.min(1, maxChroma / Math.max(Math.hypot(...colour), 1e-6)));
 
-// Returns the lightness and the a and b of the photo's background near the person; null if it shows too little background.
-function photoColour(photo, mask, weights) {
-  const window = Math.round(REACH * RENDER_SIDE) | 1;
-  const blurred = math.boxBlur(weights, RENDER_SIDE, RENDER_SIDE, 1, window);
-  const grown = math.dilate(mask, 5).data;
-  const near = blurred.map((value, i) => value * (1 - grown[i] / 255) ** 2);
-  if (sum(near) < MIN_PIXELS) return null;
+// Returns lightness, a and b of a photo: means with a weight for each pixel, within the limits for a backdrop.
+function photoColour(photo, weights) {
   const lab = math.toLab(math.toSide(photo, RENDER_SIDE));
-  return [math.clamp(mean(lab, 0, near), ...PHOTO_LIGHTNESS), limited([1, 2].map((c) => mean(lab, c, near)), MAX_PHOTO_CHROMA)];
+  const [lightness, ...colour] = [0, 1, 2].map((channel) => mean(lab, channel, weights));
+  return [math.clamp(lightness, ...PHOTO_LIGHTNESS), ...limited(colour, MAX_PHOTO_CHROMA)];
 }
 
-// Returns the lightness and the a and b of a backdrop that contrasts with the outline of the person's upper part.
+// Returns lightness, a and b of a backdrop that contrasts with the outline of the person's upper part.
 function contrastingColour(person, weights) {
   const lab = math.toLab(math.toSide(person, RENDER_SIDE));
   const blurred = math.boxBlur(weights, RENDER_SIDE, RENDER_SIDE, 1, 9);
@@ -33,14 +29,17 @@ function contrastingColour(person, weights) {
   const lightness = sum(outline) > 1 ? mean(lab, 0, outline) : 50;
   const darker = lightness - CONTRAST;
   const middle = darker >= LIGHTNESS[0] && lightness > 50 ? darker : lightness + CONTRAST;
-  return [math.clamp(middle, ...LIGHTNESS), limited([1, 2].map((c) => CHROMA * mean(lab, c, weights)), MAX_CHROMA)];
+  return [math.clamp(middle, ...LIGHTNESS), ...limited([1, 2].map((c) => CHROMA * mean(lab, c, weights)), MAX_CHROMA)];
 }
 
-// `photo` is null if its background is transparent.
-export function paintBackdrop(person, mask, photo, side) {
-  const small = math.toSide(mask, RENDER_SIDE);
-  const weights = math.mapTo(Float32Array, small.data, (value) => value / 255);
-  const [middle, colour] = (photo && photoColour(photo, small, weights)) || contrastingColour(person, weights);
+export function paintBackdrop(person, mask, photo, background, side) {
+  const weights = math.mapTo(Float32Array, math.toSide(mask, RENDER_SIDE).data, (value) => value / 255);
+  const shown = math.erode(math.toSide(background, RENDER_SIDE), 5).data;
+  const near = math.boxBlur(weights, RENDER_SIDE, RENDER_SIDE, 1, Math.round(REACH * RENDER_SIDE) | 1)
+    .map((value, i) => value * (shown[i] / 255) ** 2);
+  const share = Math.min(sum(near) / ENOUGH_PIXELS, 1);
+  const contrasting = contrastingColour(person, weights);
+  const [middle, ...colour] = photoColour(photo, near).map((value, i) => share * value + (1 - share) * contrasting[i]);
   const strokes = new Float32Array(COUNT); // plane waves; each shifts the phase of the next
   for (let i = 0; i < COUNT; i++) {
     const [right, down] = [(i % RENDER_SIDE) / (RENDER_SIDE - 1), Math.floor(i / RENDER_SIDE) / (RENDER_SIDE - 1)];

@@ -4,7 +4,7 @@
 
 export const [RIGHT_EYE, LEFT_EYE, NOSE, MOUTH] = [0, 1, 2, 3];
 const MIN_IOU = 0.3;
-export const MAX_DETECTION_SIDE = 1024;
+export const MIN_REDUCED = 1008;
 export const MIN_CANDIDATE_SCORE = 0.4;
 export const MIN_VERIFY_SCORE = 0.1;
 export const VIEW_SIDE = 0.6;

@@ -61,7 +61,7 @@ async function decodeDetector(index, boxed, letterbox, minScore) {
 // Returns the faces of a picture in any orientation, largest first, as FaceDetector.detect_any does.
 export async function detect(picture) {
   const { width, height } = picture;
-  const factor = Math.ceil(Math.max(width, height) / math.MAX_DETECTION_SIDE);
+  const factor = Math.max(1, Math.floor(Math.max(width, height) / math.MIN_REDUCED));
   const small = math.resize(picture, Math.max(1, Math.floor(width / factor)), Math.max(1, Math.floor(height / factor)), "area");
   return (await detectAny(small)).map((face) => math.scaleFace(face, width / small.width, height / small.height));
 }
