@@ -147,7 +147,7 @@ CHUNK_BYTES = 1 << 20
 PLATFORM = ["--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64", "--platform", "any"]
 PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
 WRONG_WHEEL_ADVICE = (
-    "this wheel differs from the one on pypi.org; check pip's package index (`pip config list`), run "
+    "this wheel differs from the published one; check pip's package index (`pip config list`), run "
     "`pip cache purge`, and try again"
 )
 
