@@ -14,7 +14,9 @@ from reach import ROOT
 def test_git_ignores_what_the_readme_commands_write():
     outputs = re.findall(r"portraitist [^\n`]* -o ([\w./-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert {"avatars/", "page"} <= set(outputs)
-    names = [f"{name.rstrip('/')}/x" for name in (*outputs, "dist", "crops")]  # as a folder or as a file
+    names = [
+        f"{name.rstrip('/')}/x" for name in (*outputs, "dist", "crops", "me.jpg", "me.heic")
+    ]  # as a folder or as a file
     ran = subprocess.run(
         ["git", "check-ignore", "--no-index", "--stdin"],
         cwd=ROOT, input="\n".join(names), capture_output=True, text=True, check=False,
