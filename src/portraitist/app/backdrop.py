@@ -58,7 +58,8 @@ def paint_backdrop(
 
 def _photo_colour(photo: Picture, weight: np.ndarray) -> np.ndarray:
     """Return lightness, a and b of a photo: means with a weight for each pixel, within the limits for a backdrop."""
-    lightness, *colour = (_mean(_lab(photo)[..., channel], weight) for channel in range(3))
+    lab = _lab(photo)
+    lightness, *colour = (_mean(lab[..., channel], weight) for channel in range(3))
     return np.array([np.clip(lightness, *PHOTO_LIGHTNESS), *_limited(np.array(colour), MAX_PHOTO_CHROMA)])
 
 
