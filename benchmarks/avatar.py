@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,12 @@ def photo(folder: Path) -> dict[str, Any]:
     from portraitist.app.compositing import Finish, apply_finish, encode_avatar
 
     portraitist = Portraitist(threads=1)
-    wall_s, cpu_s = _seconds(
-        lambda: encode_avatar(apply_finish(portraitist.paint(folder / "phone.jpg"), Finish()), "PNG")
-    )
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mib": _peak_mib()}
+
+    def paint() -> None:
+        encode_avatar(apply_finish(portraitist.paint(folder / "phone.jpg"), Finish()), "PNG")
+
+    wall_s, cpu_s = zip(*[_timed(paint) for _ in range(WARM + ROUNDS)][WARM:], strict=True)
+    return {"wall_s": _median(wall_s), "cpu_s": _median(cpu_s), "peak_mib": _peak_mib()}
 
 
 def generators(folder: Path) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def generators(folder: Path) -> dict[str, Any]:
     measured: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(WARM + ROUNDS):  # alternately, because the speed of the machine changes
         for name, run in runs.items():
-            measured[name].append(_cpu_seconds(run))
+            measured[name].append(_timed(run)[1])
     cpu_s = {name: _median(values[WARM:]) for name, values in measured.items()}
     cartoongan = next(iter(cpu_s.values()))
     return {name: {"cpu_s": value, "ratio": round(value / cartoongan, 3)} for name, value in cpu_s.items()}
@@ -137,24 +139,14 @@ def batch(folder: Path, workers: int) -> dict[str, Any]:
     return {"painted": painted, "wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1), "peak_mib": _peak_mib()}
 
 
-def _seconds(run: Callable[[], object]) -> tuple[float, float]:
-    """Return the median wall time and CPU time of a function, after a warm-up."""
-    wall_s, cpu_s = [], []
-    for _ in range(WARM + ROUNDS):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        run()
-        wall_s.append(time.perf_counter() - started)
-        cpu_s.append(time.process_time() - cpu_started)
-    return _median(wall_s[WARM:]), _median(cpu_s[WARM:])
-
-
-def _cpu_seconds(run: Callable[[], object]) -> float:
-    started = time.process_time()
+def _timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Return the wall time and the CPU time of one call."""
+    started, cpu_started = time.perf_counter(), time.process_time()
     run()
-    return time.process_time() - started
+    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def _median(values: list[float]) -> float:
+def _median(values: Sequence[float]) -> float:
     return round(float(np.median(values)), 3)
 
 
