@@ -24,7 +24,7 @@ from evaluation_toys import (
 )
 from toys import ROOT, batch, make_trainable
 
-from benchmarks import counterfactual, data_parallel, intervals, monotone, parts, recolour, seeds
+from benchmarks import counterfactual, data_parallel, identity_network, intervals, monotone, parts, recolour, seeds
 from benchmarks.train_step import TEXTBOOK, gflop
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.shards import Shards, ShardWriter
@@ -261,3 +261,17 @@ def test_curves_of_process_counts_are_compared_and_plotted():
     assert all(
         [int(colour[at : at + 2], 16) for at in (1, 3, 5)] in colours for colour in data_parallel.COLOURS.values()
     )
+
+
+def test_weights_of_eight_bits_are_dequantized():
+    code = {"dtype": "uint8", "scale": 0.5, "min": -1.0}
+    entries = [
+        {"name": "small", "shape": [2, 2], "dtype": "float32", "quantization": code},
+        {"name": "exact", "shape": [1], "dtype": "float32"},
+    ]
+    data = bytes([0, 1, 2, 255]) + np.array([0.3], np.float32).tobytes()
+    weights = identity_network.dequantize([{"weights": entries}], data)
+    assert weights["small"].tolist() == [[-1, -0.5], [0, 126.5]]
+    assert weights["exact"] == np.array([0.3], np.float32)
+    with pytest.raises(ValueError, match="8 bytes of weights, the file has 9"):
+        identity_network.dequantize([{"weights": entries}], data + b"0")
