@@ -4,7 +4,8 @@
     python -m benchmarks.identity_network vladmandic-face-api-1.7.15.tgz data/local/identity/dlib_resnet.onnx
 
 The package is only opened as an archive; its code is not run. It contains the ResNet of dlib's
-`dlib_face_recognition_resnet_model_v1` (King, 2017), with weights of 8 bits.
+`dlib_face_recognition_resnet_model_v1` (King, 2017), with most weights reduced to 8 bits. King released the model into
+the public domain; the package is under the MIT License.
 """
 
 import argparse
