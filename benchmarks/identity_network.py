@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from portraitist.core.files import write_file
-from portraitist.core.params import load
-from portraitist.crop.params import CropParams
 from portraitist.evaluate.identity import SIDE as ARCFACE_SIDE
 from portraitist.evaluate.identity import Identity
 from portraitist.export.onnx_export import _without_traces
@@ -174,7 +172,7 @@ def main() -> None:
     network = ArcFaceInput(DlibResNet(read_package(args.package)))
     export(network, args.dest)
     faces = 2 * torch.rand(3, 3, ARCFACE_SIDE, ARCFACE_SIDE, generator=torch.Generator().manual_seed(0)) - 1
-    identity = Identity(args.dest, load(CropParams, "crop"))
+    identity = Identity(args.dest)
     embeddings = identity.session.run(None, {identity.input: faces.numpy()})[0]
     with torch.no_grad():
         difference = np.abs(network(faces).numpy() - embeddings).max()

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from evaluation_toys import evaluation_data, measure, uniform, value
 
+from portraitist.crop.geometry import eye_to_mouth_px
 from portraitist.evaluate.data import Network
 from portraitist.evaluate.faces import identity
+from portraitist.evaluate.identity import align_face
 
 
 def test_faces_are_compared_with_those_of_their_selfies():
@@ -37,3 +40,19 @@ def test_identity_is_the_cosine_similarity_of_embeddings():
     measurement = identity(evaluation_data(networks=networks))
     assert measurement.per_face == pytest.approx([1, 24 / 25, 0])
     assert measurement.details["network"] == "test"
+
+
+def test_identity_is_measured_on_faces_of_equal_size():
+    seen = []
+
+    def features(images):
+        seen.append(images)
+        return images.mean((2, 3)).numpy()
+
+    data = evaluation_data(networks={"identity": Network(features, {"network": "test"})})
+    identity(data)
+    face = data.find_face(np.arange(300).reshape(10, 10, 3))  # the toy detector's faces have equal sizes
+    size = eye_to_mouth_px(face) / data.crop_params.size_px
+    for images, aligned in zip((data.stylized, data.selfies), seen, strict=True):
+        expected = [align_face(image[None], data.crop_params.eye_line, size) for image in images]
+        assert torch.equal(aligned, torch.cat(expected))

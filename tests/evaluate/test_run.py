@@ -80,7 +80,7 @@ def test_inception_metrics_with_cached_weights(inception_weights, pretrained, tm
     monkeypatch.setattr(run, "INCEPTION", pinned)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "weights.pth").write_bytes(data)
-    networks = load_networks(WITH_INCEPTION, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
+    networks = load_networks(WITH_INCEPTION, ModelPaths(tmp_path, pretrained, tmp_path))
     assert networks["inception"].details["network"].startswith("Inception-v3")
     assert "torch_fidelity 0.4" in networks["inception"].details["version"]
     assert networks["inception"].features(noise(2, 3, 32, 32, seed=1)).shape == (2, 2048)
@@ -92,7 +92,7 @@ def test_unavailable_inception_weights_are_an_error(pretrained, tmp_path, monkey
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(run, "INCEPTION", replace(run.INCEPTION, url="http://127.0.0.1:9/weights.pth"))
     with pytest.raises(WeightsError, match=str(tmp_path / "checkpoints")):
-        load_networks(WITH_INCEPTION, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
+        load_networks(WITH_INCEPTION, ModelPaths(tmp_path, pretrained, tmp_path))
 
 
 def test_missing_inception_names_the_key_that_skips_it(tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_missing_inception_names_the_key_that_skips_it(tmp_path, monkeypatch):
 
 
 def test_lite0_and_lite2_are_always_loaded(pretrained, tmp_path):
-    networks = load_networks(PARAMS, CROP_PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
+    networks = load_networks(PARAMS, ModelPaths(tmp_path, pretrained, tmp_path))
     assert list(networks) == ["lite0", "lite2"]
     assert [net.details["network"] for net in networks.values()] == ["EfficientNet-Lite0", "EfficientNet-Lite2"]
     assert networks["lite2"].details["resize"] == "224 px, bicubic, antialiased"
@@ -198,7 +198,8 @@ def test_saved_features_are_not_computed_again(saved, tmp_path):
     networks = {name: replace(network, features=features) for name, network in data.networks.items()}
     again = replace(data, networks=networks, cache=dict(selfies.known_features))
     measurements = measure_all(again)
-    assert computed == [12] * 6  # avatars, by four networks; Lite0 and Inception also see whole pictures
+    # Avatars, by four networks; Lite0 and Inception also see whole pictures. `identity` aligns avatars and selfies.
+    assert computed == [12] * 7
     expected = json.loads((folder / "metrics.json").read_text())
     assert {name: result.to_json()["value"] for name, result in measurements.items()} == {
         name: pytest.approx(result["value"], rel=1e-4, abs=1e-6) for name, result in expected.items()

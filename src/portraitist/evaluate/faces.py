@@ -1,13 +1,16 @@
 """Preservation of the face: whether it is detected, has moved, and is recognised as the same person."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from portraitist.core.geometry import box_iou
-from portraitist.crop.geometry import LEFT_EYE, RIGHT_EYE, Face
+from portraitist.crop.geometry import LEFT_EYE, RIGHT_EYE, Face, eye_to_mouth_px
 from portraitist.evaluate.content import cosine_distances
-from portraitist.evaluate.data import BATCH_SIZE, EvaluationData, ImageSequence
+from portraitist.evaluate.data import BATCH_SIZE, EvaluationData, ImageSequence, map_batches
+from portraitist.evaluate.identity import align_face
 from portraitist.evaluate.registry import Measurement, mean_over_faces, metric, rate_over_faces
-from portraitist.learning.tensors import to_pictures
+from portraitist.learning.tensors import Images, to_pictures
 
 DETECTOR = "BlazeFace full range, short range, close-ups"
 IDENTITY = "identity"
@@ -84,10 +87,22 @@ def face_landmark_error(data: EvaluationData) -> Measurement:
     network=IDENTITY,
 )
 def identity(data: EvaluationData) -> Measurement:
-    """Return the mean cosine similarity between the feature vectors of a selfie and its avatar, in [-1, 1].
+    """Return the mean cosine similarity between the embeddings of a selfie and its avatar, in [-1, 1].
 
-    The face recognition network computes one feature vector per image. The mean is taken over faces.
+    The face recognition network computes one embedding per face. Faces differ in size, since crops of tight pictures
+    are enlarged. Both images are therefore aligned by the face that is detected in the selfie; if none is detected, by
+    the size that a face has in crops that are not enlarged.
     """
-    stylized = data.features(IDENTITY, "stylized", "whole picture")
-    selfies = data.features(IDENTITY, "selfies", "whole picture")
+    params = data.crop_params
+    sizes = [
+        params.eye_to_mouth if selfie is None else eye_to_mouth_px(selfie) / params.size_px
+        for selfie, _ in face_pairs(data)
+    ]
+
+    def embeddings(images: Images, eye_to_mouth: Tensor) -> np.ndarray:
+        pairs = zip(images.split(1), eye_to_mouth.tolist(), strict=True)
+        aligned = [align_face(image, params.eye_line, size) for image, size in pairs]
+        return data.networks[IDENTITY].features(torch.cat(aligned))
+
+    stylized, selfies = (map_batches(embeddings, images, Tensor(sizes)) for images in (data.stylized, data.selfies))
     return mean_over_faces(1 - cosine_distances(stylized, selfies), data, **data.networks[IDENTITY].details)

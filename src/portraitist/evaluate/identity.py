@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from portraitist.crop.params import CropParams
 from portraitist.learning.tensors import Images
 
 SIDE = 112  # height and width of the network's input, in pixels
@@ -23,19 +22,18 @@ class IdentityError(ValueError):
 
 
 class Identity:
-    """Compute embeddings of faces with the user's network, from the face crops of this pipeline.
+    """Compute embeddings of faces with the user's network.
 
     The network must take (batch, 3, 112, 112), RGB in [-1, 1], and return one embedding per face, (batch, length).
 
     Args:
         path: the ONNX file.
-        crop_params: position of eyes and mouth in a crop.
 
     Raises:
         IdentityError: the file is not such a network.
     """
 
-    def __init__(self, path: Path, crop_params: CropParams) -> None:
+    def __init__(self, path: Path) -> None:
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
@@ -51,27 +49,32 @@ class Identity:
                 f"{path}: a face recognition network must have one input (n, 3, {SIDE}, {SIDE}) and one output "
                 f"(n, length); found the shapes {shapes}; replace or remove the file"
             )
-        self.input, self.crop_params = first.name, crop_params
+        self.input = first.name
         self.name = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
-    def faces(self, images: Images) -> Float[Tensor, "batch 3 112 112"]:
-        """Resample square crops in [-1, 1], antialiased, so that eyes and mouth are where ArcFace expects them."""
-        side = images.shape[-1]
-        scale = (MOUTH - EYES[1]) / (self.crop_params.eye_to_mouth * side)  # ArcFace's pixels per pixel of the crop
-        if scale < 1:
-            images = F.interpolate(
-                images, scale_factor=scale, mode="bicubic", antialias=True, recompute_scale_factor=True
-            )
-        # for each pixel of the result, the position in the crop from which it is sampled; borders of the crop: -1 and 1
-        centers = torch.arange(SIDE) + 0.5
-        x = ((centers - EYES[0]) / (scale * side) + 0.5) * 2 - 1
-        y = ((centers - EYES[1]) / (scale * side) + self.crop_params.eye_line) * 2 - 1
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False)
+    def pooled(self, images: Float[Tensor, "batch 3 112 112"]) -> Float[np.ndarray, "batch length"]:
+        """Return the embedding of each face; `align_face` returns such images."""
+        return self.session.run(None, {self.input: images.numpy()})[0]
 
-    def pooled(self, images: Images) -> Float[np.ndarray, "batch length"]:
-        """Return the embedding of the face in each crop; crops are square images in [-1, 1]."""
-        return self.session.run(None, {self.input: self.faces(images).numpy()})[0]
+
+def align_face(image: Images, eye_line: float, eye_to_mouth: float) -> Float[Tensor, "1 3 112 112"]:
+    """Resample a face crop, antialiased, so that eyes and mouth are where ArcFace expects them.
+
+    Args:
+        image: the square crop in [-1, 1], (1, 3, side, side).
+        eye_line: distance of the eyes from the top of the crop, as a fraction of its side.
+        eye_to_mouth: distance from the eyes to the mouth, as a fraction of the side.
+    """
+    side = image.shape[-1]
+    scale = (MOUTH - EYES[1]) / (eye_to_mouth * side)  # ArcFace's pixels per pixel of the crop
+    if scale < 1:
+        image = F.interpolate(image, scale_factor=scale, mode="bicubic", antialias=True, recompute_scale_factor=True)
+    # for each pixel of the result, the position in the crop from which it is sampled; borders of the crop: -1 and 1
+    centers = torch.arange(SIDE) + 0.5
+    x = ((centers - EYES[0]) / (scale * side) + 0.5) * 2 - 1
+    y = ((centers - EYES[1]) / (scale * side) + eye_line) * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    return F.grid_sample(image, grid[None], padding_mode="border", align_corners=False)
 
 
 def find_network(folder: Path) -> Path | None:

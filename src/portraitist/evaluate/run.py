@@ -71,7 +71,7 @@ class ModelPaths:
     identity: Path  # folder that may contain a face recognition network of the user
 
 
-def load_networks(params: EvaluateParams, crop_params: CropParams, models: ModelPaths) -> dict[str, Network]:
+def load_networks(params: EvaluateParams, models: ModelPaths) -> dict[str, Network]:
     """Load the feature networks, and return them by name.
 
     "lite0" and "lite2" are always loaded. "inception" is loaded if `evaluate.inception` is true, and "identity" if the
@@ -98,7 +98,7 @@ def load_networks(params: EvaluateParams, crop_params: CropParams, models: Model
         }
         networks["inception"] = Network(lambda images: inception_net.pooled(images).numpy(), details)
     if path := find_network(models.identity):
-        identity = Identity(path, crop_params)
+        identity = Identity(path)
         details = {"network": identity.name, "resize": "112 px, as ArcFace", "version": library_versions("onnxruntime")}
         networks["identity"] = Network(identity.pooled, details)
     return networks
@@ -170,7 +170,7 @@ def load_data(
         segmenter=predict_masks(load_checkpoint(models.segmenter)[0].get_submodule("segmenter")),
         find_face=find_face,
         crop_params=crop_params,
-        networks=load_networks(params, crop_params, models),
+        networks=load_networks(params, models),
         cost=selfies.cost,
         bootstrap=params.bootstrap,
         seed=params.seed,
