@@ -10,17 +10,17 @@ import { stainWeight, withoutStains } from "./stains.js";
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE, MAX_ENLARGEMENT] = [256, 1024, 8, 256, 2];
 const [RIM, SLIVER] = [0.012, 0.02];
 
-// Returns the crop of a face, at the size of the training, with the mask of the person in it as `person`.
+// Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
 export async function openFace({ picture, alpha }, face) {
-  const crop = math.cropFace(picture, alpha, face, config.crop);
+  const crop = math.placeCrop(picture, face, config.crop);
+  math.checkCrop(crop, config.crop);
   const wide = cutAt({ picture, alpha }, face, MASK_SIDE);
   const mask = await personMask(wide);
   return { ...crop, person: mask === wide.alpha ? mask : keepPerson(mask, wide) };
 }
 
-// Cuts the same square at another size. It was accepted before, so it is not checked again.
-const cutAt = ({ picture, alpha }, face, side) =>
-  math.cropFace(picture, alpha, face, { ...config.crop, size_px: side, max_upscale: Infinity, min_visible: 0 });
+// Cuts the same square at another size.
+const cutAt = ({ picture, alpha }, face, side) => math.cropFace(picture, alpha, face, { ...config.crop, size_px: side });
 
 // Returns the mask of the person in a crop.
 export async function personMask(crop) {
@@ -55,14 +55,15 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const rim = 2 * Math.max(1, math.roundHalfEven(RIM * cutout.width)) + 1;
   const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
-  const before = math.fadeBorder(inFrame(picture), covered);
+  const fade = math.borderFade(covered);
+  const before = math.fadeBorder(inFrame(picture), fade);
   const visible = alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside;
   const shown = inFrame(visible, "constant");
   const personInFrame = inFrame(cutout);
   const background = { ...shown, data: shown.data.map((value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
-    keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), covered) },
+    keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), fade) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };

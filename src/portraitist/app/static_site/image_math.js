@@ -458,38 +458,50 @@ export function alignment(face, picture, params) {
   return similarity(face, side, params.eye_line, params.eye_to_mouth * zoom);
 }
 
-// Cuts the aligned square around a face; throws an error if the face does not meet the limits in `params`.
-export function cropFace(picture, alpha, face, params) {
+// Places the aligned square around a face: returns the face, the transform from the picture to the square, and a plane that is
+// 255 where the picture covers the square.
+export function placeCrop(picture, face, params) {
   const transform = alignment(face, picture, params);
+  return { face, transform, inside: warpCovered(picture, transform, params.size_px) };
+}
+
+// Throws an error if a crop does not meet the limits in `params`.
+export function checkCrop({ face, transform, inside }, params) {
   const scale = hypot(transform);
   if (scale > params.max_upscale) {
     const limit = `at most ${params.max_upscale}x is allowed`;
     throw new Error(`the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement; ${limit}`);
   }
-  const side = params.size_px;
-  const inside = warpCovered(picture, transform, side);
   const share = inside.data.reduce((sum, value) => sum + value, 0) / inside.data.length / 255;
   if (share < params.min_visible) {
     const needed = `at least ${Math.round(params.min_visible * 100)}% are needed`;
     throw new Error(`only ${Math.round(share * 100)}% of head and shoulders are in the picture; ${needed}`);
   }
+}
+
+// Cuts the square that `placeCrop` places.
+export function cropFace(picture, alpha, face, params) {
+  const crop = placeCrop(picture, face, params);
+  const { transform, inside } = crop;
   return {
-    picture: fadeBorder(warp(picture, transform, side, "replicate"), inside),
-    alpha: alpha && warp(alpha, transform, side, "constant"),
-    inside,
-    transform,
-    face,
+    ...crop,
+    picture: fadeBorder(warp(picture, transform, params.size_px, "replicate"), borderFade(inside)),
+    alpha: alpha && warp(alpha, transform, params.size_px, "constant"),
   };
 }
 
-// Continues a square beyond the picture's border with blurred colours; `inside` is 255 where the picture covers the square.
-export function fadeBorder(picture, inside) {
-  if (inside.data.every((value) => value === 255)) return picture;
-  const side = picture.width;
-  const blurred = toSide(gaussianBlur(toSide(picture, BLUR_SIDE), FADE_WIDTH * BLUR_SIDE), side);
+// Continues a square beyond the picture's border with blurred colours. `fade` is what `borderFade` returned.
+export function fadeBorder(picture, fade) {
+  if (!fade) return picture;
+  const blurred = toSide(gaussianBlur(toSide(picture, BLUR_SIDE), FADE_WIDTH * BLUR_SIDE), picture.width);
+  return composite(blurred, fade, picture);
+}
+
+// Returns the opacity of the blurred colours, or null if the picture covers the whole square: `inside` is 255 where it does.
+export function borderFade(inside) {
+  if (inside.data.every((value) => value === 255)) return null;
   const beyond = distanceTransform(inside, (value) => value === 255, CHAMFER_3);
-  const alpha = { ...inside, data: mapTo(Uint8ClampedArray, beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * side), 1))) };
-  return composite(blurred, alpha, picture);
+  return { ...inside, data: mapTo(Uint8ClampedArray, beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * inside.width), 1))) };
 }
 
 const reflect = (i, count) => {

@@ -46,6 +46,7 @@ async function examplePerson(file) {
   if (face) {
     try {
       const crop = math.cropFace(picture, alpha, face, config.crop);
+      math.checkCrop(crop, config.crop);
       return { picture: crop.picture, mask: await personMask(crop) };
     } catch { /* the face is not usable */ }
   }
