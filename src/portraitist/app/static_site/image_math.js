@@ -115,29 +115,28 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
   if (isWhole && width === picture.width && height === picture.height) return picture;
   const across = sampleWeights(picture.width, width, kind, left, right);
   const down = sampleWeights(picture.height, height, kind, top, bottom);
-  const length = (right - left) * channels;
-  const firstRow = down.indexes.reduce((least, row) => Math.min(least, row), picture.height);
-  const lastRow = down.indexes.reduce((most, row) => Math.max(most, row), 0);
-  const narrow = new Float32Array(length * (lastRow - firstRow + 1));
-  for (let y = firstRow, to = 0; y <= lastRow; y++, to += length) {
-    narrowRow(data, y * picture.width * channels, channels, across, narrow, to);
-  }
+  const [stride, length] = [picture.width * channels, (right - left) * channels];
+  const taps = Math.max(...down.starts.subarray(1).map((start, y) => start - down.starts[y]));
+  const narrow = new Float32Array(taps * length); // the last `taps` source rows, resampled
   const result = new data.constructor(length * (bottom - top));
   const row = new Float32Array(length);
-  for (let y = 0; y < bottom - top; y++) {
+  for (let y = 0, next = down.indexes[0]; y < bottom - top; y++) {
     row.fill(0);
     for (let k = down.starts[y]; k < down.starts[y + 1]; k++) {
-      const from = (down.indexes[k] - firstRow) * length;
-      const weight = down.weights[k];
-      for (let i = 0; i < length; i++) row[i] += weight * narrow[from + i];
+      for (; next <= down.indexes[k]; next++) resampleRow(data, next * stride, channels, across, narrow, (next % taps) * length);
+      addRow(row, down.weights[k], narrow, (down.indexes[k] % taps) * length);
     }
-    result.set(row, y * length);
+    for (let i = 0, to = y * length; i < length; i++, to++) result[to] = row[i]; // faster than set()
   }
   return { width: right - left, height: bottom - top, channels, data: result };
 }
 
+function addRow(row, weight, data, from) {
+  for (let i = 0; i < row.length; i++) row[i] += weight * data[from + i];
+}
+
 // Resamples one row of a picture.
-function narrowRow(data, row, channels, { starts, indexes, weights }, narrow, to) {
+function resampleRow(data, row, channels, { starts, indexes, weights }, target, to) {
   for (let x = 0; x + 1 < starts.length; x++) {
     const end = starts[x + 1];
     if (channels === 3) {
@@ -151,15 +150,15 @@ function narrowRow(data, row, channels, { starts, indexes, weights }, narrow, to
         green += weight * data[from + 1];
         blue += weight * data[from + 2];
       }
-      narrow[to++] = red;
-      narrow[to++] = green;
-      narrow[to++] = blue;
+      target[to++] = red;
+      target[to++] = green;
+      target[to++] = blue;
       continue;
     }
     for (let c = 0; c < channels; c++) {
       let sum = 0;
       for (let k = starts[x]; k < end; k++) sum += weights[k] * data[row + indexes[k] * channels + c];
-      narrow[to++] = sum;
+      target[to++] = sum;
     }
   }
 }
@@ -194,60 +193,71 @@ function viewOf(inverse, side, { width, height }) {
   return { left, top, right, bottom };
 }
 
-// The counterpart of `warp` in crop/geometry.py; border is "replicate" or "constant".
-export function warp(picture, transform, side, border) {
+// Returns how `warp` samples a picture of this size: the size to which it is reduced first, the part of it that the square
+// shows, the transform from the square to this part, and the number of pixels of the kernel on each axis.
+function sampling(size, transform, side) {
   const scale = hypot(transform);
-  const count = scale < 0.7 ? 2 : 4; // pixels of the kernel on each axis
-  let inverse;
-  if (scale < 0.5) {
-    const small = [picture.width, picture.height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
-    const [sx, sy] = [small[0] / picture.width, small[1] / picture.height];
-    inverse = invert(transform.map(([p, q, shift]) => [Math.fround(p / sx), Math.fround(q / sy), Math.fround(shift)]));
-    const view = viewOf(inverse, side, { width: small[0], height: small[1] });
-    picture = resize(picture, ...small, "area", view);
-    inverse = [[...inverse[0].slice(0, 2), inverse[0][2] - view.left], [...inverse[1].slice(0, 2), inverse[1][2] - view.top]];
-  } else {
-    inverse = invert(transform.map((row) => row.map(Math.fround)));
+  const taps = scale < 0.7 ? 2 : 4;
+  const { width, height } = size;
+  if (scale >= 0.5) {
+    const view = { left: 0, top: 0, right: width, bottom: height };
+    return { width, height, view, inverse: invert(transform.map((row) => row.map(Math.fround))), taps };
   }
-  return sample(picture, inverse, side, count, border === "constant");
+  const small = [width, height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
+  const [sx, sy] = [small[0] / width, small[1] / height];
+  const [[a, b, e], [c, d, f]] = invert(transform.map(([p, q, shift]) => [Math.fround(p / sx), Math.fround(q / sy), Math.fround(shift)]));
+  const view = viewOf([[a, b, e], [c, d, f]], side, { width: small[0], height: small[1] });
+  return { width: small[0], height: small[1], view, inverse: [[a, b, e - view.left], [c, d, f - view.top]], taps };
 }
 
-// Returns a square of a picture, given the transform from the square to the picture; the kernel has count x count pixels.
-function sample({ width, height, channels, data }, [[a, b, e], [c, d, f]], side, count, isConstant) {
-  const [across, down] = [new Float64Array(count), new Float64Array(count)];
+// The counterpart of `warp` in crop/geometry.py; border is "replicate" or "constant".
+export function warp(picture, transform, side, border) {
+  const { width, height, view, inverse, taps } = sampling(picture, transform, side);
+  return sample(resize(picture, width, height, "area", view), inverse, side, taps, border === "constant");
+}
+
+const MARGIN = 4; // pixels around a picture that is sampled, so that no kernel extends beyond it
+
+// Returns the sum of four values, `step` apart, with the weights p, q, r and s.
+const weighted = (data, at, step, p, q, r, s) =>
+  p * data[at] + q * data[at + step] + r * data[at + 2 * step] + s * data[at + 3 * step];
+
+// Returns a square of a picture, given the transform from the square to the picture; the kernel has taps x taps pixels.
+function sample(picture, [[a, b, e], [c, d, f]], side, taps, isConstant) {
+  const { width, height, channels, data } = pad(picture, MARGIN, isConstant);
+  const stride = width * channels;
+  const [lastColumn, lastRow] = [width - MARGIN + 1, height - MARGIN + 1];
+  const [across, down] = [new Float64Array(4), new Float64Array(4)];
   const result = blank(side, side, channels);
   const target = result.data;
-  const reach = (count >> 1) - 1;
   for (let y = 0, to = 0; y < side; y++) {
-    for (let x = 0; x < side; x++, to += channels) {
-      const u = a * x + b * y + e;
-      const v = c * x + d * y + f;
-      setWeights(across, u - Math.floor(u));
-      setWeights(down, v - Math.floor(v));
-      const column = Math.floor(u) - reach;
-      const row = Math.floor(v) - reach;
-      const isInner = column >= 0 && row >= 0 && column + count <= width && row + count <= height;
-      let red = 0;
-      let green = 0;
-      let blue = 0;
-      for (let j = 0; j < count; j++) {
-        if (isConstant && !isInner && (row + j < 0 || row + j >= height)) continue;
-        const start = (isInner ? row + j : clamp(row + j, 0, height - 1)) * width;
-        for (let i = 0; i < count; i++) {
-          if (isConstant && !isInner && (column + i < 0 || column + i >= width)) continue;
-          const from = (start + (isInner ? column + i : clamp(column + i, 0, width - 1))) * channels;
-          const weight = down[j] * across[i];
-          red += weight * data[from];
-          if (channels === 3) {
-            green += weight * data[from + 1];
-            blue += weight * data[from + 2];
-          }
+    for (let x = 0; x < side; x++) {
+      const u = clamp(a * x + b * y + e + MARGIN, MARGIN - 2, lastColumn);
+      const v = clamp(c * x + d * y + f + MARGIN, MARGIN - 2, lastRow);
+      const column = Math.floor(u);
+      const row = Math.floor(v);
+      const right = u - column;
+      const below = v - row;
+      let at = row * stride + column * channels;
+      if (taps === 2) {
+        for (const end = at + channels; at < end; at++, to++) {
+          target[to] = (1 - below) * ((1 - right) * data[at] + right * data[at + channels])
+            + below * ((1 - right) * data[at + stride] + right * data[at + stride + channels]);
         }
+        continue;
       }
-      target[to] = red;
-      if (channels === 3) {
-        target[to + 1] = green;
-        target[to + 2] = blue;
+      setWeights(across, right);
+      setWeights(down, below);
+      const p = across[0];
+      const q = across[1];
+      const r = across[2];
+      const s = across[3];
+      at -= stride + channels;
+      for (const end = at + channels; at < end; at++, to++) {
+        target[to] = down[0] * weighted(data, at, channels, p, q, r, s)
+          + down[1] * weighted(data, at + stride, channels, p, q, r, s)
+          + down[2] * weighted(data, at + 2 * stride, channels, p, q, r, s)
+          + down[3] * weighted(data, at + 3 * stride, channels, p, q, r, s);
       }
     }
   }
@@ -255,22 +265,31 @@ function sample({ width, height, channels, data }, [[a, b, e], [c, d, f]], side,
 }
 
 // Returns where a picture covers the square that `warp` returns: 255 where it does, 0 where it does not.
-export function warpCovered({ width, height }, transform, side) {
+export function warpCovered(size, transform, side) {
   const [inner, reach] = [invert(transform), 2 / Math.min(1, 2 * hypot(transform)) + 1];
   const isCovered = [[0, 0], [side, 0], [0, side], [side, side]].every((corner) => {
     const [x, y] = applyTransform(inner, corner);
-    return x >= reach && y >= reach && x < width - 1 - reach && y < height - 1 - reach;
+    return x >= reach && y >= reach && x < size.width - 1 - reach && y < size.height - 1 - reach;
   });
-  return isCovered ? blank(side, side, 1, 255) : warp(blank(width, height, 1, 255), transform, side, "constant");
+  if (isCovered) return blank(side, side, 1, 255);
+  const { view, inverse, taps } = sampling(size, transform, side);
+  return sample(blank(view.right - view.left, view.bottom - view.top, 1, 255), inverse, side, taps, true);
 }
 
-// Extends a picture by `margin` pixels on each side; its border pixels are repeated.
-export function pad({ width, height, channels, data }, margin) {
+// Extends a picture by `margin` pixels on each side: its border pixels are repeated, or the new pixels are 0.
+export function pad({ width, height, channels, data }, margin, isConstant = false) {
   const result = blank(width + 2 * margin, height + 2 * margin, channels);
-  for (let y = 0, to = 0; y < result.height; y++) {
-    for (let x = 0; x < result.width; x++) {
-      const from = (clamp(y - margin, 0, height - 1) * width + clamp(x - margin, 0, width - 1)) * channels;
-      for (let c = 0; c < channels; c++, to++) result.data[to] = data[from + c];
+  const [length, border] = [width * channels, margin * channels];
+  for (let y = 0; y < result.height; y++) {
+    const source = clamp(y - margin, 0, height - 1);
+    if (isConstant && source !== y - margin) continue;
+    const from = source * length;
+    const to = y * (length + 2 * border) + border;
+    result.data.set(data.subarray(from, from + length), to);
+    if (isConstant) continue;
+    for (let i = 0; i < border; i++) {
+      result.data[to - 1 - i] = data[from + channels - 1 - (i % channels)];
+      result.data[to + length + i] = data[from + length - channels + (i % channels)];
     }
   }
   return result;
