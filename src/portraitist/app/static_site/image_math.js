@@ -532,24 +532,31 @@ const reflect = (i, count) => {
 
 export function convolve(values, width, height, channels, kernel) { // with a separable kernel; the border is mirrored
   const half = kernel.length >> 1;
-  const pass = (from, count, stride, lines, lineStride) => {
-    const result = new Float32Array(from.length);
-    const line = new Float32Array(count + 2 * half);
-    for (let number = 0; number < lines; number++) {
-      for (let c = 0; c < channels; c++) {
-        const start = number * lineStride + c;
-        for (let i = 0; i < line.length; i++) line[i] = from[start + reflect(i - half, count) * stride];
-        for (let i = 0; i < count; i++) {
-          let sum = 0;
-          for (let k = 0; k < kernel.length; k++) sum += kernel[k] * line[i + k];
-          result[start + i * stride] = sum;
-        }
-      }
-    }
-    return result;
-  };
   const length = width * channels;
-  return pass(pass(values, width, channels, height, length), height, length, width, channels);
+  const across = new Float32Array(values.length);
+  const line = new Float32Array(length + 2 * half * channels); // a row with its mirrored borders
+  for (let start = 0; start < values.length; start += length) {
+    for (let x = -half, to = 0; x < width + half; x++) {
+      const from = start + reflect(x, width) * channels;
+      for (let c = 0; c < channels; c++, to++) line[to] = values[from + c];
+    }
+    for (let i = 0; i < length; i++) {
+      let sum = 0;
+      for (let k = 0, from = i; k < kernel.length; k++, from += channels) sum += kernel[k] * line[from];
+      across[start + i] = sum;
+    }
+  }
+  const result = new Float32Array(values.length);
+  const sums = new Float64Array(length);
+  for (let y = 0; y < height; y++) {
+    sums.fill(0);
+    for (let k = 0; k < kernel.length; k++) {
+      const [weight, from] = [kernel[k], reflect(y + k - half, height) * length];
+      for (let i = 0; i < length; i++) sums[i] += weight * across[from + i];
+    }
+    result.set(sums, y * length);
+  }
+  return result;
 }
 
 // Returns OpenCV's Gaussian kernel. Its width is `reach` standard deviations: 6 for bytes and 8 for floats.
@@ -565,38 +572,32 @@ function gaussianBlur(picture, sigma) {
   return { ...picture, data: new Uint8ClampedArray(convolve(data, width, height, channels, gaussianKernel(sigma))) };
 }
 
-// Returns means over square windows; the border is mirrored, as in cv2.blur.
+// Returns means over square windows; the border is mirrored, as in cv2.blur. `size` is odd.
 export function boxBlur(values, width, height, channels, size) {
   const half = size >> 1;
-  const length = width * channels;
-  const [entering, leaving] = [half + 1, -half].map((shift) =>
-    Int32Array.from({ length: width }, (_, x) => reflect(x + shift, width) * channels));
-  const across = new Float32Array(values.length);
-  const sums = new Float64Array(length);
-  for (let row = 0; row < values.length; row += length) {
-    for (let c = 0; c < channels; c++) {
-      let sum = 0;
-      for (let i = -half; i <= half; i++) sum += values[row + reflect(i, width) * channels + c];
-      const start = row + c;
-      for (let x = 0, to = start; x < width; x++, to += channels) {
-        across[to] = sum / size;
-        sum += values[start + entering[x]] - values[start + leaving[x]];
-      }
-    }
+  const [length, border, span] = [width * channels, half * channels, size * channels];
+  const line = new Float64Array(length + span); // the sums of each column, with mirrored borders
+  const sums = line.subarray(border, border + length);
+  const outside = Int32Array.from({ length: span }, (_, i) => (i < border ? i : i + length));
+  const mirrored = outside.map((i) => border + reflect(Math.floor(i / channels) - half, width) * channels + (i % channels));
+  for (let y = -half; y <= half; y++) {
+    const from = reflect(y, height) * length;
+    for (let i = 0; i < length; i++) sums[i] += values[from + i];
   }
   const result = new Float32Array(values.length);
-  for (let y = -half; y <= half; y++) {
-    const row = reflect(y, height) * length;
-    for (let i = 0; i < length; i++) sums[i] += across[row + i];
-  }
-  for (let y = 0; y < height; y++) {
-    const to = y * length;
-    const next = reflect(y + half + 1, height) * length;
-    const last = reflect(y - half, height) * length;
-    for (let i = 0; i < length; i++) {
-      result[to + i] = sums[i] / size;
-      sums[i] += across[next + i] - across[last + i];
+  for (let y = 0, to = 0; y < height; y++, to += length) {
+    for (let i = 0; i < span; i++) line[outside[i]] = line[mirrored[i]];
+    for (let c = 0; c < channels; c++) {
+      let sum = 0;
+      for (let i = c; i < span; i += channels) sum += line[i];
+      for (let i = c; i < length; i += channels) {
+        result[to + i] = sum / (size * size);
+        sum += line[i + span] - line[i];
+      }
     }
+    const entering = reflect(y + half + 1, height) * length;
+    const leaving = reflect(y - half, height) * length;
+    for (let i = 0; i < length; i++) sums[i] += values[entering + i] - values[leaving + i];
   }
   return result;
 }
@@ -636,9 +637,11 @@ export function distanceTransform({ width, height, data }, isTarget, chamfer) {
 
 export function composite(front, alpha, back) { // back may be a single grey value
   const result = blank(front.width, front.height, 3);
+  const { data } = result;
+  const behind = back.data ?? new Uint8Array(data.length).fill(back);
   for (let i = 0, to = 0; i < alpha.data.length; i++) {
     const share = alpha.data[i] / 255;
-    for (let c = 0; c < 3; c++, to++) result.data[to] = front.data[to] * share + (back.data ? back.data[to] : back) * (1 - share);
+    for (const end = to + 3; to < end; to++) data[to] = front.data[to] * share + behind[to] * (1 - share);
   }
   return result;
 }
@@ -720,27 +723,23 @@ export function components({ width, height, data }, isSet) {
 
 // Returns the maximum over windows of size x size; pixels outside are ignored. Windows are doubled until they have this size.
 export function dilate(plane, size) {
-  const { width, height, data } = plane;
+  const { width, height } = plane;
   const half = size >> 1;
-  const pass = (from, count, stride, lines, lineStride) => {
-    const result = new Uint8ClampedArray(from.length);
-    const line = new Uint8ClampedArray(count + 2 * half);
-    for (let start = 0; start < lines * lineStride; start += lineStride) {
-      line.fill(0);
-      for (let i = 0; i < count; i++) line[half + i] = from[start + i * stride];
-      for (let span = 1, step; span < size; span += step) {
-        step = Math.min(span, size - span);
-        for (let i = 0; i + step < line.length; i++) if (line[i + step] > line[i]) line[i] = line[i + step];
-      }
-      for (let i = 0; i < count; i++) result[start + i * stride] = line[i];
+  const padded = pad(plane, half, true);
+  const { data } = padded;
+  for (const unit of [1, padded.width]) { // in rows, then in columns
+    for (let span = 1, step; span < size; span += step) {
+      step = Math.min(span, size - span);
+      for (let i = 0, next = step * unit; next < data.length; i++, next++) if (data[next] > data[i]) data[i] = data[next];
     }
-    return result;
-  };
-  return { ...plane, data: pass(pass(data, width, 1, height, width), height, width, width, 1) };
+  }
+  const result = blank(width, height, 1);
+  for (let y = 0; y < height; y++) result.data.set(data.subarray(y * padded.width, y * padded.width + width), y * width);
+  return { ...plane, data: result.data };
 }
 
 export function erode(plane, size) {
-  const inverted = ({ data }) => ({ ...plane, data: data.map((value) => 255 - value) });
+  const inverted = ({ data }) => ({ ...plane, data: mapTo(Uint8ClampedArray, data, (value) => 255 - value) });
   return inverted(dilate(inverted(plane), size));
 }
 
@@ -911,21 +910,29 @@ export function estimateForeground(picture, alpha) {
 
 // Extends the colours of pixels where the mask is 255 over all other pixels.
 export function extendForeground(picture, mask) {
-  const { width, height } = mask;
-  const known = mapTo(Float32Array, mask.data, (value) => (value === 255 ? 1 : 0));
-  if (!known.some(Boolean)) return picture;
-  const colours = mapTo(Float32Array, picture.data, (value, i) => value * known[Math.floor(i / 3)]);
-  const result = new Uint8ClampedArray(colours);
-  const filled = new Float32Array(known);
-  for (const window of WINDOWS) {
-    const size = 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1;
-    const weights = boxBlur(known, width, height, 1, size);
-    const sums = boxBlur(colours, width, height, 3, size);
-    for (let i = 0; i < filled.length; i++) {
-      if (filled[i] || weights[i] <= 1e-4) continue;
-      filled[i] = 1;
-      for (let c = 0; c < 3; c++) result[i * 3 + c] = sums[i * 3 + c] / weights[i];
+  const { width, height, channels } = picture;
+  if (!mask.data.includes(255)) return picture;
+  const planes = channels + 1;
+  const known = new Float32Array(width * height * planes); // per pixel: colours and 1 where the mask is 255, else zeros
+  const result = new Uint8ClampedArray(picture.data.length);
+  let unknown = [];
+  mask.data.forEach((value, i) => {
+    if (value !== 255) {
+      unknown.push(i);
+      return;
     }
+    for (let c = 0; c < channels; c++) known[i * planes + c] = result[i * channels + c] = picture.data[i * channels + c];
+    known[i * planes + channels] = 1;
+  });
+  for (const window of WINDOWS) {
+    const means = boxBlur(known, width, height, planes, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
+    unknown = unknown.filter((i) => {
+      const weight = means[i * planes + channels];
+      if (weight <= 1e-4) return true;
+      for (let c = 0; c < channels; c++) result[i * channels + c] = means[i * planes + c] / weight;
+      return false;
+    });
+    if (!unknown.length) break;
   }
   return { ...picture, data: result };
 }

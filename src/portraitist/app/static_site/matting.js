@@ -77,9 +77,7 @@ function continueBeyondPhoto(mask, inside) {
   const covered = math.toSide(inside, mask.width);
   const known = math.erode({ ...covered, data: covered.data.map((value) => (value === 255 ? 255 : 0)) }, 5);
   if (known.data.every(Boolean)) return mask;
-  const grey = { ...mask, channels: 3, data: Uint8ClampedArray.from({ length: 3 * mask.data.length }, (_, i) => mask.data[Math.floor(i / 3)]) };
-  const { data } = math.extendForeground(grey, known);
-  return { ...mask, data: mask.data.map((_, i) => data[3 * i]) };
+  return math.extendForeground(mask, known);
 }
 
 // Fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide; `radius` is a fraction of the side.
