@@ -55,7 +55,7 @@ export function paintBackdrop(person, mask, photo, background, side) {
     const glow = Math.exp(-((right - 0.5) ** 2 + (down - 0.42) ** 2) / 0.12);
     const tint = 0.35 * BRUSH * strokes[(i - Math.floor(RENDER_SIDE / 3) * RENDER_SIDE + COUNT) % COUNT];
     const [a, b] = colour.map((value) => value + tint);
-    colours.set(math.labToRgb(middle + GRADIENT * (0.5 - down) + GLOW * (glow - 0.5) + BRUSH * strokes[i], a, b), 3 * i);
+    math.setRgb(colours, 3 * i, middle + GRADIENT * (0.5 - down) + GLOW * (glow - 0.5) + BRUSH * strokes[i], a, b);
   }
   const { data } = math.resize({ width: RENDER_SIDE, height: RENDER_SIDE, channels: 3, data: colours }, side, side, "cubic");
   return { width: side, height: side, channels: 3, data: new Uint8ClampedArray(data) };

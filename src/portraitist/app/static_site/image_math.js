@@ -829,32 +829,26 @@ function withColoursOf(painted, photo, mask) {
     }
   }
   const blurred = convolve(coarse, columns, rows, 3, gaussianKernel((COLOUR_DETAIL * width) / step));
+  const view = { left: 0, top: 0, right: width, bottom: height };
+  const { data: sums } = resize({ width: columns, height: rows, channels: 3, data: blurred }, columns * step, rows * step, "linear", view);
   const result = new Uint8ClampedArray(painted.data);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const i = y * width + x;
-      if (!mask.data[i]) continue;
-      const sums = [0, 0, 0];
-      for (const [row, down] of kernelWeights((y + 0.5) / step - 0.5, "linear")) {
-        for (const [column, across] of kernelWeights((x + 0.5) / step - 0.5, "linear")) {
-          const from = (clamp(row, 0, rows - 1) * columns + clamp(column, 0, columns - 1)) * 3;
-          for (let c = 0; c < 3; c++) sums[c] += down * across * blurred[from + c];
-        }
-      }
-      const rgb = labToRgb(paintedLab[i * 3], paintedLab[i * 3 + 1] + sums[0] / sums[2], paintedLab[i * 3 + 2] + sums[1] / sums[2]);
-      for (let c = 0; c < 3; c++) result[i * 3 + c] = rgb[c];
-    }
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+    if (!mask.data[i]) continue;
+    const weight = sums[at + 2];
+    setRgb(result, at, paintedLab[at], paintedLab[at + 1] + sums[at] / weight, paintedLab[at + 2] + sums[at + 1] / weight);
   }
   return { ...painted, data: result };
 }
 
 const WHITE = [0.950456, 1, 1.088754];
 
-export function toLab({ data }) {
+// Returns lightness, a and b of each pixel; zeros where the optional mask is 0.
+export function toLab({ data }, mask) {
   const lab = new Float32Array(data.length);
   const linear = Float32Array.from({ length: 256 }, (_, v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
   const curve = (t) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
   for (let i = 0; i < data.length; i += 3) {
+    if (mask && !mask.data[i / 3]) continue;
     const [r, g, b] = [linear[data[i]], linear[data[i + 1]], linear[data[i + 2]]];
     const x = curve((0.412453 * r + 0.35758 * g + 0.180423 * b) / WHITE[0]);
     const y = curve(0.212671 * r + 0.71516 * g + 0.072169 * b);
@@ -866,16 +860,19 @@ export function toLab({ data }) {
   return lab;
 }
 
-// Returns red, green and blue from 0 to 255, not rounded.
-export function labToRgb(lightness, a, b) {
-  const y = (lightness + 16) / 116;
-  const [x, fy, z] = [y + a / 500, y, y - b / 200].map((t, i) => WHITE[i] * (t > 0.206893 ? t ** 3 : (t - 16 / 116) / 7.787));
-  return [
-    3.240479 * x - 1.53715 * fy - 0.498535 * z,
-    -0.969256 * x + 1.875991 * fy + 0.041556 * z,
-    0.055648 * x - 0.204043 * fy + 1.057311 * z,
-  ].map((v) => 255 * clamp(v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055, 0, 1));
+// Writes a colour's red, green and blue, from 0 to 255, to target[at], target[at + 1] and target[at + 2].
+export function setRgb(target, at, lightness, a, b) {
+  const middle = (lightness + 16) / 116;
+  const x = WHITE[0] * fromCurve(middle + a / 500);
+  const y = WHITE[1] * fromCurve(middle);
+  const z = WHITE[2] * fromCurve(middle - b / 200);
+  target[at] = gamma(3.240479 * x - 1.53715 * y - 0.498535 * z);
+  target[at + 1] = gamma(-0.969256 * x + 1.875991 * y + 0.041556 * z);
+  target[at + 2] = gamma(0.055648 * x - 0.204043 * y + 1.057311 * z);
 }
+
+const fromCurve = (t) => (t > 0.206893 ? t * t * t : (t - 16 / 116) / 7.787);
+const gamma = (v) => 255 * clamp(v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055, 0, 1);
 
 // --- the person's colours, extended under the mask's soft edge, as in core/blend.py
 

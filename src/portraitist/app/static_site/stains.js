@@ -42,10 +42,13 @@ export function withoutStains(painted, photo, mask, weight) {
   const { width: side } = painted;
   const weights = Float32Array.from(math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
   const total = math.convolve(weights, GRID, GRID, 1, math.gaussianKernel(SIGMA * GRID, 8));
-  const paintedLab = math.toLab(painted);
-  const low = [paintedLab, math.toLab(photo)].map((lab) => {
-    const weighted = { ...painted, data: lab.map((value, i) => (value * mask.data[Math.floor(i / 3)]) / 255) };
-    const sums = math.convolve(math.resize(weighted, GRID, GRID, "area").data, GRID, GRID, 3, math.gaussianKernel(SIGMA * GRID, 8));
+  const paintedLab = math.toLab(painted, mask);
+  const low = [paintedLab, math.toLab(photo, mask)].map((lab) => {
+    const weighted = new Float32Array(lab.length);
+    for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+      for (let c = at; c < at + 3; c++) weighted[c] = (lab[c] * mask.data[i]) / 255;
+    }
+    const sums = math.convolve(math.resize({ ...painted, data: weighted }, GRID, GRID, "area").data, GRID, GRID, 3, math.gaussianKernel(SIGMA * GRID, 8));
     return sums.map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-3));
   });
   const whole = weights.reduce((sum, value) => sum + value, 0);
@@ -59,10 +62,10 @@ export function withoutStains(painted, photo, mask, weight) {
   });
   const enlarged = math.resize({ width: GRID, height: GRID, channels: 3, data: correction }, side, side, "linear").data;
   const result = Uint8ClampedArray.from(painted.data);
-  for (let i = 0; i < mask.data.length; i++) {
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
     if (!mask.data[i]) continue;
-    const lab = [0, 1, 2].map((c) => paintedLab[3 * i + c] + (enlarged[3 * i + c] * mask.data[i]) / 255);
-    result.set(math.labToRgb(...lab), 3 * i);
+    for (let c = at; c < at + 3; c++) paintedLab[c] += (enlarged[c] * mask.data[i]) / 255;
+    math.setRgb(result, at, paintedLab[at], paintedLab[at + 1], paintedLab[at + 2]);
   }
   return { ...painted, data: result };
 }
