@@ -60,7 +60,7 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const visible = alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside;
   const shown = inFrame(visible, "constant");
   const personInFrame = inFrame(cutout);
-  const background = { ...shown, data: shown.data.map((value, i) => value - personInFrame.data[i]) };
+  const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
     keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), fade) },
@@ -74,7 +74,7 @@ function maskInFrame(cutout, inside, toFrame, size) {
   const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
   const isWhole = inside.data.every((value) => value === 255);
   const grown = isWhole ? cutout : math.dilate(cutout, sliver);
-  const filled = { ...cutout, data: cutout.data.map((value, i) => (inside.data[i] < 255 ? Math.max(grown.data[i], value) : value)) };
+  const filled = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value, i) => (inside.data[i] < 255 ? grown.data[i] : value)) };
   const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
   const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
   return fadeCuts(inFrame(filled), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(math.dilate(inside, sliver)));

@@ -51,13 +51,26 @@ export function fromRgba(data, width, height) {
   return picture;
 }
 
+// Returns the alpha channel of a canvas's pixels, or null if all pixels are opaque.
+export function alphaOf(data, width, height) {
+  let first = 3;
+  while (data[first] === 255) first += 4;
+  if (first >= data.length) return null;
+  const alpha = blank(width, height, 1);
+  for (let i = 0; i < alpha.data.length; i++) alpha.data[i] = data[i * 4 + 3];
+  return alpha;
+}
+
 export function toImageData({ width, height, data }, mask) {
-  const pixels = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[i * 4 + c] = data[i * 3 + c];
-    pixels.data[i * 4 + 3] = mask ? mask.data[i] : 255;
+  const image = new ImageData(width, height);
+  const pixels = image.data;
+  for (let i = 0, from = 0, to = 0; i < width * height; i++) {
+    pixels[to++] = data[from++];
+    pixels[to++] = data[from++];
+    pixels[to++] = data[from++];
+    pixels[to++] = mask ? mask.data[i] : 255;
   }
-  return pixels;
+  return image;
 }
 
 // --- resizing and warping, as in OpenCV

@@ -13,16 +13,16 @@ const MAX_REPAINTED = 2;
 // Puts the photo's own background next to the person, where the painting can have a grey line.
 export function withoutHalo(painting, photo, mask) {
   let [change, count] = [0, 0];
-  for (let i = 0; i < painting.data.length; i++) {
-    if (mask.data[Math.floor(i / 3)]) continue;
-    change += Math.abs(painting.data[i] - photo.data[i]);
-    count++;
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+    if (mask.data[i]) continue;
+    for (let c = at; c < at + 3; c++) change += Math.abs(painting.data[c] - photo.data[c]);
+    count += 3;
   }
   if (count && change / count > MAX_REPAINTED) return painting;
-  return math.composite(painting, { ...mask, data: mask.data.map((value) => 2 * value - 255) }, photo);
+  return math.composite(painting, { ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => 2 * value - 255) }, photo);
 }
 
-const solidOf = (mask) => ({ ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) });
+const solidOf = (mask) => ({ ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
 
 // Returns the mask of a crop without parts whose connection to the face is narrower than MIN_CONNECTION.
 export function keepPerson(mask, crop) {
@@ -67,9 +67,12 @@ export function refinePerson(mask, crop) {
   const width = disc(2 * BAND * length);
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
   const filtered = guidedFilter(picture, whole, (WINDOW * length) / side);
-  const refined = filtered.map((value, i) => (outer[i] > inner[i] ? (255 * (value - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i]));
-  const rounded = new Uint8ClampedArray(refined);
-  return { ...solid, data: rounded.map((value, i) => Math.min(value, inside.data[i], alpha ? alpha.data[i] : 255)) };
+  const { data } = math.blank(side, side, 1);
+  for (let i = 0; i < data.length; i++) {
+    data[i] = outer[i] > inner[i] ? (255 * (filtered[i] - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i];
+    data[i] = Math.min(data[i], inside.data[i], alpha ? alpha.data[i] : 255);
+  }
+  return { ...solid, data };
 }
 
 // Extends a mask beyond the photo's border, which is not an edge of the person and must not become soft.

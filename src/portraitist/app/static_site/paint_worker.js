@@ -84,10 +84,7 @@ async function decode(file) {
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const picture = math.fromRgba(data, canvas.width, canvas.height);
-  const alpha = math.blank(canvas.width, canvas.height, 1);
-  for (let i = 0; i < alpha.data.length; i++) alpha.data[i] = data[i * 4 + 3];
-  return { picture, alpha: alpha.data.every((value) => value === 255) ? null : alpha };
+  return { picture: math.fromRgba(data, canvas.width, canvas.height), alpha: math.alphaOf(data, canvas.width, canvas.height) };
 }
 
 let live = null;
