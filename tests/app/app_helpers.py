@@ -22,6 +22,15 @@ from portraitist.app import server as app_server
 from portraitist.app.connections import ConnectionPool
 from portraitist.app.model_file import CHECKSUM_KEY
 
+MEDIA_TYPES = {
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+    ".html": "text/html",
+    ".js": "application/javascript",
+    ".css": "text/css",
+    "": "application/octet-stream",
+}
+
 
 @contextmanager
 def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", access_log=False, **limits):

@@ -1,8 +1,6 @@
 """The web page in a real browser: with the server, and as a static site on the device, offline."""
 
-import functools
 import grp
-import http.server
 import io
 import json
 import os
@@ -10,7 +8,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -19,17 +16,16 @@ import cv2
 import numpy as np
 import pytest
 from accessibility import small_controls, violations
-from app_helpers import encode, parts_of, serving, with_metadata
+from app_helpers import MEDIA_TYPES, encode, parts_of, with_metadata
 from browser import tab
 from fake_camera import arguments, write_video
 from PIL import Image, ImageDraw
-from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist.app import site_builder
 from portraitist.app.avatar import Portraitist
 from portraitist.app.page_files import SITE
-from portraitist.app.site_builder import RUNTIME, SiteBuildError, build_site
+from portraitist.app.site_builder import SiteBuildError, build_site
 from portraitist.cli import app
 
 pytestmark = pytest.mark.slow
@@ -46,14 +42,6 @@ PAINT_SQUARE = """async (useGpu) => {
         { width: side, height: side, channels: 1, data: mask }, networks.config.styles[0].vector);
     return [...painted.data];
 }"""
-MEDIA_TYPES = {
-    ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-    ".html": "text/html",
-    ".js": "application/javascript",
-    ".css": "text/css",
-    "": "application/octet-stream",
-}
 
 
 def wait_until(condition, seconds=60):
@@ -107,49 +95,6 @@ def pair(sample, tmp_path_factory):
     path = tmp_path_factory.mktemp("pair") / "wir zwei, 我们.png"
     photo.save(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with serving(Portraitist(model, threads=1)) as port:
-        yield f"http://127.0.0.1:{port}/"
-
-
-@pytest.fixture(scope="module")
-def runtime():
-    """onnxruntime-web, downloaded once with npm."""
-    path = ROOT / ".venv" / f"{RUNTIME.replace('@', '-')}.tgz"
-    if not path.exists():
-        if shutil.which("npm") is None:
-            pytest.skip(f"no npm on this machine to download {RUNTIME}")
-        command = ["npm", "pack", RUNTIME, "--silent", "--pack-destination", str(path.parent)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip(f"npm could not download {RUNTIME}")
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(model, runtime, tmp_path_factory):
-    out = tmp_path_factory.mktemp("static") / "page"
-    build_site(model, out, runtime)
-    return out
-
-
-@pytest.fixture(scope="module")
-def static(folder):
-    """The static site on a web server with the media types of nginx's default configuration: none for .mjs."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        extensions_map = MEDIA_TYPES
-
-        def log_message(self, *_):
-            pass
-
-    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
-    threading.Thread(target=files.serve_forever).start()
-    yield f"http://127.0.0.1:{files.server_port}/page/"
-    files.shutdown()
-    files.server_close()
 
 
 NGINX = """

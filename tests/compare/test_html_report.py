@@ -5,79 +5,32 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 from accessibility import small_controls, violations
 from browser import tab
-from comparison_toys import RESULTS, draws, result
 from reach import ROOT
+from report_toys import INJECTION, PICTURE, make_comparison, run_inputs, write_report, write_stage_reports
 
-from portraitist.compare.html_report import STAGE_REPORTS, RunInputs, markdown, report
+from portraitist.compare.html_report import markdown, report
 from portraitist.compare.pipeline_graph import render_svg, stage_dependencies
-from portraitist.compare.tables import Comparison, coverage, differences, differences_from_unchanged, long_table
-from portraitist.core.image_io import encode_jpeg, encode_png
-from portraitist.stats.bradley_terry import win_rates
-
-INJECTION = '<script>alert(1)</script><img src="http://127.0.0.1:9/x.png" onerror=alert(1)>'
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-
-
-def run_inputs(reports):
-    return RunInputs(ROOT / "params.yaml", ROOT / "profiles" / "sample.yaml", ROOT / "dvc.yaml", reports)
+from portraitist.compare.tables import long_table
+from portraitist.core.image_io import encode_jpeg
 
 
 @pytest.fixture(scope="module")
 def stage_reports(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("metrics")
-    for stage in STAGE_REPORTS:
-        (folder / f"{stage}.json").write_text('{"selfies": {"kept": 63}, "<b>": 1}')
-    return folder
+    return write_stage_reports(tmp_path_factory.mktemp("metrics"))
 
 
 @pytest.fixture(scope="module")
 def comparison():
-    methods = {"selfies": RESULTS["theirs"], "theirs": RESULTS["theirs"], "ours": RESULTS["ours"]}
-    details = {"code": "0123456789ab", "network": INJECTION}
-    results = {
-        method: {metric: entry | {"details": details} for metric, entry in metrics.items()}
-        for method, metrics in methods.items()
-    }
-    results["ours"]["iou"] = results["ours"]["iou"] | {"description": INJECTION}
-    held_out = {"mask_iou_held_out": result(0.8, 0.7, 0.9), "painted_rate_held_out": result(0.98, 0.95, 1.0)}
-    for method, painted in (("selfies", 0.0), ("theirs", 0.5), ("ours", 0.75)):
-        results[method]["painted_rate"] = result(painted, painted - 0.05, painted + 0.05, 1.0, **details)
-    ids = [f"{number:02d}" for number in range(40)]
-    groups = pd.DataFrame({"id": ids, "tone": [INJECTION] * 33 + ["dark"] * 7})
-    faces = {method: pd.DataFrame({"id": ids, "iou": np.linspace(0, 1, 40)}) for method in results}
-    draws_of = {"ours": draws(), "theirs": draws(0.1), "selfies": draws(0.1)}
-    answers = [("1", "ours", "theirs", "ours"), ("2", "theirs", "ours", "theirs")] * 4
-    return Comparison(
-        "ours",
-        results,
-        held_out,
-        long_table(results | {"held_out": held_out}),
-        differences("ours", results, draws_of, faces),
-        differences_from_unchanged(results, draws_of, faces),
-        coverage(groups, faces),
-        win_rates(pd.DataFrame(answers, columns=["id", "left", "right", "preferred"])),
-    )
+    return make_comparison()
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, comparison, stage_reports):
     """The report as a file."""
-    root = tmp_path_factory.mktemp("report")
-    folders = {}
-    for method in comparison.results:
-        folders[method] = root / method
-        folders[method].mkdir()
-        (folders[method] / "iou.jpg").write_bytes(encode_jpeg(PICTURE))
-        for name in ("stylized", "learned_mask"):
-            (folders[method] / f"{name}.png").write_bytes(encode_png(PICTURE))
-    path = root / "report.html"
-    html = report(run_inputs(stage_reports), comparison, folders, encode_jpeg(PICTURE))
-    path.write_text(html, encoding="utf-8")
-    return path
+    return write_report(tmp_path_factory.mktemp("report"), comparison, stage_reports)
 
 
 @pytest.fixture(scope="module")

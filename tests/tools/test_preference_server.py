@@ -4,55 +4,31 @@ import csv
 import random
 import re
 import socket
-import threading
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 
-import numpy as np
 import pytest
 from accessibility import small_controls, violations
 from browser import tab
+from tool_helpers import FACES, LEVELS, running_server, write_shards
 from typer.testing import CliRunner
 
 from portraitist.cli import app
 from portraitist.compare.preferences import read_answers
-from portraitist.core.image_io import decode_png, encode_png
-from portraitist.core.shards import Shards, ShardWriter
+from portraitist.core.image_io import decode_png
 from portraitist.tools.preference_server import STATIC_FILES, PreferenceServer, create_questions
 
 COMMAND = "compare"
-FACES = [f"{number:016x}" for number in range(12)]
-LEVELS = {"selfies": 40, "ours": 120, "theirs": 200}  # grey level of each set's pictures
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """A folder of shards for the selfies and for each method."""
-    root = tmp_path_factory.mktemp("shards")
-    for name, level in LEVELS.items():
-        with ShardWriter(root / name, 5) as writer:
-            for face in FACES:
-                writer.add(face, {"png": encode_png(np.full((32, 32, 3), level, np.uint8))})
-    return root
+    return write_shards(tmp_path_factory.mktemp("shards"))
 
 
 @pytest.fixture
 def answers(tmp_path):
     return tmp_path / "answers.csv"
-
-
-@contextmanager
-def running_server(shards, answers, count=50, seed=1):
-    methods = {name: Shards(shards / name) for name in ("ours", "theirs")}
-    with PreferenceServer(methods, Shards(shards / "selfies"), answers, count, random.Random(seed), 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def get(url, **headers):

@@ -13,46 +13,17 @@ from accessibility import small_controls, violations
 from browser import tab
 from drawn import smooth
 from PIL import Image
+from tool_helpers import HOSTILE, IDS, write_data
 from typer.testing import CliRunner
 
-from portraitist.clean.decode import CleanPicture
 from portraitist.cli import app
 from portraitist.collect.blocklist import Blocklist
-from portraitist.core import manifest
-from portraitist.core.shards import ShardWriter
 from portraitist.tools import review
-
-HOSTILE = "<script>alert('x')</script>\"onerror=\"alert(1)' & <img src=https://evil.test/a.png>.jpg"
-CLEAN = ["id", "kind", "source", "status", "reason", "width", "height", "sharpness", "same_as", "relation"]
-ACCEPTED = [("selfies", 30.0), ("selfies", 7.5), ("portraits", 900.0), ("selfies", 12.25), ("portraits", 5.0)]
-IDS = [f"{number:016x}" for number in range(1, 6)]
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Five accepted pictures, one of them with an alpha channel, and three rejected ones."""
-    rows = [
-        {"id": id_, "kind": kind, "source": "web", "status": "kept", "width": 56, "height": 40, "sharpness": sharpness}
-        for id_, (kind, sharpness) in zip(IDS, ACCEPTED, strict=True)
-    ]
-    rejected = {"kind": "selfies", "source": "web"}
-    rows += [
-        rejected | {"id": "a" * 16, "status": "duplicate", "same_as": IDS[0], "relation": "trimmed"},
-        rejected | {"id": "b" * 16, "status": "duplicate", "same_as": IDS[0], "relation": "near"},
-        rejected | {"id": "c" * 16, "status": "unreadable", "reason": HOSTILE},
-    ]
-    with ShardWriter(tmp_path / "data" / "clean", 2) as shards:
-        for number, id_ in enumerate(IDS):
-            alpha = None if number else np.tile(np.arange(56, dtype=np.uint8) * 4, (40, 1))
-            shards.add(id_, CleanPicture(smooth(number), alpha).members())
-    manifest.write(rows, tmp_path / "data" / "clean" / "manifest.csv", CLEAN)
-    (tmp_path / "data" / "raw" / "web").mkdir(parents=True)
-    names = [
-        {"id": row["id"], "name": HOSTILE if row["id"] in (IDS[1], "c" * 16) else "a.jpg", "status": "kept"}
-        for row in rows
-    ]
-    manifest.write(names, tmp_path / "data" / "raw" / "web" / "manifest.csv", ["id", "name", "status"])
-    return tmp_path / "data"
+    return write_data(tmp_path)
 
 
 class Page(HTMLParser):
