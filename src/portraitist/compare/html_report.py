@@ -1,6 +1,7 @@
 """Write the comparison of all methods as compare.md and report.html. report.html needs no scripts or other files."""
 
 import base64
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from PIL import Image
 
 from portraitist.compare.pipeline_graph import render_svg, stage_dependencies
 from portraitist.compare.tables import (
@@ -105,7 +107,7 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
         faces=max(result["n"] for result in results[comparison.ours].values()),
         conclusion=escape(conclusion(comparison)),
         headlines=_headlines(comparison),
-        sheet=_data_uri(sheet, "jpeg"),
+        sheet=_image(sheet, "Contact sheet: selfies, portraits, the avatars of each method, learned masks"),
         metrics=_metrics(comparison),
         held_out=escape(_held_out(comparison)),
         comparisons=comparisons,
@@ -126,8 +128,18 @@ def report(inputs: RunInputs, comparison: Comparison, folders: dict[str, Path], 
     )
 
 
-def _data_uri(data: bytes, image_format: str) -> str:
-    return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
+def _image(data: bytes, alt: str, attributes: str = "") -> str:
+    """Return an <img> element that contains a picture, and its size, so that nothing moves when it is decoded.
+
+    Args:
+        data: the picture as a file.
+        alt: its description, as plain text.
+        attributes: further attributes as HTML, with a space before them.
+    """
+    with Image.open(io.BytesIO(data)) as picture:
+        (width, height), media_type = picture.size, picture.get_format_mimetype()
+    source = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{escape(alt)}" width="{width}" height="{height}"{attributes} src="{source}">'
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence[str] = ()) -> str:
@@ -150,13 +162,19 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], titles: Sequence
     return f'<div class="table" tabindex="0" role="group" aria-label="Table"><table>{body}</table></div>'
 
 
+def _wide(image: str) -> str:
+    """Return an image in a box that scrolls sideways, and can be focused, so that a keyboard can scroll it."""
+    return f'<div class="wide" tabindex="0" role="group" aria-label="Wide picture">{image}</div>'
+
+
 def _details(summary: str, content: str, title: str = "") -> str:
     attribute = f' title="{escape(title)}"' if title else ""
     return f"<details{attribute}><summary>{summary}</summary>{content}</details>"
 
 
 def _hue(index: int) -> str:
-    return f"hsl({(FIRST_HUE + HUE_STEP * index) % 360:.0f} 60% 50%)"
+    """Return a colour that has a contrast of at least 3 with the light page and with the dark one."""
+    return f"oklch(57% 0.14 {(FIRST_HUE + HUE_STEP * index) % 360:.0f})"
 
 
 def _methods(comparison: Comparison) -> list[str]:
@@ -306,14 +324,14 @@ def _group_cell(value: float, low: float, high: float) -> str:
 def _extremes(comparison: Comparison, folders: dict[str, Path]) -> str:
     parts = []
     for metric in comparison.results[comparison.ours]:
-        images = "".join(
-            f'<p>{escape(name)}</p><div class="wide"><img class="full" alt="Best and worst faces of {escape(name)} '
-            f'by {escape(metric)}" src="{_data_uri((folder / f"{metric}.jpg").read_bytes(), "jpeg")}"></div>'
-            for name, folder in folders.items()
-            if name != UNCHANGED and (folder / f"{metric}.jpg").exists()
-        )
+        images = []
+        for name, folder in folders.items():
+            path = folder / f"{metric}.jpg"
+            if name != UNCHANGED and path.exists():
+                image = _image(path.read_bytes(), f"Best and worst faces of {name} by {metric}", ' class="full"')
+                images.append(f"<p>{escape(name)}</p>{_wide(image)}")
         if images:
-            parts.append(_details(escape(metric), images))
+            parts.append(_details(escape(metric), "".join(images)))
     return "".join(parts)
 
 
@@ -321,7 +339,7 @@ def _masks(folders: dict[str, Path]) -> str:
     parts = []
     for name, folder in folders.items():
         strips = "".join(
-            f'<img alt="{title} of {escape(label(name))}" src="{_data_uri((folder / file).read_bytes(), "png")}">'
+            _image((folder / file).read_bytes(), f"{title} of {label(name)}")
             for title, file in (("Avatars", "stylized.png"), ("Learned masks", "learned_mask.png"))
         )
         parts.append(_details(escape(label(name)), strips))

@@ -25,6 +25,7 @@ PAGE = Path(__file__).with_name("preference_page")
 STATIC_FILES = {  # path on the server: file and type
     "/base.css": (PAGE.parents[1] / "base.css", "text/css; charset=utf-8"),
     "/style.css": (PAGE / "style.css", "text/css; charset=utf-8"),
+    "/icon.svg": (PAGE.parents[1] / "app" / "static_site" / "icon.svg", "image/svg+xml"),
     "/page.js": (PAGE / "page.js", "text/javascript; charset=utf-8"),
 }
 MAX_FORM_BYTES = 1000
