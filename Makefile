@@ -64,7 +64,7 @@ image:
 	done; echo "No container builder found: install and start docker, or install podman." >&2; exit 1
 
 # setup.py builds the model in the package, so the package is installed again if a part of the model changes
-$(VENV)/ready: pyproject.toml requirements.lock $(wildcard src/portraitist/shipped/generator.onnx data/refiner/*.onnx)
+$(VENV)/ready: pyproject.toml requirements.lock $(wildcard src/portraitist/shipped/*generator.onnx data/refiner/*.onnx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This folder is not a git repository, which DVC needs: clone it, or run" \
 	    "git init && git add --all && git commit -m start" >&2; exit 1; }

@@ -15,24 +15,24 @@ async function open({ file }) {
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(bitmap, 0, 0, width, height);
   const picture = math.fromRgba(context.getImageData(0, 0, width, height).data, width, height);
-  const vector = networks.config.styles[0].vector;
+  const style = networks.config.styles[0];
   const [face] = await networks.detect(picture);
-  Object.assign(state, { bitmap, photo: { picture, alpha: null }, face, vector });
+  Object.assign(state, { bitmap, photo: { picture, alpha: null }, face, style });
   state.opened = await openFace(state.photo, face);
-  state.live = new LivePainter(OPTIONS, vector);
+  state.live = new LivePainter(OPTIONS, style);
   state.square = math.toSide(picture, 256);
 }
 
 const generateAt = (side) => () => {
   const square = math.toSide(state.square, side);
-  return networks.generate(square, math.blank(side, side, 1, 255), state.vector);
+  return networks.generate(square, math.blank(side, side, 1, 255), state.style);
 };
 
 const PARTS = {
   reference: () => { let sum = 0; for (let i = 1; i < 2e7; i++) sum += 1 / i; return sum; }, // to compare machines
   "detect the faces": () => networks.detect(state.photo.picture),
   "segment the person": () => openFace(state.photo, state.face),
-  "paint and finish, 512 px": () => paintFace(state.photo, state.opened, OPTIONS, state.vector, 512),
+  "paint and finish, 512 px": () => paintFace(state.photo, state.opened, OPTIONS, state.style, 512),
   "generator, 512 px": generateAt(512),
   "generator, 256 px": generateAt(256),
   "generator, 192 px": generateAt(192),

@@ -1,13 +1,14 @@
 """Paint the example faces of the web page, and the pictures of README and gallery, with the model in the package.
 
 The faces are rendered faces of data/sample, and docs/astronaut.jpg: NASA's portrait of Eileen Collins (public domain),
-from scikit-image. The portraits that give the style (`like`) are drawn portraits of data/sample. Run
-`python docs/make_examples.py` whenever the model changes.
+from scikit-image. The pictures that give the style (`like`) are a drawn portrait of data/sample, and the same portrait
+after simple filters, so that they differ in style only. Run `python docs/make_examples.py` whenever the model changes.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -20,7 +21,7 @@ SELFIES, PAGE = SAMPLE / "selfies", ROOT / "src" / "portraitist" / "app" / "stat
 PAGE_FACES = ("0084", "0180", "0132")  # ids in data/sample/index.csv
 README_FACES = ("0012", "0084", "0180", "0156")  # in addition to the astronaut
 STYLE_SELFIES = (DOCS / "astronaut.jpg", SELFIES / "0084.jpg")
-LIKE_PORTRAITS = ("0001", "0039", "0077", "0115")
+LIKE_PORTRAIT = SAMPLE / "portraits" / "0147.jpg"
 SIZE_PX = 256  # side of a face in README and web page
 CELL_PX, LABEL_PX = 176, 22  # gallery: side of a face, height of the labels
 
@@ -57,12 +58,32 @@ def style_sheet(portraitist: Portraitist) -> Image.Image:
 
 def like_sheet(portraitist: Portraitist) -> Image.Image:
     """Return a row of portraits, and below each portrait the avatars of two selfies in its style."""
-    examples = [SAMPLE / "portraits" / f"{number}.jpg" for number in LIKE_PORTRAITS]
-    rows = [[Image.new("RGB", (SIZE_PX, SIZE_PX), "white"), *(Image.open(path).convert("RGB") for path in examples)]]
+    examples = like_examples()
+    rows = [[Image.new("RGB", (SIZE_PX, SIZE_PX), "white"), *examples.values()]]
     for selfie in STYLE_SELFIES:
-        painted = [pair(portraitist, selfie, like=path) for path in examples]
+        painted = [pair(portraitist, selfie, like=example) for example in examples.values()]
         rows.append([painted[0][0], *(after for _, after in painted)])
-    return grid(rows, ("", *(f"like {path.stem}" for path in examples)))
+    return grid(rows, ("", *examples))
+
+
+def like_examples() -> dict[str, Image.Image]:
+    """Return a drawn portrait, and copies of it in four other styles, by the style's name."""
+    with Image.open(LIKE_PORTRAIT) as opened:
+        drawn = np.asarray(opened.convert("RGB").resize((512, 512), Image.Resampling.BICUBIC))
+    grey = cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)
+    soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
+    ink = cv2.adaptiveThreshold(soft, 255, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY, 31, 6)
+    pencil, _ = cv2.pencilSketch(drawn, sigma_s=40, sigma_r=0.07, shade_factor=0.05)
+    palette = np.array([(30, 20, 90), (220, 40, 90), (250, 150, 50), (255, 240, 180)], np.uint8)  # dark to light
+    weights = grey[..., None] / 255
+    pictures = {
+        "drawn": drawn,
+        "ink": np.dstack([ink] * 3),
+        "pencil": np.dstack([pencil] * 3),
+        "four colours": palette[np.digitize(soft, [70, 120, 170])],
+        "blue": np.rint(weights * (190, 225, 255) + (1 - weights) * (10, 25, 70)).astype(np.uint8),
+    }
+    return {name: Image.fromarray(picture) for name, picture in pictures.items()}
 
 
 def grid(rows: Sequence[Sequence[Image.Image]], labels: Sequence[str]) -> Image.Image:

@@ -49,11 +49,12 @@ def model(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shipped(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model file in the package; detector and segmenter are added as in the build."""
-    from portraitist.shipped import PARTS, read_generator, with_parts
+    from portraitist.shipped import PARTS, read_generators, with_parts
 
     path = tmp_path_factory.mktemp("shipped") / "portraitist.onnx"
     names = (*PARTS, "person_refiner.onnx")
-    path.write_bytes(with_parts(read_generator(), {name: (pretrained / name).read_bytes() for name in names}))
+    generator, others = read_generators()
+    path.write_bytes(with_parts(generator, {name: (pretrained / name).read_bytes() for name in names} | others))
     return path
 
 

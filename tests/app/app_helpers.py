@@ -1,7 +1,10 @@
 """Helpers for tests of the product: a server in a thread, HTTP requests, clips, and altered model files."""
 
+import base64
+import functools
 import hashlib
 import http.client
+import http.server
 import io
 import json
 import re
@@ -17,10 +20,11 @@ import av
 import numpy as np
 import onnx
 import uvicorn
+from onnx import TensorProto, helper
 
 from portraitist.app import server as app_server
 from portraitist.app.connections import ConnectionPool
-from portraitist.app.model_file import CHECKSUM_KEY
+from portraitist.app.model_file import CHECKSUM_KEY, EXAMPLE_GENERATOR
 
 MEDIA_TYPES = {
     ".svg": "image/svg+xml",
@@ -50,6 +54,23 @@ def serving(portraitist, workers=1, pool=None, proxies="127.0.0.1", access_log=F
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def web_server(folder):
+    """Serve a site with the media types of nginx's default configuration: none for .mjs. Yield the site's address."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = MEDIA_TYPES
+
+        def log_message(self, *_):
+            pass
+
+    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
+    threading.Thread(target=files.serve_forever).start()
+    yield f"http://127.0.0.1:{files.server_port}/{folder.name}/"
+    files.shutdown()
+    files.server_close()
 
 
 @contextmanager
@@ -148,6 +169,35 @@ def parts_of(model):
     """Return the metadata entry `parts` of a model: base64 by file name."""
     entries = {entry.key: entry.value for entry in onnx.load(model / "portraitist.onnx").metadata_props}
     return json.loads(entries["parts"])
+
+
+def with_example_generator(model, path, graph):
+    """Save the model with another generator for examples, the bytes `graph`; None removes it from the model."""
+    parts = parts_of(model)
+    parts.pop(EXAMPLE_GENERATOR, None)
+    if graph is not None:
+        parts[EXAMPLE_GENERATOR] = base64.b64encode(graph).decode("ascii")
+    return with_metadata(model, path, parts=json.dumps(parts))
+
+
+def inverting_graph(model, path, painted_shape=("n", "h", "w", 3)):
+    """Save the model with a graph that inverts the selfie."""
+    return replaced_graph(model, path, [helper.make_node("BitwiseNot", ["pictures"], ["painted"])], painted_shape)
+
+
+def replaced_graph(model, path, nodes, painted_shape, initializers=()):
+    """Save the model with another graph, whose output is computed by `nodes`."""
+    original = onnx.load(model / "portraitist.onnx")
+    inputs = list(original.graph.input)
+    output = helper.make_tensor_value_info("painted", TensorProto.UINT8, painted_shape)
+    graph = helper.make_graph(nodes, "graph", inputs, [output], list(initializers))
+    changed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    for entry in original.metadata_props:
+        if entry.key == CHECKSUM_KEY:
+            continue
+        changed.metadata_props.add(key=entry.key, value=entry.value)
+    onnx.save(changed, path)
+    return path
 
 
 def write_video(path, frames, codec="libx264", sound=None, times_ms=None):

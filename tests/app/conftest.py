@@ -1,12 +1,9 @@
-import functools
-import http.server
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
-from app_helpers import MEDIA_TYPES, serving
+from app_helpers import serving, web_server
 from toys import ROOT
 
 from portraitist.app.avatar import Portraitist
@@ -53,16 +50,6 @@ def folder(model, runtime, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def static(folder):
-    """The static site on a web server with the media types of nginx's default configuration: none for .mjs."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        extensions_map = MEDIA_TYPES
-
-        def log_message(self, *_):
-            pass
-
-    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
-    threading.Thread(target=files.serve_forever).start()
-    yield f"http://127.0.0.1:{files.server_port}/page/"
-    files.shutdown()
-    files.server_close()
+    """The address of the static site."""
+    with web_server(folder) as address:
+        yield address

@@ -147,7 +147,7 @@ class FreeSession:
 
 def with_side(model, side):
     portraitist = Portraitist(model)
-    portraitist.session, portraitist.any_side = FreeSession(side), isinstance(side, str)
+    portraitist._generator.session, portraitist.any_side = FreeSession(side), isinstance(side, str)
     return portraitist
 
 

@@ -5,14 +5,15 @@ import re
 import numpy as np
 import onnx
 import pytest
-from app_helpers import parts_of, with_checksum, with_metadata
+from app_helpers import inverting_graph, parts_of, replaced_graph, with_checksum, with_example_generator, with_metadata
 from onnx import TensorProto, helper
 from toys import make_checkpoint
 
 from portraitist.app import avatar as avatar_module
 from portraitist.app import model_file, trial_run
 from portraitist.app.avatar import ModelError, Portraitist
-from portraitist.app.model_file import CHECKSUM_KEY, FORMAT, content_checksum
+from portraitist.app.model_file import EXAMPLE_GENERATOR, FORMAT, content_checksum
+from portraitist.app.styles import StyleOptions
 from portraitist.crop import detector
 
 
@@ -57,7 +58,7 @@ def with_fixed_side(model, path, side):
     """Save the model with `side` as the declared side of its pictures and masks."""
     graph = onnx.load(with_metadata(model, path))
     for tensor in (*graph.graph.input, *graph.graph.output):
-        for size in tensor.type.tensor_type.shape.dim[1:3]:
+        for size in tensor.type.tensor_type.shape.dim[1:3] if tensor.name != "styles" else ():
             size.dim_value = side
     onnx.save(graph, path)
     return path
@@ -103,21 +104,6 @@ def test_checksum_covers_every_byte(model, tmp_path):
         flipped[position] ^= 0x10
         path.write_bytes(flipped)
         open_error(path)
-
-
-def replaced_graph(model, path, nodes, painted_shape, initializers=()):
-    """Save the model with another graph, whose output is computed by `nodes`."""
-    original = onnx.load(model / "portraitist.onnx")
-    inputs = list(original.graph.input)
-    output = helper.make_tensor_value_info("painted", TensorProto.UINT8, painted_shape)
-    graph = helper.make_graph(nodes, "graph", inputs, [output], list(initializers))
-    changed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    for entry in original.metadata_props:
-        if entry.key == CHECKSUM_KEY:
-            continue
-        changed.metadata_props.add(key=entry.key, value=entry.value)
-    onnx.save(changed, path)
-    return path
 
 
 def test_graph_with_another_output_shape_is_rejected(model, tmp_path):
@@ -187,18 +173,65 @@ def test_first_run_has_a_time_limit(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trial_run, "LIMIT_S", 3)
     assert "take more than 3 s" in open_error(path)
     # as if the graph ran in time on the blank picture of the trial run
-    monkeypatch.setattr(trial_run, "try_graph", lambda _: None)
+    monkeypatch.setattr(trial_run, "try_graph", lambda *_: None)
     portraitist = Portraitist(path)
     monkeypatch.setattr(avatar_module, "FIRST_RUN_LIMIT_S", 0.2)
     with pytest.raises(ModelError, match=r"more than 0\.2 s"):
         portraitist.check()
 
 
+def like_error(path):
+    """Return the error of painting in the style of an example, which must be one line that names the file."""
+    portraitist = Portraitist(path)
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    square, style = np.zeros((64, 64, 3), np.uint8), portraitist.read_style(StyleOptions(like=noise))
+    assert portraitist.paint_squares([square], [square[..., 0]])[0].shape == square.shape
+    with pytest.raises(ModelError) as raised:
+        portraitist.paint_squares([square], [square[..., 0]], style)
+    assert path.name in str(raised.value)
+    assert EXAMPLE_GENERATOR in str(raised.value)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ModelError):
+        Portraitist(path).check()
+    return str(raised.value)
+
+
+def test_unusable_generator_for_examples_is_rejected(model, shipped, tmp_path, monkeypatch):
+    folder = shipped.parent
+
+    def error_of_part(graph):
+        return like_error(with_example_generator(folder, tmp_path / "x.onnx", graph))
+
+    assert "not an exported model" in error_of_part(b"damaged")
+    one_style = (model / "portraitist.onnx").read_bytes()
+    assert "graph are masks, painted, pictures; expected" in error_of_part(one_style)
+    side = Portraitist(shipped).crop_params.size_px
+    inverting_graph(folder, tmp_path / "portraitist.onnx")
+    fixed = with_fixed_side(tmp_path, tmp_path / "fixed.onnx", side).read_bytes()
+    assert "only one accepts any size" in error_of_part(fixed)
+    monkeypatch.setattr(trial_run, "LIMIT_S", 3)
+    assert "take more than 3 s" in error_of_part(long_running(folder, tmp_path / "long.onnx").read_bytes())
+
+
+def test_generator_for_examples_is_tried_before_it_is_loaded(shipped, tmp_path, monkeypatch):
+    graph = inverting_graph(shipped.parent, tmp_path / "graph.onnx").read_bytes()
+    path = with_example_generator(shipped.parent, tmp_path / "x.onnx", graph)
+    tried = []
+    monkeypatch.setattr(model_file, "_tried", set())
+    monkeypatch.setattr(trial_run, "try_graph", lambda data, side: tried.append((data, side)))
+    portraitist = Portraitist(path)
+    assert tried == [(path.read_bytes(), None)]
+    portraitist.check()
+    assert tried[1:] == [(graph, portraitist.crop_params.size_px)]
+    Portraitist(path).check()
+    assert len(tried) == 2
+
+
 def test_only_other_models_get_a_trial_run(shipped, tmp_path, monkeypatch):
     tried = []
     monkeypatch.setattr(model_file, "DEFAULT_MODEL", shipped)
     monkeypatch.setattr(model_file, "_tried", set())
-    monkeypatch.setattr(trial_run, "try_graph", tried.append)
+    monkeypatch.setattr(trial_run, "try_graph", lambda data, side: tried.append(data))
     Portraitist(shipped)
     assert not tried
     (tmp_path / "copy.onnx").write_bytes(shipped.read_bytes())

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from accessibility import small_controls, violations
-from app_helpers import MEDIA_TYPES, encode, parts_of, with_metadata
+from app_helpers import MEDIA_TYPES, encode, parts_of, web_server, with_example_generator, with_metadata
 from browser import tab
 from fake_camera import arguments, write_video
 from PIL import Image, ImageDraw
@@ -39,7 +39,7 @@ PAINT_SQUARE = """async (useGpu) => {
     const data = Uint8ClampedArray.from({ length: side * side * 3 }, (_, i) => 128 + 90 * Math.sin(i / 50));
     const mask = new Uint8ClampedArray(side * side).fill(255);
     const painted = await networks.generate({ width: side, height: side, channels: 3, data },
-        { width: side, height: side, channels: 1, data: mask }, networks.config.styles[0].vector);
+        { width: side, height: side, channels: 1, data: mask }, networks.config.styles[0]);
     return [...painted.data];
 }"""
 
@@ -441,6 +441,25 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
             inner = avatar.mask == 255
             assert np.abs(alone[inner][:, :3] - avatar.person[inner]).mean() < 2
         assert [url for url in requests if not url.startswith("blob:")] == []
+        assert errors == []
+
+
+def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped, runtime, sample, tmp_path):
+    path, portrait = sample / "selfies" / "0006.jpg", sample / "portraits" / "0001.jpg"
+    portraitist = Portraitist(shipped, threads=1)
+    build_site(shipped, tmp_path / "page", runtime)
+    assert (tmp_path / "page" / "models" / "example_generator.onnx").stat().st_size < 0.3e6
+    with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
+        _, errors = opened(page, address)
+        page.context.set_offline(True)
+        for like in (None, portrait):
+            if like:
+                page.set_input_files("#like", like)
+            _, kept, _ = page_result(page, path)
+            difference = kept - portraitist.paint(path, like=like).picture
+            assert np.abs(difference).mean() < 2
+        main_only = Portraitist(with_example_generator(shipped.parent, tmp_path / "main.onnx", None), threads=1)
+        assert np.abs(kept - main_only.paint(path, like=portrait).picture).mean() > 4
         assert errors == []
 
 

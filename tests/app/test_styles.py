@@ -3,12 +3,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from app_helpers import inverting_graph, with_example_generator
+from PIL import Image
 
 from portraitist.app import styles as styles_module
 from portraitist.app.avatar import Portraitist, StyleError
 from portraitist.app.selfie import read_selfie
 from portraitist.app.stains import stain_weight, without_stains
-from portraitist.app.styles import StyleOptions, StylePredictor, centre_square, with_colours_of
+from portraitist.app.styles import Style, StyleOptions, StylePredictor, centre_square, with_colours_of
 from portraitist.learning.tensors import on_grey, to_images, to_masks
 from portraitist.nets import arbitrary_style
 
@@ -64,10 +66,45 @@ def test_example_is_painted_with_the_style_of_its_face(portraitist, selfie, port
     assert np.array_equal(portraitist.read_style(StyleOptions(like=portrait)).vector, vector)
     avatar = portraitist.paint(selfie, like=portrait)
     square = avatar.crop.square.picture
-    (stylized,) = portraitist.paint_squares([square], [avatar.cutout], vector)
+    (stylized,) = portraitist.paint_squares([square], [avatar.cutout], Style(vector, of_example=True))
     expected = without_stains(stylized, square, avatar.cutout, stain_weight(avatar.crop))
     assert np.array_equal(avatar.painting, expected)
     assert np.abs(avatar.painting.astype(int) - portraitist.paint(selfie).painting).max() > 5
+
+
+def test_only_examples_are_painted_by_the_generator_for_examples(shipped, selfie, portrait, tmp_path):
+    graph = inverting_graph(shipped.parent, tmp_path / "graph.onnx").read_bytes()
+    inverting = Portraitist(with_example_generator(shipped.parent, tmp_path / "inverting.onnx", graph), threads=1)
+    main_only = Portraitist(with_example_generator(shipped.parent, tmp_path / "main.onnx", None), threads=1)
+    for style in ("house", inverting.style_names[1]):
+        assert np.array_equal(
+            inverting.paint(selfie, style=style).picture, main_only.paint(selfie, style=style).picture
+        )
+    avatar = inverting.paint(selfie, like=portrait)
+    square = avatar.crop.square.picture
+    assert np.array_equal(
+        avatar.painting, without_stains(255 - square, square, avatar.cutout, stain_weight(avatar.crop))
+    )
+    faces = inverting.paint_all(selfie, like=portrait)
+    assert np.array_equal(faces[0].painting, avatar.painting)
+    style = main_only.read_style(StyleOptions(like=portrait))
+    (expected,) = main_only.paint_squares([square], [avatar.cutout], Style(style.vector))
+    assert np.array_equal(main_only.paint_squares([square], [avatar.cutout], style)[0], expected)
+
+
+def test_generator_for_examples_follows_an_ink_drawing(portraitist, selfie, portrait):
+    """With the style vector of a drawing in black ink, the main generator still paints in colour."""
+    with Image.open(portrait) as opened:
+        grey = cv2.GaussianBlur(np.asarray(opened.convert("L").resize((512, 512))), (0, 0), 1.2)
+    ink = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY, 31, 6)
+    style = portraitist.read_style(StyleOptions(like=np.dstack([ink] * 3)))
+    avatar = portraitist.paint(selfie)
+
+    def mean_chroma(style):
+        (painting,) = portraitist.paint_squares([avatar.crop.square.picture], [avatar.cutout], style)
+        return np.ptp(painting[avatar.cutout == 255].astype(int), axis=1).mean()
+
+    assert mean_chroma(style) < 0.5 * mean_chroma(Style(style.vector))
 
 
 def test_example_without_a_face_gives_its_centre(portraitist):

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from toys import CROP_PARAMS, ROOT, make_checkpoint, make_trainable, noise
+from toys import CROP_PARAMS, ROOT, make_checkpoint, make_trainable, noise, style_networks
 
 from pipeline.export import main as stage_export
 from portraitist.app.model_file import ModelError, load_model
@@ -25,6 +25,7 @@ from portraitist.export.model_card import model_card, read_training_data
 from portraitist.export.onnx_export import ExportError, accepts_any_side, export_model, load_compared_crops
 from portraitist.export.params import ExportParams
 from portraitist.learning.method import Method
+from portraitist.nets.arbitrary_style import load_style_transformer
 from portraitist.paint import paint_crops
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,10 @@ def test_onnx_paints_as_torch_does(method, exported, count, file, max_error):
 def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
     method = make_trainable(name, pretrained=pretrained)
     method.style.add(method.predictor(noise(2, 3, 64, 64, seed=1)))
+    if name == "masked_stylizer":
+        with torch.no_grad():
+            for weights in method.ema.network.parameters():
+                weights.mul_(1.2)  # as if it were trained
     dest = tmp_path / "portraitist"
     report = export(method.eval(), pretrained, dest)
     assert all(report[precision]["written"] for precision in ("fp32", "fp16", "int8"))
@@ -100,6 +105,47 @@ def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
     difference = np.abs(painted.astype(int) - np.stack(paint_crops(method, selfies, masks)))
     assert difference.max() <= 1
     assert np.abs(painted.astype(int) - np.stack(selfies)).mean() > 12
+
+    (entry,) = [entry.value for entry in model.metadata_props if entry.key == "parts"]
+    example_generator = json.loads(entry).get("example_generator.onnx")
+    assert (example_generator is None) == (report["example_generator"] is None) == (name != "masked_stylizer")
+    if example_generator:
+        start = dict(load_style_transformer(pretrained).named_parameters())
+        with torch.no_grad():
+            for weight_name, weights in method.ema.network.named_parameters():
+                weights.copy_(0.25 * weights + 0.75 * start[weight_name])
+        data = base64.b64decode(example_generator)
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        (painted_like,) = session.run(["painted"], tensors)
+        difference = np.abs(painted_like.astype(int) - np.stack(paint_crops(method, selfies, masks)))
+        assert difference.mean() < 1
+        assert np.abs(painted_like.astype(int) - painted).mean() > 2 * difference.mean()
+        assert report["example_generator"]["precision"] == "int8"
+        assert report["example_generator"]["megabytes"] == round(len(data) / 1e6, 3)
+
+
+def test_example_generator_has_the_lowest_precision_within_the_bounds(pretrained, tmp_path):
+    method = make_trainable("masked_stylizer", pretrained=pretrained).eval()
+    method.style.add(method.predictor(noise(2, 3, 64, 64, seed=1)))  # with the style 0, no weights round differently
+    strict = ExportParams(method="masked_stylizer", max_error=TOLERANCE, mean_error=TOLERANCE | {"int8": 0, "fp16": 0})
+    report = export(method, pretrained, tmp_path / "out", strict)
+    assert report["example_generator"]["precision"] == "fp32"
+
+
+def test_interpolated_weights_are_restored():
+    network = load_style_transformer(style_networks())
+    start = [weights.clone() for weights in network.parameters()]
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.add_(1)
+    trained = [weights.clone() for weights in network.parameters()]
+    with pytest.raises(ZeroDivisionError), onnx_export.interpolated_weights(network, style_networks()):
+        assert all(
+            torch.allclose(weights, one + 0.25, atol=1e-5)
+            for weights, one in zip(network.parameters(), start, strict=True)
+        )
+        raise ZeroDivisionError
+    assert all(map(torch.equal, network.parameters(), trained))
 
 
 @pytest.mark.parametrize("side", [40, 64])

@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 
@@ -107,6 +108,26 @@ def test_attribution_names_every_training_portrait(project, tmp_path):
     assert shipped_metadata(tmp_path / "out")["card"] == (tmp_path / "out" / "README.md").read_text()
 
 
+def test_generator_for_examples_becomes_a_file(project, tmp_path):
+    out = tmp_path / "out"
+    ship(project, selection(), None, out)
+    assert not (out / "example_generator.onnx").exists()
+    assert "example_generator" not in (out / "NOTICE").read_text()
+    save_model(project, parts=json.dumps({"example_generator.onnx": base64.b64encode(b"graph").decode()}))
+    ship(project, selection(), None, out)
+    assert (out / "example_generator.onnx").read_bytes() == b"graph"
+    digests = [
+        hashlib.sha256((out / f"{name}.onnx").read_bytes()).hexdigest() for name in ("generator", "example_generator")
+    ]
+    lines = [f"{digests[0]}  generator.onnx", f"{digests[1]}  example_generator.onnx"]
+    assert (out / "generator.sha256").read_text().splitlines() == lines
+    assert f"example_generator.onnx (sha256 {digests[1]})" in (out / "NOTICE").read_text()
+    assert not shipped_metadata(out).keys() & {"parts", "sha256"}
+    save_model(project)
+    ship(project, selection(), None, out)
+    assert not (out / "example_generator.onnx").exists()
+
+
 def test_portrait_of_the_test_part_is_no_style(project, tmp_path):
     with pytest.raises(ShipError, match=f"not among the 3 training portraits: {IDS[3]}"):
         ship(project, selection(red=IDS[3]), None, tmp_path / "out")
@@ -120,5 +141,5 @@ def test_model_without_styles_does_not_ship(project, tmp_path):
 
 def test_large_generator_does_not_ship(project, tmp_path):
     save_model(project, card="x" * 1_100_000)
-    with pytest.raises(ShipError, match="at most 1 MB"):
+    with pytest.raises(ShipError, match=r"at most 1\.05 MB"):
         ship(project, selection(), None, tmp_path / "out")

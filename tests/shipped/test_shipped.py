@@ -11,7 +11,7 @@ from portraitist import shipped as shipped_module
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.avatar import Portraitist
 from portraitist.app.model_file import content_checksum
-from portraitist.shipped import FOLDER, GENERATOR, PARTS, complete_model, read_generator
+from portraitist.shipped import FOLDER, GENERATOR, PARTS, complete_model, read_generators
 from portraitist.weights import PACKAGE_FILES, WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,18 +37,22 @@ def metadata_of(path):
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def test_committed_generator_is_small_and_has_its_checksum():
-    data = read_generator()
-    assert len(data) < 1e6
-    assert hashlib.sha256(data).hexdigest() in (FOLDER / "generator.sha256").read_text(encoding="utf-8")
-    assert hashlib.sha256(data).hexdigest() in (FOLDER / "NOTICE").read_text(encoding="utf-8")
+def test_committed_generators_are_small_and_have_their_checksums():
+    generator, others = read_generators()
+    assert list(others) == ["example_generator.onnx"]
+    assert len(generator) + sum(map(len, others.values())) + REFINER.stat().st_size < 2e6
+    for data in (generator, *others.values()):
+        assert hashlib.sha256(data).hexdigest() in (FOLDER / "generator.sha256").read_text(encoding="utf-8")
+        assert hashlib.sha256(data).hexdigest() in (FOLDER / "NOTICE").read_text(encoding="utf-8")
 
 
-def test_changed_generator_is_rejected(tmp_path):
-    (tmp_path / "generator.sha256").write_bytes((FOLDER / "generator.sha256").read_bytes())
-    (tmp_path / "generator.onnx").write_bytes(GENERATOR.read_bytes() + b"\x00")
-    with pytest.raises(WeightsError, match=r"generator\.onnx: expected sha256"):
-        read_generator(tmp_path)
+@pytest.mark.parametrize("name", ["generator.onnx", "example_generator.onnx"])
+def test_changed_generator_is_rejected(tmp_path, name):
+    for file in ("generator.sha256", "generator.onnx", "example_generator.onnx"):
+        (tmp_path / file).write_bytes((FOLDER / file).read_bytes())
+    (tmp_path / name).write_bytes((FOLDER / name).read_bytes() + b"\x00")
+    with pytest.raises(WeightsError, match=rf"/{name}: expected sha256"):
+        read_generators(tmp_path)
 
 
 def test_repository_holds_no_weights_of_others():
@@ -56,7 +60,8 @@ def test_repository_holds_no_weights_of_others():
         "\n"
     )
     weights = {name for name in tracked if Path(name).suffix in WEIGHT_SUFFIXES}
-    assert weights == {"data/refiner/person_refiner.onnx", "src/portraitist/shipped/generator.onnx"}
+    shipped = {f"src/portraitist/shipped/{name}.onnx" for name in ("generator", "example_generator")}
+    assert weights == {"data/refiner/person_refiner.onnx", *shipped}
     assert not metadata_of(GENERATOR).keys() & {"parts", "sha256"}
 
 
@@ -79,7 +84,7 @@ def test_build_completes_the_generator(pretrained, tmp_path):
     digest, expected = content_checksum(data)
     assert digest == expected
     parts = json.loads(metadata_of(path)["parts"])
-    assert set(parts) == {*PARTS, REFINER.name, "NOTICE"}
+    assert set(parts) == {*PARTS, REFINER.name, "NOTICE", "example_generator.onnx"}
     Portraitist(path, threads=1).check()
     complete_model(tmp_path / "again.onnx", REFINER, wheels_of(pretrained))
     assert (tmp_path / "again.onnx").read_bytes() == data

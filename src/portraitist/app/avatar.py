@@ -26,6 +26,7 @@ from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
     SIDE_STEP,
+    LoadedModel,
     ModelError,
     StyleVector,
     load_model,
@@ -225,12 +226,13 @@ class Portraitist:
         threads = threads or available_cores()
         loaded = load_model(model, device, threads)
         cv2.setNumThreads(threads)
-        self.session, self.card, self.any_side = loaded.session, loaded.card, loaded.any_side
+        self.card, self.any_side = loaded.card, loaded.any_side
+        self._generator = _Generator(loaded.session)
+        self._example_generator = _ExampleGenerator(loaded, self._generator)
         self.crop_params, self.mask_params = loaded.metadata.crop, loaded.metadata.mask
         self._styles = loaded.metadata.styles
         self._example_vectors: dict[object, StyleVector] = {}
         self._networks = _Networks(loaded.metadata.parts, self.mask_params.model)
-        self._has_run = False
         try:
             self._networks.load()
         except Exception as error:  # of OpenCV, or of numpy if a network has unexpected layers
@@ -264,7 +266,7 @@ class Portraitist:
             OSError: the example cannot be read.
         """
         if options.like is not None:
-            return Style(self._example_vector(options.like), options.strength, options.keep_colours)
+            return Style(self._example_vector(options.like), options.strength, options.keep_colours, of_example=True)
         if options.name not in self.style_names:
             raise StyleError(f"no style {options.name!r}; this model's styles are {', '.join(self.style_names)}")
         return Style(self._styles.get(options.name), options.strength, options.keep_colours)
@@ -305,7 +307,7 @@ class Portraitist:
         """Run all networks once on a blank picture.
 
         Raises:
-            ModelError: a network fails, or the generator takes longer than `FIRST_RUN_LIMIT_S`.
+            ModelError: a network fails, or a generator takes longer than `FIRST_RUN_LIMIT_S`.
         """
         side = self.crop_params.size_px
         blank = np.zeros((side, side, 3), np.uint8)
@@ -313,6 +315,8 @@ class Portraitist:
         with _model_errors("segmenter"):
             self._networks.segmenter(blank)
         self.paint_squares([blank], [blank[..., 0]])
+        if self._styles:
+            self.paint_squares([blank], [blank[..., 0]], Style(self._styles[HOUSE_STYLE], of_example=True))
 
     def paint(
         self,
@@ -497,8 +501,8 @@ class Portraitist:
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
         cutout = refine_person(person, crop)
         selfie = crop.square.picture
-        style = style or Style(None)  # `paint_squares` chooses the model's house style
-        (stylized,) = self.paint_squares([selfie], [cutout], style.vector)
+        style = style or Style(None)
+        (stylized,) = self.paint_squares([selfie], [cutout], style)
         painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 
@@ -526,28 +530,46 @@ class Portraitist:
         return crop_face(cleaned, crop.face, self.crop_params.model_copy(update=limits))
 
     def paint_squares(
-        self, pictures: Sequence[Picture], masks: Sequence[MaskArray], vector: StyleVector | None = None
+        self, pictures: Sequence[Picture], masks: Sequence[MaskArray], style: Style | None = None
     ) -> list[Picture]:
         """Run the generator on square pictures and their masks.
 
         Args:
             pictures: crops of selfies, all with the same side, which the model must allow (`allowed_side`).
             masks: masks of the persons, with the same side.
-            vector: style vector; by default the vector of the style `house`.
+            style: its vector is used, and it determines the generator; by default the style `house`.
 
         Raises:
             ModelError: the graph fails, does not return pictures, or takes too long in its first run.
         """
-        vector = self._styles.get(HOUSE_STYLE) if vector is None else vector
+        style = style or Style(None)
+        vector = self._styles.get(HOUSE_STYLE) if style.vector is None else style.vector
         inputs = {"pictures": np.stack(pictures), "masks": np.stack(masks)}
         if vector is not None:
             inputs["styles"] = np.tile(vector, (len(pictures), 1))
+        generator = self._example_generator.load() if style.of_example else self._generator
+        return list(generator(inputs))
+
+
+class _Generator:
+    """Runs a generator's graph. Thread-safe."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+        self._has_run = False
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the painted pictures: uint8, of the shape of `inputs["pictures"]`.
+
+        Raises:
+            ModelError: the graph fails, does not return pictures, or takes too long in its first run.
+        """
         (stylized,) = self._run(inputs)
         expected = inputs["pictures"].shape
         if not isinstance(stylized, np.ndarray) or stylized.dtype != np.uint8 or stylized.shape != expected:
             found = f"{getattr(stylized, 'dtype', type(stylized))} of shape {getattr(stylized, 'shape', ())}"
             raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}; export the model again")
-        return list(stylized)
+        return stylized
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
         options = onnxruntime.RunOptions()
@@ -571,6 +593,27 @@ class Portraitist:
             timer.cancel()
         self._has_run = True
         return list(outputs)
+
+
+class _ExampleGenerator:
+    """The generator that paints in the style of examples, loaded on first use. Thread-safe."""
+
+    def __init__(self, model: LoadedModel, main: _Generator) -> None:
+        self._model, self._main = model, main
+        self._lock = threading.Lock()
+        self._generator: _Generator | None = None
+
+    def load(self) -> _Generator:
+        """Return this generator, or the main one if the model file contains no other.
+
+        Raises:
+            ModelError: the generator in the model file is damaged.
+        """
+        with self._lock:
+            if self._generator is None:
+                session = self._model.open_example_generator()
+                self._generator = self._main if session is self._main.session else _Generator(session)
+            return self._generator
 
 
 class _Networks(threading.local):

@@ -22,6 +22,7 @@ from portraitist.mask.params import MaskParams
 from portraitist.mask.segmenter import SEGMENTER_FILES
 
 MODEL_FILE = "portraitist.onnx"
+EXAMPLE_GENERATOR = "example_generator.onnx"  # in metadata entry `parts`, optional; the exporter uses the same name
 FORMAT = "3"  # written by stage export
 CHECKSUM_KEY = "sha256"  # metadata entry with the checksum; older models have none
 METADATA_FIELD = 14  # number of the field ModelProto.metadata_props in onnx.proto
@@ -33,7 +34,7 @@ HOUSE_STYLE = "house"  # name of the first and default style: the mean over the 
 
 StyleVector = Float32[np.ndarray, "100"]
 
-_tried: set[str] = set()  # checksums of the files whose graphs passed a trial run in this process
+_tried: set[tuple[bytes, int | None]] = set()  # SHA-256 and side of the graphs that passed a trial run in this process
 
 
 class ModelError(ValueError):
@@ -44,7 +45,7 @@ class Metadata(NamedTuple):
     """The metadata of a model file.
 
     Attributes:
-        parts: the files of face detector and segmenter, by name.
+        parts: the files of face detector and segmenter, and of the generator for examples if there is one, by name.
         crop: how selfies are cropped.
         mask: how persons are segmented.
         styles: style vectors by name, `house` first; empty if the model has only one style.
@@ -65,12 +66,37 @@ class LoadedModel:
         metadata: everything else that is needed to paint.
         card: the model card, in Markdown.
         any_side: whether the generator accepts pictures of any side; if not, the side must be `crop.size_px`.
+        path: the file.
+        device: "cpu", "cuda" or "coreml".
+        threads: threads per picture; 0 uses all cores.
     """
 
     session: onnxruntime.InferenceSession
     metadata: Metadata
     card: str
     any_side: bool
+    path: Path
+    device: str
+    threads: int
+
+    def open_example_generator(self) -> onnxruntime.InferenceSession:
+        """Return a session with the generator that paints in the style of examples.
+
+        If the file has no such generator, return `session`.
+
+        Raises:
+            ModelError: this generator is damaged, or its inputs and output differ from those of the generator.
+        """
+        data = self.metadata.parts.get(EXAMPLE_GENERATOR)
+        if data is None:
+            return self.session
+        name, side = f"{self.path}: {EXAMPLE_GENERATOR} in `parts`", self.metadata.crop.size_px
+        session = _open_graph(name, self.path, data, self.device, self.threads, side)
+        if _check_tensors(name, session, side, bool(self.metadata.styles)) != self.any_side:
+            raise ModelError(
+                f"{name}: of this graph and of the main graph, only one accepts any size; export the model again"
+            )
+        return session
 
 
 def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> LoadedModel:
@@ -88,27 +114,22 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
-    digest = verify_checksum(path, data)
-    if path != DEFAULT_MODEL and digest not in _tried:  # the package's model is as trusted as the package's code
-        try:
-            trial_run.try_graph(data)
-        except trial_run.TrialError as error:
-            raise ModelError(f"{path}: {error}") from error
-        _tried.add(digest)
-    session = _open_session(path, data, device, threads)
+    verify_checksum(path, data)
+    session = _open_graph(str(path), path, data, device, threads)
     try:
         entries = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # text that is not UTF-8
         raise ModelError(f"{path}: metadata cannot be read: {_first_line(error)}") from error
     metadata = read_metadata(path, entries)
-    any_side = _check_tensors(path, session, metadata.crop.size_px, bool(metadata.styles))
-    return LoadedModel(session, metadata, entries.get("card", ""), any_side)
+    any_side = _check_tensors(str(path), session, metadata.crop.size_px, bool(metadata.styles))
+    return LoadedModel(session, metadata, entries.get("card", ""), any_side, path, device, threads)
 
 
 def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
     """Parse a model's metadata entries.
 
-    The entry `parts` contains the files of the face detector and the segmenter. Files with other names are ignored.
+    The entry `parts` contains the files of the face detector and the segmenter, and may contain `EXAMPLE_GENERATOR`.
+    Files with other names are ignored.
 
     Raises:
         ModelError: the format version is not supported, or an entry is missing or malformed.
@@ -122,6 +143,8 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
         # read only known names: a malicious model may contain others, such as ../x
         names = (*DETECTOR_FILES, *SEGMENTER_FILES[mask.model])
         parts = {name: base64.b64decode(encoded[name], validate=True) for name in names}
+        if EXAMPLE_GENERATOR in encoded:
+            parts[EXAMPLE_GENERATOR] = base64.b64decode(encoded[EXAMPLE_GENERATOR], validate=True)
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
         raise ModelError(
@@ -171,8 +194,8 @@ def content_checksum(data: bytes) -> tuple[str, str | None]:
     return digest.hexdigest(), expected
 
 
-def verify_checksum(path: Path, data: bytes) -> str:
-    """Compare a model file with the checksum in its metadata, if there is one, and return the file's checksum.
+def verify_checksum(path: Path, data: bytes) -> None:
+    """Compare a model file with the checksum in its metadata, if there is one.
 
     Raises:
         ModelError: the checksum differs, or the bytes are not an ONNX file.
@@ -183,7 +206,6 @@ def verify_checksum(path: Path, data: bytes) -> str:
         raise ModelError(f"{path}: not an exported model") from error
     if expected is not None and found != expected:
         raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…; copy it again")
-    return found
 
 
 def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
@@ -215,7 +237,37 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
     raise ValueError(f"malformed varint at byte {at}")
 
 
-def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+def _open_graph(
+    name: str, path: Path, data: bytes, device: str, threads: int, side: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Return a session with a graph; unless the file is the package's model, the graph must pass a trial run first.
+
+    Args:
+        name: name of the graph, for messages.
+        path: the model file that contains the graph.
+        data: the serialized graph.
+        device: as in `load_model`.
+        threads: as in `load_model`.
+        side: as in `trial_run.try_graph`.
+    """
+    if path != DEFAULT_MODEL:  # the package's model is as trusted as the package's code
+        _try_once(name, data, side)
+    return _open_session(name, data, device, threads)
+
+
+def _try_once(name: str, data: bytes, side: int | None) -> None:
+    """Test a graph by a trial run, unless it passed one before in this process."""
+    key = (hashlib.sha256(data).digest(), side)
+    if key in _tried:
+        return
+    try:
+        trial_run.try_graph(data, side)
+    except trial_run.TrialError as error:
+        raise ModelError(f"{name}: {error}") from error
+    _tried.add(key)
+
+
+def _open_session(name: str, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
     available = [name for name, provider in DEVICES.items() if provider in onnxruntime.get_available_providers()]
     if device not in available:
         raise ModelError(f"device {device!r} is not available; this onnxruntime supports {', '.join(available)}")
@@ -225,14 +277,14 @@ def _open_session(path: Path, data: bytes, device: str, threads: int) -> onnxrun
     try:
         return onnxruntime.InferenceSession(data, options, providers=[DEVICES[device]])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise ModelError(f"{path}: not an exported model") from error
+        raise ModelError(f"{name}: not an exported model") from error
 
 
-def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
+def _check_tensors(name: str, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:
     """Check the graph's declared inputs and output; return whether it accepts pictures of any side.
 
     Args:
-        path: for messages.
+        name: name of the graph, for messages.
         session: has loaded the graph.
         side: `crop.size_px`.
         conditional: whether the metadata have styles, so that the graph must have the input `styles`.
@@ -242,17 +294,17 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession, side: int,
     expected = {"pictures": picture, "masks": ("tensor(uint8)", (None, side, side)), "painted": picture}
     if conditional:
         expected["styles"] = ("tensor(float)", (None, STYLE_LENGTH))
-    found = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
+    found = {each.name: each for each in (*session.get_inputs(), *session.get_outputs())}
     if set(found) != set(expected):
         raise ModelError(
-            f"{path}: the inputs and outputs of the ONNX graph are {', '.join(sorted(found))}; expected "
+            f"{name}: the inputs and outputs of the ONNX graph are {', '.join(sorted(found))}; expected "
             f"{', '.join(sorted(expected))}; export the model again"
         )
-    for name, (kind, shape) in expected.items():
-        declared = list(found[name].shape)
-        if found[name].type != kind or not _fits(declared, shape):
+    for tensor, (kind, shape) in expected.items():
+        declared = list(found[tensor].shape)
+        if found[tensor].type != kind or not _fits(declared, shape):
             raise ModelError(
-                f"{path}: `{name}` is {found[name].type} of shape {declared}; expected {kind} of shape "
+                f"{name}: `{tensor}` is {found[tensor].type} of shape {declared}; expected {kind} of shape "
                 f"{['batch', *shape[1:]]}; crop.size_px is {side} in the metadata, so a fixed size of pictures and "
                 f"masks must be {side} x {side}; export the model again"
             )

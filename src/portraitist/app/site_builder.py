@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 
 from portraitist.app.avatar import Portraitist
-from portraitist.app.model_file import MODEL_FILE, ModelError, read_metadata, verify_checksum
+from portraitist.app.model_file import EXAMPLE_GENERATOR, MODEL_FILE, ModelError, read_metadata, verify_checksum
 from portraitist.app.page_files import page_files, style_cards
 from portraitist.app.styles import StyleError, predictor_path
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
@@ -58,7 +58,7 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
         runtime: the .tgz of onnxruntime-web, for building without npm.
 
     Returns:
-        The total size of the site's networks (generator, face detectors, segmenters and style predictor), in units of
+        The total size of the site's networks (generators, face detectors, segmenters and style predictor), in units of
         10**6 bytes.
 
     Raises:
@@ -73,7 +73,9 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
         raise SiteBuildError(f"{model}: {found}; at most {MAX_MODELS_MB:g} MB are allowed; {hint}")
     vectors = config["styles"]
     try:
-        cards = style_cards(Portraitist(model, threads=1))
+        portraitist = Portraitist(model, threads=1)
+        portraitist.check()
+        cards = style_cards(portraitist)
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
     config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]
@@ -112,8 +114,15 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             f"{path}: this model was exported with mask.model={mask.model}, which browsers cannot run; set mask.model "
             "to refined or selfie in params.yaml, and export again with `dvc repro export`"
         )
-    del model.metadata_props[:]
-    models = {"generator": model.SerializeToString(deterministic=True)}
+    generators = {"generator": model}
+    try:
+        if styles and EXAMPLE_GENERATOR in parts:
+            generators[Path(EXAMPLE_GENERATOR).stem] = onnx.load_from_string(parts[EXAMPLE_GENERATOR])
+    except Exception as error:  # protobuf's exceptions
+        raise SiteBuildError(f"{path}: {EXAMPLE_GENERATOR} in `parts` is damaged; export the model again") from error
+    for graph in generators.values():
+        del graph.metadata_props[:]
+    models = {name: graph.SerializeToString(deterministic=True) for name, graph in generators.items()}
     try:
         for name in (FULL_RANGE.file, SHORT_RANGE.file, SELFIE_MODEL):
             models[Path(name).stem] = convert(parts[name]).SerializeToString(deterministic=True)
@@ -138,7 +147,7 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         "networks": sorted(models),
         "detectors": detectors,
         "styles": {name: vector.tolist() for name, vector in styles.items()},
-        "cpu_nodes": {"generator": nodes_without_webgpu(model)},
+        "cpu_nodes": {name: nodes_without_webgpu(graph) for name, graph in generators.items()},
     }, models
 
 

@@ -66,12 +66,18 @@ class StyleOptions:
 class Style:
     """A style vector, with `strength` and `keep_colours` of `StyleOptions`.
 
-    The style vector is None for a model that has only one style.
+    Attributes:
+        vector: the style vector; None stands for the style `house`, or for the only style of a model.
+        strength: as in `StyleOptions`.
+        keep_colours: as in `StyleOptions`.
+        of_example: whether the vector was computed from an example. The generator for examples then paints, if the
+            model has one.
     """
 
     vector: StyleVector | None
     strength: float = 1.0
     keep_colours: bool = False
+    of_example: bool = False
 
     def finish(self, painting: Picture, selfie: Picture, mask: MaskArray) -> Picture:
         """Apply `keep_colours` and `strength` to a painting; return the result.

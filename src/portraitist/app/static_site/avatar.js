@@ -32,11 +32,11 @@ export async function personMask(crop) {
 }
 
 // Paints a face that `openFace` returned. Returns the layers of an avatar of `size` pixels: { picture, mask (optional) }.
-export async function paintFace(photo, opened, options, vector, size) {
+export async function paintFace(photo, opened, options, style, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const stylized = await generate(crop.picture, cutout, vector);
+  const stylized = await generate(crop.picture, cutout, style);
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }

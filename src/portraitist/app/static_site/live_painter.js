@@ -52,9 +52,9 @@ export class SideChooser {
 }
 
 export class LivePainter {
-  constructor(options, vector) {
+  constructor(options, style) {
     this.options = options;
-    this.vector = vector;
+    this.style = style;
     this.filter = new OneEuroFilter();
     this.face = null;
     this.mask = null;
@@ -81,7 +81,7 @@ export class LivePainter {
     const picture = this.view(bitmap, math.alignment({ ...face, points }, bitmap, params), params.size_px, params.size_px, this.surroundings);
     bitmap.close();
     const mask = await this.segment(picture);
-    const painted = math.finishStyle(await generate(picture, mask, this.vector), picture, mask, this.options);
+    const painted = math.finishStyle(await generate(picture, mask, this.style), picture, mask, this.options);
     this.sides.add(performance.now() - start);
     return createImageBitmap(math.toImageData(painted));
   }

@@ -1,12 +1,15 @@
 // Runs the networks of the static site in onnxruntime-web: face detectors, segmenter, generator and style predictor.
-// The counterpart of portraitist.crop and portraitist.mask. All files are loaded at the start, none later.
+// The counterpart of portraitist.crop and portraitist.mask. All files are downloaded at the start, none later, so that
+// the page works offline. The generator for examples is opened when a portrait is first used as an example.
 
 import * as math from "./image_math.js";
 
 const [MASK_SIDE, STYLE_SIDE] = [256, 256];
+const EXAMPLE_GENERATOR = "example_generator";
 const url = (path) => new URL(path, import.meta.url).href;
 let ort;
 let networks;
+let openExampleGenerator; // opens the generator for examples; null if the model has none, or if it is open
 let detectors;
 export let config;
 
@@ -22,11 +25,14 @@ export async function open(useGpu) {
   };
   config = await (await download("./model.json")).json();
   networks = {};
+  openExampleGenerator = null;
   for (const name of config.networks) {
     const bytes = new Uint8Array(await (await download(`./models/${name}.onnx`)).arrayBuffer());
     const gpu = { name: "webgpu", ...(config.cpu_nodes[name]?.length && { forceCpuNodeNames: config.cpu_nodes[name] }) };
     const providers = useGpu && !name.startsWith("face_") ? [gpu] : ["wasm"]; // not [gpu, "wasm"], with which a missing WebGPU would cause no error
-    networks[name] = await ort.InferenceSession.create(bytes, { executionProviders: providers });
+    const create = () => ort.InferenceSession.create(bytes, { executionProviders: providers });
+    if (name === EXAMPLE_GENERATOR) openExampleGenerator = create;
+    else networks[name] = await create();
   }
   detectors = config.detectors.map((detector) => ({ ...detector, centres: math.anchors(detector.side, detector.anchors) }));
 }
@@ -166,10 +172,11 @@ export async function locatePerson({ picture, alpha, inside }) {
 // Whether the generator paints squares of any side; if not, only of side `config.crop.size_px`.
 export const paintsAnySide = () => typeof networks.generator.inputMetadata[0].shape[1] !== "number";
 
-// Paints a square picture. `vector` is the style vector; null for a model that has only one style.
-export async function generate(picture, mask, vector) {
+// Paints a square picture. `style` is one of `config.styles` or the result of `predictStyle`. Its `vector` is null for a
+// model that has only one style. The generator for examples paints if the style is `ofExample` and the model has one.
+export async function generate(picture, mask, { vector, ofExample }) {
   const { width: side } = picture;
-  const result = await run("generator", {
+  const result = await run(ofExample ? await exampleGenerator() : "generator", {
     pictures: new ort.Tensor("uint8", new Uint8Array(picture.data), [1, side, side, 3]),
     masks: new ort.Tensor("uint8", new Uint8Array(mask.data), [1, side, side]),
     ...(vector && { styles: new ort.Tensor("float32", Float32Array.from(vector), [1, vector.length]) }),
@@ -177,13 +184,20 @@ export async function generate(picture, mask, vector) {
   return { ...picture, data: new Uint8ClampedArray(result.painted) };
 }
 
+async function exampleGenerator() {
+  if (openExampleGenerator) networks[EXAMPLE_GENERATOR] = await openExampleGenerator();
+  openExampleGenerator = null;
+  return networks[EXAMPLE_GENERATOR] ? EXAMPLE_GENERATOR : "generator";
+}
+
 // --- styles
 
 export const canFollowExample = () => Boolean(networks.style_predictor);
 
-// Returns the style vector of the person in a square picture.
+// Returns the style of the person in a square picture.
 export async function predictStyle(picture, mask) {
   const scaled = math.toSide(math.onGrey(picture, mask), STYLE_SIDE);
   const input = new ort.Tensor("float32", math.mapTo(Float32Array, scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
-  return Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }))[0];
+  const [vector] = Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }));
+  return { vector, ofExample: true };
 }

@@ -13,10 +13,10 @@ async function paint({ id, file, options, size }) {
   if (!openPhotos.has(id)) openPhotos.set(id, await openPhoto(file));
   if (openPhotos.size > CACHED_PHOTOS) openPhotos.delete(openPhotos.keys().next().value);
   const { photo, opened, leftOut } = openPhotos.get(id);
-  const vector = await styleVector(options);
+  const style = await readStyle(options);
   const faces = [];
   for (const face of opened) {
-    faces.push(face.error ? face : await toBitmaps(await paintFace(photo, face, options, vector, size)));
+    faces.push(face.error ? face : await toBitmaps(await paintFace(photo, face, options, style, size)));
   }
   return { faces, leftOut };
 }
@@ -27,16 +27,17 @@ async function toBitmaps(layers) {
   return Object.fromEntries(await Promise.all(entries));
 }
 
-let example = {}; // the last portrait whose style was used, and its style vector
+let example = {}; // the last portrait whose style was used, and this style
 
-async function styleVector({ style, like }) {
-  if (!like) return config.styles.find(({ name }) => name === style)?.vector;
+// Returns the style of the model that has the name `style`, or the style of the portrait `like`.
+async function readStyle({ style, like }) {
+  if (!like) return config.styles.find(({ name }) => name === style);
   const key = [like.name, like.size, like.lastModified].join();
   if (example.key !== key) {
     const { picture, mask } = await examplePerson(like);
-    example = { key, vector: await predictStyle(picture, mask) };
+    example = { key, style: await predictStyle(picture, mask) };
   }
-  return example.vector;
+  return example.style;
 }
 
 // Returns crop and mask of an example's face; if it has no usable face, those of the square in its middle.
@@ -92,12 +93,12 @@ const TASKS = {
   open: async ({ useGpu }) => {
     await open(useGpu);
     const { size_px: side } = config.crop;
-    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0].vector); // if WebGPU does not work, this throws an error
+    if (useGpu) await generate(math.blank(side, side, 3), math.blank(side, side, 1), config.styles[0]); // if WebGPU does not work, this throws an error
     return { styles: config.styles, canFollowExample: canFollowExample() };
   },
   paint,
   live: async ({ bitmap, time, options }) => {
-    live ??= new LivePainter(options, await styleVector(options));
+    live ??= new LivePainter(options, await readStyle(options));
     return live.paint(bitmap, time);
   },
   stop: async () => { live = null; },
