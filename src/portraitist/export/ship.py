@@ -33,9 +33,7 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
     "NOTICE",
     "PORTRAITS.csv",
 )
-# largest allowed size of both generators together, in units of 1e6 bytes; together with the refiner, less than 2 MB of
-# weights are committed to git
-MAX_MEGABYTES = 1.0
+MAX_MEGABYTES = 1.0  # largest allowed size of both generators, in units of 1e6 bytes; they are committed to git
 COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
 LIMITS_HEADING = "## Limits"  # heading in the model card, before which the attribution is inserted
 NOTICE = """\
