@@ -68,9 +68,11 @@ def web_server(folder):
 
     files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
     threading.Thread(target=files.serve_forever).start()
-    yield f"http://127.0.0.1:{files.server_port}/{folder.name}/"
-    files.shutdown()
-    files.server_close()
+    try:
+        yield f"http://127.0.0.1:{files.server_port}/{folder.name}/"
+    finally:
+        files.shutdown()
+        files.server_close()
 
 
 @contextmanager
