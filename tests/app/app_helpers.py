@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import uvicorn
 from onnx import TensorProto, helper
+from server_thread import in_thread
 
 from portraitist.app import server as app_server
 from portraitist.app.connections import ConnectionPool
@@ -67,12 +68,8 @@ def web_server(folder):
             pass
 
     files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder.parent)))
-    threading.Thread(target=files.serve_forever).start()
-    try:
+    with in_thread(files):
         yield f"http://127.0.0.1:{files.server_port}/{folder.name}/"
-    finally:
-        files.shutdown()
-        files.server_close()
 
 
 @contextmanager

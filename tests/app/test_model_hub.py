@@ -1,11 +1,11 @@
 """Models of the Hugging Face hub; a server on this machine replaces the hub."""
 
 import hashlib
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from server_thread import in_thread
 
 from portraitist.app import model_hub
 from portraitist.app.model_file import ModelError
@@ -84,15 +84,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving():
-    with Hub() as server:
-        server.cdn = f"http://localhost:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Hub()
+    server.cdn = f"http://localhost:{server.server_port}"
+    with in_thread(server):
+        yield server
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The web page in a real browser: with the server, and as a static site on the device, offline."""
 
+import functools
 import grp
 import io
 import json
@@ -8,10 +9,10 @@ import pwd
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
+import app_helpers
 import cv2
 import numpy as np
 import pytest
@@ -44,11 +45,7 @@ PAINT_SQUARE = """async (useGpu) => {
 }"""
 
 
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timeout"
-        time.sleep(0.05)
+wait_until = functools.partial(app_helpers.wait_until, seconds=60)
 
 
 def messages(page):
@@ -362,7 +359,7 @@ def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_pat
         page.context.set_offline(True)
         page.click("#live")
         count = "Number(document.getElementById('painted-video').dataset.frames ?? 0)"
-        wait_until(lambda: page.evaluate(count) >= 3, 120)
+        wait_until(lambda: page.evaluate(count) >= 3, seconds=120)
         shown = page.evaluate(
             "(() => { const canvas = document.getElementById('painted-video'); return [...canvas.getContext('2d')"
             ".getImageData(0, 0, canvas.width, canvas.height).data]; })()"
@@ -382,7 +379,7 @@ def test_live_camera_without_working_webgpu_uses_webassembly(static, selfie, tmp
         adapter = "{ value: { requestAdapter: async () => ({ requestDevice: async () => { throw new Error(); } }) } }"
         page.evaluate(f"Object.defineProperty(navigator, 'gpu', {adapter})")
         page.click("#live")
-        wait_until(lambda: "pictures per second" in page.inner_text("#frame-rate"), 120)
+        wait_until(lambda: "pictures per second" in page.inner_text("#frame-rate"), seconds=120)
         assert page.inner_text("#frame-rate").endswith("on the processor")
 
 

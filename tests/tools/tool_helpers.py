@@ -1,13 +1,13 @@
 """Inputs of the review pages, and a running preference server."""
 
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from drawn import smooth
+from server_thread import in_thread
 
 from portraitist.clean.decode import CleanPicture
 from portraitist.core import manifest
@@ -62,11 +62,6 @@ def write_shards(root: Path) -> Path:
 def running_server(shards: Path, answers: Path, count: int = 50, seed: int = 1) -> Iterator[PreferenceServer]:
     """Run the preference server in a thread."""
     methods = {name: Shards(shards / name) for name in ("ours", "theirs")}
-    with PreferenceServer(methods, Shards(shards / "selfies"), answers, count, random.Random(seed), 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = PreferenceServer(methods, Shards(shards / "selfies"), answers, count, random.Random(seed), 0)
+    with in_thread(server):
+        yield server

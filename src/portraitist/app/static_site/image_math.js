@@ -926,15 +926,16 @@ export function extendForeground(picture, mask) {
   const known = new Float32Array(width * height * planes); // per pixel: colours and 1 where the mask is 255, else zeros
   const result = new Uint8ClampedArray(picture.data.length);
   let unknown = [];
-  mask.data.forEach((value, i) => {
-    if (value !== 255) {
+  for (let i = 0; i < mask.data.length; i++) {
+    if (mask.data[i] !== 255) {
       unknown.push(i);
-      return;
+      continue;
     }
     for (let c = 0; c < channels; c++) known[i * planes + c] = result[i * channels + c] = picture.data[i * channels + c];
     known[i * planes + channels] = 1;
-  });
+  }
   for (const window of WINDOWS) {
+    if (!unknown.length) break;
     const means = boxBlur(known, width, height, planes, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
     unknown = unknown.filter((i) => {
       const weight = means[i * planes + channels];
@@ -942,7 +943,6 @@ export function extendForeground(picture, mask) {
       for (let c = 0; c < channels; c++) result[i * channels + c] = means[i * planes + c] / weight;
       return false;
     });
-    if (!unknown.length) break;
   }
   return { ...picture, data: result };
 }
