@@ -201,6 +201,12 @@ def test_group_is_removed_by_name(checkout: Path):
     assert [shards_with(checkout, picture) for picture in anna] == [[], []]
 
 
+def test_removed_pictures_are_not_counted_again(checkout: Path):
+    first, second = (named(checkout, f"anna/{number:04d}.jpg") for number in (8, 16))
+    assert re.search(r"data/raw/folder: 1\b", run_forget(first)[1])
+    assert re.search(r"data/raw/folder: 1\b", run_forget(first, second)[1])
+
+
 @pytest.mark.parametrize("above", ["/x/mine", "..", "C:/mine/selfies"])
 def test_group_is_matched_by_the_path_of_its_folder(checkout: Path, above: str):
     anna = {named(checkout, f"anna/{number:04d}.jpg") for number in (8, 16)}

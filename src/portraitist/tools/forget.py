@@ -238,8 +238,9 @@ def purge(root: Path, ids: Iterable[str]) -> dict[str, int]:
     for path in sorted((root / "data" / "raw").glob("*/manifest.csv")):
         frame = manifest.read(path)
         is_removed = frame["id"].isin(removed)
-        if (is_removed & (frame["status"] != Status.BLOCKLISTED.value)).any():
-            counts[path.parent.name] = int(is_removed.sum())
+        present = is_removed & (frame["status"] != Status.BLOCKLISTED.value)
+        if present.any():
+            counts[path.parent.name] = int(present.sum())
             _rewrite_source(path.parent, frame, is_removed, removed)
     return counts
 
