@@ -321,7 +321,9 @@ def test_invalid_har_error_names_the_file(web: FakeWeb, tmp_path: Path, text: st
 def test_saved_refusal_is_an_error(web: FakeWeb, tmp_path: Path):
     (tmp_path / "baidu").mkdir()
     (tmp_path / "baidu" / "saved.json").write_text('{"antiFlag":1,"message":"Forbid spider access"}', encoding="utf-8")
-    assert "Forbid spider access" in source_error("baidu", web, tmp_path)
+    message = source_error("baidu", web, tmp_path)
+    assert "Forbid spider access" in message
+    assert str(tmp_path / "baidu" / "saved.json") in message
 
 
 # --- APIs
@@ -562,5 +564,7 @@ def test_saved_responses_replace_the_api(web: FakeWeb, tmp_path: Path, name: str
     (tmp_path / name / "saved.json").write_text(str(answers[name]), encoding="utf-8")
     assert find_candidates(name, web, tmp_path)[0].url.startswith("https://")
     (tmp_path / name / "saved.json").write_text("<html>", encoding="utf-8")
-    assert APIS[name].partition("/")[0] in source_error(name, web, tmp_path)
+    message = source_error(name, web, tmp_path)
+    assert APIS[name].partition("/")[0] in message
+    assert str(tmp_path / name / "saved.json") in message
     assert web.log == []

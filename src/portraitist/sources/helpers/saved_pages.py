@@ -108,14 +108,14 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
     return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
 
 
-def saved_texts(folder: Path, host: str) -> list[str]:
-    """Return the saved responses of a host as text.
+def saved_responses(folder: Path, host: str) -> list[SavedResponse]:
+    """Return the saved responses of a host.
 
     A HAR file contains the URL of each response, so responses of other hosts are left out. An HTML or JSON file does
     not contain the URL of its response. The responses in these files are always returned, whatever their host is.
     """
     return [
-        response.text
+        response
         for response in read_saved(folder)
         if not response.url or (urlsplit(response.url).hostname or "") == host
     ]
@@ -134,14 +134,14 @@ def candidates_from_saved(
     Raises:
         SourceError: a response is not JSON.
     """
-    for text in saved_texts(params.path, host):
+    for response in saved_responses(params.path, host):
         try:
-            content = parse_json(text)
+            content = parse_json(response.text)
         except ValueError:
-            found = text.strip()[:60]
+            found = response.text.strip()[:60]
             raise SourceError(
-                f"{params.path}: expected JSON responses of {host}, found a response that begins with {found!r}; find "
-                "the file that contains this response, and remove the file"
+                f"{response.file}: expected JSON responses of {host}, found a response that begins with {found!r}; "
+                "remove the file"
             ) from None
         yield from rows(content, params, "")
 

@@ -15,7 +15,7 @@ from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import SearchParams
 from portraitist.sources import fetch_page
-from portraitist.sources.helpers.saved_pages import has_saved_responses, saved_texts
+from portraitist.sources.helpers.saved_pages import has_saved_responses, saved_responses
 
 MAX_RESULTS = 1000  # per query; search engines repeat results after that
 BLOCK_PAGES = {  # what a search engine sent instead of results, by a part of the URL of the redirect
@@ -59,11 +59,11 @@ def search(
     """
     advice = f"open the results in your browser and save the pages (or a HAR) in {params.path}, then run this again"
     known_urls: set[str] = set()
-    texts = saved_texts(params.path, host) if has_saved_responses(params, cache) else []
-    for text in texts:
-        candidates = _parse_or_fail(parse, text, params, "", f"a page in {params.path}", advice)
+    saved = saved_responses(params.path, host) if has_saved_responses(params, cache) else []
+    for page in saved:
+        candidates = _parse_or_fail(parse, page.text, params, "", str(page.file), advice)
         yield from _new_candidates(candidates, known_urls)
-    if texts:
+    if saved:
         return
     cache.limit_rate(host, seconds_per_page)
     for query in params.queries:
