@@ -13,6 +13,7 @@ from toys import style_networks
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import ShardWriter
+from portraitist.export import ship as ship_module
 from portraitist.export.ship import Selection, ShipError, ship
 from portraitist.learning.tensors import on_grey, to_images, to_masks
 from portraitist.nets.arbitrary_style import StylePredictor
@@ -126,6 +127,27 @@ def test_generator_for_examples_becomes_a_file(project, tmp_path):
     save_model(project)
     ship(project, selection(), None, out)
     assert not (out / "example_generator.onnx").exists()
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_interrupted_ship_removes_no_file(project, tmp_path, monkeypatch, written):
+    out = tmp_path / "out"
+    save_model(project, parts=json.dumps({"example_generator.onnx": base64.b64encode(b"graph").decode()}))
+    ship(project, selection(), None, out)
+    before = sorted(path.name for path in out.iterdir())
+    save_model(project)
+    paths = []
+
+    def write_file(path, data):
+        if len(paths) == written:
+            raise KeyboardInterrupt
+        paths.append(path)
+        path.write_bytes(data)
+
+    monkeypatch.setattr(ship_module, "write_file", write_file)
+    with pytest.raises(KeyboardInterrupt):
+        ship(project, selection(), None, out)
+    assert sorted(path.name for path in out.iterdir()) == before
 
 
 def test_portrait_of_the_test_part_is_no_style(project, tmp_path):

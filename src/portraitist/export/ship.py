@@ -156,7 +156,6 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         if example is None
         else EXAMPLE.format(sha256=digests[EXAMPLE_GENERATOR], share=EXAMPLE_SHARE, rest=1 - EXAMPLE_SHARE),
     )
-    (dest / EXAMPLE_GENERATOR).unlink(missing_ok=True)  # of an earlier model
     contents = {
         **generators,
         DIGEST_FILE: "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode(),  # as of sha256sum
@@ -166,6 +165,8 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
     }
     for name, data in contents.items():
         write_file(dest / name, data)
+    if example is None:
+        (dest / EXAMPLE_GENERATOR).unlink(missing_ok=True)  # of an earlier model; generator.sha256 no longer lists it
     return {
         "megabytes": round(megabytes, 3),
         "sha256": digests[GENERATOR_FILE],
