@@ -32,6 +32,7 @@ def selection(**styles):
 
 def save_model(project, **changes):
     graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "graph", [], [])
+    graph.value_info.append(helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [1]))
     model = helper.make_model(graph)
     for key, value in (METADATA | changes).items():
         if value is not None:
@@ -84,6 +85,12 @@ def test_generator_keeps_metadata_and_no_parts(project, tmp_path):
     assert report["sha256"] == digest
     assert (tmp_path / "out" / "generator.sha256").read_text() == f"{digest}  generator.onnx\n"
     assert (report["styles"], report["portraits"]) == (["house", "red", "blue"], 3)
+
+
+def test_generator_has_no_shapes_of_intermediate_tensors(project, tmp_path):
+    ship(project, selection(), None, tmp_path / "out")
+    graph = onnx.load(tmp_path / "out" / "generator.onnx").graph
+    assert (len(graph.node), len(graph.value_info)) == (1, 0)
 
 
 def test_named_styles_are_those_of_training(project, tmp_path):

@@ -128,6 +128,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         **selection.portraits.model_dump(),
     )
     card = metadata["card"].replace(LIMITS_HEADING, f"## Attribution\n\n{training}\n{LIMITS_HEADING}", 1)
+    del model.graph.value_info[:]  # the shapes of intermediate tensors, which onnxruntime infers
     del model.metadata_props[:]
     for key, value in metadata.items():
         if key not in ("parts", "styles", "card", CHECKSUM_KEY):
