@@ -1,4 +1,4 @@
-"""The content of the source package, and ignored files."""
+"""The contents of the source package and of the wheel, and ignored files."""
 
 import os
 import re
@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pytest
 from reach import ROOT
+
+PACKAGE = "src/portraitist/"
 
 
 def test_git_ignores_what_the_readme_commands_write():
@@ -53,27 +56,56 @@ def test_make_without_git_stops_before_installing(tmp_path):
     assert "-m venv" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_source_package_has_the_package_and_no_tests(tmp_path):
+BUILD = """
+import sys
+sys.path.insert(0, "src")
+from portraitist import shipped
+shipped.complete_model = lambda path, refiner: path.touch()  # no download
+from setuptools import build_meta
+build_meta.build_sdist("made")
+build_meta.build_wheel("made")
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """A source package, the wheel of the same files, and the names of the files, relative to the repository."""
     pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("packages")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    package, top_level = "src/portraitist/", {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"}
     names = [
-        name for name in tracked.split("\0") if name.startswith((package, "docs/", "data/refiner/")) or "/" not in name
+        name for name in tracked.split("\0") if name.startswith((PACKAGE, "docs/", "data/refiner/")) or "/" not in name
     ]
     for name in filter(None, names):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / package / "shipped" / "portraitist.onnx").touch()  # as an earlier build leaves it
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    build = "from setuptools import build_meta; build_meta.build_sdist('made')"
-    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
-    (archive_path,) = (tmp_path / "made").iterdir()
-    with tarfile.open(archive_path) as archive:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / PACKAGE / "shipped" / "portraitist.onnx").touch()  # as an earlier build leaves it
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-c", BUILD], cwd=folder, capture_output=True, check=True)
+    (source,), (wheel,) = ((folder / "made").glob(pattern) for pattern in ("*.tar.gz", "*.whl"))
+    return source, wheel, names
+
+
+@pytest.mark.slow
+def test_source_package_has_the_package_and_no_tests(packages):
+    source, _, names = packages
+    with tarfile.open(source) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
+    top_level = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"}
     documents = {name for name in names if name.startswith("docs/") and name.endswith(".md")}
-    required = {name for name in names if name.startswith(package)} | documents | top_level
+    required = {name for name in names if name.startswith(PACKAGE)} | documents | top_level
     assert sorted(required - packed) == []
     assert not [name for name in packed if name.startswith("tests")]
     assert {"setup.py", "data/refiner/person_refiner.onnx"} <= packed
-    assert f"{package}shipped/portraitist.onnx" not in packed  # it holds models of others
+    assert f"{PACKAGE}shipped/portraitist.onnx" not in packed  # it holds models of others
+
+
+@pytest.mark.slow
+def test_wheel_has_the_package_without_the_parts_of_the_model(packages):
+    _, wheel, names = packages
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if not re.match(r"portraitist-[^/]*\.dist-info/", name)}
+    files = {name.removeprefix("src/") for name in names if name.startswith(PACKAGE)}
+    parts = {f"portraitist/shipped/{name}" for name in ("generator.onnx", "example_generator.onnx", "generator.sha256")}
+    assert parts < files
+    assert packed == files - parts | {"portraitist/shipped/portraitist.onnx"}

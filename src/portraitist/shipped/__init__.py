@@ -3,7 +3,8 @@
 Users paint with portraitist.onnx. When the package is built, setup.py writes this file: generator.onnx, with five other
 model files added to its metadata. One is example_generator.onnx, which paints in the style of examples. The others are
 the files of the face detector and of the segmenter. Three of them are extracted from pinned packages; the fourth,
-person_refiner.onnx, was trained in this project and is in the repository.
+person_refiner.onnx, was trained in this project and is in the repository. The wheel has portraitist.onnx, but not the
+generators and their checksums.
 
 `python -m pipeline.ship` writes generator.onnx, example_generator.onnx, their checksums (generator.sha256), README.md,
 NOTICE and PORTRAITS.csv.
