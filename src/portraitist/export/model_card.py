@@ -25,8 +25,9 @@ Turns selfies into avatars that look hand-painted. Trained with Portraitist.
     portraitist paint selfie.jpg -o avatar.png --model FOLDER_OF_THIS_FILE
 
 `portraitist.onnx` is self-contained: the generator, and in its metadata the face detector, the segmenter and the
-parameters for cropping and masking a selfie. If present, `portraitist.fp16.onnx` and `portraitist.int8.onnx` store the
-same weights in half and a quarter of the size.
+parameters for cropping and masking a selfie. If the model can paint in the style of an example (`--like`), the metadata
+also contain a second generator, which paints only these avatars. If present, `portraitist.fp16.onnx` and
+`portraitist.int8.onnx` store the same weights in half and a quarter of the size.
 
 ## Data
 
