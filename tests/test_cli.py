@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_helpers import replaced_graph, with_example_generator
+from onnx import TensorProto, helper
 from PIL import Image, PngImagePlugin
 from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist import __version__
-from portraitist.app import paint_files
-from portraitist.app.avatar import ModelError, Portraitist
+from portraitist.app import paint_files, trial_run
+from portraitist.app.avatar import Portraitist
 from portraitist.app.paint_files import PaintResult, expand_paths, plan_outputs
 from portraitist.cli import app, painting
 from portraitist.cli.extras import MODULES
@@ -718,12 +720,20 @@ def test_gif_of_one_frame_becomes_a_picture(model, selfies, tmp_path):
 
 
 def test_damaged_model_ends_a_batch_with_one_line(model, selfies, tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise ModelError("the model cannot run: reason")
+    nodes = [helper.make_node("Gather", ["pictures", "index"], ["painted"])]
+    index = helper.make_tensor("index", TensorProto.INT64, [1], [9])  # of a picture that is not in the batch
+    path = replaced_graph(model, tmp_path / "x.onnx", nodes, ["n", "h", "w", 3], [index])
+    monkeypatch.setattr(trial_run, "try_graph", lambda *_: None)  # which would find the error
+    code, _, stderr = paint(path, *selfies, "-o", tmp_path / "out")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith(f"portraitist: {path}: the model cannot run: [ONNXRuntimeError]")
 
-    monkeypatch.setattr(Portraitist, "paint_squares", fail)
-    code, _, stderr = paint(model, *selfies, "-o", tmp_path / "out")
-    assert (code, stderr) == (2, f"portraitist: {model}: the model cannot run: reason\n")
+
+def test_damaged_generator_for_examples_is_named_once(shipped, selfies, tmp_path):
+    path = with_example_generator(shipped.parent, tmp_path / "x.onnx", b"damaged")
+    code, _, stderr = paint(path, selfies[0], "-o", tmp_path / "out.png", "--like", selfies[1])
+    assert (code, stderr.count("\n"), stderr.count(str(path))) == (2, 1, 1)
+    assert stderr.startswith(f"portraitist: {path}: example_generator.onnx in `parts`: not an exported model")
 
 
 def test_native_libraries_print_nothing_in_a_batch(model, tmp_path):

@@ -227,7 +227,8 @@ class Portraitist:
         loaded = load_model(model, device, threads)
         cv2.setNumThreads(threads)
         self.card, self.any_side = loaded.card, loaded.any_side
-        self._generator = _Generator(loaded.session)
+        self._path = loaded.path
+        self._generator = _Generator(str(loaded.path), loaded.session)
         self._example_generator = _ExampleGenerator(loaded, self._generator)
         self.crop_params, self.mask_params = loaded.metadata.crop, loaded.metadata.mask
         self._styles = loaded.metadata.styles
@@ -312,7 +313,7 @@ class Portraitist:
         side = self.crop_params.size_px
         blank = np.zeros((side, side, 3), np.uint8)
         self.crops(CleanPicture(blank, None))
-        with _model_errors("segmenter"):
+        with _model_errors(self._path, "segmenter"):
             self._networks.segmenter(blank)
         self.paint_squares([blank], [blank[..., 0]])
         if self._styles:
@@ -411,7 +412,7 @@ class Portraitist:
         """
         if faces not in get_args(FaceSelection):
             raise ValueError(f"faces is {faces!r}; allowed are {' and '.join(get_args(FaceSelection))}")
-        with _model_errors("face detector"):
+        with _model_errors(self._path, "face detector"):
             return crop_faces(cleaned, self._networks.detector, self.crop_params.model_copy(update={"faces": faces}))
 
     def crop(self, cleaned: CleanPicture, face: Face) -> Crop:
@@ -432,7 +433,7 @@ class Portraitist:
             ModelError: the segmenter in the model file is damaged.
         """
         params = self.mask_params.model_copy(update={"max_person": 1.0})
-        with _model_errors("segmenter"):
+        with _model_errors(self._path, "segmenter"):
             return person_mask(crop.square, self._networks.segmenter, params, self.crop_params)
 
     def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
@@ -552,10 +553,15 @@ class Portraitist:
 
 
 class _Generator:
-    """Runs a generator's graph. Thread-safe."""
+    """Runs a generator's graph. Thread-safe.
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self.session = session
+    Args:
+        name: name of the graph, for messages; it contains the path of the model file.
+        session: has loaded the graph.
+    """
+
+    def __init__(self, name: str, session: onnxruntime.InferenceSession) -> None:
+        self.name, self.session = name, session
         self._has_run = False
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -568,7 +574,9 @@ class _Generator:
         expected = inputs["pictures"].shape
         if not isinstance(stylized, np.ndarray) or stylized.dtype != np.uint8 or stylized.shape != expected:
             found = f"{getattr(stylized, 'dtype', type(stylized))} of shape {getattr(stylized, 'shape', ())}"
-            raise ModelError(f"the model returns {found}; expected uint8 of shape {expected}; export the model again")
+            raise ModelError(
+                f"{self.name}: the model returns {found}; expected uint8 of shape {expected}; export the model again"
+            )
         return stylized
 
     def _run(self, inputs: dict[str, np.ndarray]) -> list[Any]:
@@ -583,12 +591,12 @@ class _Generator:
         except Exception as error:  # onnxruntime's exceptions have no common base class
             if getattr(options, "terminate", False):
                 raise ModelError(
-                    f"the model was stopped, because its first run took more than {FIRST_RUN_LIMIT_S:g} s; a valid "
-                    "model takes about a second. Replace the model file if it is damaged, or try again when the "
-                    "computer is less busy"
+                    f"{self.name}: the model was stopped, because its first run took more than {FIRST_RUN_LIMIT_S:g} "
+                    "s; a valid model takes about a second. Replace the model file if it is damaged, or try again when "
+                    "the computer is less busy"
                 ) from error
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-            raise ModelError(f"the model cannot run: {reason}") from error
+            raise ModelError(f"{self.name}: the model cannot run: {reason}") from error
         finally:
             timer.cancel()
         self._has_run = True
@@ -611,8 +619,8 @@ class _ExampleGenerator:
         """
         with self._lock:
             if self._generator is None:
-                session = self._model.open_example_generator()
-                self._generator = self._main if session is self._main.session else _Generator(session)
+                session, name = self._model.open_example_generator(), self._model.example_generator_name
+                self._generator = self._main if session is self._main.session else _Generator(name, session)
             return self._generator
 
 
@@ -642,8 +650,13 @@ class _Networks(threading.local):
 
 
 @contextmanager
-def _model_errors(part: str) -> Iterator[None]:
-    """Convert exceptions of a damaged network to a `ModelError`; `part` is the network's name in the message."""
+def _model_errors(path: Path, part: str) -> Iterator[None]:
+    """Convert exceptions of a damaged network to a `ModelError`.
+
+    Args:
+        path: the model file, for the message.
+        part: name of the network, for the message.
+    """
     try:
         yield
     except (RejectedError, ModelError):
@@ -651,5 +664,5 @@ def _model_errors(part: str) -> Iterator[None]:
     except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ModelError(
-            f"the {part} in the model file fails: {reason}; if the file is damaged, export the model again"
+            f"{path}: the {part} in the model fails: {reason}; if the file is damaged, export the model again"
         ) from error

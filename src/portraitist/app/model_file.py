@@ -79,6 +79,11 @@ class LoadedModel:
     device: str
     threads: int
 
+    @property
+    def example_generator_name(self) -> str:
+        """Name of the generator for examples, for messages."""
+        return f"{self.path}: {EXAMPLE_GENERATOR} in `parts`"
+
     def open_example_generator(self) -> onnxruntime.InferenceSession:
         """Return a session with the generator that paints in the style of examples.
 
@@ -90,7 +95,7 @@ class LoadedModel:
         data = self.metadata.parts.get(EXAMPLE_GENERATOR)
         if data is None:
             return self.session
-        name, side = f"{self.path}: {EXAMPLE_GENERATOR} in `parts`", self.metadata.crop.size_px
+        name, side = self.example_generator_name, self.metadata.crop.size_px
         session = _open_graph(name, self.path, data, self.device, self.threads, side)
         if _check_tensors(name, session, side, bool(self.metadata.styles)) != self.any_side:
             raise ModelError(

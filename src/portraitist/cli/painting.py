@@ -162,7 +162,7 @@ def paint(
                     results.append(result)
                     progress.update()
         except ModelError as error:
-            fail(f"{path}: {error}", INVALID)
+            fail(str(error), INVALID)
         if not quiet:
             _report_total(results, None if paste_back else size_px)
         if failed := sum(bool(result.errors) for result in results):
