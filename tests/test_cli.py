@@ -423,7 +423,8 @@ def test_unusable_model_is_named(tmp_path, selfies):
         f"portraitist: {tmp_path / 'x.onnx'}: no such file; `make repro` creates models/portraitist"
     )
     code, _, stderr = paint(selfies[0], selfies[0], "-o", tmp_path / "a.png")
-    assert (code, stderr) == (2, f"portraitist: {selfies[0]}: not an exported model\n")
+    reason = f"malformed field at byte 0 of {selfies[0].stat().st_size}; copy or export the model again"
+    assert (code, stderr) == (2, f"portraitist: {selfies[0]}: not an exported model, or damaged: {reason}\n")
 
 
 def test_folders_and_globs_are_expanded(model, selfies, tmp_path):

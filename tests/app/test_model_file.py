@@ -34,6 +34,37 @@ def test_missing_and_foreign_files_are_rejected(model, tmp_path):
     assert re.search(f"format '1'.*{FORMAT}", open_error(with_metadata(model, tmp_path / "old.onnx", format="1")))
 
 
+def truncated_between_fields(data):
+    """Return a model file's bytes up to the first metadata entry."""
+    return next(data[:start] for number, start, _, _ in model_file._protobuf_fields(memoryview(data)) if number == 14)
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", "the file is empty"),
+        (lambda data: b"some text", r"not an exported model, or damaged: malformed field at byte \d+ of 9"),
+        (lambda data: np.random.default_rng(1).bytes(9999), r"or damaged: malformed \w+ at byte \d+ of 9999"),
+        (lambda data: data[:9999], r"or damaged: malformed field at byte \d+ of 9999"),
+        (truncated_between_fields, "model format 'unknown', expected '3'"),
+        (lambda data: data[:9999] + b"damaged" + data[10006:], r"damaged file: SHA-256 is \w+…, expected \w+…"),
+    ],
+    ids=["empty", "text", "random", "truncated", "truncated between fields", "changed"],
+)
+def test_error_of_a_damaged_file_says_what_to_do(shipped, tmp_path, monkeypatch, is_default, damage, reason):
+    path = tmp_path / "portraitist.onnx"
+    path.write_bytes(damage(shipped.read_bytes()))
+    if is_default:
+        monkeypatch.setattr(model_file, "DEFAULT_MODEL", path)
+    remedy = "install the package again" if is_default else "copy or export the model again"
+    assert re.search(f"{reason}; {remedy}$", open_error(path))
+
+
+def test_path_that_cannot_be_read_is_a_model_error(tmp_path):
+    assert "File name too long" in open_error(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

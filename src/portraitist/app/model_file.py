@@ -111,11 +111,11 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
         ModelError: the file is missing, damaged or not an exported model, or the device is not available.
     """
     path = Path(model)
-    path = path / MODEL_FILE if path.is_dir() else path
-    if not path.is_file():
-        hint = "install the package again" if path == DEFAULT_MODEL else "`make repro` creates models/portraitist"
-        raise ModelError(f"{path}: no such file; {hint}, or choose another model")
     try:
+        path = path / MODEL_FILE if path.is_dir() else path
+        if not path.is_file():
+            hint = "install the package again" if path == DEFAULT_MODEL else "`make repro` creates models/portraitist"
+            raise ModelError(f"{path}: no such file; {hint}, or choose another model")
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
@@ -141,7 +141,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
     """
     if entries.get("format") != FORMAT:
         found = entries.get("format", "unknown")[:20]
-        raise ModelError(f"{path}: model format {found!r}, expected {FORMAT!r}; export the model again")
+        raise ModelError(f"{path}: model format {found!r}, expected {FORMAT!r}; {remedy(path)}")
     try:
         crop, mask = CropParams(**json.loads(entries["crop"])), MaskParams(**json.loads(entries["mask"]))
         encoded = json.loads(entries["parts"])
@@ -152,9 +152,7 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
             parts[EXAMPLE_GENERATOR] = base64.b64decode(encoded[EXAMPLE_GENERATOR], validate=True)
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
-        raise ModelError(
-            f"{path}: metadata is missing or malformed: {_first_line(error)}; export the model again"
-        ) from error
+        raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}; {remedy(path)}") from error
     return Metadata(parts, crop, mask, styles)
 
 
@@ -205,12 +203,20 @@ def verify_checksum(path: Path, data: bytes) -> None:
     Raises:
         ModelError: the checksum differs, or the bytes are not an ONNX file.
     """
+    if not data:
+        raise ModelError(f"{path}: the file is empty; {remedy(path)}")
     try:
         found, expected = content_checksum(data)
     except ValueError as error:
-        raise ModelError(f"{path}: not an exported model") from error
+        raise ModelError(f"{path}: not an exported model, or damaged: {error}; {remedy(path)}") from error
     if expected is not None and found != expected:
-        raise ModelError(f"{path}: damaged file: SHA-256 is {found[:16]}…, expected {expected[:16]}…; copy it again")
+        found, expected = f"{found[:16]}…", f"{expected[:16]}…"
+        raise ModelError(f"{path}: damaged file: SHA-256 is {found}, expected {expected}; {remedy(path)}")
+
+
+def remedy(path: Path) -> str:
+    """Return what the user can do if a model file is damaged, for messages."""
+    return "install the package again" if path == DEFAULT_MODEL else "copy or export the model again"
 
 
 def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
@@ -227,7 +233,7 @@ def _protobuf_fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
             length, body = _varint(view, body)
             end = body + length
         if not at < end <= len(view):
-            raise ValueError(f"the model file is damaged: malformed field at byte {at}; download or export it again")
+            raise ValueError(f"malformed field at byte {at} of {len(view)}")
         yield tag >> 3, at, body, end
         at = end
 
@@ -239,7 +245,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, at + place + 1
-    raise ValueError(f"malformed varint at byte {at}")
+    raise ValueError(f"malformed number at byte {at} of {len(view)}")
 
 
 def _open_graph(
@@ -257,7 +263,7 @@ def _open_graph(
     """
     if path != DEFAULT_MODEL:  # the package's model is as trusted as the package's code
         _try_once(name, data, side)
-    return _open_session(name, data, device, threads)
+    return _open_session(name, path, data, device, threads)
 
 
 def _try_once(name: str, data: bytes, side: int | None) -> None:
@@ -272,7 +278,7 @@ def _try_once(name: str, data: bytes, side: int | None) -> None:
     _tried.add(key)
 
 
-def _open_session(name: str, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+def _open_session(name: str, path: Path, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
     available = [name for name, provider in DEVICES.items() if provider in onnxruntime.get_available_providers()]
     if device not in available:
         raise ModelError(f"device {device!r} is not available; this onnxruntime supports {', '.join(available)}")
@@ -282,7 +288,8 @@ def _open_session(name: str, data: bytes, device: str, threads: int) -> onnxrunt
     try:
         return onnxruntime.InferenceSession(data, options, providers=[DEVICES[device]])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise ModelError(f"{name}: not an exported model") from error
+        reason = _first_line(error).rstrip(".")
+        raise ModelError(f"{name}: the model cannot be loaded: {reason}; {remedy(path)}") from error
 
 
 def _check_tensors(name: str, session: onnxruntime.InferenceSession, side: int, conditional: bool) -> bool:

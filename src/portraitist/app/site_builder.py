@@ -18,7 +18,14 @@ from typing import Any
 import onnx
 
 from portraitist.app.avatar import Portraitist
-from portraitist.app.model_file import EXAMPLE_GENERATOR, MODEL_FILE, ModelError, read_metadata, verify_checksum
+from portraitist.app.model_file import (
+    EXAMPLE_GENERATOR,
+    MODEL_FILE,
+    ModelError,
+    read_metadata,
+    remedy,
+    verify_checksum,
+)
 from portraitist.app.page_files import page_files, style_cards
 from portraitist.app.styles import StyleError, predictor_path
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
@@ -108,7 +115,7 @@ def _convert_models(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     except OSError as error:
         raise SiteBuildError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's exceptions
-        raise SiteBuildError(f"{path}: not an exported model") from error
+        raise SiteBuildError(f"{path}: not an exported model, or damaged; {remedy(path)}") from error
     if SELFIE_MODEL not in parts:
         raise SiteBuildError(
             f"{path}: this model was exported with mask.model={mask.model}, which browsers cannot run; set mask.model "

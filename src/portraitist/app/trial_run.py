@@ -51,11 +51,12 @@ def try_graph(data: bytes, side: int | None = None) -> None:
         ) from error
     except OSError as error:
         raise TrialError(f"{command[0]} cannot be started: {error.strerror}") from error
-    if process.returncode == REJECTED:
-        raise TrialError("not an exported model")
     if process.returncode:
         lines = process.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {process.returncode}"]
-        raise TrialError(f"the model cannot run: {lines[-1][:200]}")
+        reason = lines[-1][:200].rstrip(".")
+        if process.returncode == REJECTED:
+            raise TrialError(f"not an exported model, or damaged: {reason}; copy or export the model again")
+        raise TrialError(f"the model cannot run: {reason}")
 
 
 def main() -> None:
@@ -69,7 +70,8 @@ def main() -> None:
     options.log_severity_level = LOGGING_FATAL
     try:
         session = onnxruntime.InferenceSession(sys.stdin.buffer.read(), options, providers=["CPUExecutionProvider"])
-    except Exception:  # onnxruntime's exceptions have no common base class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        print(_first_line(error), file=sys.stderr)
         sys.exit(REJECTED)
     try:
         if len(sys.argv) > 1:
@@ -86,7 +88,11 @@ def main() -> None:
     except InvalidArgument:  # metadata and graph have different sizes; the parent process reports it
         return
     except Exception as error:
-        sys.exit(next(iter(str(error).splitlines()), type(error).__name__))
+        sys.exit(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 if __name__ == "__main__":
