@@ -165,6 +165,7 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
         expected = []
         for number, action in enumerate(["ArrowLeft", "ArrowRight", "left", "right", " ", "Tab", *["ArrowLeft"] * 5]):
             page.wait_for_selector(f"text=Question {number + 1} of 11")
+            page.wait_for_load_state()  # until all images are loaded
             question = server.questions[number]
             assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth === 32)")
             if action in ("left", "right"):
