@@ -391,6 +391,8 @@ def test_output_errors_name_the_output(model, selfies, tmp_path, monkeypatch):
     file.write_bytes(b"mine")
     code, _, stderr = paint(model, selfies[0], "-o", file / "x.png")
     assert (code, stderr) == (2, f"portraitist: -o {file / 'x.png'}: {file} is not a folder\n")
+    code, _, stderr = paint(model, selfies[0], "-o", f"{file}/")
+    assert (code, stderr) == (2, f"portraitist: -o {file}: not a folder\n")
 
     original = Path.write_bytes
 

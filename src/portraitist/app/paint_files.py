@@ -275,7 +275,8 @@ def plan_outputs(
     outputs = [out] if is_single else _disambiguate(selfies, short_names, ending)
     parent = next(path for path in outputs[0].absolute().parents if path.exists())
     if not parent.is_dir():
-        raise BatchError(f"-o {out}: {parent} is not a folder")
+        found = "" if parent == out.absolute() else f"{parent} is "
+        raise BatchError(f"-o {out}: {found}not a folder")
     inputs = {_file_id(path) for path in selfies if path.exists()}
     # also check the names before suffixes were added: they may be names of selfies in the same folder
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
