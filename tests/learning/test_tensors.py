@@ -107,3 +107,26 @@ def test_smoothing_looks_the_same_at_every_size():
     large = torch.nn.functional.interpolate(small, size=(512, 512), mode="bilinear")
     shrunk = torch.nn.functional.avg_pool2d(smooth(large, epsilon=0.05), 4)
     assert (shrunk - smooth(small, epsilon=0.05)).abs().mean() < 0.02 < (shrunk - small).abs().mean()
+
+
+def test_texture_near_edges_is_smoothed_in_large_images():
+    for side, largest in ((256, 0.2), (512, 0.25)):
+        edge = torch.where(torch.arange(side) < side // 2, -0.5, 0.5).expand(1, 3, side, side)
+        texture = 0.1 * noise(1, 3, side, side, seed=1)
+        near = slice(side // 2 - side // 64 - 3, side // 2 - 3)  # the coarser filter's windows contain the edge
+        smoothed = smooth(edge + texture, epsilon=0.01)
+        assert smoothed[..., near].std() < largest * texture[..., near].std()
+
+
+def test_exported_smoothing_works_at_every_size():
+    class Smoothing(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return smooth(images, epsilon=0.01)
+
+    side = 8 * torch.export.Dim("step", min=4, max=128)
+    exported = torch.export.export(
+        Smoothing(), (noise(1, 3, 128, 128, seed=1),), dynamic_shapes=({2: side, 3: side},)
+    ).module()
+    for pixels in (96, 128, 192, 512):
+        images = noise(1, 3, pixels, pixels, seed=2)
+        assert (exported(images) - smooth(images, epsilon=0.01)).abs().max() < 1e-5, pixels

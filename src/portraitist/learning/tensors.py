@@ -18,8 +18,10 @@ Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 ByteImages = UInt8[Tensor, "batch height width 3"]
 CANNY_THRESHOLDS = (100, 200)  # of the edge detector, for pixels from 0 to 255; as in all public ports of CartoonGAN
-SMOOTHING_PX = 128  # height and width at which the coefficients of `smooth` are computed
-SMOOTHING_RADIUS = 2  # the windows of `smooth` have a side of 2 * radius + 1 pixels
+# The two filters of `smooth`: height and width at which their coefficients are computed, and radius of their windows
+COARSE_PX, COARSE_RADIUS = 128, 2
+FINE_PX, FINE_RADIUS = 256, 1
+FINE_EPSILON = 2.0  # threshold of the finer filter, relative to that of the coarser one
 
 
 @dataclass(frozen=True)
@@ -98,26 +100,42 @@ def erode(masks: Masks, by_px: int) -> Masks:
 
 
 def smooth(images: Images, epsilon: float) -> Images:
-    """Smooth skin, noise and texture but not edges, by a guided filter (He and Sun, "Fast Guided Filter", 2015).
+    """Smooth skin, noise and texture but not edges.
 
-    Each pixel becomes a * pixel + b. The coefficients a and b are computed at 128 x 128 pixels, so that the result
-    looks the same at every size. Where the local variance is well below `epsilon`, a is near 0.
+    Texture is smoothed at two scales: relative to the height of the image, the finer filter has windows of 1/85, the
+    coarser one windows of 1/26. Images of up to 128 x 128 pixels have no texture at the finer scale, and the finer
+    filter does not change them. From 256 pixels, it has its full strength; in between, it is blended in.
 
     Args:
         images: images in [-1, 1].
         epsilon: variance below which texture is removed, for pixels in [-1, 1].
     """
-    small = F.interpolate(images, size=(SMOOTHING_PX, SMOOTHING_PX), mode="bilinear", antialias=True)
-    mean = _box_mean(small)
-    variance = (_box_mean(small * small) - mean * mean).mean(1, keepdim=True)
-    scale = variance / (variance + epsilon)
+    if torch.compiler.is_exporting() or images.shape[-1] > COARSE_PX:  # an exported network takes images of every size
+        side = images.new_ones(images.shape[-1]).sum()  # a tensor, so that it is not a constant in exported networks
+        detail = (side / COARSE_PX - 1).clamp(0, 1)
+        fine = _guided_filter(images, FINE_PX, FINE_RADIUS, FINE_EPSILON * epsilon, power=2)
+        images = images + detail * (fine - images)
+    return _guided_filter(images, COARSE_PX, COARSE_RADIUS, epsilon, power=1)
+
+
+def _guided_filter(images: Images, side_px: int, radius: int, epsilon: float, power: int) -> Images:
+    """Return a * pixel + b for each pixel (He and Sun, "Fast Guided Filter", 2015).
+
+    The coefficients a and b are computed at `side_px` x `side_px` pixels, so that the result looks the same at every
+    size. a is v / (v + e), where v is the variance in windows of 2 * `radius` + 1 pixels, and e is `epsilon`. Both are
+    raised to `power`: with 2, texture whose variance is below `epsilon` is removed more, and edges keep more contrast.
+    """
+    small = F.interpolate(images, size=(side_px, side_px), mode="bilinear", antialias=True)
+    mean = _box_mean(small, radius)
+    variance = (_box_mean(small * small, radius) - mean * mean).mean(1, keepdim=True)
+    scale = variance**power / (variance**power + epsilon**power)
     offset = mean - scale * mean
     scale, offset = (
-        F.interpolate(_box_mean(each), size=images.shape[-2:], mode="bilinear") for each in (scale, offset)
+        F.interpolate(_box_mean(each, radius), size=images.shape[-2:], mode="bilinear") for each in (scale, offset)
     )
     return scale * images + offset
 
 
-def _box_mean(values: Tensor) -> Tensor:
+def _box_mean(values: Tensor, radius: int) -> Tensor:
     """Return the mean of a square window around each pixel; windows at the border are smaller."""
-    return F.avg_pool2d(values, 2 * SMOOTHING_RADIUS + 1, stride=1, padding=SMOOTHING_RADIUS, count_include_pad=False)
+    return F.avg_pool2d(values, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
