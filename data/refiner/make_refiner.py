@@ -1,12 +1,16 @@
-"""Train person_refiner.onnx on thousands of variations of the sample's pictures, whose exact masks are known.
+"""Train person_refiner.onnx on thousands of variations of pictures of people with known masks.
 
-    python data/refiner/make_refiner.py draw PICTURES.npy
+    python data/refiner/label_photos.py selfies masks/selfies --model isnet_fp16.onnx
+    python data/refiner/make_refiner.py draw PICTURES.npy data/sample FOLDER
     python data/refiner/make_refiner.py train PICTURES.npy data/refiner/person_refiner.onnx
 
-Run it in the root of the repository. `draw` makes training pictures: a person of the sample, recoloured, often with
-synthetic helmets, hoods and cloaks that the segmenter was not trained on, on a synthetic background or before other
-people. `train` trains a network to predict the exact mask from the picture and the segmenter's mask. Only people in the
-training part of the split are used for training; the others measure the accuracy.
+Run it in the root of the repository. Each folder has the layout of data/sample: pictures in selfies/ and portraits/,
+and masks of the same names in masks/. A picture without a mask file must have the mask in its alpha channel.
+
+`draw` makes training pictures: a person, recoloured, on the original background, on a synthetic one or before other
+people, sometimes with synthetic helmets, hoods and cloaks that the segmenter was not trained on. `train` trains a
+network to predict the mask from the picture and the segmenter's mask. Only people in the training part of the split are
+used for training; the others measure the accuracy.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ from __future__ import annotations
 import argparse
 import io
 import time
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,43 +38,75 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import picture_id
 from portraitist.core.params import load
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import Face, eye_mouth_similarity
+from portraitist.crop.geometry import Face, eye_mouth_similarity, eye_to_mouth_px
+from portraitist.export.onnx_export import compress_weights, without_traces
+from portraitist.learning.features import lite
 from portraitist.mask.segmenter import REFINED_SIDE, Segmenter, space_to_depth
 from portraitist.split.assign import part_of
 from portraitist.split.params import SplitParams
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator
-Person = tuple[Array, Array, Face]  # picture, mask, face
 
-SAMPLE, PRETRAINED = Path("data/sample"), Path("models/pretrained")
+PRETRAINED = Path("models/pretrained")
 SIDE = REFINED_SIDE
 EYE_LINE = 0.44
 CENTRE = SIDE / 2
-PICTURES, TEST_PICTURES = 4000, 200  # the first TEST_PICTURES show people that are not trained on
-WIDTH, EPOCHS, BATCH, LEARNING_RATE = 12, 3, 8, 0.003
+PICTURES, TEST_PICTURES = 12_000, 400  # the first TEST_PICTURES show people that are not trained on
+NEW_BACKGROUND = 0.5  # probability that a person with a background is placed on another one
+CLOTHES = 0.5  # probability that a person on a new background gets synthetic clothes
+EPOCHS, BATCH = 2, 8
+ENCODER_RATE, DECODER_RATE = 0.0005, 0.003  # learning rates
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
 
 
-def load_people() -> tuple[list[Person], list[Person]]:
-    """Return the sample's people in the training part of the split, and the others."""
+class Person(NamedTuple):
+    """A picture of a person.
+
+    Attributes:
+        picture: the picture, RGB.
+        mask: 255 is the person.
+        face: the largest face.
+        has_background: whether the picture shows a background; a picture with an alpha channel does not.
+    """
+
+    picture: Array
+    mask: Array
+    face: Face
+    has_background: bool
+
+
+Group = list[list[Person]]  # people of each folder and kind
+
+
+def load_people(folders: Sequence[Path]) -> tuple[Group, Group]:
+    """Return the people in the training part of the split, and the others."""
     detector, split = FaceDetector(PRETRAINED), load(SplitParams, "split")
-    groups: tuple[list[Person], list[Person]] = ([], [])
-    for kind in ("selfies", "portraits"):
-        for path in sorted((SAMPLE / kind).iterdir()):
+    training: Group = []
+    test: Group = []
+    for folder, kind in product(folders, ("selfies", "portraits")):
+        people: tuple[list[Person], list[Person]] = [], []
+        for path in sorted((folder / kind).glob("*.*")):
             data = path.read_bytes()
-            picture = decode_picture(data).picture
-            faces = detector.detect(picture)
-            if faces:
-                mask = decode_png((SAMPLE / "masks" / kind / f"{path.stem}.png").read_bytes())
-                groups[part_of(picture_id(data), split) != "train"].append((picture, mask, faces[0]))
-    return groups
+            decoded = decode_picture(data)
+            faces = detector.detect(decoded.picture)
+            mask_file = folder / "masks" / kind / f"{path.stem}.png"
+            mask = decode_png(mask_file.read_bytes()) if mask_file.exists() else decoded.alpha
+            if faces and mask is not None:
+                person = Person(decoded.picture, mask, faces[0], mask_file.exists())
+                people[part_of(picture_id(data), split) != "train"].append(person)
+        print(f"{folder / kind}: {len(people[0])} people for training, {len(people[1])} for testing", flush=True)
+        training.append(people[0])
+        test.append(people[1])
+    return [people for people in training if people], [people for people in test if people]
 
 
 def random_crop(person: Person, rng: Rng) -> tuple[Array, Array]:
     """Crop the person with random scale, rotation and shift, as in crops of real pictures."""
-    picture, mask, face = person
-    transform = eye_mouth_similarity(face, SIDE, EYE_LINE, rng.uniform(0.18, 0.36)).astype(np.float64)
+    picture, mask, face, _ = person
+    # like stage `crop`: a square that is larger than the picture is made smaller, but not below a limit
+    smallest = float(np.clip(eye_to_mouth_px(face) / min(picture.shape[:2]), 0.18, 0.32))
+    transform = eye_mouth_similarity(face, SIDE, EYE_LINE, rng.uniform(smallest, 0.36)).astype(np.float64)
     angle = np.radians(rng.normal(0, 4))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     transform = np.concatenate(
@@ -236,15 +273,19 @@ def random_background(rng: Rng, others: list[Person]) -> Array:
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 5))
 
 
-def draw_picture(number: int, group: list[Person]) -> tuple[Array, Array]:
+def draw_picture(number: int, group: Group) -> tuple[Array, Array]:
     """Return a picture and its mask, determined by the number and the group of people."""
     rng = np.random.default_rng([7, number])
-    picture, mask = random_crop(group[rng.integers(len(group))], rng)
+    weights = np.sqrt([len(people) for people in group])  # small sets are drawn more often than their size
+    people = group[rng.choice(len(group), p=weights / weights.sum())]
+    person = people[rng.integers(len(people))]
+    picture, mask = random_crop(person, rng)
     picture = recolour(picture, rng)
-    if rng.random() < 0.88:
-        if rng.random() < 0.65:
+    if not person.has_background or rng.random() < NEW_BACKGROUND:
+        if rng.random() < CLOTHES:
             picture, mask = add_clothes(picture, mask, rng)
-        picture = composite_person(picture, mask, random_background(rng, group), float(rng.choice([0, 0.3, 0.5])))
+        background = random_background(rng, [each for people in group for each in people])
+        picture = composite_person(picture, mask, background, float(rng.choice([0, 0.3, 0.5])))
     if rng.random() < 0.5:
         picture = (picture + rng.normal(0, rng.uniform(0, 9), picture.shape)).clip(0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # like an enlarged small picture
@@ -256,44 +297,81 @@ def draw_picture(number: int, group: list[Person]) -> tuple[Array, Array]:
     return picture, mask
 
 
-def draw(dest: Path) -> None:
-    """Write pictures, the segmenter's masks and the exact masks: PICTURES x SIDE x SIDE x 5 bytes."""
-    (training, test), segmenter = load_people(), Segmenter(PRETRAINED, "selfie")
-    print(f"{len(training)} people for training, {len(test)} for testing")
+def draw(dest: Path, folders: Sequence[Path]) -> None:
+    """Write pictures, the segmenter's masks and the known masks: PICTURES x SIDE x SIDE x 5 bytes."""
+    (training, test), segmenter = load_people(folders), Segmenter(PRETRAINED, "selfie")
     table = np.lib.format.open_memmap(dest, "w+", np.uint8, (PICTURES, SIDE, SIDE, 5))
     for number in range(PICTURES):
         picture, mask = draw_picture(number, test if number < TEST_PICTURES else training)
         table[number] = np.dstack([picture, segmenter(picture), mask])
 
 
-def _double(inside: int, outside: int) -> nn.Sequential:
+def _convolutions(inside: int, outside: int, count: int = 1) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width in (inside, outside):
+    for number in range(count):
+        width = outside if number else inside
         layers += [nn.Conv2d(width, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
-class Refiner(nn.Module):
-    """A U-Net on blocks of 2 x 2 pixels: 16 input channels (red, green, blue, segmenter's mask), 4 output logits."""
+def convolution_of_blocks(kernel: Tensor) -> nn.Conv2d:
+    """Return a convolution on the blocks of `space_to_depth` that equals a convolution with stride 2 on the picture.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        kernel: (outputs, 3, 3, 3); it covers rows and columns 0 to 2 from the upper left pixel of each block. The mask,
+            the fourth channel of the blocks, has weights of 0.
+    """
+    convolution = nn.Conv2d(16, len(kernel), 3, 1, 1, bias=False)
+    weights = torch.zeros(len(kernel), 4, 2, 2, 3, 3)  # outputs, channel, row and column in the block, block
+    for row, column in product(range(3), range(3)):
+        weights[:, :3, row % 2, column % 2, 1 + row // 2, 1 + column // 2] = kernel[:, :, row, column]
+    convolution.weight.data = weights.flatten(1, 3)
+    return convolution
+
+
+class Refiner(nn.Module):
+    """A U-Net on blocks of 2 x 2 pixels: 16 input channels (red, green, blue, segmenter's mask), 4 output logits.
+
+    The encoder is the first half of EfficientNet-Lite0, trained on ImageNet. Its normalization stays fixed.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        widths = [width, 2 * width, 3 * width, 4 * width, 4 * width]
-        self.first = _double(16, width)
-        self.down = nn.ModuleList(_double(inside, outside) for inside, outside in pairwise(widths))
+        encoder = lite(0, PRETRAINED / "efficientnet_lite0.pth").requires_grad_(True)
+        self.first, self.normalize = convolution_of_blocks(encoder.conv_stem.weight.data), encoder.bn1
+        self.stages = nn.ModuleList(encoder.blocks[:5])  # 16, 24, 40, 80, 112 channels; sides 128, 64, 32, 16, 16
+        self.narrow = nn.Sequential(nn.Conv2d(112, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         self.up = nn.ModuleList(
-            _double(inside + outside, outside) for inside, outside in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            (_convolutions(64 + 40, 48), _convolutions(48 + 24, 32), _convolutions(32 + 16 + 16, 16, 2))
         )
-        self.last = nn.Conv2d(width, 4, 1)
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def train(self, mode: bool = True) -> Refiner:
+        """Switch between training and evaluation; the encoder's normalization is always in evaluation."""
+        super().train(mode)
+        self.normalize.eval()
+        self.stages.eval()
+        return self
+
+    def encoder(self) -> list[nn.Parameter]:
+        """Return the weights that were trained on ImageNet."""
+        return [weight for part in (self.first, self.normalize, self.stages) for weight in part.parameters()]
+
+    def decoder(self) -> list[nn.Parameter]:
+        """Return the other weights."""
+        return [weight for part in (self.narrow, self.up, self.last) for weight in part.parameters()]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the four pixels of each block."""
-        features = [self.first(inputs)]
-        for step in self.down:
-            features.append(step(F.max_pool2d(features[-1], 2)))
-        current = features.pop()
-        for step in self.up:
-            current = step(torch.cat([F.interpolate(current, scale_factor=2.0, mode="nearest"), features.pop()], 1))
+        current, features = self.normalize(self.first(inputs)), []
+        for stage in self.stages:
+            current = stage(current)
+            features.append(current)
+        current = self.narrow(current)
+        finer = (features[2], features[1], torch.cat([features[0], inputs], 1))
+        for step, same_size in zip(self.up, finer, strict=True):
+            larger = F.interpolate(current, scale_factor=2.0, mode="bilinear", align_corners=False)
+            current = step(torch.cat([larger, same_size], 1))
         return self.last(current)
 
 
@@ -312,11 +390,11 @@ def ious(predicted: Tensor, exact: Tensor) -> Tensor:
 def measure_accuracy(net: Refiner, table: Array) -> str:
     """Describe mean and median IoU of the network and of the segmenter alone on the test pictures."""
     net.eval()
-    exact = torch.from_numpy(table[..., 4]) > 127
+    exact = torch.tensor(table[..., 4]) > 127
     refined = torch.cat(
         [ious(logits(net, table[at : at + 20]) > 0, exact[at : at + 20]) for at in range(0, TEST_PICTURES, 20)]
     )
-    alone = ious(torch.from_numpy(table[..., 3]) > 127, exact)
+    alone = ious(torch.tensor(table[..., 3]) > 127, exact)
     net.train()
     values = refined.mean(), refined.median(), alone.mean(), alone.median()
     return "IoU refined {:.4f} / {:.4f}, segmenter alone {:.4f} / {:.4f}".format(*values)
@@ -327,9 +405,12 @@ def train(source: Path, dest: Path) -> None:
     torch.manual_seed(1)
     torch.set_num_threads(1)  # sums depend on the number of threads
     table, rng = np.load(source, mmap_mode="r"), np.random.default_rng(1)
-    net, steps = Refiner(WIDTH).to(memory_format=torch.channels_last), EPOCHS * ((PICTURES - TEST_PICTURES) // BATCH)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=0.001)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    net = Refiner().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    groups = [{"params": net.encoder()}, {"params": net.decoder()}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0001)
+    steps = EPOCHS * ((PICTURES - TEST_PICTURES) // BATCH)
+    rates = [ENCODER_RATE, DECODER_RATE]
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
     for epoch in range(EPOCHS):
         start, losses = time.time(), []
         for rows in np.array_split(
@@ -359,15 +440,13 @@ def train(source: Path, dest: Path) -> None:
 
 
 def save(net: Refiner, dest: Path) -> None:
-    """Write the network as ONNX, with operators that OpenCV supports."""
+    """Write the network as ONNX, with operators that OpenCV supports; weights are stored in 16 bits."""
     net.eval()
     inputs, buffer = torch.zeros(1, 16, SIDE // 2, SIDE // 2), io.BytesIO()
     torch.onnx.export(
         net, (inputs,), buffer, input_names=["seen"], output_names=["logits"], opset_version=18, dynamo=False
     )
-    model = onnx.load_from_string(buffer.getvalue())
-    for node in model.graph.node:
-        node.doc_string = ""
+    model = compress_weights(without_traces(onnx.load_from_string(buffer.getvalue())), "fp16")
     dest.write_bytes(model.SerializeToString(deterministic=True))
     net.train()
 
@@ -375,7 +454,16 @@ def save(net: Refiner, dest: Path) -> None:
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["draw", "train"])
-    parser.add_argument("paths", type=Path, nargs="+")
+    steps = parser.add_subparsers(dest="step", required=True)
+    drawing, training = steps.add_parser("draw"), steps.add_parser("train")
+    drawing.add_argument("pictures", type=Path, help="file to write: 4 GB")
+    drawing.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="pictures and masks, as in data/sample"
+    )
+    training.add_argument("pictures", type=Path, help="the file that `draw` wrote")
+    training.add_argument("model", type=Path, help="ONNX file to write")
     arguments = parser.parse_args()
-    {"draw": draw, "train": train}[arguments.step](*arguments.paths)
+    if arguments.step == "draw":
+        draw(arguments.pictures, arguments.folders)
+    else:
+        train(arguments.pictures, arguments.model)

@@ -44,7 +44,7 @@ MIT License and is not used.
 U2-Net, if it is here, is Copyright Xuebin Qin and others, Apache License 2.0 (https://github.com/xuebinqin/U-2-Net),
 converted by rembg (https://github.com/danielgatis/rembg).
 VGG19, if it is here, is Karen Simonyan's and Andrew Zisserman's network (CC BY 4.0) as torchvision trained it (BSD-3).
-person_refiner.onnx is Portraitist's own, Apache License 2.0.
+person_refiner.onnx was trained by Portraitist, Apache License 2.0; its training started from EfficientNet-Lite0.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 """
 

@@ -1,7 +1,7 @@
 """Person segmentation: the mask of a person is a picture's alpha channel, or else computed by a segmentation model.
 
 The default model (`refined`) consists of two networks. MediaPipe's selfie segmentation (Apache-2.0) computes a mask.
-Then the refiner, a small U-Net (data/refiner), corrects errors in this mask, for example in paintings and on clothes.
+Then the refiner, a U-Net (data/refiner), corrects errors in this mask, for example in paintings and on clothes.
 `selfie` is MediaPipe's network alone. `u2net_human_seg` is U²-Net as `rembg` distributes it, and is downloaded. OpenCV
 runs all models on the aligned crop. Only the part of the mask that is connected to the face is used.
 """
@@ -28,9 +28,9 @@ SELFIE_SIDE = 256
 SELFIE_OUTPUT = "activation_10"
 REFINER_MODEL = "person_refiner.onnx"
 REFINED_SIDE = 256
-# Probabilities of the refiner that become 0 and 255 in the mask, so that a person is opaque with a soft edge. Their
-# midpoint, .4, gives the best masks of painted portraits (docs/faces.md).
-ZERO_PROBABILITY, FULL_PROBABILITY = 0.1, 0.7
+# Probabilities of the refiner that become 0 and 255 in the mask, so that a person is opaque with a soft edge. Lower
+# values keep more of the background (docs/faces.md).
+ZERO_PROBABILITY, FULL_PROBABILITY = 0.3, 0.8
 DOWNLOADED = "u2net_human_seg"
 DOWNLOADED_SIDE = 320
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, for U²-Net's inputs
