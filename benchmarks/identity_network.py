@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from portraitist.core.files import write_file
 from portraitist.evaluate.identity import SIDE as ARCFACE_SIDE
 from portraitist.evaluate.identity import Identity
-from portraitist.export.onnx_export import _without_traces
+from portraitist.export.onnx_export import without_traces
 
 PACKAGE = "@vladmandic/face-api@1.7.15"
 SHA256 = "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
@@ -160,7 +160,7 @@ def export(network: nn.Module, path: Path) -> None:
         verbose=False,
     )
     assert program is not None  # it is None only with dynamo=False
-    write_file(path, _without_traces(program.model_proto).SerializeToString())
+    write_file(path, without_traces(program.model_proto).SerializeToString())
 
 
 def main() -> None:

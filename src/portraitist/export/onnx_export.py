@@ -178,7 +178,7 @@ def export_model(
     expected = _paint_with_torch(method, compared)
     dest.mkdir(parents=True)
     for precision, file in FILES.items():
-        data = _with_checksum(_compressed(model, precision))
+        data = _with_checksum(compress_weights(model, precision))
         error = _error(data, compared, expected, style)
         within_bounds = _is_within_bounds(error, params, precision)
         if within_bounds:
@@ -231,7 +231,7 @@ def _example_generator(
     """
     del model.graph.value_info[:]  # onnxruntime infers the shapes; without them, the file is smaller
     for precision in reversed(FILES):
-        data = _compressed(model, precision).SerializeToString(deterministic=True)
+        data = compress_weights(model, precision).SerializeToString(deterministic=True)
         error = _error(data, compared, expected, style)
         if _is_within_bounds(error, params, precision):
             break
@@ -343,7 +343,7 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onn
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ExportError(f"{metadata['method']} cannot be converted to ONNX: {reason}") from error
     assert program is not None  # it is None only with dynamo=False
-    model = _without_traces(program.model_proto)
+    model = without_traces(program.model_proto)
     for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for size in tensor.type.tensor_type.shape.dim:
             if size.dim_param == f"{SIDE_STEP}*step":
@@ -364,7 +364,7 @@ def _run_onnx(
     return session.run(["painted"], tensors)[0].astype(int)
 
 
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     """Remove stack traces and file names, which contain paths of this machine; return the same model."""
     del model.metadata_props[:]
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info, *model.functions):
@@ -377,7 +377,7 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _compressed(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+def compress_weights(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """Return a copy of a model with compressed weights.
 
     Large tensors are stored as float16 or, with precision "int8", as int8 with one scale per output channel. With
