@@ -1,11 +1,14 @@
 """Measure crop and mask on folders of real pictures.
 
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
+    python benchmarks/faces.py masks --selfies DIR --portraits DIR [--haar PYTHON]
 
-The alpha channel of each portrait is its exact mask, which is hidden from the segmenters. LABELS.csv has a row
-`name,face` for each portrait; face is 1 if the portrait shows a person's face, else 0. --haar is the path of Python in
-an environment with OpenCV 4 (see benchmarks/haar_grabcut.py). --mtcnn also locates eyes and mouth in the crops of the
-selfies with MTCNN (pip install --no-deps facenet-pytorch). CPU times are those of one thread; MB are 2^20 bytes.
+`masks` compares segmenters, on portraits outside the training part of the split: the refiner was not trained on them.
+`real` measures everything else. The alpha channel of each portrait is its exact mask, which is hidden from the
+segmenters. LABELS.csv has a row `name,face` for each portrait; face is 1 if the portrait shows a person's face, else 0.
+--haar is the path of Python in an environment with OpenCV 4 (see benchmarks/haar_grabcut.py). --mtcnn also locates eyes
+and mouth in the crops of the selfies with MTCNN (pip install --no-deps facenet-pytorch). CPU times are those of one
+thread; MB are 2^20 bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +32,7 @@ from portraitist.augment.backgrounds import composite_person, draw_background, s
 from portraitist.clean.decode import CleanPicture, decode_picture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.geometry import mask_iou
+from portraitist.core.manifest import picture_id
 from portraitist.core.params import load
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import GREY, Crop, CropImage, crop_faces
@@ -36,6 +40,8 @@ from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE, FaceDetector
 from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similarity
 from portraitist.crop.params import CropParams
 from portraitist.mask.segmenter import DOWNLOADED, Segmenter, connected_to_face, locate_person, segment_person
+from portraitist.split.assign import part_of
+from portraitist.split.params import SplitParams
 
 PRETRAINED = Path("models/pretrained")
 SIDE = 256
@@ -190,12 +196,12 @@ class Composite(NamedTuple):
     exact: MaskArray
 
 
-def cropped_portraits(folder: Path, params: CropParams, labels: dict[str, bool]) -> list[tuple[int, CropImage]]:
-    """Return the portraits with a face and an alpha: position in the folder, and cropped square."""
+def cropped_portraits(paths: Sequence[Path], params: CropParams) -> list[tuple[int, CropImage]]:
+    """Return the portraits with a face and an alpha: position in `paths`, and cropped square."""
     detector, found = FaceDetector(PRETRAINED), []
-    for number, (stem, cleaned) in enumerate(pictures(folder)):
-        crop = crop_faces(cleaned, detector, params)[0]
-        if isinstance(crop, Crop) and crop.square.alpha is not None and labels.get(stem, True):
+    for number, path in enumerate(paths):
+        crop = crop_faces(decode_picture(path.read_bytes()), detector, params)[0]
+        if isinstance(crop, Crop) and crop.square.alpha is not None:
             found.append((number, crop.square))
     return found
 
@@ -303,22 +309,35 @@ def real(arguments: argparse.Namespace) -> None:
     measure_crop_and_mask(arguments.selfies, params)
     compare_detectors("selfies", arguments.selfies, params, {}, arguments.haar)
     compare_detectors("portraits", arguments.portraits, params, labels, arguments.haar)
-    squares = cropped_portraits(arguments.portraits, params, labels)
-    count_masks_from_alpha(squares, params)
-    compare_segmenters(list(composites(squares, arguments.selfies)), params, arguments.haar)
+    shown = [path for path in sorted(arguments.portraits.iterdir()) if labels.get(path.stem, True)]
+    count_masks_from_alpha(cropped_portraits(shown, params), params)
     measure_crops(arguments.selfies, params, arguments.mtcnn)
+
+
+def masks(arguments: argparse.Namespace) -> None:
+    """Print the accuracy of segmenters on portraits outside the training part of the split."""
+    params = load(CropParams, "crop").model_copy(update={"size_px": SIDE, "max_upscale": 8.0})
+    split = load(SplitParams, "split")
+    unseen = [
+        path
+        for path in sorted(arguments.portraits.iterdir())
+        if part_of(picture_id(path.read_bytes()), split) != "train"
+    ]
+    squares = cropped_portraits(unseen, params)
+    compare_segmenters(list(composites(squares, arguments.selfies)), params, arguments.haar)
 
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    on_real = commands.add_parser("real")
-    on_real.add_argument("--selfies", type=Path, required=True)
-    on_real.add_argument("--portraits", type=Path, required=True)
+    on_real, on_masks = commands.add_parser("real"), commands.add_parser("masks")
+    for command, function in ((on_real, real), (on_masks, masks)):
+        command.add_argument("--selfies", type=Path, required=True)
+        command.add_argument("--portraits", type=Path, required=True)
+        command.add_argument("--haar")
+        command.set_defaults(run=function)
     on_real.add_argument("--faces", type=Path, required=True)
-    on_real.add_argument("--haar")
     on_real.add_argument("--mtcnn", action="store_true")
-    on_real.set_defaults(run=real)
     arguments = parser.parse_args()
     arguments.run(arguments)
