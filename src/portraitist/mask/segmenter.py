@@ -167,7 +167,8 @@ def locate_person(square: CropImage, segmenter: Segmenter, crop_params: CropPara
     """
     if square.alpha is None:
         return segment_person(square, segmenter, crop_params), "segmenter"
-    opaque = np.where(square.alpha >= OPAQUE, 255, 0).astype(np.uint8)
+    # without the outermost opaque pixels, whose colours were mixed with those of transparent ones when they were scaled
+    opaque = cv2.erode(np.where(square.alpha >= OPAQUE, 255, 0).astype(np.uint8), np.ones((3, 3)))
     visible = CropImage(extend_foreground(square.picture, opaque), None, np.minimum(square.inside, square.alpha))
     segmented = segment_person(visible, segmenter, crop_params)
     if alpha_is_mask(square.alpha, segmented, square.inside):

@@ -760,7 +760,8 @@ export function erode(plane, size) {
 
 // Returns a picture for the segmenter in which the colours of opaque pixels are extended over the transparent ones.
 export function visiblePart(picture, alpha, inside) {
-  const opaque = { ...alpha, data: alpha.data.map((value) => (value >= OPAQUE ? 255 : 0)) };
+  // without the outermost opaque pixels, whose colours were mixed with those of transparent ones when they were scaled
+  const opaque = erode({ ...alpha, data: alpha.data.map((value) => (value >= OPAQUE ? 255 : 0)) }, 3);
   const visible = { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) };
   return { picture: extendForeground(picture, opaque), inside: visible };
 }
