@@ -18,8 +18,8 @@ from portraitist.crop.align import Crop
 MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower are removed
 BAND = 0.16  # half the width of the band along the mask's edge in which the mask may change
 WINDOW = 0.14  # half the side of the guided filter's window
-EPSILON = 2e-3  # the guided filter's regularization, for colours from 0 to 1
-LOWEST, HIGHEST = 0.15, 0.85  # the filter's output is stretched: these values become 0 and 1
+EPSILON = 5e-4  # the guided filter's regularization, for colours from 0 to 1
+LOWEST, HIGHEST = 0.3, 0.85  # the filter's output is stretched: these values become 0 and 1
 SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
 GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
 MAX_REPAINTED = 2.0  # a method that changes the background by a larger mean (0 to 255) paints it on purpose

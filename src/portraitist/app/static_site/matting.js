@@ -4,8 +4,8 @@
 import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
 
-const [MIN_CONNECTION, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 2e-3];
-const [LOWEST, HIGHEST] = [0.15, 0.85];
+const [MIN_CONNECTION, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 5e-4];
+const [LOWEST, HIGHEST] = [0.3, 0.85];
 const SAME_IOU = 0.98;
 const GUIDE_SIDE = 256;
 const MAX_REPAINTED = 2;
