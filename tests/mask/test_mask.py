@@ -141,6 +141,20 @@ def test_alpha_that_is_no_mask_is_not_used(name: str, pretrained: Path, sample: 
     assert mask_iou(mask, np.minimum(crop.warp(exact), crop.square.alpha)) > 0.9
 
 
+def test_mixed_colours_at_the_edge_of_a_round_picture_do_not_reach_the_segmenter():
+    class Recorder(FixedSegmenter):
+        def __call__(self, picture: np.ndarray) -> MaskArray:
+            self.picture = picture
+            return self.mask
+
+    disc = cv2.circle(plane(), (48, 48), 40, 255, -1)
+    rim = (disc > 0) & (cv2.erode(disc, np.ones((3, 3))) == 0)
+    picture = np.where(rim[..., None], (0, 255, 0), (200, 120, 90)).astype(np.uint8)
+    recorder = Recorder(plane(FACE))
+    locate_person(CropImage(picture, disc, FULL), recorder, CROP)
+    assert np.array_equal(recorder.picture, np.full_like(picture, (200, 120, 90)))
+
+
 def test_alpha_needs_transparency_shape_and_agreement():
     person = plane((slice(20, 96), slice(30, 66)), (slice(60, 96), slice(10, 86)))  # not convex
     disc = cv2.circle(plane(), (48, 48), 46, 255, -1)

@@ -30,6 +30,7 @@ from portraitist.app.model_file import (
     ModelError,
     StyleVector,
     load_model,
+    remedy,
 )
 from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
@@ -664,5 +665,5 @@ def _model_errors(path: Path, part: str) -> Iterator[None]:
     except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ModelError(
-            f"{path}: the {part} in the model fails: {reason}; if the file is damaged, export the model again"
+            f"{path}: the {part} in the model fails: {reason}; if the file is damaged, {remedy(path)}"
         ) from error

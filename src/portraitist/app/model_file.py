@@ -113,10 +113,10 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
     path = Path(model)
     try:
         path = path / MODEL_FILE if path.is_dir() else path
-        if not path.is_file():
-            hint = "install the package again" if path == DEFAULT_MODEL else "`make repro` creates models/portraitist"
-            raise ModelError(f"{path}: no such file; {hint}, or choose another model")
         data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hint = "install the package again" if path == DEFAULT_MODEL else "`make repro` creates models/portraitist"
+        raise ModelError(f"{path}: no such file; {hint}, or choose another model") from error
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     verify_checksum(path, data)

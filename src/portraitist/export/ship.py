@@ -47,8 +47,9 @@ weights were modified by the training.
 {training}
 No picture is contained in the files.
 
-The build of the package adds the face detector and the segmenter, and writes portraitist.onnx. Their notice is in its
-metadata entry `parts`.
+The build of the package adds the face detector and the segmenter, and writes portraitist.onnx, which contains all these
+networks. Their notice is in its metadata entry `parts`. The segmenter's refiner was trained by Portraitist;
+data/refiner/README.md in the repository lists its training pictures.
 The licence's text: https://www.apache.org/licenses/LICENSE-2.0
 """
 EXAMPLE = """

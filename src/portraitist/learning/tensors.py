@@ -103,8 +103,8 @@ def smooth(images: Images, epsilon: float) -> Images:
     """Smooth skin, noise and texture but not edges.
 
     Texture is smoothed at two scales: relative to the height of the image, the finer filter has windows of 1/85, the
-    coarser one windows of 1/26. Images of up to 128 x 128 pixels have no texture at the finer scale, and the finer
-    filter does not change them. From 256 pixels, it has its full strength; in between, it is blended in.
+    coarser one windows of 1/26. The finer filter does not change images of up to 128 x 128 pixels. From 256 pixels, it
+    has its full strength; in between, it is blended in.
 
     Args:
         images: images in [-1, 1].
