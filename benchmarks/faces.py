@@ -301,9 +301,14 @@ print(before, peak(), *times)
 """
 
 
+def crop_params() -> CropParams:
+    """Return the project's parameters of stage `crop`, but for squares of SIDE pixels, also of small faces."""
+    return load(CropParams, "crop").model_copy(update={"size_px": SIDE, "max_upscale": 8.0})
+
+
 def real(arguments: argparse.Namespace) -> None:
     """Print all tables on real pictures."""
-    params = load(CropParams, "crop").model_copy(update={"size_px": SIDE, "max_upscale": 8.0})
+    params = crop_params()
     with arguments.faces.open(newline="", encoding="utf-8") as file:
         labels = {row["name"]: row["face"] == "1" for row in csv.DictReader(file)}
     measure_crop_and_mask(arguments.selfies, params)
@@ -316,7 +321,7 @@ def real(arguments: argparse.Namespace) -> None:
 
 def masks(arguments: argparse.Namespace) -> None:
     """Print the accuracy of segmenters on portraits outside the training part of the split."""
-    params = load(CropParams, "crop").model_copy(update={"size_px": SIDE, "max_upscale": 8.0})
+    params = crop_params()
     split = load(SplitParams, "split")
     unseen = [
         path

@@ -261,7 +261,7 @@ def random_background(rng: Rng, others: list[Person]) -> Array:
         return cv2.GaussianBlur(drawn.clip(0, 255).astype(np.uint8), (0, 0), rng.uniform(0.6, 6))
     if kind == 4:
         return random_texture(rng).clip(0, 255).astype(np.uint8)
-    picture = recolour(others[rng.integers(len(others))][0], rng)
+    picture = recolour(others[rng.integers(len(others))].picture, rng)
     if kind == 5:
         image = cv2.resize(picture, (SIDE, SIDE))[:, :: rng.choice([-1, 1])]
         return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), rng.uniform(1.5, 14))

@@ -45,6 +45,7 @@ from portraitist.app.styles import (
     cache_key,
     centre_square,
 )
+from portraitist.app.trial_run import first_line
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.blend import estimate_foreground
 from portraitist.core.cores import available_cores
@@ -596,8 +597,7 @@ class _Generator:
                     "s; a valid model takes about a second. Replace the model file if it is damaged, or try again when "
                     "the computer is less busy"
                 ) from error
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-            raise ModelError(f"{self.name}: the model cannot run: {reason}") from error
+            raise ModelError(f"{self.name}: the model cannot run: {first_line(error)}") from error
         finally:
             timer.cancel()
         self._has_run = True
@@ -663,7 +663,6 @@ def _model_errors(path: Path, part: str) -> Iterator[None]:
     except (RejectedError, ModelError):
         raise
     except (cv2.error, ArithmeticError, ValueError, LookupError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ModelError(
-            f"{path}: the {part} in the model fails: {reason}; if the file is damaged, {remedy(path)}"
+            f"{path}: the {part} in the model fails: {first_line(error)}; if the file is damaged, {remedy(path)}"
         ) from error

@@ -124,7 +124,7 @@ def load_model(model: Path | str, device: str = "cpu", threads: int = 0) -> Load
     try:
         entries = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # text that is not UTF-8
-        raise ModelError(f"{path}: metadata cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"{path}: metadata cannot be read: {trial_run.first_line(error)}") from error
     metadata = read_metadata(path, entries)
     any_side = _check_tensors(str(path), session, metadata.crop.size_px, bool(metadata.styles))
     return LoadedModel(session, metadata, entries.get("card", ""), any_side, path, device, threads)
@@ -152,7 +152,9 @@ def read_metadata(path: Path, entries: Mapping[str, str]) -> Metadata:
             parts[EXAMPLE_GENERATOR] = base64.b64decode(encoded[EXAMPLE_GENERATOR], validate=True)
         styles = _read_styles(json.loads(entries.get("styles", "{}")))
     except (KeyError, ValueError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
-        raise ModelError(f"{path}: metadata is missing or malformed: {_first_line(error)}; {remedy(path)}") from error
+        raise ModelError(
+            f"{path}: metadata is missing or malformed: {trial_run.first_line(error)}; {remedy(path)}"
+        ) from error
     return Metadata(parts, crop, mask, styles)
 
 
@@ -288,7 +290,7 @@ def _open_session(name: str, path: Path, data: bytes, device: str, threads: int)
     try:
         return onnxruntime.InferenceSession(data, options, providers=[DEVICES[device]])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        reason = _first_line(error).rstrip(".")
+        reason = trial_run.first_line(error).rstrip(".")
         raise ModelError(f"{name}: the model cannot be loaded: {reason}; {remedy(path)}") from error
 
 
@@ -334,7 +336,3 @@ def _fits(declared: list[Any], shape: tuple[int | None, ...]) -> bool:
     return len(declared) == len(shape) and all(
         not isinstance(size, int) or size == wanted or wanted is None for size, wanted in pairs
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

@@ -71,7 +71,7 @@ def main() -> None:
     try:
         session = onnxruntime.InferenceSession(sys.stdin.buffer.read(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        print(_first_line(error), file=sys.stderr)
+        print(first_line(error), file=sys.stderr)
         sys.exit(REJECTED)
     try:
         if len(sys.argv) > 1:
@@ -88,11 +88,12 @@ def main() -> None:
     except InvalidArgument:  # metadata and graph have different sizes; the parent process reports it
         return
     except Exception as error:
-        sys.exit(_first_line(error))
+        sys.exit(first_line(error))
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def first_line(error: Exception) -> str:
+    """Return at most 200 characters of the message's first line; of an error without a message, the type."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 if __name__ == "__main__":
