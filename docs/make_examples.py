@@ -31,7 +31,7 @@ def main() -> None:
     portraitist = Portraitist()
     for number, face in enumerate(PAGE_FACES, 1):
         for kind, picture in zip(("selfie", "avatar"), pair(portraitist, SELFIES / f"{face}.jpg"), strict=True):
-            picture.save(PAGE / f"example_{number}_{kind}.webp", "WEBP", quality=85, method=6)
+            picture.save(PAGE / f"example_{number}_{kind}.webp", "WEBP", quality=92, method=6)
     files = [DOCS / "astronaut.jpg", *(SELFIES / f"{face}.jpg" for face in README_FACES)]
     columns = [np.concatenate([np.asarray(each) for each in pair(portraitist, file)]) for file in files]
     Image.fromarray(np.concatenate(columns, axis=1)).save(DOCS / "avatars.jpg", quality=88, optimize=True)
