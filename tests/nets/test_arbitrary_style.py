@@ -56,12 +56,19 @@ def test_torch_agrees_with_onnxruntime(pretrained, network, selfies, styles):
         assert (theirs - to_images([selfie])[0] / 2 - 0.5).abs().mean() > 0.06  # the selfie is changed
 
 
-def test_predictor_agrees_with_onnxruntime_at_256_px(pretrained):
+def test_predictor_gives_the_same_vectors_on_all_processors(pretrained):
     images = noise(1, 3, 256, 256, seed=1)
-    session = onnxruntime.InferenceSession(pretrained / PREDICTOR_FILE, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()  # without optimizations: each node is computed as the file defines it
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(pretrained / PREDICTOR_FILE, options, providers=["CPUExecutionProvider"])
     picture = ((images + 1) / 2).permute(0, 2, 3, 1).numpy()
     theirs = session.run(None, {session.get_inputs()[0].name: picture})[0].reshape(1, STYLE_LENGTH)
-    assert np.allclose(StylePredictor(pretrained)(images).numpy(), theirs, atol=1e-4)
+    predictor = StylePredictor(pretrained)
+    errors = np.abs(predictor(images).numpy() - theirs)  # activations have steps of .02
+    assert errors.max() < 0.05
+    assert errors.mean() < 0.01
+    options = predictor._session.get_session_options()
+    assert options.get_session_config_entry("session.disable_quant_qdq") == "1"  # some processors need it, others not
 
 
 def test_predictor_is_deterministic_and_reads_each_image_alone(pretrained, portraits, styles):

@@ -131,6 +131,8 @@ class StylePredictor:
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        # Compute the int8 network in float32, as in training (nets/arbitrary_style.py), and on all processors alike.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 

@@ -163,6 +163,8 @@ class StylePredictor(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        # Compute the int8 network in float32. On x86-64 processors without VNNI instructions, int8 kernels saturate.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = onnxruntime.InferenceSession(
             pretrained / PREDICTOR_FILE, options, providers=["CPUExecutionProvider"]
         )
