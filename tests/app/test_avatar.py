@@ -19,7 +19,8 @@ from toys import ROOT
 
 import portraitist as portraitist_package
 from portraitist.app.avatar import Portraitist, RejectedError
-from portraitist.app.framing import between
+from portraitist.app.enlargement import SELFIE_BLUR, blur_enlarged, paint_enlarged
+from portraitist.app.framing import between, scale_of
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
@@ -70,8 +71,15 @@ def test_crop_and_mask_are_those_of_the_stages(portraitist, selfie, pretrained):
 
 def test_generator_gets_the_selfies_mask(avatar, portraitist):
     square, mask = avatar.crop.square.picture, avatar.cutout
-    (expected,) = portraitist.paint_squares([square], [mask])
-    (inverted,) = portraitist.paint_squares([square], [255 - mask])
+    expected, inverted = (
+        paint_enlarged(
+            lambda picture, given=given: portraitist.paint_squares([picture], [given])[0],
+            square,
+            mask,
+            scale_of(avatar.crop),
+        )
+        for given in (mask, 255 - mask)
+    )
     assert np.array_equal(avatar.painting, expected)
     assert not np.array_equal(avatar.painting, inverted)
     assert np.abs(expected.astype(int) - square)[mask == 255].mean() > 5
@@ -142,6 +150,7 @@ class FreeSession:
         return [SimpleNamespace(name="pictures", shape=["n", self.side, self.side, 3])]
 
     def run(self, names, inputs, options):
+        self.given = inputs
         return [inputs["pictures"]]
 
 
@@ -151,15 +160,59 @@ def with_side(model, side):
     return portraitist
 
 
-def test_selfie_is_enlarged_at_most_twice_before_it_is_painted(model, selfie):
+def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfie):
     with Image.open(selfie) as opened:
-        large = opened.convert("RGB").resize((1200, 1200), Image.Resampling.BICUBIC)
+        picture = opened.convert("RGB")
+    large, tiny = (picture.resize((side, side), Image.Resampling.BICUBIC) for side in (1200, 120))
     portraitist = with_side(model, "side")
-    sharp, small = portraitist.paint(large, size_px=512), portraitist.paint(selfie, size_px=1024)
+    sharp, small = portraitist.paint(large, size_px=512), portraitist.paint(tiny, size_px=1024)
     for avatar in (sharp, small):
         assert avatar.painting.shape[0] % 8 == 0
     assert 480 < sharp.painted_px <= 512
-    assert 256 < small.painted_px <= 512 < small.size_px
+    assert 3.9 < scale_of(small.crop) <= 4
+    assert 256 < small.painted_px <= 480 < small.size_px
+
+
+@pytest.mark.parametrize("side", [1200, 120])
+def test_only_enlarged_selfies_are_blurred_for_the_generator(model, selfie, side):
+    with Image.open(selfie) as opened:
+        picture = opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    portraitist = with_side(model, "side")
+    avatar = portraitist.paint(picture, size_px=512)
+    square, scale = avatar.crop.square.picture, scale_of(avatar.crop)
+    (given,) = portraitist._generator.session.given["pictures"]
+    assert np.array_equal(given, blur_enlarged(square, scale, SELFIE_BLUR))
+    assert np.array_equal(given, square) == (side == 1200)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_strength_blends_with_the_selfie_before_the_blur(portraitist, selfie, strength):
+    with Image.open(selfie) as opened:
+        small = opened.convert("RGB").resize((120, 120), Image.Resampling.BICUBIC)
+    whole = portraitist.paint(small)
+    square = whole.crop.square.picture
+    expected = square + strength * (whole.painting.astype(float) - square)
+    assert np.abs(portraitist.paint(small, strength=strength).painting - expected).max() <= 1
+
+
+def test_background_of_a_small_photo_stays_sharp(portraitist, selfie):
+    with Image.open(selfie) as opened:
+        small = np.asarray(opened.convert("RGB").resize((160, 160), Image.Resampling.BICUBIC)).copy()
+    small[:, :30] = np.random.default_rng(4).integers(0, 256, (160, 30, 3))
+    avatar = portraitist.paint(small)
+    background = avatar.cutout == 0
+    difference = np.subtract(avatar.painting[background], avatar.crop.square.picture[background], dtype=int)
+    assert np.abs(difference).max() <= 1  # rounded in another colour space
+
+
+def test_painting_of_a_black_and_white_selfie_has_one_tint(portraitist, selfie):
+    with Image.open(selfie) as opened:
+        grey = opened.convert("L")
+    avatar = portraitist.paint(grey)
+    person = avatar.painting[avatar.cutout > 127].astype(int)
+    coloured = portraitist.paint(selfie)
+    spread = np.ptp(person[:, 0] - person[:, 2])
+    assert spread < 0.3 * np.ptp(np.subtract(*coloured.painting[coloured.cutout > 127].astype(int)[:, ::2].T))
 
 
 def test_model_of_a_fixed_side_paints_at_that_side(model, selfie):

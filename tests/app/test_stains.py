@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from portraitist.app.stains import detail, stain_weight, without_stains
+from portraitist.app.stains import detail, grey_weight, stain_weight, with_one_tint, without_stains
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
@@ -58,3 +58,32 @@ def test_stain_is_removed_and_tint_and_strokes_stay():
 def test_background_is_not_corrected():
     result = without_stains(texture(0), texture(5), person(), 1.0)
     assert np.abs(result[person() == 0].astype(int) - texture(0)[person() == 0]).max() <= 1
+
+
+def test_only_grey_persons_have_a_grey_weight():
+    grey = np.repeat(texture(2)[..., :1], 3, axis=2)
+    grey[person() == 0] = (200, 30, 30)  # the colours of the background do not count
+    assert grey_weight(grey, person()) == 1
+    grey[person() > 0, 0] -= 8
+    assert 0 < grey_weight(grey, person()) < 1
+    assert grey_weight(texture(2), person()) == 0
+    assert grey_weight(grey, np.zeros_like(person())) == 0
+
+
+def test_one_tint_keeps_lightness_and_mean_colour_but_no_other_hue():
+    painting = np.full((SIDE, SIDE, 3), (120, 110, 100), np.uint8)
+    painting[110:140, 120:150] = (60, 140, 150)  # a stain
+    inside = person() > 127
+
+    def lab(weight):
+        result = with_one_tint(painting, person(), weight)
+        assert np.array_equal(result[~inside], painting[~inside])
+        return cv2.cvtColor(result.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[inside]
+
+    before, half, after = lab(0.0), lab(0.5), lab(1.0)
+    assert np.abs(after - before)[:, 0].max() < 0.6
+    assert np.abs(after.mean(axis=0) - before.mean(axis=0)).max() < 0.3
+    spreads = [each[:, 1:].std(axis=0) for each in (before, half, after)]
+    assert (spreads[2] < 0.3).all()
+    assert np.allclose(spreads[1], spreads[0] / 2, rtol=0.1)
+    assert spreads[0].min() > 1

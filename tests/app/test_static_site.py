@@ -460,6 +460,21 @@ def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped,
         assert errors == []
 
 
+def test_static_site_paints_a_small_grey_photo_like_the_product(shipped, runtime, sample, tmp_path):
+    portraitist = Portraitist(shipped, threads=1)
+    build_site(shipped, tmp_path / "page", runtime)
+    with Image.open(sample / "selfies" / "0006.jpg") as opened_picture:
+        grey = opened_picture.convert("L").resize((180, 180), Image.Resampling.LANCZOS)
+    grey.save(tmp_path / "grey.png")
+    with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
+        opened(page, address)
+        _, kept, _ = page_result(page, tmp_path / "grey.png")
+    avatar = portraitist.paint(tmp_path / "grey.png")
+    difference = np.abs(kept - avatar.picture.astype(int))
+    assert difference.mean() < 0.9  # without the blur 2.3, without one tint 1.2
+    assert np.quantile(difference, 0.99) <= 6
+
+
 @pytest.fixture(scope="module")
 def unusual(model, selfie, tmp_path_factory):
     """Rotated pictures, a large one, and pictures with alpha channels that are or are not person masks."""

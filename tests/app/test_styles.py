@@ -8,6 +8,8 @@ from PIL import Image
 
 from portraitist.app import styles as styles_module
 from portraitist.app.avatar import Portraitist, StyleError
+from portraitist.app.enlargement import paint_enlarged
+from portraitist.app.framing import scale_of
 from portraitist.app.selfie import read_selfie
 from portraitist.app.stains import stain_weight, without_stains
 from portraitist.app.styles import Style, StyleOptions, StylePredictor, centre_square, with_colours_of
@@ -56,36 +58,66 @@ def test_background_of_an_example_has_no_effect(portraitist):
     picture, mask = noise(128), box_mask(128)
     other = np.where(mask[..., None] > 0, picture, 255 - picture)
     predictor = StylePredictor()
+    options = predictor._session.get_session_options()
+    assert options.get_session_config_entry("session.disable_quant_qdq") == "1"
     assert np.array_equal(predictor(picture, mask), predictor(other, mask))
     assert not np.array_equal(predictor(picture, mask), predictor(other, 255 - mask))
 
 
-def test_example_is_painted_with_the_style_of_its_face(portraitist, selfie, portrait):
+@pytest.fixture(scope="module")
+def large(selfie):
+    """A selfie that is painted without enlarging it."""
+    with Image.open(selfie) as opened:
+        return opened.convert("RGB").resize((1000, 1000))
+
+
+def test_example_is_painted_with_the_style_of_its_face(portraitist, large, portrait):
     (crop,) = portraitist.crops(read_selfie(portrait), "largest")
     vector = StylePredictor()(crop.square.picture, portraitist.mask(crop))
     assert np.array_equal(portraitist.read_style(StyleOptions(like=portrait)).vector, vector)
-    avatar = portraitist.paint(selfie, like=portrait)
+    avatar = portraitist.paint(large, like=portrait)
     square = avatar.crop.square.picture
     (stylized,) = portraitist.paint_squares([square], [avatar.cutout], Style(vector, of_example=True))
     expected = without_stains(stylized, square, avatar.cutout, stain_weight(avatar.crop))
     assert np.array_equal(avatar.painting, expected)
-    assert np.abs(avatar.painting.astype(int) - portraitist.paint(selfie).painting).max() > 5
+    assert np.abs(avatar.painting.astype(int) - portraitist.paint(large).painting).max() > 5
 
 
-def test_only_examples_are_painted_by_the_generator_for_examples(shipped, selfie, portrait, tmp_path):
+def test_small_selfie_is_painted_like_an_example(portraitist, selfie, portrait):
+    with Image.open(selfie) as opened:
+        small = opened.convert("RGB").resize((140, 140))
+    style = portraitist.read_style(StyleOptions(like=portrait))
+    avatar = portraitist.paint(small, like=portrait)
+    square, mask = avatar.crop.square.picture, avatar.cutout
+    assert scale_of(avatar.crop) > 2
+    stylized = paint_enlarged(
+        lambda picture: portraitist.paint_squares([picture], [mask], style)[0], square, mask, scale_of(avatar.crop)
+    )
+    assert np.array_equal(avatar.painting, without_stains(stylized, square, mask, stain_weight(avatar.crop)))
+
+
+def test_colours_of_an_example_stay_in_a_grey_selfie(portraitist, large, portrait):
+    grey = large.convert("L")
+    chromas = []
+    for like in (None, portrait):
+        avatar = portraitist.paint(grey, like=like)
+        lab = cv2.cvtColor(avatar.painting.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[avatar.cutout == 255]
+        chromas.append(lab[:, 1:].std())
+    assert chromas[0] < 0.5 * chromas[1]
+
+
+def test_only_examples_are_painted_by_the_generator_for_examples(shipped, large, portrait, tmp_path):
     graph = inverting_graph(shipped.parent, tmp_path / "graph.onnx").read_bytes()
     inverting = Portraitist(with_example_generator(shipped.parent, tmp_path / "inverting.onnx", graph), threads=1)
     main_only = Portraitist(with_example_generator(shipped.parent, tmp_path / "main.onnx", None), threads=1)
     for style in ("house", inverting.style_names[1]):
-        assert np.array_equal(
-            inverting.paint(selfie, style=style).picture, main_only.paint(selfie, style=style).picture
-        )
-    avatar = inverting.paint(selfie, like=portrait)
+        assert np.array_equal(inverting.paint(large, style=style).picture, main_only.paint(large, style=style).picture)
+    avatar = inverting.paint(large, like=portrait)
     square = avatar.crop.square.picture
     assert np.array_equal(
         avatar.painting, without_stains(255 - square, square, avatar.cutout, stain_weight(avatar.crop))
     )
-    faces = inverting.paint_all(selfie, like=portrait)
+    faces = inverting.paint_all(large, like=portrait)
     assert np.array_equal(faces[0].painting, avatar.painting)
     style = main_only.read_style(StyleOptions(like=portrait))
     (expected,) = main_only.paint_squares([square], [avatar.cutout], Style(style.vector))

@@ -20,7 +20,8 @@ import onnxruntime
 from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
-from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, upright_frame, whole_crop
+from portraitist.app.enlargement import MAX_ENLARGEMENT, paint_enlarged
+from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
 from portraitist.app.model_file import (
     HOUSE_STYLE,
@@ -36,7 +37,7 @@ from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
 )
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
-from portraitist.app.stains import stain_weight, without_stains
+from portraitist.app.stains import grey_weight, stain_weight, with_one_tint, without_stains
 from portraitist.app.styles import (
     Style,
     StyleError,
@@ -66,7 +67,6 @@ FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
 DEFAULT_SIZE_PX = 512  # side of an avatar
 MIN_PAINTED_PX = 256  # minimum side of a painting; in smaller ones, strokes are as wide as eyes
-MAX_ENLARGEMENT = 2.0  # maximum factor by which a selfie is enlarged before painting, for sharp strokes
 MASK_SIDE = 256  # side of the segmenter's input, px
 RIM = 0.012  # width of the strip inside the person's outline that is recoloured, as a fraction of the side
 MAX_EXAMPLES = 64  # number of examples whose style vectors are cached
@@ -152,8 +152,7 @@ class Avatar:
     @property
     def painted_px(self) -> int:
         """Number of painted pixels across the avatar; less than `size_px` if the painting was enlarged."""
-        scale = float(np.hypot(*self.crop.transform[0, :2]))
-        return min(self.size_px, round(self.frame.side * scale))
+        return min(self.size_px, round(self.frame.side * scale_of(self.crop)))
 
     @property
     def landmarks(self) -> Landmarks:
@@ -490,7 +489,8 @@ class Portraitist:
 
         Crop and frame are squares of the selfie. Both are scaled by the same factor before the crop is painted. The
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
-        selfie is small. It is also limited to sides that the model can paint; see `_paint_side`.
+        selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
+        enlarged, it and the painting are blurred a little. The painting of a black-and-white selfie gets one tint.
 
         Args:
             cleaned: the selfie.
@@ -505,7 +505,11 @@ class Portraitist:
         cutout = refine_person(person, crop)
         selfie = crop.square.picture
         style = style or Style(None)
-        (stylized,) = self.paint_squares([selfie], [cutout], style)
+        stylized = paint_enlarged(
+            lambda picture: self.paint_squares([picture], [cutout], style)[0], selfie, cutout, scale_of(crop)
+        )
+        if not style.of_example:  # the colours of an example are kept
+            stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
         painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 

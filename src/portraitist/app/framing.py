@@ -56,10 +56,15 @@ def whole_crop(crop: Crop) -> Frame:
     return Frame((float(centre[0]), float(centre[1])), side * scale, degrees)
 
 
+def scale_of(crop: Crop) -> float:
+    """Return the factor by which a crop is enlarged, compared with the selfie."""
+    return float(np.hypot(*crop.transform[0, :2]))
+
+
 def face_in_crop(crop: Crop) -> tuple[float, float, float]:
     """Return x and y of the face's centre, and the distance from the eyes to the mouth; all in pixels of the crop."""
     x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
-    return x, y, eye_to_mouth_px(crop.face) * float(np.hypot(*crop.transform[0, :2]))
+    return x, y, eye_to_mouth_px(crop.face) * scale_of(crop)
 
 
 def upright_frame(crop: Crop, mask: MaskArray) -> Frame:

@@ -1,8 +1,10 @@
-"""Remove stains of colour from the painting of a blurred selfie.
+"""Remove stains of colour from the painting of a blurred or black-and-white selfie.
 
 The generator normalizes the contrast of its features. If a selfie has no fine detail, because it is out of focus or was
 enlarged, the generator amplifies noise and compression artefacts to red and yellow stains. The stains are wider than
 brush strokes, so they can be removed from the painting's low frequencies.
+
+In the painting of a black-and-white selfie, all differences in hue are stains.
 """
 
 import cv2
@@ -17,6 +19,9 @@ from portraitist.crop.align import Crop
 SHARP, BLURRED = 0.62, 0.52
 FINE, COARSE = (1.0, 3.0), (2.0, 6.0)  # band-pass filters: standard deviations of two Gaussians, in pixels
 STRENGTH = (0.7, 1.0, 1.0)  # fraction of the difference that a full correction removes, for L, a and b (CIELAB)
+# Mean difference of a pixel's largest and smallest value (0 to 255): up to GREY, the painting gets a single tint; from
+# COLOURED on, it keeps its hues.
+GREY, COLOURED = 6.0, 10.0
 GRID, SIGMA = 128, 0.015  # side in pixels at which low frequencies are computed; sigma as a fraction of the side
 
 
@@ -39,6 +44,29 @@ def detail(picture: Picture) -> float:
         return float((cv2.GaussianBlur(grey, (0, 0), narrow) - cv2.GaussianBlur(grey, (0, 0), wide)).std())
 
     return contrast(*FINE) / max(contrast(*COARSE), 1e-6)
+
+
+def grey_weight(selfie: Picture, mask: MaskArray) -> float:
+    """Return how grey the person in a selfie is: from 0 (coloured, or no person) to 1 (black and white)."""
+    person = selfie[mask > 127].astype(np.int16)
+    return float(np.clip((COLOURED - np.ptp(person, axis=1).mean()) / (COLOURED - GREY), 0, 1)) if len(person) else 0.0
+
+
+def with_one_tint(painting: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
+    """Move the hues of a painted person towards their mean; the lightness does not change.
+
+    Args:
+        painting: the painted crop.
+        mask: 255 where the person is.
+        weight: from 0 (no change) to 1 (CIELAB's a and b are the same everywhere).
+    """
+    person = mask > 127
+    if weight == 0 or not person.any():
+        return painting
+    painted = cv2.cvtColor(painting.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    painted[..., 1:] += weight * (painted[person][:, 1:].mean(axis=0) - painted[..., 1:])
+    result = np.rint(cv2.cvtColor(painted, cv2.COLOR_LAB2RGB).clip(0, 1) * 255).astype(np.uint8)
+    return np.where(mask[..., None] > 0, result, painting)
 
 
 def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:

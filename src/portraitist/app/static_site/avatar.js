@@ -5,9 +5,10 @@ import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./fr
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
 import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
-import { stainWeight, withoutStains } from "./stains.js";
+import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
-const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE, MAX_ENLARGEMENT] = [256, 1024, 8, 256, 2];
+const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
+const [MAX_ENLARGEMENT, SELFIE_BLUR, PAINTING_BLUR] = [4, 0.5, 0.25]; // as in enlargement.py
 const [RIM, SLIVER] = [0.012, 0.02];
 
 // Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
@@ -36,12 +37,28 @@ export async function paintFace(photo, opened, options, style, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const stylized = await generate(crop.picture, cutout, style);
+  const painted = await paintEnlarged(crop, cutout, style);
+  const stylized = style.ofExample ? painted : withOneTint(painted, cutout, greyWeight(crop.picture, cutout));
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
 
-// Returns the side at which a crop is painted. The frame then has `size` pixels, or twice as many as in the photo if fewer.
+// Paints a crop, with blurs before and after if it is enlarged. A background that the generator does not paint is not blurred.
+async function paintEnlarged({ picture, transform }, cutout, style) {
+  const scale = math.hypot(transform);
+  if (scale <= 1) return generate(picture, cutout, style);
+  const blurred = blurEnlarged(picture, scale, SELFIE_BLUR);
+  const painted = await generate(blurred, cutout, style);
+  const result = blurEnlarged(painted, scale, PAINTING_BLUR);
+  const isBackground = (i) => !cutout.data[Math.floor(i / 3)];
+  if (!painted.data.every((value, i) => !isBackground(i) || value === blurred.data[i])) return result;
+  return { ...result, data: result.data.map((value, i) => (isBackground(i) ? picture.data[i] : value)) };
+}
+
+// `blur` is in pixels of the picture before it was enlarged by the factor `scale`.
+const blurEnlarged = (picture, scale, blur) => math.gaussianBlur(picture, blur * Math.sqrt(scale ** 2 - 1));
+
+// Returns the side at which a crop is painted. The frame then has `size` pixels, or four times as many as in the photo if fewer.
 function paintSide(cropPx, framePx, size) {
   if (!paintsAnySide()) return config.crop.size_px;
   const wanted = Math.max(Math.floor(Math.min((size * cropPx) / framePx, MAX_ENLARGEMENT * cropPx)), MIN_PAINTED);

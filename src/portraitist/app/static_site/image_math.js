@@ -580,7 +580,7 @@ export function gaussianKernel(sigma, reach = 6) {
   return raw.map((value) => value / sum);
 }
 
-function gaussianBlur(picture, sigma) {
+export function gaussianBlur(picture, sigma) {
   const { width, height, channels, data } = picture;
   return { ...picture, data: new Uint8ClampedArray(convolve(data, width, height, channels, gaussianKernel(sigma))) };
 }

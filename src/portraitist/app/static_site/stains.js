@@ -1,4 +1,4 @@
-// Removes stains of colour from the painting of a blurred photo: the counterpart of stains.py, with the same constants.
+// Removes stains of colour from paintings of blurred or black-and-white photos: the counterpart of stains.py, with its constants.
 
 import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
@@ -7,6 +7,38 @@ const [SHARP, BLURRED] = [0.62, 0.52];
 const [FINE, COARSE] = [[1, 3], [2, 6]];
 const STRENGTH = [0.7, 1, 1];
 const [GRID, SIGMA] = [128, 0.015];
+const [GREY, COLOURED] = [6, 10];
+
+// Returns how grey the person in a photo is: from 0 (coloured, or no person) to 1 (black and white).
+export function greyWeight({ data }, mask) {
+  let [sum, count] = [0, 0];
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+    if (mask.data[i] <= 127) continue;
+    sum += Math.max(data[at], data[at + 1], data[at + 2]) - Math.min(data[at], data[at + 1], data[at + 2]);
+    count++;
+  }
+  return count ? math.clamp((COLOURED - sum / count) / (COLOURED - GREY), 0, 1) : 0;
+}
+
+// Moves the hues of a painted person towards their mean. The lightness does not change.
+export function withOneTint(painted, mask, weight) {
+  if (weight === 0) return painted;
+  const lab = math.toLab(painted, mask);
+  let [a, b, count] = [0, 0, 0];
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+    if (mask.data[i] <= 127) continue;
+    a += lab[at + 1];
+    b += lab[at + 2];
+    count++;
+  }
+  if (!count) return painted;
+  const result = Uint8ClampedArray.from(painted.data);
+  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
+    if (!mask.data[i]) continue;
+    math.setRgb(result, at, lab[at], lab[at + 1] + weight * (a / count - lab[at + 1]), lab[at + 2] + weight * (b / count - lab[at + 2]));
+  }
+  return { ...painted, data: result };
+}
 
 // Returns how strongly a painting of this crop is corrected: from 0 (the face is sharp) to 1 (blurred).
 export function stainWeight(crop) {
