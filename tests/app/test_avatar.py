@@ -160,12 +160,15 @@ def with_side(model, side):
     return portraitist
 
 
-def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfie):
+def resized(selfie, side):
     with Image.open(selfie) as opened:
-        picture = opened.convert("RGB")
-    large, tiny = (picture.resize((side, side), Image.Resampling.BICUBIC) for side in (1200, 120))
+        return opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfie):
     portraitist = with_side(model, "side")
-    sharp, small = portraitist.paint(large, size_px=512), portraitist.paint(tiny, size_px=1024)
+    sharp = portraitist.paint(resized(selfie, 1200), size_px=512)
+    small = portraitist.paint(resized(selfie, 120), size_px=1024)
     for avatar in (sharp, small):
         assert avatar.painting.shape[0] % 8 == 0
     assert 480 < sharp.painted_px <= 512
@@ -175,10 +178,8 @@ def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfi
 
 @pytest.mark.parametrize("side", [1200, 120])
 def test_only_enlarged_selfies_are_blurred_for_the_generator(model, selfie, side):
-    with Image.open(selfie) as opened:
-        picture = opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     portraitist = with_side(model, "side")
-    avatar = portraitist.paint(picture, size_px=512)
+    avatar = portraitist.paint(resized(selfie, side), size_px=512)
     square, scale = avatar.crop.square.picture, scale_of(avatar.crop)
     (given,) = portraitist._generator.session.given["pictures"]
     assert np.array_equal(given, blur_enlarged(square, scale, SELFIE_BLUR))
@@ -187,8 +188,7 @@ def test_only_enlarged_selfies_are_blurred_for_the_generator(model, selfie, side
 
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 def test_strength_blends_with_the_selfie_before_the_blur(portraitist, selfie, strength):
-    with Image.open(selfie) as opened:
-        small = opened.convert("RGB").resize((120, 120), Image.Resampling.BICUBIC)
+    small = resized(selfie, 120)
     whole = portraitist.paint(small)
     square = whole.crop.square.picture
     expected = square + strength * (whole.painting.astype(float) - square)
@@ -196,8 +196,7 @@ def test_strength_blends_with_the_selfie_before_the_blur(portraitist, selfie, st
 
 
 def test_background_of_a_small_photo_stays_sharp(portraitist, selfie):
-    with Image.open(selfie) as opened:
-        small = np.asarray(opened.convert("RGB").resize((160, 160), Image.Resampling.BICUBIC)).copy()
+    small = np.array(resized(selfie, 160))
     small[:, :30] = np.random.default_rng(4).integers(0, 256, (160, 30, 3))
     avatar = portraitist.paint(small)
     background = avatar.cutout == 0

@@ -48,8 +48,10 @@ def detail(picture: Picture) -> float:
 
 def grey_weight(selfie: Picture, mask: MaskArray) -> float:
     """Return how grey the person in a selfie is: from 0 (coloured, or no person) to 1 (black and white)."""
-    person = selfie[mask > 127].astype(np.int16)
-    return float(np.clip((COLOURED - np.ptp(person, axis=1).mean()) / (COLOURED - GREY), 0, 1)) if len(person) else 0.0
+    person = (mask > 127).astype(np.uint8)
+    red, green, blue = cv2.split(selfie)
+    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    return float(np.clip((COLOURED - cv2.mean(spread, person)[0]) / (COLOURED - GREY), 0, 1)) if person.any() else 0.0
 
 
 def with_one_tint(painting: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
