@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import uvicorn
 from onnx import TensorProto, helper
+from PIL import Image
 from server_thread import in_thread
 
 from portraitist.app import server as app_server
@@ -218,3 +219,10 @@ def write_video(path, frames, codec="libx264", sound=None, times_ms=None):
             container.mux(audio.encode(samples))
             container.mux(audio.encode(None))
     return path
+
+
+def with_margin(selfie, side):
+    """Return a selfie at another size, with a margin in the colours of its border: its crops end inside the result."""
+    with Image.open(selfie) as opened:
+        pixels = np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
+    return Image.fromarray(np.pad(pixels, ((side // 2,) * 2, (side // 2,) * 2, (0, 0)), mode="edge"))

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from app_helpers import encode, parts_of, with_metadata
+from app_helpers import encode, parts_of, with_margin, with_metadata
 from PIL import Image
 from toys import ROOT
 
 import portraitist as portraitist_package
 from portraitist.app.avatar import Portraitist, RejectedError
-from portraitist.app.enlargement import SELFIE_BLUR, blur_enlarged, paint_enlarged
+from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import between, scale_of
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
@@ -69,16 +69,13 @@ def test_crop_and_mask_are_those_of_the_stages(portraitist, selfie, pretrained):
     )
 
 
-def test_generator_gets_the_selfies_mask(avatar, portraitist):
+def test_generator_gets_the_selfies_mask(avatar, portraitist, selfie):
     square, mask = avatar.crop.square.picture, avatar.cutout
+    with Image.open(selfie) as opened:
+        size = opened.size
     expected, inverted = (
-        paint_enlarged(
-            lambda picture, given=given: portraitist.paint_squares([picture], [given])[0],
-            square,
-            mask,
-            scale_of(avatar.crop),
-        )
-        for given in (mask, 255 - mask)
+        paint_crop(lambda picture, given: portraitist.paint_squares([picture], [given])[0], avatar.crop, cutout, size)
+        for cutout in (mask, 255 - mask)
     )
     assert np.array_equal(avatar.painting, expected)
     assert not np.array_equal(avatar.painting, inverted)
@@ -179,7 +176,7 @@ def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfi
 @pytest.mark.parametrize("side", [1200, 120])
 def test_only_enlarged_selfies_are_blurred_for_the_generator(model, selfie, side):
     portraitist = with_side(model, "side")
-    avatar = portraitist.paint(resized(selfie, side), size_px=512)
+    avatar = portraitist.paint(with_margin(selfie, side), size_px=512)
     square, scale = avatar.crop.square.picture, scale_of(avatar.crop)
     (given,) = portraitist._generator.session.given["pictures"]
     assert np.array_equal(given, blur_enlarged(square, scale, SELFIE_BLUR))

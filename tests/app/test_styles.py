@@ -3,12 +3,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from app_helpers import inverting_graph, with_example_generator
+from app_helpers import inverting_graph, with_example_generator, with_margin
 from PIL import Image
 
 from portraitist.app import styles as styles_module
 from portraitist.app.avatar import Portraitist, StyleError
-from portraitist.app.enlargement import paint_enlarged
+from portraitist.app.crop_painting import paint_crop
 from portraitist.app.framing import scale_of
 from portraitist.app.selfie import read_selfie
 from portraitist.app.stains import stain_weight, without_stains
@@ -67,8 +67,7 @@ def test_background_of_an_example_has_no_effect(portraitist):
 @pytest.fixture(scope="module")
 def large(selfie):
     """A selfie that is painted without enlarging it."""
-    with Image.open(selfie) as opened:
-        return opened.convert("RGB").resize((1000, 1000))
+    return with_margin(selfie, 1000)
 
 
 def test_example_is_painted_with_the_style_of_its_face(portraitist, large, portrait):
@@ -90,8 +89,8 @@ def test_small_selfie_is_painted_like_an_example(portraitist, selfie, portrait):
     avatar = portraitist.paint(small, like=portrait)
     square, mask = avatar.crop.square.picture, avatar.cutout
     assert scale_of(avatar.crop) > 2
-    stylized = paint_enlarged(
-        lambda picture: portraitist.paint_squares([picture], [mask], style)[0], square, mask, scale_of(avatar.crop)
+    stylized = paint_crop(
+        lambda picture, given: portraitist.paint_squares([picture], [given], style)[0], avatar.crop, mask, small.size
     )
     assert np.array_equal(avatar.painting, without_stains(stylized, square, mask, stain_weight(avatar.crop)))
 

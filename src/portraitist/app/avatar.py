@@ -20,7 +20,7 @@ import onnxruntime
 from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
-from portraitist.app.enlargement import MAX_ENLARGEMENT, paint_enlarged
+from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
 from portraitist.app.model_file import (
@@ -139,10 +139,12 @@ class Avatar:
 
         The background and the outermost pixels of the person are replaced by colours from further inside the person.
         The outermost pixels are replaced because some methods, which are trained with a grey background, paint a grey
-        rim there.
+        rim there. Where the photo's border cuts off the person, there is no rim.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
-        return estimate_foreground(self.painting, cv2.erode(self.cutout, np.ones((rim, rim), np.uint8)))
+        beyond = cv2.bitwise_not(self.crop.square.inside)
+        inner = cv2.erode(cv2.max(self.cutout, beyond), np.ones((rim, rim), np.uint8))
+        return estimate_foreground(self.painting, cv2.min(inner, self.cutout))
 
     @property
     def image(self) -> Image.Image:
@@ -505,8 +507,9 @@ class Portraitist:
         cutout = refine_person(person, crop)
         selfie = crop.square.picture
         style = style or Style(None)
-        stylized = paint_enlarged(
-            lambda picture: self.paint_squares([picture], [cutout], style)[0], selfie, cutout, scale_of(crop)
+        height, width = cleaned.picture.shape[:2]
+        stylized = paint_crop(
+            lambda picture, mask: self.paint_squares([picture], [mask], style)[0], crop, cutout, (width, height)
         )
         if not style.of_example:  # the colours of an example are kept
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))

@@ -1,14 +1,14 @@
 // Paints a face, from the crop to the layers that compose.js draws: the counterpart of avatar.py.
 
 import { paintBackdrop } from "./backdrop.js";
+import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
-import { config, generate, locatePerson, paintsAnySide } from "./networks.js";
+import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
-const [MAX_ENLARGEMENT, SELFIE_BLUR, PAINTING_BLUR] = [4, 0.5, 0.25]; // as in enlargement.py
 const [RIM, SLIVER] = [0.012, 0.02];
 
 // Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
@@ -37,26 +37,11 @@ export async function paintFace(photo, opened, options, style, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const painted = await paintEnlarged(crop, cutout, style);
+  const painted = await paintCrop(crop, cutout, style, photo.picture);
   const stylized = style.ofExample ? painted : withOneTint(painted, cutout, greyWeight(crop.picture, cutout));
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
-
-// Paints a crop, with blurs before and after if it is enlarged. A background that the generator does not paint is not blurred.
-async function paintEnlarged({ picture, transform }, cutout, style) {
-  const scale = math.hypot(transform);
-  if (scale <= 1) return generate(picture, cutout, style);
-  const blurred = blurEnlarged(picture, scale, SELFIE_BLUR);
-  const painted = await generate(blurred, cutout, style);
-  const result = blurEnlarged(painted, scale, PAINTING_BLUR);
-  const isBackground = (i) => !cutout.data[Math.floor(i / 3)];
-  if (!painted.data.every((value, i) => !isBackground(i) || value === blurred.data[i])) return result;
-  return { ...result, data: result.data.map((value, i) => (isBackground(i) ? picture.data[i] : value)) };
-}
-
-// `blur` is in pixels of the picture before it was enlarged by the factor `scale`.
-const blurEnlarged = (picture, scale, blur) => math.gaussianBlur(picture, blur * Math.sqrt(scale ** 2 - 1));
 
 // Returns the side at which a crop is painted. The frame then has `size` pixels, or four times as many as in the photo if fewer.
 function paintSide(cropPx, framePx, size) {
@@ -70,7 +55,7 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
   const rim = 2 * Math.max(1, math.roundHalfEven(RIM * cutout.width)) + 1;
-  const person = inFrame(math.estimateForeground(painting, math.erode(cutout, rim)));
+  const person = inFrame(math.estimateForeground(painting, innerPerson(cutout, inside, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
   const fade = math.borderFade(covered);
   const before = math.fadeBorder(inFrame(picture), fade);
@@ -84,6 +69,13 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };
+}
+
+// Returns the cutout without its outermost pixels, which can have a grey rim; the photo's border has no rim.
+function innerPerson(cutout, inside, rim) {
+  const extended = { ...cutout, data: cutout.data.map((value, i) => Math.max(value, 255 - inside.data[i])) };
+  const eroded = math.erode(extended, rim);
+  return { ...eroded, data: eroded.data.map((value, i) => Math.min(value, cutout.data[i])) };
 }
 
 // Returns the person's mask in the frame. Narrow unpainted strips at its border are filled; cut-off edges inside fade out.
