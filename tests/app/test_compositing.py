@@ -52,6 +52,20 @@ def test_keep_leaves_the_background():
     assert np.array_equal(np.array(apply_finish(avatar(), Finish("keep"))), avatar().painting)
 
 
+def test_narrow_strip_beyond_the_photo_continues_only_what_touches_the_border():
+    inside = np.full((200, 200), 255, np.uint8)
+    inside[197:] = 0
+    mask = np.zeros((200, 200), np.uint8)
+    mask[100:197, 50:100] = 255  # touches the photo's border
+    mask[100:194, 120:160] = 255  # ends in the photo
+    picture = np.full((200, 200, 3), PERSON, np.uint8)
+    face = Face(1.0, (0.0, 0.0, 1.0, 1.0), np.zeros((6, 2), np.float32))
+    crop = Crop(CropImage(picture, None, inside), face, np.array(((1, 0, 0), (0, 1, 0)), np.float32))
+    shown = Avatar(picture, mask, crop, whole_crop(crop), 200).mask
+    assert np.array_equal(shown[197:], np.tile(mask[196], (3, 1)))
+    assert np.array_equal(shown[:197], mask[:197])
+
+
 def test_background_excludes_person_transparent_and_missing_parts():
     shown = avatar().background
     assert (shown[:, :10] == 255).all()

@@ -22,7 +22,7 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
+from portraitist.app.matting import is_alpha, keep_person, refine_person, repeat_border, without_halo
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -110,10 +110,9 @@ class Avatar:
     def mask(self) -> MaskArray:
         """Mask of the person in `picture`. The mask fades out where the photo's border cuts off the person."""
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
-        inside = self.crop.square.inside
-        grown = cv2.dilate(self.cutout, np.ones((sliver, sliver), np.uint8))
-        cutout = np.where(inside < 255, np.maximum(grown, self.cutout), self.cutout)
-        covered = self._in_frame(cv2.dilate(inside, np.ones((sliver, sliver), np.uint8)), cv2.BORDER_CONSTANT, sliver)
+        filled = cv2.dilate(self.crop.square.inside, np.ones((sliver, sliver), np.uint8))
+        cutout = np.where(filled > 0, repeat_border(self.cutout, self.crop.square.inside), 0).astype(np.uint8)
+        covered = self._in_frame(filled, cv2.BORDER_CONSTANT, sliver)
         return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
 
     @cached_property

@@ -4,7 +4,7 @@ import { paintBackdrop } from "./backdrop.js";
 import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
+import { keepPerson, refinePerson, repeatBorder, withoutHalo } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
@@ -82,9 +82,10 @@ function innerPerson(cutout, inside, rim) {
 function maskInFrame(cutout, inside, toFrame, size) {
   const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
   const isWhole = inside.data.every((value) => value === 255);
-  const grown = isWhole ? cutout : math.dilate(cutout, sliver);
-  const filled = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value, i) => (inside.data[i] < 255 ? grown.data[i] : value)) };
+  const filled = isWhole ? inside : math.dilate(inside, sliver);
+  const repeated = isWhole ? cutout : repeatBorder(cutout, inside);
+  const extended = { ...cutout, data: repeated.data.map((value, i) => (filled.data[i] ? value : 0)) };
   const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
   const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
-  return fadeCuts(inFrame(filled), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(math.dilate(inside, sliver)));
+  return fadeCuts(inFrame(extended), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(filled));
 }

@@ -620,22 +620,32 @@ export const CHAMFER_3 = [[1, 0, 0.955], [0, 1, 0.955], [1, 1, 1.3693], [-1, 1, 
 export const CHAMFER_5 = [[1, 0, 1], [0, 1, 1], [1, 1, 1.4], [-1, 1, 1.4],
   [1, 2, 2.1969], [-1, 2, 2.1969], [2, 1, 2.1969], [-2, 1, 2.1969]];
 
-// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true.
-export function distanceTransform({ width, height, data }, isTarget, chamfer) {
+// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true. If given, `nearest` (Int32Array) is
+// filled with the indices of these nearest pixels.
+export function distanceTransform({ width, height, data }, isTarget, chamfer, nearest) {
   const stride = width + 4; // with margins of 2 pixels, no tests for the border are needed
   const distances = new Float32Array(stride * (height + 4)).fill(1e6);
+  const sources = nearest && new Int32Array(distances.length);
   const steps = Int32Array.from(chamfer, ([x, y]) => y * stride + x);
   const costs = Float32Array.from(chamfer, ([, , cost]) => cost);
   const relax = (i, direction) => {
     let best = distances[i];
-    for (let k = 0; k < steps.length; k++) best = Math.min(best, distances[i - direction * steps[k]] + costs[k]);
+    for (let k = 0; k < steps.length; k++) {
+      const from = i - direction * steps[k];
+      const distance = distances[from] + costs[k];
+      if (distance >= best) continue;
+      best = distance;
+      if (sources) sources[i] = sources[from];
+    }
     distances[i] = best;
   };
   const at = (x, y) => (y + 2) * stride + x + 2;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      if (isTarget(data[y * width + x])) distances[at(x, y)] = 0;
-      else relax(at(x, y), 1);
+      if (isTarget(data[y * width + x])) {
+        distances[at(x, y)] = 0;
+        if (sources) sources[at(x, y)] = y * width + x;
+      } else relax(at(x, y), 1);
     }
   }
   const result = new Float32Array(width * height);
@@ -643,6 +653,7 @@ export function distanceTransform({ width, height, data }, isTarget, chamfer) {
     for (let x = width - 1; x >= 0; x--) {
       relax(at(x, y), -1);
       result[y * width + x] = distances[at(x, y)];
+      if (nearest) nearest[y * width + x] = sources[at(x, y)];
     }
   }
   return result;
