@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from portraitist.app.backdrop import paint_backdrop
-from portraitist.app.matting import keep_person, refine_edges, refine_person, repeat_border, without_halo
+from portraitist.app.matting import keep_person, refine_edges, refine_person, without_halo
+from portraitist.app.photo_border import repeat_border
 from portraitist.core.blend import estimate_foreground
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face

@@ -66,7 +66,7 @@ def test_background_of_an_example_has_no_effect(portraitist):
 
 @pytest.fixture(scope="module")
 def large(selfie):
-    """A selfie that is painted without enlarging it."""
+    """A selfie that is painted without enlarging it. It has a margin, so its crop does not reach beyond it."""
     return with_margin(selfie, 1000)
 
 

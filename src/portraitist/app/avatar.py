@@ -22,7 +22,7 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, refine_person, repeat_border, without_halo
+from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -36,6 +36,7 @@ from portraitist.app.model_file import (
 from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
 )
+from portraitist.app.photo_border import repeat_border
 from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
 from portraitist.app.stains import grey_weight, stain_weight, with_one_tint, without_stains
 from portraitist.app.styles import (
@@ -108,11 +109,14 @@ class Avatar:
 
     @cached_property
     def mask(self) -> MaskArray:
-        """Mask of the person in `picture`. The mask fades out where the photo's border cuts off the person."""
+        """Mask of the person in `picture`.
+
+        The mask fades out where the photo's border cuts off the person. Narrow strips beyond the border continue it.
+        """
         sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
-        filled = cv2.dilate(self.crop.square.inside, np.ones((sliver, sliver), np.uint8))
-        cutout = np.where(filled > 0, repeat_border(self.cutout, self.crop.square.inside), 0).astype(np.uint8)
-        covered = self._in_frame(filled, cv2.BORDER_CONSTANT, sliver)
+        fillable = cv2.dilate(self.crop.square.inside, np.ones((sliver, sliver), np.uint8))
+        cutout = repeat_border(self.cutout, self.crop.square.inside) * (fillable > 0)
+        covered = self._in_frame(fillable, cv2.BORDER_CONSTANT, sliver)
         return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
 
     @cached_property
@@ -141,8 +145,8 @@ class Avatar:
         rim there. Where the photo's border cuts off the person, there is no rim.
         """
         rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
-        beyond = cv2.bitwise_not(self.crop.square.inside)
-        inner = cv2.erode(cv2.max(self.cutout, beyond), np.ones((rim, rim), np.uint8))
+        continued = cv2.add(self.cutout, cv2.bitwise_not(self.crop.square.inside))
+        inner = cv2.erode(continued, np.ones((rim, rim), np.uint8))
         return estimate_foreground(self.painting, cv2.min(inner, self.cutout))
 
     @property
@@ -491,7 +495,8 @@ class Portraitist:
         Crop and frame are squares of the selfie. Both are scaled by the same factor before the crop is painted. The
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
-        enlarged, it and the painting are blurred a little. The painting of a black-and-white selfie gets one tint.
+        enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
+        the generator. The painting of a black-and-white selfie gets one tint.
 
         Args:
             cleaned: the selfie.

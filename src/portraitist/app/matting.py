@@ -105,24 +105,6 @@ def continue_beyond_photo(mask: MaskArray, inside: SquareMaskArray) -> MaskArray
     return extend_foreground(np.dstack([mask] * 3), known)[..., 0] if known.min() == 0 else mask
 
 
-def repeat_border(mask: SquareMaskArray, inside: SquareMaskArray) -> SquareMaskArray:
-    """Give each pixel beyond the photo's border the value of the nearest pixel in the photo.
-
-    Args:
-        mask: mask of the person in the crop.
-        inside: 255 where the photo covers the crop.
-    """
-    known = inside == 255
-    if known.all() or not known.any():
-        return mask
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    values = np.zeros(nearest.max() + 1, np.uint8)
-    values[nearest[known]] = mask[known]
-    return values[nearest]
-
-
 def refine_edges(mask: MaskArray, picture: SquarePicture, length: float) -> SquareMaskArray:
     """Return a mask at the picture's size, with a soft edge that follows the edges in the picture.
 

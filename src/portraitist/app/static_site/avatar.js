@@ -4,8 +4,9 @@ import { paintBackdrop } from "./backdrop.js";
 import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { keepPerson, refinePerson, repeatBorder, withoutHalo } from "./matting.js";
+import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
+import { repeatBorder } from "./photo_border.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
@@ -73,8 +74,8 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
 
 // Returns the cutout without its outermost pixels, which can have a grey rim; the photo's border has no rim.
 function innerPerson(cutout, inside, rim) {
-  const extended = { ...cutout, data: cutout.data.map((value, i) => Math.max(value, 255 - inside.data[i])) };
-  const eroded = math.erode(extended, rim);
+  const continued = { ...cutout, data: cutout.data.map((value, i) => value + 255 - inside.data[i]) };
+  const eroded = math.erode(continued, rim);
   return { ...eroded, data: eroded.data.map((value, i) => Math.min(value, cutout.data[i])) };
 }
 
@@ -82,10 +83,10 @@ function innerPerson(cutout, inside, rim) {
 function maskInFrame(cutout, inside, toFrame, size) {
   const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
   const isWhole = inside.data.every((value) => value === 255);
-  const filled = isWhole ? inside : math.dilate(inside, sliver);
-  const repeated = isWhole ? cutout : repeatBorder(cutout, inside);
-  const extended = { ...cutout, data: repeated.data.map((value, i) => (filled.data[i] ? value : 0)) };
+  const fillable = isWhole ? inside : math.dilate(inside, sliver);
+  const repeated = repeatBorder(cutout, inside);
+  const extended = { ...cutout, data: repeated.data.map((value, i) => (fillable.data[i] ? value : 0)) };
   const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
   const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
-  return fadeCuts(inFrame(extended), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(filled));
+  return fadeCuts(inFrame(extended), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(fillable));
 }

@@ -620,12 +620,14 @@ export const CHAMFER_3 = [[1, 0, 0.955], [0, 1, 0.955], [1, 1, 1.3693], [-1, 1, 
 export const CHAMFER_5 = [[1, 0, 1], [0, 1, 1], [1, 1, 1.4], [-1, 1, 1.4],
   [1, 2, 2.1969], [-1, 2, 2.1969], [2, 1, 2.1969], [-2, 1, 2.1969]];
 
-// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true. If given, `nearest` (Int32Array) is
-// filled with the indices of these nearest pixels.
-export function distanceTransform({ width, height, data }, isTarget, chamfer, nearest) {
+// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true.
+export const distanceTransform = (plane, isTarget, chamfer) => nearestTargets(plane, isTarget, chamfer).distances;
+
+// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true, and the index of that pixel.
+export function nearestTargets({ width, height, data }, isTarget, chamfer) {
   const stride = width + 4; // with margins of 2 pixels, no tests for the border are needed
   const distances = new Float32Array(stride * (height + 4)).fill(1e6);
-  const sources = nearest && new Int32Array(distances.length);
+  const targets = new Int32Array(distances.length);
   const steps = Int32Array.from(chamfer, ([x, y]) => y * stride + x);
   const costs = Float32Array.from(chamfer, ([, , cost]) => cost);
   const relax = (i, direction) => {
@@ -635,7 +637,7 @@ export function distanceTransform({ width, height, data }, isTarget, chamfer, ne
       const distance = distances[from] + costs[k];
       if (distance >= best) continue;
       best = distance;
-      if (sources) sources[i] = sources[from];
+      targets[i] = targets[from];
     }
     distances[i] = best;
   };
@@ -644,19 +646,19 @@ export function distanceTransform({ width, height, data }, isTarget, chamfer, ne
     for (let x = 0; x < width; x++) {
       if (isTarget(data[y * width + x])) {
         distances[at(x, y)] = 0;
-        if (sources) sources[at(x, y)] = y * width + x;
+        targets[at(x, y)] = y * width + x;
       } else relax(at(x, y), 1);
     }
   }
-  const result = new Float32Array(width * height);
+  const [result, nearest] = [new Float32Array(width * height), new Int32Array(width * height)];
   for (let y = height - 1; y >= 0; y--) {
     for (let x = width - 1; x >= 0; x--) {
       relax(at(x, y), -1);
       result[y * width + x] = distances[at(x, y)];
-      if (nearest) nearest[y * width + x] = sources[at(x, y)];
+      nearest[y * width + x] = targets[at(x, y)];
     }
   }
-  return result;
+  return { distances: result, nearest };
 }
 
 export function composite(front, alpha, back) { // back may be a single grey value

@@ -83,13 +83,6 @@ function continueBeyondPhoto(mask, inside) {
   return math.extendForeground(mask, known);
 }
 
-// Gives each pixel beyond the photo's border the value of the nearest pixel in the photo.
-export function repeatBorder(mask, inside) {
-  const nearest = new Int32Array(mask.data.length);
-  math.distanceTransform(inside, (value) => value === 255, math.CHAMFER_5, nearest);
-  return { ...mask, data: mask.data.map((_, i) => mask.data[nearest[i]]) };
-}
-
 // Fast guided filter (He and Sun 2015) of a mask, with a colour picture as guide; `radius` is a fraction of the side.
 function guidedFilter(picture, mask, radius) {
   const side = picture.width;

@@ -1,0 +1,35 @@
+// Continues a crop beyond the photo's border: the counterpart of photo_border.py. `inside` is 255 where the photo covers the crop.
+
+import * as math from "./image_math.js";
+
+const MIRROR_PX = 32;
+const isCovered = (value) => value === 255;
+
+// Returns the crop's picture and mask, with the person mirrored at the border of `photo`.
+export function mirrorPerson({ picture, inside, transform }, mask, photo) {
+  if (inside.data.every(isCovered)) return { picture, mask };
+  const side = inside.width;
+  const distances = math.distanceTransform(inside, isCovered, math.CHAMFER_3);
+  const inverse = math.invert(transform);
+  const margin = 0.5 / math.hypot(transform);
+  const last = [photo.width, photo.height].map((size) => size - Math.max(1, margin));
+  const fold = (value, axis) => math.clamp(last[axis] - Math.abs(last[axis] - Math.abs(value)), margin, last[axis] - margin);
+  const [pixels, person] = [picture.data.slice(), mask.data.slice()];
+  distances.forEach((distance, i) => {
+    if (distance === 0 || distance > MIRROR_PX) return;
+    const folded = math.applyTransform(inverse, [i % side, Math.floor(i / side)]).map(fold);
+    const [column, row] = math.applyTransform(transform, folded).map((value) => math.clamp(math.roundHalfEven(value), 0, side - 1));
+    const source = row * side + column;
+    if (!mask.data[source]) return;
+    person[i] = mask.data[source];
+    for (let c = 0; c < 3; c++) pixels[3 * i + c] = picture.data[3 * source + c];
+  });
+  return { picture: { ...picture, data: pixels }, mask: { ...mask, data: person } };
+}
+
+// Gives each pixel of a mask beyond the photo's border the value of the nearest pixel in the photo.
+export function repeatBorder(mask, inside) {
+  if (inside.data.every(isCovered) || !inside.data.some(isCovered)) return mask;
+  const { nearest } = math.nearestTargets(inside, isCovered, math.CHAMFER_5);
+  return { ...mask, data: mask.data.map((_, i) => mask.data[nearest[i]]) };
+}
