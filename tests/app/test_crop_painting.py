@@ -9,7 +9,7 @@ from portraitist.app import photo_border
 from portraitist.app.avatar import Avatar, Portraitist
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import whole_crop
-from portraitist.app.photo_border import MIRROR_PX, mirror_person
+from portraitist.app.photo_border import MIRROR_PX, mirror_person, repeat_border
 from portraitist.app.selfie import read_selfie
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face, warp
@@ -147,3 +147,23 @@ def test_no_stripes_are_painted_along_the_border_of_the_photo(shipped, monkeypat
     difference = near_border(portraitist, photo, 200)
     monkeypatch.setattr(photo_border, "MIRROR_PX", 0)
     assert difference < 0.75 * near_border(portraitist, photo, 200)
+
+
+def test_pixels_beyond_the_photo_repeat_the_nearest_ones_in_it():
+    inside = cv2.warpAffine(
+        np.full((40, 50), 255, np.uint8), cv2.getRotationMatrix2D((20, 25), 12, 1), (64, 64), flags=cv2.INTER_NEAREST
+    )
+    mask = np.random.default_rng(3).integers(0, 256, (64, 64)).astype(np.uint8)
+    repeated = repeat_border(mask, inside)
+    assert np.array_equal(repeated[inside == 255], mask[inside == 255])
+    known = np.argwhere(inside == 255)
+    for row, column in np.argwhere(inside == 0):
+        distances = np.hypot(*(known - (row, column)).T)
+        near = known[distances <= 1.05 * distances.min() + 0.5]  # OpenCV's distance is an approximation
+        assert repeated[row, column] in mask[tuple(near.T)]
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_border_is_not_repeated_without_a_border_in_the_crop(value):
+    mask = np.random.default_rng(3).integers(0, 256, (64, 64)).astype(np.uint8)
+    assert np.array_equal(repeat_border(mask, np.full((64, 64), value, np.uint8)), mask)

@@ -4,7 +4,6 @@ import pytest
 
 from portraitist.app.backdrop import paint_backdrop
 from portraitist.app.matting import keep_person, refine_edges, refine_person, without_halo
-from portraitist.app.photo_border import repeat_border
 from portraitist.core.blend import estimate_foreground
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
@@ -145,22 +144,3 @@ def test_halo_is_replaced_by_the_photo():
     assert ((low <= kept[between]) & (kept[between] <= high)).all()
     repainted = np.where(mask[..., None] > 0, painting, 255 - selfie)
     assert np.array_equal(without_halo(repainted, selfie, mask), repainted)
-
-
-def test_pixels_beyond_the_photo_repeat_the_nearest_ones_in_it():
-    inside = cv2.warpAffine(
-        np.full((40, 50), 255, np.uint8), cv2.getRotationMatrix2D((20, 25), 12, 1), (64, 64), flags=cv2.INTER_NEAREST
-    )
-    mask = np.random.default_rng(3).integers(0, 256, (64, 64)).astype(np.uint8)
-    repeated = repeat_border(mask, inside)
-    assert np.array_equal(repeated[inside == 255], mask[inside == 255])
-    known = np.argwhere(inside == 255)
-    for row, column in np.argwhere(inside == 0):
-        distances = np.hypot(*(known - (row, column)).T)
-        near = known[distances <= 1.05 * distances.min() + 0.5]  # OpenCV's distance is an approximation
-        assert repeated[row, column] in mask[tuple(near.T)]
-
-
-@pytest.mark.parametrize("value", [0, 255])
-def test_border_is_not_repeated_without_a_border_in_the_crop(value):
-    assert np.array_equal(repeat_border(person(), np.full((SIDE, SIDE), value, np.uint8)), person())

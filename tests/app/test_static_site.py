@@ -441,6 +441,19 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
         assert errors == []
 
 
+def test_static_site_continues_a_person_beyond_the_photo_like_the_product(static, model, sample):
+    path = sample / "selfies" / "0018.jpg"  # with level eyes, the photo ends inside the frame
+    avatar = Portraitist(model).paint(path, align=True)
+    assert avatar.crop.square.inside.min() == 0
+    with tab(*PHONE) as page:
+        opened(page, static)
+        page.evaluate("document.getElementById('align').checked = true")
+        _, _, alone = page_result(page, path)
+    assert np.abs(alone[..., 3] - avatar.mask).mean() < 1  # 11 without `repeatBorder`
+    inner = avatar.mask == 255
+    assert np.abs(alone[inner][:, :3] - avatar.person[inner]).mean() < 2
+
+
 def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped, runtime, sample, tmp_path):
     path, portrait = sample / "selfies" / "0006.jpg", sample / "portraits" / "0001.jpg"
     portraitist = Portraitist(shipped, threads=1)

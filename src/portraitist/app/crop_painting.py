@@ -31,7 +31,7 @@ def paint_crop(
     """Paint a crop, with the person mirrored where the photo ends, and with blurs before and after if it is enlarged.
 
     If the generator does not paint the background, the background and the area beyond the photo are those of the crop.
-    If it does, nothing is mirrored, because the mirror image would be visible.
+    If it does, it runs once more without the mirror image, which would be visible in the background.
 
     Args:
         generate: runs the generator on a picture and the mask of the person in it.

@@ -27,13 +27,16 @@ def mirror_person(
     rows, columns = np.nonzero((distance > 0) & (distance <= MIRROR_PX))
     inverse = cv2.invertAffineTransform(crop.transform)
     position = np.stack([columns, rows], axis=1) @ inverse[:, :2].T + inverse[:, 2]
-    # Pixels of the crop are covered completely if they are half a pixel of the crop away from the border.
+    # The last covered position is the photo's side minus 1; below scale .5, because `warp` first reduces the photo, it
+    # is the side minus half a pixel of the crop. Sources are half a pixel inside, so rounding leaves them in the photo.
     margin = 0.5 / scale_of(crop)
     last = np.array(photo_size) - max(1, margin)
     folded = (last - np.abs(last - np.abs(position))).clip(margin, last - margin)
     source = np.rint(folded @ crop.transform[:, :2].T + crop.transform[:, 2]).astype(int)
     source_columns, source_rows = source.clip(0, inside.shape[0] - 1).T
     is_person = mask[source_rows, source_columns] > 0
+    if not is_person.any():
+        return picture, mask
     here, there = (rows[is_person], columns[is_person]), (source_rows[is_person], source_columns[is_person])
     extended, person = picture.copy(), mask.copy()
     extended[here], person[here] = picture[there], mask[there]

@@ -11,20 +11,22 @@ export function mirrorPerson({ picture, inside, transform }, mask, photo) {
   const side = inside.width;
   const distances = math.distanceTransform(inside, isCovered, math.CHAMFER_3);
   const inverse = math.invert(transform);
-  const margin = 0.5 / math.hypot(transform);
+  const margin = 0.5 / math.hypot(transform); // half a pixel of the crop, so that rounding leaves sources in the photo
   const last = [photo.width, photo.height].map((size) => size - Math.max(1, margin));
   const fold = (value, axis) => math.clamp(last[axis] - Math.abs(last[axis] - Math.abs(value)), margin, last[axis] - margin);
   const [pixels, person] = [picture.data.slice(), mask.data.slice()];
+  let isMirrored = false;
   distances.forEach((distance, i) => {
     if (distance === 0 || distance > MIRROR_PX) return;
     const folded = math.applyTransform(inverse, [i % side, Math.floor(i / side)]).map(fold);
     const [column, row] = math.applyTransform(transform, folded).map((value) => math.clamp(math.roundHalfEven(value), 0, side - 1));
     const source = row * side + column;
     if (!mask.data[source]) return;
+    isMirrored = true;
     person[i] = mask.data[source];
     for (let c = 0; c < 3; c++) pixels[3 * i + c] = picture.data[3 * source + c];
   });
-  return { picture: { ...picture, data: pixels }, mask: { ...mask, data: person } };
+  return isMirrored ? { picture: { ...picture, data: pixels }, mask: { ...mask, data: person } } : { picture, mask };
 }
 
 // Gives each pixel of a mask beyond the photo's border the value of the nearest pixel in the photo.
