@@ -221,8 +221,13 @@ def write_video(path, frames, codec="libx264", sound=None, times_ms=None):
     return path
 
 
+def resized(selfie, side):
+    """Return a selfie at another size; `selfie` is a path or an open file."""
+    with Image.open(selfie) as opened:
+        return opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
 def with_margin(selfie, side):
     """Return a selfie at another size, with a margin in the colours of its border: its crops end inside the result."""
-    with Image.open(selfie) as opened:
-        pixels = np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
-    return Image.fromarray(np.pad(pixels, ((side // 2,) * 2, (side // 2,) * 2, (0, 0)), mode="edge"))
+    margin = (side // 2,) * 2
+    return Image.fromarray(np.pad(np.asarray(resized(selfie, side)), (margin, margin, (0, 0)), mode="edge"))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from app_helpers import encode, parts_of, with_margin, with_metadata
+from app_helpers import encode, parts_of, resized, with_margin, with_metadata
 from PIL import Image
 from toys import ROOT
 
@@ -155,11 +155,6 @@ def with_side(model, side):
     portraitist = Portraitist(model)
     portraitist._generator.session, portraitist.any_side = FreeSession(side), isinstance(side, str)
     return portraitist
-
-
-def resized(selfie, side):
-    with Image.open(selfie) as opened:
-        return opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
 def test_selfie_is_enlarged_at_most_four_times_before_it_is_painted(model, selfie):

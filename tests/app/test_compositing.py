@@ -26,10 +26,13 @@ def avatar(transform=((1, 0, 0), (0, 1, 0)), inside=None):
     mask[8:, 14:30] = 255
     mask[8:, 12:14] = 128
     picture = alpha_composite(np.full((SIDE, SIDE, 3), PERSON, np.uint8), mask, (0, 255, 0))
-    full = np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside
+    return avatar_of(picture, mask, np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside, transform)
+
+
+def avatar_of(picture, mask, inside, transform=((1, 0, 0), (0, 1, 0))):
     face = Face(1.0, (0.0, 0.0, 1.0, 1.0), np.zeros((6, 2), np.float32))
-    crop = Crop(CropImage(picture, None, full), face, np.array(transform, np.float32))
-    return Avatar(picture, mask, crop, whole_crop(crop), SIDE)
+    crop = Crop(CropImage(picture, None, inside), face, np.array(transform, np.float32))
+    return Avatar(picture, mask, crop, whole_crop(crop), picture.shape[0])
 
 
 def test_transparent_avatar_has_no_background_at_its_edge():
@@ -59,9 +62,7 @@ def test_narrow_strip_beyond_the_photo_continues_only_what_touches_the_border():
     mask[100:197, 50:100] = 255  # touches the photo's border
     mask[100:194, 120:160] = 255  # ends in the photo
     picture = np.full((200, 200, 3), PERSON, np.uint8)
-    face = Face(1.0, (0.0, 0.0, 1.0, 1.0), np.zeros((6, 2), np.float32))
-    crop = Crop(CropImage(picture, None, inside), face, np.array(((1, 0, 0), (0, 1, 0)), np.float32))
-    shown = Avatar(picture, mask, crop, whole_crop(crop), 200).mask
+    shown = avatar_of(picture, mask, inside).mask
     assert np.array_equal(shown[197:], np.tile(mask[196], (3, 1)))
     assert np.array_equal(shown[:197], mask[:197])
 

@@ -422,6 +422,13 @@ def page_result(page, path):
     return np.array(photo).reshape(*kept.shape[:2], 4)[..., :3], kept.astype(int), alone.astype(int)
 
 
+def assert_same_person(alone, avatar):
+    """Compare the page's avatar on a transparent background (RGBA) with an `Avatar`."""
+    assert np.abs(alone[..., 3] - avatar.mask).mean() < 1
+    inner = avatar.mask == 255
+    assert np.abs(alone[inner][:, :3] - avatar.person[inner]).mean() < 2
+
+
 def test_static_site_paints_offline_like_the_product(static, model, sample):
     portraitist = Portraitist(model)
     with tab(*PHONE) as page:
@@ -433,10 +440,8 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
             photo, kept, alone = page_result(page, path)
             avatar = portraitist.paint(path)
             assert np.abs(photo - avatar.selfie).mean() < 1  # browsers decode JPEG slightly differently
-            assert np.abs(alone[..., 3] - avatar.mask).mean() < 1
             assert np.abs(kept - avatar.picture).mean() < 2
-            inner = avatar.mask == 255
-            assert np.abs(alone[inner][:, :3] - avatar.person[inner]).mean() < 2
+            assert_same_person(alone, avatar)
         assert [url for url in requests if not url.startswith("blob:")] == []
         assert errors == []
 
@@ -449,9 +454,7 @@ def test_static_site_continues_a_person_beyond_the_photo_like_the_product(static
         opened(page, static)
         page.evaluate("document.getElementById('align').checked = true")
         _, _, alone = page_result(page, path)
-    assert np.abs(alone[..., 3] - avatar.mask).mean() < 1  # 11 without `repeatBorder`
-    inner = avatar.mask == 255
-    assert np.abs(alone[inner][:, :3] - avatar.person[inner]).mean() < 2
+    assert_same_person(alone, avatar)  # the mask's mean difference is 11 without `repeatBorder`
 
 
 def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped, runtime, sample, tmp_path):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from app_helpers import inverting_graph, with_example_generator, with_margin
+from app_helpers import inverting_graph, resized, with_example_generator, with_margin
 from PIL import Image
 
 from portraitist.app import styles as styles_module
@@ -83,8 +83,7 @@ def test_example_is_painted_with_the_style_of_its_face(portraitist, large, portr
 
 
 def test_small_selfie_is_painted_like_an_example(portraitist, selfie, portrait):
-    with Image.open(selfie) as opened:
-        small = opened.convert("RGB").resize((140, 140))
+    small = resized(selfie, 140)
     style = portraitist.read_style(StyleOptions(like=portrait))
     avatar = portraitist.paint(small, like=portrait)
     square, mask = avatar.crop.square.picture, avatar.cutout

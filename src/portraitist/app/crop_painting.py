@@ -41,11 +41,14 @@ def paint_crop(
     """
     selfie, scale = crop.square.picture, scale_of(crop)
     extended, person = mirror_person(crop, mask, photo_size)
+    is_mirrored = extended is not selfie
+    if not is_mirrored and scale <= 1:
+        return generate(selfie, mask)
     given = blur_enlarged(extended, scale, SELFIE_BLUR)
     painted = generate(given, person)
     if np.array_equal(painted[person == 0], given[person == 0]):
         return np.where((mask == 0)[..., None], selfie, blur_enlarged(painted, scale, PAINTING_BLUR))
-    if extended is not selfie:
+    if is_mirrored:
         painted = generate(blur_enlarged(selfie, scale, SELFIE_BLUR), mask)
     return blur_enlarged(painted, scale, PAINTING_BLUR)
 

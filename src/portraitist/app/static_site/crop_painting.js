@@ -11,6 +11,8 @@ const [SELFIE_BLUR, PAINTING_BLUR] = [0.5, 0.25];
 export async function paintCrop(crop, cutout, style, photo) {
   const [{ picture }, scale] = [crop, math.hypot(crop.transform)];
   const extended = mirrorPerson(crop, cutout, photo);
+  const isMirrored = extended.picture !== picture;
+  if (!isMirrored && scale <= 1) return generate(picture, cutout, style);
   const given = blurEnlarged(extended.picture, scale, SELFIE_BLUR);
   const painted = await generate(given, extended.mask, style);
   const isBackground = (mask, i) => !mask.data[Math.floor(i / 3)];
@@ -18,7 +20,6 @@ export async function paintCrop(crop, cutout, style, photo) {
     const finished = blurEnlarged(painted, scale, PAINTING_BLUR);
     return { ...finished, data: finished.data.map((value, i) => (isBackground(cutout, i) ? picture.data[i] : value)) };
   }
-  const isMirrored = extended.picture !== picture;
   const whole = isMirrored ? await generate(blurEnlarged(picture, scale, SELFIE_BLUR), cutout, style) : painted;
   return blurEnlarged(whole, scale, PAINTING_BLUR);
 }
