@@ -99,7 +99,7 @@ def paint(
         typer.Option(
             "-v",
             "--verbose",
-            help="Also print, for each selfie, the number of painted pixels across the avatar, and the time.",
+            help="Also print, for each selfie, the side in pixels at which it was painted, and the time.",
         ),
     ] = False,
 ) -> None:

@@ -118,7 +118,9 @@ def site(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing site.")] = False,
 ) -> None:
-    """Build a static web page that paints on the visitor's own device. Any web server can serve the folder.
+    """Build a static web page that paints on the visitor's own device; any web server can serve it.
+
+    Needs npm and the extra `pipeline`.
 
     Example: portraitist site -o page
     """
