@@ -18,7 +18,7 @@ async function open({ file }) {
   const style = networks.config.styles[0];
   const [face] = await networks.detect(picture);
   Object.assign(state, { bitmap, photo: { picture, alpha: null }, face, style });
-  state.opened = await openFace(state.photo, face);
+  state.opened = await openFace(state.photo, face, []);
   state.live = new LivePainter(OPTIONS, style);
   state.square = math.toSide(picture, 256);
 }
@@ -31,7 +31,7 @@ const generateAt = (side) => () => {
 const PARTS = {
   reference: () => { let sum = 0; for (let i = 1; i < 2e7; i++) sum += 1 / i; return sum; }, // to compare machines
   "detect the faces": () => networks.detect(state.photo.picture),
-  "segment the person": () => openFace(state.photo, state.face),
+  "segment the person": () => openFace(state.photo, state.face, []),
   "paint and finish, 512 px": () => paintFace(state.photo, state.opened, OPTIONS, state.style, 512),
   "generator, 512 px": generateAt(512),
   "generator, 256 px": generateAt(256),

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_helpers import replaced_graph, with_example_generator
+from app_helpers import replaced_graph, touching_people, with_example_generator
 from onnx import TensorProto, helper
 from PIL import Image, PngImagePlugin
 from toys import ROOT
 from typer.testing import CliRunner
 
 from portraitist import __version__
-from portraitist.app import paint_files, trial_run
+from portraitist.app import compositing, paint_files, trial_run
 from portraitist.app.avatar import Portraitist
 from portraitist.app.paint_files import PaintResult, expand_paths, plan_outputs
+from portraitist.app.styles import StyleOptions
 from portraitist.cli import app, painting
 from portraitist.cli.extras import MODULES
 from portraitist.collect.response_store import SourceResponses, source_names
@@ -358,25 +359,21 @@ def test_styles_are_listed(model):
 
 
 def test_style_options_reach_the_model(model, selfies, tmp_path, monkeypatch):
-    calls, original = [], Portraitist.paint_all
+    given, read_style, paint_crops = [], Portraitist.read_style, Portraitist.paint_crops
 
-    def paint_all(self, *args, **options):
-        calls.append(options)
-        return original(self, *args)
+    def record_style(self, options):
+        given.append(options)
+        return read_style(self, StyleOptions())
 
-    monkeypatch.setattr(Portraitist, "paint_all", paint_all)
+    def record_crops(self, photo, crops, size_px, align, style):
+        given.append((size_px, align))
+        return paint_crops(self, photo, crops, size_px, align, style)
+
+    monkeypatch.setattr(Portraitist, "read_style", record_style)
+    monkeypatch.setattr(Portraitist, "paint_crops", record_crops)
     options = ["--strength", 0.4, "--keep-colours", "--align", "--size", 96]
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--like", selfies[1], *options)[0] == 0
-    assert calls == [
-        {
-            "style": "house",
-            "like": selfies[1],
-            "strength": 0.4,
-            "keep_colours": True,
-            "size_px": 96,
-            "align": True,
-        }
-    ]
+    assert given == [StyleOptions("house", selfies[1], 0.4, True), (96, True)]
 
 
 def test_urls_are_rejected(model, tmp_path, monkeypatch):
@@ -502,6 +499,17 @@ def test_paste_back_paints_both_persons_in_the_photo(model, two, tmp_path):
     changed = np.abs(photo - pixels(two)).max(axis=2)
     assert (changed[60:120, 60:120] > 12).mean() > 0.2
     assert (changed[60:160, 340:420] > 12).mean() > 0.2
+
+
+def test_paste_back_leaves_no_gap_between_people_who_touch(model, sample, tmp_path, monkeypatch):
+    painted = []
+    monkeypatch.setattr(Portraitist, "mask", lambda _, crop: np.full(crop.square.inside.shape, 255, np.uint8))
+    monkeypatch.setattr(compositing, "alpha_composite", lambda _, alpha, photo: painted.append(alpha) or photo)
+    photo = tmp_path / "us.png"
+    touching_people(sample).convert("RGB").save(photo)
+    assert paint(model, photo, "-o", tmp_path / "out.png", "--paste-back")[0] == 0
+    assert len(painted) == 2
+    assert np.max(painted, axis=0)[60:200, 100:300].min() == 255
 
 
 def test_unsupported_output_formats_are_rejected(model, selfies, tmp_path):

@@ -231,3 +231,13 @@ def with_margin(selfie, side):
     """Return a selfie at another size, with a margin in the colours of its border: its crops end inside the result."""
     margin = (side // 2,) * 2
     return Image.fromarray(np.pad(np.asarray(resized(selfie, side)), (margin, margin, (0, 0)), mode="edge"))
+
+
+def touching_people(sample):
+    """Return an RGBA picture of two persons in front of nothing; the second one overlaps the first."""
+    photo = Image.new("RGBA", (406, 256))
+    for number, left in ((0, 0), (6, 150)):
+        person = Image.open(sample / "selfies" / f"{number:04d}.jpg").convert("RGB")
+        person.putalpha(Image.open(sample / "masks" / "selfies" / f"{number:04d}.png"))
+        photo.alpha_composite(person, (left, 0))
+    return photo

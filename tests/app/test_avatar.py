@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from app_helpers import encode, parts_of, resized, with_margin, with_metadata
+from app_helpers import encode, parts_of, resized, touching_people, with_margin, with_metadata
 from PIL import Image
 from toys import ROOT
 
 import portraitist as portraitist_package
 from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
-from portraitist.app.framing import between, scale_of
+from portraitist.app.framing import between, face_in_crop, scale_of
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
@@ -56,6 +56,24 @@ def two(sample):
     photo.paste(left.resize((176, 176)), (20, 60))
     photo.paste(right, (224, 0))
     return photo
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_mask_contains_only_one_of_two_people(portraitist, sample, monkeypatch, mode):
+    cleaned = read_selfie(touching_people(sample).convert(mode))
+    crops = portraitist.crops(cleaned)
+    if mode == "RGB":
+        monkeypatch.setattr(portraitist, "mask", lambda crop: np.full(crop.square.inside.shape, 255, np.uint8))
+    faces = [crop.face for crop in crops]
+    assert [crop.other_faces for crop in crops] == [(faces[1],), (faces[0],)]
+    for crop in crops:
+        mask = portraitist.person(cleaned, crop)
+        scale = mask.shape[0] / crop.square.inside.shape[0]
+        shown = []
+        for face in (crop.face, *crop.other_faces):
+            x, y, length = np.rint(scale * np.array(face_in_crop(crop, face))).astype(int).tolist()
+            shown.append(mask[cv2.circle(np.zeros_like(mask), (x, y), length // 2, 1, -1) > 0].mean())
+        assert shown == [255, 0]
 
 
 def test_crop_and_mask_are_those_of_the_stages(portraitist, selfie, pretrained):

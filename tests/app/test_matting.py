@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from portraitist.app.backdrop import paint_backdrop
-from portraitist.app.matting import keep_person, refine_edges, refine_person, without_halo
+from portraitist.app.matting import keep_person, refine_edges, refine_person, remove_others, without_halo
 from portraitist.core.blend import estimate_foreground
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
@@ -34,6 +34,49 @@ def test_loosely_connected_parts_are_dropped():
     kept = keep_person(mask, crop())
     assert kept[40:80, 10:50].max() == 0
     assert np.array_equal(kept[person() == 255], person()[person() == 255])
+
+
+CENTRE = crop().face.points[:4].mean(axis=0)
+
+
+def other_face(scale, right, down=0):
+    """Return the face of `crop()`, scaled about its centre and shifted."""
+    points = CENTRE + scale * (crop().face.points - CENTRE) + np.array([right, down])
+    return Face(1.0, (0.0, 0.0, 1.0, 1.0), points.astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [0.6, 1, 3])
+@pytest.mark.parametrize("shift", [(101, 0), (-101, 0), (0, 101), (0, -101), (71, 71), (71, -71)])
+def test_other_person_is_removed_beyond_the_dividing_line(scale, shift):
+    everything = np.full((SIDE, SIDE), 255, np.uint8)
+    kept = remove_others(everything, crop(), [other_face(scale, *shift)])
+    direction, limit = np.array(shift) / np.hypot(*shift), np.hypot(*shift) / (1 + scale)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    projected = np.stack([columns - CENTRE[0], rows - CENTRE[1]], axis=-1) @ direction
+    assert kept[projected < limit - 1].min() == 255
+    assert kept[projected > limit + 1].max() == 0
+    assert everything.min() == 255
+
+
+def test_each_of_several_people_is_removed():
+    everything = np.full((SIDE, SIDE), 255, np.uint8)
+    kept = remove_others(everything, crop(), [other_face(1, 80), other_face(1, -80)])
+    columns = np.flatnonzero(kept.any(axis=0))
+    assert (columns.min(), columns.max()) == (88, 168)
+
+
+@pytest.mark.parametrize(
+    ("mask", "other"),
+    [
+        (person(), other_face(1, 101, -80)),
+        (np.full((SIDE, SIDE), 255, np.uint8), other_face(0.45, 101)),
+        (np.full((SIDE, SIDE), 255, np.uint8), other_face(1, 50)),
+        (np.full((SIDE, SIDE), 255, np.uint8), other_face(1, 300)),
+    ],
+    ids=["not in the mask", "small", "close", "outside the crop"],
+)
+def test_other_face_is_ignored(mask, other):
+    assert remove_others(mask, crop(), [other]) is mask
 
 
 def test_strand_of_hair_is_kept():

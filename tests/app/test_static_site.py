@@ -17,7 +17,15 @@ import cv2
 import numpy as np
 import pytest
 from accessibility import small_controls, violations
-from app_helpers import MEDIA_TYPES, encode, parts_of, web_server, with_example_generator, with_metadata
+from app_helpers import (
+    MEDIA_TYPES,
+    encode,
+    parts_of,
+    touching_people,
+    web_server,
+    with_example_generator,
+    with_metadata,
+)
 from browser import tab
 from fake_camera import arguments, write_video
 from PIL import Image, ImageDraw
@@ -455,6 +463,18 @@ def test_static_site_continues_a_person_beyond_the_photo_like_the_product(static
         page.evaluate("document.getElementById('align').checked = true")
         _, _, alone = page_result(page, path)
     assert_same_person(alone, avatar)  # the mask's mean difference is 11 without `repeatBorder`
+
+
+def test_static_site_shows_one_of_two_people_like_the_product(static, model, sample, tmp_path):
+    path = tmp_path / "two.png"
+    touching_people(sample).save(path)
+    avatar = Portraitist(model).paint(path)
+    with tab(*PHONE) as page:
+        opened(page, static)
+        assert "2 avatars are ready" in upload(page, path)[0]
+        choose(page, "[value=transparent]")
+        alone = pixels(downloaded(page)).astype(int)
+    assert_same_person(alone, avatar)
 
 
 def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped, runtime, sample, tmp_path):

@@ -266,8 +266,11 @@ def test_each_crops_large_faces_only(detector: FaceDetector, sample: Path):
         assert len(detector.detect_any(cleaned.picture)) == 2
         crops = [crop for crop in crop_faces(cleaned, detector, each) if isinstance(crop, Crop)]
         assert len(crops) == expected
+        assert [len(crop.other_faces) for crop in crops] == [1] * expected
         assert all((crop.face.points[RIGHT_EYE][0] < 256) == (number == 0) for number, crop in enumerate(crops))
-        assert cropped(cleaned.picture, detector).square.members() == crops[0].square.members()
+        largest = cropped(cleaned.picture, detector)
+        assert largest.square.members() == crops[0].square.members()
+        assert [face.box for face in largest.other_faces] == [face.box for face in crops[0].other_faces]
 
 
 def test_rejected_face_does_not_reject_the_others(detector: FaceDetector, sample: Path):

@@ -22,7 +22,7 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, refine_person, without_halo
+from portraitist.app.matting import is_alpha, keep_person, refine_person, remove_others, without_halo
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -445,7 +445,7 @@ class Portraitist:
     def person(self, cleaned: CleanPicture, crop: Crop) -> MaskArray:
         """Return the mask of the person in a crop, as a square of `MASK_SIDE` pixels per side.
 
-        Parts that are only loosely connected to the face are removed.
+        Other people, and parts that are only loosely connected to the face, are removed.
 
         Raises:
             RejectedError: the person covers too little of the crop.
@@ -453,7 +453,8 @@ class Portraitist:
         """
         wide = self._cut(cleaned, crop, MASK_SIDE)
         mask = self.mask(wide)
-        return mask if is_alpha(mask, wide) else keep_person(mask, wide)
+        person = remove_others(mask, wide, crop.other_faces)
+        return person if is_alpha(person, wide) else keep_person(person, wide)
 
     def paint_crops(
         self,

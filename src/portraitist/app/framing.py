@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from portraitist.core.types import MaskArray
 from portraitist.crop.align import Crop
-from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Transform, eye_to_mouth_px, warp
+from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Face, Transform, eye_to_mouth_px, warp
 
 # Lengths below are multiples of the distance from the eyes to the mouth.
 IDEAL_SIDE, EYE_LINE = 4.6, 0.44  # side of the frame; distance of its top from the eyes, as a fraction of the side
@@ -61,10 +61,16 @@ def scale_of(crop: Crop) -> float:
     return float(np.hypot(*crop.transform[0, :2]))
 
 
-def face_in_crop(crop: Crop) -> tuple[float, float, float]:
-    """Return x and y of the face's centre, and the distance from the eyes to the mouth; all in pixels of the crop."""
-    x, y = crop.transform @ np.append(crop.face.points[: MOUTH + 1].mean(axis=0), 1)
-    return x, y, eye_to_mouth_px(crop.face) * scale_of(crop)
+def face_in_crop(crop: Crop, face: Face | None = None) -> tuple[float, float, float]:
+    """Return x and y of a face's centre, and the distance from the eyes to the mouth; all in pixels of the crop.
+
+    Args:
+        crop: the aligned crop.
+        face: another face of the same photo, inside or outside the crop; by default, the face of the crop.
+    """
+    face = face or crop.face
+    x, y = crop.transform @ np.append(face.points[: MOUTH + 1].mean(axis=0), 1)
+    return x, y, eye_to_mouth_px(face) * scale_of(crop)
 
 
 def upright_frame(crop: Crop, mask: MaskArray) -> Frame:

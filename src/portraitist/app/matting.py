@@ -1,8 +1,10 @@
-"""Refine a person's mask for the avatar: remove loosely connected parts, and align its edge with the photo's edges.
+"""Refine a person's mask for the avatar: remove other people and loose parts, and align its edge with the photo.
 
-The segmenter's masks may contain loosely connected parts and inexact edges. These errors are visible only at the size
-of an avatar. The masks of the training data are therefore not refined.
+The segmenter's masks may contain people who touch the person, loosely connected parts, and inexact edges. The masks of
+the training data are not refined.
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +15,10 @@ from portraitist.core.blend import alpha_composite, extend_foreground
 from portraitist.core.geometry import mask_iou
 from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
+from portraitist.crop.geometry import Face
 
+MIN_OTHER = 0.5  # smallest size of another person's face, relative to the person's face
+MIN_DISTANCE = 1.2  # smallest distance of another person's face, relative to the size of the person's face
 # Lengths as multiples of the distance from the eyes to the mouth.
 MIN_CONNECTION = 0.3  # parts whose connection to the person is narrower are removed
 BAND = 0.16  # half the width of the band along the mask's edge in which the mask may change
@@ -42,6 +47,33 @@ def without_halo(painting: SquarePicture, selfie: SquarePicture, mask: SquareMas
 def is_alpha(mask: MaskArray, crop: Crop) -> bool:
     """Return whether a crop's mask is the alpha channel of the picture."""
     return crop.square.alpha is not None and np.array_equal(mask, crop.square.alpha)
+
+
+def remove_others(mask: MaskArray, crop: Crop, other_faces: Sequence[Face]) -> MaskArray:
+    """Remove other people from a mask: all pixels beyond a dividing line between each of their faces and the person's.
+
+    The dividing line is perpendicular to the line between the centres of both faces, and divides it in the ratio of
+    their sizes, from the eyes to the mouth. Faces that the mask does not contain are ignored, and so are faces smaller
+    than `MIN_OTHER` or closer than `MIN_DISTANCE`, which are probably detected by mistake. If every other face is
+    ignored, the mask itself is returned.
+
+    Args:
+        mask: mask in the crop, at the crop's size.
+        crop: the aligned crop.
+        other_faces: other faces in the photo.
+    """
+    x, y, length = face_in_crop(crop)
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    kept = mask
+    for other_x, other_y, other_length in (face_in_crop(crop, face) for face in other_faces):
+        across, down = other_x - x, other_y - y
+        at_other = mask[np.hypot(columns - other_x, rows - other_y) <= other_length]
+        is_contained = at_other.size > 0 and at_other.mean() > 127
+        if is_contained and other_length >= MIN_OTHER * length and np.hypot(across, down) >= MIN_DISTANCE * length:
+            projected = across * (columns - x) + down * (rows - y)  # on the line between the faces, times its length
+            limit = (across**2 + down**2) * length / (length + other_length)
+            kept = kept * (projected <= limit)
+    return kept
 
 
 def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +24,7 @@ from portraitist.app.styles import StyleOptions
 from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import write_file
+from portraitist.crop.align import Crop
 
 CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -386,18 +387,14 @@ def _encode_avatars(
     receives only the largest face.
     """
     file: File = sys.stdin.buffer.read(MAX_BYTES + 1) if selfie == STANDARD_STREAM else selfie
-    style = options.style
-    faces = portraitist.paint_all(
-        file,
-        "largest" if output == STANDARD_STREAM and not options.paste_back else options.faces,
-        FULL_MAX_SIDE_PX if options.paste_back else MAX_SIDE_PX,
-        style=style.name,
-        like=style.like,
-        strength=style.strength,
-        keep_colours=style.keep_colours,
-        size_px=MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX,
-        align=options.align,
-    )
+    style = portraitist.read_style(options.style)
+    photo = read_selfie(file, FULL_MAX_SIDE_PX if options.paste_back else MAX_SIDE_PX)
+    size_px = MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX
+    selection = "largest" if output == STANDARD_STREAM and not options.paste_back else options.faces
+    crops = portraitist.crops(photo, selection)
+    if options.paste_back:  # people who touch are not divided: the unpainted photo would be visible between them
+        crops = [replace(crop, other_faces=()) if isinstance(crop, Crop) else crop for crop in crops]
+    faces = portraitist.paint_crops(photo, crops, size_px, options.align, style)
     avatars = {index: face for index, face in enumerate(faces) if isinstance(face, Avatar)}
     rejected = {index: face for index, face in enumerate(faces) if isinstance(face, RejectedError)}
     if not avatars:
@@ -406,8 +403,7 @@ def _encode_avatars(
     result.painted_px = min(avatar.painted_px for avatar in avatars.values())
     form = "PNG" if output == STANDARD_STREAM else OUTPUT_FORMATS[output.suffix.lower()]
     if options.paste_back:
-        photo = read_selfie(file, FULL_MAX_SIDE_PX).picture
-        return {output: encode_avatar(paste_back(photo, list(avatars.values())), form)}
+        return {output: encode_avatar(paste_back(photo.picture, list(avatars.values())), form)}
     numbered = (output.with_stem(f"{output.stem}-{number}") for number in count(2))
     is_selfie = functools.partial(_is_same_file, selfie)
     free = (path for path in numbered if path not in outputs and not is_selfie(path))

@@ -1,6 +1,7 @@
 """Select faces in a picture, and cut an aligned square with head and shoulders (a crop) around each face."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -49,6 +50,7 @@ class Crop:
     square: CropImage
     face: Face  # box and landmarks in the original picture
     transform: Transform  # from pixels of the original picture to pixels of the square
+    other_faces: tuple[Face, ...] = ()  # other faces that `crop_faces` detected in the original picture
 
     def warp(self, plane: MaskArray) -> SquareMaskArray:
         """Crop a mask of the original picture to the same square; the result is 0 beyond the picture's border."""
@@ -140,14 +142,17 @@ def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropP
         selected = [face for face in faces if face.side_px >= crop_params.min_relative_size * faces[0].side_px]
     else:
         selected = faces[:1]
-    return [_crop_or_reject(cleaned, face, crop_params) for face in selected]
+    return [_crop_or_reject(cleaned, face, faces, crop_params) for face in selected]
 
 
-def _crop_or_reject(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Crop | RejectedError:
+def _crop_or_reject(
+    cleaned: CleanPicture, face: Face, faces: Sequence[Face], crop_params: CropParams
+) -> Crop | RejectedError:
     try:
-        return crop_face(cleaned, face, crop_params)
+        crop = crop_face(cleaned, face, crop_params)
     except RejectedError as error:
         return error
+    return replace(crop, other_faces=tuple(other for other in faces if other is not face))
 
 
 def draw_detection(cleaned: CleanPicture, crop: Crop) -> Picture:

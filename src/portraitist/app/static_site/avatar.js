@@ -4,7 +4,7 @@ import { paintBackdrop } from "./backdrop.js";
 import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { keepPerson, refinePerson, withoutHalo } from "./matting.js";
+import { keepPerson, refinePerson, removeOthers, withoutHalo } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { repeatBorder } from "./photo_border.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
@@ -13,12 +13,14 @@ const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
 const [RIM, SLIVER] = [0.012, 0.02];
 
 // Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
-export async function openFace({ picture, alpha }, face) {
+// `otherFaces` are the other faces in the photo.
+export async function openFace({ picture, alpha }, face, otherFaces) {
   const crop = math.placeCrop(picture, face, config.crop);
   math.checkCrop(crop, config.crop);
   const wide = cutAt({ picture, alpha }, face, MASK_SIDE);
   const mask = await personMask(wide);
-  return { ...crop, person: mask === wide.alpha ? mask : keepPerson(mask, wide) };
+  const person = removeOthers(mask, wide, otherFaces);
+  return { ...crop, person: person === wide.alpha ? person : keepPerson(person, wide) };
 }
 
 // Cuts the same square at another size.

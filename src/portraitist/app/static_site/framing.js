@@ -20,7 +20,7 @@ const [CANVAS_SIDE, CANVAS_LENGTHS] = [168, 7];
 const LENGTH = CANVAS_SIDE / CANVAS_LENGTHS;
 const MARGIN = CANVAS_SIDE / 2;
 
-// Returns the centre of a crop's face and the distance from its eyes to its mouth, in pixels.
+// Returns the centre of a face and the distance from its eyes to its mouth, in pixels of the crop with this transform.
 export function faceInCrop({ face, transform }) {
   const points = face.points.slice(0, math.MOUTH + 1);
   const centre = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis] / points.length, 0));

@@ -7,6 +7,7 @@ import * as math from "./image_math.js";
 const [MIN_CONNECTION, BAND, WINDOW, EPSILON] = [0.3, 0.16, 0.14, 5e-4];
 const [LOWEST, HIGHEST] = [0.3, 0.85];
 const SAME_IOU = 0.98;
+const [MIN_OTHER, MIN_DISTANCE] = [0.5, 1.2];
 const GUIDE_SIDE = 256;
 const MAX_REPAINTED = 2;
 
@@ -23,6 +24,28 @@ export function withoutHalo(painting, photo, mask) {
 }
 
 const solidOf = (mask) => ({ ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
+
+// Returns the mask of a crop without other people: without the pixels beyond a dividing line between their faces and the
+// person's. If the mask contains no other face, the mask itself is returned.
+export function removeOthers(mask, crop, otherFaces) {
+  const { centre: [x, y], length } = faceInCrop(crop);
+  const { width: side } = mask;
+  let { data } = mask;
+  for (const face of otherFaces) {
+    const other = faceInCrop({ face, transform: crop.transform });
+    const [across, down] = [other.centre[0] - x, other.centre[1] - y];
+    if (other.length < MIN_OTHER * length || Math.hypot(across, down) < MIN_DISTANCE * length || !isContained(mask, other)) continue;
+    const limit = ((across ** 2 + down ** 2) * length) / (length + other.length);
+    data = data.map((value, i) => (across * ((i % side) - x) + down * (Math.floor(i / side) - y) <= limit ? value : 0));
+  }
+  return data === mask.data ? mask : { ...mask, data };
+}
+
+// Returns whether most of a face is in a mask.
+function isContained({ width: side, data }, { centre: [x, y], length }) {
+  const at = data.filter((_, i) => Math.hypot((i % side) - x, Math.floor(i / side) - y) <= length);
+  return at.length > 0 && at.reduce((sum, value) => sum + value, 0) / at.length > 127;
+}
 
 // Returns the mask of a crop without parts whose connection to the face is narrower than MIN_CONNECTION.
 export function keepPerson(mask, crop) {

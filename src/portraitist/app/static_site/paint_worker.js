@@ -64,7 +64,8 @@ async function openPhoto(file) {
   const large = found.filter((face) => math.sideOf(face) >= config.crop.min_relative_size * math.sideOf(found[0]));
   const opened = [];
   for (const face of large.slice(0, MAX_FACES)) {
-    opened.push(await openFace(photo, face).catch((error) => ({ error: error.message })));
+    const others = found.filter((other) => other !== face);
+    opened.push(await openFace(photo, face, others).catch((error) => ({ error: error.message })));
   }
   if (opened.every(({ error }) => error)) throw new Error(opened[0].error);
   return { photo, opened, leftOut: large.length - opened.length };
