@@ -67,9 +67,10 @@ def remove_others(mask: MaskArray, crop: Crop, other_faces: Sequence[Face]) -> M
     kept = mask
     for other_x, other_y, other_length in (face_in_crop(crop, face) for face in other_faces):
         across, down = other_x - x, other_y - y
+        if other_length < MIN_OTHER * length or np.hypot(across, down) < MIN_DISTANCE * length:
+            continue
         at_other = mask[np.hypot(columns - other_x, rows - other_y) <= other_length]
-        is_contained = at_other.size > 0 and at_other.mean() > 127
-        if is_contained and other_length >= MIN_OTHER * length and np.hypot(across, down) >= MIN_DISTANCE * length:
+        if at_other.size and at_other.mean() > 127:
             projected = across * (columns - x) + down * (rows - y)  # on the line between the faces, times its length
             limit = (across**2 + down**2) * length / (length + other_length)
             kept = kept * (projected <= limit)
