@@ -7,19 +7,22 @@
 Run it in the root of the repository. Each folder has the layout of data/sample: pictures in selfies/ and portraits/,
 and masks of the same names in masks/. A picture without a mask file must have the mask in its alpha channel.
 
-`draw` makes training pictures: a person, recoloured, on the original background, on a synthetic one or before other
-people, sometimes with synthetic helmets, hoods and cloaks that the segmenter was not trained on. `train` trains a
-network to predict the mask from the picture and the segmenter's mask. Only people in the training part of the split are
-used for training; the others measure the accuracy.
+`draw` makes training pictures: a person, recoloured, on the original background, on a synthetic one, on the background
+of another photo or before other people, sometimes with synthetic helmets, hoods and cloaks that the segmenter was not
+trained on. In many of them the photo ends close to the head, as in selfies; beyond its border they look as stage `crop`
+fills them. `train` trains a network to predict the mask from the picture and the segmenter's mask. Only people in the
+training part of the split are used for training; the others measure the accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import time
 from collections.abc import Sequence
-from itertools import product
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,12 +34,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portraitist.augment.backgrounds import composite_person, draw_background
+from portraitist.augment.backgrounds import composite_person, draw_background, remove_person
 from portraitist.clean.decode import decode_picture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import picture_id
 from portraitist.core.params import load
+from portraitist.crop.align import fade_border
 from portraitist.crop.detector import FaceDetector
 from portraitist.crop.geometry import Face, eye_mouth_similarity, eye_to_mouth_px
 from portraitist.export.onnx_export import compress_weights, without_traces
@@ -52,9 +56,16 @@ PRETRAINED = Path("models/pretrained")
 SIDE = REFINED_SIDE
 EYE_LINE = 0.44
 CENTRE = SIDE / 2
-PICTURES, TEST_PICTURES = 12_000, 400  # the first TEST_PICTURES show people that are not trained on
+PICTURES, TEST_PICTURES = 16_000, 400  # the first TEST_PICTURES show people that are not trained on
 NEW_BACKGROUND = 0.5  # probability that a person with a background is placed on another one
+PHOTO = 0.4  # probability that a picture is not made smooth, posterized or outlined, as in paintings
 CLOTHES = 0.5  # probability that a person on a new background gets synthetic clothes
+LIKE_PERSON = 0.3  # probability that a new background gets colours of the person, for example dark hair on a dark wall
+ENDS_AT_HEAD = 0.5  # probability that the photo is cut close to the head
+# Where the photo is then cut, in distances from the eyes to the mouth, measured from the point between the eyes: at the
+# left and right, above, and below.
+SIDES, ABOVE, BELOW = (1.1, 2.4), (1.1, 2.2), (1.7, 3.0)
+THREADS = 2  # of the training; the weights depend on it
 EPOCHS, BATCH = 2, 8
 ENCODER_RATE, DECODER_RATE = 0.0005, 0.003  # learning rates
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
@@ -101,11 +112,27 @@ def load_people(folders: Sequence[Path]) -> tuple[Group, Group]:
     return [people for people in training if people], [people for people in test if people]
 
 
-def random_crop(person: Person, rng: Rng) -> tuple[Array, Array]:
-    """Crop the person with random scale, rotation and shift, as in crops of real pictures."""
+def random_frame(person: Person, rng: Rng) -> Array:
+    """Choose the part of the picture that the photo shows: left, top, right and bottom in pixels."""
+    height, width = person.picture.shape[:2]
+    whole = np.array([0, 0, width, height])
+    if rng.random() >= ENDS_AT_HEAD:
+        return whole
+    eyes, length = person.face.points[:2].mean(axis=0), eye_to_mouth_px(person.face)
+    distances = np.array([-rng.uniform(*SIDES), -rng.uniform(*ABOVE), rng.uniform(*SIDES), rng.uniform(*BELOW)])
+    cut = (np.tile(eyes, 2) + distances * length).round().astype(int).clip(0, np.tile(whole[2:], 2))
+    return np.where(rng.random(4) < 0.6, cut, whole)
+
+
+def random_crop(person: Person, frame: Array, rng: Rng, border: int = cv2.BORDER_REPLICATE) -> tuple[Array, ...]:
+    """Crop the person with random scale, rotation and shift, as in crops of real pictures.
+
+    Returns:
+        The picture and the mask, both SIDE x SIDE, and the transform from pixels of the original to those of the crop.
+    """
     picture, mask, face, _ = person
-    # like stage `crop`: a square that is larger than the picture is made smaller, but not below a limit
-    smallest = float(np.clip(eye_to_mouth_px(face) / min(picture.shape[:2]), 0.18, 0.32))
+    # like stage `crop`: a square that is larger than the photo is made smaller, but not below a limit
+    smallest = float(np.clip(eye_to_mouth_px(face) / (frame[2:] - frame[:2]).min(), 0.18, 0.32))
     transform = eye_mouth_similarity(face, SIDE, EYE_LINE, rng.uniform(smallest, 0.36)).astype(np.float64)
     angle = np.radians(rng.normal(0, 4))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -113,10 +140,32 @@ def random_crop(person: Person, rng: Rng) -> tuple[Array, Array]:
         [rotation @ transform[:, :2], (rotation @ (transform[:, 2] - CENTRE) + CENTRE + rng.normal(0, 6, 2))[:, None]],
         1,
     )
-    return tuple(  # type: ignore[return-value]
-        cv2.warpAffine(plane, transform, (SIDE, SIDE), flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
+    crop, its_mask = (
+        cv2.warpAffine(plane, transform, (SIDE, SIDE), flags=interpolation, borderMode=border)
         for plane, interpolation in ((picture, cv2.INTER_CUBIC), (mask, cv2.INTER_LINEAR))
     )
+    return crop, its_mask, transform
+
+
+def end_photo(picture: Array, transform: Array, frame: Array) -> tuple[Array, Array]:
+    """Fill a crop beyond the photo's border as stage `crop` does.
+
+    Args:
+        picture: the crop.
+        transform: from pixels of the original picture to pixels of the crop.
+        frame: the part of the original that the photo shows: left, top, right and bottom in pixels.
+
+    Returns:
+        The filled crop, and its area inside the photo: 255 inside, 0 beyond the border.
+    """
+    pixels = np.stack([COLUMNS, ROWS], axis=-1)
+    back = cv2.invertAffineTransform(transform)
+    original = pixels @ back[:, :2].T + back[:, 2]
+    nearest = original.clip(frame[:2], frame[2:] - 1)
+    inside = np.where(np.abs(original - nearest).max(axis=-1) < 0.5, 255, 0).astype(np.uint8)
+    repeated = (nearest @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+    filled = cv2.remap(picture, repeated, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return fade_border(np.where(inside[..., None] > 0, picture, filled), inside), inside
 
 
 def smooth_noise(rng: Rng, count: int) -> Array:
@@ -228,6 +277,8 @@ def recolour(picture: Array, rng: Rng) -> Array:
     values = 255 * (image / 255.0) ** np.exp(rng.normal(0, 0.35))
     values = (values - 128) * rng.uniform(0.7, 1.35) + 128 + rng.normal(0, 14) + rng.normal(0, 6, 3)
     image = values.clip(0, 255).astype(np.uint8)
+    if rng.random() < PHOTO:
+        return image
     kind = rng.random()
     if kind < 0.3:
         image = cv2.bilateralFilter(image, 7, rng.uniform(20, 80), 5)
@@ -242,14 +293,14 @@ def recolour(picture: Array, rng: Rng) -> Array:
 
 
 def random_background(rng: Rng, others: list[Person]) -> Array:
-    """Draw a background: plain, shapes, a texture, a blurred picture, or another person at the side."""
-    kind = rng.integers(8)
+    """Draw a background: plain, shapes, a texture, a picture without its person, or another person at the side."""
+    kind = rng.integers(10)
     if kind < 3:
         return draw_background(
             ("solid", "gradient", "noise", "checks")[rng.integers(4)], int(rng.integers(2**31)), SIDE
         )
     if kind == 3:
-        drawn = random_texture(rng)
+        drawn = random_texture(rng).clip(0, 255).astype(np.uint8)
         for _ in range(rng.integers(2, 14)):
             (left, top), (width, height) = rng.uniform(-40, SIDE, 2).astype(int), rng.uniform(8, 150, 2).astype(int)
             colour, at = rng.uniform(0, 255, 3).tolist(), (int(left), int(top))
@@ -258,10 +309,20 @@ def random_background(rng: Rng, others: list[Person]) -> Array:
             else:
                 axes = (int(width) // 2 + 1, int(height) // 2 + 1)
                 cv2.ellipse(drawn, at, axes, rng.uniform(0, 180), 0, 360, colour, -1)
-        return cv2.GaussianBlur(drawn.clip(0, 255).astype(np.uint8), (0, 0), rng.uniform(0.6, 6))
+        for _ in range(rng.integers(0, 4)):
+            letters = "".join(map(chr, rng.integers(48, 123, rng.integers(1, 9))))
+            at, colour = (rng.integers(-40, SIDE, 2)).tolist(), rng.uniform(0, 255, 3).tolist()
+            font, thickness = int(rng.integers(8)), int(rng.integers(1, 12))
+            cv2.putText(drawn, letters, at, font, rng.uniform(0.8, 6), colour, thickness, cv2.LINE_AA)
+        return cv2.GaussianBlur(drawn, (0, 0), rng.uniform(0.6, 6))
     if kind == 4:
         return random_texture(rng).clip(0, 255).astype(np.uint8)
-    picture = recolour(others[rng.integers(len(others))].picture, rng)
+    other = others[rng.integers(len(others))]
+    if kind > 7 and other.has_background:
+        frame = np.array([0, 0, *other.picture.shape[1::-1]])
+        image, mask, _ = random_crop(other, frame, rng, cv2.BORDER_REFLECT_101)
+        return cv2.GaussianBlur(recolour(remove_person(image, mask), rng), (0, 0), rng.uniform(0.3, 2))
+    picture = recolour(other.picture, rng)
     if kind == 5:
         image = cv2.resize(picture, (SIDE, SIDE))[:, :: rng.choice([-1, 1])]
         return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), rng.uniform(1.5, 14))
@@ -273,18 +334,34 @@ def random_background(rng: Rng, others: list[Person]) -> Array:
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 5))
 
 
-def draw_picture(number: int, group: Group) -> tuple[Array, Array]:
-    """Return a picture and its mask, determined by the number and the group of people."""
+def colour_like_person(background: Array, picture: Array, mask: Array, rng: Rng) -> Array:
+    """Shift the colours of a background towards the colour of the person at a random place of its outline."""
+    outline = np.argwhere(cv2.morphologyEx((mask > 127).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))))
+    if not len(outline):
+        return background
+    row, column = outline[rng.integers(len(outline))]
+    near = (np.hypot(ROWS - row, COLUMNS - column) < rng.uniform(6, 24)) & (mask > 200)
+    if not near.any():
+        return background
+    shift = picture[near].mean(axis=0) - background.mean(axis=(0, 1))
+    return (background + rng.uniform(0.6, 1) * shift + rng.normal(0, 8)).clip(0, 255).astype(np.uint8)
+
+
+def draw_picture(number: int, group: Group) -> tuple[Array, Array, Array]:
+    """Return a picture, its mask and its area inside the photo, determined by the number and the group of people."""
     rng = np.random.default_rng([7, number])
     weights = np.sqrt([len(people) for people in group])  # small sets are drawn more often than their size
     people = group[rng.choice(len(group), p=weights / weights.sum())]
     person = people[rng.integers(len(people))]
-    picture, mask = random_crop(person, rng)
+    frame = random_frame(person, rng)
+    picture, mask, transform = random_crop(person, frame, rng)
     picture = recolour(picture, rng)
     if not person.has_background or rng.random() < NEW_BACKGROUND:
         if rng.random() < CLOTHES:
             picture, mask = add_clothes(picture, mask, rng)
         background = random_background(rng, [each for people in group for each in people])
+        if rng.random() < LIKE_PERSON:
+            background = colour_like_person(background, picture, mask, rng)
         picture = composite_person(picture, mask, background, float(rng.choice([0, 0.3, 0.5])))
     if rng.random() < 0.5:
         picture = (picture + rng.normal(0, rng.uniform(0, 9), picture.shape)).clip(0, 255).astype(np.uint8)
@@ -292,18 +369,29 @@ def draw_picture(number: int, group: Group) -> tuple[Array, Array]:
         side = int(rng.uniform(70, 200))
         small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
         picture = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    picture, inside = end_photo(picture, transform, frame)
+    planes = np.dstack([picture, mask, inside])
     if rng.random() < 0.5:
-        picture, mask = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
-    return picture, mask
+        planes = planes[:, ::-1]
+    return np.ascontiguousarray(planes[..., :3]), planes[..., 3], planes[..., 4]
 
 
 def draw(dest: Path, folders: Sequence[Path]) -> None:
-    """Write pictures, the segmenter's masks and the known masks: PICTURES x SIDE x SIDE x 5 bytes."""
+    """Write pictures, the segmenter's masks, the known masks and the areas inside: PICTURES x SIDE x SIDE x 6 bytes."""
+    np.lib.format.open_memmap(dest, "w+", np.uint8, (PICTURES, SIDE, SIDE, 6)).flush()
+    count = os.cpu_count() or 1
+    with ProcessPoolExecutor(count) as pool:
+        list(pool.map(draw_rows, repeat(dest), repeat(folders), range(count), repeat(count)))
+
+
+def draw_rows(dest: Path, folders: Sequence[Path], first: int, step: int) -> None:
+    """Write every `step`-th row of the table, from row `first`."""
+    cv2.setNumThreads(1)
     (training, test), segmenter = load_people(folders), Segmenter(PRETRAINED, "selfie")
-    table = np.lib.format.open_memmap(dest, "w+", np.uint8, (PICTURES, SIDE, SIDE, 5))
-    for number in range(PICTURES):
-        picture, mask = draw_picture(number, test if number < TEST_PICTURES else training)
-        table[number] = np.dstack([picture, segmenter(picture), mask])
+    table = np.lib.format.open_memmap(dest, "r+")
+    for number in range(first, PICTURES, step):
+        picture, mask, inside = draw_picture(number, test if number < TEST_PICTURES else training)
+        table[number] = np.dstack([picture, segmenter(picture), mask, inside])
 
 
 def _convolutions(inside: int, outside: int, count: int = 1) -> nn.Sequential:
@@ -332,7 +420,7 @@ def convolution_of_blocks(kernel: Tensor) -> nn.Conv2d:
 class Refiner(nn.Module):
     """A U-Net on blocks of 2 x 2 pixels: 16 input channels (red, green, blue, segmenter's mask), 4 output logits.
 
-    The encoder is the first half of EfficientNet-Lite0, trained on ImageNet. The running means and variances of its
+    The encoder is the first part of EfficientNet-Lite0, trained on ImageNet. The running means and variances of its
     batch normalization stay fixed.
     """
 
@@ -340,10 +428,16 @@ class Refiner(nn.Module):
         super().__init__()
         encoder = lite(0, PRETRAINED / "efficientnet_lite0.pth").requires_grad_(True)
         self.first, self.normalize = convolution_of_blocks(encoder.conv_stem.weight.data), encoder.bn1
-        self.stages = nn.ModuleList(encoder.blocks[:5])  # 16, 24, 40, 80, 112 channels; sides 128, 64, 32, 16, 16
-        self.narrow = nn.Sequential(nn.Conv2d(112, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        # 16, 24, 40, 80, 112, 192 channels; sides 128, 64, 32, 16, 16, 8
+        self.stages = nn.ModuleList([*encoder.blocks[:5], encoder.blocks[5][0]])
+        self.narrow = nn.Sequential(nn.Conv2d(192, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         self.up = nn.ModuleList(
-            (_convolutions(64 + 40, 48), _convolutions(48 + 24, 32), _convolutions(32 + 16 + 16, 16, 2))
+            (
+                _convolutions(64 + 112, 64),
+                _convolutions(64 + 40, 48),
+                _convolutions(48 + 24, 32),
+                _convolutions(32 + 16 + 16, 16, 2),
+            )
         )
         self.last = nn.Conv2d(16, 4, 1)
 
@@ -369,7 +463,7 @@ class Refiner(nn.Module):
             current = stage(current)
             features.append(current)
         current = self.narrow(current)
-        finer = (features[2], features[1], torch.cat([features[0], inputs], 1))
+        finer = (features[4], features[2], features[1], torch.cat([features[0], inputs], 1))
         for step, same_size in zip(self.up, finer, strict=True):
             larger = F.interpolate(current, scale_factor=2.0, mode="bilinear", align_corners=False)
             current = step(torch.cat([larger, same_size], 1))
@@ -383,7 +477,7 @@ def logits(net: Refiner, table: Array) -> Tensor:
 
 
 def ious(predicted: Tensor, exact: Tensor) -> Tensor:
-    """Return the intersection over union of each pair."""
+    """Return the intersection over union of each pair of masks."""
     return (predicted & exact).sum((1, 2)) / (predicted | exact).sum((1, 2)).clamp(min=1)
 
 
@@ -391,11 +485,9 @@ def ious(predicted: Tensor, exact: Tensor) -> Tensor:
 def measure_accuracy(net: Refiner, table: Array) -> str:
     """Describe mean and median IoU of the network and of the segmenter alone on the test pictures."""
     net.eval()
-    exact = torch.tensor(table[..., 4]) > 127
-    refined = torch.cat(
-        [ious(logits(net, table[at : at + 20]) > 0, exact[at : at + 20]) for at in range(0, TEST_PICTURES, 20)]
-    )
-    alone = ious(torch.tensor(table[..., 3]) > 127, exact)
+    alone, exact, inside = (torch.tensor(table[..., channel]) > 127 for channel in (3, 4, 5))
+    predicted = torch.cat([logits(net, table[at : at + 20]) > 0 for at in range(0, TEST_PICTURES, 20)])
+    refined, alone = ious(predicted & inside, exact & inside), ious(alone & inside, exact & inside)
     net.train()
     values = refined.mean(), refined.median(), alone.mean(), alone.median()
     return "IoU refined {:.4f} / {:.4f}, segmenter alone {:.4f} / {:.4f}".format(*values)
@@ -404,7 +496,7 @@ def measure_accuracy(net: Refiner, table: Array) -> str:
 def train(source: Path, dest: Path) -> None:
     """Train the network, write it as ONNX after each epoch, and print its accuracy."""
     torch.manual_seed(1)
-    torch.set_num_threads(1)  # sums depend on the number of threads
+    torch.set_num_threads(THREADS)
     table, rng = np.load(source, mmap_mode="r"), np.random.default_rng(1)
     net = Refiner().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     groups = [{"params": net.encoder_weights()}, {"params": net.decoder_weights()}]
@@ -420,11 +512,14 @@ def train(source: Path, dest: Path) -> None:
             batch = np.stack([table[row] for row in rows])
             if rng.random() < 0.3:
                 batch[..., :3] = batch[..., rng.permutation(3)]
-            predicted, exact = logits(net, batch), torch.from_numpy(batch[..., 4]).float() / 255
+            predicted, exact, inside = (
+                logits(net, batch),
+                *torch.from_numpy(batch[..., 4:] / np.float32(255)).unbind(-1),
+            )
             probability = predicted.sigmoid()
-            shared, total = (probability * exact).sum((1, 2)), (probability + exact).sum((1, 2))
+            shared, total = (probability * exact * inside).sum((1, 2)), ((probability + exact) * inside).sum((1, 2))
             loss = (
-                F.binary_cross_entropy_with_logits(predicted, exact)
+                F.binary_cross_entropy_with_logits(predicted, exact, inside, reduction="sum") / inside.sum()
                 + 0.5 * (1 - (shared + 1) / (total - shared + 1)).mean()
             )
             optimizer.zero_grad()
@@ -457,7 +552,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     drawing, training = steps.add_parser("draw"), steps.add_parser("train")
-    drawing.add_argument("pictures", type=Path, help="file to write: 4 GB")
+    drawing.add_argument("pictures", type=Path, help="file to write: 6 GB")
     drawing.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="pictures and masks, as in data/sample"
     )
