@@ -1,9 +1,10 @@
 """Measure crop and mask on folders of real pictures.
 
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
-    python benchmarks/faces.py masks --selfies DIR --portraits DIR [--haar PYTHON]
+    python benchmarks/faces.py masks --selfies DIR --portraits DIR [--labels DIR] [--haar PYTHON]
 
-`masks` compares segmenters, on portraits outside the training part of the split: the refiner was not trained on them.
+`masks` compares segmenters, on pictures outside the training part of the split: the refiner was not trained on them.
+--labels also compares them on photographs: it is the folder of masks that data/refiner/label_photos.py writes for DIR.
 `real` measures everything else. The alpha channel of each portrait is its exact mask, which is hidden from the
 segmenters. LABELS.csv has a row `name,face` for each portrait; face is 1 if the portrait shows a person's face, else 0.
 --haar is the path of Python in an environment with OpenCV 4 (see benchmarks/haar_grabcut.py). --mtcnn also locates eyes
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,21 +34,27 @@ from portraitist.augment.backgrounds import composite_person, draw_background, s
 from portraitist.clean.decode import CleanPicture, decode_picture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.geometry import mask_iou
+from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import picture_id
 from portraitist.core.params import load
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import GREY, Crop, CropImage, crop_faces
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE, FaceDetector
-from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similarity
+from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similarity, eye_to_mouth_px
 from portraitist.crop.params import CropParams
+from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import DOWNLOADED, Segmenter, connected_to_face, locate_person, segment_person
 from portraitist.split.assign import part_of
 from portraitist.split.params import SplitParams
 
 PRETRAINED = Path("models/pretrained")
 SIDE = 256
+SEGMENTERS: tuple[MaskModel, ...] = ("selfie", "refined")
 KINDS = ("solid", "gradient", "noise", "checks", "room")
 EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
+# Where photographs are cut close to the head, in distances from the eyes to the mouth, measured from the point between
+# the eyes: left, top, right and bottom.
+CLOSE = np.array([-1.7, -1.65, 1.7, 2.35])
 # Largest errors of a correct crop: of the eyes (fraction of the side), of the eye-to-mouth distance, of tilt (degrees).
 MAX_EYE_ERROR, MAX_DISTANCE_ERROR, MAX_TILT = 0.08, 0.3, 12.0
 THRESHOLDS = (64, 96, 127, 160, 192)
@@ -229,7 +237,7 @@ def count_masks_from_alpha(squares: list[tuple[int, CropImage]], params: CropPar
 
 def compare_segmenters(portraits: list[Composite], params: CropParams, python: str | None) -> None:
     """Print the accuracy of each segmenter on composites with known masks."""
-    models = ["selfie", "refined", *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
+    models = [*SEGMENTERS, *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
     rows = []
     for model in models:
         net = Segmenter(PRETRAINED, model)  # type: ignore[arg-type]
@@ -262,6 +270,54 @@ def _accuracy(model: str, portraits: list[Composite], masks: list[MaskArray], ti
     for kind in sorted({portrait.background for portrait in portraits}):
         row[f"on {kind}"] = np.mean(iou[[portrait.background == kind for portrait in portraits]])
     return row | milliseconds(times)
+
+
+def labelled_photos(selfies: Path, labels: Path, split: SplitParams) -> Iterator[tuple[CleanPicture, MaskArray]]:
+    """Yield the photographs with a label that are not in the training part, and their labels."""
+    for path in sorted(selfies.iterdir()):
+        label = labels / f"{path.stem}.png"
+        content = path.read_bytes()
+        if label.exists() and part_of(picture_id(content), split) != "train":
+            yield decode_picture(content), decode_png(label.read_bytes())
+
+
+def compare_on_photos(photos: Iterator[tuple[CleanPicture, MaskArray]], params: CropParams) -> None:
+    """Print how well the segmenters' masks agree with the labels of photographs, as they are and cut at the head."""
+    detector, segmenters = FaceDetector(PRETRAINED), {name: Segmenter(PRETRAINED, name) for name in SEGMENTERS}
+    rows = []
+    for photo, label in photos:
+        height, width = label.shape
+        crop = crop_faces(photo, detector, params)[0]
+        if not isinstance(crop, Crop):
+            continue
+        eyes = np.tile(crop.face.points[:2].mean(axis=0), 2) + CLOSE * eye_to_mouth_px(crop.face)
+        left, top, right, bottom = eyes.round().astype(int).clip(0, [width, height, width, height])
+        for cut, box in (("no", (0, 0, width, height)), ("yes", (left, top, right, bottom))):
+            area = np.s_[box[1] : box[3], box[0] : box[2]]
+            crop = crop_faces(replace(photo, picture=photo.picture[area]), detector, params)[0]
+            if isinstance(crop, Crop):
+                expected = cv2.warpAffine(label[area], crop.transform, (SIDE, SIDE))
+                for name, segmenter in segmenters.items():
+                    mask = segment_person(crop.square, segmenter, params)
+                    rows.append({"cut": cut, "segmenter": name} | disagreement(mask, expected, crop.square.inside))
+    groups = pd.DataFrame(rows).groupby(["cut", "segmenter"])
+    means = groups.mean().assign(photos=groups.size()).reset_index()
+    table(means.to_dict("records"), "### Segmenters, photographs; masks of a larger network are the labels")
+
+
+def disagreement(mask: MaskArray, label: MaskArray, inside: MaskArray) -> dict[str, float]:
+    """Return IoU, and the areas of wrong pixels as percentages of the person's area; wrong edges are tolerated."""
+    predicted, person = ((each > 127) & (inside > 127) for each in (mask, label))
+    kernel = np.ones((2 * EDGE_TOLERANCE_PX + 1, 2 * EDGE_TOLERANCE_PX + 1), np.uint8)
+    near, core = (operation(person.astype(np.uint8), kernel) > 0 for operation in (cv2.dilate, cv2.erode))
+    area = person.sum() / 100
+    difference = np.abs(mask.astype(float) - label)[inside > 127].sum() / 255
+    return {
+        "IoU": (predicted & person).sum() / (predicted | person).sum(),
+        "background kept, %": (predicted & ~near).sum() / area,
+        "person missing, %": (core & ~predicted).sum() / area,
+        "difference, %": difference / area,
+    }
 
 
 def measure_crop_and_mask(folder: Path, params: CropParams) -> None:
@@ -320,7 +376,7 @@ def real(arguments: argparse.Namespace) -> None:
 
 
 def masks(arguments: argparse.Namespace) -> None:
-    """Print the accuracy of segmenters on portraits outside the training part of the split."""
+    """Print the accuracy of segmenters on pictures outside the training part of the split."""
     params = crop_params()
     split = load(SplitParams, "split")
     unseen = [
@@ -330,6 +386,8 @@ def masks(arguments: argparse.Namespace) -> None:
     ]
     squares = cropped_portraits(unseen, params)
     compare_segmenters(list(composites(squares, arguments.selfies)), params, arguments.haar)
+    if arguments.labels:
+        compare_on_photos(labelled_photos(arguments.selfies, arguments.labels, split), params)
 
 
 if __name__ == "__main__":
@@ -343,6 +401,7 @@ if __name__ == "__main__":
         command.add_argument("--haar")
         command.set_defaults(run=function)
     on_real.add_argument("--faces", type=Path, required=True)
+    on_masks.add_argument("--labels", type=Path)
     on_real.add_argument("--mtcnn", action="store_true")
     arguments = parser.parse_args()
     arguments.run(arguments)
