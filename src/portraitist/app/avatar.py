@@ -23,6 +23,7 @@ from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.matting import is_alpha, keep_person, refine_person, remove_others, without_halo
+from portraitist.app.mesh import without_mesh
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -497,7 +498,8 @@ class Portraitist:
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. The painting of a black-and-white selfie gets one tint.
+        the generator. Fine patterns are removed from smooth areas. The painting of a black-and-white selfie gets one
+        tint.
 
         Args:
             cleaned: the selfie.
@@ -516,7 +518,8 @@ class Portraitist:
         stylized = paint_crop(
             lambda picture, mask: self.paint_squares([picture], [mask], style)[0], crop, cutout, (width, height)
         )
-        if not style.of_example:  # the colours of an example are kept
+        if not style.of_example:  # the colours and the textures of an example are kept
+            stylized = without_mesh(stylized, selfie, cutout)
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
         painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)

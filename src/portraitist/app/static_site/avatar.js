@@ -5,6 +5,7 @@ import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson, removeOthers, withoutHalo } from "./matting.js";
+import { withoutMesh } from "./mesh.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { repeatBorder } from "./photo_border.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
@@ -41,7 +42,9 @@ export async function paintFace(photo, opened, options, style, size) {
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
   const painted = await paintCrop(crop, cutout, style, photo.picture);
-  const stylized = style.ofExample ? painted : withOneTint(painted, cutout, greyWeight(crop.picture, cutout));
+  const stylized = style.ofExample // whose colours and textures are kept
+    ? painted
+    : withOneTint(withoutMesh(painted, crop.picture, cutout), cutout, greyWeight(crop.picture, cutout));
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
