@@ -1,10 +1,11 @@
 """Measure crop and mask on folders of real pictures.
 
     python benchmarks/faces.py real --selfies DIR --portraits DIR --faces LABELS.csv [--haar PYTHON] [--mtcnn]
-    python benchmarks/faces.py masks --selfies DIR --portraits DIR [--labels DIR] [--haar PYTHON]
+    python benchmarks/faces.py masks --selfies DIR --portraits DIR [--labels DIR] [--refiner FILE] [--haar PYTHON]
 
-`masks` compares segmenters, on pictures outside the training part of the split: the refiner was not trained on them.
---labels also compares them on photographs: it is the folder of masks that data/refiner/label_photos.py writes for DIR.
+`masks` compares segmenters on portraits outside the training part of the split, on which the refiner was not trained.
+--labels also compares them on photographs of the test part; its folder contains the masks that
+data/refiner/label_photos.py writes for these photographs. --refiner is another refiner to compare.
 `real` measures everything else. The alpha channel of each portrait is its exact mask, which is hidden from the
 segmenters. LABELS.csv has a row `name,face` for each portrait; face is 1 if the portrait shows a person's face, else 0.
 --haar is the path of Python in an environment with OpenCV 4 (see benchmarks/haar_grabcut.py). --mtcnn also locates eyes
@@ -43,13 +44,19 @@ from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE, FaceDetector
 from portraitist.crop.geometry import MOUTH, RIGHT_EYE, Face, eye_mouth_similarity, eye_to_mouth_px
 from portraitist.crop.params import CropParams
 from portraitist.mask.params import MaskModel
-from portraitist.mask.segmenter import DOWNLOADED, Segmenter, connected_to_face, locate_person, segment_person
+from portraitist.mask.segmenter import (
+    DOWNLOADED,
+    REFINER_MODEL,
+    Segmenter,
+    connected_to_face,
+    locate_person,
+    segment_person,
+)
 from portraitist.split.assign import part_of
 from portraitist.split.params import SplitParams
 
 PRETRAINED = Path("models/pretrained")
 SIDE = 256
-SEGMENTERS: tuple[MaskModel, ...] = ("selfie", "refined")
 KINDS = ("solid", "gradient", "noise", "checks", "room")
 EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
 # Where photographs are cut close to the head, in distances from the eyes to the mouth, measured from the point between
@@ -235,12 +242,23 @@ def count_masks_from_alpha(squares: list[tuple[int, CropImage]], params: CropPar
     table([dict(origins)], f"### Origin of the masks of {len(squares)} portraits with exact alpha")
 
 
-def compare_segmenters(portraits: list[Composite], params: CropParams, python: str | None) -> None:
+def open_segmenters(refiner: Path | None) -> dict[str, Segmenter]:
+    """Open MediaPipe's segmenter, the refined one, the downloaded one if it is there, and one with another refiner."""
+    has_downloaded = (PRETRAINED / f"{DOWNLOADED}.onnx").exists()
+    models: tuple[MaskModel, ...] = ("selfie", "refined", *((DOWNLOADED,) if has_downloaded else ()))
+    segmenters: dict[str, Segmenter] = {model: Segmenter(PRETRAINED, model) for model in models}
+    if refiner:
+        networks = {path.name: path.read_bytes() for path in PRETRAINED.glob("*.tflite")}
+        segmenters[f"refined by {refiner}"] = Segmenter(networks | {REFINER_MODEL: refiner.read_bytes()}, "refined")
+    return segmenters
+
+
+def compare_segmenters(
+    portraits: list[Composite], segmenters: dict[str, Segmenter], params: CropParams, python: str | None
+) -> None:
     """Print the accuracy of each segmenter on composites with known masks."""
-    models = [*SEGMENTERS, *([DOWNLOADED] if (PRETRAINED / f"{DOWNLOADED}.onnx").exists() else [])]
     rows = []
-    for model in models:
-        net = Segmenter(PRETRAINED, model)  # type: ignore[arg-type]
+    for model, net in segmenters.items():
         results = [timed(segment_person, portrait.square, net, params) for portrait in portraits]
         rows.append(_accuracy(model, portraits, [mask for mask, _ in results], [ms for _, ms in results]))
     if python:
@@ -273,27 +291,30 @@ def _accuracy(model: str, portraits: list[Composite], masks: list[MaskArray], ti
 
 
 def labelled_photos(selfies: Path, labels: Path, split: SplitParams) -> Iterator[tuple[CleanPicture, MaskArray]]:
-    """Yield the photographs with a label that are not in the training part, and their labels."""
+    """Yield the photographs of the test part that have a label and no alpha channel, and their labels."""
     for path in sorted(selfies.iterdir()):
         label = labels / f"{path.stem}.png"
         content = path.read_bytes()
-        if label.exists() and part_of(picture_id(content), split) != "train":
-            yield decode_picture(content), decode_png(label.read_bytes())
+        if label.exists() and part_of(picture_id(content), split) == "test":
+            photo = decode_picture(content)
+            if photo.alpha is None:
+                yield photo, decode_png(label.read_bytes())
 
 
-def compare_on_photos(photos: Iterator[tuple[CleanPicture, MaskArray]], params: CropParams) -> None:
+def compare_on_photos(
+    photos: Iterator[tuple[CleanPicture, MaskArray]], segmenters: dict[str, Segmenter], params: CropParams
+) -> None:
     """Print how well the segmenters' masks agree with the labels of photographs, as they are and cut at the head."""
-    detector, segmenters = FaceDetector(PRETRAINED), {name: Segmenter(PRETRAINED, name) for name in SEGMENTERS}
-    rows = []
+    detector, rows = FaceDetector(PRETRAINED), []
     for photo, label in photos:
         height, width = label.shape
-        crop = crop_faces(photo, detector, params)[0]
-        if not isinstance(crop, Crop):
+        whole = crop_faces(photo, detector, params)[0]
+        if not isinstance(whole, Crop):
             continue
-        eyes = np.tile(crop.face.points[:2].mean(axis=0), 2) + CLOSE * eye_to_mouth_px(crop.face)
-        left, top, right, bottom = eyes.round().astype(int).clip(0, [width, height, width, height])
-        for cut, box in (("no", (0, 0, width, height)), ("yes", (left, top, right, bottom))):
-            area = np.s_[box[1] : box[3], box[0] : box[2]]
+        borders = np.tile(whole.face.points[:2].mean(axis=0), 2) + CLOSE * eye_to_mouth_px(whole.face)
+        close = borders.round().astype(int).clip(0, [width, height, width, height])
+        for cut, (left, top, right, bottom) in (("no", (0, 0, width, height)), ("yes", close)):
+            area = np.s_[top:bottom, left:right]
             crop = crop_faces(replace(photo, picture=photo.picture[area]), detector, params)[0]
             if isinstance(crop, Crop):
                 expected = cv2.warpAffine(label[area], crop.transform, (SIDE, SIDE))
@@ -385,9 +406,10 @@ def masks(arguments: argparse.Namespace) -> None:
         if part_of(picture_id(path.read_bytes()), split) != "train"
     ]
     squares = cropped_portraits(unseen, params)
-    compare_segmenters(list(composites(squares, arguments.selfies)), params, arguments.haar)
+    segmenters = open_segmenters(arguments.refiner)
+    compare_segmenters(list(composites(squares, arguments.selfies)), segmenters, params, arguments.haar)
     if arguments.labels:
-        compare_on_photos(labelled_photos(arguments.selfies, arguments.labels, split), params)
+        compare_on_photos(labelled_photos(arguments.selfies, arguments.labels, split), segmenters, params)
 
 
 if __name__ == "__main__":
@@ -402,6 +424,7 @@ if __name__ == "__main__":
         command.set_defaults(run=function)
     on_real.add_argument("--faces", type=Path, required=True)
     on_masks.add_argument("--labels", type=Path)
+    on_masks.add_argument("--refiner", type=Path)
     on_real.add_argument("--mtcnn", action="store_true")
     arguments = parser.parse_args()
     arguments.run(arguments)

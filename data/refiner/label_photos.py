@@ -52,7 +52,7 @@ def segment_views(picture: np.ndarray, crop: Crop, matting: VideoMatting) -> lis
             picture,
             crop.transform * scaling,
             (side, side),
-            flags=cv2.INTER_AREA,
+            flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
         mask = np.ascontiguousarray(matting(view[:, ::-1])[:, ::-1]) if number else matting(view)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -65,6 +64,7 @@ ENDS_AT_HEAD = 0.5  # probability that the photo is cut close to the head
 # Where the photo is then cut, in distances from the eyes to the mouth, measured from the point between the eyes: at the
 # left and right, above, and below.
 SIDES, ABOVE, BELOW = (1.1, 2.4), (1.1, 2.2), (1.7, 3.0)
+PROCESSES = 2  # that draw pictures; each loads all people
 THREADS = 2  # of the training; the weights depend on it
 EPOCHS, BATCH = 2, 8
 ENCODER_RATE, DECODER_RATE = 0.0005, 0.003  # learning rates
@@ -379,9 +379,8 @@ def draw_picture(number: int, group: Group) -> tuple[Array, Array, Array]:
 def draw(dest: Path, folders: Sequence[Path]) -> None:
     """Write pictures, the segmenter's masks, the known masks and the areas inside: PICTURES x SIDE x SIDE x 6 bytes."""
     np.lib.format.open_memmap(dest, "w+", np.uint8, (PICTURES, SIDE, SIDE, 6)).flush()
-    count = os.cpu_count() or 1
-    with ProcessPoolExecutor(count) as pool:
-        list(pool.map(draw_rows, repeat(dest), repeat(folders), range(count), repeat(count)))
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        list(pool.map(draw_rows, repeat(dest), repeat(folders), range(PROCESSES), repeat(PROCESSES)))
 
 
 def draw_rows(dest: Path, folders: Sequence[Path], first: int, step: int) -> None:

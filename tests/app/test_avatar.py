@@ -21,7 +21,6 @@ import portraitist as portraitist_package
 from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import between, face_in_crop, scale_of
-from portraitist.app.mesh import without_mesh
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
@@ -92,11 +91,10 @@ def test_generator_gets_the_selfies_mask(avatar, portraitist, selfie):
     square, mask = avatar.crop.square.picture, avatar.cutout
     with Image.open(selfie) as opened:
         size = opened.size
-    stylized = (
+    expected, inverted = (
         paint_crop(lambda picture, given: portraitist.paint_squares([picture], [given])[0], avatar.crop, cutout, size)
         for cutout in (mask, 255 - mask)
     )
-    expected, inverted = (without_mesh(painted, square, mask) for painted in stylized)
     assert np.array_equal(avatar.painting, expected)
     assert not np.array_equal(avatar.painting, inverted)
     assert np.abs(expected.astype(int) - square)[mask == 255].mean() > 5

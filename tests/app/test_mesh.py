@@ -1,51 +1,79 @@
 import cv2
 import numpy as np
+import pytest
 
 from portraitist.app.mesh import without_mesh
 
 SIDE = 128
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
-MESH = 12 * np.sin(2 * np.pi * COLUMNS / 6) * np.sin(2 * np.pi * ROWS / 6)
 EVERYWHERE = np.full((SIDE, SIDE), 255, np.uint8)
+PATTERN = np.sin(2 * np.pi * COLUMNS / 6) * np.sin(2 * np.pi * ROWS / 6)
+GRAIN = np.random.default_rng(5).choice([-1.0, 1.0], (SIDE, SIDE))
 
 
-def smooth_selfie():
-    """Return a gradient of brightness, with little noise."""
-    noise = np.random.default_rng(5).normal(0, 0.6, (SIDE, SIDE, 3))
-    return (100 + COLUMNS[..., None] / 2 + noise).round().astype(np.uint8)
+def picture(base, pattern, channels=(1, 1, 1)):
+    """Return a picture of a base colour, with a pattern that is added to some channels."""
+    return np.clip(np.round(base + pattern[..., None] * np.array(channels)), 0, 255).astype(np.uint8)
 
 
-def spread(picture, area=np.s_[:, :]):
-    fine = picture.astype(float) - cv2.GaussianBlur(picture, (0, 0), 4)
-    return fine[area].std()
+def contrast(pixels, area=np.s_[20:-20, 20:-20]):
+    """Return the standard deviation of structures finer than about 6 pixels, mean over the channels."""
+    grain = pixels.astype(float) - cv2.GaussianBlur(pixels.astype(float), (0, 0), 2.5)
+    return np.sqrt((grain[area] ** 2).mean())
 
 
-def test_mesh_on_a_smooth_selfie_is_removed_and_brightness_stays():
-    selfie = smooth_selfie()
-    painting = (selfie + MESH[..., None]).round().astype(np.uint8)
-    result = without_mesh(painting, selfie, EVERYWHERE)
-    assert spread(result) < 0.35 * spread(painting)
-    assert abs(result.mean() - painting.mean()) < 0.5
-    assert np.abs(cv2.blur(result, (25, 25)).astype(int) - cv2.blur(selfie, (25, 25))).max() <= 2
+@pytest.mark.parametrize(
+    ("ratio", "expected", "channels"),
+    [
+        (2, 2, (1, 1, 1)),  # within the limit: unchanged
+        (5, 2.5, (1, 1, 1)),
+        (8, 2.5, (1, 1, 1)),
+        (8, 2.5, (1, 0, 0)),  # a pattern of colour
+    ],
+)
+def test_contrast_is_at_most_two_and_a_half_times_the_selfies(ratio, expected, channels):
+    selfie = picture(110, 3 * GRAIN)
+    scale = 3 * GRAIN.std() * ratio / (PATTERN.std() * np.sqrt(np.mean(channels)))
+    painting = picture(140, scale * PATTERN, channels)
+    result = without_mesh(painting, selfie, EVERYWHERE, 1.0)
+    # A Gaussian blur leaves more of the fine grain than of the pattern.
+    factor = contrast(picture(110, 20 * GRAIN)) / 20 / (contrast(picture(110, 20 * PATTERN)) / 20 / PATTERN.std())
+    wanted = contrast(painting) if ratio == expected else expected * contrast(selfie)
+    assert contrast(painting) / contrast(selfie) == pytest.approx(ratio / factor, rel=0.05)
+    assert contrast(result) == pytest.approx(wanted, rel=0.06)
+    assert np.abs(result.mean(axis=(0, 1)) - painting.mean(axis=(0, 1))).max() < 0.3
 
 
-def test_strokes_along_details_of_the_selfie_stay():
-    selfie, strand = smooth_selfie(), np.s_[:, 60:68]
+def test_weight_sets_the_strength():
+    selfie, painting = picture(110, 0 * PATTERN), picture(140, 20 * PATTERN)
+    contrasts = [contrast(without_mesh(painting, selfie, EVERYWHERE, weight)) for weight in (0.0, 0.5, 1.0)]
+    assert contrasts[0] == contrast(painting)
+    assert contrasts[1] == pytest.approx(contrasts[0] / 2, rel=0.1)
+    assert contrasts[2] < 0.5
+
+
+def test_strokes_along_details_stay_and_areas_farther_away_are_smoothed():
+    selfie, strand = picture(110, 0 * PATTERN), np.s_[:, 62:66]
     selfie[strand] = 30
-    painting = selfie.copy()
-    painting[:, 62:66] = 0  # darker than the selfie's strand, within the allowed contrast
-    area = np.s_[20:-20, 56:72]
-    assert np.abs(without_mesh(painting, selfie, EVERYWHERE)[area].astype(int) - painting[area]).max() <= 1
+    painting = picture(140, 10 * PATTERN)
+    painting[strand] = 0
+    result = without_mesh(painting, selfie, EVERYWHERE, 1.0)
+    near, far = np.s_[20:-20, 59:69], np.s_[20:-20, 82:110]
+    assert np.abs(result[near].astype(int) - painting[near]).max() <= 1
+    assert contrast(result, far) < 0.1 * contrast(painting, far)
 
 
-def test_background_stays():
-    painting = (smooth_selfie() + MESH[..., None]).round().astype(np.uint8)
-    mask = np.where(COLUMNS < 64, 255, 0).astype(np.uint8)
-    result = without_mesh(painting, smooth_selfie(), mask)
+@pytest.mark.parametrize("value", [1, 255])
+def test_only_the_person_counts_and_changes(value):
+    mask = np.where(COLUMNS < 64, value, 0).astype(np.uint8)
+    selfie, painting = picture(20, 0 * PATTERN), picture(150, 10 * PATTERN)
+    selfie[:, 64:] = painting[:, 64:] = picture(240, 30 * GRAIN)[:, 64:]
+    result = without_mesh(painting, selfie, mask, 1.0)
     assert np.array_equal(result[:, 64:], painting[:, 64:])
-    assert not np.array_equal(result[:, :64], painting[:, :64])
+    assert np.abs(result[20:-20, 20:64].astype(int) - 150).max() <= 4  # without light from the background at its edge
 
 
-def test_flat_pictures_are_allowed():
-    flat = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    assert np.array_equal(without_mesh(flat, flat, EVERYWHERE), flat)
+def test_pictures_without_a_person_or_without_contrast_stay():
+    flat, painting = picture(90, 0 * PATTERN), picture(90, 9 * PATTERN)
+    assert np.array_equal(without_mesh(flat, flat, EVERYWHERE, 1.0), flat)
+    assert np.array_equal(without_mesh(painting, flat, 0 * EVERYWHERE, 1.0), painting)

@@ -15,6 +15,7 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop, CropImage, crop_faces
 from portraitist.crop.detector import FaceDetector
+from portraitist.crop.geometry import eye_to_mouth_px
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import (
     DOWNLOADED,
@@ -82,6 +83,21 @@ def test_masks_are_near_the_exact_ones(pretrained: Path, sample: Path):
             found.append(mask_iou(person_mask(crop.square, segmenter, MASK, CROP), crop.warp(exact)))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.9
+
+
+def test_masks_of_photos_that_end_close_to_the_head(pretrained: Path, sample: Path):
+    detector, segmenter, found = FaceDetector(pretrained), Segmenter(pretrained), []
+    for number in (8, 14, 16, 18, 22, 34, 40, 42, 54, 62, 64, 68):  # the refiner was not trained on them
+        picture, exact = load_pair(sample, "selfies", number)
+        face = cropped(picture, None, detector).face
+        distances = np.array([-1.7, -1.65, 1.7, 2.35]) * eye_to_mouth_px(face)  # of the borders from the eyes
+        limits = np.array(exact.shape[::-1] * 2)
+        left, top, right, bottom = (face.points[:2].mean(axis=0)[[0, 1, 0, 1]] + distances).astype(int).clip(0, limits)
+        crop = cropped(picture[top:bottom, left:right], None, detector)
+        expected = np.minimum(crop.warp(exact[top:bottom, left:right]), crop.square.inside)
+        found.append(mask_iou(person_mask(crop.square, segmenter, MASK, CROP), expected))
+    assert np.mean(found) >= 0.978
+    assert min(found) >= 0.955
 
 
 def test_refiner_improves_masks_of_unusual_colours(pretrained: Path, sample: Path):

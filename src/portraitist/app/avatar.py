@@ -498,8 +498,8 @@ class Portraitist:
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. Fine patterns are removed from smooth areas. The painting of a black-and-white selfie gets one
-        tint.
+        the generator. Fine patterns are removed if the selfie is blurred. The painting of a black-and-white selfie gets
+        one tint.
 
         Args:
             cleaned: the selfie.
@@ -518,10 +518,11 @@ class Portraitist:
         stylized = paint_crop(
             lambda picture, mask: self.paint_squares([picture], [mask], style)[0], crop, cutout, (width, height)
         )
-        if not style.of_example:  # the colours and the textures of an example are kept
-            stylized = without_mesh(stylized, selfie, cutout)
+        blur = stain_weight(crop)
+        if not style.of_example:  # the colours and textures of an example are kept
+            stylized = without_mesh(stylized, selfie, cutout, blur)
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
-        painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
+        painting = style.finish(without_stains(stylized, selfie, cutout, blur), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:

@@ -42,10 +42,11 @@ export async function paintFace(photo, opened, options, style, size) {
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
   const painted = await paintCrop(crop, cutout, style, photo.picture);
-  const stylized = style.ofExample // whose colours and textures are kept
+  const blur = stainWeight(crop);
+  const stylized = style.ofExample // the colours and textures of an example are kept
     ? painted
-    : withOneTint(withoutMesh(painted, crop.picture, cutout), cutout, greyWeight(crop.picture, cutout));
-  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
+    : withOneTint(withoutMesh(painted, crop.picture, cutout, blur), cutout, greyWeight(crop.picture, cutout));
+  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, blur), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
 
