@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from portraitist.app.mesh import without_mesh
+from portraitist.app.mesh import OUTLINE, without_mesh
 
 SIDE = 128
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
@@ -63,14 +63,16 @@ def test_strokes_along_details_stay_and_areas_farther_away_are_smoothed():
     assert contrast(result, far) < 0.1 * contrast(painting, far)
 
 
-@pytest.mark.parametrize("value", [1, 255])
-def test_only_the_person_counts_and_changes(value):
-    mask = np.where(COLUMNS < 64, value, 0).astype(np.uint8)
-    selfie, painting = picture(20, 0 * PATTERN), picture(150, 10 * PATTERN)
-    selfie[:, 64:] = painting[:, 64:] = picture(240, 30 * GRAIN)[:, 64:]
-    result = without_mesh(painting, selfie, mask, 1.0)
-    assert np.array_equal(result[:, 64:], painting[:, 64:])
-    assert np.abs(result[20:-20, 20:64].astype(int) - 150).max() <= 4  # without light from the background at its edge
+@pytest.mark.parametrize("ramp", [1, 4, 8])
+@pytest.mark.parametrize("background", [60, 240])
+def test_soft_edge_and_background_do_not_count(ramp, background):
+    alpha = np.clip((80 - COLUMNS) / ramp, 0, 1)
+    light = (1 - alpha) * background
+    selfie, painting = picture(0, alpha * 20 + light), picture(0, alpha * (150 + 10 * PATTERN) + light)
+    result = without_mesh(painting, selfie, (255 * alpha).astype(np.uint8), 1.0)
+    outline = 80 - ramp - OUTLINE + 1  # its first column
+    assert np.array_equal(result[:, outline:], painting[:, outline:])
+    assert np.abs(result[20:-20, 20:outline].astype(int) - 150).max() <= 3
 
 
 def test_pictures_without_a_person_or_without_contrast_stay():

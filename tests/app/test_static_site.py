@@ -519,7 +519,8 @@ def test_static_site_removes_fine_patterns_like_the_product(shipped, runtime, tm
     painting, selfie = (
         np.rint(120 + each).clip(0, 255).astype(np.uint8) for each in (pattern[..., None] + grain, grain)
     )
-    mask = np.where((rows - 40) ** 2 + (columns - 50) ** 2 < 35**2, np.uint8(200), np.uint8(0))
+    mask = (255 * np.clip((45 - np.hypot(rows - 40, columns - 50)) / 5, 0, 1)).astype(np.uint8)  # cut off at the top
+    selfie[mask == 0] = painting[mask == 0] = (20, 90, 240)
     expected = without_mesh(painting, selfie, mask, 0.7)
     build_site(shipped, tmp_path / "page", runtime)
     script = """async ([painting, selfie, mask]) => {

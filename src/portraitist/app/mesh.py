@@ -1,7 +1,7 @@
 """Remove fine patterns from the paintings of blurred selfies.
 
-Where a selfie is blurred, the generator amplifies its weak contrast to patterns with a period of about 6 pixels, which
-look like a mesh or a comb. Strokes along details of the selfie are kept.
+If a selfie's face is blurred (out of focus, or enlarged), the generator turns weak contrast into patterns with a period
+of about 6 pixels, which look like a mesh or a comb. Strokes along details of the selfie are kept.
 """
 
 import cv2
@@ -12,6 +12,8 @@ from portraitist.core.types import SquareMaskArray, SquarePicture
 
 FINE = 2.5  # fine structures are what a Gaussian blur with this standard deviation (pixels) removes
 WINDOW = 17  # side in pixels of the square window in which their contrast is measured
+OUTLINE = 5  # width in pixels of the person's outline, which is not changed and does not count
+OPAQUE = 250  # lowest value of the mask (0 to 255) that counts as a pixel of the person only
 MAX_AMPLIFICATION = 2.5  # largest contrast of fine structures in the painting, as a multiple of that in the selfie
 EPSILON = 1e-6  # prevents a division by 0
 
@@ -24,27 +26,28 @@ def without_mesh(painting: SquarePicture, selfie: SquarePicture, mask: SquareMas
     Args:
         painting: the painted crop.
         selfie: the crop before it was painted.
-        mask: above 0 where the person is; the rest of the painting is not changed, and does not count.
+        mask: mask of the person; background and outline are not changed, and do not count.
         weight: strength of the correction, from 0 (none) to 1.
     """
-    if weight == 0 or not mask.any():
+    size = 2 * OUTLINE + 1
+    inner = cv2.erode((mask >= OPAQUE).astype(np.uint8), np.ones((size, size), np.uint8)).astype(np.float32)
+    if weight == 0 or not inner.any():
         return painting
-    person = (mask > 0).astype(np.float32)
-    fine = _fine_structures(painting, person)
-    variances = [_variance(each, person) for each in (_fine_structures(selfie, person), fine)]
-    kept = cv2.min(MAX_AMPLIFICATION * cv2.sqrt(variances[0] / (variances[1] + EPSILON)), 1.0)
-    return np.rint(painting - (weight * (1 - kept) * person)[..., None] * fine).clip(0, 255).astype(np.uint8)
+    fine, painted_variance = _fine_structures(painting, inner)
+    _, variance = _fine_structures(selfie, inner)
+    kept = cv2.min(MAX_AMPLIFICATION * cv2.sqrt(variance / (painted_variance + EPSILON)), 1.0)
+    return np.rint(painting - (weight * (1 - kept) * inner)[..., None] * fine).clip(0, 255).astype(np.uint8)
 
 
-def _fine_structures(picture: SquarePicture, person: Plane) -> Float32[np.ndarray, "side side 3"]:
-    """Return the difference between each pixel and the local mean of the person."""
-    total = cv2.GaussianBlur(person, (0, 0), FINE)[..., None]
-    mean = cv2.GaussianBlur(picture * person[..., None], (0, 0), FINE) / (total + EPSILON)
-    return picture - mean
+def _fine_structures(picture: SquarePicture, inner: Plane) -> tuple[Float32[np.ndarray, "side side 3"], Plane]:
+    """Return the difference between each pixel and the local mean, and the local mean of its squares over all channels.
 
-
-def _variance(fine: Float32[np.ndarray, "side side 3"], person: Plane) -> Plane:
-    """Return the local mean of the squares of fine structures, over all channels and the person's pixels."""
-    squares = cv2.multiply(cv2.transform(cv2.multiply(fine, fine), np.full((1, 3), 1 / 3, np.float32)), person)
-    size = (WINDOW, WINDOW)
-    return cv2.max(cv2.blur(squares, size), 0.0) / (cv2.blur(person, size) + EPSILON)  # rounding can make 0 negative
+    Args:
+        picture: the picture.
+        inner: 1 for pixels that count in the means, otherwise 0.
+    """
+    weights = cv2.GaussianBlur(inner, (0, 0), FINE)[..., None] + EPSILON
+    fine = picture - cv2.GaussianBlur(picture * inner[..., None], (0, 0), FINE) / weights
+    squares = cv2.multiply(cv2.transform(cv2.multiply(fine, fine), np.full((1, 3), 1 / 3, np.float32)), inner)
+    sums, counts = (cv2.blur(plane, (WINDOW, WINDOW)) for plane in (squares, inner))
+    return fine, cv2.max(sums, 0.0) / (counts + EPSILON)  # rounding can make a sum of zeros negative
