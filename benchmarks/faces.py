@@ -317,7 +317,7 @@ def compare_on_photos(
             area = np.s_[top:bottom, left:right]
             crop = crop_faces(replace(photo, picture=photo.picture[area]), detector, params)[0]
             if isinstance(crop, Crop):
-                expected = cv2.warpAffine(label[area], crop.transform, (SIDE, SIDE))
+                expected = crop.warp(label[area])
                 for name, segmenter in segmenters.items():
                     mask = segment_person(crop.square, segmenter, params)
                     rows.append({"cut": cut, "segmenter": name} | disagreement(mask, expected, crop.square.inside))

@@ -90,9 +90,10 @@ def test_masks_of_photos_that_end_close_to_the_head(pretrained: Path, sample: Pa
     for number in (8, 14, 16, 18, 22, 34, 40, 42, 54, 62, 64, 68):  # the refiner was not trained on them
         picture, exact = load_pair(sample, "selfies", number)
         face = cropped(picture, None, detector).face
-        distances = np.array([-1.7, -1.65, 1.7, 2.35]) * eye_to_mouth_px(face)  # of the borders from the eyes
+        distances = np.array([-1.7, -1.65, 1.7, 2.35]) * eye_to_mouth_px(face)  # as CLOSE in benchmarks/faces.py
         limits = np.array(exact.shape[::-1] * 2)
-        left, top, right, bottom = (face.points[:2].mean(axis=0)[[0, 1, 0, 1]] + distances).astype(int).clip(0, limits)
+        borders = np.tile(face.points[:2].mean(axis=0), 2) + distances
+        left, top, right, bottom = borders.round().astype(int).clip(0, limits)
         crop = cropped(picture[top:bottom, left:right], None, detector)
         expected = np.minimum(crop.warp(exact[top:bottom, left:right]), crop.square.inside)
         found.append(mask_iou(person_mask(crop.square, segmenter, MASK, CROP), expected))
