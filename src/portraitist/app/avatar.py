@@ -498,8 +498,8 @@ class Portraitist:
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. Fine patterns are removed if the selfie is blurred. The painting of a black-and-white selfie gets
-        one tint.
+        the generator. If the face is blurred, fine patterns are removed; a black-and-white selfie gets one tint.
+        Neither is done in the style of an example.
 
         Args:
             cleaned: the selfie.
