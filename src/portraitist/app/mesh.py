@@ -29,25 +29,20 @@ def without_mesh(painting: SquarePicture, selfie: SquarePicture, mask: SquareMas
         mask: mask of the person; background and outline are not changed, and do not count.
         weight: strength of the correction, from 0 (none) to 1.
     """
+    if weight == 0:
+        return painting
     size = 2 * OUTLINE + 1
     inner = cv2.erode((mask >= OPAQUE).astype(np.uint8), np.ones((size, size), np.uint8)).astype(np.float32)
-    if weight == 0 or not inner.any():
-        return painting
-    fine, painted_variance = _fine_structures(painting, inner)
-    _, variance = _fine_structures(selfie, inner)
-    kept = cv2.min(MAX_AMPLIFICATION * cv2.sqrt(variance / (painted_variance + EPSILON)), 1.0)
+    blurred = cv2.GaussianBlur(inner, (0, 0), FINE)[..., None] + EPSILON
+    fine, selfie_fine = (
+        picture - cv2.GaussianBlur(picture * inner[..., None], (0, 0), FINE) / blurred for picture in (painting, selfie)
+    )
+    energy, selfie_energy = (_local_energy(each, inner) for each in (fine, selfie_fine))
+    kept = cv2.min(MAX_AMPLIFICATION * cv2.sqrt(selfie_energy / (energy + EPSILON)), 1.0)
     return np.rint(painting - (weight * (1 - kept) * inner)[..., None] * fine).clip(0, 255).astype(np.uint8)
 
 
-def _fine_structures(picture: SquarePicture, inner: Plane) -> tuple[Float32[np.ndarray, "side side 3"], Plane]:
-    """Return the difference between each pixel and the local mean, and the local mean of its squares over all channels.
-
-    Args:
-        picture: the picture.
-        inner: 1 for pixels that count in the means, otherwise 0.
-    """
-    weights = cv2.GaussianBlur(inner, (0, 0), FINE)[..., None] + EPSILON
-    fine = picture - cv2.GaussianBlur(picture * inner[..., None], (0, 0), FINE) / weights
+def _local_energy(fine: Float32[np.ndarray, "side side 3"], inner: Plane) -> Plane:
+    """Return the local mean of the squares of fine structures, over all channels; pixels outside `inner` count as 0."""
     squares = cv2.multiply(cv2.transform(cv2.multiply(fine, fine), np.full((1, 3), 1 / 3, np.float32)), inner)
-    sums, counts = (cv2.blur(plane, (WINDOW, WINDOW)) for plane in (squares, inner))
-    return fine, cv2.max(sums, 0.0) / (counts + EPSILON)  # rounding can make a sum of zeros negative
+    return cv2.max(cv2.blur(squares, (WINDOW, WINDOW)), 0.0)  # rounding can make a sum of zeros negative
