@@ -59,6 +59,7 @@ PRETRAINED = Path("models/pretrained")
 SIDE = 256
 KINDS = ("solid", "gradient", "noise", "checks", "room")
 EDGE_TOLERANCE_PX = 2  # of 256, between a predicted edge and the exact one
+EDGE_KERNEL = np.ones((2 * EDGE_TOLERANCE_PX + 1, 2 * EDGE_TOLERANCE_PX + 1), np.uint8)
 # Where photographs are cut close to the head, in distances from the eyes to the mouth, measured from the point between
 # the eyes: left, top, right and bottom.
 CLOSE = np.array([-1.7, -1.65, 1.7, 2.35])
@@ -197,9 +198,8 @@ def edge(mask: MaskArray) -> np.ndarray:
 def boundary_f_score(mask: MaskArray, exact: MaskArray) -> float:
     """Return the F-score of the edges, within EDGE_TOLERANCE_PX."""
     predicted, true = edge(mask), edge(exact)
-    kernel = np.ones((2 * EDGE_TOLERANCE_PX + 1, 2 * EDGE_TOLERANCE_PX + 1), np.uint8)
-    precision = (predicted & (cv2.dilate(true.astype(np.uint8), kernel) > 0)).sum() / max(predicted.sum(), 1)
-    recall = (true & (cv2.dilate(predicted.astype(np.uint8), kernel) > 0)).sum() / max(true.sum(), 1)
+    precision = (predicted & (cv2.dilate(true.astype(np.uint8), EDGE_KERNEL) > 0)).sum() / max(predicted.sum(), 1)
+    recall = (true & (cv2.dilate(predicted.astype(np.uint8), EDGE_KERNEL) > 0)).sum() / max(true.sum(), 1)
     return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
@@ -294,11 +294,19 @@ def labelled_photos(selfies: Path, labels: Path, split: SplitParams) -> Iterator
     """Yield the photographs of the test part that have a label and no alpha channel, and their labels."""
     for path in sorted(selfies.iterdir()):
         label = labels / f"{path.stem}.png"
-        content = path.read_bytes()
-        if label.exists() and part_of(picture_id(content), split) == "test":
-            photo = decode_picture(content)
-            if photo.alpha is None:
-                yield photo, decode_png(label.read_bytes())
+        if not label.exists() or part_of(picture_id(content := path.read_bytes()), split) != "test":
+            continue
+        photo = decode_picture(content)
+        if photo.alpha is None:
+            yield photo, decode_png(label.read_bytes())
+
+
+def close_to_head(face: Face, mask: MaskArray) -> tuple[slice, slice]:
+    """Return rows and columns of a photograph that ends close to the head; the mask has the size of the photograph."""
+    height, width = mask.shape
+    borders = np.tile(face.points[:2].mean(axis=0), 2) + CLOSE * eye_to_mouth_px(face)
+    left, top, right, bottom = borders.round().astype(int).clip(0, [width, height, width, height])
+    return np.s_[top:bottom, left:right]
 
 
 def compare_on_photos(
@@ -307,20 +315,17 @@ def compare_on_photos(
     """Print how well the segmenters' masks agree with the labels of photographs, as they are and cut at the head."""
     detector, rows = FaceDetector(PRETRAINED), []
     for photo, label in photos:
-        height, width = label.shape
         whole = crop_faces(photo, detector, params)[0]
         if not isinstance(whole, Crop):
             continue
-        borders = np.tile(whole.face.points[:2].mean(axis=0), 2) + CLOSE * eye_to_mouth_px(whole.face)
-        close = borders.round().astype(int).clip(0, [width, height, width, height])
-        for cut, (left, top, right, bottom) in (("no", (0, 0, width, height)), ("yes", close)):
-            area = np.s_[top:bottom, left:right]
-            crop = crop_faces(replace(photo, picture=photo.picture[area]), detector, params)[0]
-            if isinstance(crop, Crop):
-                expected = crop.warp(label[area])
-                for name, segmenter in segmenters.items():
-                    mask = segment_person(crop.square, segmenter, params)
-                    rows.append({"cut": cut, "segmenter": name} | disagreement(mask, expected, crop.square.inside))
+        area = close_to_head(whole.face, label)
+        close = crop_faces(replace(photo, picture=photo.picture[area]), detector, params)[0]
+        if not isinstance(close, Crop):
+            continue
+        for cut, crop, expected in (("no", whole, whole.warp(label)), ("yes", close, close.warp(label[area]))):
+            for name, segmenter in segmenters.items():
+                mask = segment_person(crop.square, segmenter, params)
+                rows.append({"cut": cut, "segmenter": name} | disagreement(mask, expected, crop.square.inside))
     groups = pd.DataFrame(rows).groupby(["cut", "segmenter"])
     means = groups.mean().assign(photos=groups.size()).reset_index()
     table(means.to_dict("records"), "### Segmenters, photographs; masks of a larger network are the labels")
@@ -328,16 +333,15 @@ def compare_on_photos(
 
 def disagreement(mask: MaskArray, label: MaskArray, inside: MaskArray) -> dict[str, float]:
     """Return IoU, and the areas of wrong pixels as percentages of the person's area; wrong edges are tolerated."""
-    predicted, person = ((each > 127) & (inside > 127) for each in (mask, label))
-    kernel = np.ones((2 * EDGE_TOLERANCE_PX + 1, 2 * EDGE_TOLERANCE_PX + 1), np.uint8)
-    near, core = (operation(person.astype(np.uint8), kernel) > 0 for operation in (cv2.dilate, cv2.erode))
+    mask, label = np.minimum(mask, inside), np.minimum(label, inside)
+    predicted, person = mask > 127, label > 127
+    near, core = (operation(person.astype(np.uint8), EDGE_KERNEL) > 0 for operation in (cv2.dilate, cv2.erode))
     area = person.sum() / 100
-    difference = np.abs(mask.astype(float) - label)[inside > 127].sum() / 255
     return {
-        "IoU": (predicted & person).sum() / (predicted | person).sum(),
+        "IoU": mask_iou(mask, label),
         "background kept, %": (predicted & ~near).sum() / area,
         "person missing, %": (core & ~predicted).sum() / area,
-        "difference, %": difference / area,
+        "difference, %": cv2.absdiff(mask, label).sum() / 255 / area,
     }
 
 

@@ -8,6 +8,7 @@ from drawn import CROP, MASK, selfie, smooth
 from onnx import helper, numpy_helper
 from PIL import Image
 
+from benchmarks.faces import close_to_head
 from portraitist.clean.decode import CleanPicture, RejectedError
 from portraitist.core.geometry import mask_iou
 from portraitist.core.image_io import decode_png
@@ -15,7 +16,6 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop.align import Crop, CropImage, crop_faces
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import eye_to_mouth_px
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import (
     DOWNLOADED,
@@ -89,13 +89,9 @@ def test_masks_of_photos_that_end_close_to_the_head(pretrained: Path, sample: Pa
     detector, segmenter, found = FaceDetector(pretrained), Segmenter(pretrained), []
     for number in (8, 14, 16, 18, 22, 34, 40, 42, 54, 62, 64, 68):  # the refiner was not trained on them
         picture, exact = load_pair(sample, "selfies", number)
-        face = cropped(picture, None, detector).face
-        distances = np.array([-1.7, -1.65, 1.7, 2.35]) * eye_to_mouth_px(face)  # as CLOSE in benchmarks/faces.py
-        limits = np.array(exact.shape[::-1] * 2)
-        borders = np.tile(face.points[:2].mean(axis=0), 2) + distances
-        left, top, right, bottom = borders.round().astype(int).clip(0, limits)
-        crop = cropped(picture[top:bottom, left:right], None, detector)
-        expected = np.minimum(crop.warp(exact[top:bottom, left:right]), crop.square.inside)
+        area = close_to_head(cropped(picture, None, detector).face, exact)
+        crop = cropped(picture[area], None, detector)
+        expected = np.minimum(crop.warp(exact[area]), crop.square.inside)
         found.append(mask_iou(person_mask(crop.square, segmenter, MASK, CROP), expected))
     assert np.mean(found) >= 0.978
     assert min(found) >= 0.955
