@@ -430,9 +430,9 @@ def test_jpeg_with_missing_picture_data_is_unreadable(options: dict[str, object]
 
 def test_jpeg_of_many_scans_is_rejected_at_once():
     data = progressive_jpeg(1000, 1000, scans=10_000)
-    start = time.process_time()
+    start = time.thread_time()
     error = rejection(data)
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
     assert error.status is Status.TOO_COSTLY
     assert re.search("JPEG .*too many scans; at most 100 are allowed", str(error))
 
@@ -467,9 +467,9 @@ def test_progressive_jpeg_that_needs_much_memory_is_rejected(monkeypatch: pytest
     ids=["fill bytes", "zeros", "segments", "stuffed bytes", "chunks"],
 )
 def test_cost_of_opening_is_bounded(data: bytes):
-    start = time.process_time()
+    start = time.thread_time()
     assert status_of(data) in (Status.TOO_COSTLY, Status.NOT_A_PICTURE, Status.UNREADABLE)
-    assert time.process_time() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize(("mode", "form"), [("I;16", "PNG"), ("I", "TIFF"), ("F", "TIFF")])

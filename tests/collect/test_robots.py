@@ -101,9 +101,9 @@ def test_constants_allow_and_disallow_everything():
 
 
 def test_pattern_with_many_wildcards_is_matched_fast():
-    began = time.process_time()
+    began = time.thread_time()
     assert allowed(f"User-agent: *\nDisallow: /{'*a' * 2000}$", "/" + "a" * 1999 + "b")
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1
 
 
 HEADS = ["User-agent: {}", "user agent:{}", "useragent {}", "User-Agent\t{}"]
@@ -111,13 +111,11 @@ HEADS = ["User-agent: {}", "user agent:{}", "useragent {}", "User-Agent\t{}"]
 
 @pytest.mark.parametrize("head", HEADS)
 def test_many_agents_do_not_multiply_the_rules(head: str):
-    """30 kB; Protego alone takes several seconds and 200 MB."""
+    """30 kB; Protego alone stores each rule 900 times, which takes several seconds and 200 MB."""
     agents = [head.format(f"b{number}") for number in range(900)]
     text = "\n".join([*agents, head.format("us"), *["Allow: /$"] * 1500, "Disallow: /a"])
     tracemalloc.start()
-    began = time.process_time()
     rules = Rules.parse(text, "us")
     assert not rules.can_fetch(f"{SITE}/a")
-    assert time.process_time() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()

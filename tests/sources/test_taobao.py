@@ -316,9 +316,9 @@ def test_undecodable_or_single_pictures_are_not_split():
 
 def test_jpeg_of_many_scans_is_not_decoded():
     data = progressive_jpeg(1000, 1000, scans=10_000)
-    start = time.process_time()
+    start = time.thread_time()
     assert split_collage(data, 0.5) == []
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_exif_rotation_is_applied_before_splitting():
