@@ -14,9 +14,11 @@ export function withoutMesh(painted, photo, mask, weight) {
   const kernel = math.gaussianKernel(FINE, 8);
   const blurred = math.convolve(inner, width, height, 1, kernel);
   const [fine, photoFine] = [painted, photo].map(({ data }) => {
-    const weighted = math.mapTo(Float32Array, data, (value, i) => value * inner[Math.floor(i / 3)]);
-    const mean = math.convolve(weighted, width, height, 3, kernel);
-    return mean.map((sum, i) => data[i] - sum / (blurred[Math.floor(i / 3)] + EPSILON));
+    const weighted = new Float32Array(data.length);
+    for (let i = 0; i < data.length; i++) weighted[i] = data[i] * inner[(i / 3) | 0];
+    const result = math.convolve(weighted, width, height, 3, kernel); // sums, from which the means are subtracted in place
+    for (let i = 0; i < data.length; i++) result[i] = data[i] - result[i] / (blurred[(i / 3) | 0] + EPSILON);
+    return result;
   });
   const [energy, photoEnergy] = [fine, photoFine].map((each) => localEnergy(each, inner, mask));
   const data = Uint8ClampedArray.from(painted.data);
