@@ -27,7 +27,7 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.site_builder import build_site
 
-SELFIE = Path("data/sample/selfies/0006.jpg")
+SELFIE = Path("docs/astronaut.jpg")
 PHONE, CAMERA, FPS = (3024, 4032), (640, 480), 30
 ROUNDS, LIVE_S, TIMEOUT_S = 5, 12.0, 120.0
 ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}

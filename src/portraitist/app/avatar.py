@@ -21,6 +21,7 @@ from PIL import Image
 
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
+from portraitist.app.features import with_features
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.matting import is_alpha, keep_person, refine_person, remove_others, without_halo
 from portraitist.app.mesh import without_mesh
@@ -498,8 +499,8 @@ class Portraitist:
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. If the face is blurred, fine patterns are removed; a black-and-white selfie gets one tint.
-        Neither is done in the style of an example.
+        the generator. Eyes and mouth keep the selfie's details. If the face is blurred, fine patterns are removed; a
+        black-and-white selfie gets one tint. These three steps are left out in the style of an example.
 
         Args:
             cleaned: the selfie.
@@ -522,6 +523,7 @@ class Portraitist:
         if not style.of_example:  # the colours and textures of an example are kept
             stylized = without_mesh(stylized, selfie, cutout, blur)
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
+            stylized = with_features(stylized, selfie, cutout, crop)
         painting = style.finish(without_stains(stylized, selfie, cutout, blur), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 

@@ -63,8 +63,8 @@ TENSORS = {
 EXAMPLE_GENERATOR = "example_generator.onnx"  # in metadata entry `parts`; paints in the style of an example (`like`)
 # Weight of the trained network in the generator for examples; the pretrained network, from which the training started,
 # has the rest. The discriminator pulls all styles towards that of the training portraits: with a share of 1, an ink
-# drawing and a blue monochrome as examples give nearly equal avatars. With less, avatars follow the example, but skin can
-# get cracks; docs/experiments.md, "The second model", compares shares.
+# drawing and a blue monochrome as examples give nearly equal avatars. With a small share, avatars follow the example,
+# but skin can get cracks; docs/experiments.md, "The second model", compares shares.
 EXAMPLE_SHARE = 0.33
 STYLES = {"styles": "float32, batch x 100: one of the vectors in `styles`, or the style of any portrait"}
 

@@ -2,6 +2,7 @@
 
 import { paintBackdrop } from "./backdrop.js";
 import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
+import { withFeatures } from "./features.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson, removeOthers, withoutHalo } from "./matting.js";
@@ -41,11 +42,13 @@ export async function paintFace(photo, opened, options, style, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  const painted = await paintCrop(crop, cutout, style, photo.picture);
+  let stylized = await paintCrop(crop, cutout, style, photo.picture);
   const blur = stainWeight(crop);
-  const stylized = style.ofExample // the colours and textures of an example are kept
-    ? painted
-    : withOneTint(withoutMesh(painted, crop.picture, cutout, blur), cutout, greyWeight(crop.picture, cutout));
+  if (!style.ofExample) { // the colours and textures of an example are kept
+    stylized = withoutMesh(stylized, crop.picture, cutout, blur);
+    stylized = withOneTint(stylized, cutout, greyWeight(crop.picture, cutout));
+    stylized = withFeatures(stylized, cutout, crop);
+  }
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, blur), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
