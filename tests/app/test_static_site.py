@@ -33,10 +33,13 @@ from typer.testing import CliRunner
 
 from portraitist.app import site_builder
 from portraitist.app.avatar import Portraitist
+from portraitist.app.features import with_features
 from portraitist.app.mesh import without_mesh
 from portraitist.app.page_files import SITE
 from portraitist.app.site_builder import SiteBuildError, build_site
 from portraitist.cli import app
+from portraitist.crop.align import Crop, CropImage
+from portraitist.crop.geometry import Face
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
@@ -533,6 +536,31 @@ def test_static_site_removes_fine_patterns_like_the_product(shipped, runtime, tm
         found = page.evaluate(script, [each.ravel().tolist() for each in (painting, selfie, mask)])
     difference = np.abs(np.reshape(found, expected.shape) - expected)
     assert np.abs(painting.astype(int) - expected).mean() > 1
+    assert difference.max() <= 1
+
+
+def test_static_site_keeps_eyes_and_mouth_like_the_product(shipped, runtime, tmp_path):
+    grain = cv2.GaussianBlur(np.random.default_rng(4).normal(0, 1, (2, 96, 96, 3)).reshape(192, 96, 3), (0, 0), 2)
+    painting, selfie = (np.rint(120 + 150 * each).clip(0, 255).astype(np.uint8) for each in (grain[:96], grain[96:]))
+    mask = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (96, 1))
+    points = np.array([[20, 22], [38, 25], [29, 33], [28, 42], [10, 25], [48, 30]], np.float32)
+    transform = np.array([[1.5, 0.2, 3], [-0.2, 1.5, 9]], np.float32)
+    inside = np.full((96, 96), 255, np.uint8)
+    crop = Crop(CropImage(selfie, None, inside), Face(1.0, (0.0, 0.0, 1.0, 1.0), points), transform)
+    expected = with_features(painting, selfie, mask, crop)
+    build_site(shipped, tmp_path / "page", runtime)
+    script = """async ([painting, selfie, mask, points, transform]) => {
+        const { withFeatures } = await import("./features.js");
+        const plane = (data, channels) => ({ width: 96, height: 96, channels, data: Uint8ClampedArray.from(data) });
+        const crop = { picture: plane(selfie, 3), face: { points }, transform };
+        return Array.from(withFeatures(plane(painting, 3), plane(mask, 1), crop).data);
+    }"""
+    with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
+        opened(page, address)
+        planes = [each.ravel().tolist() for each in (painting, selfie, mask)]
+        found = page.evaluate(script, [*planes, points.tolist(), transform.tolist()])
+    difference = np.abs(np.reshape(found, expected.shape) - expected)
+    assert np.abs(painting.astype(int) - expected).max() > 20
     assert difference.max() <= 1
 
 
