@@ -51,21 +51,27 @@ function cutArea({ width: stride, channels, data }, { left, top, width, height }
 
 // Returns a weight for each pixel of a mask: the largest at eyes and mouth, falling smoothly to 0 around them, times the mask.
 // `axis` is the unit vector from the right eye to the left eye.
-function weightsOf(landmarks, [cos, sin], distance, { width, data }) {
-  return math.mapTo(Float32Array, data, (value, i) => {
-    if (!value) return 0;
-    const [x, y] = [i % width, Math.floor(i / width)];
-    let weight = 0;
-    for (const [landmark, halfWidth, halfHeight, largest] of FEATURES) {
-      const right = x - landmarks[landmark][0];
-      const down = y - landmarks[landmark][1];
-      const along = (right * cos + down * sin) / (halfWidth * distance);
-      const across = (down * cos - right * sin) / (halfHeight * distance);
-      const ramp = math.clamp(FADE - along * along - across * across, 0, 1);
-      weight = Math.max(weight, largest * ramp * ramp * (3 - 2 * ramp));
+function weightsOf(landmarks, [cos, sin], distance, { width, height, data }) {
+  const weights = new Float32Array(data.length);
+  for (const [landmark, halfWidth, halfHeight, largest] of FEATURES) {
+    const [x, y] = landmarks[landmark];
+    const [horizontal, vertical] = [halfWidth * distance, halfHeight * distance];
+    const reach = Math.sqrt(FADE) * Math.max(horizontal, vertical);
+    const [firstColumn, lastColumn] = [Math.max(0, Math.floor(x - reach)), Math.min(width - 1, Math.ceil(x + reach))];
+    const lastRow = Math.min(height - 1, Math.ceil(y + reach));
+    for (let row = Math.max(0, Math.floor(y - reach)); row <= lastRow; row++) {
+      for (let column = firstColumn; column <= lastColumn; column++) {
+        const along = ((column - x) * cos + (row - y) * sin) / horizontal;
+        const across = ((row - y) * cos - (column - x) * sin) / vertical;
+        const rest = FADE - along * along - across * across;
+        if (rest <= 0) continue;
+        const ramp = Math.min(rest, 1);
+        const i = row * width + column;
+        weights[i] = Math.max(weights[i], (largest * ramp * ramp * (3 - 2 * ramp) * data[i]) / 255);
+      }
     }
-    return (weight * value) / 255;
-  });
+  }
+  return weights;
 }
 
 // Returns the weighted root mean square of details.
