@@ -1,7 +1,9 @@
 import cv2
 import numpy as np
 import pytest
+from app_helpers import inverting_graph
 
+from portraitist.app.avatar import Portraitist
 from portraitist.app.features import with_features
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
@@ -82,28 +84,54 @@ def test_contrast_is_the_paintings_up_to_twice_the_selfies(weak, contrast):
     assert spread[0] / spread[1] == pytest.approx(contrast, abs=0.06)
 
 
-def test_darker_eyes_are_lightened_but_lighter_ones_stay():
-    dark, light = (np.full_like(SELFIE, value) for value in (60, 220))
-    plain = np.full_like(SELFIE, 140)
-    lighter = lightness(with_features(dark, plain, EVERYWHERE, crop()))[EYES[0][::-1]]
-    assert lighter == pytest.approx((lightness(dark)[0, 0] + lightness(plain)[0, 0]) / 2, abs=0.5)
-    assert np.array_equal(with_features(light, plain, EVERYWHERE, crop()), light)
-
-
-def test_areas_follow_the_transform_and_the_tilt():
-    upright = with_features(PAINTING, SELFIE, EVERYWHERE, crop())
-    turned = [(y, SIDE - 1 - x) for x, y in (*EYES, (128, 140), MOUTH)]  # as np.rot90 moves pixels
-    tilted = with_features(
-        *(np.rot90(each).copy() for each in (PAINTING, SELFIE, EVERYWHERE)),
-        crop([(x / 2 - 5, y / 2) for x, y in turned], ((2, 0, 10), (0, 2, 0))),
+def test_eyes_that_are_darkened_more_than_the_face_are_lightened_by_half():
+    selfie = np.full_like(SELFIE, 160)
+    painting = np.full_like(SELFIE, 160)
+    painting[80:140] = 60  # much wider than the areas that are blurred
+    before, after = (
+        lightness(each)[110, 98] for each in (painting, with_features(painting, selfie, EVERYWHERE, crop()))
     )
-    assert np.abs(np.rot90(tilted, -1).astype(int) - upright).max() <= 1
+    assert 0.2 < (after - before) / (lightness(selfie)[0, 0] - before) < 0.5
+
+
+@pytest.mark.parametrize("value", [60, 220])
+def test_a_painting_that_is_darker_or_lighter_everywhere_stays(value):
+    painting = np.full_like(SELFIE, value)
+    assert np.array_equal(with_features(painting, np.full_like(SELFIE, 140), EVERYWHERE, crop()), painting)
+
+
+def test_areas_follow_the_transform():
+    points = [(x / 2 - 5, y / 2) for x, y in (*EYES, (128, 140), MOUTH)]
+    moved = with_features(PAINTING, SELFIE, EVERYWHERE, crop(points, ((2, 0, 10), (0, 2, 0))))
+    assert np.array_equal(moved, with_features(PAINTING, SELFIE, EVERYWHERE, crop()))
+
+
+def test_areas_of_a_turned_face_are_as_high_as_those_of_a_frontal_one():
+    turned = crop([(118, 110), (138, 110), (128, 140), MOUTH])
+    changed = [
+        (with_features(PAINTING, SELFIE, EVERYWHERE, each) != PAINTING).any(axis=(1, 2)).nonzero()[0]
+        for each in (crop(), turned)
+    ]
+    assert changed[0].tolist() == changed[1].tolist()
 
 
 @pytest.mark.parametrize(
     "points", [[(300, 300), (360, 300), (330, 330), (330, 365)], [(-9, 5), (20, 5), (5, 20), (5, 30)], [(128, 128)] * 4]
 )
-def test_unusual_positions_are_no_error(points):
+def test_faces_outside_or_without_extent_are_no_error(points):
     result = with_features(PAINTING, SELFIE, EVERYWHERE, crop(points))
-    assert result.shape == PAINTING.shape
     assert np.array_equal(result[150:], PAINTING[150:])
+
+
+def test_avatars_of_models_with_styles_keep_eyes_and_mouth(shipped, model, sample, tmp_path):
+    selfie = (
+        sample.parents[1] / "docs" / "astronaut.jpg"
+    )  # sharp and coloured: no other correction changes the painting
+    with_styles, without = (
+        Portraitist(inverting_graph(folder, tmp_path / name), threads=1).paint(selfie)
+        for folder, name in ((shipped.parent, "styles.onnx"), (model, "none.onnx"))
+    )
+    original = with_styles.crop.square.picture
+    expected = with_features(without.painting, original, with_styles.cutout, with_styles.crop)
+    assert np.array_equal(with_styles.painting, expected)
+    assert not np.array_equal(without.painting, expected)
