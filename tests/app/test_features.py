@@ -74,9 +74,8 @@ def test_colours_are_the_paintings():
     assert np.abs(labs[0] - labs[1])[..., 0].max() > 10
 
 
-@pytest.mark.parametrize(
-    ("weak", "contrast"), [(100, 1.08), (60, 1.08), (25, 0.6)]
-)  # of the selfie; relative to the painting
+# The contrast of the selfie, and that of the result relative to the painting's.
+@pytest.mark.parametrize(("weak", "contrast"), [(100, 1.08), (60, 1.08), (25, 0.6)])
 def test_contrast_is_the_paintings_up_to_twice_the_selfies(weak, contrast):
     painting = SELFIE
     result = with_features(painting, face(weak), EVERYWHERE, crop())
@@ -124,9 +123,8 @@ def test_faces_outside_or_without_extent_are_no_error(points):
 
 
 def test_avatars_of_models_with_styles_keep_eyes_and_mouth(shipped, model, sample, tmp_path):
-    selfie = (
-        sample.parents[1] / "docs" / "astronaut.jpg"
-    )  # sharp and coloured: no other correction changes the painting
+    # The selfie is sharp and coloured, so no other correction changes the painting.
+    selfie = sample.parents[1] / "docs" / "astronaut.jpg"
     with_styles, without = (
         Portraitist(inverting_graph(folder, tmp_path / name), threads=1).paint(selfie)
         for folder, name in ((shipped.parent, "styles.onnx"), (model, "none.onnx"))

@@ -500,7 +500,7 @@ class Portraitist:
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
         the generator. If the face is blurred, fine patterns are removed. A black-and-white selfie gets one tint. If the
-        model has styles, eyes and mouth keep the selfie's details. These steps are left out in the style of an example.
+        model has styles, eyes and mouth keep the selfie's details. The last three steps are left out with an example.
 
         Args:
             cleaned: the selfie.
@@ -523,7 +523,7 @@ class Portraitist:
         if not style.of_example:  # the colours and textures of an example are kept
             stylized = without_mesh(stylized, selfie, cutout, blur)
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
-            if self._styles:  # only a generator that takes a style smooths its input
+            if self._styles:  # `masked_stylizer` takes styles, and smooths its input
                 stylized = with_features(stylized, selfie, cutout, crop)
         painting = style.finish(without_stains(stylized, selfie, cutout, blur), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)

@@ -2,7 +2,8 @@
 
 The generator of `masked_stylizer` gets a smoothed selfie, so that skin looks painted. This also smooths eyes and mouth,
 which the generator then blurs or darkens, although people look at them first. Here, their details are taken from the
-selfie, with the contrast of the painting. Hue and chroma only change where the new colour would leave sRGB.
+selfie, and amplified to the painting's contrast where theirs is lower. Hue and chroma only change where the new colour
+would leave sRGB.
 """
 
 import cv2
@@ -22,7 +23,8 @@ DETAIL = 0.14  # details are what two box blurs with this radius remove
 MARGIN = 0.8  # distance from the landmarks to the border of the area that is computed
 STRENGTH = 0.8  # fraction of the painting's details that is replaced, where the weight is 1
 LIGHTENING = 0.5  # fraction by which features that are darkened more than the rest of the face are lightened
-CONTRAST, MAX_AMPLIFICATION = 1.1, 2.0  # contrast of the details, as a multiple of the painting's, and of the selfie's
+CONTRAST = 1.1  # lowest contrast of the details, as a multiple of that of the painting's
+MAX_AMPLIFICATION = 2.0  # of the selfie's details
 
 Plane = Float32[np.ndarray, "height width"]
 

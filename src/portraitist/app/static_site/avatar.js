@@ -47,7 +47,7 @@ export async function paintFace(photo, opened, options, style, size) {
   if (!style.ofExample) { // the colours and textures of an example are kept
     stylized = withoutMesh(stylized, crop.picture, cutout, blur);
     stylized = withOneTint(stylized, cutout, greyWeight(crop.picture, cutout));
-    if (style.vector) stylized = withFeatures(stylized, cutout, crop); // only a generator that takes a style smooths its input
+    if (style.vector) stylized = withFeatures(stylized, cutout, crop); // masked_stylizer takes styles, and smooths its input
   }
   const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, blur), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
