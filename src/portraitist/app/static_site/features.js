@@ -22,8 +22,9 @@ export function withFeatures(painted, mask, crop) {
   const size = { left, top, width: right - left, height: bottom - top };
   const person = math.mapTo(Float32Array, cutArea(mask, size).data, (value) => value / 255);
   const weights = weightsOf(landmarks.map(([x, y]) => [x - left, y - top]), length, size, person);
-  const lab = math.toLab(cutArea(painted, size));
-  const [lightness, photoLightness] = [lab, math.toLab(cutArea(photo, size))].map((values) => weights.map((_, i) => values[3 * i]));
+  const painting = cutArea(painted, size);
+  const lab = math.toLab(painting, { data: weights });
+  const [lightness, photoLightness] = [painting, cutArea(photo, size)].map(math.toLightness);
   const window = 2 * Math.max(1, math.roundHalfEven(DETAIL * length)) + 1;
   const blur = (values) => math.boxBlur(values, size.width, size.height, 1, window);
   const [coarse, photoCoarse] = [lightness, photoLightness].map((values) => blur(blur(values)));
