@@ -23,7 +23,7 @@ DETAIL = 0.14  # details are what two box blurs with this radius remove
 MARGIN = 0.8  # distance from the landmarks to the border of the area that is computed
 STRENGTH = 0.8  # fraction of the painting's details that is replaced, where the weight is 1
 LIGHTENING = 0.5  # fraction by which features that are darkened more than the rest of the face are lightened
-CONTRAST = 1.1  # lowest contrast of the details, as a multiple of that of the painting's
+CONTRAST = 1.1  # lowest contrast of the new details, as a multiple of the old ones'
 MAX_AMPLIFICATION = 2.0  # of the selfie's details
 
 Plane = Float32[np.ndarray, "height width"]

@@ -19,12 +19,12 @@ export function withFeatures(painted, mask, crop) {
     return ends.map((end) => math.clamp(math.roundHalfEven(end), 0, painted.width));
   });
   if (right - left < 2 || bottom - top < 2) return painted;
-  const size = { left, top, width: right - left, height: bottom - top };
-  const person = math.mapTo(Float32Array, cutArea(mask, size).data, (value) => value / 255);
+  const size = { width: right - left, height: bottom - top };
+  const [personMask, painting, original] = [mask, painted, photo].map((plane) => math.cut(plane, left, top, size.width, size.height));
+  const person = math.mapTo(Float32Array, personMask.data, (value) => value / 255);
   const weights = weightsOf(landmarks.map(([x, y]) => [x - left, y - top]), length, size, person);
-  const painting = cutArea(painted, size);
   const lab = math.toLab(painting, { data: weights });
-  const [lightness, photoLightness] = [painting, cutArea(photo, size)].map(math.toLightness);
+  const [lightness, photoLightness] = [painting, original].map(math.toLightness);
   const window = 2 * Math.max(1, math.roundHalfEven(DETAIL * length)) + 1;
   const blur = (values) => math.boxBlur(values, size.width, size.height, 1, window);
   const [coarse, photoCoarse] = [lightness, photoLightness].map((values) => blur(blur(values)));
@@ -42,15 +42,6 @@ export function withFeatures(painted, mask, crop) {
     math.setRgb(data, at, light, lab[3 * i + 1], lab[3 * i + 2]);
   }
   return { ...painted, data };
-}
-
-function cutArea({ width: stride, channels, data }, { left, top, width, height }) {
-  const result = math.blank(width, height, channels);
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * stride + left) * channels;
-    result.data.set(data.subarray(from, from + width * channels), y * width * channels);
-  }
-  return result;
 }
 
 // Returns a weight for each pixel of an area: the largest at eyes and mouth, falling smoothly to 0 around them, times `person`.

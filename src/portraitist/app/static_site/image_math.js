@@ -308,11 +308,12 @@ export function pad({ width, height, channels, data }, margin, isConstant = fals
   return result;
 }
 
-export function cut(picture, left, top, side) {
-  const result = blank(side, side, picture.channels);
-  for (let y = 0; y < side; y++) {
+export function cut(picture, left, top, width, height = width) {
+  const result = blank(width, height, picture.channels);
+  const length = width * picture.channels;
+  for (let y = 0; y < height; y++) {
     const from = ((top + y) * picture.width + left) * picture.channels;
-    result.data.set(picture.data.subarray(from, from + side * picture.channels), y * side * picture.channels);
+    result.data.set(picture.data.subarray(from, from + length), y * length);
   }
   return result;
 }
@@ -874,12 +875,13 @@ function withColoursOf(painted, photo, mask) {
 const WHITE = [0.950456, 1, 1.088754];
 const LINEAR = Float32Array.from({ length: 256 }, (_, v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
 const curve = (t) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
+const luminance = (r, g, b) => 0.212671 * r + 0.71516 * g + 0.072169 * b;
 
 // Returns the lightness of each pixel, as in `toLab`.
 export function toLightness({ data }) {
   const lightness = new Float32Array(data.length / 3);
   for (let i = 0, at = 0; i < lightness.length; i++, at += 3) {
-    lightness[i] = 116 * curve(0.212671 * LINEAR[data[at]] + 0.71516 * LINEAR[data[at + 1]] + 0.072169 * LINEAR[data[at + 2]]) - 16;
+    lightness[i] = 116 * curve(luminance(LINEAR[data[at]], LINEAR[data[at + 1]], LINEAR[data[at + 2]])) - 16;
   }
   return lightness;
 }
@@ -891,7 +893,7 @@ export function toLab({ data }, mask) {
     if (mask && !mask.data[i / 3]) continue;
     const [r, g, b] = [LINEAR[data[i]], LINEAR[data[i + 1]], LINEAR[data[i + 2]]];
     const x = curve((0.412453 * r + 0.35758 * g + 0.180423 * b) / WHITE[0]);
-    const y = curve(0.212671 * r + 0.71516 * g + 0.072169 * b);
+    const y = curve(luminance(r, g, b));
     const z = curve((0.019334 * r + 0.119193 * g + 0.950227 * b) / WHITE[2]);
     lab[i] = 116 * y - 16;
     lab[i + 1] = 500 * (x - y);
