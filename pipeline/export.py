@@ -21,7 +21,7 @@ def main() -> None:
         json.loads((results / name / "metrics.json").read_bytes()) for name in (params.method, "selfies")
     )
     method, metadata = load_method(models / f"{params.method}.pt")
-    card = model_card(metadata, metrics, unchanged, read_training_data(clean, split))
+    card = model_card(metadata, metrics, unchanged, read_training_data(clean, crops, split))
     selfies, mask_arrays = load_compared_crops(crops, masks, split)
     errors = export_model(method, metadata, pretrained, params, selfies, mask_arrays, card, out)
     write_json(report, {"method": params.method, **errors})

@@ -1,6 +1,6 @@
 """Stage train_mask: train the U-Net segmenter by binary cross-entropy, stage 2 of training -> models/mask.pt."""
 
-from pipeline.stage import load_or_exit, path_options
+from pipeline.stage import check_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.method import UpstreamModels
@@ -12,8 +12,9 @@ METHOD = "unet_mask"
 
 
 def main() -> None:
-    """Train the segmenter on selfies and portraits, each of which is placed on several backgrounds."""
+    """Check the parameters of all methods; then train the segmenter, with each person on several backgrounds."""
     *data, out, log = path_options("crops", "masks", "split", "recipes", "out", "log")
+    check_methods_or_exit()  # an invalid value stops the run now, not hours later in stage train
     params = load_or_exit(TrainMaskParams, "train_mask")
     task = TrainingTask(
         METHOD,

@@ -188,9 +188,10 @@ def test_animations_are_rejected():
         assert status_of(data, formats=(*FORMATS, "AVIF")) is Status.ANIMATED
 
 
-def test_second_picture_of_mpo_is_ignored():
+@pytest.mark.parametrize("form", ["MPO", "TIFF"])
+def test_second_picture_of_a_file_is_ignored(form: str):
     first, second = (Image.fromarray(smooth(seed)) for seed in (1, 2))
-    data = encoded(first, "MPO", save_all=True, append_images=[second])
+    data = encoded(first, form, save_all=True, append_images=[second])
     assert abs(decode_picture(data).picture.astype(int) - smooth(1)).mean() < 6
 
 

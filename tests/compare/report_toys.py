@@ -47,7 +47,7 @@ def make_comparison():
         long_table(results | {"held_out": held_out}),
         differences("ours", results, draws_of, faces),
         differences_from_unchanged(results, draws_of, faces),
-        coverage(groups, faces),
+        coverage(groups, faces, ()),
         win_rates(pd.DataFrame(answers, columns=["id", "left", "right", "preferred"])),
     )
 

@@ -83,9 +83,33 @@ def test_difference_is_over_faces_that_both_methods_have():
     results = {"ours": {"iou": result(9.5, 8, 11)}, "theirs": {"iou": result(7.5, 6, 9, n=12)}}
     iou_draws = {name: draws()[["iou"]] for name in results}
     (row,) = differences("ours", results, iou_draws, faces).to_dict("records")
-    assert row["difference"] == "-2"
+    assert float(row["difference"].split()[0]) == pytest.approx(-2)
     faces["theirs"]["iou"] = np.nan
     assert differences("ours", results, iou_draws, faces).empty
+
+
+def test_neither_is_nearer_if_both_are_equally_far_on_opposite_sides_of_the_optimum():
+    noise = np.random.default_rng(5).normal(0, 0.01, (2000, 2))
+    results = {"ours": {"bleed": result(0.1, 0.08, 0.12)}, "theirs": {"bleed": result(-0.101, -0.12, -0.08)}}
+    shifted = {
+        name: pd.DataFrame({"bleed": value + noise[:, at]})
+        for at, (name, value) in enumerate((("ours", 0.1), ("theirs", -0.101)))
+    }
+    (row,) = differences("ours", results, shifted, {"ours": pd.DataFrame({"id": []})} | NO_FACES).to_dict("records")
+    assert float(row["p_value"]) < 0.01
+    assert row["nearer"] == ""
+
+
+def test_nearer_is_decided_over_faces_that_both_methods_have():
+    ids = [f"{number:02d}" for number in range(20)]
+    values = np.arange(20.0)  # over all faces, ours is farther from the optimum 0; over the common ones, it is nearer
+    faces = {
+        "ours": pd.DataFrame({"id": ids, "iou": values}),
+        "theirs": pd.DataFrame({"id": ids, "iou": np.where(values < 12, values + 2, np.nan)}),
+    }
+    results = {"ours": {"iou": result(9.5, 8, 11)}, "theirs": {"iou": result(7.5, 6, 9, n=12)}}
+    (row,) = differences("ours", results, {name: draws()[["iou"]] for name in results}, faces).to_dict("records")
+    assert row["nearer"] == "ours"
 
 
 def test_differences_from_unchanged_are_nearer_or_farther():
@@ -104,7 +128,7 @@ def test_coverage_flags_small_groups():
     ids = [f"{number:02d}" for number in range(40)]
     groups = pd.DataFrame({"id": ids, "tone": ["light"] * 32 + ["dark"] * 8, "source": [np.nan] * 39 + ["drawn"]})
     values = pd.DataFrame({"id": ids[::-1], "bleed": np.arange(40.0)[::-1]})  # joined by id, not by order
-    frame = coverage(groups, {"ours": values}).set_index(["by", "group"])
+    frame = coverage(groups, {"ours": values}, ()).set_index(["by", "group"])
     light, dark, drawn = (frame.loc[key] for key in (("tone", "light"), ("tone", "dark"), ("source", "drawn")))
     assert (light["n"], light["value"], light["note"]) == (32, 15.5, "")
     assert (dark["n"], dark["value"], dark["note"]) == (8, 35.5, "few faces")
@@ -116,9 +140,11 @@ def test_coverage_flags_small_groups():
 
 def test_coverage_has_wilson_intervals_for_rates():
     ids = [f"{number:02d}" for number in range(34)]
-    values = pd.DataFrame({"id": ids, "face_found": np.ones(34)})
-    (row,) = coverage(pd.DataFrame({"id": ids, "tone": "dark"}), {"ours": values}).to_dict("records")
-    assert (row["value"], row["low"], row["high"]) == (1, pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))
+    values = pd.DataFrame({"id": ids, "face_found": np.ones(34), "background_repainted": np.zeros(34)})
+    groups = pd.DataFrame({"id": ids, "tone": "dark"})
+    found, repainted = coverage(groups, {"ours": values}, {"face_found"}).to_dict("records")
+    assert (found["value"], found["low"], found["high"]) == (1, pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))
+    assert (repainted["value"], repainted["low"], repainted["high"]) == (0, 0, 0)
 
 
 def headline_results(painted, landmarks, megabytes):

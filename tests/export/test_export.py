@@ -251,14 +251,17 @@ def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
     manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part"])
     (tmp_path / "clean").mkdir()
     manifest.write([{"id": ids[0], "source": "sample"}], tmp_path / "clean" / "manifest.csv", ["id", "source"])
-    assert read_training_data(tmp_path / "clean", tmp_path / "split.csv") == [
-        ("sample", "selfies"), ("unknown", "selfies"), ("unknown", "portraits")
-    ]  # fmt: skip
     pictures, masks = random_crops(4)
     for folder, arrays in (("crop", pictures), ("mask", masks)):
         with ShardWriter(tmp_path / folder, 10) as shards:
             for picture, array in zip(ids, arrays, strict=True):
                 shards.add(picture, {"png": encode_png(array)})
+    picture_of = dict(zip(ids, ids, strict=True)) | {ids[3]: ids[0]}  # two faces of one picture
+    faces = [{"id": face, "picture": picture, "status": "kept"} for face, picture in picture_of.items()]
+    manifest.write(faces, tmp_path / "crop" / "manifest.csv", ["id", "picture", "status"])
+    assert read_training_data(tmp_path / "clean", tmp_path / "crop", tmp_path / "split.csv") == [
+        ("sample", "selfies"), ("sample", "selfies"), ("unknown", "portraits")
+    ]  # fmt: skip
     found = load_compared_crops(tmp_path / "crop", tmp_path / "mask", tmp_path / "split.csv")
     assert all(map(np.array_equal, found[0], [pictures[0], pictures[3]]))
     assert all(map(np.array_equal, found[1], [masks[0], masks[3]]))

@@ -58,6 +58,8 @@ def project(tmp_path):
         with ShardWriter(data / folder, 10) as shards:
             for one, array in zip(IDS, arrays, strict=True):
                 shards.add(one, {"png": encode_png(array)})
+    faces = [{"id": one, "picture": one, "status": "kept"} for one in IDS]
+    manifest.write(faces, data / "crop" / "manifest.csv", ["id", "picture", "status"])
     (tmp_path / "out").mkdir()
     return project
 

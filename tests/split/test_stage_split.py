@@ -8,6 +8,7 @@ import pytest
 from pipeline.split import main as split
 from portraitist.core import manifest
 from portraitist.split.params import SplitParams
+from portraitist.split.read_faces import join_sources, read_faces
 
 PARAMS = SplitParams(salt="1", train=0.5, validation=0.1, max_hamming_distance=0)
 ROWS = [  # picture, face, kind, source, group, pair
@@ -30,7 +31,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
         frame[["id", "picture", "kind", "status"]].to_csv(tmp_path / stage / "manifest.csv", index=False)
     pictures = frame.drop_duplicates("picture").drop(columns="id").rename(columns={"picture": "id"})
     (tmp_path / "clean").mkdir()
-    pictures.to_csv(tmp_path / "clean" / "manifest.csv", index=False)
+    pictures.assign(same_as="").to_csv(tmp_path / "clean" / "manifest.csv", index=False)
     for source, rows in pictures.groupby("source"):
         (tmp_path / "raw" / str(source)).mkdir(parents=True)
         rows.to_csv(tmp_path / "raw" / str(source) / "manifest.csv", index=False)
@@ -53,3 +54,37 @@ def test_photo_and_its_painting_are_one_group(table: pd.DataFrame):
     assert groups["d"] == groups["e"] == "folder/anna"
     assert (groups["f"], groups["0"]) == ("portraits/zorn", "0" * 16)
     assert table.groupby("group")["part"].nunique().max() == 1
+
+
+def test_groups_and_pairs_of_copies_count():
+    faces = pd.DataFrame({"id": ["a", "b"], "kind": "selfies", "picture": ["a", "b"]})
+    pictures = pd.DataFrame({"id": ["a", "b"], "dhash": "0"})
+    collected = [("a", "", ""), ("a", "selfies/anna", ""), ("a", "", "folder/0080"), ("b", "", "")]
+    table = join_sources(faces, pictures, pd.DataFrame(collected, columns=["id", "group", "pair"])).set_index("id")
+    assert table.loc["a", ["group", "pair"]].tolist() == ["selfies/anna", "folder/0080"]
+    assert table.loc["b", ["group", "pair"]].tolist() == ["b", ""]
+
+
+def test_rejected_copies_and_nested_folders_keep_a_persons_pictures_together(tmp_path: Path):
+    collected = [  # id, group, status
+        ("a", "", "kept"),
+        ("a", "selfies/anna/2023", "duplicate"),  # an equal file in another folder
+        ("b", "selfies/anna/2024", "kept"),
+        ("c", "selfies/anna", "kept"),  # a smaller copy of d, which stage clean rejects
+        ("d", "", "kept"),
+        ("e", "selfies/bob", "blocklisted"),
+        ("e", "", "kept"),
+    ]
+    cleaned = [("a", ""), ("b", ""), ("c", "d"), ("d", ""), ("e", "")]
+    frames = {
+        "raw": pd.DataFrame(collected, columns=["id", "group", "status"]).assign(pair=""),
+        "clean": pd.DataFrame(cleaned, columns=["id", "same_as"]).assign(dhash="0"),
+    }
+    frames["clean"]["status"] = ["duplicate" if copy else "kept" for copy in frames["clean"]["same_as"]]
+    faces = pd.DataFrame({"id": list("abde"), "picture": list("abde"), "kind": "selfies", "status": "kept"})
+    for name, frame in (frames | {"crop": faces, "mask": faces}).items():
+        (tmp_path / name).mkdir()
+        frame.to_csv(tmp_path / name / "manifest.csv", index=False)
+    raw, *paths = (tmp_path / name for name in ("raw", "clean", "crop", "mask"))
+    groups = read_faces([raw], *paths).set_index("id")["group"]
+    assert groups.to_dict() == {"a": "selfies/anna", "b": "selfies/anna", "d": "selfies/anna", "e": "e"}

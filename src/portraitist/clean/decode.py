@@ -30,7 +30,7 @@ from portraitist.core.types import MaskArray, Picture
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG includes MPO
 READABLE_FORMATS = (*FORMATS, "HEIF", "AVIF")  # after pillow_heif.register_heif_opener() was called
 JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG file with further pictures at its end, such as a depth map
-STILL_FORMATS = ("MPO", "HEIF")  # may contain several pictures, but no animation; Pillow opens the primary picture
+STILL_FORMATS = ("MPO", "HEIF", "TIFF")  # may contain several pictures, but no animation; Pillow opens the primary one
 MAX_MEGAPIXELS = 50.0
 MAX_JPEG_MEGAPIXELS = 120.0  # of a JPEG file that is decoded at reduced size; phones take photos of up to 108
 # Number of scans times megapixels of a JPEG file: 2000 take 2 s; 108 megapixels in the usual 10 scans are 1080.

@@ -46,7 +46,15 @@ class Message:
     parts: dict[str, bytes]  # byte strings, such as files, by name
 
     def write(self, pipe: IO[bytes]) -> None:
-        """Write the message to a pipe."""
+        """Write the message to a pipe.
+
+        Raises:
+            TypeError: a part is not a byte string; nothing was written.
+        """
+        if not all(isinstance(data, bytes) for data in self.parts.values()):
+            raise TypeError(
+                f"parts must be bytes, found {', '.join(type(data).__name__ for data in self.parts.values())}"
+            )
         sizes = {name: len(data) for name, data in self.parts.items()}
         header = json.dumps({"content": self.content, "sizes": sizes}).encode()
         pipe.write(struct.pack(">I", len(header)) + header)
@@ -180,13 +188,16 @@ class Sandbox:
     def _run(self, request: Message) -> Message:
         worker = self._idle.get()
         try:
-            return worker.run(request)
-        except WorkerDiedError as error:
+            response = worker.run(request)
+        except BaseException as error:
+            # Its pipes may contain a part of a message, which the next task would get, so it is never used again.
             worker.close()
-            worker = Worker(self._task, self._limits)
-            return Message({"died": str(error)}, {})
-        finally:
-            self._idle.put(worker)
+            self._idle.put(Worker(self._task, self._limits))
+            if isinstance(error, WorkerDiedError):
+                return Message({"died": str(error)}, {})
+            raise
+        self._idle.put(worker)
+        return response
 
     def __enter__(self) -> "Sandbox":
         return self

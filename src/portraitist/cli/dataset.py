@@ -1,5 +1,6 @@
 """Commands for the training data: `portraitist dataset ...`."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -49,12 +50,14 @@ def review(
 
     Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
     """
-    from portraitist.tools.review import write_pages
+    from portraitist.tools.review import PAGES, write_pages
 
     if not Path("data/clean/manifest.csv").exists():
         fail("data/clean is missing; run `dvc repro clean`, or restore it with `dvc checkout`", INVALID)
-    if out.exists() and not force:
-        fail(f"{out} exists; --force overwrites it", INVALID)
+    if out.exists() and not out.is_dir():
+        fail(f"{out} is not a folder; choose another one with -o", INVALID)
+    if any(out.glob(PAGES)) and not force:
+        fail(f"{out} contains review pages; --force overwrites them", INVALID)
     pages = write_pages(Path("data"), out)
     count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
     print(f"{count}; open {pages[0]} in a browser. The pages show people: do not publish or commit them.")
@@ -110,13 +113,18 @@ def forget(
         message = "matches nothing in the data; it is on the blocklist now, so future runs reject it"
         note(f"{name}: {message}{similar and '; '}{similar}")
     derived = forgetting.derived_outputs(root, forgotten.ids)
+    is_tracked = Path(".dvc").is_dir()
+    outdated = _outdated_sources() if is_tracked else set()
     removed = forgetting.purge(root, forgotten.ids)
     for source, count in removed.items():
         print(f"data/raw/{source}: {count} removed")
     if responses:
         print(f".fetch-cache: {responses} removed")
-    if removed and Path(".dvc").is_dir():  # otherwise, DVC would restore or collect the pictures again
-        _dvc("commit", "--force", *(f"collect@{source}" for source in removed))
+    current = sorted(set(removed) - outdated)
+    if current and is_tracked:  # otherwise, DVC would restore or collect the pictures again
+        _dvc("commit", "--force", *(f"collect@{source}" for source in current))
+    for source in sorted(set(removed) & outdated):  # a commit would hide the other changes from DVC
+        note(f"{source}: its pictures or parameters have changed; `dvc repro` collects again, without these pictures")
     if derived:
         print(f"still contain or depend on them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
     if repro:
@@ -172,8 +180,24 @@ def clear_cache(
         print(f"to download again: dvc repro --force --single-item collect@{source}")
 
 
-def _dvc(*arguments: str) -> None:
+def _outdated_sources() -> set[str]:
+    """Return the collected sources whose inputs (the user's folder, parameters, code) changed after the last run."""
+    collected = sorted(path.name for path in Path("data/raw").glob("*") if path.is_dir())
+    stages = [f"collect@{source}" for source in collected]
+    changes = json.loads(_dvc("status", "--json", *stages)) if stages else {}
+    return {
+        stage.partition("@")[2]
+        for stage, found in changes.items()
+        if any(isinstance(change, str) or "changed deps" in change for change in found)
+    }
+
+
+def _dvc(*arguments: str) -> str:
+    """Run DVC, and return its output; the output of commands without `--json` is shown instead."""
     sibling = Path(sys.executable).with_name("dvc")
     command = str(sibling) if sibling.exists() else shutil.which("dvc")
-    if not command or subprocess.run([command, *arguments], check=False).returncode:
+    output = subprocess.PIPE if "--json" in arguments else None
+    done = subprocess.run([command, *arguments], check=False, stdout=output, text=True) if command else None
+    if done is None or done.returncode:
         fail(f"`dvc {' '.join(arguments)}` failed; repeat it before you run other commands", FAILED)
+    return done.stdout or ""

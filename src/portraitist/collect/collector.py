@@ -7,6 +7,7 @@ result.
 """
 
 import hashlib
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,6 +65,10 @@ def collect_source(
             statuses[collected.row["status"]] += 1
             collector.kept[collected.row["kind"]] += collected.members is not None
             yield collected
+    full = [kind for kind in collector.kinds if collector.kept[kind] >= params.limit]
+    if full:
+        reached = f"limits.{name} ({params.limit}) reached for {' and '.join(full)}"
+        print(f"collect {name}: {reached}; further pictures were not collected", file=sys.stderr)
     if not collector.kept.total():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         found = f"status of the candidates: {counts}" if counts else "the source found no candidates"

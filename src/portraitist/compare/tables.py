@@ -1,7 +1,7 @@
 """Compare methods: tables of all metrics, differences on the same faces, means by group, and a sheet of avatars."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
     faces = {name: pd.read_csv(folder / "faces.csv", dtype={"id": str}) for name, folder in folders.items()}
     held_out = _read_json(folders[UNCHANGED] / "held_out.json")
     groups = pd.read_csv(folders[UNCHANGED] / "groups.csv", dtype=str)
+    shares = {metric for found in results.values() for metric, result in found.items() if _is_share(result)}
     return Comparison(
         ours,
         results,
@@ -66,7 +67,7 @@ def compare(ours: str, folders: dict[str, Path], answers: Path) -> Comparison:
         long_table(results | {HELD_OUT: held_out}),
         differences(ours, results, draws, faces),
         differences_from_unchanged(results, draws, faces),
-        coverage(groups, faces),
+        coverage(groups, faces, shares),
         win_rates(read_answers(answers)),
     )
 
@@ -244,8 +245,9 @@ def differences(
     """Return the difference between one method and each other method, for each metric, on the same faces.
 
     Columns of the result: `metric`; `against`, the other method; `difference`, the value of `method` minus that of the
-    other, with its 95 % interval, as text; `p_value`; and `nearer`, the method that is nearer to the metric's optimum,
-    or "" if the interval includes 0. A face that lacks a value for one of the two methods is left out for both.
+    other, with its 95 % interval, as text; `p_value`; and `nearer`, the method that is nearer to the metric's optimum.
+    `nearer` is "" if the interval includes 0, or if that of the difference of the two distances from the optimum does.
+    A face that lacks a value for one of the two methods is left out for both.
 
     Args:
         method: the method that is compared with all others.
@@ -270,29 +272,35 @@ def differences(
                 continue
             result, other_result = results[method][metric], results[other][metric]
             values = [faces[name].set_index("id")[metric] for name in (method, other) if metric in faces[name]]
-            per_face = values[0] - values[1] if values else pd.Series(dtype=float)
-            if per_face.hasnans:
+            per_face = pd.concat(values, axis=1) if values else pd.DataFrame()
+            if per_face.isna().to_numpy().any():
                 common = per_face.dropna().to_numpy(float)
                 if len(common) < 2:
                     continue
-                means = common[_resamples(len(common))].mean(axis=1)
-                difference = paired_difference(common.mean(), means, 0.0, np.zeros_like(means), len(common))
+                count = len(common)
+                means = common[_resamples(count)].mean(axis=1)
+                estimates = tuple(zip(common.mean(axis=0), means.T, strict=True))
             else:
-                difference = paired_difference(
-                    result["value"],
-                    draws[method][metric].to_numpy(float),
-                    other_result["value"],
-                    draws[other][metric].to_numpy(float),
-                    min(result["n"], other_result["n"], result["details"].get("n_portraits", result["n"])),
+                count = min(result["n"], other_result["n"], result["details"].get("n_portraits", result["n"]))
+                estimates = tuple(
+                    (results[name][metric]["value"], draws[name][metric].to_numpy(float)) for name in (method, other)
                 )
+            (value, own), (other_value, others) = estimates
+            difference = paired_difference(value, own, other_value, others, count)
+            distances = [_distances(*estimate, result["optimum"]) for estimate in estimates]
+            farther = paired_difference(*distances[0], *distances[1], count)
             nearer = ""
-            if not difference.low <= 0 <= difference.high:
-                pairs = ((method, result), (other, other_result))
-                nearer = min(pairs, key=lambda pair: abs(pair[1]["value"] - pair[1]["optimum"]))[0]
+            if not (difference.low <= 0 <= difference.high or farther.low <= 0 <= farther.high):
+                nearer = method if farther.value < 0 else other
             text = shown(difference.value, difference.low, difference.high)
             row = {"metric": metric, "against": other, "difference": text}
             rows.append(row | {"p_value": f"{difference.p_value:.2g}", "nearer": nearer})
     return pd.DataFrame(rows, columns=["metric", "against", "difference", "p_value", "nearer"])
+
+
+def _distances(value: float, draws: np.ndarray, optimum: float) -> tuple[float, np.ndarray]:
+    """Return the distance of an estimate from the optimum, and that of each draw, shifted as for an interval."""
+    return abs(value - optimum), np.abs(draws - np.nanmean(draws) + value - optimum)
 
 
 def differences_from_unchanged(
@@ -312,7 +320,7 @@ def differences_from_unchanged(
     return pd.DataFrame(columns).sort_index().fillna("")
 
 
-def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame], shares: Collection[str]) -> pd.DataFrame:
     """Return the mean of each metric over each group of faces, such as the faces of one skin tone.
 
     The result has a row for each combination of group, metric and method. Column `by` contains the name of the
@@ -321,6 +329,7 @@ def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFra
     Args:
         groups: table with a column `id`, and a column per grouping, such as `tone`.
         faces: for each method, the value of each face (row) and metric (column), and a column `id`.
+        shares: the metrics whose values are 0 or 1 for each face; they get Wilson intervals.
     """
     rows = []
     for by in [str(column) for column in groups if column != "id"]:
@@ -329,16 +338,20 @@ def coverage(groups: pd.DataFrame, faces: dict[str, pd.DataFrame]) -> pd.DataFra
                 members = values[values["id"].isin(ids)]
                 for metric in [column for column in values if column != "id"]:
                     row = {"by": by, "group": name, "metric": metric, "method": method}
-                    rows.append(row | _group_mean(members[metric].dropna().to_numpy(float)))
+                    rows.append(row | _group_mean(members[metric].dropna().to_numpy(float), metric in shares))
     columns = ["by", "group", "metric", "method", "n", "value", "low", "high", "note"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _group_mean(values: np.ndarray) -> dict[str, Any]:
+def _is_share(result: dict[str, Any]) -> bool:
+    return bool(result["details"].get("interval") == "Wilson")
+
+
+def _group_mean(values: np.ndarray, is_share: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(values), "note": "few faces" if len(values) < MIN_GROUP_SIZE else ""}
     if len(values) < 2:
         return row | {"value": values.mean() if len(values) else np.nan, "low": np.nan, "high": np.nan}
-    if np.isin(values, (0, 1)).all():  # a share: its bootstrap interval would have no width if all values were equal
+    if is_share:  # its bootstrap interval would have no width if all values were equal
         low, high = wilson_interval(float(values.mean()), len(values))
     else:
         draws = values[_resamples(len(values))].mean(axis=1)
@@ -365,4 +378,6 @@ def comparison_sheet(folders: dict[str, Path]) -> Picture:
     columns |= {name: folder / "stylized.png" for name, folder in folders.items()}
     columns["learned mask"] = last / "learned_mask.png"
     strips = [decode_png(path.read_bytes()) for path in columns.values()]
-    return add_column_labels(np.concatenate(strips, axis=1), list(columns), strips[0].shape[1])
+    height = max(map(len, strips))  # there may be fewer test portraits than test selfies
+    padded = [np.pad(strip, ((0, height - len(strip)), (0, 0), (0, 0)), constant_values=255) for strip in strips]
+    return add_column_labels(np.concatenate(padded, axis=1), list(columns), strips[0].shape[1])

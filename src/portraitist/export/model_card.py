@@ -85,18 +85,20 @@ def _shown(result: Mapping[str, Any] | None) -> str:
     return shown(result["value"], result["low"], result["high"]) if result else ""
 
 
-def read_training_data(clean: Path, split: Path) -> list[tuple[str, str]]:
-    """Return the source and the kind of each picture in the train part.
+def read_training_data(clean: Path, crops: Path, split: Path) -> list[tuple[str, str]]:
+    """Return the source and the kind of each face in the train part.
 
-    The source is "unknown" if the picture is missing in the manifest of stage `clean`.
+    The source is "unknown" if the face or its picture is missing in the manifests.
 
     Args:
         clean: output of stage `clean`.
-        split: CSV with the part of each picture.
+        crops: output of stage `crop`.
+        split: CSV with the part of each face.
     """
     sources = manifest.read(clean / "manifest.csv").set_index("id")["source"]
+    pictures = manifest.kept_rows(crops / "manifest.csv").set_index("id")["picture"]
     return [
-        (sources.get(picture, "unknown"), kind)
+        (sources.get(pictures.get(face), "unknown"), kind)
         for kind in manifest.KINDS
-        for picture in manifest.split_ids(split, kind, "train")
+        for face in manifest.split_ids(split, kind, "train")
     ]

@@ -178,14 +178,15 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
 
 
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
-    """Return a table with id, name, author, licence and URL of each training portrait.
+    """Return a table with id, name, author, licence and URL of each training portrait; its id is that of its face.
 
     The values are read from the manifests of stage `collect`. The CSV `titles` replaces names and licences; see `ship`.
     """
     collected = pd.concat([manifest.read(path) for path in sorted((data / "raw").glob("*/manifest.csv"))])
     collected = collected.drop_duplicates("id").set_index("id")
     ids = manifest.split_ids(data / "split.csv", "portraits", "train")
-    portraits = collected.reindex(ids).reset_index(names="id")[COLUMNS].fillna("")
+    pictures = manifest.kept_rows(data / "crop" / "manifest.csv").set_index("id")["picture"]
+    portraits = collected.reindex(pictures.reindex(ids)).reset_index(drop=True).assign(id=ids)[COLUMNS].fillna("")
     if titles is not None:
         origins = pd.read_csv(titles, dtype=str).assign(
             name=lambda frame: frame["file"].map(lambda file: Path(file).name)

@@ -41,7 +41,8 @@ class ImagePool(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Return the pool's images for the module's state dict, so that a resumed training continues with them."""
-        return torch.stack(self.images) if self.images else torch.zeros(0)
+        # after `set_extra_state`, earlier images are on the CPU, while new ones are on the training's device
+        return torch.stack([image.cpu() for image in self.images]) if self.images else torch.zeros(0)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the images returned by `get_extra_state`."""

@@ -42,6 +42,7 @@ from portraitist.nets.projected import ProjectedDiscriminator
 
 LEVELS = (0, 1, 2, 3)  # of EfficientNet-Lite0's features: 1/2, 1/4, 1/8, 1/16 of the images' height and width
 G_BETAS, D_BETAS = (0.5, 0.99), (0.0, 0.99)  # Adam's betas; the discriminator's are those of Sauer et al.
+SIDE_MULTIPLE = 16  # height and width of the images must be a multiple of it, for the U-Net and the discriminator
 PROBE_PX = 64  # height and width of an image whose features determine the discriminator's number of channels
 
 
@@ -60,8 +61,9 @@ class Params(Section):
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
     smoothing: NonNegativeFloat
-    # height and width of training images; crops that are at least twice as large are downsampled by an integer factor.
-    # After training, the network paints crops at full size, where its strokes are finer.
+    # height and width of training images; crops that are at least twice as large are downsampled by an integer factor,
+    # to a multiple of 16 pixels that is not smaller. After training, the network paints crops at full size, where its
+    # strokes are finer.
     training_px: Annotated[int, Field(ge=32)]
     # mask of the discriminator's input. given: the mask of stage `mask`; product: the product of this mask and the
     # mask predicted by the U-Net of stage `train_mask`; whole: no mask
@@ -103,7 +105,7 @@ class MaskedStylizer(Method):
 
     def step(self, batch: Batch) -> Losses:
         """Update the discriminator, then the generator."""
-        batch = batch.downsampled(max(1, batch.selfies.shape[-1] // self.params.training_px))
+        batch = batch.downsampled(downsampling_factor(batch.selfies.shape[-1], self.params.training_px))
         styles = self.predictor(self.style_images(batch.portraits, batch.portrait_masks))
         self.style.add(styles)
         persons = self.generator_input(batch.selfies, batch.selfie_masks)
@@ -212,3 +214,12 @@ class MaskedStylizer(Method):
             styles: (batch, 100), a style vector for each selfie.
         """
         return composite(self.ema.network(self.generator_input(selfies, masks), styles), masks, selfies)
+
+
+def downsampling_factor(side: int, training_px: int) -> int:
+    """Return the largest factor by which crops of `side` pixels can be downsampled for training; at least 1.
+
+    The result has at least `training_px` pixels per side, unless `side` is smaller, and a multiple of SIDE_MULTIPLE.
+    """
+    largest = max(1, side // training_px)
+    return next((factor for factor in range(largest, 1, -1) if side % (SIDE_MULTIPLE * factor) == 0), 1)

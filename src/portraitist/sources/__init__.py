@@ -37,7 +37,6 @@ FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF"
 ISO_MEDIA_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 HEADER_BYTES = 32  # enough for `sniff_format` and for the brand of an ISO media file
-PLACEHOLDER = ".gitkeep"  # a file of this repository that keeps an empty folder in git
 HTTP_OK = 200
 MAX_TEXT_CHARS = 300
 MAX_URL_CHARS = 4096
@@ -100,7 +99,9 @@ def find_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
-    """List every file in a folder and its subfolders, sorted by path.
+    """List every file in a folder and its subfolders, sorted by path, without hidden files and folders.
+
+    Hidden names begin with a dot, such as the files ._a.jpg that macOS writes beside each picture on other disks.
 
     A file is recognised as a picture by its first bytes. If a file is not a usable picture, its `LocalFile` has a
     `status` and a `reason`. There is one exception: if the first bytes are unknown, but the file has the suffix of a
@@ -121,8 +122,11 @@ def find_pictures(folder: Path, key: str, expected: str) -> list[LocalFile]:
 
     if not folder.is_dir():
         raise SourceError(f"{key}: {folder} is not a folder; create it and put {expected} there, or change {key}")
-    paths = [path for path in find_files(folder, stop) if path.name != PLACEHOLDER]
-    files = [_inspect(path, printable_path(path.relative_to(folder).as_posix())) for path in paths]
+    files = [
+        _inspect(path, printable_path(path.relative_to(folder).as_posix()))
+        for path in find_files(folder, stop)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     if all(file.status for file in files):
         examples = "".join(f"; {file.name}: {file.reason}" for file in files[:3])
         found = f"found no picture in {folder}, which contains {len(files)} files{examples}"
@@ -169,8 +173,12 @@ def _inspect(path: Path, name: str) -> LocalFile:
 
 
 def printable_path(path: str) -> str:
-    r"""Return a path as valid Unicode; bytes that are not UTF-8 are replaced by escapes such as `\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as valid Unicode without control characters, which are replaced by escapes such as `\x0d`.
+
+    Bytes that are not UTF-8 are replaced by escapes, too.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(f"\\x{ord(char):02x}" if unicodedata.category(char) == "Cc" else char for char in text)
 
 
 def fetch_page(

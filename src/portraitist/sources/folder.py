@@ -1,5 +1,6 @@
 """The user's own pictures, in a folder that contains the folders `selfies` and `portraits`."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -23,7 +24,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.
     """
-    files = [(kind, file, PurePosixPath(file.name).stem) for kind, file in find_pictures_by_kind(params.path, KEY)]
+    files = [(kind, file, _stem(file.name)) for kind, file in find_pictures_by_kind(params.path, KEY)]
     selfie_stems, portrait_stems = (
         {stem for other, file, stem in files if other == kind and file.folder == PAIRS and not file.status}
         for kind in KINDS
@@ -40,3 +41,8 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
             status=file.status,
             reason=file.reason,
         )
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without folder and suffix, in Unicode's form NFC, because macOS uses another form."""
+    return unicodedata.normalize("NFC", PurePosixPath(name).stem)

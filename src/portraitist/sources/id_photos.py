@@ -6,6 +6,7 @@ file,subject_id,consent,date,scope,minor
 0001.jpg,p17,yes,2026-05-04,training of avatar models,no
 """
 
+import unicodedata
 from collections.abc import Iterator
 
 from portraitist.collect.candidate import Candidate, SourceError
@@ -30,7 +31,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         SourceError: the folder or consent.csv is missing, or consent.csv is malformed or lists a missing file.
     """
     pictures = find_pictures(params.path, KEY, f"your photos ({FORMATS}) and {CONSENTS}")
-    files = {file.name: file for file in pictures if file.name != CONSENTS}
+    files = {_normalized(file.name): file for file in pictures if file.name != CONSENTS}
     consents = _read_consents(params)
     missing = sorted(set(consents) - set(files))
     if missing:
@@ -60,10 +61,16 @@ def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     for line, row in read_csv(path, COLUMNS):
         if not all(row[name].strip() for name in NON_EMPTY):
             raise SourceError(f"{path}, line {line}: empty cell; {', '.join(NON_EMPTY)} must have values")
-        if row["file"] in rows:
-            raise SourceError(f"{path}, line {line}: {row['file']} is listed twice; delete one of the rows")
-        rows[row["file"]] = {name: value.strip() for name, value in row.items()}
+        file = _normalized(row["file"])
+        if file in rows:
+            raise SourceError(f"{path}, line {line}: {file} is listed twice; delete one of the rows")
+        rows[file] = {name: value.strip() for name, value in row.items()}
     return rows
+
+
+def _normalized(name: str) -> str:
+    """Return a file's name in Unicode's form NFC, because macOS uses another form."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _rejection_reason(row: dict[str, str]) -> str:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from portraitist.core import manifest
+from portraitist.core.outcome import Status
+
+GROUP_LEVELS = 2  # selfies/anna/2024 and selfies/anna are one group in the split
 
 
 def read_faces(sources: Iterable[Path], clean: Path, crops: Path, masks: Path) -> pd.DataFrame:
@@ -17,10 +20,15 @@ def read_faces(sources: Iterable[Path], clean: Path, crops: Path, masks: Path) -
         crops: output of stage `crop`.
         masks: output of stage `mask`. Only faces with a mask are returned.
     """
-    pictures = manifest.kept_rows(clean / "manifest.csv")[["id", "dhash"]]
+    cleaned = manifest.read(clean / "manifest.csv")
+    pictures = cleaned.loc[cleaned["status"] == Status.KEPT.value, ["id", "dhash"]]
+    copies = cleaned[cleaned["same_as"] != ""].set_index("id")["same_as"].to_dict()
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
-    return join_sources(faces, pictures, pd.concat(map(_read_source, sources)))
+    collected = pd.concat(map(_read_source, sources))
+    return join_sources(
+        faces, pictures, collected.assign(id=[copies.get(picture, picture) for picture in collected["id"]])
+    )
 
 
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
@@ -36,10 +44,10 @@ def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFr
         faces: one row per face, with the columns id, kind and picture. The column picture has the id of the picture
             that contains the face.
         pictures: one row per picture, with the columns id and dhash (64-bit difference hash, hexadecimal).
-        sources: one row per collected picture, with the columns id, group and pair. A picture that several sources
-            collected has several rows.
+        sources: one row per collected picture, with the columns id, group and pair. A picture that was collected
+            several times has several rows; a group or a pair of any of them counts.
     """
-    named = sources.sort_values(["pair", "group"], ascending=False).drop_duplicates("id")
+    named = sources.groupby("id", as_index=False)[["group", "pair"]].max()
     table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")
     for column in ("pair", "picture"):
         table["group"] = table["group"].where(table["group"] != "", table[column])
@@ -48,10 +56,14 @@ def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFr
 
 
 def _read_source(folder: Path) -> pd.DataFrame:
-    """Return id, group (person or artist) and pair of each picture of a source.
+    """Return id, group (person or artist) and pair of each picture of a source, and of each equal copy.
 
     `pair` identifies a photo and its painting. The source's name is prepended, so that pairs of two sources differ.
+    Only the first levels of a group count, so that all subfolders of a person's folder are in the same part.
     """
-    rows = manifest.kept_rows(folder / "manifest.csv")[["id", "group", "pair"]]
+    collected = manifest.read(folder / "manifest.csv")
+    is_used = collected["status"].isin([Status.KEPT.value, Status.DUPLICATE.value]) & (collected["id"] != "")
+    rows = collected.loc[is_used, ["id", "group", "pair"]]
+    rows["group"] = ["/".join(group.split("/")[:GROUP_LEVELS]) for group in rows["group"]]
     rows["pair"] = rows["pair"].where(rows["pair"] == "", f"{folder.name}/" + rows["pair"])
     return rows

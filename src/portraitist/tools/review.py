@@ -8,7 +8,6 @@ about the pictures is escaped, because it comes from the web.
 import base64
 import hashlib
 import io
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from portraitist.core.shards import Shards
 PAGE_FILES = Path(__file__).parent / "review_page"
 BASE_STYLE = Path(__file__).parents[1] / "base.css"
 PER_PAGE = 400  # pictures on a page
+PAGES = "review-[0-9]*.html"  # glob pattern of the pages' names
 THUMBNAIL_PX = 192  # largest height and width of a thumbnail
 BACKGROUND = (236, 236, 236)  # RGB colour behind transparent pixels
 MAX_NAME_CHARS = 60
@@ -55,7 +55,7 @@ def write_pages(data: Path, out: Path) -> list[Path]:
 
     Args:
         data: the project's folder data/.
-        out: folder of the pages; an existing folder is deleted first.
+        out: folder of the pages. Pages that it already contains are deleted first; other files are kept.
     """
     rows = manifest.to_records(manifest.read(data / "clean" / "manifest.csv"))
     context = _Context(Shards(data / "clean"), _collected_rows(data / "raw"), _count_copies(rows))
@@ -63,8 +63,9 @@ def write_pages(data: Path, out: Path) -> list[Path]:
     accepted.sort(key=lambda row: (KINDS.index(row["kind"]), float(row["sharpness"]), row["id"]))
     rejected = [row for row in rows if row["status"] != Status.KEPT.value]
 
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for earlier in out.glob(PAGES):
+        earlier.unlink()
     pages = [accepted[start : start + PER_PAGE] for start in range(0, len(accepted), PER_PAGE)] or [[]]
     paths = [out / f"review-{number:03d}.html" for number in range(1, len(pages) + 1)]
     for index, page in enumerate(pages):

@@ -127,6 +127,7 @@ class EpochBatches(Dataset[Batch]):
         )
         self.transform, self.light_wrap = RandomTransform(augment), augment.light_wrap
         self.batch_size, self.local_batch_size = batch_size, distributed.local_batch_size(batch_size)
+        self.rank = distributed.rank()  # stored, because worker processes of the DataLoader may have no process group
         self.seed, self.diverse = seed, diverse
         selfie_index, portrait_index = (
             {person: index for index, person in enumerate(people.ids)} for people in (self.selfies, self.portraits)
@@ -149,7 +150,7 @@ class EpochBatches(Dataset[Batch]):
         return max(1, len(self.pairs or self.selfies) // self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
-        first = step * self.batch_size + distributed.rank() * self.local_batch_size
+        first = step * self.batch_size + self.rank * self.local_batch_size
         positions = range(first, first + self.local_batch_size)
         selfies = [self._example(self.selfies, 1, int(self.selfie_order[at]), at, diverse=True) for at in positions]
         portraits = [

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from portraitist.augment.library import LIBRARY_FOLDER
 from portraitist.augment.params import AugmentParams
 from portraitist.core.files import LockedError
 from portraitist.core.params import ParamsError
@@ -66,7 +67,9 @@ class TrainingTask:
         schedule, augment = self.schedule.model_dump(), self.augment.model_dump()
         settings = [self.method, self.settings, schedule, augment, self.diverse, self.pairs]
         data = [self.paths.crops, self.paths.masks, self.paths.split, self.paths.recipes]
-        return fingerprint(settings, [*self.code_files(), *data, *self.upstream_files])
+        library = self.paths.recipes.parent / LIBRARY_FOLDER
+        backgrounds = [library] if library.is_dir() else []
+        return fingerprint(settings, [*self.code_files(), *data, *backgrounds, *self.upstream_files])
 
     def code_files(self) -> list[Path]:
         """Return all source files that the training uses: loop, method, upstream networks, and what they import."""

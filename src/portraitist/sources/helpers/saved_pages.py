@@ -24,6 +24,7 @@ from portraitist.sources import get_field, get_list, parse_json, plain_text
 P = TypeVar("P", bound=SearchParams)
 HAR_SUFFIX = ".har"
 RESPONSE_SUFFIXES = {".html", ".htm", ".json", ".jsonp", ".js", HAR_SUFFIX}
+PARTS_SUFFIX = "_files"  # of the folder in which a browser saves the parts of a page
 MAX_MB = 512  # in units of 2^20 bytes
 
 
@@ -80,9 +81,7 @@ def read_saved(folder: Path) -> Iterator[SavedResponse]:
     Raises:
         SourceError: a HAR file is malformed, or a file is larger than `MAX_MB`.
     """
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in RESPONSE_SUFFIXES or not path.is_file():
-            continue
+    for path in _response_files(folder):
         if path.stat().st_size > MAX_MB << 20:
             raise SourceError(f"{path} is larger than {MAX_MB} MiB; save fewer pages in one file")
         if path.suffix.lower() == HAR_SUFFIX:
@@ -105,7 +104,21 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
             f"{key}: {folder} is not a folder; create this folder, or set {key} to another one. The folder may be "
             "empty: the source then searches the web. To avoid this, put saved pages or responses there"
         )
-    return any(path.suffix.lower() in RESPONSE_SUFFIXES for path in folder.rglob("*"))
+    return bool(_response_files(folder))
+
+
+def _response_files(folder: Path) -> list[Path]:
+    """Return the HTML, JSON and HAR files in a folder and its subfolders, sorted by path.
+
+    Browsers save the scripts and frames of the page NAME.html in a folder NAME_files, which is left out.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in RESPONSE_SUFFIXES
+        and path.is_file()
+        and not any(part.endswith(PARTS_SUFFIX) for part in path.relative_to(folder).parts[:-1])
+    )
 
 
 def saved_responses(folder: Path, host: str) -> list[SavedResponse]:
@@ -113,12 +126,20 @@ def saved_responses(folder: Path, host: str) -> list[SavedResponse]:
 
     A HAR file contains the URL of each response, so responses of other hosts are left out. An HTML or JSON file does
     not contain the URL of its response. The responses in these files are always returned, whatever their host is.
+
+    Raises:
+        SourceError: there are saved responses, but none is of this host.
     """
-    return [
-        response
-        for response in read_saved(folder)
-        if not response.url or (urlsplit(response.url).hostname or "") == host
-    ]
+    saved = list(read_saved(folder))
+    hosts = [urlsplit(response.url).hostname or "" for response in saved]
+    found = [response for response, other in zip(saved, hosts, strict=True) if other in ("", host)]
+    if saved and not found:
+        others = sorted(set(hosts))
+        raise SourceError(
+            f"{folder}: the saved responses are of {', '.join(others[:5])}{' …' if len(others) > 5 else ''}; expected "
+            f"responses of {host}: save the pages of {host}, or remove the files to search the web"
+        )
+    return found
 
 
 def candidates_from_saved(
