@@ -373,7 +373,8 @@ def test_style_options_reach_the_model(model, selfies, tmp_path, monkeypatch):
     monkeypatch.setattr(Portraitist, "paint_crops", record_crops)
     options = ["--strength", 0.4, "--keep-colours", "--align", "--size", 96]
     assert paint(model, selfies[0], "-o", tmp_path / "a.png", "--like", selfies[1], *options)[0] == 0
-    assert given == [StyleOptions("house", selfies[1], 0.4, True), (96, True)]
+    options = StyleOptions("house", selfies[1], 0.4, True)
+    assert given == [options, options, (96, True)]  # the style is read once before the batch, to detect errors
 
 
 def test_urls_are_rejected(model, tmp_path, monkeypatch):
@@ -411,8 +412,16 @@ def test_paste_back_rejects_options_without_effect(model, selfies, tmp_path, opt
     assert (code, stderr.count("\n")) == (2, 1)
     assert f"--paste-back and {options[0]} exclude each other" in stderr
     (tmp_path / "a.mp4").touch()
-    code, _, stderr = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", "--paste-back")
-    assert (code, stderr) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip; --paste-back is for pictures only\n")
+    for option in ("--paste-back", "--align"):
+        code, _, stderr = paint(model, tmp_path / "a.mp4", "-o", tmp_path / "out", option)
+        assert (code, stderr) == (2, f"portraitist: {tmp_path / 'a.mp4'} is a clip; {option} is for pictures only\n")
+
+
+def test_example_needs_a_model_with_styles(model, selfies, tmp_path):
+    code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--like", selfies[1])
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "this model has only one style" in stderr
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_unusable_model_is_named(tmp_path, selfies):
@@ -475,6 +484,28 @@ def test_existing_file_of_a_second_face_is_kept(model, two, tmp_path):
     assert (code, stdout) == (1, f"{tmp_path / 'us.png'}\n")
     assert f"{tmp_path / 'us-2.png'} exists; --force overwrites it" in stderr
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
+
+
+def test_interrupted_run_is_completed_by_the_next(model, two, tmp_path, monkeypatch):
+    original = paint_files.write_file
+
+    def write_file(path, data, **options):
+        if path.name == "us-2.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        original(path, data, **options)
+
+    monkeypatch.setattr(paint_files, "write_file", write_file)
+    assert paint(model, two, "-o", tmp_path / "out/")[0] == 1
+    monkeypatch.undo()
+    (tmp_path / "in").mkdir()
+    shutil.copy(two, tmp_path / "in" / "us.png")
+    for written in (["us.png", "us-2.png"], []):  # the second run completes the first one, the third has nothing to do
+        code, stdout, _ = paint(model, tmp_path / "in", "-o", tmp_path / "out")
+        assert (code, [Path(line).name for line in stdout.split()]) == (0, written)
+    (tmp_path / "out" / "us.png").unlink()
+    assert paint(model, tmp_path / "in", "-o", tmp_path / "out")[:2] == (
+        0, f"{tmp_path / 'out' / 'us.png'}\n{tmp_path / 'out' / 'us-2.png'}\n"
+    )  # fmt: skip
 
 
 def test_second_face_never_gets_another_selfies_name(model, selfies, two, tmp_path):
@@ -606,6 +637,29 @@ def test_unpack_needs_an_empty_folder(tmp_path):
     assert (code, stdout) == (2, "")
     assert stderr.startswith(f"portraitist: {tmp_path / 'out'} is not an empty folder")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("command", ["unpack", "review"])
+def test_dataset_commands_name_an_output_that_cannot_be_written(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    with ShardWriter(tmp_path / "data" / "clean", 2) as shards:
+        shards.add("a", {"png": b"picture"})
+    columns = ["id", "kind", "source", "status", "same_as", "relation", "sharpness", "width", "height", "reason"]
+    (tmp_path / "data" / "clean" / "manifest.csv").write_text(",".join(columns) + "\n")
+    (tmp_path / "file").touch()
+    inputs = ["data/clean"] if command == "unpack" else []
+    code, _, stderr = run("dataset", command, *inputs, "-o", "file/out")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "file" in stderr
+
+
+def test_folders_of_one_name_are_not_compared(tmp_path):
+    for folder in ("a/cut", "b/cut", "crop"):
+        with ShardWriter(tmp_path / folder, 2) as shards:
+            shards.add("a", {"png": b"picture"})
+    folders = [tmp_path / name / "cut" for name in "ab"]
+    code, _, stderr = run("compare", *folders, "--selfies", tmp_path / "crop")
+    assert (code, "several folders are called cut" in stderr) == (2, True)
 
 
 def test_unpack_names_the_missing_index(tmp_path):

@@ -240,6 +240,12 @@ def test_faces_are_sorted_by_size(portraitist, two):
     assert len(portraitist.paint_all(two, faces="largest")) == 1
 
 
+@pytest.mark.parametrize("size_px", [15, 1025, 0, -5])
+def test_sizes_that_cannot_be_painted_are_a_value_error(portraitist, selfie, size_px):
+    with pytest.raises(ValueError, match=f"size_px is {size_px}; allowed are 16 to 1024"):
+        portraitist.paint(selfie, size_px=size_px)
+
+
 def test_unknown_face_selection_is_a_value_error(model, selfie):
     program = (
         "import sys\nfrom portraitist import Portraitist\nPortraitist(sys.argv[1]).paint_all(sys.argv[2], faces='all')"

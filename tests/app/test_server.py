@@ -137,6 +137,7 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
         ({"shape": b"oval"}, "the form field 'shape' must not be a file; files are `selfie`, `background` and `like`"),
         ({"size": b"64"}, "the form field 'size' must not be a file; files are `selfie`, `background` and `like`"),
         ({"note": b"any"}, "the form field 'note' must not be a file; files are `selfie`, `background` and `like`"),
+        ({"like": "portrait.jpg"}, "the form field `like` must be a file"),
         ({"size": "huge"}, "size is 'huge'"),
         ({"size": "²"}, "size is '²'"),
         ({"size": "100000"}, "size is 100000; allowed are 16 to 4096"),

@@ -1,5 +1,7 @@
 import io
+from threading import Event
 
+import av
 import numpy as np
 import pytest
 from app_helpers import write_video
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 
 from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.compositing import Finish
-from portraitist.app.video import MAX_LOST_S, FaceTracker, OneEuroFilter, paint_video
+from portraitist.app.video import MAX_LOST_S, FaceTracker, OneEuroFilter, StoppedError, paint_video
 from portraitist.cli import app
 from portraitist.core.outcome import Status
 
@@ -151,6 +153,30 @@ def test_gif_frames_keep_their_durations(portraitist, face, tmp_path, suffix):
     paint_video(portraitist, tmp_path / "a.gif", tmp_path / f"me.{suffix}", Finish("keep"))
     with Image.open(tmp_path / f"me.{suffix}") as painted:
         assert [each.copy().info["duration"] for each in ImageSequence.Iterator(painted)] == [50, 300, 40]
+
+
+def test_last_frame_of_a_gif_keeps_its_duration_in_an_mp4(portraitist, face, tmp_path):
+    frames = [Image.fromarray(frame(face, 10 + 20 * number)) for number in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 300, 600])
+    paint_video(portraitist, tmp_path / "a.gif", tmp_path / "me.mp4", Finish("keep"))
+    with av.open(str(tmp_path / "me.mp4")) as painted:
+        assert painted.duration / 1e6 == pytest.approx(1.0, abs=0.02)
+
+
+def test_stopped_clip_ends_at_the_next_frame_and_leaves_no_file(portraitist, clip, tmp_path, monkeypatch):
+    stop, painted = Event(), []
+
+    def paint_frame(tracker, picture):
+        painted.append(picture)
+        stop.set()
+        return original(tracker, picture)
+
+    original = FaceTracker.__call__
+    monkeypatch.setattr(FaceTracker, "__call__", paint_frame)
+    with pytest.raises(StoppedError):
+        paint_video(portraitist, clip, tmp_path / "out" / "me.mp4", Finish(), stop=stop)
+    assert len(painted) == 1
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_gif_duration_excludes_the_last_frame(portraitist, face, tmp_path):

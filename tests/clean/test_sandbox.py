@@ -1,6 +1,8 @@
+import json
 import os
 import re
 import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -71,6 +73,30 @@ def test_responses_are_in_order_with_their_bytes():
         assert len({response.content["pid"] for response in responses}) == 2
         assert os.getpid() not in {response.content["pid"] for response in responses}
         assert [response.content["number"] for response in pool.map(requests("", "", ""))] == [0, 1, 2]  # reused
+
+
+def test_failed_request_does_not_reach_the_next_one(monkeypatch):
+    """A message that was sent in part would change the meaning of the next one, which can be another user's."""
+    good = Message({"do": "", "number": 7}, {"file": b"mine"})
+    bad = Message({"do": "", "number": 8}, {})
+    bad.parts["file"] = "text"
+    with sandbox(1) as pool:
+        with pytest.raises(TypeError, match="parts must be bytes, found str"):
+            next(pool.map([bad]))
+        assert next(pool.map([good])).parts == {"file": b"mine"}
+        monkeypatch.setattr(Message, "write", write_header_only)
+        with pytest.raises(ValueError, match="interrupted"):
+            next(pool.map([Message({"do": "", "number": 1}, {"file": b"stolen"})]))
+        monkeypatch.undo()
+        (response,) = pool.map([good])
+    assert (response.content["number"], response.parts) == (7, {"file": b"mine"})
+
+
+def write_header_only(message, pipe):
+    header = json.dumps({"content": message.content, "sizes": {"file": 6}}).encode()
+    pipe.write(struct.pack(">I", len(header)) + header)
+    pipe.flush()
+    raise ValueError("interrupted")
 
 
 @pytest.mark.parametrize(("action", "reason"), [("crash", "SIGSEGV"), ("exit", "exited with code 3")])

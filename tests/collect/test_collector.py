@@ -117,10 +117,13 @@ def test_no_more_is_requested_than_the_limit_needs(fake: FakeWeb, tmp_path: Path
     assert source.taken == 7
 
 
-def test_limit_applies_to_each_kind(fake: FakeWeb, tmp_path: Path):
+def test_limit_applies_to_each_kind(fake: FakeWeb, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = source_of(*(local(number) for number in range(5)), *(local(number, "portraits") for number in range(5, 9)))
     rows = collect(source, fake.web(), tmp_path, limit=2)
     assert statuses(rows) == [("0", "kept"), ("1", "kept"), ("5", "kept"), ("6", "kept")]
+    assert "(2) reached for selfies and portraits; further pictures were not collected" in capsys.readouterr().err
+    collect(source, fake.web(), tmp_path, limit=9)
+    assert capsys.readouterr().err == ""
 
 
 def test_other_urls_are_tried_after_a_failure(fake: FakeWeb, tmp_path: Path):

@@ -215,6 +215,14 @@ def test_sheet_has_shared_columns_and_a_column_per_method(tmp_path):
     assert np.array_equal(sheet[:LABEL_PX], np.concatenate(expected, axis=1))
 
 
+def test_columns_of_a_sheet_may_have_different_numbers_of_pictures(tmp_path):
+    for column, pictures in (("selfies", 3), ("portraits", 2), ("stylized", 3), ("learned_mask", 3)):
+        (tmp_path / f"{column}.png").write_bytes(encode_png(np.full((8 * pictures, 130, 3), 90, np.uint8)))
+    sheet = comparison_sheet({"ours": tmp_path})
+    assert sheet.shape == (LABEL_PX + 24, 4 * 130, 3)
+    assert sheet[LABEL_PX + 20, 65::130, 0].tolist() == [90, 255, 90, 90]
+
+
 def test_result_folders_are_those_of_evaluated_methods(tmp_path):
     sections = {"pix2pix": {"pairs": "nearest"}, "cut": {}, "ours": {}}
     for name in ("pix2pix", "ours", "selfies"):

@@ -95,6 +95,24 @@ def test_image_pool_is_saved_and_restored():
     assert torch.equal(torch.stack(restored.images), torch.stack(pool.images))
 
 
+def test_image_pool_with_images_on_two_devices_is_saved():
+    """After a resume on a GPU, restored images are on the CPU, and new ones are on the GPU."""
+    pool = ImagePool(3)
+    pool.set_extra_state(noise(2, 3, 4, 4, seed=1))
+    pool.images.append(OnAnotherDevice(noise(3, 4, 4, seed=2)))
+    assert pool.get_extra_state().shape == (3, 3, 4, 4)
+
+
+class OnAnotherDevice:
+    """A tensor that must be moved to the CPU before it is used."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def cpu(self):
+        return self.values
+
+
 @pytest.mark.parametrize("name", CYCLE_BASED)
 def test_discriminator_sees_pooled_images(name):
     method = make_trainable(name, pool_size=2)

@@ -196,3 +196,12 @@ def test_feature_network_without_levels_is_rejected_by_its_key():
     found = r"but another feature network was loaded \(Python class Identity\)"
     with pytest.raises(ParamsError, match=rf"content\.network: masked_stylizer needs lite0, {found}"):
         build(NAME, settings(NAME), upstream)
+
+
+@pytest.mark.parametrize(
+    ("side", "training_px", "factor"),
+    [(256, 128, 2), (128, 128, 1), (64, 128, 1), (272, 128, 1), (400, 128, 1), (768, 128, 6)],
+)
+def test_crops_are_downsampled_to_a_side_that_the_networks_accept(side, training_px, factor):
+    assert masked_stylizer.downsampling_factor(side, training_px) == factor
+    assert side // factor % 16 == 0

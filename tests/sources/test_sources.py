@@ -56,7 +56,8 @@ def own(tmp_path: Path) -> Path:
     pictures.append("portraits/klimt/kiss.tif")
     root = tmp_path / "own"
     write_files(root, {name: JPEG + name.encode() for name in pictures})
-    write_files(root, {"selfies/.gitkeep": b"", "portraits/klimt/.gitkeep": b""})
+    hidden = ("selfies/.gitkeep", "portraits/klimt/.gitkeep", "selfies/anna/._1.png", "selfies/.trash/3.png")
+    write_files(root, dict.fromkeys(hidden, JPEG))
     (root / "selfies" / "folder.png").mkdir()
     return root
 
@@ -94,6 +95,18 @@ def test_same_name_in_both_pairs_folders_is_a_pair(own: Path, tmp_path: Path):
         ("portraits", "pairs/carl.txt", "", ""),
     }
     assert {candidate.pair for candidate in candidates if candidate not in paired} == {""}
+
+
+def test_names_of_pairs_may_be_encoded_differently(own: Path, tmp_path: Path):
+    write_files(own, {"selfies/pairs/Jose\u0301.jpg": JPEG, "portraits/pairs/Jos\xe9.png": PNG})
+    candidates = find_candidates("folder", params_for(own), tmp_path)
+    assert {candidate.pair for candidate in candidates if candidate.name.startswith("pairs/")} == {"Jos\xe9"}
+
+
+def test_control_characters_in_names_are_escaped(own: Path, tmp_path: Path):
+    write_files(own, {"selfies/c\rd.jpg": JPEG})
+    names = [candidate.name for candidate in find_candidates("folder", params_for(own), tmp_path)]
+    assert "c\\x0dd.jpg" in names
 
 
 def test_folder_recognises_pictures_by_content(own: Path, tmp_path: Path):
@@ -175,7 +188,7 @@ def test_unreadable_folder_stops_or_is_skipped(own: Path, tmp_path: Path, monkey
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(SourceError, match=r"collect\.folder\.path: .*/selfies/anna: Permission denied"):
         find_candidates("folder", params_for(own), tmp_path)
-    assert {path.name for path in find_files(own / "selfies")} == {"b.jpeg", "z.JPG", ".gitkeep"}
+    assert {path.name for path in find_files(own / "selfies")} == {"b.jpeg", "z.JPG", ".gitkeep", "3.png"}
 
 
 @pytest.mark.parametrize("name", source_names())

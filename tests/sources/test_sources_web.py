@@ -311,6 +311,23 @@ def test_only_responses_of_the_host_are_read_from_a_har(web: FakeWeb, tmp_path: 
     assert web.log == []
 
 
+def test_responses_of_other_hosts_alone_are_an_error(web: FakeWeb, tmp_path: Path):
+    (tmp_path / "baidu").mkdir()
+    text = har(("https://image.other.example/search", baidu_page([baidu_row(0)])))
+    (tmp_path / "baidu" / "saved.har").write_text(text, encoding="utf-8")
+    message = source_error("baidu", web, tmp_path)
+    assert "the saved responses are of image.other.example; expected responses of image.baidu.com" in message
+    assert web.log == []
+
+
+def test_parts_of_a_saved_page_are_ignored(web: FakeWeb, tmp_path: Path):
+    (tmp_path / "google" / "results_files").mkdir(parents=True)
+    (tmp_path / "google" / "results.html").write_text(google_page(20), encoding="utf-8")
+    for name in ("saved_resource.html", "rs.js"):
+        (tmp_path / "google" / "results_files" / name).write_text("<html>other</html>", encoding="utf-8")
+    assert len(find_candidates("google", web, tmp_path)) == 20
+
+
 @pytest.mark.parametrize("text", ["no json", '{"log": {}}', "[]", "[" * 100_000])
 def test_invalid_har_error_names_the_file(web: FakeWeb, tmp_path: Path, text: str):
     (tmp_path / "baidu").mkdir()

@@ -154,6 +154,20 @@ def test_command_prints_the_page_count(data: Path, tmp_path: Path, monkeypatch: 
         assert "review/review-001.html" in output
 
 
+def test_other_files_in_the_folder_are_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "notes"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "keep.txt").write_text("mine", encoding="utf-8")
+    monkeypatch.setattr(review, "PER_PAGE", 2)
+    assert CliRunner().invoke(app, ["dataset", "review", "-o", str(out)]).exit_code == 0
+    again = CliRunner().invoke(app, ["dataset", "review", "-o", str(out)])
+    assert (again.exit_code, "contains review pages; --force overwrites them" in again.output) == (2, True)
+    monkeypatch.setattr(review, "PER_PAGE", 10)
+    assert CliRunner().invoke(app, ["dataset", "review", "-o", str(out), "--force"]).exit_code == 0
+    assert sorted(path.name for path in out.rglob("*.*")) == ["keep.txt", "review-001.html"]
+
+
 def test_pages_and_marks_are_ignored_by_git():
     listed = (Path(__file__).resolve().parents[2] / ".gitignore").read_text(encoding="utf-8").split()
     assert {"/review*/", "/marks*.txt"} <= set(listed)

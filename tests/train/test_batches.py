@@ -14,6 +14,7 @@ from train_helpers import ALL_IDS, KINDS, SIDE, grey_of, mask_of, picture_id
 from portraitist.core import manifest
 from portraitist.core.image_io import encode_png
 from portraitist.core.shards import Shards, ShardWriter
+from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths
 from portraitist.learning.tensors import Batch, Images, to_pictures
 from portraitist.train.batches import EpochBatches, PersonImages, prefetch, smoothed_edges, validation_samples
@@ -107,6 +108,22 @@ def test_samples_are_validation_or_else_training_selfies(paths: DatasetPaths):
 
 
 @pytest.mark.usefixtures("frozen_garbage")
+def test_rank_is_that_of_the_process_that_made_the_batches(paths: DatasetPaths, monkeypatch: pytest.MonkeyPatch):
+    """Worker processes that were not forked have no process group: there, `distributed.rank` is 0."""
+    whole = batches_of(paths, batch_size=2)[0]
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    halves = []
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        batches = batches_of(paths, batch_size=2)
+        monkeypatch.setattr(distributed, "rank", lambda: 0)
+        halves.append(batches[0])
+    for name in ("selfies", "portraits"):
+        parts = [getattr(half, name) for half in halves]
+        assert torch.equal(torch.cat(parts), getattr(whole, name))
+        assert not torch.equal(*parts)
+
+
 # newer versions of Python warn if a process with threads forks
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_worker_processes_do_not_change_batches(paths: DatasetPaths):

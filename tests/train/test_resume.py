@@ -22,6 +22,7 @@ from toys import (
 from train_helpers import Interrupted, KilledError, checkpointer_in
 
 from pipeline import train as stage
+from portraitist.augment.library import LIBRARY_FOLDER
 from portraitist.core.files import LockedError
 from portraitist.learning import upstream
 from portraitist.learning.features import Lite0
@@ -140,6 +141,19 @@ def test_fingerprint_covers_settings_and_every_byte(tmp_path):
     assert fingerprint({"rate": 0.1, "seed": 1}, files) not in (first, edited)
     with pytest.raises(FileNotFoundError):
         fingerprint({}, [tmp_path / "none.csv"])
+
+
+def test_fingerprint_covers_the_background_library(paths):
+    name = "masked_cartoongan"
+    task = TrainingTask(
+        name, settings(name), schedule(), NO_AUGMENTATION, diverse=True, paths=paths,
+        upstream=UpstreamModels(), upstream_files=(),
+    )  # fmt: skip
+    before = task.fingerprint()
+    library = paths.recipes.parent / LIBRARY_FOLDER
+    library.mkdir(exist_ok=True)
+    (library / "new.tar").write_bytes(b"pictures")
+    assert task.fingerprint() != before
 
 
 @pytest.fixture

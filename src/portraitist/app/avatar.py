@@ -68,7 +68,7 @@ __all__ = ["Avatar", "ModelError", "Portraitist", "RejectedError", "Source", "St
 
 FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 
-DEFAULT_SIZE_PX = 512  # side of an avatar
+DEFAULT_SIZE_PX, MIN_SIZE_PX = 512, 16  # side of an avatar
 MIN_PAINTED_PX = 256  # minimum side of a painting; in smaller ones, strokes are as wide as eyes
 MASK_SIDE = 256  # side of the segmenter's input, px
 RIM = 0.012  # width of the strip inside the person's outline that is recoloured, as a fraction of the side
@@ -346,13 +346,14 @@ class Portraitist:
             like: a portrait whose style is used instead of `style`; the types are those of `selfie`.
             strength: weight of the painting when it is blended with the selfie: 0 gives the selfie, 1 the painting.
             keep_colours: keep the selfie's colours of hair, skin and eyes.
-            size_px: side of the avatar in pixels. If the face in the selfie is small, the painting is
-                smaller, and it is enlarged to this side.
+            size_px: side of the avatar in pixels, from 16 to 1024; `Avatar.save` can enlarge it. If the face in the
+                selfie is small, the painting is smaller, and it is enlarged to this side.
             align: level the eyes, as in the training data, instead of keeping the selfie's orientation.
 
         Raises:
             RejectedError: a file is not a picture, or the selfie has no usable face; the message gives the reason.
             StyleError: the model has no style of this name, or cannot paint in the style of an example.
+            ValueError: `size_px` is not allowed.
             ModelError: the model file is damaged.
             OSError: a file cannot be read.
         """
@@ -403,10 +404,13 @@ class Portraitist:
         Raises:
             RejectedError: a file is not a picture.
             StyleError: the model has no style of this name, or cannot paint in the style of an example.
-            ValueError: `faces` is neither "largest" nor "each".
+            ValueError: `faces` is neither "largest" nor "each", or `size_px` is not allowed.
             ModelError: the model file is damaged.
             OSError: the file cannot be read.
         """
+        if not MIN_SIZE_PX <= size_px <= MAX_PAINTED_PX:
+            allowed = f"allowed are {MIN_SIZE_PX} to {MAX_PAINTED_PX}"
+            raise ValueError(f"size_px is {size_px}; {allowed}; for a larger file, use avatar.save(..., size_px=...)")
         chosen = self.read_style(StyleOptions(style, like, strength, keep_colours))
         cleaned = read_selfie(selfie, max_side_px)
         return self.paint_crops(cleaned, self.crops(cleaned, faces), size_px, align, chosen)

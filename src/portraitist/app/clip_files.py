@@ -224,7 +224,7 @@ def _write_mp4(painted: Iterator[PaintedFrame], output: Path, clip: Clip, size: 
         with av.open(f"file:{output}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = _video_stream(container, size, clip.fps)
             with closing(_Sound(clip.path, container)) as sound:
-                for image, start_s, duration_s in painted:
+                for image, start_s, duration_s in _with_long_end(painted, 1 / clip.fps):
                     frame = av.VideoFrame.from_ndarray(_opaque(image), format="rgb24")
                     frame.time_base = Fraction(1, TICKS_PER_S)
                     frame.pts, frame.duration = round(start_s * TICKS_PER_S), round(duration_s * TICKS_PER_S)
@@ -235,8 +235,19 @@ def _write_mp4(painted: Iterator[PaintedFrame], output: Path, clip: Clip, size: 
         raise OSError(error.errno, error.strerror, str(output)) from error
 
 
+def _with_long_end(painted: Iterator[PaintedFrame], usual_s: float) -> Iterator[PaintedFrame]:
+    """Repeat the last frame if it lasts longer than `usual_s` seconds, the time for which players show the last one."""
+    last: PaintedFrame | None = None
+    for last in painted:
+        yield last
+    if last and last.duration_s > usual_s:
+        yield PaintedFrame(last.image, last.start_s + last.duration_s - usual_s, usual_s)
+
+
 def _video_stream(container: Any, size: tuple[int, int], fps: float) -> Any:
-    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": str(CRF)})
+    # without B-frames ("bf"): they are stored in another order, and the file's duration would be wrong for GIFs
+    options = {"crf": str(CRF), "bf": "0"}
+    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
     stream.width, stream.height = (side - side % 2 for side in size)
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, TICKS_PER_S)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageOps
 
-from portraitist.app.avatar import Avatar, RejectedError
+from portraitist.app.avatar import MIN_SIZE_PX, Avatar, RejectedError
 from portraitist.app.backdrop import paint_backdrop
 from portraitist.app.selfie import read_selfie
 from portraitist.clean.decode import CleanPicture
@@ -27,7 +27,7 @@ ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True},
     "JPEG": {"quality": 95},
 }
-MIN_SIZE_PX, MAX_SIZE_PX = 16, 4096
+MAX_SIZE_PX = 4096
 STRIP_ROWS = 128  # rows that are composed at the same time
 OVERSAMPLING = 4  # a circle is drawn larger by this factor, then scaled down, for an antialiased edge
 FEATHER = 0.08  # width of the strip in which a cut-off person fades into the photo, as a fraction of the crop's side

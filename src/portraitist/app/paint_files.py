@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, NamedTuple
 
 from PIL import Image
@@ -226,8 +227,9 @@ def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: Pai
         FinishError: an output is a JPEG, but background or shape need transparency.
         ModuleNotFoundError: clips need PyAV, which is missing.
     """
-    if options.paste_back and (clips := [path for path in selfies if _is_clip(path)]):
-        raise BatchError(f"{clips[0]} is a clip; --paste-back is for pictures only")
+    for option, value in (("--paste-back", options.paste_back), ("--align", options.align)):
+        if value and (clips := [path for path in selfies if _is_clip(path)]):
+            raise BatchError(f"{clips[0]} is a clip; {option} is for pictures only")
     for path in outputs if not options.paste_back else []:
         options.finish.check(OUTPUT_FORMATS.get(path.suffix.lower(), "a clip"))
     if any(_is_clip(selfie) and needs_pyav(selfie, output) for selfie, output in zip(selfies, outputs, strict=True)):
@@ -319,42 +321,59 @@ def paint_batch(
 ) -> Iterator[PaintResult]:
     """Paint the selfies with `workers` threads and yield the results in the order of the selfies.
 
+    If the caller stops, by an error or a signal, pending selfies are not painted, and clips end at the next frame.
+
     Raises:
         ModelError: the model file is damaged.
     """
+    stop = Event()
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(
-            lambda selfie, output: _paint(portraitist, selfie, output, options, outputs), selfies, outputs
-        )
+        try:
+            yield from pool.map(
+                lambda selfie, output: _paint(portraitist, selfie, output, options, outputs, stop), selfies, outputs
+            )
+        finally:
+            stop.set()
 
 
 def _paint(
-    portraitist: Portraitist, selfie: Path, output: Path, options: PaintOptions, outputs: Collection[Path]
+    portraitist: Portraitist,
+    selfie: Path,
+    output: Path,
+    options: PaintOptions,
+    outputs: Collection[Path],
+    stop: Event,
 ) -> PaintResult:
     result = PaintResult(selfie)
     if output != STANDARD_STREAM and output.exists() and not options.force:
         result.existed = True
         return result
     started = time.perf_counter()
+    files: dict[Path, bytes] = {}
+    writers: dict[Path, Callable[[Path], object]]
     try:
-        writers: dict[Path, Callable[[Path], object]]
         if _is_clip(selfie):
             finish, style = options.finish, options.style
-            writers = {output: lambda path: paint_video(portraitist, selfie, path, finish, options.force, style)}
+            writers = {output: lambda path: paint_video(portraitist, selfie, path, finish, options.force, style, stop)}
         else:
             files = _encode_avatars(portraitist, selfie, output, options, outputs, result)
             writers = {path: functools.partial(_write, data, options.force) for path, data in files.items()}
-        for path, write in writers.items():
+        for path in sorted(writers, key=lambda path: path == output):  # `output` last: if it exists, later runs skip it
             try:
-                write(path)
-            except FileExistsError:
-                if path != output or options.force:
+                writers[path](path)
+            except FileExistsError as error:
+                if options.force:
                     raise
-                result.existed = True  # another process has written it in the meantime
-                break
+                if path == output:
+                    result.existed = True  # another process has written it in the meantime
+                    break
+                if path.read_bytes() != files[path]:  # not a file that an interrupted run has written
+                    result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
+                    continue
             result.written.append(path)
     except (RejectedError, FinishError, OSError) as error:
         result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
+    result.written.sort(key=lambda path: path != output)
     result.seconds = time.perf_counter() - started
     return result
 

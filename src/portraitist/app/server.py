@@ -368,6 +368,8 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
         raise HTTPException(
             400, f"the form field {wrong[0]!r} must not be a file; files are {', '.join(others)} and {last}"
         )
+    if isinstance(fields.get("like"), str):
+        raise HTTPException(400, "the form field `like` must be a file, such as -F like=@portrait.jpg for curl")
     return fields
 
 

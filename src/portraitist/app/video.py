@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
@@ -24,6 +25,10 @@ SPEED_CUTOFF_HZ = 1.0  # cut-off frequency of the speed itself
 MASK_MOMENTUM = 0.5  # weight of the previous mask in the moving average
 MAX_LOST_S = 0.5  # if no face is detected, the last one is used for at most this time
 MAX_DURATION_S = 120.0  # of a clip
+
+
+class StoppedError(Exception):
+    """Painting a clip was stopped; nothing was written."""
 
 
 class OneEuroFilter:
@@ -128,10 +133,14 @@ def paint_video(
     finish: Finish,
     force: bool = False,
     style: StyleOptions | None = None,
+    stop: Event | None = None,
 ) -> None:
     """Paint a clip to a .mp4 (with the clip's sound), .gif or .webp file, which is written atomically.
 
+    If another thread sets `stop`, painting ends before the next frame, and nothing is written.
+
     Raises:
+        StoppedError: `stop` was set.
         FileExistsError: the output exists and `force` is False.
         RejectedError: the file is not a clip; the clip is longer than `MAX_DURATION_S`; or `FaceTracker` rejects a
             frame. If a frame is rejected, the message contains the time of the frame in the clip.
@@ -144,12 +153,14 @@ def paint_video(
         tracker = FaceTracker(
             portraitist, clip.fps, finish.size_px or DEFAULT_SIZE_PX, portraitist.read_style(style or StyleOptions())
         )
-        write_clip(_paint_frames(tracker, clip, finish), partial, clip)
+        write_clip(_paint_frames(tracker, clip, finish, stop or Event()), partial, clip)
 
 
-def _paint_frames(tracker: FaceTracker, clip: Clip, finish: Finish) -> Iterator[PaintedFrame]:
+def _paint_frames(tracker: FaceTracker, clip: Clip, finish: Finish, stop: Event) -> Iterator[PaintedFrame]:
     first_s: float | None = None
     for frame in clip.frames:
+        if stop.is_set():
+            raise StoppedError
         first_s = frame.start_s if first_s is None else first_s
         time_s = frame.start_s - first_s
         if time_s > MAX_DURATION_S:

@@ -34,10 +34,13 @@ def unpack(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(f"{out} is not an empty folder; choose another one with -o", INVALID)
     shards = Shards(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    for picture in sorted(shards)[:count]:
-        for suffix, data in shards.members(picture).items():
-            (out / f"{picture}.{suffix}").write_bytes(data)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for picture in sorted(shards)[:count]:
+            for suffix, data in shards.members(picture).items():
+                (out / f"{picture}.{suffix}").write_bytes(data)
+    except OSError as error:
+        fail(describe(error), INVALID)
     print(f"{min(count, len(shards))} of {len(shards)} pictures in {out}")
 
 
@@ -48,7 +51,9 @@ def review(
 ) -> None:
     """Create web pages that show the pictures accepted by stage `clean`, and on which you mark pictures to remove.
 
-    Example: portraitist dataset review; then portraitist dataset forget --marks marks.txt
+    Example: portraitist dataset review
+
+    Example: portraitist dataset forget --marks marks.txt
     """
     from portraitist.tools.review import PAGES, write_pages
 
@@ -58,7 +63,10 @@ def review(
         fail(f"{out} is not a folder; choose another one with -o", INVALID)
     if any(out.glob(PAGES)) and not force:
         fail(f"{out} contains review pages; --force overwrites them", INVALID)
-    pages = write_pages(Path("data"), out)
+    try:
+        pages = write_pages(Path("data"), out)
+    except OSError as error:
+        fail(describe(error), INVALID)
     count = f"{len(pages)} page{'s' * (len(pages) != 1)}"
     print(f"{count}; open {pages[0]} in a browser. The pages show people: do not publish or commit them.")
 
@@ -160,7 +168,9 @@ def clear_cache(
 ) -> None:
     """Remove downloads from .fetch-cache. The data folder is not changed. The next run of `collect` downloads again.
 
-    Example: portraitist dataset clear-cache commons; then dvc repro --force --single-item collect@commons
+    Example: portraitist dataset clear-cache commons
+
+    Example: dvc repro --force --single-item collect@commons
     """
     from portraitist.collect.response_store import clear, source_names, store_folder, total_megabytes
     from portraitist.core.files import LockedError

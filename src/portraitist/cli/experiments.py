@@ -33,6 +33,11 @@ def compare(
     for folder in [*methods, selfies]:
         if not (folder / INDEX_FILE).exists():
             fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; run the stage that creates it", INVALID)
+    names = [folder.name for folder in methods]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        fail(
+            f"several folders are called {repeated[0]}; answers are stored by this name, so rename or copy one", INVALID
+        )
     try:
         shards = {folder.name: Shards(folder) for folder in methods}
         server = PreferenceServer(shards, Shards(selfies), answers, count, random.Random(), port)
@@ -55,7 +60,9 @@ def tensorboard(
 ) -> None:
     """Convert training logs to TensorBoard event files.
 
-    Example: portraitist tensorboard --follow; then tensorboard --logdir runs
+    Example: portraitist tensorboard --follow
+
+    In a second terminal: tensorboard --logdir runs
     """
     import time
 

@@ -150,6 +150,7 @@ def paint(
             portraitist = Portraitist(path, device, threads=available_cores() // workers)
             if style and style not in portraitist.style_names:
                 fail(f"--style is {style!r}; the styles of {path} are {', '.join(portraitist.style_names)}", INVALID)
+            portraitist.read_style(style_options)  # fails if the model cannot paint in the style of an example
         except (ValueError, OSError) as error:  # among them BatchError, FinishError and ModelError
             fail(describe(error), INVALID)
         if not quiet:
@@ -175,7 +176,9 @@ def paint(
 def styles(model: ModelOption = None) -> None:
     """List the styles of a model. The first one is the default.
 
-    Example: portraitist styles; then portraitist paint me.jpg --style house
+    Example: portraitist styles
+
+    Example: portraitist paint me.jpg --style gold
     """
     from portraitist.app.avatar import Portraitist
 

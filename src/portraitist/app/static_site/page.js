@@ -146,7 +146,11 @@ watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, (tex
 async function finished({ photo, face }) {
   checkOptions();
   const options = paintOptions();
-  if (photo.key !== paintKey(options)) await paint(photo);
+  if (photo.key !== paintKey(options)) {
+    await paint(photo);
+    element("progress").hidden = true;
+    show("status", summary());
+  }
   const ownFile = await backend.finish(photo.file, face + 1, options, finishOptions());
   if (ownFile) return ownFile;
   const canvas = document.createElement("canvas");
@@ -195,4 +199,7 @@ document.addEventListener("drop", (event) => {
 const onPicture = (blob) => add([new File([blob], "camera.jpg", { type: blob.type })]);
 const onError = (text) => show("error", text);
 document.querySelector(".camera").addEventListener("click", () => openCamera(null, onPicture, onError));
-element("live").addEventListener("click", () => openCamera(() => backend.openLive(paintOptions()), onPicture, onError));
+element("live").addEventListener("click", () => openCamera(async () => {
+  await ready; // until then, there are no styles to choose from
+  return backend.openLive(paintOptions());
+}, onPicture, onError));
