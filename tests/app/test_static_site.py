@@ -285,6 +285,11 @@ def test_failed_file_of_a_batch_does_not_stop_the_others(address, sample, tmp_pa
         page.click("#download-all")
         wait_until(lambda: page.wait_for_timeout(50) or len(names) == 2)  # Playwright calls handlers while it waits
         assert sorted(names) == ["0006-avatar.png", "0014-avatar.png"]
+        choose(page, "#align")  # the photos that are not selected are only painted again when they are saved
+        page.click("#download-all")
+        wait_until(lambda: page.wait_for_timeout(50) or len(names) == 4)
+        assert page.inner_text("#status") == "2 avatars are ready."
+        assert page.is_hidden("#progress")
 
 
 def test_page_works_with_the_keyboard_alone(address, selfie):
@@ -381,6 +386,17 @@ def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_pat
         wait_until(lambda: page.inner_text("#status") == READY)
         assert not page.is_visible("#viewfinder")
         assert pixels(downloaded(page)).shape[:2] == (512, 512)
+
+
+def test_live_camera_waits_for_the_model(static, selfie, tmp_path):
+    with Image.open(selfie) as opened_selfie:
+        write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")
+    with tab(*PHONE, arguments(tmp_path / "face.y4m")) as page:
+        page.route("**/model.json", lambda route: page.wait_for_timeout(1500) or route.continue_())
+        page.goto(static)
+        page.click("#live")
+        wait_until(lambda: "pictures per second" in page.inner_text("#frame-rate"), seconds=120)
+        assert page.inner_text("#error") == ""
 
 
 def test_live_camera_without_working_webgpu_uses_webassembly(static, selfie, tmp_path):
