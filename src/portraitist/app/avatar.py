@@ -223,7 +223,8 @@ class Portraitist:
     Args:
         model: a model file, or a folder with `portraitist.onnx`, as stage export writes it; by default the model that
             the package contains.
-        device: "cpu", "cuda" or "coreml"; the last two need another build of onnxruntime.
+        device: "cpu", "cuda" or "coreml"; "cuda" needs the package onnxruntime-gpu instead of
+            onnxruntime, and "coreml" needs macOS.
         threads: threads per picture; 0 uses all cores. Also sets OpenCV's thread count for the whole process.
 
     Raises:

@@ -21,7 +21,7 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(help="Where the model runs; cuda and coreml need another build of onnxruntime.")
+    Device, typer.Option(help="Where the model runs; cuda needs the package onnxruntime-gpu, coreml needs macOS.")
 ]
 FAILED, INVALID = 1, 2  # exit codes: some inputs failed; nothing was done (invalid arguments or model)
 

@@ -57,7 +57,9 @@ def paint(
         str | None,
         typer.Option(metavar="NAME", help="A style that `portraitist styles` lists. [default: the first one]"),
     ] = None,
-    like: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Paint in the style of this portrait.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Paint in the style of this portrait; excludes --style.")
+    ] = None,
     strength: Annotated[float, typer.Option(metavar="0..1", help="Blend the selfie (0) with the painting (1).")] = 1.0,
     keep_colours: Annotated[
         bool, typer.Option("--keep-colours", help="Keep the selfie's colours of hair, skin and eyes.")
@@ -74,17 +76,27 @@ def paint(
     ] = None,
     shape: Annotated[Shape | None, typer.Option(help="Shape of the avatar.", show_default="square")] = None,
     size: Annotated[
-        int | None, typer.Option(metavar="PIXELS", help="Side of the avatar.", show_default=str(DEFAULT_SIZE_PX))
+        int | None,
+        typer.Option(metavar="PIXELS", help="Side of the avatar, 16 to 4096.", show_default=str(DEFAULT_SIZE_PX)),
     ] = None,
     face: Annotated[
         Faces,
-        typer.Option(help="each: one avatar of every large face, in numbered files. largest: only the largest face."),
+        typer.Option(
+            help="each: one avatar of every face of at least half the size of the largest one, in numbered files. "
+            "largest: only the largest face."
+        ),
     ] = "each",
     paste_back: Annotated[
-        bool, typer.Option("--paste-back", help="Output the whole photo, with the painted persons in it.")
+        bool,
+        typer.Option(
+            "--paste-back",
+            help="Output the whole photo, with the painted people in it. For pictures only; excludes --background, "
+            "--shape, --size and --align.",
+        ),
     ] = False,
     align: Annotated[
-        bool, typer.Option("--align", help="Level the eyes, instead of keeping the selfie's orientation.")
+        bool,
+        typer.Option("--align", help="Level the eyes, instead of keeping the selfie's orientation. For pictures only."),
     ] = False,
     recursive: Annotated[
         bool, typer.Option("-r", "--recursive", help="Also paint the pictures in subfolders.")

@@ -32,7 +32,8 @@ def serve(
         ),
     ] = None,
     device: Annotated[
-        Device, typer.Option(envvar="PORTRAITIST_DEVICE", help="cuda and coreml need another build of onnxruntime.")
+        Device,
+        typer.Option(envvar="PORTRAITIST_DEVICE", help="cuda needs the package onnxruntime-gpu, coreml needs macOS."),
     ] = "cpu",
     workers: Annotated[
         int, typer.Option(envvar="PORTRAITIST_WORKERS", min=1, max=64, help="Number of worker processes.")
