@@ -484,6 +484,8 @@ def test_existing_file_of_a_second_face_is_kept(model, two, tmp_path):
     assert (code, stdout) == (1, f"{tmp_path / 'us.png'}\n")
     assert f"{tmp_path / 'us-2.png'} exists; --force overwrites it" in stderr
     assert (tmp_path / "us-2.png").read_bytes() == b"mine"
+    (tmp_path / "them-2.png").mkdir()
+    assert paint(model, two, "-o", tmp_path / "them.png")[:2] == (1, f"{tmp_path / 'them.png'}\n")
 
 
 def test_interrupted_run_is_completed_by_the_next(model, two, tmp_path, monkeypatch):

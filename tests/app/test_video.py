@@ -8,6 +8,7 @@ from app_helpers import write_video
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
+from portraitist.app import paint_files
 from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.compositing import Finish
 from portraitist.app.video import MAX_LOST_S, FaceTracker, OneEuroFilter, StoppedError, paint_video
@@ -155,12 +156,13 @@ def test_gif_frames_keep_their_durations(portraitist, face, tmp_path, suffix):
         assert [each.copy().info["duration"] for each in ImageSequence.Iterator(painted)] == [50, 300, 40]
 
 
-def test_last_frame_of_a_gif_keeps_its_duration_in_an_mp4(portraitist, face, tmp_path):
+@pytest.mark.parametrize("durations_ms", [[100, 300, 600], [110, 110, 110]])
+def test_last_frame_of_a_gif_keeps_its_duration_in_an_mp4(portraitist, face, tmp_path, durations_ms):
     frames = [Image.fromarray(frame(face, 10 + 20 * number)) for number in range(3)]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 300, 600])
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=durations_ms)
     paint_video(portraitist, tmp_path / "a.gif", tmp_path / "me.mp4", Finish("keep"))
     with av.open(str(tmp_path / "me.mp4")) as painted:
-        assert painted.duration / 1e6 == pytest.approx(1.0, abs=0.02)
+        assert painted.duration / 1e6 == pytest.approx(sum(durations_ms) / 1e3, abs=0.02)
 
 
 def test_stopped_clip_ends_at_the_next_frame_and_leaves_no_file(portraitist, clip, tmp_path, monkeypatch):
@@ -177,6 +179,24 @@ def test_stopped_clip_ends_at_the_next_frame_and_leaves_no_file(portraitist, cli
         paint_video(portraitist, clip, tmp_path / "out" / "me.mp4", Finish(), stop=stop)
     assert len(painted) == 1
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_clips_end_if_the_caller_of_a_batch_stops(portraitist, clip, tmp_path, monkeypatch):
+    started, waited = Event(), []
+
+    def paint_until_stopped(*arguments):
+        started.set()
+        waited.append(arguments[-1].wait(20))
+        raise StoppedError
+
+    monkeypatch.setattr(paint_files, "paint_video", paint_until_stopped)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    selfies, outputs = [tmp_path / "a.png", clip], [tmp_path / "b.png", tmp_path / "b.mp4"]
+    batch = paint_files.paint_batch(portraitist, selfies, outputs, paint_files.PaintOptions(Finish()), 2)
+    assert next(batch).status == "failed"
+    assert started.wait(20)
+    batch.close()
+    assert waited == [True]
 
 
 def test_gif_duration_excludes_the_last_frame(portraitist, face, tmp_path):

@@ -3,9 +3,11 @@ import os
 import re
 import signal
 import struct
+import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -90,6 +92,17 @@ def test_failed_request_does_not_reach_the_next_one(monkeypatch):
         monkeypatch.undo()
         (response,) = pool.map([good])
     assert (response.content["number"], response.parts) == (7, {"file": b"mine"})
+
+
+def test_worker_that_cannot_be_started_is_started_by_the_next_task(monkeypatch):
+    with sandbox(1) as pool:
+        monkeypatch.setattr(subprocess, "Popen", Mock(side_effect=OSError(12, "Cannot allocate memory")))
+        assert "died" in next(pool.map(requests("crash"))).content
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            next(pool.map(requests("")))
+        monkeypatch.undo()
+        monkeypatch.syspath_prepend(HERE)
+        assert next(pool.map(requests(""))).content["number"] == 0
 
 
 def write_header_only(message, pipe):

@@ -244,13 +244,17 @@ def test_card_lists_training_data_and_metrics():
     assert "# Portraitist: ours, 96 px" in text
 
 
+COLLECTED_TWICE = (("sample", "kept"), ("folder", "duplicate"))
+
+
 def test_training_data_and_crops_are_those_of_the_train_part(tmp_path):
     ids = [f"{number:016x}" for number in range(4)]
     parts = [("selfies", "train"), ("portraits", "train"), ("selfies", "test"), ("selfies", "train")]
     rows = [{"id": picture, "kind": kind, "part": part} for picture, (kind, part) in zip(ids, parts, strict=True)]
     manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part"])
     (tmp_path / "clean").mkdir()
-    manifest.write([{"id": ids[0], "source": "sample"}], tmp_path / "clean" / "manifest.csv", ["id", "source"])
+    cleaned = [{"id": ids[0], "source": source, "status": status} for source, status in COLLECTED_TWICE]
+    manifest.write(cleaned, tmp_path / "clean" / "manifest.csv", ["id", "source", "status"])
     pictures, masks = random_crops(4)
     for folder, arrays in (("crop", pictures), ("mask", masks)):
         with ShardWriter(tmp_path / folder, 10) as shards:

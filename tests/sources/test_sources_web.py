@@ -328,6 +328,13 @@ def test_parts_of_a_saved_page_are_ignored(web: FakeWeb, tmp_path: Path):
     assert len(find_candidates("google", web, tmp_path)) == 20
 
 
+def test_other_folders_called_files_are_read(web: FakeWeb, tmp_path: Path):
+    (tmp_path / "google" / "html_files").mkdir(parents=True)
+    (tmp_path / "google" / "html_files" / "results.html").write_text(google_page(20), encoding="utf-8")
+    assert len(find_candidates("google", web, tmp_path)) == 20
+    assert web.log == []
+
+
 @pytest.mark.parametrize("text", ["no json", '{"log": {}}', "[]", "[" * 100_000])
 def test_invalid_har_error_names_the_file(web: FakeWeb, tmp_path: Path, text: str):
     (tmp_path / "baidu").mkdir()

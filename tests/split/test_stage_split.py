@@ -57,12 +57,18 @@ def test_photo_and_its_painting_are_one_group(table: pd.DataFrame):
 
 
 def test_groups_and_pairs_of_copies_count():
-    faces = pd.DataFrame({"id": ["a", "b"], "kind": "selfies", "picture": ["a", "b"]})
-    pictures = pd.DataFrame({"id": ["a", "b"], "dhash": "0"})
-    collected = [("a", "", ""), ("a", "selfies/anna", ""), ("a", "", "folder/0080"), ("b", "", "")]
+    ids = list("abcdef")
+    faces = pd.DataFrame({"id": ids, "kind": "selfies", "picture": ids})
+    pictures = pd.DataFrame({"id": ids, "dhash": "0"})
+    collected = [  # id, group, pair
+        ("a", "", ""), ("a", "selfies/bob", ""), ("a", "", "folder/0080"),  # a photo that was collected three times
+        ("b", "", "folder/0080"),  # its painting
+        ("c", "", ""),
+        ("d", "selfies/bob", ""), ("e", "selfies/bob", ""), ("e", "selfies/anna", ""), ("f", "selfies/anna", ""),
+    ]  # fmt: skip
     table = join_sources(faces, pictures, pd.DataFrame(collected, columns=["id", "group", "pair"])).set_index("id")
-    assert table.loc["a", ["group", "pair"]].tolist() == ["selfies/anna", "folder/0080"]
-    assert table.loc["b", ["group", "pair"]].tolist() == ["b", ""]
+    assert table["group"].to_dict() == dict.fromkeys("abdef", "selfies/anna") | {"c": "c"}
+    assert table["pair"].to_dict() == dict.fromkeys("ab", "folder/0080") | dict.fromkeys("cdef", "")
 
 
 def test_rejected_copies_and_nested_folders_keep_a_persons_pictures_together(tmp_path: Path):
@@ -75,9 +81,9 @@ def test_rejected_copies_and_nested_folders_keep_a_persons_pictures_together(tmp
         ("e", "selfies/bob", "blocklisted"),
         ("e", "", "kept"),
     ]
-    cleaned = [("a", ""), ("b", ""), ("c", "d"), ("d", ""), ("e", "")]
+    cleaned = [("a", ""), ("b", ""), ("c", "d"), ("c", "c"), ("d", ""), ("e", "")]  # c was collected by two sources
     frames = {
-        "raw": pd.DataFrame(collected, columns=["id", "group", "status"]).assign(pair=""),
+        "folder": pd.DataFrame(collected, columns=["id", "group", "status"]).assign(pair=""),
         "clean": pd.DataFrame(cleaned, columns=["id", "same_as"]).assign(dhash="0"),
     }
     frames["clean"]["status"] = ["duplicate" if copy else "kept" for copy in frames["clean"]["same_as"]]
@@ -85,6 +91,6 @@ def test_rejected_copies_and_nested_folders_keep_a_persons_pictures_together(tmp
     for name, frame in (frames | {"crop": faces, "mask": faces}).items():
         (tmp_path / name).mkdir()
         frame.to_csv(tmp_path / name / "manifest.csv", index=False)
-    raw, *paths = (tmp_path / name for name in ("raw", "clean", "crop", "mask"))
-    groups = read_faces([raw], *paths).set_index("id")["group"]
+    source, *paths = (tmp_path / name for name in ("folder", "clean", "crop", "mask"))
+    groups = read_faces([source], *paths).set_index("id")["group"]
     assert groups.to_dict() == {"a": "selfies/anna", "b": "selfies/anna", "d": "selfies/anna", "e": "e"}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from drawn import encoded
 from PIL import Image
 from typer.testing import CliRunner
 
-from portraitist.cli import app
+from portraitist.cli import app, dataset
 from portraitist.collect.blocklist import Blocklist, BlocklistError
 from portraitist.collect.response_store import SourceResponses
 from portraitist.core import manifest
@@ -277,6 +278,41 @@ def test_review_marks_are_removed(checkout: Path):
     code, output, _ = run_forget("--marks", "marks.txt")
     assert (code, counts(output)[0]) == (0, 2)
     assert [picture for picture in removed if "raw/folder" in shards_with(checkout, picture)] == []
+
+
+DVC = """
+import json, pathlib, sys
+with pathlib.Path("dvc.log").open("a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+changes = json.loads(pathlib.Path("changes.json").read_text())
+if sys.argv[1] == "status":
+    if sys.argv[-1] not in changes:
+        sys.exit("stage not found")
+    print(json.dumps({sys.argv[-1]: changes[sys.argv[-1]]} if changes[sys.argv[-1]] else {}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "committed", "noted"),
+    [
+        ({"collect@folder": []}, True, False),
+        ({"collect@folder": [{"changed outs": {"data/raw/folder": "modified"}}]}, True, False),
+        ({"collect@folder": [{"changed deps": {"own": "modified"}}]}, False, True),  # a commit would hide new pictures
+        ({}, False, False),  # the source is no longer in `sources`
+    ],
+    ids=["current", "output changed", "folder changed", "not in use"],
+)
+def test_only_sources_without_other_changes_are_committed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, list[object]], committed: bool, noted: bool
+):
+    (checkout / ".dvc").mkdir()
+    (checkout / "dvc.py").write_text(DVC)
+    (checkout / "changes.json").write_text(json.dumps(changes))
+    monkeypatch.setattr(dataset, "_dvc_command", lambda: [sys.executable, "dvc.py"])
+    code, output, error = run_forget(named(checkout, "0002.jpg"))
+    assert (code, "data/raw/folder: 1 removed" in output) == (0, True)
+    assert ("commit --force collect@folder" in (checkout / "dvc.log").read_text().splitlines()) == committed
+    assert ("`dvc repro` collects again, without these pictures" in error) == noted
 
 
 def test_remaining_copies_are_listed(checkout: Path):

@@ -107,7 +107,6 @@ def test_samples_are_validation_or_else_training_selfies(paths: DatasetPaths):
     ]
 
 
-@pytest.mark.usefixtures("frozen_garbage")
 def test_rank_is_that_of_the_process_that_made_the_batches(paths: DatasetPaths, monkeypatch: pytest.MonkeyPatch):
     """Worker processes that were not forked have no process group: there, `distributed.rank` is 0."""
     whole = batches_of(paths, batch_size=2)[0]
@@ -124,6 +123,7 @@ def test_rank_is_that_of_the_process_that_made_the_batches(paths: DatasetPaths, 
         assert not torch.equal(*parts)
 
 
+@pytest.mark.usefixtures("frozen_garbage")
 # newer versions of Python warn if a process with threads forks
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_worker_processes_do_not_change_batches(paths: DatasetPaths):

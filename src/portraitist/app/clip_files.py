@@ -240,7 +240,7 @@ def _with_long_end(painted: Iterator[PaintedFrame], usual_s: float) -> Iterator[
     last: PaintedFrame | None = None
     for last in painted:
         yield last
-    if last and last.duration_s > usual_s:
+    if last and round((last.duration_s - usual_s) * TICKS_PER_S) > 0:
         yield PaintedFrame(last.image, last.start_s + last.duration_s - usual_s, usual_s)
 
 

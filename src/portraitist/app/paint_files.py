@@ -367,7 +367,7 @@ def _paint(
                 if path == output:
                     result.existed = True  # another process has written it in the meantime
                     break
-                if path.read_bytes() != files[path]:  # not a file that an interrupted run has written
+                if not _contains(path, files[path]):  # not a file that an interrupted run has written
                     result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
                     continue
             result.written.append(path)
@@ -376,6 +376,14 @@ def _paint(
     result.written.sort(key=lambda path: path != output)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _contains(path: Path, data: bytes) -> bool:
+    """Return whether a file has this content; False if the path is a folder or cannot be read."""
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:

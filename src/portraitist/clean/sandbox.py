@@ -167,7 +167,7 @@ class Sandbox:
     def __init__(self, task: str, limits: Limits, workers: int | None = None) -> None:
         self.workers = workers or available_cores()
         self._task, self._limits = task, limits
-        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        self._idle: SimpleQueue[Worker | None] = SimpleQueue()  # None: a worker that must be started again
         self._threads = ThreadPoolExecutor(self.workers)
         for _ in range(self.workers):
             self._idle.put(Worker(task, limits))
@@ -186,18 +186,18 @@ class Sandbox:
             yield pending.popleft().result()
 
     def _run(self, request: Message) -> Message:
-        worker = self._idle.get()
+        worker, response = self._idle.get(), None
         try:
+            worker = worker or Worker(self._task, self._limits)
             response = worker.run(request)
-        except BaseException as error:
-            # Its pipes may contain a part of a message, which the next task would get, so it is never used again.
-            worker.close()
-            self._idle.put(Worker(self._task, self._limits))
-            if isinstance(error, WorkerDiedError):
-                return Message({"died": str(error)}, {})
-            raise
-        self._idle.put(worker)
-        return response
+            return response
+        except WorkerDiedError as error:
+            return Message({"died": str(error)}, {})
+        finally:
+            if response is None and worker:
+                # Its pipes may contain a part of a message, which the next task would get, so it is never used again.
+                worker.close()
+            self._idle.put(None if response is None else worker)
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -205,7 +205,8 @@ class Sandbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
-            self._idle.get().close()
+            if worker := self._idle.get():
+                worker.close()
 
 
 def serve() -> None:

@@ -121,17 +121,17 @@ def forget(
         message = "matches nothing in the data; it is on the blocklist now, so future runs reject it"
         note(f"{name}: {message}{similar and '; '}{similar}")
     derived = forgetting.derived_outputs(root, forgotten.ids)
-    is_tracked = Path(".dvc").is_dir()
-    outdated = _outdated_sources() if is_tracked else set()
+    is_current = _are_current() if Path(".dvc").is_dir() else {}
     removed = forgetting.purge(root, forgotten.ids)
     for source, count in removed.items():
         print(f"data/raw/{source}: {count} removed")
     if responses:
         print(f".fetch-cache: {responses} removed")
-    current = sorted(set(removed) - outdated)
-    if current and is_tracked:  # otherwise, DVC would restore or collect the pictures again
+    current = sorted(source for source in removed if is_current.get(source))
+    if current:  # otherwise, DVC would restore or collect the pictures again
         _dvc("commit", "--force", *(f"collect@{source}" for source in current))
-    for source in sorted(set(removed) & outdated):  # a commit would hide the other changes from DVC
+    for source in sorted(source for source in removed if is_current.get(source) is False):
+        # a commit would hide the other changes from DVC
         note(f"{source}: its pictures or parameters have changed; `dvc repro` collects again, without these pictures")
     if derived:
         print(f"still contain or depend on them, until {'now' if repro else '`dvc repro`'}: {', '.join(derived)}")
@@ -190,24 +190,28 @@ def clear_cache(
         print(f"to download again: dvc repro --force --single-item collect@{source}")
 
 
-def _outdated_sources() -> set[str]:
-    """Return the collected sources whose inputs (the user's folder, parameters, code) changed after the last run."""
-    collected = sorted(path.name for path in Path("data/raw").glob("*") if path.is_dir())
-    stages = [f"collect@{source}" for source in collected]
-    changes = json.loads(_dvc("status", "--json", *stages)) if stages else {}
-    return {
-        stage.partition("@")[2]
-        for stage, found in changes.items()
-        if any(isinstance(change, str) or "changed deps" in change for change in found)
-    }
+def _are_current() -> dict[str, bool]:
+    """Return, for each collected source that is in use, whether its inputs are those of the last run.
+
+    The inputs are the user's folder, the parameters and the code. Sources that DVC does not know are left out.
+    """
+    current = {}
+    for path in Path("data/raw").glob("*"):
+        done = subprocess.run(
+            [*_dvc_command(), "status", "--json", f"collect@{path.name}"], check=False, capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            changes = json.loads(done.stdout).get(f"collect@{path.name}", [])
+            current[path.name] = not any(isinstance(change, str) or "changed deps" in change for change in changes)
+    return current
 
 
-def _dvc(*arguments: str) -> str:
-    """Run DVC, and return its output; the output of commands without `--json` is shown instead."""
-    sibling = Path(sys.executable).with_name("dvc")
-    command = str(sibling) if sibling.exists() else shutil.which("dvc")
-    output = subprocess.PIPE if "--json" in arguments else None
-    done = subprocess.run([command, *arguments], check=False, stdout=output, text=True) if command else None
-    if done is None or done.returncode:
+def _dvc(*arguments: str) -> None:
+    if subprocess.run([*_dvc_command(), *arguments], check=False).returncode:
         fail(f"`dvc {' '.join(arguments)}` failed; repeat it before you run other commands", FAILED)
-    return done.stdout or ""
+
+
+def _dvc_command() -> list[str]:
+    """Return the command of DVC in this environment, or else the one on the path."""
+    sibling = Path(sys.executable).with_name("dvc")
+    return [str(sibling) if sibling.exists() else shutil.which("dvc") or "dvc"]

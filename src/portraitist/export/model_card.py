@@ -95,7 +95,7 @@ def read_training_data(clean: Path, crops: Path, split: Path) -> list[tuple[str,
         crops: output of stage `crop`.
         split: CSV with the part of each face.
     """
-    sources = manifest.read(clean / "manifest.csv").set_index("id")["source"]
+    sources = manifest.kept_rows(clean / "manifest.csv").set_index("id")["source"]
     pictures = manifest.kept_rows(crops / "manifest.csv").set_index("id")["picture"]
     return [
         (sources.get(pictures.get(face), "unknown"), kind)

@@ -110,15 +110,11 @@ def has_saved_responses(params: CollectParams, cache: FetchCache) -> bool:
 def _response_files(folder: Path) -> list[Path]:
     """Return the HTML, JSON and HAR files in a folder and its subfolders, sorted by path.
 
-    Browsers save the scripts and frames of the page NAME.html in a folder NAME_files, which is left out.
+    Browsers save the scripts and frames of the page NAME.html in a folder NAME_files beside it, which is left out.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in RESPONSE_SUFFIXES
-        and path.is_file()
-        and not any(part.endswith(PARTS_SUFFIX) for part in path.relative_to(folder).parts[:-1])
-    )
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in RESPONSE_SUFFIXES and path.is_file())
+    parts = {path.with_name(f"{path.stem}{PARTS_SUFFIX}") for path in found if path.suffix.lower() in (".html", ".htm")}
+    return [path for path in found if parts.isdisjoint(path.parents)]
 
 
 def saved_responses(folder: Path, host: str) -> list[SavedResponse]:
