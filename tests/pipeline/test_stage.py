@@ -135,7 +135,7 @@ def test_failed_write_ends_any_stage_with_one_line(checkout):
     (checkout / "sources" / "sample").touch()
     for folder, columns in (
         ("raw/sample", "id,status,group,pair"),
-        ("clean", "id,status,dhash"),
+        ("clean", "id,status,dhash,same_as"),
         ("crops", "id,status,picture"),
         ("masks", "id,status,kind"),
     ):
