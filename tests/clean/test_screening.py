@@ -109,7 +109,7 @@ HOSTILE = {
     "endless_animation": (endless_animation, {"animated"}),
     "text_bomb": (text_bomb, {"blank"}),
     "profile_bomb": (profile_bomb, {"not_a_picture", "unreadable", "blank", "too_costly"}),
-    "cyclic_tiff": (cyclic_tiff, {"kept"}),  # only the first page is read
+    "cyclic_tiff": (cyclic_tiff, {"kept", "duplicate"}),  # only the first page is read, which another file contains
     "too_many_bytes": (lambda: photo() + bytes(21_000_000), {"too_large"}),
     "cut_off": (lambda: photo()[:-400], {"unreadable"}),
     "without_last_bytes": (lambda: photo()[:-40], {"unreadable"}),

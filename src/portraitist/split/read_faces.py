@@ -26,10 +26,9 @@ def read_faces(sources: Iterable[Path], clean: Path, crops: Path, masks: Path) -
     copies = cleaned[is_copy].set_index("id")["same_as"].to_dict()
     faces = manifest.kept_rows(masks / "manifest.csv")[["id", "kind"]]
     faces = faces.merge(manifest.kept_rows(crops / "manifest.csv")[["id", "picture"]], on="id")
-    collected = pd.concat(map(_read_source, sources))
-    return join_sources(
-        faces, pictures, collected.assign(id=[copies.get(picture, picture) for picture in collected["id"]])
-    )
+    collected = pd.concat(map(_read_source, sources), ignore_index=True)
+    kept = [copies.get(picture, picture) for picture in collected["id"]]
+    return join_sources(faces, pictures, collected.assign(id=pd.Series(kept, dtype=str)))
 
 
 def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +48,7 @@ def join_sources(faces: pd.DataFrame, pictures: pd.DataFrame, sources: pd.DataFr
         sources: one row per collected picture, with the columns id, group and pair. A picture that was collected
             several times has several rows.
     """
-    sources = sources.assign(group=_join_groups(sources))
+    sources = sources.assign(group=pd.Series(_join_groups(sources), sources.index, dtype=str))
     named = sources.groupby("id", as_index=False)[["group", "pair"]].max()
     table = faces.merge(pictures.merge(named, on="id").rename(columns={"id": "picture"}), on="picture")
     table["group"] = table["group"].where(table["group"] != "", table["picture"])
