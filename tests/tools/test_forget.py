@@ -315,6 +315,14 @@ def test_only_sources_without_other_changes_are_committed(
     assert ("`dvc repro` collects again, without these pictures" in error) == noted
 
 
+def test_pictures_are_removed_without_dvc(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+    (checkout / ".dvc").mkdir()
+    monkeypatch.setattr(dataset, "_dvc_command", lambda: None)
+    code, output, error = run_forget(named(checkout, "0002.jpg"))
+    assert (code, "data/raw/folder: 1 removed" in output) == (1, True)
+    assert "`dvc commit --force collect@folder collect@sample` failed; repeat it before you run other commands" in error
+
+
 def test_remaining_copies_are_listed(checkout: Path):
     split = manifest.read(checkout / "data/split.csv")
     trained = split.loc[

@@ -193,25 +193,30 @@ def clear_cache(
 def _are_current() -> dict[str, bool]:
     """Return, for each collected source that is in use, whether its inputs are those of the last run.
 
-    The inputs are the user's folder, the parameters and the code. Sources that DVC does not know are left out.
+    The inputs are the user's folder, the parameters and the code. Sources that DVC does not know are left out. Without
+    DVC, all sources count as unchanged; the commit then fails with a message.
     """
+    sources, command = [path.name for path in Path("data/raw").glob("*")], _dvc_command()
+    if command is None:
+        return dict.fromkeys(sources, True)
     current = {}
-    for path in Path("data/raw").glob("*"):
-        done = subprocess.run(
-            [*_dvc_command(), "status", "--json", f"collect@{path.name}"], check=False, capture_output=True, text=True
-        )
+    for source in sources:
+        stage = f"collect@{source}"
+        done = subprocess.run([*command, "status", "--json", stage], check=False, capture_output=True, text=True)
         if done.returncode == 0:
-            changes = json.loads(done.stdout).get(f"collect@{path.name}", [])
-            current[path.name] = not any(isinstance(change, str) or "changed deps" in change for change in changes)
+            changes = json.loads(done.stdout).get(stage, [])
+            current[source] = not any(isinstance(change, str) or "changed deps" in change for change in changes)
     return current
 
 
 def _dvc(*arguments: str) -> None:
-    if subprocess.run([*_dvc_command(), *arguments], check=False).returncode:
+    command = _dvc_command()
+    if command is None or subprocess.run([*command, *arguments], check=False).returncode:
         fail(f"`dvc {' '.join(arguments)}` failed; repeat it before you run other commands", FAILED)
 
 
-def _dvc_command() -> list[str]:
-    """Return the command of DVC in this environment, or else the one on the path."""
+def _dvc_command() -> list[str] | None:
+    """Return the command of DVC in this environment, or else the one on the path; None if DVC is not installed."""
     sibling = Path(sys.executable).with_name("dvc")
-    return [str(sibling) if sibling.exists() else shutil.which("dvc") or "dvc"]
+    command = str(sibling) if sibling.exists() else shutil.which("dvc")
+    return [command] if command else None
