@@ -181,6 +181,11 @@ def printable_path(path: str) -> str:
     return "".join(f"\\x{ord(char):02x}" if unicodedata.category(char) == "Cc" else char for char in text)
 
 
+def normalized(name: str) -> str:
+    """Return the name of a file in Unicode's form NFC, because macOS uses another form for accents."""
+    return unicodedata.normalize("NFC", name)
+
+
 def fetch_page(
     cache: FetchCache,
     url: str,

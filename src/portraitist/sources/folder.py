@@ -1,6 +1,5 @@
 """The user's own pictures, in a folder that contains the folders `selfies` and `portraits`."""
 
-import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -8,7 +7,7 @@ from portraitist.collect.candidate import Candidate
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.manifest import KINDS
-from portraitist.sources import find_pictures_by_kind
+from portraitist.sources import find_pictures_by_kind, normalized
 
 KEY = "collect.folder.path"
 PAIRS = "pairs"
@@ -24,7 +23,10 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     Raises:
         SourceError: a folder is missing, cannot be read, or contains no picture.
     """
-    files = [(kind, file, _stem(file.name)) for kind, file in find_pictures_by_kind(params.path, KEY)]
+    files = [
+        (kind, file, PurePosixPath(normalized(file.name)).stem)
+        for kind, file in find_pictures_by_kind(params.path, KEY)
+    ]
     selfie_stems, portrait_stems = (
         {stem for other, file, stem in files if other == kind and file.folder == PAIRS and not file.status}
         for kind in KINDS
@@ -41,8 +43,3 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
             status=file.status,
             reason=file.reason,
         )
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without folder and suffix, in Unicode's form NFC, because macOS uses another form."""
-    return unicodedata.normalize("NFC", PurePosixPath(name).stem)

@@ -6,14 +6,13 @@ file,subject_id,consent,date,scope,minor
 0001.jpg,p17,yes,2026-05-04,training of avatar models,no
 """
 
-import unicodedata
 from collections.abc import Iterator
 
 from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.outcome import Status
-from portraitist.sources import FORMATS, find_pictures
+from portraitist.sources import FORMATS, find_pictures, normalized
 from portraitist.sources.helpers.saved_pages import read_csv
 
 KEY = "collect.id_photos.path"
@@ -31,7 +30,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         SourceError: the folder or consent.csv is missing, or consent.csv is malformed or lists a missing file.
     """
     pictures = find_pictures(params.path, KEY, f"your photos ({FORMATS}) and {CONSENTS}")
-    files = {_normalized(file.name): file for file in pictures if file.name != CONSENTS}
+    files = {normalized(file.name): file for file in pictures if file.name != CONSENTS}
     consents = _read_consents(params)
     missing = sorted(set(consents) - set(files))
     if missing:
@@ -61,16 +60,11 @@ def _read_consents(params: CollectParams) -> dict[str, dict[str, str]]:
     for line, row in read_csv(path, COLUMNS):
         if not all(row[name].strip() for name in NON_EMPTY):
             raise SourceError(f"{path}, line {line}: empty cell; {', '.join(NON_EMPTY)} must have values")
-        file = _normalized(row["file"])
+        file = normalized(row["file"])
         if file in rows:
             raise SourceError(f"{path}, line {line}: {file} is listed twice; delete one of the rows")
         rows[file] = {name: value.strip() for name, value in row.items()}
     return rows
-
-
-def _normalized(name: str) -> str:
-    """Return a file's name in Unicode's form NFC, because macOS uses another form."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _rejection_reason(row: dict[str, str]) -> str:
