@@ -121,7 +121,7 @@ def test_limit_applies_to_each_kind(fake: FakeWeb, tmp_path: Path, capsys: pytes
     source = source_of(*(local(number) for number in range(5)), *(local(number, "portraits") for number in range(5, 9)))
     rows = collect(source, fake.web(), tmp_path, limit=2)
     assert statuses(rows) == [("0", "kept"), ("1", "kept"), ("5", "kept"), ("6", "kept")]
-    assert "(2) reached for selfies and portraits; further pictures were not collected" in capsys.readouterr().err
+    assert "(2) reached for selfies and portraits; any further pictures were not collected" in capsys.readouterr().err
     collect(source, fake.web(), tmp_path, limit=9)
     assert capsys.readouterr().err == ""
 

@@ -68,7 +68,7 @@ def collect_source(
     full = [kind for kind in collector.kinds if collector.kept[kind] >= params.limit]
     if full:
         reached = f"limits.{name} ({params.limit}) reached for {' and '.join(full)}"
-        print(f"collect {name}: {reached}; further pictures were not collected", file=sys.stderr)
+        print(f"collect {name}: {reached}; any further pictures were not collected", file=sys.stderr)
     if not collector.kept.total():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         found = f"status of the candidates: {counts}" if counts else "the source found no candidates"
