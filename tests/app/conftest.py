@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from app_helpers import serving, web_server
+from PIL import Image
 from toys import ROOT
 
 from portraitist.app.avatar import Portraitist
@@ -53,3 +54,15 @@ def static(folder):
     """The address of the static site."""
     with web_server(folder) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def pair(sample, tmp_path_factory):
+    """A photo of two persons."""
+    photo = Image.new("RGB", (512, 256), (120, 140, 130))
+    for column in range(2):
+        with Image.open(sample / "selfies" / f"{6 * column:04d}.jpg") as opened:
+            photo.paste(opened.resize((206 + 50 * column,) * 2), (256 * column, 0))
+    path = tmp_path_factory.mktemp("pair") / "wir zwei, 我们.png"
+    photo.save(path)
+    return path

@@ -133,6 +133,9 @@ def test_avatar_is_saved_in_the_format_of_its_suffix(tmp_path):
     avatar().save(tmp_path / "b.png", background=(1, 2, 3))
     with Image.open(tmp_path / "b.png") as saved:
         assert saved.getpixel((0, 0)) == (1, 2, 3)
+    avatar().save(tmp_path / "c.png", background=tmp_path / "b.png")
+    with Image.open(tmp_path / "c.png") as saved:
+        assert saved.getpixel((0, 0)) == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

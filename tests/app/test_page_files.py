@@ -9,7 +9,7 @@ from PIL import Image
 from toys import ROOT
 
 from portraitist.app.avatar import Portraitist
-from portraitist.app.page_files import style_cards
+from portraitist.app.page_files import StylePreviews
 from portraitist.app.site_builder import nodes_without_webgpu
 
 
@@ -39,6 +39,6 @@ def test_example_faces_are_painted_by_the_shipped_model(shipped):
 
 @pytest.mark.slow
 def test_style_previews_differ_by_style(shipped):
-    cards = style_cards(Portraitist(shipped, threads=1))
-    assert cards[0]["name"] == "house"
-    assert len({card["preview"] for card in cards}) == len(cards) > 1
+    portraitist = Portraitist(shipped, threads=1)
+    previews = StylePreviews(portraitist)
+    assert len({previews[name] for name in portraitist.style_names}) == len(portraitist.style_names) > 1

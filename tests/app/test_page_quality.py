@@ -104,6 +104,16 @@ def test_page_needs_no_horizontal_scrolling_at_320_px(request, sample, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["server", "static"])
+def test_page_needs_no_horizontal_scrolling_with_large_text(request, sample, name):
+    with tab(*SIZES[0]) as page:
+        page.goto(request.getfixturevalue(name))
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        for _ in states(page, name, sample):
+            assert page_quality.horizontal_scrolling(page) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "laptop"])
 @pytest.mark.parametrize("name", PAGES)
 def test_slow_network_does_not_shift_the_page(request, name, size):

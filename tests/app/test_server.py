@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 from app_helpers import encode, error_of, form, post, request, serve_process, serving, wait_until
 from PIL import Image
+from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from portraitist.app import server as app_server
 from portraitist.app.avatar import ModelError, Portraitist, RejectedError
 from portraitist.app.compositing import Finish, apply_finish, encode_avatar
+from portraitist.app.page_files import PREVIEW_PX
 from portraitist.app.selfie import MAX_MEGABYTES
 from portraitist.app.styles import Style
 from portraitist.cli import app as cli
@@ -80,7 +82,11 @@ def test_styles_have_names_and_previews(port, portraitist):
     cards = json.loads(body)
     assert status == 200
     assert [card["name"] for card in cards] == [*portraitist.style_names]
-    assert all(card["preview"].startswith("data:image/webp;base64,") for card in cards)
+    for card in cards:
+        status, headers, preview = request(port, "GET", "/" + card["preview"])
+        assert (status, headers["content-type"]) == (200, "image/webp")
+        assert Image.open(io.BytesIO(preview)).size == (PREVIEW_PX, PREVIEW_PX)
+    assert request(port, "GET", "/preview/none")[0] == 404
 
 
 def test_strength_blends_with_the_selfie(port, portraitist, selfie):
@@ -147,6 +153,10 @@ def test_server_survives_bad_pictures(portraitist, selfie, data, status, message
         ({"style": "none"}, "no style 'none'; this model's styles are house"),
         ({"face": "2"}, "face is 2, but the number of faces in the picture is 1"),
         ({"face": "0"}, "face is '0'; allowed are 1 to 12"),
+        (
+            {"keep_colors": "true"},
+            "unknown form field 'keep_colors'; allowed are selfie, background, like, face, style",
+        ),
         ({"note": "x" * 300}, "malformed form: Part exceeded maximum size"),
         (dict.fromkeys("abcdefghi", "1"), "malformed form: Too many fields"),
     ],
@@ -157,8 +167,27 @@ def test_invalid_fields_are_rejected(port, selfie, fields, message):
     assert (status, message in text) == (400, True), text
 
 
-def test_background_that_is_not_a_picture_is_rejected(port, selfie):
-    assert error_of(post(port, "/avatar", selfie=selfie, background=b"no picture"))[0] == 415
+@pytest.mark.parametrize(("field", "name"), [("background", "background picture"), ("like", "portrait to paint like")])
+def test_error_names_the_picture_that_cannot_be_read(port, selfie, field, name):
+    status, text = error_of(post(port, "/avatar", selfie=selfie, **{field: b"no picture"}))
+    assert status == 415
+    assert text.startswith(f"the {name}: not a picture")
+
+
+@pytest.mark.parametrize("field", ["selfie", "background", "like"])
+def test_every_picture_is_limited_in_size(portraitist, selfie, field):
+    with serving(portraitist, megabytes=1.0) as port:
+        parts = {"selfie": selfie} | {field: b"x" * 1_100_000}
+        assert error_of(post(port, "/avatar", **parts)) == (413, "a picture may have at most 1 megabytes")
+
+
+def test_path_without_a_slash_is_not_found_and_counted(port):
+    labels = {"endpoint": "other", "status": "404"}
+    before = REGISTRY.get_sample_value("portraitist_requests_total", labels) or 0
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b" 404 " in connection.recv(1000).splitlines()[0]
+    wait_until(lambda: REGISTRY.get_sample_value("portraitist_requests_total", labels) == before + 1)
 
 
 def test_malformed_requests_are_rejected(port):

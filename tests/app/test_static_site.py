@@ -1,8 +1,6 @@
 """The web page in a real browser: with the server, and as a static site on the device, offline."""
 
-import functools
 import grp
-import io
 import json
 import os
 import pwd
@@ -12,7 +10,6 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-import app_helpers
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +25,7 @@ from app_helpers import (
 )
 from browser import tab
 from fake_camera import arguments, write_video
+from page_driver import PHONE, READY, choose, downloaded, messages, opened, pixels, upload, wait_until
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
@@ -42,7 +40,6 @@ from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
 pytestmark = pytest.mark.slow
-PHONE = (360, 740)
 MIME_TYPES = ("/etc/nginx/mime.types", "/usr/local/etc/nginx/mime.types", "/opt/homebrew/etc/nginx/mime.types")
 GPU_ARGUMENTS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 PAINT_SQUARE = """async (useGpu) => {
@@ -57,53 +54,9 @@ PAINT_SQUARE = """async (useGpu) => {
 }"""
 
 
-wait_until = functools.partial(app_helpers.wait_until, seconds=60)
-
-
-def messages(page):
-    return page.inner_text("#status"), page.inner_text("#error")
-
-
-READY = "Your avatar is ready."
-
-
-def upload(page, *paths):
-    """Choose files on the page and return its status and error messages."""
-    page.set_input_files("#selfie", paths)
-    wait_until(lambda: "ready" in page.inner_text("#status") or page.inner_text("#error"))
-    return messages(page)
-
-
-def choose(page, selector):
-    """Select a radio button, even if it is in a panel that is hidden on a phone."""
-    page.eval_on_selector(selector, "control => control.click()")
-
-
-def downloaded(page):
-    with page.expect_download() as waiting:
-        page.click("#download")
-    return waiting.value.path().read_bytes()
-
-
-def pixels(data):
-    return np.array(Image.open(io.BytesIO(data)))
-
-
 @pytest.fixture(scope="module")
 def selfie(sample):
     return sample / "selfies" / "0006.jpg"
-
-
-@pytest.fixture(scope="module")
-def pair(sample, tmp_path_factory):
-    """A photo of two persons."""
-    photo = Image.new("RGB", (512, 256), (120, 140, 130))
-    for column in range(2):
-        with Image.open(sample / "selfies" / f"{6 * column:04d}.jpg") as opened:
-            photo.paste(opened.resize((206 + 50 * column,) * 2), (256 * column, 0))
-    path = tmp_path_factory.mktemp("pair") / "wir zwei, 我们.png"
-    photo.save(path)
-    return path
 
 
 NGINX = """
@@ -146,22 +99,13 @@ def is_listening(port):
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
-def opened(page, address):
-    """Open an address and return the lists to which its requests and errors are added."""
-    requests, errors = [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(address)
-    wait_until(lambda: page.inner_text("#status") == "" or page.inner_text("#error"))
-    return requests, errors
-
-
 def test_page_opened_from_disk_explains_the_web_server():
     with tab(1000, 700) as page:
         page.goto((SITE / "index.html").as_uri())
         assert "opened from disk" in page.inner_text("#note")
-        tops = page.evaluate("[...document.querySelectorAll('#drop .button, .camera')].map(button => button.offsetTop)")
+        tops = page.evaluate(
+            "[...document.querySelectorAll('#drop .button, #drop .camera')].map(button => button.offsetTop)"
+        )
         assert len(tops) == 2
         assert abs(tops[0] - tops[1]) <= 1  # in one row
 
@@ -280,6 +224,7 @@ def test_failed_file_of_a_batch_does_not_stop_the_others(address, sample, tmp_pa
         page.get_by_role("button", name="Avatar 2: note.jpg, not painted").click()
         assert "note.jpg: not a picture" in page.inner_text("#error")
         assert page.is_disabled("#download")
+        assert page.is_hidden("#after")  # no other person's avatar
         names = []
         page.on("download", lambda download: names.append(download.suggested_filename))
         page.click("#download-all")

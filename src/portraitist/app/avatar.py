@@ -175,7 +175,7 @@ class Avatar:
         self,
         path: Path | str,
         *,
-        background: "Background | str" = "backdrop",
+        background: "Background | Path | str" = "backdrop",
         shape: str = "square",
         size_px: int | None = None,
     ) -> None:

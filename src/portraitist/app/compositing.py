@@ -161,7 +161,9 @@ def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:
     return finished
 
 
-def save_avatar(avatar: Avatar, path: Path, background: Background | str, shape: str, size_px: int | None) -> None:
+def save_avatar(
+    avatar: Avatar, path: Path, background: Background | Path | str, shape: str, size_px: int | None
+) -> None:
     """Write an avatar to a file, atomically. Arguments and errors are those of `Avatar.save`."""
     form = OUTPUT_FORMATS.get(path.suffix.lower())
     if form is None:
@@ -169,7 +171,8 @@ def save_avatar(avatar: Avatar, path: Path, background: Background | str, shape:
     if isinstance(background, tuple):
         finish = Finish(background, _parse_shape(shape), size_px)
     else:
-        finish = Finish.parse(background, shape, size_px, allow_files=True)
+        parsed = str(background) if isinstance(background, Path) else background
+        finish = Finish.parse(parsed, shape, size_px, allow_files=True)
     finish.check(form)
     write_file(path, encode_avatar(apply_finish(avatar, finish), form))
 

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import threading
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +11,12 @@ from PIL import Image
 import portraitist
 from portraitist.app.avatar import Portraitist
 from portraitist.app.compositing import Finish, apply_finish
+from portraitist.app.framing import upright_frame
+from portraitist.app.selfie import read_selfie
+from portraitist.app.styles import Style, StyleOptions
+from portraitist.clean.decode import CleanPicture, RejectedError
+from portraitist.core.types import MaskArray
+from portraitist.crop.align import Crop
 
 SITE = Path(__file__).with_name("static_site")
 BASE_STYLE = Path(portraitist.__file__).with_name("base.css")
@@ -27,20 +35,51 @@ def page_files(backend: str) -> dict[str, Path]:
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 
 
-def style_cards(model: Portraitist) -> list[dict[str, str]]:
-    """Return a list with a dictionary for each style of the model: `name` and `preview`. The first style is `house`.
+class StylePreviews:
+    """Previews of a model's styles: an example face, painted in each style. Thread-safe.
 
-    A preview is an example face, painted in the style, as a data URI.
+    A preview is painted when it is first requested.
     """
-    cards = []
-    for name in model.style_names:
-        picture = apply_finish(model.paint(PREVIEW_SELFIE, style=name), Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX))
-        cards.append({"name": name, "preview": data_uri(picture)})
-    return cards
+
+    def __init__(self, model: Portraitist) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._previews: dict[str, bytes] = {}
+
+    def __getitem__(self, style: str) -> bytes:
+        """Return a preview as a WebP file.
+
+        Raises:
+            StyleError: the model has no style of this name.
+            ModelError: the model is damaged.
+        """
+        with self._lock:
+            if style not in self._previews:
+                self._previews[style] = self._paint(self._model.read_style(StyleOptions(style)))
+            return self._previews[style]
+
+    def _paint(self, style: Style) -> bytes:
+        selfie, crop, person = self._example
+        avatar = self._model.paint_frame(selfie, crop, person, upright_frame(crop, person), style=style)
+        return encode_webp(apply_finish(avatar, Finish(PREVIEW_BACKGROUND, size_px=PREVIEW_PX)))
+
+    @cached_property
+    def _example(self) -> tuple[CleanPicture, Crop, MaskArray]:
+        """The example face: the picture, the crop, and the person's mask."""
+        selfie = read_selfie(PREVIEW_SELFIE)
+        (crop,) = self._model.crops(selfie, "largest")
+        if isinstance(crop, RejectedError):
+            raise crop
+        return selfie, crop, self._model.person(selfie, crop)
 
 
-def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a data URI in WebP format. The compression is lossy, but its artefacts are not visible."""
+def encode_webp(picture: Image.Image) -> bytes:
+    """Encode a picture in WebP format. The compression is lossy, but its artefacts are not visible."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=92, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def data_uri(webp: bytes) -> str:
+    """Return a WebP file as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")

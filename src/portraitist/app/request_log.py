@@ -61,7 +61,7 @@ class RequestRecorder:
             status = 499
             raise
         finally:
-            segment = scope["path"].split("/")[1]
+            segment = scope["path"].lstrip("/").partition("/")[0]  # the path of OPTIONS * has no slash
             endpoint = f"/{segment}" if segment in self.endpoints else OTHER
             seconds, reason = time.monotonic() - started, scope["state"].get(REASON_KEY)
             REQUESTS.labels(endpoint, status).inc()

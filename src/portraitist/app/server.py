@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from PIL import Image
@@ -44,11 +44,12 @@ from portraitist.app.memory import (
 )
 from portraitist.app.metrics import forget_process, sample
 from portraitist.app.model_file import HOUSE_STYLE
-from portraitist.app.page_files import data_uri, page_files, style_cards
+from portraitist.app.page_files import StylePreviews, data_uri, encode_webp, page_files
 from portraitist.app.request_log import REASON_KEY, RequestRecorder
 from portraitist.app.request_queue import Admissions, DuplicateTicketError, QueueFullError, RequestQueue
 from portraitist.app.shutdown import Shutdown, ShuttingDownError
 from portraitist.app.styles import StyleOptions
+from portraitist.clean.decode import CleanPicture
 from portraitist.core.outcome import Status
 
 MEDIA_TYPES = {
@@ -75,6 +76,7 @@ MAX_FIELD_CHARS = 200  # maximum length of a form field that is not a file
 FORM_OVERHEAD_BYTES = 2000  # size of a multipart body in addition to its pictures
 FILE_FIELDS = ("selfie", "background", "like")
 TEXT_FIELDS = ("face", "style", "strength", "keep_colours", "align", "background", "shape", "size")
+OTHER_PICTURES = {"background": "the background picture", "like": "the portrait to paint like"}  # names in messages
 POLL_S = 1.0  # interval at which the connection of a waiting client is checked, in seconds
 CLOSE_S = 3  # seconds for sending responses after a shutdown's time limit; then connections are closed
 REASONS = {  # reasons of errors in metrics and log, by HTTP status
@@ -138,6 +140,8 @@ class _Endpoints:
         self.memory = plan_memory(limits, cores)
         self.queue, self.shutdown = RequestQueue(self.memory.threads, admissions), Shutdown(limits.shutdown_s)
         self.pool = ThreadPoolExecutor(self.memory.threads)
+        self.previews = StylePreviews(portraitist)
+        self.preview_pool = ThreadPoolExecutor(1)  # another pool, so that no photo waits for previews
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by client address
         self.upload_bytes: Counter[str] = Counter()  # bytes of uploads in memory, by client address
         self.capacity = self.memory.threads + limits.waiting  # number of requests whose uploads may be in memory
@@ -155,12 +159,17 @@ class _Endpoints:
         return await self._handle(request, self._paint_avatar)
 
     async def styles(self, _: Request) -> Response:
-        """Return, as JSON, name and preview of each style of the model."""
-        return JSONResponse(await asyncio.get_running_loop().run_in_executor(self.pool, lambda: self.style_cards))
+        """Return, as JSON, name and address of the preview of each style of the model."""
+        names = self.portraitist.style_names
+        return JSONResponse([{"name": name, "preview": f"preview/{quote(name, safe='')}"} for name in names])
 
-    @cached_property
-    def style_cards(self) -> list[dict[str, str]]:
-        return style_cards(self.portraitist)
+    async def preview(self, request: Request) -> Response:
+        """Return an example face in a style, as a WebP picture."""
+        style = request.path_params["style"]
+        if style not in self.portraitist.style_names:
+            raise HTTPException(404, "not found")
+        data = await asyncio.get_running_loop().run_in_executor(self.preview_pool, self.previews.__getitem__, style)
+        return Response(data, media_type="image/webp")
 
     async def position(self, request: Request) -> Response:
         """Return, as JSON, the queue position of the request that a ticket identifies; null if it is not waiting."""
@@ -280,7 +289,10 @@ class _Endpoints:
             raise HTTPException(400, f"malformed form: {error.message}") from error
         except (LookupError, ValueError) as error:  # `charset=` is unknown, or a field is not encoded in it
             raise HTTPException(400, "malformed form: a field cannot be decoded by its charset; use utf-8") from error
-        return await _read_fields(form)
+        fields = await _read_fields(form)
+        if any(len(value) > self.limits.megabytes * 1e6 for value in fields.values() if isinstance(value, bytes)):
+            raise self._too_large()
+        return fields
 
     async def _body(self, request: Request, count_bytes: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of the request's body; stop with an error if it is too large or too slow."""
@@ -303,23 +315,30 @@ class _Endpoints:
     ) -> tuple[list[Avatar | RejectedError], int]:
         if not isinstance(fields.get("selfie"), bytes):
             raise HTTPException(400, "the file `selfie` is missing")
-        if len(fields["selfie"]) > self.limits.megabytes * 1e6:
-            raise self._too_large()
         style = self.portraitist.read_style(self._style_options(fields))
-        cleaned = self.decoders.read(fields["selfie"])
+        cleaned = self._decode(fields, "selfie")
         crops = self.portraitist.crops(cleaned)
         align = self._flag(fields, "align")
         return self.portraitist.paint_crops(cleaned, crops[selected], size_px, align, style), len(crops)
 
     def _style_options(self, fields: dict[str, Any]) -> StyleOptions:
         """Convert the form's fields `style`, `like`, `strength` and `keep_colours`."""
-        like, strength = fields.get("like"), fields.get("strength", "1")
+        strength = fields.get("strength", "1")
         if not re.fullmatch(r"[01](\.\d{1,4})?|\.\d{1,4}", strength):
             raise FinishError(f"strength is {strength!r}; it must be a number from 0 to 1 with at most 4 decimals")
-        example = None if like is None else Image.fromarray(self.decoders.read(like).picture)
+        example = Image.fromarray(self._decode(fields, "like").picture) if "like" in fields else None
         return StyleOptions(
             fields.get("style", HOUSE_STYLE), example, float(strength), self._flag(fields, "keep_colours")
         )
+
+    def _decode(self, fields: dict[str, Any], name: str) -> CleanPicture:
+        """Decode an uploaded picture. The error of a picture that is not the selfie says which picture it is."""
+        try:
+            return self.decoders.read(fields[name])
+        except RejectedError as error:
+            if name not in OTHER_PICTURES:
+                raise
+            raise RejectedError(error.status, f"{OTHER_PICTURES[name]}: {error}") from error
 
     def _flag(self, fields: dict[str, Any], name: str) -> bool:
         value = fields.get(name, "false")
@@ -343,7 +362,7 @@ class _Endpoints:
             raise FinishError(f"size is {size!r}; expected a number of pixels, such as 512")
         background = fields.get("background", "backdrop")
         if isinstance(background, bytes):
-            background = load_background(self.decoders.read(background))
+            background = load_background(self._decode(fields, "background"))
         finish = Finish.parse(background, fields.get("shape", "square"), int(size) if size else None)
         selected = slice(int(face) - 1, int(face))
         results, count = self._paint(fields, selected, finish.size_px or DEFAULT_SIZE_PX)
@@ -370,6 +389,9 @@ async def _read_fields(form: FormData) -> dict[str, Any]:
         )
     if isinstance(fields.get("like"), str):
         raise HTTPException(400, "the form field `like` must be a file, such as -F like=@portrait.jpg for curl")
+    if unknown := fields.keys() - {*FILE_FIELDS, *TEXT_FIELDS}:
+        allowed = ", ".join(dict.fromkeys([*FILE_FIELDS, *TEXT_FIELDS]))
+        raise HTTPException(400, f"unknown form field {min(unknown)!r}; allowed are {allowed}")
     return fields
 
 
@@ -384,7 +406,7 @@ def _face_json(avatar: Avatar) -> dict[str, str]:
         "keep": apply_finish(avatar, Finish("keep")),
         "backdrop": apply_finish(avatar, Finish("backdrop")),
     }
-    return {name: data_uri(picture) for name, picture in layers.items()}
+    return {name: data_uri(encode_webp(picture)) for name, picture in layers.items()}
 
 
 async def _static_file(request: Request) -> Response:
@@ -487,7 +509,8 @@ def create_app(
         with endpoints.decoders, endpoints.shutdown.delay_signals(lambda: endpoints.admitted):
             yield
         sampling.cancel()
-        endpoints.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (endpoints.pool, endpoints.preview_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     routes = [
         Route("/", _static_file),
@@ -495,6 +518,7 @@ def create_app(
         Route("/faces", endpoints.faces, methods=["POST"]),
         Route("/avatar", endpoints.avatar, methods=["POST"]),
         Route("/styles", endpoints.styles),
+        Route("/preview/{style}", endpoints.preview),
         Route("/position/{ticket}", endpoints.position),
         Route("/{name}", _static_file),
     ]

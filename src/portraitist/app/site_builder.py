@@ -26,7 +26,7 @@ from portraitist.app.model_file import (
     remedy,
     verify_checksum,
 )
-from portraitist.app.page_files import page_files, style_cards
+from portraitist.app.page_files import StylePreviews, data_uri, page_files
 from portraitist.app.styles import StyleError, predictor_path
 from portraitist.crop.detector import FULL_RANGE, SHORT_RANGE
 from portraitist.export.tflite_to_onnx import convert
@@ -82,7 +82,8 @@ def build_site(model: Path, out: Path, runtime: Path | None = None) -> float:
     try:
         portraitist = Portraitist(model, threads=1)
         portraitist.check()
-        cards = style_cards(portraitist)
+        previews = StylePreviews(portraitist)
+        cards = [{"name": name, "preview": data_uri(previews[name])} for name in portraitist.style_names]
     except ModelError as error:
         raise SiteBuildError(str(error)) from error
     config["styles"] = [{**card, "vector": vectors.get(card["name"])} for card in cards]

@@ -23,6 +23,7 @@ export async function openCamera(openLive, onPicture, onError) {
   show("frame-rate", openLive ? "Loading the model…" : "");
   dialog.showModal();
   element("shutter").onclick = () => {
+    if (!video.videoWidth) return; // there is no frame yet
     const photo = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
     photo.getContext("2d").drawImage(video, 0, 0);
     photo.toBlob((blob) => { dialog.close(); onPicture(blob); }, "image/jpeg", 0.95);
@@ -31,21 +32,23 @@ export async function openCamera(openLive, onPicture, onError) {
     for (const track of stream.getTracks()) track.stop();
     video.srcObject = null;
   }, { once: true });
-  if (openLive) await paintFrames(openLive).catch((error) => { dialog.close(); onError(messageOf(error)); });
+  const isOpen = () => video.srcObject === stream; // not if the dialog was closed, and perhaps opened again
+  if (openLive) await paintFrames(openLive, isOpen).catch((error) => { dialog.close(); onError(messageOf(error)); });
 }
 
-async function paintFrames(openLive) {
+async function paintFrames(openLive, isOpen) {
   const painter = await openLive();
   const times = []; // when the frames of the last two seconds were painted, in milliseconds
   let reported = 0;
   try {
-    while (dialog.open) {
+    while (isOpen()) {
       const frame = await createImageBitmap(video).catch(() => null); // null: there is no frame yet
       if (!frame) {
         await new Promise((resolve) => setTimeout(resolve, 20));
         continue;
       }
       const painted = await painter.paint(frame, performance.now());
+      if (!isOpen()) break;
       const now = performance.now();
       times.push(now);
       while (times[0] < now - 2000) times.shift();

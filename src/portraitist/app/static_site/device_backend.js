@@ -32,23 +32,29 @@ class PaintWorker {
   }
 }
 
-const painter = new PaintWorker();
+let painter = new PaintWorker();
 const ids = new WeakMap(); // photo -> id, under which the worker caches its faces
 
 export async function open(onProgress) {
   onProgress("Loading the model…");
-  return painter.call("open", { useGpu: false });
+  try {
+    return await painter.call("open", { useGpu: false });
+  } catch (error) { // the runtime does not start twice in the same worker
+    painter.worker.terminate();
+    painter = new PaintWorker();
+    throw error;
+  }
 }
 
-export function paint(file, options, _, size = PREVIEW_SIZE) {
+export function paint(file, options, _, size = PREVIEW_SIZE, only = undefined) {
   if (!ids.has(file)) ids.set(file, crypto.randomUUID?.() ?? Math.random());
-  return painter.call("paint", { id: ids.get(file), file, options, size });
+  return painter.call("paint", { id: ids.get(file), file, options, size, only });
 }
 
 // Returns a PNG that is painted at the requested size, or null if the layers on the page have this size already.
 export async function finish(file, faceNumber, options, finishOptions) {
   if (finishOptions.size === PREVIEW_SIZE) return null;
-  const { faces } = await paint(file, options, null, finishOptions.size);
+  const { faces } = await paint(file, options, null, finishOptions.size, faceNumber - 1);
   const canvas = document.createElement("canvas");
   drawAvatar(canvas, faces[faceNumber - 1], finishOptions);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));

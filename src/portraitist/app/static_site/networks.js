@@ -38,8 +38,8 @@ export async function open(useGpu) {
 }
 
 async function download(path) {
-  const response = await fetch(url(path));
-  if (!response.ok) throw new Error(`${path} cannot be loaded: status ${response.status}`);
+  const response = await fetch(url(path)).catch(() => { throw new Error("The model cannot be loaded. Is the network connected?"); });
+  if (!response.ok) throw new Error(`The model cannot be loaded: ${path} has status ${response.status}.`);
   return response;
 }
 

@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 
 const checked = (name) => document.querySelector(`[name=${name}]:checked`);
-let backgroundImage = null;
+let background = { file: null, image: null }; // the visitor's background picture
 let example = null; // the file of the portrait whose style is used
 
 // The options of painting. If one of them changes, the photo must be painted again.
@@ -22,21 +22,22 @@ export const paintKey = ({ like, ...others }) => JSON.stringify([like && [like.n
 
 // The options that the page applies to a painting without painting again.
 export function finishOptions() {
-  const background = checked("background").value;
+  const { value } = checked("background");
   return {
-    background: background === "colour" ? element("colour").value : background,
-    backgroundFile: element("background-file").files[0] ?? null,
-    backgroundImage,
+    background: value === "colour" ? element("colour").value : value,
+    backgroundFile: background.file,
+    backgroundImage: background.image,
     shape: checked("shape").value,
     size: Number(checked("size").value),
   };
 }
 
 export function checkOptions() {
-  if (checked("background").value === "picture" && !backgroundImage) throw new Error("Choose a background picture first.");
+  if (checked("background").value === "picture" && !background.image) throw new Error("Choose a background picture first.");
 }
 
-// Shows a card for each style of the model, [{ name, preview }]. `canFollowExample` adds a card to choose a portrait.
+// Shows a card for each style of the model, [{ name, preview }]. `canFollowExample` adds a card to choose a portrait. When one is
+// chosen, it gets its own card. The file input is not part of the radio buttons, so that arrow keys do not open a file dialog.
 export function showStyles(styles, canFollowExample) {
   const box = element("styles");
   for (const { name, preview } of styles) {
@@ -47,18 +48,21 @@ export function showStyles(styles, canFollowExample) {
   if (!canFollowExample) return;
   const file = Object.assign(document.createElement("input"), { type: "file", id: "like", accept: "image/*", ariaLabel: "A portrait to paint like" });
   const plus = Object.assign(document.createElement("span"), { className: "plus", textContent: "+" });
-  const label = card("like", [plus], "Like mine");
-  label.title = "Paint me like a portrait of my own";
-  label.querySelector("input").addEventListener("click", ({ detail }) => { if (!example || detail) file.click(); }); // detail is not 0 if clicked by pointer
+  const [chooser, text] = [document.createElement("label"), document.createElement("span")];
+  text.textContent = "Like mine";
+  chooser.title = "Paint me like a portrait of my own";
+  chooser.append(file, plus, text);
+  const thumbnail = Object.assign(document.createElement("span"), { className: "plus" });
+  const chosen = card("like", [thumbnail], "Like mine");
   file.addEventListener("change", () => {
     if (!file.files[0]) return;
     example = file.files[0];
-    plus.textContent = "";
-    plus.style.backgroundImage = `url(${URL.createObjectURL(example)})`;
-    label.querySelector("input").checked = true;
+    thumbnail.style.backgroundImage = `url(${URL.createObjectURL(example)})`;
+    text.textContent = "Another";
+    if (!chosen.isConnected) chooser.before(chosen);
+    chosen.querySelector("input").checked = true;
   });
-  box.querySelector("label").after(label);
-  box.append(file);
+  box.querySelector("label").after(chooser);
 }
 
 function card(value, children, text) {
@@ -81,8 +85,10 @@ export function watchOptions(onPaint, onDraw, onError) {
     onDraw();
   });
   element("background-file").addEventListener("change", async (event) => {
+    const [file] = event.target.files;
+    if (!file) return;
     try {
-      backgroundImage = event.target.files[0] ? await createImageBitmap(event.target.files[0]) : null;
+      background = { file, image: await createImageBitmap(file) };
       document.querySelector("[value=picture]").checked = true;
       onDraw();
     } catch {

@@ -3,52 +3,72 @@
 import * as backend from "./backend.js";
 import { openCamera } from "./camera.js";
 import { drawAvatar, drawPhoto } from "./compose.js";
-import { element, messageOf, save, show } from "./dom.js";
+import { element, messageOf, save, show, TemporaryError } from "./dom.js";
 import { checkOptions, finishOptions, paintKey, paintOptions, showStyles, watchOptions } from "./options.js";
 
-const photos = []; // { file, key: options of its painting or null, faces: [layers or { error }], leftOut: faces not painted, error }
+// { file, faces: [layers or { error }], key: options with which they were painted, tried: options of the last attempt or null,
+// leftOut: faces not painted, error: why the last attempt failed or "", canRetry: whether a new attempt may succeed }
+const photos = [];
 let selected = null; // { photo, face: index in photo.faces }
 let isPainting = false;
 
 show("note", backend.SHORT_NOTE);
 show("privacy", backend.PRIVACY_NOTE);
-element("live").hidden = !backend.openLive;
+for (const button of document.querySelectorAll(".live")) button.hidden = !backend.openLive;
 element("copy").hidden = !(navigator.clipboard?.write && window.ClipboardItem);
-const ready = backend.open((text) => show("status", text));
-ready.then(({ styles, canFollowExample }) => {
-  showStyles(styles, canFollowExample);
-  if (!photos.length) show("status", "");
-}, (error) => show("error", messageOf(error)));
+
+let opening = null; // null before the first attempt to open the backend, and after one that failed
+function openBackend() {
+  opening ??= backend.open((text) => show("status", text)).then(
+    ({ styles, canFollowExample }) => showStyles(styles, canFollowExample),
+    (error) => { opening = null; throw error; },
+  );
+  return opening;
+}
+
+function showProblem(text, canRetry = false) {
+  show("error", text);
+  element("retry").hidden = !canRetry;
+}
+
+// Without a value, the bar shows that the page works, but not how much is done.
+function showProgress(value, max) {
+  const progress = element("progress");
+  progress.hidden = false;
+  if (value === undefined) progress.removeAttribute("value");
+  else Object.assign(progress, { max, value });
+}
 
 // --- painting: one photo at a time
 
 function add(files) {
-  const added = [...files].filter(Boolean).map((file) => ({ file, key: null, faces: [], leftOut: 0, error: "" }));
+  const added = [...files].filter(Boolean).map((file) => ({ file, faces: [], key: null, tried: null, leftOut: 0, error: "", canRetry: false }));
   if (!added.length) return;
-  photos.push(...added);
-  show("error", "");
-  document.body.classList.add("working");
+  const kept = photos.filter(({ faces, error, canRetry }) => faces.length || !error || canRetry); // the others are not usable
+  photos.splice(0, Infinity, ...kept, ...added);
   selected = { photo: added[0], face: 0 };
   refresh();
   paintNext();
 }
 
-// The next photo to paint: the selected one if its options have changed, else one that was never painted.
+// The next photo to paint: the selected one if its options have changed, else one that was never tried.
 function nextPhoto() {
   const key = paintKey(paintOptions());
-  return selected && selected.photo.key !== key ? selected.photo : photos.find((photo) => photo.key === null);
+  return selected && selected.photo.tried !== key ? selected.photo : photos.find(({ tried }) => tried === null);
 }
 
 async function paintNext() {
   if (isPainting) return;
   isPainting = true;
+  showProgress();
   try {
-    await ready;
+    await openBackend();
     for (let photo = nextPhoto(); photo; photo = nextPhoto()) await paint(photo);
     show("status", summary());
-  } catch (error) {
+  } catch (error) { // the backend cannot be opened
     show("status", "");
-    show("error", messageOf(error));
+    document.body.classList.toggle("working", avatars().length > 0);
+    showProblem(messageOf(error), true);
   } finally {
     isPainting = false;
     element("progress").hidden = true;
@@ -57,19 +77,21 @@ async function paintNext() {
 
 async function paint(photo) {
   const options = paintOptions();
-  const done = photos.filter(({ key }) => key !== null).length;
-  const text = photos.length > 1 && photo.key === null ? `Painting ${done + 1} of ${photos.length}…` : "Painting…";
-  const progress = element("progress");
-  progress.hidden = false;
-  if (photos.length > 1) Object.assign(progress, { max: photos.length, value: done });
-  else progress.removeAttribute("value");
+  const key = paintKey(options);
+  const done = photos.filter(({ faces }) => faces.length).length;
+  const total = done + photos.filter(({ tried }) => tried === null).length;
+  const isOneOfMany = total > 1 && photo.tried === null;
+  const text = isOneOfMany ? `Painting ${done + 1} of ${total}…` : "Painting…";
+  if (isOneOfMany) showProgress(done, total);
+  else showProgress();
   show("status", text);
   try {
-    Object.assign(photo, await backend.paint(photo.file, options, (message) => show("status", message)), { error: "" });
-  } catch (error) {
-    Object.assign(photo, { faces: [], error: messageOf(error) });
+    Object.assign(photo, await backend.paint(photo.file, options, (message) => show("status", message ?? text)), { key, error: "", canRetry: false });
+  } catch (error) { // the faces of an earlier painting are kept
+    Object.assign(photo, { error: messageOf(error), canRetry: error instanceof TemporaryError });
   }
-  photo.key = paintKey(options);
+  photo.tried = key;
+  if (selected.photo.tried !== null && !selected.photo.faces.length) selected = avatars()[0] ?? selected;
   refresh();
 }
 
@@ -89,9 +111,14 @@ function refresh() {
   const faces = photo.faces.map((face, index) => ({ face, index })).filter(({ face }) => !face.error);
   if (faces.length && !faces.some(({ index }) => index === selected.face)) selected.face = faces[0].index;
   element("result").hidden = !avatars().length;
-  document.body.classList.toggle("working", avatars().length > 0 || photos.some(({ key }) => key === null));
-  const errors = photo.error ? [photo.error] : photo.faces.flatMap((face, index) => (face.error ? [`Face ${index + 1}: ${face.error}.`] : []));
-  show("error", photos.length > 1 && errors.length ? `${photo.file.name ?? "Picture"}: ${errors.join(" ")}` : errors.join(" "));
+  document.body.classList.toggle("working", avatars().length > 0 || photos.some(({ tried }) => tried === null));
+  const failed = photo.error ? [photo] : photos.filter(({ error }) => error);
+  const messages = failed.slice(0, 3).map((each) => (photos.length > 1 ? `${each.file.name ?? "Picture"}: ${each.error}` : each.error));
+  if (failed.length > 3) messages.push(`${failed.length - 3} more could not be painted.`);
+  const named = photos.length > 1 ? `${photo.file.name ?? "Picture"}: ` : "";
+  const rejected = photo.faces.flatMap((face, index) => (face.error ? [`Face ${index + 1}: ${face.error}.`] : []));
+  if (!photo.error && rejected.length) messages.unshift(named + rejected.join(" "));
+  showProblem(messages.join("\n"), failed.some(({ canRetry }) => canRetry));
   listAvatars();
   draw();
 }
@@ -100,13 +127,17 @@ function listAvatars() {
   const entries = photos.flatMap((photo) => (photo.faces.length ? photo.faces.map((layers, face) => ({ photo, face, layers }))
     : [{ photo, face: 0, layers: { error: photo.error } }]));
   element("download-all").hidden = avatars().length < 2;
-  element("strip").replaceChildren(...(entries.length > 1 ? entries.map(stripItem) : []));
+  const strip = element("strip");
+  const focused = [...strip.children].findIndex((item) => item.contains(document.activeElement));
+  strip.replaceChildren(...(entries.length > 1 ? entries.map(stripItem) : []));
+  strip.children[focused]?.firstChild.focus({ preventScroll: true });
 }
 
 function stripItem({ photo, face, layers }, index) {
   const button = Object.assign(document.createElement("button"), { type: "button" });
   const isReady = layers.before;
-  const state = isReady ? "" : photo.key === null ? ", waiting" : ", not painted";
+  const isWaiting = photo.tried === null;
+  const state = isReady ? "" : isWaiting ? ", waiting" : ", not painted";
   button.setAttribute("aria-label", `Avatar ${index + 1}: ${photo.file.name ?? "picture"}${state}`);
   button.setAttribute("aria-current", selected.photo === photo && selected.face === face);
   if (isReady) {
@@ -114,13 +145,12 @@ function stripItem({ photo, face, layers }, index) {
     drawAvatar(canvas, layers, { ...finishOptions(), size: 120, shape: "square" });
     button.append(canvas);
   } else {
-    button.append(photo.key === null ? "…" : "!");
-    button.classList.toggle("failed", photo.key !== null);
+    button.append(isWaiting ? "…" : "!");
+    button.classList.toggle("failed", !isWaiting);
   }
   button.addEventListener("click", () => {
     selected = { photo, face };
     refresh();
-    element("strip").children[index].firstChild.focus();
     paintNext();
   });
   const item = document.createElement("li");
@@ -131,15 +161,17 @@ function stripItem({ photo, face, layers }, index) {
 function draw() {
   const layers = selected?.photo.faces[selected.face];
   const isDrawable = Boolean(layers?.before);
-  element("preview").classList.toggle("stale", !isDrawable);
-  for (const id of ["download", "copy"]) element(id).disabled = !isDrawable;
+  const hasFailed = !isDrawable && Boolean(selected) && selected.photo.tried !== null;
+  element("preview").classList.toggle("stale", !isDrawable); // until the photo is painted, the last avatar is shown, pale
+  for (const id of ["download", "copy"]) element(id).disabled = !isDrawable || busy.has(id);
+  for (const id of ["after", "before"]) element(id).hidden = hasFailed;
   if (!isDrawable) return;
   drawAvatar(element("after"), layers, finishOptions());
   drawPhoto(element("before"), layers, finishOptions());
 }
 
 element("slider").addEventListener("input", (event) => element("preview").style.setProperty("--split", `${event.target.value}%`));
-watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, (text) => show("error", text));
+watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, showProblem);
 
 // --- saving avatars
 
@@ -148,10 +180,10 @@ async function finished({ photo, face }) {
   const options = paintOptions();
   if (photo.key !== paintKey(options)) {
     await paint(photo);
-    element("progress").hidden = true;
-    show("status", summary());
+    if (photo.error) throw new Error(photo.error);
   }
-  const ownFile = await backend.finish(photo.file, face + 1, options, finishOptions());
+  const onProgress = (message) => show("status", message ?? PREPARING);
+  const ownFile = await backend.finish(photo.file, face + 1, options, finishOptions(), onProgress);
   if (ownFile) return ownFile;
   const canvas = document.createElement("canvas");
   drawAvatar(canvas, photo.faces[face], finishOptions());
@@ -161,27 +193,45 @@ async function finished({ photo, face }) {
 const nameOf = ({ photo, face }) =>
   `${(photo.file.name ?? "avatar").replace(/\.[^.]*$/, "")}-avatar${photo.faces.length > 1 ? `-${face + 1}` : ""}.png`;
 
-function whileDisabled(id, action) {
+const PREPARING = "Preparing the file…";
+const busy = new Set(); // ids of the buttons whose action has not finished
+
+// Runs an action when a button is pressed. The button is disabled during the action. The action returns a message, or nothing.
+function onPress(id, action) {
   element(id).addEventListener("click", async () => {
+    busy.add(id);
     element(id).disabled = true;
-    show("error", "");
+    showProblem("");
+    const waiting = setTimeout(() => { showProgress(); show("status", PREPARING); }, 300);
+    let message = "";
     try {
-      await action();
+      message = await action();
     } catch (error) {
-      show("error", messageOf(error));
-    } finally {
-      element(id).disabled = false;
+      showProblem(messageOf(error));
     }
+    clearTimeout(waiting);
+    busy.delete(id);
+    element(id).disabled = false;
+    draw();
+    if (isPainting) return;
+    element("progress").hidden = true;
+    show("status", message || summary());
   });
 }
 
-whileDisabled("download", async () => save(await finished(selected), nameOf(selected)));
-whileDisabled("copy", async () => {
+async function saveOne(avatar) {
+  save(await finished(avatar), nameOf(avatar));
+}
+
+onPress("download", () => saveOne(selected));
+onPress("copy", async () => {
   await navigator.clipboard.write([new ClipboardItem({ "image/png": finished(selected) })]);
-  show("status", "Copied to the clipboard.");
+  return "Copied to the clipboard.";
 });
-whileDisabled("download-all", async () => {
-  for (const avatar of avatars()) save(await finished(avatar), nameOf(avatar));
+onPress("download-all", async () => {
+  let failure = null; // the first one; the other avatars are saved in spite of it
+  for (const avatar of avatars()) await saveOne(avatar).catch((error) => { failure ??= error; });
+  if (failure) throw failure;
 });
 
 // --- adding photos: chosen, pasted, dropped, or from the camera
@@ -196,10 +246,23 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("over");
   add(event.dataTransfer.files);
 });
+element("retry").addEventListener("click", () => {
+  for (const photo of photos) if (photo.canRetry) photo.tried = null;
+  showProblem("");
+  if (selected) refresh();
+  paintNext();
+});
 const onPicture = (blob) => add([new File([blob], "camera.jpg", { type: blob.type })]);
-const onError = (text) => show("error", text);
-document.querySelector(".camera").addEventListener("click", () => openCamera(null, onPicture, onError));
-element("live").addEventListener("click", () => openCamera(async () => {
-  await ready; // until then, there are no styles to choose from
-  return backend.openLive(paintOptions());
-}, onPicture, onError));
+for (const button of document.querySelectorAll(".camera")) {
+  button.addEventListener("click", () => openCamera(null, onPicture, showProblem));
+}
+for (const button of document.querySelectorAll(".live")) {
+  button.addEventListener("click", () => openCamera(async () => {
+    await openBackend(); // until then, there are no styles to choose from
+    return backend.openLive(paintOptions());
+  }, onPicture, showProblem));
+}
+
+add(element("selfie").files); // chosen before this script was loaded
+element("selfie").value = "";
+if (!photos.length) paintNext(); // opens the backend

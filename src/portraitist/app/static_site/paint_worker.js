@@ -9,13 +9,18 @@ const [MAX_BYTES, MAX_PIXELS, MIN_SIDE, MAX_SIDE, MAX_FACES] = [64e6, 50e6, 16, 
 const CACHED_PHOTOS = 8;
 const openPhotos = new Map(); // id -> photo and its faces, so that another style needs no second detection
 
-async function paint({ id, file, options, size }) {
+// Paints the faces of a photo; with `only`, an index, only this face.
+async function paint({ id, file, options, size, only }) {
   if (!openPhotos.has(id)) openPhotos.set(id, await openPhoto(file));
   if (openPhotos.size > CACHED_PHOTOS) openPhotos.delete(openPhotos.keys().next().value);
   const { photo, opened, leftOut } = openPhotos.get(id);
   const style = await readStyle(options);
   const faces = [];
-  for (const face of opened) {
+  for (const [index, face] of opened.entries()) {
+    if (only !== undefined && index !== only) {
+      faces.push(null);
+      continue;
+    }
     faces.push(face.error ? face : await toBitmaps(await paintFace(photo, face, options, style, size)));
   }
   return { faces, leftOut };
@@ -34,7 +39,7 @@ async function readStyle({ style, like }) {
   if (!like) return config.styles.find(({ name }) => name === style);
   const key = [like.name, like.size, like.lastModified].join();
   if (example.key !== key) {
-    const { picture, mask } = await examplePerson(like);
+    const { picture, mask } = await examplePerson(like).catch((error) => { throw new Error(`the portrait to paint like: ${error.message}`); });
     example = { key, style: await predictStyle(picture, mask) };
   }
   return example.style;
