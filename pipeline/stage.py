@@ -28,8 +28,7 @@ _locks: list[FileLock] = []  # locks that this process holds
 def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str] = ()) -> list[Any]:
     """Parse the options of a stage script, such as --crops data/crop, and prepare the process to run the stage.
 
-    After this call, expected errors (a full disk, a missing file, an unusable checkpoint, Ctrl-C, SIGTERM) are printed
-    as one line instead of a traceback. If another process runs the same command, this process exits.
+    If another process runs the same command, this process exits.
 
     Args:
         names: required options whose values are paths.
@@ -39,8 +38,7 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     Returns:
         The values of names, words and optional, in this order; None for an optional option that is missing.
     """
-    sys.excepthook = print_error
-    signal.signal(signal.SIGTERM, partial(_exit_on_signal, os.getpid()))
+    _print_errors_as_one_line()
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
@@ -51,6 +49,12 @@ def path_options(*names: str, words: Sequence[str] = (), optional: Sequence[str]
     arguments = vars(parser.parse_args())
     _lock_or_exit()
     return [arguments[name.replace("-", "_")] for name in (*names, *words, *optional)]
+
+
+def _print_errors_as_one_line() -> None:
+    """Print expected errors (a full disk, a missing file, Ctrl-C, SIGTERM) as one line instead of a traceback."""
+    sys.excepthook = print_error
+    signal.signal(signal.SIGTERM, partial(_exit_on_signal, os.getpid()))
 
 
 def _lock_or_exit() -> None:
@@ -184,3 +188,9 @@ def _all_params() -> ModuleType:
     The module imports the parameters of all stages, but it cannot change what a stage writes.
     """
     return importlib.import_module("portraitist.all_params")
+
+
+# A stage script imports this module first. Ctrl-C may come while it then imports pandas or torch, which takes seconds.
+_script = getattr(sys.modules["__main__"], "__spec__", None)
+if _script is not None and _script.name.startswith("pipeline."):
+    _print_errors_as_one_line()

@@ -671,6 +671,10 @@ def test_unpack_names_the_missing_index(tmp_path):
         f"portraitist: {tmp_path} is not a folder of shards: index.csv is missing; run the stage that creates it\n",
     )
     assert not (tmp_path / "out").exists()
+    with ShardWriter(tmp_path / "raw" / "folder", 2) as shards:
+        shards.add("a", {"bytes": b"picture"})
+    _, _, stderr = run("dataset", "unpack", tmp_path / "raw", "-o", tmp_path / "out")
+    assert stderr.endswith(f"give one of {tmp_path / 'raw' / 'folder'}\n")
 
 
 def test_version_is_printed_by_command_and_module():

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pillow_heif
 import pytest
-from drawn import CLEAN, changed, encoded, smooth
+from drawn import encoded, smooth
 from PIL import GifImagePlugin, Image, ImageCms
 from scratch_jpeg import progressive_jpeg
 
@@ -18,7 +18,6 @@ from portraitist.clean.decode import (
     CleanPicture,
     RejectedError,
     check_dimensions,
-    clean_picture,
     decode_picture,
     difference_hash,
 )
@@ -232,18 +231,9 @@ def test_limits_are_inclusive():
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_large_picture_is_scaled_down_in_proportion(form: str):
-    picture = clean_picture(encoded(smooth(1, 120, 240), form), changed(CLEAN, max_side_px=64)).picture
+    picture = decode_picture(encoded(smooth(1, 120, 240), form), 1.0, 16, max_side_px=64).picture
     assert picture.shape == (32, 64, 3)
     assert abs(picture.astype(int) - smooth(1, 32, 64)).mean() < 8
-
-
-def test_limits_of_stage_clean_apply():
-    data = encoded(smooth(1, 40, 56), "PNG")
-    assert clean_picture(data, CLEAN).picture.shape == (40, 56, 3)
-    for limits, status in (({"min_side_px": 48}, "too_small"), ({"max_megapixels": 0.001}, "too_large")):
-        with pytest.raises(RejectedError) as rejected:
-            clean_picture(data, changed(CLEAN, **limits))
-        assert rejected.value.status.value == status
 
 
 def test_no_metadata_is_stored():

@@ -48,10 +48,10 @@ def project(tmp_path):
     save_model(project)
     (project / "models" / "pretrained").symlink_to(style_networks())
     data = project / "data"
-    (data / "raw" / "folder").mkdir(parents=True)
-    columns = ["id", "name", "author", "licence", "url"]
-    rows = [{"id": one, "name": f"{one}.png", "author": "Ann", "licence": "own"} for one in IDS]
-    manifest.write(rows, data / "raw" / "folder" / "manifest.csv", columns)
+    collect(data, "folder", licence="own", status="kept")
+    rows = [{"id": one, "source": "folder", "status": "kept"} for one in IDS]
+    (data / "clean").mkdir()
+    manifest.write(rows, data / "clean" / "manifest.csv", ["id", "source", "status"])
     parts = [{"id": one, "kind": "portraits", "part": "train" if one != IDS[3] else "test"} for one in IDS]
     manifest.write(parts, data / "split.csv", ["id", "kind", "part"])
     for folder, arrays in (("crop", crops()), ("mask", masks())):
@@ -62,6 +62,14 @@ def project(tmp_path):
     manifest.write(faces, data / "crop" / "manifest.csv", ["id", "picture", "status"])
     (tmp_path / "out").mkdir()
     return project
+
+
+def collect(data, source, **values):
+    """Write the manifest of a source that has all four portraits."""
+    (data / "raw" / source).mkdir(parents=True)
+    rows = [{"id": one, "name": f"{one}.png", "author": "Ann"} | values for one in IDS]
+    columns = ["id", "name", "author", "licence", "url", "status"]
+    manifest.write(rows, data / "raw" / source / "manifest.csv", columns)
 
 
 def crops():
@@ -116,6 +124,13 @@ def test_attribution_names_every_training_portrait(project, tmp_path):
         assert "3 pictures of Some paintings (https://example.org/paintings)" in text
         assert "CC0 (1), own (2)" in text
     assert shipped_metadata(tmp_path / "out")["card"] == (tmp_path / "out" / "README.md").read_text()
+
+
+def test_attribution_is_that_of_the_source_that_was_used(project, tmp_path):
+    collect(project / "data", "another", licence="other", status="kept")  # its rows come first
+    ship(project, selection(), None, tmp_path / "out")
+    listed = pd.read_csv(tmp_path / "out" / "PORTRAITS.csv", dtype=str)
+    assert list(listed["licence"]) == ["own"] * 3
 
 
 def test_generator_for_examples_becomes_a_file(project, tmp_path):

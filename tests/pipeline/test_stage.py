@@ -214,6 +214,23 @@ with atomic_write(Path("out")) as partial:
     assert [path.name for path in tmp_path.iterdir()] == [".locks"]
 
 
+def test_ctrl_c_during_imports_ends_a_stage_with_one_line(tmp_path):
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    (tmp_path / "torch.py").write_text(f"{code}; print('importing', flush=True); time.sleep(60)")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "src")])}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.paint"], cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "importing\n"
+            process.send_signal(signal.SIGINT)
+            error = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert error == f"portraitist: paint: {STOPPED.format('Ctrl-C')}\n"
+
+
 STAGE = """if True:
     import sys
     from pipeline.stage import path_options

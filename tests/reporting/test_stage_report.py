@@ -59,5 +59,5 @@ def test_printed_reasons_are_the_most_frequent(tmp_path, capsys):
     rows = [{"kind": "selfies", "status": status, "reason": ""} for status in statuses]
     rows.append({"kind": "portraits", "status": "kept", "reason": ""})
     write_stage_metrics(pd.DataFrame(rows), "crop", tmp_path / "crop.json")
-    rejected = "5 no_face, 3 face_too_small, 2 face_cut_off"
+    rejected = "5 no_face, 3 face_too_small, 2 face_cut_off, 1 for other reasons"
     assert capsys.readouterr().err == f"crop: 2 of 13 selfies kept, rejected: {rejected}; 1 of 1 portraits kept\n"

@@ -97,6 +97,13 @@ def test_same_name_in_both_pairs_folders_is_a_pair(own: Path, tmp_path: Path):
     assert {candidate.pair for candidate in candidates if candidate not in paired} == {""}
 
 
+def test_pairs_with_the_same_stem_are_an_error(own: Path, tmp_path: Path):
+    names = ("selfies/pairs/anna.jpg", "selfies/pairs/anna.png", "portraits/pairs/anna.jpg")
+    write_files(own, dict.fromkeys(names, JPEG))
+    with pytest.raises(SourceError, match=r"pairs/anna\.jpg and pairs/anna\.png have the same name"):
+        find_candidates("folder", params_for(own), tmp_path)
+
+
 def test_names_of_pairs_may_be_encoded_differently(own: Path, tmp_path: Path):
     write_files(own, {"selfies/pairs/Jose\u0301.jpg": JPEG, "portraits/pairs/Jos\xe9.png": PNG})
     candidates = find_candidates("folder", params_for(own), tmp_path)

@@ -72,7 +72,7 @@ def test_answered_questions_are_skipped_whatever_the_sides():
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ({"a": dict.fromkeys(FACES)}, "1 methods with 12 faces"),
+        ({"a": dict.fromkeys(FACES)}, "1 method with 12 faces"),
         ({"a": {"1": 0}, "b": {"2": 0}}, "2 methods with 0 faces"),
     ],
 )
@@ -223,7 +223,7 @@ def test_command_prints_the_address(shards, answers, no_serving):
 
 def test_command_needs_two_folders_of_shards(shards, tmp_path, no_serving):
     run = CliRunner().invoke(app, [COMMAND, str(shards / "ours"), "--selfies", str(shards / "selfies")])
-    assert (run.exit_code, "1 methods" in run.output) == (2, True)
+    assert (run.exit_code, "1 method with" in run.output) == (2, True)
     run = CliRunner().invoke(app, [COMMAND, str(tmp_path), str(shards / "ours")])
     assert (run.exit_code, str(tmp_path) in run.output) == (2, True)
 

@@ -39,7 +39,7 @@ from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
 )
 from portraitist.app.photo_border import repeat_border
-from portraitist.app.selfie import MAX_SIDE_PX, Source, read_selfie
+from portraitist.app.selfie import Source, read_selfie
 from portraitist.app.stains import grey_weight, stain_weight, with_one_tint, without_stains
 from portraitist.app.styles import (
     Style,
@@ -376,7 +376,6 @@ class Portraitist:
         self,
         selfie: Source,
         faces: FaceSelection = "each",
-        max_side_px: int = MAX_SIDE_PX,
         *,
         style: str = HOUSE_STYLE,
         like: Source | None = None,
@@ -390,7 +389,6 @@ class Portraitist:
         Args:
             selfie: as in `paint`.
             faces: "each" paints all faces that are large compared with the largest one, "largest" only that one.
-            max_side_px: larger selfies are scaled down so that no side exceeds this number of pixels.
             style: as in `paint`.
             like: as in `paint`.
             strength: as in `paint`.
@@ -413,7 +411,7 @@ class Portraitist:
             allowed = f"allowed are {MIN_SIZE_PX} to {MAX_PAINTED_PX}"
             raise ValueError(f"size_px is {size_px}; {allowed}; for a larger file, use avatar.save(..., size_px=...)")
         chosen = self.read_style(StyleOptions(style, like, strength, keep_colours))
-        cleaned = read_selfie(selfie, max_side_px)
+        cleaned = read_selfie(selfie)
         return self.paint_crops(cleaned, self.crops(cleaned, faces), size_px, align, chosen)
 
     def crops(self, cleaned: CleanPicture, faces: FaceSelection = "each") -> list[Crop | RejectedError]:

@@ -22,7 +22,6 @@ from portraitist.clean.containers import (
     read_jpeg_structure,
     strip_png_text,
 )
-from portraitist.clean.params import CleanParams
 from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture
@@ -345,15 +344,6 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         return converted if converted is not None else picture
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return picture  # a picture with an unreadable profile is still usable
-
-
-def clean_picture(data: bytes, params: CleanParams) -> CleanPicture:
-    """Decode a picture file with the limits that section `clean` of params.yaml sets.
-
-    Raises:
-        RejectedError: the data is not a picture, or is damaged, animated, too small, too large or too costly.
-    """
-    return decode_picture(data, params.max_megapixels, params.min_side_px, params.max_side_px, params.max_megabytes)
 
 
 def transform_mask(mask: bytes, orientation: int, cleaned: CleanPicture) -> MaskArray:

@@ -46,6 +46,13 @@ def describe(error: Exception) -> str:
     return f"{file}: {reason}" if reason and file else str(reason or error)
 
 
+def not_shards(folder: Path) -> str:
+    """Return the message for a folder that is not a folder of shards; it names folders of shards in this folder."""
+    inside = sorted(str(index.parent) for index in folder.glob("*/index.csv"))
+    advice = f"give one of {', '.join(inside[:5])}" if inside else "run the stage that creates it"
+    return f"{folder} is not a folder of shards: index.csv is missing; {advice}"
+
+
 def model_path(model: str | None, notify: Callable[[str], None] = note) -> Path:
     """Return the path of the model that `--model` names; a model on the Hugging Face hub is downloaded.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from portraitist.cli.console import FAILED, INVALID, describe, fail, note
+from portraitist.cli.console import FAILED, INVALID, describe, fail, not_shards, note
 
 app = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,7 +30,7 @@ def unpack(
     from portraitist.core.shards import INDEX_FILE, Shards
 
     if not (folder / INDEX_FILE).exists():
-        fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; run the stage that creates it", INVALID)
+        fail(not_shards(folder), INVALID)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(f"{out} is not an empty folder; choose another one with -o", INVALID)
     shards = Shards(folder)

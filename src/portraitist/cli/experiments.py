@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from portraitist.cli.console import INVALID, describe, fail
+from portraitist.cli.console import INVALID, describe, fail, not_shards
 
 POLL_S = 2.0  # interval at which `tensorboard --follow` reads the logs
 
@@ -32,7 +32,7 @@ def compare(
 
     for folder in [*methods, selfies]:
         if not (folder / INDEX_FILE).exists():
-            fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; run the stage that creates it", INVALID)
+            fail(not_shards(folder), INVALID)
     names = [folder.name for folder in methods]
     if repeated := [name for name in names if names.count(name) > 1]:
         fail(

@@ -85,7 +85,6 @@ class Download:
     bytes: int  # size of the file
     format: str  # such as "jpeg"
     final_url: str  # after redirects
-    hops: int  # number of redirects
 
 
 def sniff_format(head: bytes) -> str:
@@ -178,9 +177,9 @@ class HttpClient:
         """
         with atomic_write(dest) as partial:
             request = self._open(url, {"Accept": "image/*"}, crawled=True)
-            with request as (response, redirects, final_url), partial.open("wb") as file:
+            with request as (response, final_url), partial.open("wb") as file:
                 sha256, size, form = self._save_picture(response, file)
-        return Download(sha256, size, form, final_url, redirects)
+        return Download(sha256, size, form, final_url)
 
     def get_text(
         self,
@@ -204,7 +203,7 @@ class HttpClient:
         all_headers = {"Accept": "*/*"} | dict(headers or {})
         secrets = [*(secret or {}).values(), all_headers.get("Authorization", "").rpartition(" ")[2]]
         try:
-            with self._open(url, all_headers, crawled, dict(secret or {}), any_status=True) as (response, _, final_url):
+            with self._open(url, all_headers, crawled, dict(secret or {}), any_status=True) as (response, final_url):
                 charset = re.search(r"charset=[\"']?([\w-]+)", response.headers.get("Content-Type", ""), re.I)
                 body = _read(response, MAX_TEXT_BYTES)
                 wait_s = _retry_after_s(response)
@@ -221,9 +220,9 @@ class HttpClient:
         crawled: bool,
         secret: dict[str, str] | None = None,
         any_status: bool = False,
-    ) -> Iterator[tuple[http.client.HTTPResponse, int, str]]:
-        """Yield (the response after all redirects, the number of redirects, the final URL)."""
-        for redirects in range(MAX_REDIRECTS + 1):
+    ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
+        """Yield (the response after all redirects, the final URL)."""
+        for _ in range(MAX_REDIRECTS + 1):
             parts = self._check_and_wait(url, crawled)
             connection, response = self._send_with_retries(parts, headers, secret or {}, any_status)
             try:
@@ -240,7 +239,7 @@ class HttpClient:
                     raise FetchError(
                         Status.ENCODED, f"the response has Content-Encoding {encoding!r}; only 'identity' is allowed"
                     )
-                yield response, redirects, url
+                yield response, url
                 return
             finally:
                 self._release(parts, connection, response)
@@ -381,7 +380,7 @@ class HttpClient:
         """
         request = self._open(f"{site}/robots.txt", {"Accept": "text/plain"}, crawled=False, any_status=True)
         try:
-            with request as (response, _, _):
+            with request as (response, _):
                 if response.status == 200:
                     text = _read(response, MAX_ROBOTS_BYTES, strict=False).decode("utf-8", "replace")
                     return robots.Rules.parse(text, AGENT)

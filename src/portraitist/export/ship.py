@@ -180,9 +180,13 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
     """Return a table with id, name, author, licence and URL of each training portrait; its id is that of its face.
 
-    The values are read from the manifests of stage `collect`. The CSV `titles` replaces names and licences; see `ship`.
+    The values are read from the manifests of stage `collect`. If several sources have the same picture, the source that
+    stage `clean` kept is used. The CSV `titles` replaces names and licences; see `ship`.
     """
-    collected = pd.concat([manifest.read(path) for path in sorted((data / "raw").glob("*/manifest.csv"))])
+    sources = manifest.kept_rows(data / "clean" / "manifest.csv").set_index("id")["source"]
+    paths = sorted((data / "raw").glob("*/manifest.csv"))
+    collected = pd.concat([manifest.kept_rows(path).assign(source=path.parent.name) for path in paths])
+    collected = collected[collected["source"] == collected["id"].map(sources)]
     collected = collected.drop_duplicates("id").set_index("id")
     ids = manifest.split_ids(data / "split.csv", "portraits", "train")
     pictures = manifest.kept_rows(data / "crop" / "manifest.csv").set_index("id")["picture"]

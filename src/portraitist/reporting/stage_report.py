@@ -72,10 +72,13 @@ def write_stage_metrics(frame: pd.DataFrame, stage: str, path: Path) -> None:
 def _describe_outcomes(kind: str, rows: pd.DataFrame) -> str:
     """Return a text such as "57 of 60 selfies kept, rejected: 2 duplicate, 1 blurred (sharpness 3.1; ...)"."""
     rejected = rows[rows["status"] != Status.KEPT.value]
+    counts = rejected["status"].value_counts()
     reasons = []
-    for status, count in rejected["status"].value_counts().head(MAX_REASONS).items():
+    for status, count in counts.head(MAX_REASONS).items():
         texts = [text for text in rejected.loc[rejected["status"] == status, "reason"].dropna() if text]
         reasons.append(f"{count} {status}" + (f" ({texts[0]})" if texts else ""))
+    if len(counts) > MAX_REASONS:
+        reasons.append(f"{counts.iloc[MAX_REASONS:].sum()} for other reasons")
     more = f", rejected: {', '.join(reasons)}" if reasons else ""
     return f"{len(rows) - len(rejected)} of {len(rows)} {kind} kept{more}"
 

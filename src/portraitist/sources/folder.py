@@ -1,16 +1,33 @@
 """The user's own pictures, in a folder that contains the folders `selfies` and `portraits`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from portraitist.collect.candidate import Candidate
+from portraitist.collect.candidate import Candidate, SourceError
 from portraitist.collect.fetch_cache import FetchCache
 from portraitist.collect.params import CollectParams
 from portraitist.core.manifest import KINDS
-from portraitist.sources import find_pictures_by_kind, normalized
+from portraitist.sources import LocalFile, find_pictures_by_kind, normalized
 
 KEY = "collect.folder.path"
 PAIRS = "pairs"
+
+
+def _check_pairs(files: Sequence[tuple[str, LocalFile, str]]) -> None:
+    """Raise an error if two pictures in a folder `pairs` have the same stem.
+
+    Args:
+        files: kind, file and stem of each picture.
+    """
+    names: dict[tuple[str, str], str] = {}
+    for kind, file, stem in files:
+        if file.folder == PAIRS and not file.status:
+            other = names.setdefault((kind, stem), file.name)
+            if other != file.name:
+                raise SourceError(
+                    f"{KEY}: {other} and {file.name} have the same name apart from the suffix, so their partner is not "
+                    "clear; rename or remove one of them"
+                )
 
 
 def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
@@ -27,6 +44,7 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
         (kind, file, PurePosixPath(normalized(file.name)).stem)
         for kind, file in find_pictures_by_kind(params.path, KEY)
     ]
+    _check_pairs(files)
     selfie_stems, portrait_stems = (
         {stem for other, file, stem in files if other == kind and file.folder == PAIRS and not file.status}
         for kind in KINDS

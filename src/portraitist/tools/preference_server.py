@@ -59,8 +59,8 @@ def create_questions(
     faces = sorted(set.intersection(*(set(ids) for ids in methods.values()))) if methods else []
     if len(methods) < 2 or not faces:
         raise ValueError(
-            f"found {len(methods)} methods with {len(faces)} faces in common; give at least 2 methods that have "
-            "stylized the same faces"
+            f"found {len(methods)} {'method' if len(methods) == 1 else 'methods'} with {len(faces)} faces in common; "
+            "give at least 2 methods that have stylized the same faces (`dvc repro compare` trains all methods)"
         )
     questions = []
     for face in faces:
