@@ -48,7 +48,8 @@ class Toy(Method):
     def paint(self, selfies: Images, masks: Masks) -> Images:
         return self.tint(selfies)
 """
-TOY_LINE = "      toy: {base: toy, net: cartoongan, other_net: cartoongan, generator: pretrained, segmenter: pretrained}"
+TOY_LINE = """      toy: {base: toy, net: cartoongan, other_net: cartoongan,
+        generator: pretrained, segmenter: pretrained}"""
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
 
 

@@ -114,11 +114,11 @@ def forget(
     for line in forgotten.notes:
         print(line)
     count, lines = len(forgotten.ids), len(added)
+    advice = "; commit this file, because `git checkout` and `dvc exp apply` discard changes" if lines else ""
     print(
         f"{count} picture{'s' * (count != 1)} found; {lines} line{'s' * (lines != 1)} added to {forgetting.BLOCKLIST}"
+        f"{advice}"
     )
-    if lines:
-        print(f"commit {forgetting.BLOCKLIST}; until then, `git checkout` and `dvc exp apply` can discard its new lines")
     for name, similar in forgotten.missed.items():
         message = "matches nothing in the data; it is on the blocklist now, so future runs reject it"
         note(f"{name}: {message}{similar and '; '}{similar}")

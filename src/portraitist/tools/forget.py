@@ -319,7 +319,7 @@ def remaining_steps(root: Path, ids: Iterable[str]) -> list[str]:
     steps = [
         "DVC's cache contains all earlier versions: run `dvc gc --workspace --force`, which keeps only what the "
         "workspace uses; it also deletes the data of other branches and experiments",
-        "experiments and the experiment queue, whose `dvc exp apply` brings the pictures and the old blocklist back: run "
+        "experiments and the experiment queue; `dvc exp apply` would restore the pictures and the old blocklist: run "
         "`dvc exp remove --all-commits` and `dvc exp remove --queue`, and delete .dvc/tmp/exps",
         *(f"remote {name}: `dvc gc --workspace --cloud --remote {name} --force`" for name in _remotes(root)),
         "trained models retain what they learned from the pictures: `dvc repro` trains them again; models, avatars and "

@@ -43,6 +43,7 @@ document.addEventListener('change', event => {
 });
 
 document.addEventListener('keydown', event => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
   const index = boxes.indexOf(document.activeElement);
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (event.key === 'x' && index >= 0) {
