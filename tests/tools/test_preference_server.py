@@ -163,7 +163,9 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
         page.on("request", lambda request: urls.append(request.url))
         page.goto(server.address)
         expected = []
-        for number, action in enumerate(["ArrowLeft", "ArrowRight", "left", "right", " ", "Enter", "Space", *["ArrowLeft"] * 4]):
+        for number, action in enumerate(
+            ["ArrowLeft", "ArrowRight", "left", "right", " ", "Enter", "Space", *["ArrowLeft"] * 4]
+        ):
             page.wait_for_selector(f"text=Question {number + 1} of 11")
             page.wait_for_load_state()  # until all images are loaded
             question = server.questions[number]
@@ -180,7 +182,9 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
                 page.keyboard.press(action)
             else:
                 page.keyboard.press(action)
-            side = {"ArrowLeft": "left", "ArrowRight": "right", "Enter": "right", "Space": "right", " ": None}.get(action, action)
+            side = {"ArrowLeft": "left", "ArrowRight": "right", "Enter": "right", "Space": "right", " ": None}.get(
+                action, action
+            )
             if side:
                 expected.append([question.face, question.left, question.right, getattr(question, side)])
         page.wait_for_selector("text=Thank you.")

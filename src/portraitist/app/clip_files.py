@@ -26,7 +26,7 @@ DEFAULT_FPS = 25.0  # frame rate of files that state none
 EBML = b"\x1aE\xdf\xa3"  # the first bytes of Matroska and WebM files
 
 
-class Frame(NamedTuple):
+class ClipFrame(NamedTuple):
     """A frame of a clip, and its start and duration in seconds."""
 
     picture: Picture
@@ -48,7 +48,7 @@ class Clip:
 
     path: Path
     fps: float
-    frames: Iterator[Frame]
+    frames: Iterator[ClipFrame]
 
 
 def needs_pyav(clip: Path, output: Path) -> bool:
@@ -111,7 +111,7 @@ def _open_gif(path: Path) -> Clip:
     return Clip(path, 1 / duration_s, _gif_frames(path))
 
 
-def _gif_frames(path: Path) -> Iterator[Frame]:
+def _gif_frames(path: Path) -> Iterator[ClipFrame]:
     start_s = 0.0
     try:
         with Image.open(path, formats=["GIF"]) as gif:
@@ -119,7 +119,7 @@ def _gif_frames(path: Path) -> Iterator[Frame]:
                 # check each frame before decoding it, because a later one may be larger
                 check_dimensions(frame, MAX_MEGAPIXELS, MIN_SIDE_PX)
                 duration_s = _duration_s(frame)
-                yield Frame(read_selfie(frame.convert("RGB")).picture, start_s, duration_s)
+                yield ClipFrame(read_selfie(frame.convert("RGB")).picture, start_s, duration_s)
                 start_s += duration_s
     except RejectedError:
         raise
@@ -171,7 +171,7 @@ def _open_container(path: Path) -> Any:
         raise RejectedError(Status.NOT_A_PICTURE, "not a readable MP4, MOV or WebM") from error
 
 
-def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
+def _video_frames(container: Any, fps: float) -> Iterator[ClipFrame]:
     """Yield upright RGB frames, scaled down to at most MAX_SIDE_PX per side; each frame lasts until the next starts."""
     import av
 
@@ -183,12 +183,12 @@ def _video_frames(container: Any, fps: float) -> Iterator[Frame]:
             for number, frame in enumerate(container.decode(stream)):
                 start_s = frame.time if frame.time is not None else number / fps
                 if waiting:
-                    yield Frame(*waiting, max(start_s - waiting[1], 0))
+                    yield ClipFrame(*waiting, max(start_s - waiting[1], 0))
                 waiting = _upright(frame), start_s
         except (av.FFmpegError, MemoryError) as error:
             raise _damaged(error) from error
     if waiting:
-        yield Frame(*waiting, 1 / fps)
+        yield ClipFrame(*waiting, 1 / fps)
 
 
 def _upright(frame: Any) -> Picture:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from portraitist.app.metrics import REJECTED, REQUEST_SECONDS, REQUESTS
+from portraitist.app.server_metrics import REJECTED, REQUEST_SECONDS, REQUESTS
 
 OTHER = "other"
 METHODS = ("GET", "HEAD", "POST")

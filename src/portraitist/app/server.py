@@ -42,11 +42,11 @@ from portraitist.app.memory import (
     release_free_memory,
     resident_mb,
 )
-from portraitist.app.metrics import forget_process, sample
 from portraitist.app.model_file import HOUSE_STYLE
 from portraitist.app.page_files import StylePreviews, data_uri, encode_webp, page_files
 from portraitist.app.request_log import REASON_KEY, RequestRecorder
 from portraitist.app.request_queue import Admissions, DuplicateTicketError, QueueFullError, RequestQueue
+from portraitist.app.server_metrics import forget_process, sample
 from portraitist.app.shutdown import Shutdown, ShuttingDownError
 from portraitist.app.styles import StyleOptions
 from portraitist.clean.decode import CleanPicture
@@ -97,7 +97,7 @@ class Limits:
     Attributes:
         megabytes: maximum size of one picture, in units of 10**6 bytes.
         memory_mb: limit on the memory of one worker process together with its decoders (the child processes that decode
-            uploaded pictures), in units of 2**20 bytes. In `operations.Settings`: limit of all workers together.
+            uploaded pictures), in units of 2**20 bytes. In `server_processes.Settings`: limit of all workers together.
             None: `default_memory_mb` computes the limit of each worker from its number of cores.
         waiting: number of requests that may wait to be painted, in all worker processes together.
         per_minute: number of pictures per minute from one address, in all worker processes together.

@@ -88,13 +88,13 @@ def serve(
 
     Example: portraitist serve --host 0.0.0.0 --forwarded-allow-ips 10.0.0.0/8
     """
-    from portraitist.app import operations
+    from portraitist.app import server_processes
     from portraitist.app.model_file import ModelError
     from portraitist.app.server import Limits
 
     try:
         limits = Limits(megabytes, memory_mb, waiting, per_minute, shutdown_s=shutdown_s)
-        settings = operations.Settings(
+        settings = server_processes.Settings(
             model_path(model),
             device,
             host,
@@ -106,8 +106,8 @@ def serve(
             forwarded_allow_ips,
             access_log,
         )
-        operations.run(settings)
-    except (operations.StartError, ModelError, OSError) as error:
+        server_processes.run(settings)
+    except (server_processes.StartError, ModelError, OSError) as error:
         fail(describe(error), INVALID)
 
 

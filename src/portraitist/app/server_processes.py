@@ -26,10 +26,10 @@ from uvicorn.supervisors import Multiprocess
 from portraitist.app.avatar import ModelError, Portraitist
 from portraitist.app.connections import ConnectionPool
 from portraitist.app.memory import release_free_memory
-from portraitist.app.metrics import FOLDER_VARIABLE, serve_metrics
 from portraitist.app.request_log import write_event
 from portraitist.app.request_queue import Admissions
 from portraitist.app.server import Limits, create_app, plan_memory, uvicorn_options
+from portraitist.app.server_metrics import FOLDER_VARIABLE, serve_metrics
 from portraitist.core.native_stderr import quiet_native_stderr
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")

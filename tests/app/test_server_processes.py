@@ -16,7 +16,7 @@ from app_helpers import half_open_upload, post, request, serve_process, serving,
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
-from portraitist.app import operations, server
+from portraitist.app import server, server_processes
 from portraitist.cli import app as cli
 
 MANY = ("--per-minute", "100000")
@@ -89,14 +89,14 @@ def test_access_log_has_nothing_of_the_client(portraitist, selfie, capsys):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_memory_is_divided_among_workers(workers):
     limits = server.Limits(memory_mb=6000)
-    settings = operations.Settings(Path("m"), "cpu", "0.0.0.0", 0, None, workers, 2, limits, "", False)
+    settings = server_processes.Settings(Path("m"), "cpu", "0.0.0.0", 0, None, workers, 2, limits, "", False)
     assert settings.worker_limits.memory_mb == 6000 // workers
     assert settings.cores_per_worker == (2 if workers == 1 else 1)
 
 
 def test_options_are_read_from_the_environment(monkeypatch):
     seen = []
-    monkeypatch.setattr(operations, "run", seen.append)
+    monkeypatch.setattr(server_processes, "run", seen.append)
     values = {"HOST": "::1", "PORT": "81", "METRICS_PORT": "82", "WORKERS": "3", "MODEL": "m.onnx", "DEVICE": "cuda"}
     values |= {"MEGABYTES": "2.5", "MEMORY_MB": "9000", "WAITING": "7", "PER_MINUTE": "8", "SHUTDOWN_S": "9"}
     values |= {"FORWARDED_ALLOW_IPS": "*", "ACCESS_LOG": "1"}
