@@ -156,6 +156,9 @@ def test_question_stays_open_if_the_answer_cannot_be_saved(shards, answers):
     assert len(read_answers(answers)) == 1
 
 
+SIDES = {"ArrowLeft": "left", "ArrowRight": "right", "Enter": "right", "Space": "right", " ": None}
+
+
 @pytest.mark.slow
 def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
     urls = []
@@ -182,9 +185,7 @@ def test_answers_by_keyboard_and_mouse_in_a_browser(shards, answers):
                 page.keyboard.press(action)
             else:
                 page.keyboard.press(action)
-            side = {"ArrowLeft": "left", "ArrowRight": "right", "Enter": "right", "Space": "right", " ": None}.get(
-                action, action
-            )
+            side = SIDES.get(action, action)
             if side:
                 expected.append([question.face, question.left, question.right, getattr(question, side)])
         page.wait_for_selector("text=Thank you.")
