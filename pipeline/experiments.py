@@ -21,9 +21,7 @@ def compact(csv: str) -> str:
     """
     table = pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
     if "Experiment" not in table:
-        return (
-            "no experiments on this commit; `make experiments ARGS='-n 5'` shows those on the last five commits\n"
-        )
+        return "no experiments on this commit; `make experiments ARGS='-n 5'` shows those on the last five commits\n"
     table["Experiment"] = table["Experiment"].where(table["Experiment"] != "", table["rev"])
     table = table.drop(columns=["rev", "typ", "parent"], errors="ignore").replace("", "-")
     short = {name: re.sub(r"^(params\.yaml:)?(methods\.\w+\.)?", "", name) for name in table.columns}
