@@ -32,14 +32,17 @@ def test_failed_repaint_keeps_the_avatar_and_can_be_tried_again(server, selfies)
         choose(page, "#align")
         wait_until(lambda: "does not respond" in page.inner_text("#error"))
         assert page.is_visible("#after")
-        assert page.is_enabled("#download")
+        page.route("**/avatar", lambda route: route.abort())
+        page.click("#download")
+        wait_until(lambda: page.is_enabled("#download"))
+        assert page.is_visible("#retry")
         page.unroute("**/faces")
         page.click("#retry")
         wait_until(lambda: messages(page) == (READY, ""))
         assert page.is_hidden("#retry")
 
 
-def test_server_that_is_busy_is_asked_again(server, selfies):
+def test_request_is_sent_again_if_the_server_is_busy(server, selfies):
     answers = []
 
     def busy(route):
@@ -66,8 +69,12 @@ def test_unusable_example_is_named_and_another_style_paints(styled, selfies, tmp
         page.set_input_files("#like", tmp_path / "note.jpg")
         wait_until(lambda: page.inner_text("#error").startswith("the portrait to paint like: not a picture"))
         assert page.is_visible("#after")
+        page.set_input_files("#selfie", selfies[1])  # fails in the same way
+        wait_until(lambda: "0014.jpg" in page.inner_text("#error"))
         choose(page, "[name=style][value=house]")
-        wait_until(lambda: messages(page) == (READY, ""))
+        page.set_input_files("#selfie", selfies[2])
+        wait_until(lambda: page.inner_text("#status") == "3 avatars are ready.")
+        assert page.inner_text("#error") == ""
 
 
 def test_arrow_keys_choose_styles_and_open_no_file_dialog(styled, selfies):
@@ -89,6 +96,10 @@ def test_model_that_was_not_loaded_can_be_loaded_again(static, selfies):
         page.route("**/models/*.onnx", lambda route: route.abort())
         opened(page, static)
         assert page.inner_text("#error").startswith("The model cannot be loaded")
+        page.route("**/paint_worker.js", lambda route: route.abort())
+        page.click("#retry")
+        wait_until(lambda: "a script cannot be loaded" in page.inner_text("#error"))
+        page.unroute("**/paint_worker.js")
         page.set_input_files("#selfie", selfies[0])
         wait_until(lambda: page.is_hidden("#progress"))
         assert page.is_visible("#drop")
@@ -131,23 +142,26 @@ def test_file_has_the_name_of_the_photo_that_was_selected(server, selfies):
         wait_until(lambda: page.is_enabled("#download"))
 
 
-def test_focus_stays_in_the_list_while_photos_are_painted(server, selfies):
+def test_focus_stays_in_the_list_while_photos_are_painted(server, selfies, pair):
     with tab(*PHONE) as page:
         opened(page, server)
         page.route("**/faces", lambda route: page.wait_for_timeout(500) or route.continue_())
-        page.set_input_files("#selfie", selfies)
+        page.set_input_files("#selfie", [selfies[0], pair, selfies[1]])
         wait_until(lambda: page.is_visible("#strip"))
-        page.focus("#strip li:nth-child(2) button")
-        wait_until(lambda: page.inner_text("#status") == "3 avatars are ready.")
-        assert page.evaluate("document.activeElement.ariaLabel.startsWith('Avatar 2: 0014.jpg')")
+        page.focus("#strip li:nth-child(3) button")
+        wait_until(lambda: page.inner_text("#status") == "4 avatars are ready.")
+        assert page.evaluate("document.activeElement.ariaLabel.startsWith('Avatar 4: 0014.jpg')")
 
 
 def test_camera_can_be_used_after_the_first_photo(static, selfies):
-    with tab(*PHONE) as page:
+    with tab(*PHONE, ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")) as page:
         opened(page, static)
         upload(page, selfies[0])
-        assert page.is_visible("#result .camera")
         assert page.is_visible("#result .live")
+        page.click("#result .camera")
+        wait_until(lambda: page.is_visible("#viewfinder"))
+        page.click("#close-camera")
+        wait_until(lambda: not page.is_visible("#viewfinder"))
 
 
 def test_only_the_chosen_face_is_painted(static, pair):
@@ -172,3 +186,25 @@ def test_only_the_chosen_face_is_painted(static, pair):
     assert both[0] == both[1] == second[1]
     assert "before" in second[1]
     assert second[0] is None
+
+
+def test_options_changed_while_a_file_is_prepared_are_those_of_the_avatar(server, selfies):
+    strengths = []
+
+    def paint(route):
+        strengths.append(route.request.post_data_buffer.split(b'name="strength"')[1].split()[0])
+        page.wait_for_timeout(600)
+        route.continue_()
+
+    with tab(*PHONE) as page:
+        opened(page, server)
+        upload(page, selfies[0])
+        page.route("**/faces", paint)
+        set_strength = (
+            "value => { strength.value = value; strength.dispatchEvent(new Event('change', { bubbles: true })) }"
+        )
+        page.evaluate(set_strength, 50)
+        page.click("#download")
+        page.evaluate(set_strength, 20)
+        wait_until(lambda: page.is_enabled("#download") and messages(page) == (READY, ""))
+        assert strengths == [b"0.5", b"0.2"]

@@ -141,7 +141,7 @@ class _Endpoints:
         self.queue, self.shutdown = RequestQueue(self.memory.threads, admissions), Shutdown(limits.shutdown_s)
         self.pool = ThreadPoolExecutor(self.memory.threads)
         self.previews = StylePreviews(portraitist)
-        self.preview_pool = ThreadPoolExecutor(1)  # another pool, so that no photo waits for previews
+        self.preview_lock = asyncio.Lock()  # one preview at a time, so that a photo waits for one at most
         self.uploads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by client address
         self.upload_bytes: Counter[str] = Counter()  # bytes of uploads in memory, by client address
         self.capacity = self.memory.threads + limits.waiting  # number of requests whose uploads may be in memory
@@ -168,7 +168,8 @@ class _Endpoints:
         style = request.path_params["style"]
         if style not in self.portraitist.style_names:
             raise HTTPException(404, "not found")
-        data = await asyncio.get_running_loop().run_in_executor(self.preview_pool, self.previews.__getitem__, style)
+        async with self.preview_lock:
+            data = await asyncio.get_running_loop().run_in_executor(self.pool, self.previews.__getitem__, style)
         return Response(data, media_type="image/webp")
 
     async def position(self, request: Request) -> Response:
@@ -509,8 +510,7 @@ def create_app(
         with endpoints.decoders, endpoints.shutdown.delay_signals(lambda: endpoints.admitted):
             yield
         sampling.cancel()
-        for pool in (endpoints.pool, endpoints.preview_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        endpoints.pool.shutdown(wait=False, cancel_futures=True)
 
     routes = [
         Route("/", _static_file),
@@ -518,7 +518,7 @@ def create_app(
         Route("/faces", endpoints.faces, methods=["POST"]),
         Route("/avatar", endpoints.avatar, methods=["POST"]),
         Route("/styles", endpoints.styles),
-        Route("/preview/{style}", endpoints.preview),
+        Route("/preview/{style:path}", endpoints.preview),
         Route("/position/{ticket}", endpoints.position),
         Route("/{name}", _static_file),
     ]

@@ -38,7 +38,8 @@ def candidates(params: CollectParams, cache: FetchCache) -> Iterator[Candidate]:
     name are a photo and its painting.
 
     Raises:
-        SourceError: a folder is missing, cannot be read, or contains no picture.
+        SourceError: a folder is missing, cannot be read, or contains no picture; or two pictures in a folder `pairs`
+            have the same name apart from the suffix.
     """
     files = [
         (kind, file, PurePosixPath(normalized(file.name)).stem)

@@ -5,6 +5,7 @@ import { element, messageOf, show } from "./dom.js";
 const dialog = element("viewfinder");
 const video = element("video");
 const canvas = element("painted-video");
+element("close-camera").addEventListener("click", () => dialog.close());
 
 // Opens the dialog; when the visitor takes a picture, passes it to `onPicture` as a JPEG blob. `openLive`, if not null,
 // returns a painter of video frames: { backend: its name, paint(bitmap, time) -> ImageBitmap or null without a face, close() }.

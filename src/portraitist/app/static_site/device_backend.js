@@ -18,7 +18,7 @@ class PaintWorker {
       else resolve(result);
     });
     this.worker.addEventListener("error", (event) => {
-      const reason = event.message ?? "module workers are not supported";
+      const reason = event.message ?? "a script cannot be loaded";
       for (const [, reject] of this.pending.values()) reject(new Error(`This browser cannot paint: ${reason}.`));
       this.pending.clear();
     });
@@ -32,18 +32,14 @@ class PaintWorker {
   }
 }
 
-let painter = new PaintWorker();
+let painter = null; // the worker, once `open` was called
 const ids = new WeakMap(); // photo -> id, under which the worker caches its faces
 
 export async function open(onProgress) {
   onProgress("Loading the model…");
-  try {
-    return await painter.call("open", { useGpu: false });
-  } catch (error) { // the runtime does not start twice in the same worker
-    painter.worker.terminate();
-    painter = new PaintWorker();
-    throw error;
-  }
+  painter?.worker.terminate(); // the runtime does not start twice in the same worker
+  painter = new PaintWorker();
+  return painter.call("open", { useGpu: false });
 }
 
 export function paint(file, options, _, size = PREVIEW_SIZE, only = undefined) {

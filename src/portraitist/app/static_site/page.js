@@ -9,7 +9,7 @@ import { checkOptions, finishOptions, paintKey, paintOptions, showStyles, watchO
 // { file, faces: [layers or { error }], key: options with which they were painted, tried: options of the last attempt or null,
 // leftOut: faces not painted, error: why the last attempt failed or "", canRetry: whether a new attempt may succeed }
 const photos = [];
-let selected = null; // { photo, face: index in photo.faces }
+let selected = null; // { photo, face: index in photo.faces, isChosen: whether the visitor clicked it }
 let isPainting = false;
 
 show("note", backend.SHORT_NOTE);
@@ -22,7 +22,7 @@ function openBackend() {
   opening ??= backend.open((text) => show("status", text)).then(
     ({ styles, canFollowExample }) => showStyles(styles, canFollowExample),
     (error) => { opening = null; throw error; },
-  );
+  ).finally(() => show("status", ""));
   return opening;
 }
 
@@ -44,7 +44,8 @@ function showProgress(value, max) {
 function add(files) {
   const added = [...files].filter(Boolean).map((file) => ({ file, faces: [], key: null, tried: null, leftOut: 0, error: "", canRetry: false }));
   if (!added.length) return;
-  const kept = photos.filter(({ faces, error, canRetry }) => faces.length || !error || canRetry); // the others are not usable
+  const canBePainted = ({ faces, error, canRetry, tried }) => faces.length || !error || canRetry || tried !== paintKey(paintOptions());
+  const kept = photos.filter(canBePainted); // the others fail with these options
   photos.splice(0, Infinity, ...kept, ...added);
   selected = { photo: added[0], face: 0 };
   refresh();
@@ -75,14 +76,24 @@ async function paintNext() {
   }
 }
 
-async function paint(photo) {
+let lastPainting = Promise.resolve();
+function paint(photo) { // one photo at a time, so that the last painting has the last options
+  lastPainting = lastPainting.catch(() => {}).then(() => paintNow(photo));
+  return lastPainting;
+}
+
+async function paintNow(photo) {
   const options = paintOptions();
   const key = paintKey(options);
-  const done = photos.filter(({ faces }) => faces.length).length;
-  const total = done + photos.filter(({ tried }) => tried === null).length;
-  const isOneOfMany = total > 1 && photo.tried === null;
-  const text = isOneOfMany ? `Painting ${done + 1} of ${total}…` : "Painting…";
-  if (isOneOfMany) showProgress(done, total);
+  if (photo.key === key) { // the options are those of its faces again
+    Object.assign(photo, { tried: key, error: "", canRetry: false });
+    refresh();
+    return;
+  }
+  const done = photos.filter(({ tried }) => tried !== null).length;
+  const isOneOfMany = photos.length > 1 && photo.tried === null;
+  const text = isOneOfMany ? `Painting ${done + 1} of ${photos.length}…` : "Painting…";
+  if (isOneOfMany) showProgress(done, photos.length);
   else showProgress();
   show("status", text);
   try {
@@ -91,7 +102,7 @@ async function paint(photo) {
     Object.assign(photo, { error: messageOf(error), canRetry: error instanceof TemporaryError });
   }
   photo.tried = key;
-  if (selected.photo.tried !== null && !selected.photo.faces.length) selected = avatars()[0] ?? selected;
+  if (!selected.isChosen && selected.photo.tried !== null && !selected.photo.faces.length) selected = avatars()[0] ?? selected;
   refresh();
 }
 
@@ -112,7 +123,7 @@ function refresh() {
   if (faces.length && !faces.some(({ index }) => index === selected.face)) selected.face = faces[0].index;
   element("result").hidden = !avatars().length;
   document.body.classList.toggle("working", avatars().length > 0 || photos.some(({ tried }) => tried === null));
-  const failed = photo.error ? [photo] : photos.filter(({ error }) => error);
+  const failed = [photo, ...photos.filter((other) => other !== photo)].filter(({ error }) => error); // the selected one first
   const messages = failed.slice(0, 3).map((each) => (photos.length > 1 ? `${each.file.name ?? "Picture"}: ${each.error}` : each.error));
   if (failed.length > 3) messages.push(`${failed.length - 3} more could not be painted.`);
   const named = photos.length > 1 ? `${photo.file.name ?? "Picture"}: ` : "";
@@ -128,9 +139,10 @@ function listAvatars() {
     : [{ photo, face: 0, layers: { error: photo.error } }]));
   element("download-all").hidden = avatars().length < 2;
   const strip = element("strip");
-  const focused = [...strip.children].findIndex((item) => item.contains(document.activeElement));
+  const focused = [...strip.children].find((item) => item.contains(document.activeElement))?.avatar;
   strip.replaceChildren(...(entries.length > 1 ? entries.map(stripItem) : []));
-  strip.children[focused]?.firstChild.focus({ preventScroll: true });
+  const item = focused && [...strip.children].find(({ avatar }) => avatar.photo === focused.photo && avatar.face === focused.face);
+  item?.firstChild.focus({ preventScroll: true });
 }
 
 function stripItem({ photo, face, layers }, index) {
@@ -149,11 +161,11 @@ function stripItem({ photo, face, layers }, index) {
     button.classList.toggle("failed", !isWaiting);
   }
   button.addEventListener("click", () => {
-    selected = { photo, face };
+    selected = { photo, face, isChosen: true };
     refresh();
     paintNext();
   });
-  const item = document.createElement("li");
+  const item = Object.assign(document.createElement("li"), { avatar: { photo, face } });
   item.append(button);
   return item;
 }
@@ -177,11 +189,11 @@ watchOptions(paintNext, () => { if (selected) { listAvatars(); draw(); } }, show
 
 async function finished({ photo, face }) {
   checkOptions();
-  const options = paintOptions();
-  if (photo.key !== paintKey(options)) {
+  while (photo.key !== paintKey(paintOptions())) {
     await paint(photo);
     if (photo.error) throw new Error(photo.error);
   }
+  const options = paintOptions();
   const onProgress = (message) => show("status", message ?? PREPARING);
   const ownFile = await backend.finish(photo.file, face + 1, options, finishOptions(), onProgress);
   if (ownFile) return ownFile;
@@ -203,16 +215,18 @@ function onPress(id, action) {
     element(id).disabled = true;
     showProblem("");
     const waiting = setTimeout(() => { showProgress(); show("status", PREPARING); }, 300);
-    let message = "";
+    let [message, failure] = ["", ""];
     try {
       message = await action();
     } catch (error) {
-      showProblem(messageOf(error));
+      failure = messageOf(error);
     }
     clearTimeout(waiting);
     busy.delete(id);
     element(id).disabled = false;
-    draw();
+    refresh(); // shows the errors of photos again
+    const others = element("error").textContent;
+    if (!others.includes(failure)) showProblem(`${failure}\n${others}`.trim(), photos.some(({ canRetry }) => canRetry));
     if (isPainting) return;
     element("progress").hidden = true;
     show("status", message || summary());
@@ -230,7 +244,9 @@ onPress("copy", async () => {
 });
 onPress("download-all", async () => {
   let failure = null; // the first one; the other avatars are saved in spite of it
-  for (const avatar of avatars()) await saveOne(avatar).catch((error) => { failure ??= error; });
+  for (const avatar of avatars()) {
+    await saveOne(avatar).catch((error) => { failure ??= new Error(`${nameOf(avatar)}: ${messageOf(error)}`); });
+  }
   if (failure) throw failure;
 });
 
@@ -247,7 +263,7 @@ document.addEventListener("drop", (event) => {
   add(event.dataTransfer.files);
 });
 element("retry").addEventListener("click", () => {
-  for (const photo of photos) if (photo.canRetry) photo.tried = null;
+  for (const photo of photos) if (photo.canRetry) Object.assign(photo, { tried: null, error: "", canRetry: false });
   showProblem("");
   if (selected) refresh();
   paintNext();

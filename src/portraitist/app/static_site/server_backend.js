@@ -54,7 +54,7 @@ function paintForm(file, { style, like, strength, keepColours, align }) {
   return form;
 }
 
-// Sends a form. If the server is busy, waits as long as it demands, and sends the form again.
+// Sends a form. If the server is busy, waits for the time in its header Retry-After, and sends the form again.
 async function post(url, form, onProgress, headers = {}) {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -68,8 +68,8 @@ async function post(url, form, onProgress, headers = {}) {
   }
 }
 
-// Returns the server's response. Otherwise, throws an error with the server's message. Its `retryAfter` is not 0 if the server
-// demands to wait so many seconds.
+// Returns the server's response. Otherwise, throws an error with the server's message. Its `retryAfter` is the number of seconds
+// in the header Retry-After; 0 if there is none.
 async function request(url, options) {
   const response = await fetch(url, options).catch(() => { throw new TemporaryError(UNREACHABLE); });
   if (response.ok) return response;
