@@ -89,6 +89,13 @@ def test_styles_have_names_and_previews(port, portraitist):
     assert request(port, "GET", "/preview/none")[0] == 404
 
 
+def test_name_of_a_style_may_contain_a_slash(portraitist, monkeypatch):
+    monkeypatch.setattr(Portraitist, "style_names", ("house", "a/b"))
+    with serving(portraitist) as port:
+        _, card = json.loads(request(port, "GET", "/styles")[2])
+        assert request(port, "GET", "/" + card["preview"])[0] == 200
+
+
 def test_strength_blends_with_the_selfie(port, portraitist, selfie):
     avatar = portraitist.paint(selfie, strength=0.25, keep_colours=True)
     parts = {"selfie": selfie, "strength": 0.25, "keep_colours": "true", "background": "keep"}
