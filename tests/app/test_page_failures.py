@@ -73,6 +73,8 @@ def test_unusable_example_is_named_and_another_style_paints(styled, selfies, tmp
         wait_until(lambda: "0014.jpg" in page.inner_text("#error"))
         choose(page, "[name=style][value=house]")
         page.set_input_files("#selfie", selfies[2])
+        wait_until(lambda: page.inner_text("#status") == "2 avatars are ready.")
+        page.get_by_role("button", name="Avatar 2: 0014.jpg, not painted").click()  # it is painted in the new style
         wait_until(lambda: page.inner_text("#status") == "3 avatars are ready.")
         assert page.inner_text("#error") == ""
 
