@@ -1,4 +1,4 @@
-"""Stage sources: check the sources that params.yaml lists, and export.method; write a file for each -> data/sources."""
+"""Stage sources: check the sources that params.yaml lists, and write a file for each -> data/sources."""
 
 import sys
 from pathlib import Path
@@ -6,13 +6,11 @@ from pathlib import Path
 from pipeline.stage import load_or_exit, load_sources_or_exit, path_options
 from portraitist.collect.params import SOURCES
 from portraitist.core.files import write_file
-from portraitist.export.params import ExportParams
 
 
 def main(out: Path) -> None:
     """Check that each source has valid parameters, and that its `path` exists. Then write a file for each source."""
     names = load_sources_or_exit()
-    load_or_exit(ExportParams, "export")  # of an unknown method, DVC itself would only report a missing file
     for name in names:
         path = load_or_exit(SOURCES[name], f"collect.{name}").path
         if not path.exists():

@@ -41,4 +41,5 @@ def test_example_faces_are_painted_by_the_shipped_model(shipped):
 def test_style_previews_differ_by_style(shipped):
     portraitist = Portraitist(shipped, threads=1)
     previews = StylePreviews(portraitist)
+    assert portraitist.style_names[0] == "house"
     assert len({previews[name] for name in portraitist.style_names}) == len(portraitist.style_names) > 1

@@ -213,7 +213,7 @@ def test_redirects_are_followed_and_counted(fake: FakeWeb, tmp_path: Path):
     fake.pages["a.example/2"] = Reply("moved", 302, {"Location": "//b.example/x%20y.jpg"})
     fake.pages["b.example/x%20y.jpg"] = Reply(JPEG)
     saved = fake.web().download("http://a.example/1", tmp_path / "picture")
-    assert saved.final_url == "http://b.example/x%20y.jpg"
+    assert (len(fake.requested_paths()), saved.final_url) == (3, "http://b.example/x%20y.jpg")
 
 
 MALFORMED_URLS = [

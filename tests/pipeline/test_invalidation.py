@@ -19,7 +19,7 @@ LEARNING = TRAIN | PAINT | EVALUATE | {"export"}
         ("evaluate/distances.py", EVALUATE),
         ("clean/screening.py", {"clean"}),
         ("split/params.py", {"split"}),
-        ("export/params.py", {"sources", "export", "compare"}),
+        ("export/params.py", {"export", "compare"}),
         ("learning/losses.py", LEARNING),
         ("train/loop.py", TRAIN),
         ("reporting/contact_sheet.py", {"clean", "crop", "mask", "augment", "compare"} | EVALUATE),

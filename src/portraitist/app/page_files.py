@@ -2,7 +2,6 @@
 
 import base64
 import io
-import threading
 from functools import cached_property
 from pathlib import Path
 
@@ -36,14 +35,13 @@ def page_files(backend: str) -> dict[str, Path]:
 
 
 class StylePreviews:
-    """Previews of a model's styles: an example face, painted in each style. Thread-safe.
+    """Previews of a model's styles: an example face, painted in each style.
 
     A preview is painted when it is first requested.
     """
 
     def __init__(self, model: Portraitist) -> None:
         self._model = model
-        self._lock = threading.Lock()
         self._previews: dict[str, bytes] = {}
 
     def __getitem__(self, style: str) -> bytes:
@@ -53,10 +51,9 @@ class StylePreviews:
             StyleError: the model has no style of this name.
             ModelError: the model is damaged.
         """
-        with self._lock:
-            if style not in self._previews:
-                self._previews[style] = self._paint(self._model.read_style(StyleOptions(style)))
-            return self._previews[style]
+        if style not in self._previews:
+            self._previews[style] = self._paint(self._model.read_style(StyleOptions(style)))
+        return self._previews[style]
 
     def _paint(self, style: Style) -> bytes:
         selfie, crop, person = self._example

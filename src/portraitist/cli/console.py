@@ -46,11 +46,14 @@ def describe(error: Exception) -> str:
     return f"{file}: {reason}" if reason and file else str(reason or error)
 
 
-def not_shards(folder: Path) -> str:
-    """Return the message for a folder that is not a folder of shards; it names folders of shards in this folder."""
-    inside = sorted(str(index.parent) for index in folder.glob("*/index.csv"))
-    advice = f"give one of {', '.join(inside[:5])}" if inside else "run the stage that creates it"
-    return f"{folder} is not a folder of shards: index.csv is missing; {advice}"
+def check_shards(folder: Path) -> None:
+    """Exit if a folder is not a folder of shards; the message names folders of shards in this folder."""
+    from portraitist.core.shards import INDEX_FILE
+
+    if not (folder / INDEX_FILE).exists():
+        inside = sorted(str(index.parent) for index in folder.glob(f"*/{INDEX_FILE}"))
+        advice = f"give one of {', '.join(inside[:5])}" if inside else "run the stage that creates it"
+        fail(f"{folder} is not a folder of shards: {INDEX_FILE} is missing; {advice}", INVALID)
 
 
 def model_path(model: str | None, notify: Callable[[str], None] = note) -> Path:

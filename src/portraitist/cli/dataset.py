@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from portraitist.cli.console import FAILED, INVALID, describe, fail, not_shards, note
+from portraitist.cli.console import FAILED, INVALID, check_shards, describe, fail, note
 
 app = typer.Typer(help="Inspect and edit the training data.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -27,10 +27,9 @@ def unpack(
 
     Example: portraitist dataset unpack data/crop -o crops --count 50
     """
-    from portraitist.core.shards import INDEX_FILE, Shards
+    from portraitist.core.shards import Shards
 
-    if not (folder / INDEX_FILE).exists():
-        fail(not_shards(folder), INVALID)
+    check_shards(folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(f"{out} is not an empty folder; choose another one with -o", INVALID)
     shards = Shards(folder)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from portraitist.cli.console import INVALID, describe, fail, not_shards
+from portraitist.cli.console import INVALID, check_shards, describe, fail
 
 POLL_S = 2.0  # interval at which `tensorboard --follow` reads the logs
 
@@ -27,12 +27,11 @@ def compare(
     """
     import random
 
-    from portraitist.core.shards import INDEX_FILE, Shards
+    from portraitist.core.shards import Shards
     from portraitist.tools.preference_server import PreferenceServer
 
     for folder in [*methods, selfies]:
-        if not (folder / INDEX_FILE).exists():
-            fail(not_shards(folder), INVALID)
+        check_shards(folder)
     names = [folder.name for folder in methods]
     if repeated := [name for name in names if names.count(name) > 1]:
         fail(

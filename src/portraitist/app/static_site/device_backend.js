@@ -42,7 +42,7 @@ export async function open(onProgress) {
   return painter.call("open", { useGpu: false });
 }
 
-export function paint(file, options, _, size = PREVIEW_SIZE, only = undefined) {
+export function paint(file, options, _, size = PREVIEW_SIZE, only) {
   if (!ids.has(file)) ids.set(file, crypto.randomUUID?.() ?? Math.random());
   return painter.call("paint", { id: ids.get(file), file, options, size, only });
 }

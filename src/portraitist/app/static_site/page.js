@@ -171,9 +171,9 @@ function stripItem({ photo, face, layers }, index) {
 }
 
 function draw() {
-  const layers = selected?.photo.faces[selected.face];
+  const layers = selected.photo.faces[selected.face];
   const isDrawable = Boolean(layers?.before);
-  const hasFailed = !isDrawable && Boolean(selected) && selected.photo.tried !== null;
+  const hasFailed = !isDrawable && selected.photo.tried !== null;
   element("preview").classList.toggle("stale", !isDrawable); // until the photo is painted, the last avatar is shown, pale
   for (const id of ["download", "copy"]) element(id).disabled = !isDrawable || busy.has(id);
   for (const id of ["after", "before"]) element(id).hidden = hasFailed;
@@ -264,8 +264,8 @@ document.addEventListener("drop", (event) => {
 });
 element("retry").addEventListener("click", () => {
   for (const photo of photos) if (photo.canRetry) Object.assign(photo, { tried: null, error: "", canRetry: false });
-  showProblem("");
   if (selected) refresh();
+  else showProblem("");
   paintNext();
 });
 const onPicture = (blob) => add([new File([blob], "camera.jpg", { type: blob.type })]);

@@ -76,7 +76,7 @@ async function request(url, options) {
   const { error } = await response.json().catch(() => ({}));
   const isTemporary = response.status >= 500 || [408, 429].includes(response.status);
   throw Object.assign(new (isTemporary ? TemporaryError : Error)(error ?? `The server responded with status ${response.status}.`), {
-    retryAfter: isTemporary ? Number(response.headers.get("Retry-After")) || 0 : 0,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
   });
 }
 
