@@ -112,6 +112,22 @@ def test_nearer_is_decided_over_faces_that_both_methods_have():
     assert row["nearer"] == "ours"
 
 
+def test_differences_of_rates_have_intervals_of_paired_rates():
+    ids = [f"{number:02d}" for number in range(34)]
+    found = {"ours": np.ones(34), "theirs": np.where(np.arange(34) < 33, 1.0, 0.0)}
+    faces = {name: pd.DataFrame({"id": ids, "found": values}) for name, values in found.items()}
+    results = {name: {"found": result(values.mean(), 0.8, 1, n=34, optimum=1.0)} for name, values in found.items()}
+    for each in results.values():
+        each["found"]["details"]["interval"] = "Wilson"
+    found_draws = {name: draws()[["iou"]].set_axis(["found"], axis=1) for name in found}
+    (row,) = differences("ours", results, found_draws, faces).to_dict("records")
+    assert row["difference"] == "0.03 [-0.07, 0.15]"
+    assert (row["p_value"], row["nearer"]) == ("0.5", "")
+    faces["theirs"]["found"] = np.where(np.arange(34) < 20, 1.0, 0.0)
+    (row,) = differences("ours", results, found_draws, faces).to_dict("records")
+    assert row["nearer"] == "ours"
+
+
 def test_differences_from_unchanged_are_nearer_or_farther():
     shifted = {"selfies": draws(0.1), "ours": draws(), "theirs": draws(0.1)}
     faces = NO_FACES | {"selfies": NO_FACES["ours"]}

@@ -15,6 +15,7 @@ from evaluation_toys import (
 )
 
 from portraitist.evaluate.skin import background_colours, mean_colours, skin_mask, skin_masks
+from portraitist.stats.bootstrap import TooFewSamplesError
 
 DARK_ON_LIGHT = uniform(60, 60, masks=PORTRAIT_PERSONS, background=200)
 
@@ -32,6 +33,11 @@ def test_bleed_is_0_at_portrait_skin_and_1_at_background():
 def test_bleed_is_linear_in_lightness(level):
     share = (lightness(level) - lightness(60)) / (lightness(200) - lightness(60))
     assert bleed(level) == pytest.approx(share, abs=0.01)
+
+
+def test_bleed_needs_a_portrait_with_a_background():
+    with pytest.raises(TooFewSamplesError, match="no test portrait shows any background"):
+        value("background_bleed", portrait_masks=torch.ones(2, 1, SIDE, SIDE))
 
 
 def test_bleed_is_measured_on_skin_only():

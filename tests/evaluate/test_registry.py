@@ -154,6 +154,14 @@ def test_json_has_six_significant_digits():
     assert (content["n"], content["details"]) == (2, {"network": "a"})
 
 
+def test_code_hash_depends_on_metrics_and_intervals(monkeypatch, tmp_path):
+    changed = tmp_path / "bootstrap.py"
+    changed.write_text("CONFIDENCE = 0.99\n")
+    before = code_hash()
+    monkeypatch.setattr("portraitist.stats.bootstrap.__file__", str(changed))
+    assert code_hash() != before
+
+
 def test_code_hash_and_versions():
     assert len(code_hash()) == 12
     assert code_hash() == code_hash()

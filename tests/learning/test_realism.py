@@ -1,5 +1,7 @@
 """Features that no training loss uses, and the metrics that are computed with them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -82,12 +84,39 @@ def test_kernel_of_a_single_image_is_an_error():
         kernel_distance(np.ones((1, 3)), np.ones((4, 3)))
 
 
-def test_kernel_distances_are_those_of_resampled_features():
+def test_kernel_distances_skip_pairs_of_copies():
     rng = np.random.default_rng(5)
     a, b = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)) + 0.4
     of_a, of_b = rng.integers(7, size=(3, 7)), rng.integers(5, size=(3, 5))
-    expected = [kernel_distance(a[some_a], b[some_b]) for some_a, some_b in zip(of_a, of_b, strict=True)]
+
+    def kernel(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    def mean_within(features, indices):
+        return np.mean([kernel(features[i], features[j]) for i, j in product(indices, indices) if i != j])
+
+    expected = [
+        mean_within(a, some_a)
+        + mean_within(b, some_b)
+        - 2 * np.mean([kernel(a[i], b[j]) for i, j in product(some_a, some_b)])
+        for some_a, some_b in zip(of_a, of_b, strict=True)
+    ]
     assert kernel_distances(a, b, of_a, of_b) == pytest.approx(expected)
+
+
+def test_resamples_have_the_distance_of_the_whole_sets_on_average():
+    """Copies in a resample would make the distance larger, and a ratio of two distances too precise."""
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(12, 4)), rng.normal(size=(16, 4)) + 0.5
+    draws = kernel_distances(a, b, rng.integers(12, size=(4000, 12)), rng.integers(16, size=(4000, 16)))
+    assert abs(draws.mean() - kernel_distance(a, b)) < 4 * draws.std() / np.sqrt(4000)
+
+
+def test_copies_count_in_a_resample_of_one_image():
+    a, b = np.array([[0.0], [1.0]]), np.array([[0.0], [2.0]])
+    draws = kernel_distances(a, b, np.array([[1, 1], [0, 1]]), np.array([[0, 1], [0, 1]]))
+    of_one_image, whole = (1 + 1) ** 3 + 1 - (1 + (2 + 1) ** 3), 1 + 1 - 2 * (1 + 1 + 1 + (2 + 1) ** 3) / 4
+    assert draws == pytest.approx([of_one_image, whole])
 
 
 def test_classifier_separates_held_out_pictures():

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,11 +185,13 @@ def test_intervals_of_halves_contain_zero():
     measurements = {name: result for name, result in measure_all(data).items() if name in selected}
     covered = intervals.coverage(data, measurements, 30)
     assert set(covered) == set(measurements)
-    assert all(count >= 25 for count in covered.values())
+    assert all(count >= 25 and counted == 30 for count, counted in covered.values())
     per_face = {name: result for name, result in measurements.items() if result.per_face is not None}
     for result in per_face.values():
         result.draws[:] = 0  # the draws of the halves are used, not those of the whole set
     assert intervals.coverage(data, per_face, 30) == {name: covered[name] for name in per_face}
+    rates = {"lines": replace(measurements["lines"], details={"interval": "Wilson"})}
+    assert intervals.coverage(data, rates, 1) == {}
 
 
 @pytest.mark.parametrize("name", monotone.DAMAGES)

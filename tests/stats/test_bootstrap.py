@@ -5,6 +5,7 @@ from portraitist.stats.bootstrap import (
     TooFewSamplesError,
     confidence_interval,
     paired_difference,
+    paired_rate_difference,
     width_factor,
     wilson_interval,
 )
@@ -79,3 +80,38 @@ def test_interval_of_rate_1_has_a_width():
     assert (low, high) == (pytest.approx(34 / 37.8415, abs=1e-4), pytest.approx(1))  # 34 / (34 + 1.96^2)
     low, high = wilson_interval(0.5, 100)
     assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)
+
+
+def paired_rates(both, only_a, only_b, neither):
+    counts = [both, only_a, only_b, neither]
+    return paired_rate_difference(*(np.repeat(column, counts).astype(bool) for column in ([1, 1, 0, 0], [1, 0, 1, 0])))
+
+
+def test_paired_rates_match_published_examples():
+    """Fagerland et al. (2014), airway hyper-responsiveness before and after a transplantation; Newcombe (1998)."""
+    difference = paired_rates(1, 1, 7, 12)
+    assert (difference.low, difference.high) == (pytest.approx(-0.507, abs=5e-4), pytest.approx(-0.026, abs=5e-4))
+    assert difference.p_value == pytest.approx(0.0391, abs=5e-5)
+    difference = paired_rates(36, 12, 2, 0)
+    assert (difference.low, difference.high) == (pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
+
+
+def test_equal_rates_have_an_interval_with_a_width():
+    difference = paired_rates(33, 0, 0, 1)
+    assert difference.low < difference.value == 0 < difference.high
+    assert difference.p_value == 1
+    assert paired_rates(10, 2, 2, 10).p_value > 0.6
+
+
+def test_exchanged_rates_have_the_negated_difference():
+    assert paired_rates(20, 3, 9, 5).negated() == pytest.approx(paired_rates(20, 9, 3, 5))
+
+
+@pytest.mark.parametrize("rates", [(1.0, 0.97), (0.99, 0.95), (0.6, 0.6)])
+def test_intervals_of_paired_rates_have_95_percent_coverage(rates):
+    rng = np.random.default_rng(8)
+    covered = 0
+    for _ in range(600):
+        difference = paired_rate_difference(*(rng.random(34) < rate for rate in rates))
+        covered += difference.low <= rates[0] - rates[1] <= difference.high
+    assert covered / 600 >= 0.93

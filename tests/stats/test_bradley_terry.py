@@ -30,7 +30,6 @@ def test_strengths_maximise_the_likelihood():
     assert all(stronger > weaker for stronger, weaker in pairwise(strengths))
 
 
-@pytest.mark.slow
 def test_more_answers_give_narrower_intervals():
     few = win_rates(answers(*((str(face), "a", "b", "a" if face % 4 else "b") for face in range(12))))
     many = win_rates(answers(*((str(face), "b", "a", "a" if face % 4 else "b") for face in range(240))))
@@ -45,6 +44,21 @@ def test_more_answers_give_narrower_intervals():
 def test_answers_on_one_face_give_the_interval_0_to_1():
     (row,) = win_rates(answers(*[("1", "a", "b", "a")] * 9)).to_dict("records")
     assert (row["low"], row["high"], row["faces"]) == (0, 1, 1)
+
+
+def test_unanimous_answers_have_an_interval_with_a_width():
+    (row,) = win_rates(answers(*((str(face), "a", "b", "a") for face in range(10)))).to_dict("records")
+    assert row["preferred"] == pytest.approx(10.5 / 11)
+    assert 0.5 < row["low"] < 0.7
+    assert row["high"] > row["preferred"]
+
+
+def test_faces_are_those_of_the_pair():
+    rows = [(str(face), "a", "b", "a") for face in range(12)] + [("0", "a", "b", "a"), ("1", "b", "c", "c")]
+    table = win_rates(answers(*rows, ("2", "b", "c", "c"))).set_index(["method", "against"])
+    assert list(table.index) == [("a", "b"), ("b", "c")]  # nobody compared a with c
+    assert table.loc[("a", "b"), ["answers", "faces"]].tolist() == [13, 12]
+    assert table.loc[("b", "c"), ["answers", "faces"]].tolist() == [2, 2]
 
 
 def test_no_answers_give_an_empty_frame():

@@ -294,7 +294,7 @@ def _preferences(preferences: pd.DataFrame) -> str:
     ]
     return (
         "<p>Probability that people prefer one method's avatar over the other's (Bradley-Terry model), from blind "
-        "comparisons of two avatars of the same face.</p>"
+        "comparisons of two avatars of the same face. Answers without a preference do not count.</p>"
     ) + _table(["preference", "probability", "answers", "faces"], rows)
 
 

@@ -14,7 +14,13 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.params import ParamsError
 from portraitist.core.types import Picture
 from portraitist.reporting.contact_sheet import add_column_labels
-from portraitist.stats.bootstrap import confidence_interval, paired_difference, wilson_interval
+from portraitist.stats.bootstrap import (
+    Difference,
+    confidence_interval,
+    paired_difference,
+    paired_rate_difference,
+    wilson_interval,
+)
 from portraitist.stats.bradley_terry import win_rates
 from portraitist.stats.headline import HEADLINES
 from portraitist.stats.rounding import rounded, shown
@@ -270,25 +276,16 @@ def differences(
         for metric in map(str, draws[method]):
             if metric not in draws[other]:
                 continue
-            result, other_result = results[method][metric], results[other][metric]
-            values = [faces[name].set_index("id")[metric] for name in (method, other) if metric in faces[name]]
-            per_face = pd.concat(values, axis=1) if values else pd.DataFrame()
-            if per_face.isna().to_numpy().any():
-                common = per_face.dropna().to_numpy(float)
-                if len(common) < 2:
-                    continue
-                count = len(common)
-                means = common[_resamples(count)].mean(axis=1)
-                estimates = tuple(zip(common.mean(axis=0), means.T, strict=True))
-            else:
-                count = min(result["n"], other_result["n"], result["details"].get("n_portraits", result["n"]))
-                estimates = tuple(
-                    (results[name][metric]["value"], draws[name][metric].to_numpy(float)) for name in (method, other)
-                )
-            (value, own), (other_value, others) = estimates
-            difference = paired_difference(value, own, other_value, others, count)
-            distances = [_distances(*estimate, result["optimum"]) for estimate in estimates]
-            farther = paired_difference(*distances[0], *distances[1], count)
+            names = (method, other)
+            values = [faces[name].set_index("id")[metric] for name in names if metric in faces[name]]
+            compared = _compared(
+                [results[name][metric] for name in names],
+                [draws[name][metric].to_numpy(float) for name in names],
+                pd.concat(values, axis=1) if values else None,
+            )
+            if compared is None:
+                continue
+            difference, farther = compared
             nearer = ""
             if not (difference.low <= 0 <= difference.high or farther.low <= 0 <= farther.high):
                 nearer = method if farther.value < 0 else other
@@ -296,6 +293,36 @@ def differences(
             row = {"metric": metric, "against": other, "difference": text}
             rows.append(row | {"p_value": f"{difference.p_value:.2g}", "nearer": nearer})
     return pd.DataFrame(rows, columns=["metric", "against", "difference", "p_value", "nearer"])
+
+
+def _compared(
+    results: list[dict[str, Any]], draws: list[np.ndarray], per_face: pd.DataFrame | None
+) -> tuple[Difference, Difference] | None:
+    """Return the difference of a metric between two methods, and that of its distances from the optimum.
+
+    None is returned if fewer than two faces have a value for both methods.
+
+    Args:
+        results: the metric's result for each of the two methods.
+        draws: the metric's bootstrap draws for each method.
+        per_face: the metric's value for each face (row) and method (column); None if it is not a mean over faces.
+    """
+    optimum = results[0]["optimum"]
+    count = min(*(result["n"] for result in results), results[0]["details"].get("n_portraits", results[0]["n"]))
+    estimates = list(zip([result["value"] for result in results], draws, strict=True))
+    if per_face is not None:
+        common = per_face.dropna().to_numpy(float)
+        if len(common) < 2:
+            return None
+        if all(map(_is_share, results)):  # the optimum is 0 or 1
+            difference = paired_rate_difference(*(common.T > 0.5))
+            return difference, difference if optimum == 0 else difference.negated()
+        if len(common) < len(per_face):
+            count = len(common)
+            estimates = list(zip(common.mean(axis=0), common[_resamples(count)].mean(axis=1).T, strict=True))
+    distances = [_distances(*estimate, optimum) for estimate in estimates]
+    first, second = (paired_difference(*pair[0], *pair[1], count) for pair in (estimates, distances))
+    return first, second
 
 
 def _distances(value: float, draws: np.ndarray, optimum: float) -> tuple[float, np.ndarray]:

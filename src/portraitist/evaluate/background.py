@@ -15,6 +15,7 @@ from portraitist.evaluate.registry import (
 )
 from portraitist.evaluate.skin import background_colours, mean_colours, skin_masks
 from portraitist.learning.tensors import Images, Masks
+from portraitist.stats.bootstrap import TooFewSamplesError
 
 
 @metric(
@@ -41,6 +42,8 @@ def background_bleed(data: EvaluationData) -> Measurement:
 
     skins = map_batches(portrait_skin, data.portraits, data.portrait_masks)
     backgrounds = map_batches(background_colours, data.portraits, data.portrait_masks)
+    if np.isnan(backgrounds).all():
+        raise TooFewSamplesError("no test portrait shows any background; add portraits with a background")
     stylized_skins = map_batches(stylized_skin, data.selfies, data.masks, data.stylized)
 
     def skin_to_background(portraits: Indices) -> np.ndarray:

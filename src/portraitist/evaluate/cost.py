@@ -6,7 +6,7 @@ from portraitist.evaluate.registry import Measurement, exact, metric
 
 @metric(
     name="cost_gflop",
-    description="Floating-point operations for one avatar at the training resolution; seconds depend on the machine.",
+    description="Floating-point operations for one crop of crop.size_px; seconds depend on the machine.",
     optimum=0.0,
     unit="GFLOP",
 )

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from portraitist.evaluate.data import EvaluationData
 from portraitist.learning import realism
+from portraitist.stats import bootstrap
 from portraitist.stats.bootstrap import TooFewSamplesError, confidence_interval, wilson_interval
 
 METRIC_MODULES = ("background", "content", "cost", "distances", "faces", "masks", "painted", "texture")
@@ -111,12 +112,12 @@ def available_metrics(networks: Collection[str]) -> dict[str, Metric]:
 
 
 def code_hash() -> str:
-    """Return the first 12 hex digits of the SHA-256 of the metrics' source code.
+    """Return the first 12 hex digits of the SHA-256 of the source code of metrics and intervals.
 
     Unlike a commit hash, these digits also identify code that is not committed.
     """
     digest = hashlib.sha256()
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__)]:
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(realism.__file__), Path(bootstrap.__file__)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -188,9 +189,14 @@ def mean_relative_to_portraits(
     """
     measurement = mean_over_faces(values(np.arange(portraits)), data, n_portraits=portraits, **details)
     pairs = zip(data.resamples(len(data.ids)), data.resamples(portraits, "portraits"), strict=True)
-    draws = np.array([np.nanmean(values(some_portraits)[faces]) for faces, some_portraits in pairs])
+    draws = np.array([_finite_mean(values(some_portraits)[faces]) for faces, some_portraits in pairs])
     low, high = confidence_interval(measurement.value, draws, min(measurement.n, portraits))
     return replace(measurement, low=low, high=high, draws=draws)
+
+
+def _finite_mean(values: Values) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else np.nan
 
 
 def exact(value: float, **details: Any) -> Measurement:

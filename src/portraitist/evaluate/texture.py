@@ -8,6 +8,7 @@ import numpy as np
 from portraitist.evaluate.data import EvaluationData, map_batches
 from portraitist.evaluate.registry import Indices, Measurement, Values, mean_relative_to_portraits, metric
 from portraitist.learning.tensors import CANNY_THRESHOLDS, Images, Masks, to_pictures
+from portraitist.stats.bootstrap import TooFewSamplesError
 
 EROSION = 0.03  # width of the person's outline that is left out, as a fraction of the image's height
 
@@ -42,8 +43,12 @@ def _relative_to_portraits(statistic: Callable[[Images, Masks], np.ndarray], dat
     portraits = map_batches(statistic, data.portraits, data.portrait_masks)
     stylized = map_batches(statistic, data.stylized, data.masks)
 
+    if not portraits.any():
+        raise TooFewSamplesError("all portraits are without edges, so no avatar can be compared with them")
+
     def ratio(some_portraits: Indices) -> Values:
-        return stylized / max(float(portraits[some_portraits].mean()), 1e-12)
+        mean = float(portraits[some_portraits].mean())
+        return stylized / mean if mean > 0 else np.full(len(stylized), np.nan)
 
     return mean_relative_to_portraits(ratio, len(portraits), data, portraits=float(f"{portraits.mean():.4g}"))
 

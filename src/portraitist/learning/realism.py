@@ -102,7 +102,9 @@ def kernel_distance(a: Features, b: Features) -> float:
 def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples_b: Resamples) -> Distances:
     """Return one kernel distance per bootstrap resample i: between `a[resamples_a[i]]` and `b[resamples_b[i]]`.
 
-    The kernel is computed only once for all resamples.
+    Pairs of an image with itself or with its copies in the resample do not count, because they would make the distance
+    too large. They count only if a resample consists of copies of one image. The kernel is computed only once for all
+    resamples.
 
     Raises:
         ValueError: a set has fewer than two images.
@@ -116,8 +118,11 @@ def kernel_distances(a: Features, b: Features, resamples_a: Resamples, resamples
         return (x @ y.T / x.shape[1] + 1) ** 3
 
     def mean_within(x: Features, counts: np.ndarray) -> np.ndarray:
-        all_pairs, n = kernel(x, x), counts.sum(axis=1)
-        return ((counts @ all_pairs * counts).sum(axis=1) - counts @ np.diag(all_pairs)) / (n * (n - 1))
+        all_pairs, squares = kernel(x, x), counts**2
+        sums, n_squared = (counts @ all_pairs * counts).sum(axis=1), counts.sum(axis=1) ** 2
+        pairs = n_squared - squares.sum(axis=1)
+        without_copies = (sums - squares @ np.diag(all_pairs)) / np.maximum(pairs, 1)
+        return np.where(pairs > 0, without_copies, sums / n_squared)
 
     between = (counts_a @ kernel(a, b) * counts_b).sum(axis=1) / (counts_a.sum(axis=1) * counts_b.sum(axis=1))
     return mean_within(a, counts_a) + mean_within(b, counts_b) - 2 * between

@@ -5,10 +5,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from portraitist.stats.bootstrap import confidence_interval
+from portraitist.stats.bootstrap import wilson_interval
 
 ITERATIONS = 200
-RESAMPLES = 500
 PRIOR_WINS = 0.5  # added to each method's wins over each other method; keeps the strength of an undefeated one finite
 COLUMNS = ["method", "against", "answers", "faces", "preferred", "low", "high"]
 
@@ -39,8 +38,9 @@ def fit_strengths(answers: pd.DataFrame, methods: list[str]) -> np.ndarray:
 def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
     """Return a table with one row per pair of methods: the probability that people prefer the first to the second.
 
-    Each probability has a 95 % confidence interval, computed by a bootstrap over faces. If all answers are about the
-    same face, the interval is [0, 1].
+    The probability is among answers that prefer one of both. Its interval is Wilson's 95 % interval for the number of
+    faces for which this pair was answered, because several answers about one face may be alike. It is [0, 1] if there
+    is only one such face. Pairs that nobody answered are left out.
 
     Args:
         answers: one row per answer, with the columns id (of the face), left, right and preferred.
@@ -48,24 +48,15 @@ def win_rates(answers: pd.DataFrame) -> pd.DataFrame:
     methods = sorted(set(answers["left"]) | set(answers["right"]))
     if not methods:
         return pd.DataFrame(columns=COLUMNS)
-    rng, ids = np.random.default_rng(0), sorted(set(answers["id"]))
-    answers_by_face = dict(iter(answers.groupby("id")))
-
-    def rates(subset: pd.DataFrame) -> np.ndarray:
-        strengths = fit_strengths(subset, methods)
-        return strengths[:, None] / (strengths[:, None] + strengths[None])
-
-    values = rates(answers)
-    draws = []
-    for _ in range(RESAMPLES if len(ids) > 1 else 0):
-        resample = rng.integers(len(ids), size=len(ids))
-        draws.append(rates(pd.concat([answers_by_face[ids[face]] for face in resample])))
-    samples = np.array(draws)
+    strengths = fit_strengths(answers, methods)
     rows = []
     for a, b in combinations(range(len(methods)), 2):
-        pair = {methods[a], methods[b]}
-        count = sum({left, right} == pair for left, right in zip(answers["left"], answers["right"], strict=True))
-        low, high = confidence_interval(values[a, b], samples[:, a, b], len(ids)) if draws else (0.0, 1.0)
-        row = {"method": methods[a], "against": methods[b], "answers": count, "faces": len(ids)}
-        rows.append(row | {"preferred": values[a, b], "low": max(0.0, low), "high": min(1.0, high)})
+        of_pair = answers[answers["left"].isin(pair := [methods[a], methods[b]]) & answers["right"].isin(pair)]
+        faces = of_pair["id"].nunique()
+        if not faces:
+            continue
+        preferred = strengths[a] / (strengths[a] + strengths[b])
+        low, high = wilson_interval(preferred, faces) if faces > 1 else (0.0, 1.0)
+        row = {"method": methods[a], "against": methods[b], "answers": len(of_pair), "faces": faces}
+        rows.append(row | {"preferred": preferred, "low": low, "high": high})
     return pd.DataFrame(rows, columns=COLUMNS)
