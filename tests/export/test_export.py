@@ -232,7 +232,10 @@ def test_inconvertible_method_gives_a_one_line_error(pretrained, tmp_path):
 
 
 def test_card_lists_training_data_and_metrics():
-    results = {"bleed": {"value": 0.2512, "low": 0.2, "high": 0.3}, "cost": {"value": 3.0, "low": 3.0, "high": 3.0}}
+    results = {
+        "bleed": {"value": 0.2512, "low": 0.2, "high": 0.3, "n": 34},
+        "cost": {"value": 3.0, "low": 3.0, "high": 3.0, "n": 1},
+    }
     unchanged = {"bleed": {"value": 0.5, "low": 0.45, "high": 0.55}, "fid": {"value": 9.0, "low": 8.0, "high": 10.0}}
     training_data = [("sample", "selfies")] * 3 + [("commons", "portraits")]
     text = model_card({"method": "ours", "crop": {"size_px": 96}}, results, unchanged, training_data)
@@ -242,6 +245,7 @@ def test_card_lists_training_data_and_metrics():
     assert "| bleed | 0.50 [0.45, 0.55] | 0.25 [0.20, 0.30] |\n| cost |  | 3 |\n" in text
     assert "| fid |" not in text
     assert "# Portraitist: ours, 96 px" in text
+    assert "Measured on 34 test selfies" in text
 
 
 COLLECTED_TWICE = (("sample", "kept"), ("folder", "duplicate"))
@@ -281,14 +285,16 @@ def test_stage_writes_card_and_headlines_without_a_comparison(pretrained, tmp_pa
         (tmp_path / folder).mkdir(parents=True)
     rows = [{"id": "0" * 16, "kind": "selfies", "part": "train"}]
     manifest.write(rows, tmp_path / "split.csv", ["id", "kind", "part"])
-    manifest.write([{"id": "0" * 16, "source": "sample"}], tmp_path / "clean" / "manifest.csv", ["id", "source"])
+    row = {"id": "0" * 16, "picture": "0" * 16, "source": "sample", "status": "kept"}
+    manifest.write([row], tmp_path / "clean" / "manifest.csv", ["id", "source", "status"])
     (picture,), (mask,) = random_crops(1)
     for folder, array in (("crop", picture), ("mask", mask)):
         with ShardWriter(tmp_path / folder, 10) as shards:
             enlarged = array.repeat(2, axis=0).repeat(2, axis=1)  # the checkpoint is for 64 px
             shards.add("0" * 16, {"png": encode_png(enlarged)})
+    manifest.write([row], tmp_path / "crop" / "manifest.csv", ["id", "picture", "status"])
     make_checkpoint(tmp_path / "models" / f"{method}.pt", method)
-    result = {"value": 0.2512, "low": 0.2, "high": 0.3}
+    result = {"value": 0.2512, "low": 0.2, "high": 0.3, "n": 34}
     for name in (method, "selfies"):
         results = json.dumps({"background_bleed": result, "sharpness": result})
         (tmp_path / "metrics" / "models" / name / "metrics.json").write_text(results)

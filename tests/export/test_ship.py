@@ -20,9 +20,10 @@ from portraitist.nets.arbitrary_style import StylePredictor
 
 IDS = [f"{number:016x}" for number in range(4)]
 ABOUT = {"title": "Some paintings", "url": "https://example.org/paintings", "licence": "CC-BY-SA-4.0"}
+CARD = "---\nlicense: other\n---\n# Card\n\n## Licence\n\nUnknown.\n\n## Limits\n\n- None.\n"
 METADATA = {
     "method": "masked_stylizer", "format": "3", "crop": json.dumps({"size_px": 32}), "parts": "{}", "sha256": "0" * 64,
-    "styles": json.dumps({"house": [0.5] * 100}), "card": "# Card\n\n## Limits\n\n- None.\n",
+    "styles": json.dumps({"house": [0.5] * 100}), "card": CARD,
 }  # fmt: skip
 
 
@@ -123,7 +124,11 @@ def test_attribution_names_every_training_portrait(project, tmp_path):
     for text in ((tmp_path / "out" / "NOTICE").read_text(), (tmp_path / "out" / "README.md").read_text()):
         assert "3 pictures of Some paintings (https://example.org/paintings)" in text
         assert "CC0 (1), own (2)" in text
-    assert shipped_metadata(tmp_path / "out")["card"] == (tmp_path / "out" / "README.md").read_text()
+    card = shipped_metadata(tmp_path / "out")["card"]
+    assert card == (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n---\n# Card\n\n## Licence\n\nCode, weights")
+    assert "Unknown" not in card
+    assert card.endswith("\n\n## Limits\n\n- None.\n")
 
 
 def test_attribution_is_that_of_the_source_that_was_used(project, tmp_path):

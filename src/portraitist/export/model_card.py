@@ -21,13 +21,13 @@ tags: [portrait, avatar, style-transfer, onnx]
 
 Turns selfies into avatars that look hand-painted. Trained with Portraitist.
 
-    pip install "portraitist[app]"
+    pip install '.[app]'    # in a clone of Portraitist's repository
     portraitist paint selfie.jpg -o avatar.png --model FOLDER_OF_THIS_FILE
 
 `portraitist.onnx` is self-contained: the generator, and in its metadata the face detector, the segmenter and the
 parameters for cropping and masking a selfie. If the model can paint in the style of an example (`--like`), the metadata
 also contain a second generator, which paints only these avatars. If present, `portraitist.fp16.onnx` and
-`portraitist.int8.onnx` store the same weights in half and a quarter of the size.
+`portraitist.int8.onnx` store the generator's weights in 16 and 8 bits.
 
 ## Data
 
@@ -35,9 +35,9 @@ also contain a second generator, which paints only these avatars. If present, `p
 
 ## Metrics
 
-Measured on the test selfies of the data above, with 95 % confidence intervals. `docs/evaluation.md` in the repository
-explains each metric. Fréchet and kernel distances use features of EfficientNet-Lite0 or -Lite2 and cannot be compared
-with FID or KID.
+Measured on {faces} test selfies, which were not used for training, with 95 % confidence intervals. `docs/evaluation.md`
+in the repository explains each metric. Distances with `lite0` or `lite2` in their name use features of EfficientNet.
+They cannot be compared with FID or KID.
 
 | metric | selfies, unchanged | {method} |
 |:--|:--|:--|
@@ -45,15 +45,15 @@ with FID or KID.
 
 ## Licence
 
-Code and MediaPipe models: Apache-2.0 (the notice is in the metadata). The weights are subject to the terms of the
-training pictures listed above: CelebA permits non-commercial research only; the shipped sample is CC0.
+Code and MediaPipe models: Apache-2.0 (the notice is in the metadata). The training pictures have terms of their own,
+which may restrict the use of the weights: CelebA, for example, permits non-commercial research only; the sample is CC0.
 
 ## Limits
 
 - Faces must be frontal to about three-quarter view; profiles, hidden eyes and very small faces are rejected.
 - Avatars of persons unlike those in the training pictures (skin, age, clothes, glasses) may be worse. The pipeline's
   report, metrics/report.html, has the metrics of several groups.
-- Trained at {side} px. Larger avatars have finer brushwork, or are enlarged if the network fixes the size.
+- Trained on crops of {side} px. Larger avatars have finer brushwork, or are enlarged if the network fixes the size.
 - Not for identifying people, and not for pictures of people who have not agreed.
 """
 
@@ -77,6 +77,7 @@ def model_card(
         method=method,
         side=metadata["crop"]["size_px"],
         data="\n".join(data) or "- unknown",
+        faces=max((result["n"] for result in results.values()), default=0),
         metrics="\n".join(rows),
     )
 

@@ -56,7 +56,7 @@ FILES = {"fp32": "portraitist.onnx", "fp16": "portraitist.fp16.onnx", "int8": "p
 CARD_FILE = "README.md"  # where Hugging Face looks for it
 TENSORS = {
     "pictures": "uint8, batch x side x side x 3: RGB squares, cropped as `crop` specifies. If the side is symbolic, it "
-    "may be any multiple of 8 from 64 to 1024; crop.size_px is the side of training",
+    "may be any multiple of 8 from 64 to 1024; crop.size_px is the side of the training's crops",
     "masks": "uint8, batch x side x side: 255 is the person, computed as `mask` specifies",
     "painted": "uint8, same shape as pictures; with the selfie's own background if the method preserves it",
 }

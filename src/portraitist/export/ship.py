@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,17 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
 )
 MAX_MEGABYTES = 1.0  # largest allowed size of both generators, in units of 1e6 bytes; they are committed to git
 COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
-LIMITS_HEADING = "## Limits"  # heading in the model card, before which the attribution is inserted
+LICENCE_SECTION = re.compile(r"^## Licence\n.*?(?=^## )", re.MULTILINE | re.DOTALL)  # in the model card
+CARD_LICENCE = """\
+## Licence
+
+Code, weights and MediaPipe models: Apache-2.0 (NOTICE). The training pictures have the licences listed under
+Attribution.
+
+## Attribution
+
+{training}
+"""
 NOTICE = """\
 generator.onnx (sha256 {sha256})
 was trained by Portraitist: method {method}, {side} px. Apache License 2.0.
@@ -128,7 +139,7 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         selfies=selection.selfies,
         **selection.portraits.model_dump(),
     )
-    card = metadata["card"].replace(LIMITS_HEADING, f"## Attribution\n\n{training}\n{LIMITS_HEADING}", 1)
+    card = _with_licence(metadata["card"], training)
     del model.graph.value_info[:]  # the shapes of intermediate tensors, which onnxruntime infers
     del model.metadata_props[:]
     for key, value in metadata.items():
@@ -175,6 +186,12 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         "styles": list(styles),
         "portraits": len(portraits),
     }
+
+
+def _with_licence(card: str, training: str) -> str:
+    """Return a model card with the licence of the package's model, and the attribution of the training pictures."""
+    section = CARD_LICENCE.format(training=training)
+    return LICENCE_SECTION.sub(lambda _: section, card.replace("license: other", "license: apache-2.0", 1), count=1)
 
 
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
