@@ -47,6 +47,13 @@ export function paint(file, options, _, size = PREVIEW_SIZE, only) {
   return painter.call("paint", { id: ids.get(file), file, options, size, only });
 }
 
+// Paints the example selfie and discards the result. The first painting takes longer than later ones, because the browser
+// compiles the code meanwhile; so the visitor's first photo need not wait for this.
+export async function warmUp(options) {
+  const example = await fetch(new URL("example_1_selfie.webp", import.meta.url));
+  await paint(await example.blob(), options);
+}
+
 // Returns a PNG that is painted at the requested size, or null if the layers on the page have this size already.
 export async function finish(file, faceNumber, options, finishOptions) {
   if (finishOptions.size === PREVIEW_SIZE) return null;

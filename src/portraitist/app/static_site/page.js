@@ -281,4 +281,8 @@ for (const button of document.querySelectorAll(".live")) {
 
 add(element("selfie").files); // chosen before this script was loaded
 element("selfie").value = "";
-if (!photos.length) paintNext(); // opens the backend
+if (!photos.length) {
+  paintNext().then(() => { // opens the backend
+    if (!photos.length && opening) backend.warmUp?.(paintOptions()).catch(() => {}); // without it, only the first photo takes longer
+  });
+}
