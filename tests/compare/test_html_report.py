@@ -233,7 +233,7 @@ def test_markdown_has_methods_first_and_segmenter_last(comparison):
     assert ["metric", "unchanged selfies", "theirs", "ours"] in tables
     assert ["metric", "against", "difference", "nearer"] in tables
     assert lines[-1] == (
-        "The same for all methods: the segmenter's intersection over union on 20 held-out pictures is "
+        "The same for all methods: the U-Net's intersection over union on 20 held-out pictures is "
         "0.80 [0.70, 0.90]; the painted rate of 20 held-out portraits is 0.98 [0.95, 1.00]."
     )
     assert not any("| selfies " in line for line in lines)

@@ -47,6 +47,28 @@ def test_discriminator_never_sees_background(mask):
 
 
 @pytest.mark.parametrize("mask", ["product", "given"])
+def test_masks_and_logits_are_eroded_to_hide_the_fringe_of_background(mask, monkeypatch):
+    areas, hinge_loss = {}, masked_stylizer.hinge_loss
+
+    def record(logits, area, target_is_real):
+        areas[target_is_real, tuple(area.sum((1, 2, 3)).tolist())] = area
+        return hinge_loss(logits, area, target_is_real=target_is_real)
+
+    monkeypatch.setattr(masked_stylizer, "hinge_loss", record)
+    method = make_trainable(NAME, FixedSegmenter(ONES), mask=mask, erode_px=2)
+    portraits = boxes((3, 10, 20, 29), (8, 13, 5, 9))
+    selfies = boxes((6, 11, 7, 14), (4, 7, 14, 28))
+    for name, images in discriminator_inputs(method, batch()).items():
+        expected = portraits if name in ("real", "edge") else selfies
+        assert torch.equal((images != 0).any(1, keepdim=True).float(), expected), name
+    assert {key[0]: torch.equal(area, portraits) for key, area in areas.items() if key[0]} == {True: True}
+    of_rejected = [area for (is_real, _), area in areas.items() if not is_real]
+    assert len(of_rejected) == 2  # stylized selfies, and smoothed portraits
+    assert any(torch.equal(area, selfies) for area in of_rejected)
+    assert any(torch.equal(area, portraits) for area in of_rejected)
+
+
+@pytest.mark.parametrize("mask", ["product", "given"])
 def test_another_background_changes_neither_training_nor_style(mask):
     first, second = (make_trainable(NAME, RejectRed(), mask=mask) for _ in range(2))
     losses = first.step(batch())
@@ -152,6 +174,27 @@ def test_content_loss_weighs_eyes_most_and_details_in_the_face_only(monkeypatch)
     eye, nose, corner = (6, 12), (8, 16), (15, 0)
     assert content[eye] > 6 > content[nose] > 3 and content[corner] < 1.1
     assert detail[eye] > 0.6 and detail[corner] < 0.01
+
+
+def test_content_and_colours_are_compared_with_the_same_selfie(monkeypatch):
+    targets = {}
+
+    def compare_features(features, target, masks):
+        targets.setdefault("features", []).extend(target)
+        return features[0].mean()
+
+    def compare_colours(images, target, masks):
+        targets["colours"] = target
+        return images.mean()
+
+    monkeypatch.setattr(masked_stylizer, "normalized_content_loss", compare_features)
+    monkeypatch.setattr(masked_stylizer, "color_loss", compare_colours)
+    images, method = batch(), make_trainable(NAME, mask="given", smoothing=0.0)
+    persons = on_grey(images.selfies, images.selfie_masks)
+    details, *content = method.discriminator_features(persons)
+    method.step(images)
+    assert torch.equal(targets["colours"], persons)
+    assert all(map(torch.equal, targets["features"], [*content, details]))
 
 
 def test_discriminator_has_a_head_for_each_level():

@@ -66,17 +66,17 @@ def markdown(comparison: Comparison) -> str:
         f"{comparison.ours} minus each other method, on the same faces:\n\n"
         f"{differences.to_markdown(index=False, disable_numparse=True)}\n\n"
         "Each method minus the unchanged selfies, on the same faces. Nearer to the optimum, or farther from it, if the "
-        "interval excludes 0:\n\n"
+        "interval excludes 0 before rounding:\n\n"
         f"{comparison.differences_from_unchanged.to_markdown(disable_numparse=True)}\n\n"
         f"{_held_out(comparison)}\n"
     )
 
 
 def _held_out(comparison: Comparison) -> str:
-    """Return a sentence with the segmenter's and the classifier's results, which are the same for all methods."""
+    """Return a sentence with the U-Net's and the classifier's results, which are the same for all methods."""
     segmenter = comparison.held_out[SEGMENTER_METRIC]
     text = (
-        f"The same for all methods: the segmenter's intersection over union on {segmenter['n']} held-out pictures is "
+        f"The same for all methods: the U-Net's intersection over union on {segmenter['n']} held-out pictures is "
         f"{interval_text(segmenter)}"
     )
     if portraits := comparison.held_out.get(CLASSIFIER_METRIC):

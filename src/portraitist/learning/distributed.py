@@ -65,7 +65,8 @@ def local_batch_size(batch_size: int) -> int:
     """
     if batch_size % world_size():
         raise DistributedError(
-            f"batch_size is {batch_size}; with {world_size()} processes it must be a multiple of {world_size()}"
+            f"the stage's batch_size is {batch_size}; with {world_size()} processes it must be a multiple of "
+            f"{world_size()}: set train.batch_size, train_generator.batch_size or train_mask.batch_size in params.yaml"
         )
     return batch_size // world_size()
 

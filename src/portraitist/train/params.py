@@ -44,7 +44,7 @@ class TrainMaskParams(ScheduleParams):
 
 
 class TrainParams(ScheduleParams):
-    """Stage `train`: parameters that have the same value for all methods, so that their results are comparable."""
+    """Stage `train`. Methods can have values of their own for `learning_rate` and `content_weight` in `methods`."""
 
     learning_rate: OpenFraction
     content_weight: NonNegativeFloat  # weight of the content loss
