@@ -131,6 +131,17 @@ def test_keep_leaves_the_selfies_background(model, selfies, painted, tmp_path):
     assert len(np.unique(pixels(tmp_path / "a.png")[outside], axis=0)) > 20
 
 
+def test_missing_background_is_named(model, selfies, tmp_path):
+    code, _, stderr = paint(model, selfies[0], "--background", "beach.jpg", "-o", tmp_path / "a.png")
+    assert (code, stderr) == (2, "portraitist: background beach.jpg: No such file or directory\n")
+
+
+@pytest.mark.parametrize("option", ["-o", "--style"])
+def test_empty_option_is_rejected(model, selfies, option):
+    code, _, stderr = paint(model, selfies[0], option, "")
+    assert (code, stderr) == (2, f"portraitist: {option} is empty; leave it out, or give it a value\n")
+
+
 @pytest.mark.parametrize("background", ["#12345", "rot", "#gggggg", "#1234567", ""])
 def test_invalid_background_is_rejected(model, selfies, tmp_path, background):
     code, _, stderr = paint(model, selfies[0], "-o", tmp_path / "a.png", "--background", background)
@@ -525,6 +536,46 @@ def test_second_face_never_gets_another_selfies_name(model, selfies, two, tmp_pa
     assert painted[False]["us-2.png"] == (tmp_path / "alone.png").read_bytes()
 
 
+def test_second_face_never_replaces_another_input(model, selfies, two, tmp_path, monkeypatch):
+    both, other = tmp_path / "both.png", tmp_path / "both-avatar-2.png"
+    shutil.copy(two, both)
+    shutil.copy(selfies[0], other)
+    monkeypatch.chdir(tmp_path)
+    code, stdout, _ = paint(model, both.name, other.name, "--force")
+    assert code == 0
+    assert "both-avatar-3.png" in stdout
+    assert other.read_bytes() == selfies[0].read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--background", "--like"])
+def test_other_inputs_are_never_overwritten(shipped, selfies, tmp_path, option):
+    picture = tmp_path / "room.png"
+    shutil.copy(selfies[1], picture)
+    code, _, stderr = run("paint", selfies[0], option, picture, "-o", picture, "--force", "--model", shipped)
+    assert (code, stderr) == (2, f"portraitist: {picture} is an input of this run; choose another output\n")
+    assert picture.read_bytes() == selfies[1].read_bytes()
+
+
+def test_colours_of_transparent_pixels_stay_hidden(model, selfies, tmp_path):
+    photo = pixels(selfies[0])
+    alpha = np.full(photo.shape[:2], 255, np.uint8)
+    alpha[:, : photo.shape[1] // 5] = 0
+    results = []
+    for colour in ((255, 0, 255), (0, 90, 0)):
+        erased, output = tmp_path / "erased.png", tmp_path / "out.png"
+        visible = np.where(alpha[..., None] > 0, photo, np.array(colour, np.uint8))
+        Image.fromarray(np.dstack([visible, alpha])).save(erased)
+        for selfie, *options in (
+            (erased, "--paste-back"),
+            (erased, "--background", "keep", "--align"),
+            (selfies[0], "--background", erased),
+        ):
+            assert paint(model, selfie, *options, "-o", output, "--force")[0] == 0
+            results.append(pixels(output))
+    assert all(map(np.array_equal, results[:3], results[3:]))
+    assert (results[0][:, 0, :3] == 255).all()
+
+
 def test_paste_back_paints_both_persons_in_the_photo(model, two, tmp_path):
     assert paint(model, two, "-o", tmp_path / "us.jpg", "--paste-back")[0] == 0
     photo = pixels(tmp_path / "us.jpg").astype(int)
@@ -788,6 +839,32 @@ def test_gif_of_one_frame_becomes_a_picture(model, selfies, tmp_path):
     assert paint(model, tmp_path / "in", "-o", tmp_path / "out") == (0, f"{batch}\n", "")
     assert pixels(single).shape == (SIDE, SIDE, 4)
     assert single.read_bytes() == batch.read_bytes()
+
+
+def test_unreadable_selfie_is_named_and_the_others_painted(model, selfies, tmp_path, monkeypatch):
+    read = Path.open
+
+    def open_if_allowed(path, *arguments, **options):
+        if path.name == "locked.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, *arguments, **options)
+
+    shutil.copy(selfies[0], tmp_path / "locked.jpg")
+    monkeypatch.setattr(Path, "open", open_if_allowed)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path).name != "locked.jpg")  # what Typer calls
+    code, stdout, stderr = paint(model, tmp_path / "locked.jpg", selfies[1], "-o", f"{tmp_path}/out/")
+    assert (code, stdout) == (1, f"{tmp_path}/out/{selfies[1].stem}.png\n")
+    assert f"{tmp_path}/locked.jpg: Permission denied" in stderr
+
+
+def test_pictures_of_the_user_that_are_named_avatar_are_painted(tmp_path, selfies):
+    (tmp_path / "below").mkdir()
+    shutil.copy(selfies[0], tmp_path / "my-avatar.jpg")
+    shutil.copy(selfies[1], tmp_path / "old-avatar.png")
+    assert expand_paths([tmp_path]).selfies == [tmp_path / "my-avatar.jpg"]
+    (tmp_path / "my-avatar.jpg").unlink()
+    with pytest.raises(paint_files.BatchError, match="no pictures found; supported are"):
+        expand_paths([tmp_path])
 
 
 def test_damaged_model_ends_a_batch_with_one_line(model, selfies, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -411,3 +412,23 @@ def test_static_site_reads_only_existing_parameters():
     mask = set(re.findall(r"\bconfig\.mask\.(\w+)", scripts))
     assert mask == mask & set(MaskParams.model_fields)
     assert {"min_visible", "min_relative_size"} <= crop
+
+
+def test_avatars_can_be_compared_and_shown(portraitist, selfie, avatar):
+    again = portraitist.paint(selfie)
+    assert avatar in {again, avatar}
+    assert avatar != again
+    assert repr(avatar) == f"<Avatar of {avatar.size_px} x {avatar.size_px} px, painted at {avatar.painted_px} px>"
+
+
+def test_rejection_can_be_passed_between_processes(portraitist):
+    with pytest.raises(RejectedError) as caught:
+        portraitist.paint(np.full((64, 64, 3), 255, np.uint8))
+    received = pickle.loads(pickle.dumps(caught.value))
+    assert (type(received), received.status, str(received)) == (RejectedError, caught.value.status, str(caught.value))
+
+
+def test_open_file_is_read_from_its_start(portraitist, selfie, avatar):
+    file = io.BytesIO(selfie.read_bytes())
+    file.seek(0, io.SEEK_END)
+    assert np.array_equal(portraitist.paint(file).picture, avatar.picture)

@@ -210,3 +210,18 @@ def test_options_changed_while_a_file_is_prepared_are_those_of_the_avatar(server
         page.evaluate(set_strength, 20)
         wait_until(lambda: page.is_enabled("#download") and messages(page) == (READY, ""))
         assert strengths == [b"0.5", b"0.2"]
+
+
+def test_example_is_painted_before_the_first_photo(styled, selfies):
+    with tab(*PHONE) as page:
+        requests, errors = opened(page, styled)
+        wait_until(lambda: requests.count(f"{styled}example_1_selfie.webp") == 2)  # shown by the page, and painted
+        assert upload(page, selfies[0]) == (READY, "")  # it waits for the example, which is not among the avatars
+        assert (page.locator("#strip li").count(), errors) == (0, [])
+
+
+def test_page_works_without_its_example(styled, selfies):
+    with tab(*PHONE) as page:
+        page.route("**/example_1_selfie.webp", lambda route: route.abort())
+        opened(page, styled)
+        assert upload(page, selfies[0]) == (READY, "")

@@ -23,7 +23,7 @@ from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.features import with_features
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, refine_person, remove_others, without_halo
+from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others, without_halo
 from portraitist.app.mesh import without_mesh
 from portraitist.app.model_file import (
     HOUSE_STYLE,
@@ -76,7 +76,7 @@ MAX_EXAMPLES = 64  # number of examples whose style vectors are cached
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Avatar:
     """The result of painting one face: the painted crop, and the frame that the avatar shows.
 
@@ -96,18 +96,24 @@ class Avatar:
     frame: Frame
     size_px: int
 
+    def __repr__(self) -> str:
+        """Return the size, without the pixels."""
+        return f"<Avatar of {self.size_px} x {self.size_px} px, painted at {self.painted_px} px>"
+
     @cached_property
     def picture(self) -> Picture:
         """The avatar with the photo's own background, which some methods paint as well.
 
         The frame can extend beyond the painted crop. There, the picture has the blurred colours of the crop's border.
+        Where the photo is transparent, the picture is white.
         """
-        return self._with_border(without_halo(self.painting, self.crop.square.picture, self.cutout))
+        square = self.crop.square
+        return self._with_border(on_white(without_halo(self.painting, square.picture, self.cutout), square.alpha))
 
     @cached_property
     def selfie(self) -> Picture:
-        """The part of the selfie that the avatar shows, before painting; it has the size of `picture`."""
-        return self._with_border(self.crop.square.picture)
+        """The part of the selfie that the avatar shows, before painting, on white; it has the size of `picture`."""
+        return self._with_border(on_white(self.crop.square.picture, self.crop.square.alpha))
 
     @cached_property
     def mask(self) -> MaskArray:

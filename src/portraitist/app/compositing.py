@@ -12,7 +12,8 @@ from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageOps
 
 from portraitist.app.avatar import MIN_SIZE_PX, Avatar, RejectedError
 from portraitist.app.backdrop import paint_backdrop
-from portraitist.app.selfie import read_selfie
+from portraitist.app.matting import on_white
+from portraitist.app.selfie import IMAGE_SUFFIXES, read_selfie
 from portraitist.clean.decode import CleanPicture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.files import write_file
@@ -119,11 +120,11 @@ def _parse_background(value: str, allow_files: bool) -> Background:
         return "keep"
     if colour := colour_of(value):
         return colour
-    if allow_files and value and Path(value).is_file():
+    if allow_files and value and (Path(value).is_file() or Path(value).suffix.lower() in IMAGE_SUFFIXES):
         try:
             return load_background(read_selfie(value))
-        except RejectedError as error:
-            raise FinishError(f"background {value}: {error}") from error
+        except (RejectedError, OSError) as error:
+            raise FinishError(f"background {value}: {getattr(error, 'strerror', None) or error}") from error
     kinds = "a colour (#f4efe6, ivory), and " + ("the path of a picture" if allow_files else "an uploaded picture")
     raise FinishError(f"background is {value!r}; allowed are backdrop, transparent, keep, {kinds}")
 
@@ -138,8 +139,8 @@ def colour_of(value: str) -> tuple[int, int, int] | None:
 
 
 def load_background(cleaned: CleanPicture) -> Image.Image:
-    """Convert a decoded picture to a background."""
-    return Image.fromarray(cleaned.picture)
+    """Convert a decoded picture to a background; transparent pixels become white."""
+    return Image.fromarray(on_white(cleaned.picture, cleaned.alpha))
 
 
 def apply_finish(avatar: Avatar, finish: Finish) -> Image.Image:

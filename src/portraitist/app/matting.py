@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from portraitist.app.framing import face_in_crop
 from portraitist.core.blend import alpha_composite, extend_foreground
 from portraitist.core.geometry import mask_iou
-from portraitist.core.types import MaskArray, SquareMaskArray, SquarePicture
+from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 from portraitist.crop.geometry import Face
 
@@ -28,6 +28,11 @@ LOWEST, HIGHEST = 0.3, 0.85  # the filter's output is stretched: these values be
 SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
 GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
 MAX_REPAINTED = 2.0  # a method that changes the background by a larger mean (0 to 255) paints it on purpose
+
+
+def on_white(picture: Picture, alpha: MaskArray | None) -> Picture:
+    """Composite a picture over white, so that the colours of transparent pixels are not visible; None is opaque."""
+    return picture if alpha is None else alpha_composite(picture, alpha, (255, 255, 255))
 
 
 def without_halo(painting: SquarePicture, selfie: SquarePicture, mask: SquareMaskArray) -> SquarePicture:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -20,19 +20,27 @@ from PIL import Image
 from portraitist.app.avatar import DEFAULT_SIZE_PX, MAX_PAINTED_PX, Avatar, FaceSelection, Portraitist, RejectedError
 from portraitist.app.clip_files import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES, needs_pyav, require_pyav
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
-from portraitist.app.selfie import FULL_MAX_SIDE_PX, MAX_MEGABYTES, MAX_SIDE_PX, File, read_selfie
+from portraitist.app.matting import on_white
+from portraitist.app.selfie import (
+    FULL_MAX_SIDE_PX,
+    IMAGE_SUFFIXES,
+    MAX_MEGABYTES,
+    MAX_SIDE_PX,
+    File,
+    read_selfie,
+)
 from portraitist.app.styles import StyleOptions
 from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
 from portraitist.core.files import write_file
+from portraitist.core.outcome import Status
 from portraitist.crop.align import Crop
 
 CLIP_SUFFIXES = dict.fromkeys(VIDEO_SUFFIXES, ".mp4") | {".gif": ".gif"}  # output suffix by input suffix
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 STANDARD_STREAM = Path("-")  # as a selfie: standard input; as an output: standard output
 MAX_BYTES = round(MAX_MEGABYTES * 1e6)
 STDIN_STEM = "selfie"  # file name of the avatar if the selfie comes from standard input and the output is a folder
-OWN_OUTPUT = re.compile(r"-avatar(-\d+)?$")  # how names of avatars end if --out is not given
+OWN_OUTPUT = re.compile(r"-avatar(-\d+)?\.(png|mp4|gif)$")  # how names of avatars end if --out is not given
 
 
 class BatchError(ValueError):
@@ -156,7 +164,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
         else:
             matches = [argument]
         if not matches:
-            deeper = next(filter(_is_selfie, argument.rglob("*")), None) if argument.is_dir() else None
+            deeper = next(filter(_is_selfie, argument.glob("*/**/*")), None) if argument.is_dir() else None
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
             if deeper and not recursive:
                 hint = f"there are some in {deeper.parent}; -r searches the folders below"
@@ -183,7 +191,7 @@ def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
 
 
 def _is_own_output(path: Path) -> bool:
-    return bool(OWN_OUTPUT.search(path.stem))
+    return bool(OWN_OUTPUT.search(path.name))
 
 
 def _is_selfie(path: Path) -> bool:
@@ -237,7 +245,11 @@ def check_options(selfies: Sequence[Path], outputs: Sequence[Path], options: Pai
 
 
 def plan_outputs(
-    selfies: Sequence[Path], out: Path | str | None, may_exist: bool, subfolders: Sequence[Path] = ()
+    selfies: Sequence[Path],
+    out: Path | str | None,
+    may_exist: bool,
+    subfolders: Sequence[Path] = (),
+    other_inputs: Sequence[Path] = (),
 ) -> list[Path]:
     """Return the output path of each selfie: `out` itself, or a file in the folder `out`.
 
@@ -252,9 +264,10 @@ def plan_outputs(
         out: a file, a folder, or `-` for standard output.
         may_exist: whether existing outputs are allowed.
         subfolders: for each selfie, the folder below `out` in which its output is placed.
+        other_inputs: other files that the run reads, such as the example of `--like`.
 
     Raises:
-        BatchError: two outputs would have the same name, a selfie would be overwritten, a file exists and `may_exist`
+        BatchError: two outputs would have the same name, an input would be overwritten, a file exists and `may_exist`
             is False, the suffix of `out` is not supported, or `out` is one file for several selfies.
     """
     if str(out) == "-" or (out is None and STANDARD_STREAM in selfies):
@@ -284,6 +297,9 @@ def plan_outputs(
     # also check the names before suffixes were added: they may be names of selfies in the same folder
     if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
         raise BatchError(f"{lost[0]} is one of the selfies, which are never overwritten; choose another output")
+    read = {_file_id(path) for path in other_inputs if path.exists()}
+    if lost := [path for path in outputs if path.exists() and _file_id(path) in read]:
+        raise BatchError(f"{lost[0]} is an input of this run; choose another output")
     existing = [path for path in outputs if path.exists()]
     if existing and not may_exist:
         raise BatchError(f"{existing[0]} exists; --force overwrites it")
@@ -312,25 +328,32 @@ def _file_id(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _is_same_file(a: Path, b: Path) -> bool:
-    return a.exists() and b.exists() and _file_id(a) == _file_id(b)
-
-
 def paint_batch(
-    portraitist: Portraitist, selfies: Sequence[Path], outputs: Sequence[Path], options: PaintOptions, workers: int
+    portraitist: Portraitist,
+    selfies: Sequence[Path],
+    outputs: Sequence[Path],
+    options: PaintOptions,
+    workers: int,
+    other_inputs: Sequence[Path] = (),
 ) -> Iterator[PaintResult]:
     """Paint the selfies with `workers` threads and yield the results in the order of the selfies.
 
-    If the caller stops, by an error or a signal, pending selfies are not painted, and clips end at the next frame.
+    No avatar gets the path of a selfie or of one of `other_inputs`. If the caller stops, by an error or a signal,
+    pending selfies are not painted, and clips end at the next frame.
 
     Raises:
         ModelError: the model file is damaged.
     """
     stop = Event()
+    inputs = {_file_id(path) for path in (*selfies, *other_inputs) if path.exists()}
+
+    def is_taken(path: Path) -> bool:
+        return path in outputs or (path.exists() and _file_id(path) in inputs)
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             yield from pool.map(
-                lambda selfie, output: _paint(portraitist, selfie, output, options, outputs, stop), selfies, outputs
+                lambda selfie, output: _paint(portraitist, selfie, output, options, is_taken, stop), selfies, outputs
             )
         finally:
             stop.set()
@@ -341,7 +364,7 @@ def _paint(
     selfie: Path,
     output: Path,
     options: PaintOptions,
-    outputs: Collection[Path],
+    is_taken: Callable[[Path], bool],
     stop: Event,
 ) -> PaintResult:
     result = PaintResult(selfie)
@@ -356,7 +379,7 @@ def _paint(
             finish, style = options.finish, options.style
             writers = {output: lambda path: paint_video(portraitist, selfie, path, finish, options.force, style, stop)}
         else:
-            files = _encode_avatars(portraitist, selfie, output, options, outputs, result)
+            files = _encode_avatars(portraitist, selfie, output, options, is_taken, result)
             writers = {path: functools.partial(_write, data, options.force) for path, data in files.items()}
         for path in sorted(writers, key=lambda path: path == output):  # `output` last: if it exists, later runs skip it
             try:
@@ -404,16 +427,15 @@ def _encode_avatars(
     selfie: Path,
     output: Path,
     options: PaintOptions,
-    outputs: Collection[Path],
+    is_taken: Callable[[Path], bool],
     result: PaintResult,
 ) -> dict[Path, bytes]:
     """Paint a selfie and return the bytes of each output file by its path.
 
     The avatar of the largest face has the path `output`, the others have numbered paths. A number is skipped if
-    the path with this number is the output of another selfie of the run, or the path of the selfie. Standard output
-    receives only the largest face.
+    its path is taken by another output, or by an input of the run. Standard output receives only the largest face.
     """
-    file: File = sys.stdin.buffer.read(MAX_BYTES + 1) if selfie == STANDARD_STREAM else selfie
+    file: File = _read_stdin() if selfie == STANDARD_STREAM else selfie
     style = portraitist.read_style(options.style)
     photo = read_selfie(file, FULL_MAX_SIDE_PX if options.paste_back else MAX_SIDE_PX)
     size_px = MAX_PAINTED_PX if options.paste_back else options.finish.size_px or DEFAULT_SIZE_PX
@@ -430,14 +452,20 @@ def _encode_avatars(
     result.painted_px = min(avatar.painted_px for avatar in avatars.values())
     form = "PNG" if output == STANDARD_STREAM else OUTPUT_FORMATS[output.suffix.lower()]
     if options.paste_back:
-        return {output: encode_avatar(paste_back(photo.picture, list(avatars.values())), form)}
+        visible = on_white(photo.picture, photo.alpha)
+        return {output: encode_avatar(paste_back(visible, list(avatars.values())), form)}
     numbered = (output.with_stem(f"{output.stem}-{number}") for number in count(2))
-    is_selfie = functools.partial(_is_same_file, selfie)
-    free = (path for path in numbered if path not in outputs and not is_selfie(path))
+    free = (path for path in numbered if not is_taken(path))
     paths = [output, *islice(free, len(faces) - 1)]
     return {
         paths[index]: encode_avatar(apply_finish(avatar, options.finish), form) for index, avatar in avatars.items()
     }
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:  # the caller has closed it
+        raise RejectedError(Status.NOT_A_PICTURE, "standard input is closed")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def _write(data: bytes, force: bool, path: Path) -> None:

@@ -1,6 +1,8 @@
 """Read a selfie from a path, bytes, an open file, a PIL image or an array, without OpenCV and onnxruntime."""
 
+import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +24,8 @@ MAX_SIDE_PX = 2016  # half the longer side of a 12-megapixel photo, a size to wh
 FULL_MAX_SIDE_PX = 8192  # for --paste-back, whose output is the whole photo
 MAX_MEGABYTES, MAX_MEGAPIXELS, MIN_SIDE_PX = 64.0, 50.0, 16  # limits of an input picture
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+
 pillow_heif.register_heif_opener()
 
 
@@ -40,6 +44,8 @@ Source = File | Image.Image | np.ndarray  # or a PIL image, or RGB pixels
 def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
     """Return a selfie upright and in sRGB, scaled down so that no side exceeds `max_side_px` pixels.
 
+    Fully transparent pixels become white, because their colours may be those of something that was erased.
+
     Raises:
         TypeError: `selfie` is not a path, bytes, a file opened in binary mode, a PIL image or an array.
         RejectedError: the selfie is not a picture, or is damaged, animated, too small or too large.
@@ -49,8 +55,16 @@ def read_selfie(selfie: Source, max_side_px: int = MAX_SIDE_PX) -> CleanPicture:
         selfie = _image_from_pixels(selfie)
     if isinstance(selfie, Image.Image):
         check_dimensions(selfie, MAX_MEGAPIXELS, MIN_SIDE_PX)
-        return load_upright(selfie.copy(), max_side_px)[0]
-    return decode_picture(_read_file(selfie), MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES, READABLE_FORMATS)
+        return _without_hidden_colours(load_upright(selfie.copy(), max_side_px)[0])
+    data = _read_file(selfie)
+    limits = (MAX_MEGAPIXELS, MIN_SIDE_PX, max_side_px, MAX_MEGABYTES)
+    return _without_hidden_colours(decode_picture(data, *limits, READABLE_FORMATS))
+
+
+def _without_hidden_colours(cleaned: CleanPicture) -> CleanPicture:
+    if cleaned.alpha is None:
+        return cleaned
+    return replace(cleaned, picture=np.where(cleaned.alpha[..., None] == 0, np.uint8(255), cleaned.picture))
 
 
 def _read_file(selfie: File) -> bytes:
@@ -61,6 +75,8 @@ def _read_file(selfie: File) -> bytes:
         with Path(selfie).open("rb") as file:
             return _read_file(file)
     limit = round(MAX_MEGABYTES * 1e6)
+    if isinstance(selfie, io.IOBase) and selfie.seekable():  # it may have been read or written before
+        selfie.seek(0)
     data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
     if not isinstance(data, bytes):
         allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"

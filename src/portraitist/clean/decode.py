@@ -60,6 +60,10 @@ class RejectedError(ValueError):
         super().__init__(message)
         self.status = status
 
+    def __reduce__(self) -> tuple[type["RejectedError"], tuple[Status, str]]:
+        """Return how to rebuild the error, so that it can be passed between processes."""
+        return type(self), (self.status, str(self))
+
 
 @dataclass(frozen=True)
 class CleanPicture:

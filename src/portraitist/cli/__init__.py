@@ -34,6 +34,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     try:
         app()
+    except OSError as error:  # such as a full disk behind standard output
+        console.note(console.describe(error))
+        sys.exit(console.FAILED)
     except ModuleNotFoundError as error:
         module = str(error.name).partition(".")[0]
         if module == "portraitist":

@@ -40,6 +40,7 @@ def paint(
         list[Path],
         typer.Argument(
             metavar="SELFIE...",
+            readable=False,  # an unreadable file is reported for itself, and the others are painted
             help="Pictures, clips, folders or glob patterns; - reads a picture from standard input.",
         ),
     ],
@@ -126,6 +127,7 @@ def paint(
     if paste_back:
         for option, value in (("--background", background), ("--shape", shape), ("--size", size), ("--align", align)):
             _check_conflicts({"--paste-back": True, option: value not in (None, False)})
+    _check_not_empty({"-o": out, "--style": style, "--model": model})
     if not 0 <= strength <= 1:
         fail(f"--strength is {strength:g}; allowed are 0 to 1", INVALID)
     from portraitist.app.avatar import ModelError, Portraitist
@@ -149,7 +151,8 @@ def paint(
             inputs = expand_paths(selfies, recursive, Path(out) if out else None)
             # existing avatars are skipped, so that an interrupted run can be resumed; for one selfie, they are an error
             may_exist = force or inputs.selfies != selfies[:1]
-            outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders)
+            other_inputs = [Path(path) for path in (like, background) if path]
+            outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders, other_inputs)
             if outputs == [STANDARD_STREAM]:
                 _check_standard_output(as_json)
             if like:
@@ -170,7 +173,7 @@ def paint(
         results = []
         try:
             with tqdm(total=len(outputs), desc="paint", disable=quiet or None, leave=False) as progress:
-                for result in paint_batch(portraitist, inputs.selfies, outputs, options, workers):
+                for result in paint_batch(portraitist, inputs.selfies, outputs, options, workers, other_inputs):
                     _report(result, as_json, quiet, verbose)
                     results.append(result)
                     progress.update()
@@ -205,8 +208,17 @@ def styles(model: ModelOption = None) -> None:
 def _check_standard_output(as_json: bool) -> None:
     if as_json:
         fail("--json and the avatar both go to standard output; name a file with -o", INVALID)
+    if sys.stdout is None:  # the caller has closed it
+        fail("standard output is closed; name a file with -o", INVALID)
     if sys.stdout.isatty():
         fail("standard output is a terminal; redirect it, or name a file with -o", INVALID)
+
+
+def _check_not_empty(options: Mapping[str, str | None]) -> None:
+    """Fail if an option has an empty value, as in a script with an unset variable."""
+    for option, value in options.items():
+        if value == "":
+            fail(f"{option} is empty; leave it out, or give it a value", INVALID)
 
 
 def _check_conflicts(options: Mapping[str, object]) -> None:

@@ -68,14 +68,15 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const person = inFrame(math.estimateForeground(painting, innerPerson(cutout, inside, rim)));
   const mask = maskInFrame(cutout, inside, toFrame, size);
   const fade = math.borderFade(covered);
-  const before = math.fadeBorder(inFrame(picture), fade);
+  const onWhite = (each) => (alpha ? math.composite(each, alpha, 255) : each); // transparent pixels can have any colour
+  const before = math.fadeBorder(inFrame(onWhite(picture)), fade);
   const visible = alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside;
   const shown = inFrame(visible, "constant");
   const personInFrame = inFrame(cutout);
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
-    keep: { picture: math.fadeBorder(inFrame(withoutHalo(painting, picture, cutout)), fade) },
+    keep: { picture: math.fadeBorder(inFrame(onWhite(withoutHalo(painting, picture, cutout))), fade) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };
