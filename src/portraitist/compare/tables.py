@@ -321,8 +321,8 @@ def _compared(
             count = len(common)
             estimates = list(zip(common.mean(axis=0), common[_resamples(count)].mean(axis=1).T, strict=True))
     distances = [_distances(*estimate, optimum) for estimate in estimates]
-    first, second = (paired_difference(*pair[0], *pair[1], count) for pair in (estimates, distances))
-    return first, second
+    difference = paired_difference(*estimates[0], *estimates[1], count)
+    return difference, paired_difference(*distances[0], *distances[1], count)
 
 
 def _distances(value: float, draws: np.ndarray, optimum: float) -> tuple[float, np.ndarray]:
