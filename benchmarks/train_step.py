@@ -8,7 +8,7 @@ update the generator, it also computes gradients of the discriminator.
 
 Both implementations use the same networks, losses and optimizers, with CartoonGAN's number of channels. Their steps
 alternate. The inputs are noise, because the cost does not depend on them. The last row of the table is the cost of
-painting one image, with CartoonGAN's generator and with the generator of profiles/sample.yaml. With --variants, our
+painting one image, with CartoonGAN's generator and with the generator of profiles/local.yaml. With --variants, our
 step is compared with other ways to compute it.
 """
 
@@ -37,7 +37,7 @@ from portraitist.nets.unet import UNet
 ROOT = Path(__file__).resolve().parents[1]
 BASE_CHANNELS, SIZE_PX, UNET_CHANNELS = 64, 256, 32  # as profiles/full.yaml
 NUM_RES_BLOCKS = {"cyclegan": 9}  # all other methods: CartoonGAN's 8
-SAMPLE_SIZE = (16, 4)  # base_channels and num_res_blocks of profiles/sample.yaml
+LOCAL_SIZE = (16, 4)  # base_channels and num_res_blocks of profiles/local.yaml
 
 
 def minimize(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -211,7 +211,7 @@ def main() -> None:
         print_row(f"step of {name}", partial(step, method, batch), partial(method.step, batch), rounds)
     with torch.no_grad():
         large = Generator(arguments.base_channels, 8, skip_connections=False)
-        small = Generator(*SAMPLE_SIZE, skip_connections=True)
+        small = Generator(*LOCAL_SIZE, skip_connections=True)
         print_row("painting one image", partial(large, batch.selfies), partial(small, batch.selfies), rounds)
 
 
