@@ -26,6 +26,7 @@ MISTAKES = [  # command, exit code, text that the message contains
     ("portraitist paint clip.mp4 -o clip.png", 2, "'.png'"),
     ("portraitist paint me.jpg -o a.jpg --background transparent", 2, "JPEG"),
     ("portraitist paint me.jpg wall.jpg -o -", 2, "2 selfies"),
+    ("portraitist paint me.jpg --background beach.jpg", 2, "background beach.jpg: No such file or directory"),
     ("portraitist paint me.jpg --background rot", 2, "'rot'"),
     ("portraitist paint me.jpg --shape round", 2, "round"),
     ("portraitist paint me.jpg --size 5000", 2, "5000"),
