@@ -136,10 +136,30 @@ def test_missing_background_is_named(model, selfies, tmp_path):
     assert (code, stderr) == (2, "portraitist: background beach.jpg: No such file or directory\n")
 
 
-@pytest.mark.parametrize("option", ["-o", "--style"])
-def test_empty_option_is_rejected(model, selfies, option):
-    code, _, stderr = paint(model, selfies[0], option, "")
-    assert (code, stderr) == (2, f"portraitist: {option} is empty; leave it out, or give it a value\n")
+@pytest.mark.parametrize("arguments", [[""], ["me.jpg", "-o", ""], ["me.jpg", "--like", ""], ["me.jpg", "--model", ""]])
+def test_empty_argument_is_rejected(tmp_path, arguments):
+    command = [sys.executable, "-m", "portraitist", "paint", *arguments]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    expected = "portraitist: an argument is empty; leave it out, or give it a value\n"
+    assert (process.returncode, process.stdout, process.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code", "message"),
+    [
+        ("paint -", "<&-", 1, "standard input is closed"),
+        ("paint me.jpg -o -", ">&-", 2, "standard output is closed; name a file with -o"),
+        ("paint nothing.jpg -o a.png", "2>&-", 1, ""),
+        ("styles", ">/dev/full", 1, "standard output: No space left on device"),
+    ],
+)
+def test_closed_and_full_streams_end_with_one_line(model, selfies, tmp_path, arguments, closed, code, message):
+    shutil.copy(selfies[0], tmp_path / "me.jpg")
+    command = f"{sys.executable} -m portraitist {arguments} --model {model} {closed}"
+    process = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == code
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("background", ["#12345", "rot", "#gggggg", "#1234567", ""])

@@ -429,6 +429,6 @@ def test_rejection_can_be_passed_between_processes(portraitist):
 
 
 def test_open_file_is_read_from_its_start(portraitist, selfie, avatar):
-    file = io.BytesIO(selfie.read_bytes())
-    file.seek(0, io.SEEK_END)
-    assert np.array_equal(portraitist.paint(file).picture, avatar.picture)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(selfie.read_bytes())
+        assert np.array_equal(portraitist.paint(file).picture, avatar.picture)

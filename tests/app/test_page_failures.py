@@ -212,12 +212,36 @@ def test_options_changed_while_a_file_is_prepared_are_those_of_the_avatar(server
         assert strengths == [b"0.5", b"0.2"]
 
 
+COUNT_PAINTINGS = """
+const post = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, ...rest) {
+  const { dataset } = document.documentElement;
+  if (message.task === "paint") dataset.paintings = Number(dataset.paintings ?? 0) + 1;
+  return post.call(this, message, ...rest);
+};
+"""
+
+
+def paintings(page):
+    return int(page.locator("html").get_attribute("data-paintings") or 0)
+
+
 def test_example_is_painted_before_the_first_photo(styled, selfies):
     with tab(*PHONE) as page:
-        requests, errors = opened(page, styled)
-        wait_until(lambda: requests.count(f"{styled}example_1_selfie.webp") == 2)  # shown by the page, and painted
+        page.add_init_script(COUNT_PAINTINGS)
+        _, errors = opened(page, styled)
+        wait_until(lambda: paintings(page) == 1)
         assert upload(page, selfies[0]) == (READY, "")  # it waits for the example, which is not among the avatars
-        assert (page.locator("#strip li").count(), errors) == (0, [])
+        assert (paintings(page), page.locator("#strip li").count(), errors) == (2, 0, [])
+
+
+def test_example_is_not_painted_if_a_photo_waits(styled, selfies):
+    with tab(*PHONE) as page:
+        page.add_init_script(COUNT_PAINTINGS)
+        page.route("**/model.json", lambda route: (page.set_input_files("#selfie", selfies[0]), route.continue_()))
+        page.goto(styled)
+        wait_until(lambda: messages(page) == (READY, ""))
+        assert paintings(page) == 1
 
 
 def test_page_works_without_its_example(styled, selfies):

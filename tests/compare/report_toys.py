@@ -8,7 +8,7 @@ from reach import ROOT
 from portraitist.compare.html_report import STAGE_REPORTS, RunInputs, report
 from portraitist.compare.tables import Comparison, coverage, differences, differences_from_unchanged, long_table
 from portraitist.core.image_io import encode_jpeg, encode_png
-from portraitist.stats.bradley_terry import win_rates
+from portraitist.stats.win_rates import win_rates
 
 INJECTION = '<script>alert(1)</script><img src="http://127.0.0.1:9/x.png" onerror=alert(1)>'
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -293,12 +293,12 @@ def plan_outputs(
     if not parent.is_dir():
         found = "" if parent == out.absolute() else f"{parent} is "
         raise BatchError(f"-o {out}: {found}not a folder")
-    inputs = {_file_id(path) for path in selfies if path.exists()}
+    inputs = {_file_id(path) for path in selfies}
     # also check the names before suffixes were added: they may be names of selfies in the same folder
-    if lost := [path for path in (*short_names, *outputs) if path.exists() and _file_id(path) in inputs]:
+    if lost := [path for path in (*short_names, *outputs) if _is_one_of(path, inputs)]:
         raise BatchError(f"{lost[0]} is one of the selfies, which are never overwritten; choose another output")
-    read = {_file_id(path) for path in other_inputs if path.exists()}
-    if lost := [path for path in outputs if path.exists() and _file_id(path) in read]:
+    read = {_file_id(path) for path in other_inputs}
+    if lost := [path for path in outputs if _is_one_of(path, read)]:
         raise BatchError(f"{lost[0]} is an input of this run; choose another output")
     existing = [path for path in outputs if path.exists()]
     if existing and not may_exist:
@@ -322,10 +322,18 @@ def _disambiguate(selfies: Sequence[Path], short_names: Sequence[Path], ending: 
     return list(owners)
 
 
-def _file_id(path: Path) -> tuple[int, int]:
-    """Return the device and the inode of a file, which are the same for all names of the file."""
-    stat = path.stat()
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Return the device and the inode of a file, the same for all names of the file; None if unknown."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return stat.st_dev, stat.st_ino
+
+
+def _is_one_of(path: Path, file_ids: Collection[tuple[int, int] | None]) -> bool:
+    file_id = _file_id(path)
+    return file_id is not None and file_id in file_ids
 
 
 def paint_batch(
@@ -345,10 +353,10 @@ def paint_batch(
         ModelError: the model file is damaged.
     """
     stop = Event()
-    inputs = {_file_id(path) for path in (*selfies, *other_inputs) if path.exists()}
+    inputs = {_file_id(path) for path in (*selfies, *other_inputs)}
 
     def is_taken(path: Path) -> bool:
-        return path in outputs or (path.exists() and _file_id(path) in inputs)
+        return path in outputs or _is_one_of(path, inputs)
 
     with ThreadPoolExecutor(workers) as pool:
         try:

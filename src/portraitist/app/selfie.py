@@ -1,6 +1,6 @@
 """Read a selfie from a path, bytes, an open file, a PIL image or an array, without OpenCV and onnxruntime."""
 
-import io
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -75,8 +75,8 @@ def _read_file(selfie: File) -> bytes:
         with Path(selfie).open("rb") as file:
             return _read_file(file)
     limit = round(MAX_MEGABYTES * 1e6)
-    if isinstance(selfie, io.IOBase) and selfie.seekable():  # it may have been read or written before
-        selfie.seek(0)
+    with contextlib.suppress(AttributeError, OSError):  # the file may have been read or written before
+        selfie.seek(0)  # type: ignore[attr-defined]
     data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
     if not isinstance(data, bytes):
         allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"

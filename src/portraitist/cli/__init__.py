@@ -1,7 +1,10 @@
 """The command `portraitist`: painting, the web server, and tools for experiments and training data."""
 
+import errno
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,13 +32,20 @@ app.add_typer(dataset.app, name="dataset")
 
 def main() -> None:
     """Run the command line; if a package is missing, print the command that installs it and exit with code 2."""
+    if sys.stderr is None:  # the caller has closed it
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if "" in sys.argv[1:]:  # for example "$X" in a script, if X is not set; as a path, it would be the current folder
+        console.note("an argument is empty; leave it out, or give it a value")
+        sys.exit(console.INVALID)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     try:
         app()
-    except OSError as error:  # such as a full disk behind standard output
-        console.note(console.describe(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        console.note(f"standard output: {error.strerror}")
         sys.exit(console.FAILED)
     except ModuleNotFoundError as error:
         module = str(error.name).partition(".")[0]

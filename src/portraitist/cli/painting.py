@@ -127,7 +127,6 @@ def paint(
     if paste_back:
         for option, value in (("--background", background), ("--shape", shape), ("--size", size), ("--align", align)):
             _check_conflicts({"--paste-back": True, option: value not in (None, False)})
-    _check_not_empty({"-o": out, "--style": style, "--model": model})
     if not 0 <= strength <= 1:
         fail(f"--strength is {strength:g}; allowed are 0 to 1", INVALID)
     from portraitist.app.avatar import ModelError, Portraitist
@@ -212,13 +211,6 @@ def _check_standard_output(as_json: bool) -> None:
         fail("standard output is closed; name a file with -o", INVALID)
     if sys.stdout.isatty():
         fail("standard output is a terminal; redirect it, or name a file with -o", INVALID)
-
-
-def _check_not_empty(options: Mapping[str, str | None]) -> None:
-    """Fail if an option has an empty value, as in a script with an unset variable."""
-    for option, value in options.items():
-        if value == "":
-            fail(f"{option} is empty; leave it out, or give it a value", INVALID)
 
 
 def _check_conflicts(options: Mapping[str, object]) -> None:

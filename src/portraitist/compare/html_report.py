@@ -293,9 +293,9 @@ def _preferences(preferences: pd.DataFrame) -> str:
         for row in preferences.itertuples()
     ]
     return (
-        "<p>Probability that people prefer one method's avatar over the other's (Bradley-Terry model), from blind "
-        "comparisons of two avatars of the same face. Answers without a preference do not count.</p>"
-    ) + _table(["preference", "probability", "answers", "faces"], rows)
+        "<p>How often people prefer one method's avatar over the other's, in blind comparisons of two avatars of the "
+        "same face. Answers without a preference do not count.</p>"
+    ) + _table(["preference", "share of faces", "answers", "faces"], rows)
 
 
 def _groups(comparison: Comparison) -> str:

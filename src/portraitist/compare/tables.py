@@ -21,9 +21,9 @@ from portraitist.stats.bootstrap import (
     paired_rate_difference,
     wilson_interval,
 )
-from portraitist.stats.bradley_terry import win_rates
 from portraitist.stats.headline import HEADLINES
 from portraitist.stats.rounding import rounded, shown
+from portraitist.stats.win_rates import win_rates
 
 MetricResults = dict[str, dict[str, Any]]  # content of one metrics.json: value, low, high, n, ... of each metric
 

@@ -44,7 +44,7 @@ def _relative_to_portraits(statistic: Callable[[Images, Masks], np.ndarray], dat
     stylized = map_batches(statistic, data.stylized, data.masks)
 
     if not portraits.any():
-        raise TooFewSamplesError("all portraits are without edges, so no avatar can be compared with them")
+        raise TooFewSamplesError("no test portrait has any edges; add sharper portraits")
 
     def ratio(some_portraits: Indices) -> Values:
         mean = float(portraits[some_portraits].mean())

@@ -36,7 +36,7 @@ GENERATOR_FILE, DIGEST_FILE, NOTICE_FILE, PORTRAITS_FILE = (
 )
 MAX_MEGABYTES = 1.0  # largest allowed size of both generators, in units of 1e6 bytes; they are committed to git
 COLUMNS = ["id", "name", "author", "licence", "url"]  # columns of PORTRAITS.csv
-LICENCE_SECTION = re.compile(r"^## Licence\n.*?(?=^## )", re.MULTILINE | re.DOTALL)  # in the model card
+LICENCE_SECTION = re.compile(r"^## Licence\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)  # in the model card
 CARD_LICENCE = """\
 ## Licence
 
@@ -191,7 +191,10 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
 def _with_licence(card: str, training: str) -> str:
     """Return a model card with the licence of the package's model, and the attribution of the training pictures."""
     section = CARD_LICENCE.format(training=training)
-    return LICENCE_SECTION.sub(lambda _: section, card.replace("license: other", "license: apache-2.0", 1), count=1)
+    card, count = LICENCE_SECTION.subn(lambda _: section, card, count=1)
+    if not count:
+        raise ShipError("the model card has no section `## Licence`; run `dvc repro export` again")
+    return card.replace("license: other", "license: apache-2.0", 1)
 
 
 def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:

@@ -108,11 +108,11 @@ def paired_rate_difference(a: Bool[np.ndarray, " _"], b: Bool[np.ndarray, " _"])
     correlation = (max(excess - n / 2, 0) if excess > 0 else excess) / np.sqrt(margins) if margins else 0.0
     value = rates[0] - rates[1]
 
-    def reach(of_a: float, of_b: float) -> float:
-        return float(np.sqrt(max(of_a**2 - 2 * correlation * of_a * of_b + of_b**2, 0.0)))
+    def margin(error_a: float, error_b: float) -> float:
+        return float(np.sqrt(max(error_a**2 - 2 * correlation * error_a * error_b + error_b**2, 0.0)))
 
-    low = value - reach(rates[0] - low_a, high_b - rates[1])
-    high = value + reach(high_a - rates[0], rates[1] - low_b)
+    low = value - margin(rates[0] - low_a, high_b - rates[1])
+    high = value + margin(high_a - rates[0], rates[1] - low_b)
     return Difference(value, low, high, _mcnemar_mid_p(only_a, only_b))
 
 

@@ -42,7 +42,7 @@ def get_device() -> torch.device:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global random generator within the context, and restore its state afterwards."""
+    """Seed torch's global random generators within the context; restore those of the CPU and of this process's GPU."""
     # without `devices`, fork_rng would initialize all GPUs in each process
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
         torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 import { drawAvatar } from "./compose.js";
 
 const PREVIEW_SIZE = 512; // side in pixels of the layers that the page shows
+const WARM_UP_SIZE = 256;
 export const SHORT_NOTE = "Painted on this device";
 export const PRIVACY_NOTE = "Your photos are painted on this device and never leave it. The page also works offline.";
 
@@ -47,11 +48,11 @@ export function paint(file, options, _, size = PREVIEW_SIZE, only) {
   return painter.call("paint", { id: ids.get(file), file, options, size, only });
 }
 
-// Paints the example selfie and discards the result. The first painting takes longer than later ones, because the browser
-// compiles the code meanwhile; so the visitor's first photo need not wait for this.
+// Paints the example selfie at a small size and discards the result. The first painting takes longer than later ones, because
+// the browser compiles the code meanwhile. A photo that is chosen during this time waits until the example is painted.
 export async function warmUp(options) {
   const example = await fetch(new URL("example_1_selfie.webp", import.meta.url));
-  await paint(await example.blob(), options);
+  await paint(await example.blob(), options, null, WARM_UP_SIZE);
 }
 
 // Returns a PNG that is painted at the requested size, or null if the layers on the page have this size already.

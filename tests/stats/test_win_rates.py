@@ -1,33 +1,31 @@
-from itertools import pairwise
-
-import numpy as np
 import pandas as pd
 import pytest
 
-from portraitist.stats.bradley_terry import fit_strengths, win_rates
+from portraitist.stats.win_rates import win_rates
 
 
 def answers(*rows):
     return pd.DataFrame(rows, columns=["id", "left", "right", "preferred"])
 
 
-def test_strengths_of_two_methods_are_win_shares_with_prior():
-    rows = [(str(face), "a", "b", "a" if face < 15 else "b") for face in range(20)]
-    strengths = fit_strengths(answers(*rows), ["a", "b"])
-    assert strengths[0] / strengths.sum() == pytest.approx(15.5 / 21)
+def test_answers_about_one_face_count_as_their_share():
+    rows = [
+        ("1", "a", "b", "a"),
+        ("1", "b", "a", "b"),
+        ("2", "a", "b", "a"),
+        ("3", "b", "a", "a"),
+        ("3", "a", "b", "a"),
+    ]
+    (row,) = win_rates(answers(*rows)).to_dict("records")
+    assert row["preferred"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert (row["answers"], row["faces"]) == (5, 3)
 
 
-def test_strengths_maximise_the_likelihood():
-    rng = np.random.default_rng(0)
-    truth = {"a": 4.0, "b": 2.0, "c": 1.0}
-    rows = []
-    for number in range(6000):
-        left, right = rng.permutation(list(truth))[:2]
-        left_wins = rng.random() < truth[left] / (truth[left] + truth[right])
-        rows.append((str(number), left, right, left if left_wins else right))
-    strengths = fit_strengths(answers(*rows), list(truth))
-    assert strengths == pytest.approx([4 / 7, 2 / 7, 1 / 7], rel=0.1)
-    assert all(stronger > weaker for stronger, weaker in pairwise(strengths))
+def test_other_pairs_do_not_matter():
+    wins = [(str(face), first, second, first) for face in range(40) for first, second in ("ab", "bc")]
+    table = win_rates(answers(*wins, ("1", "a", "c", "c"), ("2", "a", "c", "c"))).set_index(["method", "against"])
+    assert table.loc[("a", "c"), "preferred"] == 0
+    assert table.loc[("a", "c"), "high"] > 0.5
 
 
 def test_more_answers_give_narrower_intervals():
@@ -48,9 +46,8 @@ def test_answers_on_one_face_give_the_interval_0_to_1():
 
 def test_unanimous_answers_have_an_interval_with_a_width():
     (row,) = win_rates(answers(*((str(face), "a", "b", "a") for face in range(10)))).to_dict("records")
-    assert row["preferred"] == pytest.approx(10.5 / 11)
-    assert 0.5 < row["low"] < 0.7
-    assert row["high"] > row["preferred"]
+    assert (row["preferred"], row["high"]) == (1, pytest.approx(1))
+    assert row["low"] == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)
 
 
 def test_faces_are_those_of_the_pair():
