@@ -191,6 +191,12 @@ def test_model_without_styles_does_not_ship(project, tmp_path):
 
 
 def test_large_generator_does_not_ship(project, tmp_path):
-    save_model(project, card="x" * 1_100_000)
+    save_model(project, card=CARD + "x" * 1_100_000)
     with pytest.raises(ShipError, match="at most 1 MB"):
+        ship(project, selection(), None, tmp_path / "out")
+
+
+def test_card_without_a_licence_does_not_ship(project, tmp_path):
+    save_model(project, card="# Card\n\n## Limits\n")
+    with pytest.raises(ShipError, match="no section `## Licence`"):
         ship(project, selection(), None, tmp_path / "out")
