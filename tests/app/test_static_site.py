@@ -136,6 +136,23 @@ def address(request):
     return request.getfixturevalue(request.param)
 
 
+def test_transparent_pixels_are_white(address, selfie, tmp_path):
+    with Image.open(selfie) as opened_picture:
+        photo = np.array(opened_picture.convert("RGB"))
+    alpha = np.full(photo.shape[:2], 255, np.uint8)
+    alpha[:, : photo.shape[1] // 5] = 0
+    visible = np.where(alpha[..., None] > 0, photo, np.array([0, 90, 0], np.uint8))
+    Image.fromarray(np.dstack([visible, alpha])).save(tmp_path / "erased.png")
+    with tab(*PHONE) as page:
+        opened(page, address)
+        assert upload(page, tmp_path / "erased.png") == (READY, "")
+        choose(page, "[value=keep]")
+        choose(page, "#align")  # shows the whole crop
+        wait_until(lambda: messages(page) == (READY, ""))
+        left = pixels(downloaded(page))[:, :4, :3]
+    assert (left >= 250).all()
+
+
 def test_page_fits_a_phone_and_names_every_control(address, pair):
     with tab(320, 640) as page:
         opened(page, address)
