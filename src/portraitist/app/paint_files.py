@@ -21,14 +21,7 @@ from portraitist.app.avatar import DEFAULT_SIZE_PX, MAX_PAINTED_PX, Avatar, Face
 from portraitist.app.clip_files import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES, needs_pyav, require_pyav
 from portraitist.app.compositing import OUTPUT_FORMATS, Finish, FinishError, apply_finish, encode_avatar, paste_back
 from portraitist.app.matting import on_white
-from portraitist.app.selfie import (
-    FULL_MAX_SIDE_PX,
-    IMAGE_SUFFIXES,
-    MAX_MEGABYTES,
-    MAX_SIDE_PX,
-    File,
-    read_selfie,
-)
+from portraitist.app.selfie import FULL_MAX_SIDE_PX, IMAGE_SUFFIXES, MAX_MEGABYTES, MAX_SIDE_PX, File, read_selfie
 from portraitist.app.styles import StyleOptions
 from portraitist.app.video import paint_video
 from portraitist.clean.decode import READABLE_FORMATS
