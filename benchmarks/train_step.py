@@ -74,7 +74,7 @@ def masked_cartoongan(method: Any, batch: Batch) -> None:
     real_masks = method.discriminator_masks(batch.portraits, batch.portrait_masks)
     d_loss = hinge_loss(discriminator(on_grey(batch.portraits, real_masks)), real_area, target_is_real=True)
     d_loss = d_loss + hinge_loss(fake_logits(method.generator(generator_input)), fake_area, target_is_real=False)
-    edge_logits = discriminator(on_grey(batch.smoothed, real_masks))
+    edge_logits = discriminator(on_grey(batch.smoothed_persons, real_masks))
     minimize(method.d_optimizer, d_loss + hinge_loss(edge_logits, real_area, target_is_real=False))
 
     stylized = method.generator(generator_input)
@@ -130,7 +130,7 @@ def noise_batch(size_px: int) -> Batch:
     selfies, portraits, smoothed = (torch.rand(1, 3, size_px, size_px, generator=generator) * 2 - 1 for _ in range(3))
     masks = torch.zeros(1, 1, size_px, size_px)
     masks[:, :, size_px // 4 :, size_px // 4 : -size_px // 4] = 1
-    return Batch(selfies, masks, portraits, masks, smoothed)
+    return Batch(selfies, masks, portraits, masks, smoothed, smoothed)
 
 
 def gflop(step: Callable[[], object]) -> float:

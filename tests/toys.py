@@ -107,6 +107,7 @@ def batch(seed: int = 0) -> Batch:
         noise(2, 3, 16, 32, seed=seed + 1),
         boxes((1, 12, 18, 31), (6, 15, 3, 11)),
         noise(2, 3, 16, 32, seed=seed + 2),
+        noise(2, 3, 16, 32, seed=seed + 3),
     )
 
 
@@ -144,6 +145,7 @@ def on_other_background(images: Batch) -> Batch:
         selfies=composite(images.selfies, images.selfie_masks, background),
         portraits=composite(images.portraits, images.portrait_masks, background),
         smoothed=composite(images.smoothed, images.portrait_masks, background),
+        smoothed_persons=composite(images.smoothed_persons, images.portrait_masks, background),
     )
 
 

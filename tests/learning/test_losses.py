@@ -135,6 +135,22 @@ def test_l1_losses_are_plain_and_weighted_means():
             loss(images, target[:, :, :1])
 
 
+def test_weighted_losses_give_each_image_the_same_weight():
+    generator = torch.Generator().manual_seed(5)
+    values, weights = torch.rand(2, 1, 4, 4, generator=generator), torch.rand(2, 1, 4, 4, generator=generator)
+    weights[1] *= 9  # this image must not dominate the loss: another process may have computed it
+    images = values.expand(2, 3, 4, 4)
+
+    def least_squares(at: slice) -> float:
+        return weighted_least_squares_loss(values[at], weights[at], target_is_real=True).item()
+
+    def l1(at: slice) -> float:
+        return weighted_l1_loss(images[at], torch.zeros_like(images[at]), weights[at]).item()
+
+    for loss in (least_squares, l1):
+        assert loss(slice(0, 2)) == pytest.approx((loss(slice(0, 1)) + loss(slice(1, 2))) / 2)
+
+
 def test_patch_nce_loss_is_cross_entropy_within_an_image():
     points = torch.eye(3)[None]
     assert patch_nce_loss(points, points, 0.5).item() == pytest.approx(log(1 + 2 * exp(-2)))

@@ -85,7 +85,7 @@ def test_mask_of_another_batch_size_is_rejected():
 def test_downsampled_batch_has_means_of_blocks():
     images = batch()
     half = images.downsampled(2)
-    for name in ("selfies", "selfie_masks", "portraits", "portrait_masks", "smoothed"):
+    for name in ("selfies", "selfie_masks", "portraits", "portrait_masks", "smoothed", "smoothed_persons"):
         full, small = getattr(images, name), getattr(half, name)
         assert small[0, 0, 1, 2].item() == pytest.approx(full[0, 0, 2:4, 4:6].mean().item(), abs=1e-6)
         assert small.shape[-1] * 2 == full.shape[-1]

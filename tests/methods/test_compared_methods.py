@@ -131,18 +131,114 @@ def test_discriminator_sees_pooled_images(name):
 # CycleGAN, pix2pix, CUT
 
 
-def test_cyclegan_terms_equal_their_formulas():
-    method, images = make_trainable("cyclegan"), batch()
-    method.generator.forward = lambda images: images * method.scale
-    method.generator_back.forward = lambda images: images * method.scale / 2
-    method.scale = torch.nn.Parameter(torch.tensor(0.5))
+REAL, FAKE = 0.75, 0.375  # outputs of the discriminators of `with_simple_networks`
+
+
+def with_simple_networks(name, images, **overrides):
+    """Return a method with simple networks, whose losses can be calculated by hand.
+
+    The generator halves its input, and the one of the other direction divides it by four. The discriminators output
+    REAL for pictures of `images`, and FAKE for all others.
+    """
+    method = make_trainable(name, **overrides)
+    method.scale, method.level = (torch.nn.Parameter(torch.tensor(value)) for value in (0.5, 1.0))
     method.g_optimizer = torch.optim.SGD([method.scale], lr=1e-9)
-    losses = method.step(images)
-    selfies, portraits = (each.abs().mean().item() for each in (images.selfies, images.portraits))
-    assert losses["g_cycle"] == pytest.approx(10 * (1 - 0.125) * selfies, rel=1e-4)
-    assert losses["g_cycle_back"] == pytest.approx(10 * (1 - 0.125) * portraits, rel=1e-4)
-    assert losses["g_identity"] == pytest.approx(5 * 0.5 * portraits, rel=1e-4)
-    assert losses["g_identity_back"] == pytest.approx(5 * 0.75 * selfies, rel=1e-4)
+    method.d_optimizer = torch.optim.SGD([method.level], lr=1e-9)
+
+    def discriminator(real):
+        def forward(inputs, norm=True):
+            is_real = inputs.shape == real.shape and torch.equal(inputs, real)
+            return method.level * torch.full((len(inputs), 1, 3, 4), REAL if is_real else FAKE) + 0 * inputs.mean()
+
+        return forward
+
+    method.generator.forward = lambda inputs: inputs * method.scale
+    real = torch.cat([images.selfies, images.portraits], dim=1) if name == "pix2pix" else images.portraits
+    method.discriminator.forward = discriminator(real)
+    if hasattr(method, "generator_back"):
+        method.generator_back.forward = lambda inputs: inputs * method.scale / 2
+        method.discriminator_back.forward = discriminator(images.selfies)
+    return method
+
+
+LEAST_SQUARES = {
+    **dict.fromkeys(("d_real", "d_real_back"), (1 - REAL) ** 2 / 2),
+    **dict.fromkeys(("d_fake", "d_fake_back"), FAKE**2 / 2),
+    **dict.fromkeys(("g_adv", "g_adv_back"), (1 - FAKE) ** 2),
+}
+
+
+def sizes(images):
+    return (each.abs().mean().item() for each in (images.selfies, images.portraits))
+
+
+def test_cyclegan_terms_equal_their_formulas():
+    images = batch()
+    selfies, portraits = sizes(images)
+    expected = LEAST_SQUARES | {
+        "g_cycle": 10 * (1 - 0.125) * selfies,
+        "g_cycle_back": 10 * (1 - 0.125) * portraits,
+        "g_identity": 5 * 0.5 * portraits,
+        "g_identity_back": 5 * 0.75 * selfies,
+    }
+    assert with_simple_networks("cyclegan", images).step(images) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("index", [0, 9])  # before and after the switch
+def test_attention_gan_terms_equal_their_formulas(index):
+    images = batch()
+    method = with_simple_networks("attention_gan", images, lambda_cycle=7.0)
+    method.start_epoch(index, 10)
+    for generator in (method.generator, method.generator_back):
+        generator.forward_with_attention = lambda inputs, generator=generator: (
+            generator(inputs),
+            torch.ones_like(inputs[:, :1]),
+        )
+    selfies, portraits = sizes(images)
+    expected = {"g_cycle": 7 * (1 - 0.125) * selfies, "g_cycle_back": 7 * (1 - 0.125) * portraits}
+    assert method.step(images) == pytest.approx(LEAST_SQUARES | expected, rel=1e-4)
+
+
+def test_attentive_adversarial_terms_equal_their_formulas():
+    images = batch()
+    method = with_simple_networks(
+        "attentive_adversarial", images, lambda_cycle=7.0, lambda_landmarks=0.0, lambda_tv=3.0, lambda_perceptual=2.0
+    )
+    method.features.forward = lambda inputs: [inputs]
+    selfies, portraits = sizes(images)
+    variation = sum((images.selfies / 2).diff(dim=dim).abs().mean().item() for dim in (2, 3))
+    expected = {
+        "g_tv": 3 * variation,
+        "g_perceptual": 2 * 0.5 * selfies,
+        "g_cycle": 7 * (1 - 0.125) * selfies,
+        "g_cycle_back": 7 * (1 - 0.125) * portraits,
+    }
+    assert method.step(images) == pytest.approx(LEAST_SQUARES | expected, rel=1e-4)
+
+
+def test_pix2pix_terms_equal_their_formulas():
+    images = batch()
+    method = with_simple_networks("pix2pix", images, lambda_l1=20.0)
+    expected = {
+        "d_real": log1p(exp(-REAL)) / 2,
+        "d_fake": log1p(exp(FAKE)) / 2,
+        "g_adv": log1p(exp(-FAKE)),
+        "g_l1": 20 * (images.selfies / 2 - images.portraits).abs().mean().item(),
+    }
+    assert method.step(images) == pytest.approx(expected, rel=1e-4)
+
+
+def test_cut_terms_equal_their_formulas():
+    images = batch()
+    method = with_simple_networks("cut", images, lambda_nce=3.0)
+
+    def nce_loss(outputs, source):
+        assert torch.equal(outputs, source / 2)  # the generator's output for this source
+        return (5.0 if source is images.selfies else 7.0) + 0 * outputs.mean()
+
+    method.nce_loss = nce_loss
+    expected = {name: LEAST_SQUARES[name] for name in ("d_real", "d_fake", "g_adv")}
+    assert method.step(images) == pytest.approx(expected | {"g_nce": 7.5, "g_nce_identity": 10.5}, rel=1e-4)
 
 
 def test_pix2pix_discriminator_is_conditioned_on_the_selfie():

@@ -37,6 +37,13 @@ def test_discriminator_never_sees_background(mask):
         assert (inputs * masks).abs().mean((1, 2, 3)).min() > 0.05, name
 
 
+def test_smoothed_portraits_contain_no_background():
+    images = batch()
+    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask="given", erode_px=0)
+    edge = discriminator_inputs(method, images)["edge"]
+    assert torch.equal(edge, images.smoothed_persons * images.portrait_masks)
+
+
 def test_discriminator_sees_whole_images_without_mask():
     images = batch()
     method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask="whole", grey_input=False)

@@ -75,6 +75,13 @@ def test_another_background_changes_neither_training_nor_style(mask):
     assert all(torch.equal(second.state_dict()[name], value) for name, value in first.state_dict().items())
 
 
+def test_smoothed_portraits_contain_no_background():
+    images = batch()
+    method = make_trainable(NAME, FixedSegmenter(ONES), mask="given", erode_px=0)
+    edge = discriminator_inputs(method, images)["edge"]
+    assert torch.equal(edge, images.smoothed_persons * images.portrait_masks)
+
+
 def test_discriminator_sees_whole_images_without_mask():
     images = batch()
     inputs = discriminator_inputs(make_trainable(NAME, FixedSegmenter(ONES), mask="whole"), images)

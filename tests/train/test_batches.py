@@ -16,8 +16,15 @@ from portraitist.core.image_io import encode_png
 from portraitist.core.shards import Shards, ShardWriter
 from portraitist.learning import distributed
 from portraitist.learning.dataset import DatasetPaths
-from portraitist.learning.tensors import Batch, Images, to_pictures
-from portraitist.train.batches import EpochBatches, PersonImages, prefetch, smoothed_edges, validation_samples
+from portraitist.learning.tensors import Batch, Images, to_mask_arrays, to_pictures
+from portraitist.train.batches import (
+    EpochBatches,
+    PersonImages,
+    prefetch,
+    smoothed_edges,
+    smoothed_person,
+    validation_samples,
+)
 
 RANDOM = changed(NO_AUGMENTATION, flip_probability=0.5, max_rotation_degrees=10, max_zoom=0.1, brightness=0.2)
 
@@ -260,10 +267,38 @@ def test_smoothing_keeps_a_picture_without_edges():
     assert np.array_equal(smoothed_edges(soft), soft)
 
 
+def test_smoothed_person_does_not_depend_on_the_background():
+    rng = np.random.default_rng(4)
+    picture = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    picture[:, 14:18] = 230
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[6:26, 8:24], mask[8:24, 10:22] = 130, 255
+    others = [np.where(mask[..., None] == 255, picture, rng.integers(0, 256, 3, np.uint8)) for _ in range(5)]
+    smoothed = smoothed_person(picture, mask)
+    assert all(np.array_equal(smoothed_person(other, mask), smoothed) for other in others)
+    # the person's only colours are 40 and 230: no grey gets into the person
+    profile = smoothed[10, 10:22, 0].astype(int)
+    assert profile[0] == profile[-1] == 40
+    assert profile.max() < 230
+    assert np.abs(np.diff(profile)).max() < 100  # the edges were 190 high
+
+
+def test_smoothed_person_equals_the_smoothed_picture_far_from_the_outline():
+    picture = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    picture[:, 14:18] = (230, 190, 120)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[4:28, 4:28] = 255
+    inner = np.s_[9:23, 9:23]
+    assert np.array_equal(smoothed_person(picture, mask)[inner], smoothed_edges(picture)[inner])
+
+
 def test_smoothed_are_the_transformed_portraits(paths: DatasetPaths):
     batch = batches_of(paths, changed(RANDOM, backgrounds=["checks"], recipes_per_person=2), diverse=True)[1]
-    expected = [smoothed_edges(picture) for picture in to_pictures(batch.portraits)]
+    portraits, masks = to_pictures(batch.portraits), to_mask_arrays(batch.portrait_masks)
+    expected = [smoothed_edges(picture) for picture in portraits]
     assert all(np.array_equal(*pair) for pair in zip(to_pictures(batch.smoothed), expected, strict=True))
+    persons = [smoothed_person(*pair) for pair in zip(portraits, masks, strict=True)]
+    assert all(np.array_equal(*pair) for pair in zip(to_pictures(batch.smoothed_persons), persons, strict=True))
 
 
 def test_an_empty_train_part_is_an_error(paths: DatasetPaths):

@@ -134,19 +134,28 @@ def l1_loss(images: Images, target: Images) -> Scalar:
 
 
 def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_is_real: bool) -> Scalar:
-    """`least_squares_loss` as a weighted mean over patches; a patch has the mean weight of its pixels."""
+    """`least_squares_loss` as a weighted mean over the patches of each image; a patch has the mean weight of its pixels.
+
+    The loss is then averaged over images, so that the mean over several processes is the loss of the whole batch.
+    """
     patch_weights = F.adaptive_avg_pool2d(weights, (logits.shape[2], logits.shape[3]))
-    return ((logits - float(target_is_real)).square() * patch_weights).sum() / patch_weights.sum()
+    return _weighted_mean((logits - float(target_is_real)).square(), patch_weights)
 
 
 def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
-    """`l1_loss` as a weighted mean over pixels; `weights` have the images' height and width.
+    """`l1_loss` as a weighted mean over the pixels of each image, averaged over images.
+
+    `weights` have the images' height and width.
 
     Raises:
         ValueError: shapes of images and target differ.
     """
     _check_same_shape(images=images, target=target)
-    return ((images - target).abs().mean(1, keepdim=True) * weights).sum() / weights.sum()
+    return _weighted_mean((images - target).abs().mean(1, keepdim=True), weights)
+
+
+def _weighted_mean(values: PatchLogits, weights: PatchLogits) -> Scalar:
+    return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))).mean()
 
 
 def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:

@@ -34,6 +34,7 @@ class Batch:
         portraits: pictures painted by people.
         portrait_masks: masks of the persons in `portraits`.
         smoothed: the portraits with blurred edges, which CartoonGAN's discriminator must reject.
+        smoothed_persons: the same for the persons in `portraits`, without any influence of the background.
     """
 
     selfies: Images
@@ -41,6 +42,7 @@ class Batch:
     portraits: Images
     portrait_masks: Masks
     smoothed: Images
+    smoothed_persons: Images
 
     def to(self, device: torch.device) -> "Batch":
         """Return a copy of the batch on another device."""

@@ -112,7 +112,7 @@ class MaskedStylizer(Method):
         stylized = self.generator(persons, styles)
         fake = on_grey(stylized, self.discriminator_masks(stylized, batch.selfie_masks))
         portrait_masks = self.discriminator_masks(batch.portraits, batch.portrait_masks)
-        real, edge = on_grey(batch.portraits, portrait_masks), on_grey(batch.smoothed, portrait_masks)
+        real, edge = on_grey(batch.portraits, portrait_masks), on_grey(self.smoothed_portraits(batch), portrait_masks)
         fake_area, real_area = self.inner_masks(batch.selfie_masks), self.inner_masks(batch.portrait_masks)
 
         fake_features = self.discriminator.features(fake)
@@ -188,6 +188,13 @@ class MaskedStylizer(Method):
         """
         inner = self.inner_masks(masks)
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
+
+    def smoothed_portraits(self, batch: Batch) -> Images:
+        """Return the portraits with smoothed edges and a grey background.
+
+        If the parameter `mask` of this method is "whole", the background is not grey.
+        """
+        return batch.smoothed if self.params.mask == "whole" else batch.smoothed_persons
 
     def inner_masks(self, masks: Masks) -> Masks:
         """Return the masks, eroded by `erode_px` pixels. The discriminator's logits are averaged over these masks.

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -28,6 +29,7 @@ from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_me
 from portraitist.learning.tensors import CANNY_THRESHOLDS, Batch, Images, Masks, to_images, to_masks
 
 EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixels
+GREY = 128  # replaces the background before the edges of a person are detected
 
 
 class PersonImages:
@@ -81,9 +83,31 @@ def smoothed_edges(picture: Picture) -> Picture:
 
     Canny edges are dilated. Inside the dilated edges, the picture is replaced by a copy with Gaussian blur.
     """
+    return np.where(_near_edges(picture), _blurred(picture), picture)
+
+
+def smoothed_person(picture: Picture, mask: MaskArray) -> Picture:
+    """Blur a person near its edges only; the result does not depend on the background.
+
+    Edges are found in the picture with a grey background. The blur is a weighted mean of the person's own pixels. Only
+    pixels whose mask is 255 count as person, because others can contain some of the background. Their values in the
+    result are grey, or continue the person.
+    """
+    person = mask[..., None] == 255
+    on_grey = np.where(person, picture, np.uint8(GREY))
+    weights = _blurred(person.astype(np.float32))[..., None]
+    blurred = _blurred(np.where(person, picture, 0).astype(np.float32)) / np.maximum(weights, np.finfo(np.float32).eps)
+    return np.where(_near_edges(on_grey) & (weights > 0), blurred.round().astype(np.uint8), on_grey)
+
+
+def _near_edges(picture: Picture) -> Bool[np.ndarray, "height width 1"]:
     kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
-    edges = cv2.dilate(cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS), kernel)
-    return np.where(edges[..., None] > 0, cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0), picture)
+    edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS)
+    return cv2.dilate(edges, kernel)[..., None] > 0
+
+
+def _blurred(picture: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0)
 
 
 class EpochBatches(Dataset[Batch]):
@@ -162,6 +186,7 @@ class EpochBatches(Dataset[Batch]):
             to_images([picture for picture, _ in portraits]),
             to_masks([mask for _, mask in portraits]),
             to_images([smoothed_edges(picture) for picture, _ in portraits]),
+            to_images([smoothed_person(picture, mask) for picture, mask in portraits]),
         )
 
     def _example(
