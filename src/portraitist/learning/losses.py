@@ -134,7 +134,7 @@ def l1_loss(images: Images, target: Images) -> Scalar:
 
 
 def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_is_real: bool) -> Scalar:
-    """`least_squares_loss` as a weighted mean over the patches of each image; a patch has the mean weight of its pixels.
+    """`least_squares_loss` as a weighted mean over the patches of each image; a patch has its pixels' mean weight.
 
     The loss is then averaged over images, so that the mean over several processes is the loss of the whole batch.
     """
