@@ -20,7 +20,7 @@ from toys import (
 
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
-from portraitist.learning.tensors import Batch, on_grey, smooth
+from portraitist.learning.tensors import Batch, composite, kuwahara, on_grey, smooth
 from portraitist.methods import masked_stylizer
 from portraitist.nets.arbitrary_style import load_style_transformer
 
@@ -219,6 +219,19 @@ def test_generator_sees_smoothed_persons(smoothing):
     expected = smooth(persons, smoothing) if smoothing else persons
     assert len(inputs) == 2 and all(torch.equal(each, expected) for each in inputs)
     assert torch.equal(expected, persons) == (smoothing == 0)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.02])
+def test_avatars_are_painted_in_patches(radius):
+    images = batch()
+    images = Batch(*(each.repeat_interleave(4, 2).repeat_interleave(4, 3) for each in vars(images).values()))
+    method = make_trainable(NAME, kuwahara_radius=radius).eval()
+    styles = method.style.expand(images.selfies)
+    stylized = method.ema.network(method.generator_input(images.selfies, images.selfie_masks), styles)
+    patches = kuwahara(stylized, images.selfie_masks, radius) if radius else stylized
+    expected = composite(patches, images.selfie_masks, images.selfies)
+    assert torch.equal(method.paint(images.selfies, images.selfie_masks), expected)
+    assert (patches - stylized).abs().max() > 0.01 or radius == 0
 
 
 def test_larger_crops_are_reduced_for_training_but_not_painting():

@@ -30,7 +30,7 @@ from portraitist.learning.losses import color_loss, hinge_generator_loss, hinge_
 from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
-from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey, smooth
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, kuwahara, on_grey, smooth
 from portraitist.nets.arbitrary_style import (
     MeanStyle,
     StylePredictor,
@@ -61,6 +61,8 @@ class Params(Section):
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
     smoothing: NonNegativeFloat
+    # size of the patches in which avatars are painted, relative to their width; 0: none. Training does not use it.
+    kuwahara_radius: Annotated[float, Field(ge=0, le=0.02)]
     # height and width of training images; crops that are at least twice as large are downsampled by an integer factor,
     # to a multiple of 16 pixels that is not smaller. After training, the network paints crops at full size, where its
     # strokes are finer.
@@ -215,12 +217,17 @@ class MaskedStylizer(Method):
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
         """Return the stylized persons, blended over the selfies' own backgrounds, with values in [-1, 1].
 
+        If `kuwahara_radius` is above 0, the persons are painted in small, even patches.
+
         Args:
             selfies: (batch, 3, height, width) in [-1, 1].
             masks: (batch, 1, height, width) in [0, 1]; 1 is the person.
             styles: (batch, 100), a style vector for each selfie.
         """
-        return composite(self.ema.network(self.generator_input(selfies, masks), styles), masks, selfies)
+        stylized = self.ema.network(self.generator_input(selfies, masks), styles)
+        if self.params.kuwahara_radius:
+            stylized = kuwahara(stylized, masks, self.params.kuwahara_radius)
+        return composite(stylized, masks, selfies)
 
 
 def downsampling_factor(side: int, training_px: int) -> int:
