@@ -32,7 +32,6 @@ from typer.testing import CliRunner
 from portraitist.app import site_builder
 from portraitist.app.avatar import Portraitist
 from portraitist.app.features import with_features
-from portraitist.app.mesh import without_mesh
 from portraitist.app.page_files import SITE
 from portraitist.app.site_builder import SiteBuildError, build_site
 from portraitist.cli import app
@@ -491,30 +490,6 @@ def test_static_site_paints_a_small_grey_photo_like_the_product(shipped, runtime
     difference = np.abs(kept - avatar.picture.astype(int))
     assert difference.mean() < 0.9  # without the blur 2.3, without one tint 1.2
     assert np.quantile(difference, 0.99) <= 6
-
-
-def test_static_site_removes_fine_patterns_like_the_product(shipped, runtime, tmp_path):
-    rows, columns = np.mgrid[0:96, 0:96]
-    grain = np.random.default_rng(3).normal(0, 3, (96, 96, 3))
-    pattern = 25 * np.sin(columns) * np.sin(rows)
-    painting, selfie = (
-        np.rint(120 + each).clip(0, 255).astype(np.uint8) for each in (pattern[..., None] + grain, grain)
-    )
-    mask = (255 * np.clip((45 - np.hypot(rows - 40, columns - 50)) / 5, 0, 1)).astype(np.uint8)  # cut off at the top
-    selfie[mask == 0] = painting[mask == 0] = (20, 90, 240)
-    expected = without_mesh(painting, selfie, mask, 0.7)
-    build_site(shipped, tmp_path / "page", runtime)
-    script = """async ([painting, selfie, mask]) => {
-        const { withoutMesh } = await import("./mesh.js");
-        const plane = (data, channels) => ({ width: 96, height: 96, channels, data: Uint8ClampedArray.from(data) });
-        return Array.from(withoutMesh(plane(painting, 3), plane(selfie, 3), plane(mask, 1), 0.7).data);
-    }"""
-    with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
-        opened(page, address)
-        found = page.evaluate(script, [each.ravel().tolist() for each in (painting, selfie, mask)])
-    difference = np.abs(np.reshape(found, expected.shape) - expected)
-    assert np.abs(painting.astype(int) - expected).mean() > 1
-    assert difference.max() <= 1
 
 
 def test_static_site_keeps_eyes_and_mouth_like_the_product(shipped, runtime, tmp_path):

@@ -24,7 +24,6 @@ from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.features import with_features
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others, without_halo
-from portraitist.app.mesh import without_mesh
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -508,8 +507,8 @@ class Portraitist:
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
         enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. If the face is blurred, fine patterns are removed. A black-and-white selfie gets one tint. If the
-        model has styles, eyes and mouth keep the selfie's details. The last three steps are left out with an example.
+        the generator. A black-and-white selfie gets one tint. If the model has styles, eyes and mouth keep the selfie's
+        details. The last two steps are left out with an example.
 
         Args:
             cleaned: the selfie.
@@ -528,13 +527,11 @@ class Portraitist:
         stylized = paint_crop(
             lambda picture, mask: self.paint_squares([picture], [mask], style)[0], crop, cutout, (width, height)
         )
-        blur = stain_weight(crop)
-        if not style.of_example:  # the colours and textures of an example are kept
-            stylized = without_mesh(stylized, selfie, cutout, blur)
+        if not style.of_example:  # the colours of an example are kept
             stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
             if self._styles:  # `masked_stylizer` takes styles, and smooths its input
                 stylized = with_features(stylized, selfie, cutout, crop)
-        painting = style.finish(without_stains(stylized, selfie, cutout, blur), selfie, cutout)
+        painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:

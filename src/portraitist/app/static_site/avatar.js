@@ -6,7 +6,6 @@ import { withFeatures } from "./features.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
 import { keepPerson, refinePerson, removeOthers, withoutHalo } from "./matting.js";
-import { withoutMesh } from "./mesh.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { repeatBorder } from "./photo_border.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
@@ -43,13 +42,11 @@ export async function paintFace(photo, opened, options, style, size) {
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
   let stylized = await paintCrop(crop, cutout, style, photo.picture);
-  const blur = stainWeight(crop);
-  if (!style.ofExample) { // the colours and textures of an example are kept
-    stylized = withoutMesh(stylized, crop.picture, cutout, blur);
+  if (!style.ofExample) { // the colours of an example are kept
     stylized = withOneTint(stylized, cutout, greyWeight(crop.picture, cutout));
     if (style.vector) stylized = withFeatures(stylized, cutout, crop); // masked_stylizer takes styles, and smooths its input
   }
-  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, blur), crop.picture, cutout, options);
+  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
 
