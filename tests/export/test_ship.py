@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -187,6 +188,12 @@ def test_portrait_of_the_test_part_is_no_style(project, tmp_path):
 def test_model_without_styles_does_not_ship(project, tmp_path):
     save_model(project, styles=None, method="cartoongan")
     with pytest.raises(ShipError, match="cartoongan has only one style"):
+        ship(project, selection(), None, tmp_path / "out")
+
+
+def test_missing_sources_are_an_error(project, tmp_path):
+    shutil.rmtree(project / "data" / "raw")
+    with pytest.raises(ShipError, match="raw: no manifest of a source; run `dvc repro`"):
         ship(project, selection(), None, tmp_path / "out")
 
 

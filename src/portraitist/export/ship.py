@@ -111,7 +111,8 @@ def ship(project: Path, selection: Selection, titles: Path | None, dest: Path) -
         `styles`, the names of all styles; and `portraits`, the number of training portraits.
 
     Raises:
-        ShipError: the model takes no style or is too large, or a style's portrait is not in the train part.
+        ShipError: the model takes no style or is too large, a style's portrait is not in the train part, or data/raw is
+            missing.
     """
     data = project / "data"
     model = onnx.load(project / "models" / "portraitist" / FILES["fp32"])
@@ -205,6 +206,8 @@ def _training_portraits(data: Path, titles: Path | None) -> pd.DataFrame:
     """
     sources = manifest.kept_rows(data / "clean" / "manifest.csv").set_index("id")["source"]
     paths = sorted((data / "raw").glob("*/manifest.csv"))
+    if not paths:
+        raise ShipError(f"{data / 'raw'}: no manifest of a source; run `dvc repro` in the folder {data.parent}")
     collected = pd.concat([manifest.kept_rows(path).assign(source=path.parent.name) for path in paths])
     collected = collected[collected["source"] == collected["id"].map(sources)]
     collected = collected.drop_duplicates("id").set_index("id")
