@@ -37,11 +37,14 @@ def test_discriminator_never_sees_background(mask):
         assert (inputs * masks).abs().mean((1, 2, 3)).min() > 0.05, name
 
 
-def test_smoothed_portraits_contain_no_background():
+@pytest.mark.parametrize("mask", ["product", "given", "learned", "whole"])
+def test_edges_are_smoothed_without_the_background_if_it_is_masked(mask):
     images = batch()
-    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask="given", erode_px=0)
+    method = make_trainable("masked_cartoongan", FixedSegmenter(ONES), mask=mask, erode_px=0)
     edge = discriminator_inputs(method, images)["edge"]
-    assert torch.equal(edge, images.smoothed_persons * images.portrait_masks)
+    masked = mask in ("product", "given")
+    expected = images.smoothed_persons * images.portrait_masks if masked else images.smoothed
+    assert torch.equal(edge, expected)
 
 
 def test_discriminator_sees_whole_images_without_mask():

@@ -20,9 +20,9 @@ from toys import (
 
 from portraitist.core.params import ParamsError
 from portraitist.learning.registry import build
-from portraitist.learning.tensors import Batch, composite, kuwahara, on_grey, smooth
+from portraitist.learning.tensors import Batch, composite, on_grey, smooth
 from portraitist.methods import masked_stylizer
-from portraitist.nets.arbitrary_style import load_style_transformer
+from portraitist.nets.arbitrary_style import kuwahara, load_style_transformer
 
 NAME = "masked_stylizer"
 
@@ -75,11 +75,14 @@ def test_another_background_changes_neither_training_nor_style(mask):
     assert all(torch.equal(second.state_dict()[name], value) for name, value in first.state_dict().items())
 
 
-def test_smoothed_portraits_contain_no_background():
+@pytest.mark.parametrize("mask", ["product", "given", "whole"])
+def test_edges_are_smoothed_without_the_background_if_it_is_masked(mask):
     images = batch()
-    method = make_trainable(NAME, FixedSegmenter(ONES), mask="given", erode_px=0)
+    method = make_trainable(NAME, FixedSegmenter(ONES), mask=mask, erode_px=0)
     edge = discriminator_inputs(method, images)["edge"]
-    assert torch.equal(edge, images.smoothed_persons * images.portrait_masks)
+    masked = mask in ("product", "given")
+    expected = images.smoothed_persons * images.portrait_masks if masked else images.smoothed
+    assert torch.equal(edge, expected)
 
 
 def test_discriminator_sees_whole_images_without_mask():
@@ -222,16 +225,16 @@ def test_generator_sees_smoothed_persons(smoothing):
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.02])
-def test_avatars_are_painted_in_patches(radius):
+def test_avatars_are_filtered_if_there_is_a_radius(radius):
     images = batch()
     images = Batch(*(each.repeat_interleave(4, 2).repeat_interleave(4, 3) for each in vars(images).values()))
     method = make_trainable(NAME, kuwahara_radius=radius).eval()
     styles = method.style.expand(images.selfies)
     stylized = method.ema.network(method.generator_input(images.selfies, images.selfie_masks), styles)
-    patches = kuwahara(stylized, images.selfie_masks, radius) if radius else stylized
-    expected = composite(patches, images.selfie_masks, images.selfies)
+    filtered = kuwahara(stylized, images.selfie_masks, radius) if radius else stylized
+    expected = composite(filtered, images.selfie_masks, images.selfies)
     assert torch.equal(method.paint(images.selfies, images.selfie_masks), expected)
-    assert (patches - stylized).abs().max() > 0.01 or radius == 0
+    assert (filtered - stylized).abs().max() > 0.01 or radius == 0
 
 
 def test_larger_crops_are_reduced_for_training_but_not_painting():

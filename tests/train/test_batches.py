@@ -273,9 +273,10 @@ def test_smoothed_person_does_not_depend_on_the_background():
     picture[:, 14:18] = 230
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[6:26, 8:24], mask[8:24, 10:22] = 130, 255
-    others = [np.where(mask[..., None] == 255, picture, rng.integers(0, 256, 3, np.uint8)) for _ in range(5)]
+    person = mask[..., None] > 0
+    others = [np.where(person, picture, rng.integers(0, 256, 3, np.uint8)) for _ in range(5)]
     smoothed = smoothed_person(picture, mask)
-    assert all(np.array_equal(smoothed_person(other, mask), smoothed) for other in others)
+    assert all(np.array_equal(smoothed_person(other, mask) * person, smoothed * person) for other in others)
     # the person's only colours are 40 and 230: no grey gets into the person
     profile = smoothed[10, 10:22, 0].astype(int)
     assert profile[0] == profile[-1] == 40
@@ -290,6 +291,12 @@ def test_smoothed_person_equals_the_smoothed_picture_far_from_the_outline():
     mask[4:28, 4:28] = 255
     inner = np.s_[9:23, 9:23]
     assert np.array_equal(smoothed_person(picture, mask)[inner], smoothed_edges(picture)[inner])
+
+
+def test_smoothed_person_changes_nothing_far_from_edges():
+    picture = np.full((SIDE, SIDE, 3), (150, 120, 100), np.uint8)
+    soft = np.linspace(1, 255, SIDE).astype(np.uint8)[None].repeat(SIDE, 0)
+    assert np.array_equal(smoothed_person(picture, soft), picture)
 
 
 def test_smoothed_are_the_transformed_portraits(paths: DatasetPaths):

@@ -154,7 +154,8 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
     return _weighted_mean((images - target).abs().mean(1, keepdim=True), weights)
 
 
-def _weighted_mean(values: PatchLogits, weights: PatchLogits) -> Scalar:
+def _weighted_mean(values: Masks, weights: Masks) -> Scalar:
+    """Return the weighted mean of each image, averaged over images. Each image needs a weight above 0."""
     return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))).mean()
 
 

@@ -22,8 +22,6 @@ CANNY_THRESHOLDS = (100, 200)  # of the edge detector, for pixels from 0 to 255;
 COARSE_PX, COARSE_RADIUS = 128, 2
 FINE_PX, FINE_RADIUS = 256, 1
 FINE_EPSILON = 2.0  # threshold of the finer filter, relative to that of the coarser one
-# The filter of `kuwahara`: farthest pixel, and variance below which an area counts as even, for pixels in [-1, 1]
-KUWAHARA_REACH, KUWAHARA_EPSILON = 8, 8e-5
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Batch:
         portraits: pictures painted by people.
         portrait_masks: masks of the persons in `portraits`.
         smoothed: the portraits with blurred edges, which CartoonGAN's discriminator must reject.
-        smoothed_persons: the same for the persons in `portraits`, without any influence of the background.
+        smoothed_persons: the portraits with blurred edges of the persons. The background has no influence on the persons.
     """
 
     selfies: Images
@@ -138,35 +136,6 @@ def _guided_filter(images: Images, side_px: int, radius: int, epsilon: float, po
         F.interpolate(_box_mean(each, radius), size=images.shape[-2:], mode="bilinear") for each in (scale, offset)
     )
     return scale * images + offset
-
-
-def kuwahara(images: Images, masks: Masks, radius: float) -> Images:
-    """Paint a person in small, even patches, as with a brush; edges stay sharp (Kuwahara et al., 1976).
-
-    Each pixel becomes a weighted mean of the pixels in the four quadrants around it. The mean of a quadrant has a high
-    weight if its colors vary little. Quadrants have soft borders, as in Papari et al., "Artistic Edge and Corner
-    Enhancing Smoothing" (2007). Only pixels of the person count, so that the background has no effect.
-
-    Args:
-        images: images in [-1, 1], larger than `KUWAHARA_REACH` pixels.
-        masks: the persons; where the mask is 0 in the whole neighborhood, the result is 0.
-        radius: size of a quadrant, relative to the images' width. Pixels farther than `KUWAHARA_REACH` do not count.
-    """
-    side = images.new_ones(images.shape[-1]).sum()  # a tensor, so that it is not a constant in exported networks
-    size = radius * side
-    distance = torch.arange(-KUWAHARA_REACH, KUWAHARA_REACH + 1, device=images.device, dtype=images.dtype)
-    after = torch.exp(-2 * (distance / size) ** 2) * torch.sigmoid((4 * distance + 2) / (size / 4).clamp(min=0.5))
-    halves = torch.stack([after, after.flip(0)])[:, None] / after.sum()  # pixels after this one, pixels before it
-    values = torch.cat([images, images.square().sum(1, keepdim=True), torch.ones_like(masks)], dim=1) * masks
-    channels = values.shape[1]
-    rows = F.pad(values, (KUWAHARA_REACH,) * 4, mode="reflect")
-    columns = F.conv2d(rows, halves[:, :, None].repeat(channels, 1, 1, 1), groups=channels)
-    quadrants = F.conv2d(columns, halves[..., None].repeat(2 * channels, 1, 1, 1), groups=2 * channels)
-    sums, squares, shares = quadrants.unflatten(1, (channels, 4)).split([3, 1, 1], dim=1)
-    persons = shares.clamp(min=1e-4)
-    variance = (squares / persons - (sums / persons).square().sum(1, keepdim=True)).clamp(min=0)
-    weights = (KUWAHARA_EPSILON / (variance + KUWAHARA_EPSILON)).square()
-    return (weights * sums).sum(2) / (weights * persons).sum(2)
 
 
 def _box_mean(values: Tensor, radius: int) -> Tensor:

