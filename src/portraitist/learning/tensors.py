@@ -34,7 +34,7 @@ class Batch:
         portraits: pictures painted by people.
         portrait_masks: masks of the persons in `portraits`.
         smoothed: the portraits with blurred edges, which CartoonGAN's discriminator must reject.
-        smoothed_persons: the portraits with blurred edges of the persons. The background has no influence on the persons.
+        smoothed_persons: the portraits with blurred edges of the persons, on whom the background has no influence.
     """
 
     selfies: Images
