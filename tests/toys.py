@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -89,6 +89,19 @@ def schedule(**overrides: Any) -> TrainParams:
 def noise(*shape: int, seed: int) -> Tensor:
     """Return uniform noise in [-1, 1]."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def exported_for_every_size(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a function of square images, exported by torch for sides of 32 to 1024 pixels."""
+
+    class Network(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return function(images)
+
+    side = 8 * torch.export.Dim("step", min=4, max=128)
+    return torch.export.export(
+        Network(), (noise(1, 3, 128, 128, seed=1),), dynamic_shapes=({2: side, 3: side},)
+    ).module()
 
 
 def boxes(*corners: tuple[int, int, int, int], height: int = 16, width: int = 32) -> Masks:

@@ -2,7 +2,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from toys import batch, boxes, noise
+from toys import batch, boxes, exported_for_every_size, noise
 
 from portraitist.learning.tensors import (
     composite,
@@ -119,14 +119,7 @@ def test_texture_near_edges_is_smoothed_in_large_images():
 
 
 def test_exported_smoothing_works_at_every_size():
-    class Smoothing(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return smooth(images, epsilon=0.01)
-
-    side = 8 * torch.export.Dim("step", min=4, max=128)
-    exported = torch.export.export(
-        Smoothing(), (noise(1, 3, 128, 128, seed=1),), dynamic_shapes=({2: side, 3: side},)
-    ).module()
+    exported = exported_for_every_size(lambda images: smooth(images, epsilon=0.01))
     for pixels in (96, 128, 192, 512):
         images = noise(1, 3, pixels, pixels, seed=2)
         assert (exported(images) - smooth(images, epsilon=0.01)).abs().max() < 1e-5, pixels

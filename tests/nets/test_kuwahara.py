@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toys import noise
+from toys import exported_for_every_size, noise
 
 from portraitist.nets.arbitrary_style import kuwahara
 
@@ -54,14 +54,7 @@ def test_kuwahara_needs_images_that_are_larger_than_its_reach():
 
 
 def test_exported_kuwahara_works_at_every_size():
-    class Filter(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return kuwahara(images, whole(images), radius=0.006)
-
-    side = 8 * torch.export.Dim("step", min=4, max=128)
-    exported = torch.export.export(
-        Filter(), (noise(1, 3, 128, 128, seed=1),), dynamic_shapes=({2: side, 3: side},)
-    ).module()
+    exported = exported_for_every_size(lambda images: kuwahara(images, whole(images), radius=0.006))
     for pixels in (96, 128, 192, 512):
         images = noise(1, 3, pixels, pixels, seed=2)
         assert (exported(images) - kuwahara(images, whole(images), radius=0.006)).abs().max() < 1e-5, pixels

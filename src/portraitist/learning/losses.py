@@ -37,7 +37,7 @@ def content_loss(features: FeatureLayers, target: FeatureLayers, masks: Masks | 
     for predicted, expected in zip(features, target, strict=True):
         _check_same_shape(features=predicted, target=expected)
         distance = F.l1_loss(predicted, expected, reduction="none").mean(1, keepdim=True)
-        layers.append(distance.mean() if masks is None else _mean_over_person(distance, masks))
+        layers.append(distance.mean() if masks is None else _weighted_mean(distance, masks))
     return torch.stack(layers).mean()
 
 
@@ -75,7 +75,7 @@ def color_loss(images: Images, target: Images, masks: Masks) -> Scalar:
     """
     _check_same_shape(images=images, target=target)
     distance = (_opponent_colors(images) - _opponent_colors(target)).abs().mean(1, keepdim=True)
-    return _mean_over_person(distance, masks)
+    return _weighted_mean(distance, masks)
 
 
 def _opponent_colors(images: Images) -> Float[Tensor, "batch 2 rows columns"]:
@@ -99,7 +99,7 @@ def hinge_loss(logits: LogitLayers, masks: Masks, *, target_is_real: bool) -> Sc
     each image, then over images and maps. An image with an empty mask has loss 0.
     """
     sign = 1 if target_is_real else -1
-    return torch.stack([_mean_over_person(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
+    return torch.stack([_weighted_mean(F.relu(1 - sign * logit_map), masks) for logit_map in logits]).mean()
 
 
 def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
@@ -107,11 +107,12 @@ def hinge_generator_loss(logits: LogitLayers, masks: Masks) -> Scalar:
 
     The mean is computed over the person in each image, then over images and logit maps.
     """
-    return torch.stack([_mean_over_person(-logit_map, masks) for logit_map in logits]).mean()
+    return torch.stack([_weighted_mean(-logit_map, masks) for logit_map in logits]).mean()
 
 
-def _mean_over_person(values: PatchLogits, masks: Masks) -> Scalar:
-    weights = F.adaptive_avg_pool2d(masks, (values.shape[2], values.shape[3]))
+def _weighted_mean(values: PatchLogits, weights: Masks) -> Scalar:
+    """Return the weighted mean of each image, averaged over images; a location has the mean weight of its pixels."""
+    weights = F.adaptive_avg_pool2d(weights, (values.shape[2], values.shape[3]))
     return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
@@ -138,8 +139,7 @@ def weighted_least_squares_loss(logits: PatchLogits, weights: Masks, *, target_i
 
     The loss is then averaged over images, so that the mean over several processes is the loss of the whole batch.
     """
-    patch_weights = F.adaptive_avg_pool2d(weights, (logits.shape[2], logits.shape[3]))
-    return _weighted_mean((logits - float(target_is_real)).square(), patch_weights)
+    return _weighted_mean((logits - float(target_is_real)).square(), weights)
 
 
 def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
@@ -152,11 +152,6 @@ def weighted_l1_loss(images: Images, target: Images, weights: Masks) -> Scalar:
     """
     _check_same_shape(images=images, target=target)
     return _weighted_mean((images - target).abs().mean(1, keepdim=True), weights)
-
-
-def _weighted_mean(values: Masks, weights: Masks) -> Scalar:
-    """Return the weighted mean of each image, averaged over images. Each image needs a weight above 0."""
-    return ((values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))).mean()
 
 
 def patch_nce_loss(points: Points, target: Points, temperature: float) -> Scalar:

@@ -122,9 +122,10 @@ class MaskedCartoonGan(Method):
         return inner * self.segmenter(images) if self.params.mask == "product" else inner
 
     def smoothed_portraits(self, batch: Batch) -> Images:
-        """Return the portraits with smoothed edges and a grey background.
+        """Return the portraits with smoothed edges, before they are masked.
 
-        If the parameter `mask` of this method is "learned" or "whole", the background is not grey.
+        Unless the parameter `mask` of this method is "learned" or "whole", the background has no influence on the
+        persons.
         """
         return batch.smoothed if self.params.mask in ("learned", "whole") else batch.smoothed_persons
 

@@ -20,6 +20,7 @@ from portraitist.augment.params import AugmentParams
 from portraitist.augment.recipes import render_recipe
 from portraitist.augment.transforms import RandomTransform
 from portraitist.core import manifest
+from portraitist.core.blend import alpha_composite
 from portraitist.core.image_io import decode_png
 from portraitist.core.manifest import Kind
 from portraitist.core.shards import Shards
@@ -29,7 +30,7 @@ from portraitist.learning.dataset import DatasetPaths, load_images, load_mask_me
 from portraitist.learning.tensors import CANNY_THRESHOLDS, Batch, Images, Masks, to_images, to_masks
 
 EDGE_KERNEL = 5  # height and width of the dilation and of the Gaussian, in pixels
-GREY = 128  # replaces the background before the edges of a person are detected
+GREY = (128, 128, 128)  # replaces the background before the edges of a person are detected
 
 
 class PersonImages:
@@ -93,10 +94,10 @@ def smoothed_person(picture: Picture, mask: MaskArray) -> Picture:
     Pixels that are not near an edge are unchanged, also those of the background.
     """
     weights = mask[..., None].astype(np.float32) / 255
-    on_grey = np.rint(GREY + weights * (picture - np.float32(GREY))).astype(np.uint8)
     shares = _blurred(weights)[..., None]
     blurred = _blurred(weights * picture) / np.maximum(shares, np.finfo(np.float32).eps)
-    return np.where(_near_edges(on_grey) & (shares > 0), blurred.round().clip(0, 255).astype(np.uint8), picture)
+    changed = _near_edges(alpha_composite(picture, mask, GREY)) & (shares > 0)
+    return np.where(changed, blurred.round().clip(0, 255).astype(np.uint8), picture)
 
 
 def _near_edges(picture: Picture) -> Bool[np.ndarray, "height width 1"]:
