@@ -26,13 +26,15 @@ def avatar(transform=((1, 0, 0), (0, 1, 0)), inside=None):
     mask[8:, 14:30] = 255
     mask[8:, 12:14] = 128
     picture = alpha_composite(np.full((SIDE, SIDE, 3), PERSON, np.uint8), mask, (0, 255, 0))
-    return avatar_of(picture, mask, np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside, transform)
+    painting = np.full((SIDE, SIDE, 3), PERSON, np.uint8)
+    inside = np.full((SIDE, SIDE), 255, np.uint8) if inside is None else inside
+    return avatar_of(picture, mask, inside, transform, painting)
 
 
-def avatar_of(picture, mask, inside, transform=((1, 0, 0), (0, 1, 0))):
+def avatar_of(picture, mask, inside, transform=((1, 0, 0), (0, 1, 0)), painting=None):
     face = Face(1.0, (0.0, 0.0, 1.0, 1.0), np.zeros((6, 2), np.float32))
     crop = Crop(CropImage(picture, None, inside), face, np.array(transform, np.float32))
-    return Avatar(picture, mask, crop, whole_crop(crop), picture.shape[0])
+    return Avatar(picture if painting is None else painting, mask, crop, whole_crop(crop), picture.shape[0])
 
 
 def test_transparent_avatar_has_no_background_at_its_edge():
@@ -40,7 +42,7 @@ def test_transparent_avatar_has_no_background_at_its_edge():
     assert np.array_equal(pixels[..., 3], avatar().cutout)
     soft = pixels[8:, 12:14, :3].reshape(-1, 3).astype(int)
     assert np.abs(soft - PERSON).max() <= 6
-    assert np.abs(avatar().picture[8:, 12:14].astype(int) - PERSON).max() > 60
+    assert np.abs(avatar().crop.square.picture[8:, 12:14].astype(int) - PERSON).max() > 60
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (255, 0, 0)])
@@ -51,8 +53,12 @@ def test_soft_edge_blends_person_and_background_colour(colour):
     assert np.abs(pixels[20, 12] - (np.array(PERSON) * 128 + np.array(colour) * 127) / 255).max() <= 6
 
 
-def test_keep_leaves_the_background():
-    assert np.array_equal(np.array(apply_finish(avatar(), Finish("keep"))), avatar().painting)
+def test_keep_leaves_the_photos_background():
+    kept, mask = np.array(apply_finish(avatar(), Finish("keep"))), avatar().cutout
+    assert np.array_equal(kept[mask == 0], avatar().crop.square.picture[mask == 0])
+    assert (kept[mask == 255] == PERSON).all()
+    expected = alpha_composite(avatar().painting, mask, avatar().crop.square.picture)
+    assert np.array_equal(kept[mask == 128], expected[mask == 128])
 
 
 def test_narrow_strip_beyond_the_photo_continues_only_what_touches_the_border():

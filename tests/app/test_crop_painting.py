@@ -6,7 +6,7 @@ import pytest
 from toys import ROOT
 
 from portraitist.app import photo_border
-from portraitist.app.avatar import Avatar, Portraitist
+from portraitist.app.avatar import Portraitist
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import whole_crop
 from portraitist.app.photo_border import MIRROR_PX, mirror_person, repeat_border
@@ -111,22 +111,7 @@ def test_generator_gets_the_mirror_image_of_picture_and_mask():
     expected = mirror_person(crop, mask, (110, 90))
     assert len(calls) == 1
     assert all(np.array_equal(*pair) for pair in zip(calls[0], expected, strict=True))
-    assert np.array_equal(painting, inverted_person(crop.square.picture, mask))
-
-
-def test_nothing_is_mirrored_if_the_generator_paints_the_background():
-    crop = cropped(smooth_photo(110, 90), 1, 0, (30, 40))
-    mask = np.where(crop.square.inside == 255, 255, 0).astype(np.uint8)
-    painting = paint_crop(lambda picture, mask: 255 - picture, crop, mask, (110, 90))
-    assert np.array_equal(painting, 255 - crop.square.picture)
-
-
-@pytest.mark.parametrize(("degrees", "shift"), [(0, (30.4, 40.7)), (12, (20.3, 30))])
-def test_person_at_the_border_of_the_photo_has_no_rim(degrees, shift):
-    crop = cropped(smooth_photo(110, 90), 1, degrees, shift)
-    inside = crop.square.inside
-    avatar = Avatar(noise(160), inside, crop, whole_crop(crop), 160)
-    assert np.abs(avatar.aligned_person.astype(int) - avatar.painting)[inside == 255].max() <= 1
+    assert np.array_equal(painting, inverted_person(*expected))
 
 
 def near_border(portraitist, photo, bottom):
@@ -139,7 +124,7 @@ def near_border(portraitist, photo, bottom):
     whole, cut = paintings
     inside = cut.crop.square.inside
     near = (cut.cutout == 255) & (whole.cutout == 255) & (cv2.erode(inside, np.ones((49, 49))) < 255)
-    return np.abs(whole.aligned_person.astype(float) - cut.aligned_person)[near].mean()
+    return np.abs(whole.painting.astype(float) - cut.painting)[near].mean()
 
 
 def test_no_stripes_are_painted_along_the_border_of_the_photo(shipped, monkeypatch):

@@ -5,6 +5,7 @@ from app_helpers import inverting_graph
 
 from portraitist.app.avatar import Portraitist
 from portraitist.app.features import with_features
+from portraitist.app.isolation import isolate_person
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
@@ -129,7 +130,7 @@ def test_avatars_of_models_with_styles_keep_eyes_and_mouth(shipped, model, sampl
         Portraitist(inverting_graph(folder, tmp_path / name), threads=1).paint(selfie)
         for folder, name in ((shipped.parent, "styles.onnx"), (model, "none.onnx"))
     )
-    original = with_styles.crop.square.picture
+    original = isolate_person(with_styles.crop, with_styles.cutout)[0].square.picture
     expected = with_features(without.painting, original, with_styles.cutout, with_styles.crop)
     assert np.array_equal(with_styles.painting, expected)
     assert not np.array_equal(without.painting, expected)

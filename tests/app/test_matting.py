@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from portraitist.app.backdrop import paint_backdrop
-from portraitist.app.matting import keep_person, refine_edges, refine_person, remove_others, without_halo
-from portraitist.core.blend import estimate_foreground
+from portraitist.app.matting import keep_person, refine_edges, refine_person, remove_others
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
@@ -131,15 +130,6 @@ def test_person_stays_opaque_up_to_the_end_of_the_photo():
     assert refine_person(mask, cropped)[430:440, 100:400].min() == 255
 
 
-def test_foreground_has_no_background_under_a_soft_alpha():
-    alpha = cv2.GaussianBlur(person(), (0, 0), 4)
-    opacity = alpha[..., None] / 255
-    picture = (opacity * (200, 90, 40) + (1 - opacity) * (0, 255, 0)).round().astype(np.uint8)
-    found = estimate_foreground(picture, alpha).astype(int)
-    assert np.abs(found - (200, 90, 40))[alpha > 25].max() < 40
-    assert np.abs(picture.astype(int) - (200, 90, 40))[alpha > 25].max() > 100
-
-
 @pytest.mark.parametrize("colour", [(30, 25, 20), (230, 220, 210)])
 def test_backdrop_is_soft_and_contrasts_with_the_person(colour):
     painted = np.full((SIDE, SIDE, 3), colour, np.uint8)
@@ -171,19 +161,3 @@ def test_colour_of_the_backdrop_changes_gradually_with_the_amount_of_background(
     assert lightness[0] - lightness[-1] > 40
     assert np.diff(lightness).max() <= 0
     assert -np.diff(lightness).min() < 20
-
-
-def test_halo_is_replaced_by_the_photo():
-    rng = np.random.default_rng(1)
-    selfie = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    mask = cv2.GaussianBlur(person(), (0, 0), 6)
-    painting = np.where(mask[..., None] > 0, 200, selfie).astype(np.uint8)
-    kept = without_halo(painting, selfie, mask)
-    assert np.array_equal(kept[mask < 128], selfie[mask < 128])
-    assert np.array_equal(kept[mask == 255], painting[mask == 255])
-    between = (mask > 128) & (mask < 255)
-    low, high = np.minimum(selfie, painting)[between], np.maximum(selfie, painting)[between]
-    assert between.any()
-    assert ((low <= kept[between]) & (kept[between] <= high)).all()
-    repainted = np.where(mask[..., None] > 0, painting, 255 - selfie)
-    assert np.array_equal(without_halo(repainted, selfie, mask), repainted)

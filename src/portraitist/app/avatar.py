@@ -23,7 +23,8 @@ from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.features import with_features
 from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others, without_halo
+from portraitist.app.isolation import isolate_person
+from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -50,7 +51,7 @@ from portraitist.app.styles import (
 )
 from portraitist.app.trial_run import first_line
 from portraitist.clean.decode import CleanPicture, RejectedError
-from portraitist.core.blend import estimate_foreground
+from portraitist.core.blend import alpha_composite
 from portraitist.core.cores import available_cores
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
@@ -70,7 +71,6 @@ FaceSelection = Literal["largest", "each"]  # as crop.faces in params.yaml
 DEFAULT_SIZE_PX, MIN_SIZE_PX = 512, 16  # side of an avatar
 MIN_PAINTED_PX = 256  # minimum side of a painting; in smaller ones, strokes are as wide as eyes
 MASK_SIDE = 256  # side of the segmenter's input, px
-RIM = 0.012  # width of the strip inside the person's outline that is recoloured, as a fraction of the side
 MAX_EXAMPLES = 64  # number of examples whose style vectors are cached
 FIRST_RUN_LIMIT_S = 30.0  # a malicious or damaged graph may run for minutes; a valid one takes about a second
 
@@ -82,9 +82,9 @@ class Avatar:
     Pictures are RGB arrays, uint8, height x width x 3. Masks are uint8, height x width; 255 is the person.
 
     Attributes:
-        painting: the painted crop.
+        painting: the painted crop; colours of the person replace the background.
         cutout: mask of the person in `painting`.
-        crop: the crop of the selfie before painting; it has the size of `painting`.
+        crop: the crop of the selfie before painting, with its background; it has the size of `painting`.
         frame: the square of the selfie that the avatar shows.
         size_px: side of the avatar in pixels.
     """
@@ -101,13 +101,14 @@ class Avatar:
 
     @cached_property
     def picture(self) -> Picture:
-        """The avatar with the photo's own background, which some methods paint as well.
+        """The avatar with the photo's own background.
 
         The frame can extend beyond the painted crop. There, the picture has the blurred colours of the crop's border.
         Where the photo is transparent, the picture is white.
         """
         square = self.crop.square
-        return self._with_border(on_white(without_halo(self.painting, square.picture, self.cutout), square.alpha))
+        photo = on_white(square.picture, square.alpha)
+        return self._with_border(alpha_composite(self.painting, self.cutout, photo))
 
     @cached_property
     def selfie(self) -> Picture:
@@ -135,26 +136,8 @@ class Avatar:
 
     @cached_property
     def person(self) -> Picture:
-        """The painted person, with the size of `picture`. Colours of the person replace the background around it.
-
-        Without this replacement, background colours would be visible where the edge of `mask` is soft.
-        """
-        return self._in_frame(self.aligned_person)
-
-    @cached_property
-    def aligned_person(self) -> SquarePicture:
-        """The painted person in the crop, with the size of `painting`.
-
-        The property `person` is this picture, mapped from the crop to the frame.
-
-        The background and the outermost pixels of the person are replaced by colours from further inside the person.
-        The outermost pixels are replaced because some methods, which are trained with a grey background, paint a grey
-        rim there. Where the photo's border cuts off the person, there is no rim.
-        """
-        rim = 2 * max(1, round(RIM * self.cutout.shape[0])) + 1
-        continued = cv2.add(self.cutout, cv2.bitwise_not(self.crop.square.inside))
-        inner = cv2.erode(continued, np.ones((rim, rim), np.uint8))
-        return estimate_foreground(self.painting, cv2.min(inner, self.cutout))
+        """The painted person, with the size of `picture`. Colours of the person replace the background around it."""
+        return self._in_frame(self.painting)
 
     @property
     def image(self) -> Image.Image:
@@ -505,10 +488,11 @@ class Portraitist:
 
         Crop and frame are squares of the selfie. Both are scaled by the same factor before the crop is painted. The
         factor is chosen so that the frame has `size_px` pixels per side. The factor is smaller if the face in the
-        selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. If the selfie is
-        enlarged, it and the painting are blurred a little. Where the photo ends in the crop, the person is mirrored for
-        the generator. A black-and-white selfie gets one tint. If the model has styles, eyes and mouth keep the selfie's
-        details. The last two steps are left out with an example.
+        selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. Before painting,
+        colours of the person replace the background. If the selfie is enlarged, it and the painting are blurred a
+        little. Where the photo ends in the crop, the person is mirrored for the generator. A black-and-white selfie
+        gets one tint. If the model has styles, eyes and mouth keep the selfie's details. The last two steps are left
+        out with an example.
 
         Args:
             cleaned: the selfie.
@@ -521,17 +505,18 @@ class Portraitist:
         size_px = min(size_px, MAX_PAINTED_PX)
         crop = self._cut(cleaned, crop, self._paint_side(whole_crop(crop).side, frame.side, size_px))
         cutout = refine_person(person, crop)
-        selfie = crop.square.picture
+        isolated, area = isolate_person(crop, cutout)
+        selfie = isolated.square.picture
         style = style or Style(None)
         height, width = cleaned.picture.shape[:2]
         stylized = paint_crop(
-            lambda picture, mask: self.paint_squares([picture], [mask], style)[0], crop, cutout, (width, height)
+            lambda picture, mask: self.paint_squares([picture], [mask], style)[0], isolated, area, (width, height)
         )
         if not style.of_example:  # the colours of an example are kept
-            stylized = with_one_tint(stylized, cutout, grey_weight(selfie, cutout))
+            stylized = with_one_tint(stylized, area, grey_weight(selfie, cutout))
             if self._styles:  # `masked_stylizer` takes styles, and smooths its input
                 stylized = with_features(stylized, selfie, cutout, crop)
-        painting = style.finish(without_stains(stylized, selfie, cutout, stain_weight(crop)), selfie, cutout)
+        painting = style.finish(without_stains(stylized, selfie, area, stain_weight(crop)), selfie, area)
         return Avatar(painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:

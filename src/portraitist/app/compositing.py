@@ -222,7 +222,7 @@ def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
     for avatar in reversed(avatars):  # the largest face comes last, on top of the others
         height, width = photo.shape[:2]
         alpha = (avatar.cutout * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
-        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.aligned_person, alpha))
+        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.painting, alpha))
         pasted = alpha_composite(person, alpha, pasted)
     return Image.fromarray(pasted)
 

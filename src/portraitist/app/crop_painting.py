@@ -30,27 +30,15 @@ def paint_crop(
 ) -> SquarePicture:
     """Paint a crop, with the person mirrored where the photo ends, and with blurs before and after if it is enlarged.
 
-    If the generator does not paint the background, the background and the area beyond the photo are those of the crop.
-    If it does, it runs once more without the mirror image, which would be visible in the background.
-
     Args:
         generate: runs the generator on a picture and the mask of the person in it.
         crop: the crop of the selfie, at the size at which it is painted.
         mask: mask of the person in the crop.
         photo_size: width and height of the selfie in pixels.
     """
-    selfie, scale = crop.square.picture, scale_of(crop)
-    extended, person = mirror_person(crop, mask, photo_size)
-    is_mirrored = extended is not selfie
-    if not is_mirrored and scale <= 1:
-        return generate(selfie, mask)
-    given = blur_enlarged(extended, scale, SELFIE_BLUR)
-    painted = generate(given, person)
-    if np.array_equal(painted[person == 0], given[person == 0]):
-        return np.where((mask == 0)[..., None], selfie, blur_enlarged(painted, scale, PAINTING_BLUR))
-    if is_mirrored:
-        painted = generate(blur_enlarged(selfie, scale, SELFIE_BLUR), mask)
-    return blur_enlarged(painted, scale, PAINTING_BLUR)
+    scale = scale_of(crop)
+    picture, person = mirror_person(crop, mask, photo_size)
+    return blur_enlarged(generate(blur_enlarged(picture, scale, SELFIE_BLUR), person), scale, PAINTING_BLUR)
 
 
 def blur_enlarged(picture: Picture, scale: float, blur: float) -> Picture:

@@ -27,26 +27,11 @@ EPSILON = 5e-4  # the guided filter's regularization, for colours from 0 to 1
 LOWEST, HIGHEST = 0.3, 0.85  # the filter's output is stretched: these values become 0 and 1
 SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
 GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
-MAX_REPAINTED = 2.0  # a method that changes the background by a larger mean (0 to 255) paints it on purpose
 
 
 def on_white(picture: Picture, alpha: MaskArray | None) -> Picture:
     """Composite a picture over white, so that the colours of transparent pixels are not visible; None is opaque."""
     return picture if alpha is None else alpha_composite(picture, alpha, (255, 255, 255))
-
-
-def without_halo(painting: SquarePicture, selfie: SquarePicture, mask: SquareMaskArray) -> SquarePicture:
-    """Put the selfie's own background next to the person, where the painting can have a grey line.
-
-    The line is painted because the generator gets the person on grey. Where the mask is below 128, the selfie is
-    returned; where the mask is 255, the painting; and in between, a blend of both. If the method repaints the
-    background (see `MAX_REPAINTED`), the painting is returned unchanged.
-    """
-    background = mask == 0
-    change = np.abs(painting[background].astype(np.float32) - selfie[background])
-    if change.size and change.mean() > MAX_REPAINTED:
-        return painting
-    return alpha_composite(painting, cv2.subtract(mask, 255 - mask), selfie)
 
 
 def is_alpha(mask: MaskArray, crop: Crop) -> bool:

@@ -5,13 +5,14 @@ import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { withFeatures } from "./features.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { keepPerson, refinePerson, removeOthers, withoutHalo } from "./matting.js";
+import { isolatePerson } from "./isolation.js";
+import { keepPerson, refinePerson, removeOthers } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { repeatBorder } from "./photo_border.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
-const [RIM, SLIVER] = [0.012, 0.02];
+const SLIVER = 0.02;
 
 // Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
 // `otherFaces` are the other faces in the photo.
@@ -41,12 +42,14 @@ export async function paintFace(photo, opened, options, style, size) {
   const frame = options.align ? wholeCrop(opened) : uprightFrame(opened, opened.person);
   const crop = cutAt(photo, opened.face, paintSide(wholeCrop(opened).side, frame.side, size));
   const cutout = refinePerson(opened.person, crop);
-  let stylized = await paintCrop(crop, cutout, style, photo.picture);
+  const { crop: isolated, area } = isolatePerson(crop, cutout);
+  const selfie = isolated.picture;
+  let stylized = await paintCrop(isolated, area, style, photo.picture);
   if (!style.ofExample) { // the colours of an example are kept
-    stylized = withOneTint(stylized, cutout, greyWeight(crop.picture, cutout));
-    if (style.vector) stylized = withFeatures(stylized, cutout, crop); // masked_stylizer takes styles, and smooths its input
+    stylized = withOneTint(stylized, area, greyWeight(selfie, cutout));
+    if (style.vector) stylized = withFeatures(stylized, cutout, isolated); // masked_stylizer takes styles, and smooths its input
   }
-  const painting = math.finishStyle(withoutStains(stylized, crop.picture, cutout, stainWeight(crop)), crop.picture, cutout, options);
+  const painting = math.finishStyle(withoutStains(stylized, selfie, area, stainWeight(crop)), selfie, area, options);
   return layersOf(painting, cutout, crop, frame, size);
 }
 
@@ -61,8 +64,7 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
-  const rim = 2 * Math.max(1, math.roundHalfEven(RIM * cutout.width)) + 1;
-  const person = inFrame(math.estimateForeground(painting, innerPerson(cutout, inside, rim)));
+  const person = inFrame(painting);
   const mask = maskInFrame(cutout, inside, toFrame, size);
   const fade = math.borderFade(covered);
   const onWhite = (each) => (alpha ? math.composite(each, alpha, 255) : each); // transparent pixels can have any colour
@@ -73,17 +75,10 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
-    keep: { picture: math.fadeBorder(inFrame(onWhite(withoutHalo(painting, picture, cutout))), fade) },
+    keep: { picture: math.fadeBorder(inFrame(math.composite(painting, cutout, onWhite(picture))), fade) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };
-}
-
-// Returns the cutout without its outermost pixels, which can have a grey rim; the photo's border has no rim.
-function innerPerson(cutout, inside, rim) {
-  const continued = { ...cutout, data: cutout.data.map((value, i) => value + 255 - inside.data[i]) };
-  const eroded = math.erode(continued, rim);
-  return { ...eroded, data: eroded.data.map((value, i) => Math.min(value, cutout.data[i])) };
 }
 
 // Returns the person's mask in the frame. Narrow unpainted strips at its border are filled; cut-off edges inside fade out.

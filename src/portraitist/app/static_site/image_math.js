@@ -20,7 +20,6 @@ const [ZERO_PROBABILITY, FULL_PROBABILITY] = [0.3, 0.8];
 const [OPAQUE, MIN_TRANSPARENT, CONVEX] = [250, 0.02, 0.95];
 const [MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU] = [0.7, 0.9];
 const WINDOWS = [0.02, 0.05, 0.15, 0.5];
-const [FOREGROUND_WINDOWS, MIN_OPACITY, WIDER_WEIGHT] = [[0.3, 0.09, 0.025, 0.01], 0.85, 0.01];
 const [COLOUR_DETAIL, COLOUR_GRID] = [0.03, 64];
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -928,36 +927,7 @@ function gamma(v) {
   return GAMMA[step] + (position - step) * (GAMMA[step + 1] - GAMMA[step]);
 }
 
-// --- the person's colours, extended under the mask's soft edge, as in core/blend.py
-
-export function estimateForeground(picture, alpha) {
-  const { width, height } = alpha;
-  const weighted = new Float32Array(4 * width * height); // per pixel: the colours times the weight, and the weight
-  const mean = new Float32Array(weighted.length);
-  const sums = [0, 0, 0, 0];
-  for (let i = 0, at = 0; i < alpha.data.length; i++, at += 4) {
-    const weight = Math.max((alpha.data[i] / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0);
-    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c] = weight * (c < 3 ? picture.data[3 * i + c] : 1);
-  }
-  if (!sums[3]) return picture;
-  for (let at = 0; at < mean.length; at += 4) {
-    for (let c = 0; c < 4; c++) mean[at + c] = sums[c] / sums[3];
-  }
-  for (const window of FOREGROUND_WINDOWS) {
-    const blurred = boxBlur(weighted, width, height, 4, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
-    for (let at = 0; at < mean.length; at += 4) {
-      const share = 1 / (blurred[at + 3] + WIDER_WEIGHT);
-      mean[at] = (blurred[at] + WIDER_WEIGHT * mean[at]) * share;
-      mean[at + 1] = (blurred[at + 1] + WIDER_WEIGHT * mean[at + 1]) * share;
-      mean[at + 2] = (blurred[at + 2] + WIDER_WEIGHT * mean[at + 2]) * share;
-    }
-  }
-  const result = blank(width, height, 3);
-  for (let i = 0, at = 0; i < alpha.data.length; i++, at += 4) {
-    for (let c = 0; c < 3; c++) result.data[3 * i + c] = mean[at + c] + weighted[at + 3] * (picture.data[3 * i + c] - mean[at + c]);
-  }
-  return result;
-}
+// --- the foreground's colours, extended as in core/blend.py
 
 // Extends the colours of pixels where the mask is 255 over all other pixels.
 export function extendForeground(picture, mask) {

@@ -9,19 +9,6 @@ const [LOWEST, HIGHEST] = [0.3, 0.85];
 const SAME_IOU = 0.98;
 const [MIN_OTHER, MIN_DISTANCE] = [0.5, 1.2];
 const GUIDE_SIDE = 256;
-const MAX_REPAINTED = 2;
-
-// Puts the photo's own background next to the person, where the painting can have a grey line.
-export function withoutHalo(painting, photo, mask) {
-  let [change, count] = [0, 0];
-  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
-    if (mask.data[i]) continue;
-    for (let c = at; c < at + 3; c++) change += Math.abs(painting.data[c] - photo.data[c]);
-    count += 3;
-  }
-  if (count && change / count > MAX_REPAINTED) return painting;
-  return math.composite(painting, { ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => 2 * value - 255) }, photo);
-}
 
 const solidOf = (mask) => ({ ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
 
