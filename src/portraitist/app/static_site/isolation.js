@@ -3,7 +3,7 @@
 
 import * as math from "./image_math.js";
 
-const [GROWTH, MIN_OPACITY, PULL] = [0.03, 0.85, 0.3];
+const [GROWTH, MIN_OPACITY, PULL] = [0.012, 0.85, 0.3];
 const [RIM, REACH, MIN_INNER, SPILL_CONTRAST, MAX_OTHER, MAX_SPILL] = [0.012, 0.025, 0.25, [40, 80], 18, 1.3];
 const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [256, [0.3, 0.09, 0.025, 0.01], 0.01];
 
@@ -16,74 +16,100 @@ export function isolatePerson(crop, cutout) {
   return { crop: { ...crop, picture: estimateForeground(crop.picture, cutout, background) }, area: grown };
 }
 
-// Estimates the foreground's own colours where a picture shows a mixture of foreground and background.
+// Estimates the foreground's own colours where a square picture shows a mixture of foreground and background, and removes the
+// background's colour from the rim of the foreground.
 function estimateForeground(picture, alpha, background) {
-  const opacity = math.mapTo(Float32Array, alpha.data, (value) => value / 255);
-  const opaque = math.mapTo(Float32Array, opacity, (value) => Math.max((value - MIN_OPACITY) / (1 - MIN_OPACITY), 0));
+  const side = alpha.width;
+  const [image, opacity, behind] = [picture, alpha, background].map((plane) => math.toSide(plane, Math.min(side, MEAN_SIDE)));
+  const opaque = math.mapTo(Float32Array, opacity.data, (value) => Math.max((value / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0));
   if (!opaque.some(Boolean)) return picture;
-  const foreground = localMean(picture, opaque);
-  const isBackground = math.mapTo(Float32Array, background.data, (value) => (value === 255 ? 1 : 0));
+  const small = opacity.width;
+  const plane = (data, channels) => ({ width: small, height: small, channels, data });
+  const foreground = math.resize(plane(localMean(image, opaque), 3), side, side, "linear").data;
+  const isBackground = math.mapTo(Float32Array, behind.data, (value) => (value === 255 ? 1 : 0));
   const hasBackground = isBackground.some(Boolean);
-  const behind = hasBackground ? localMean(picture, isBackground) : picture.data;
-  for (let i = 0, at = 0; i < opacity.length; i++) {
-    const share = opacity[i];
-    const gain = share / (share * share + PULL * (1 - share));
-    for (const end = at + 3; at < end; at++) {
-      foreground[at] += gain * (picture.data[at] - share * foreground[at] - (1 - share) * behind[at]);
+  const back = hasBackground && localMean(image, isBackground);
+  const solid = plane(math.mapTo(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)), 1);
+  const inner = math.mapTo(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
+  const innerMean = hasBackground && inner.some(Boolean) && localMean(image, inner);
+  const reached = math.boxBlur(inner, small, small, 1, windowOf(REACH, small));
+  const [across, weight] = placesIn(small, side);
+  const interpolate = (data, channels, channel, at, right, below) => {
+    const [start, step] = [at * channels + channel, small * channels];
+    const upper = data[start] + right * (data[start + channels] - data[start]);
+    const lower = data[start + step] + right * (data[start + step + channels] - data[start + step]);
+    return upper + below * (lower - upper);
+  };
+  const [behindHere, meanHere] = [[0, 0, 0], [0, 0, 0]];
+  for (let y = 0, i = 0; y < side; y++) {
+    for (let x = 0; x < side; x++, i++) {
+      const share = alpha.data[i] / 255;
+      if (!share) continue;
+      const [at, from] = [3 * i, across[y] * small + across[x]];
+      const isInner = inner[from] && inner[from + 1] && inner[from + small] && inner[from + small + 1];
+      const isRim = innerMean && !isInner;
+      if (back && (share < 1 || isRim)) for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
+      const gain = share / (share * share + PULL * (1 - share));
+      for (let c = 0; c < 3; c++) {
+        const [own, near] = [picture.data[at + c], foreground[at + c]];
+        foreground[at + c] = share === 1 ? own : near + gain * (own - share * near - (1 - share) * (back ? behindHere[c] : own));
+      }
+      const nearInner = isRim ? Math.min(interpolate(reached, 1, 0, from, weight[x], weight[y]) / MIN_INNER, 1) : 0;
+      if (!nearInner) continue;
+      for (let c = 0; c < 3; c++) meanHere[c] = interpolate(innerMean, 3, c, from, weight[x], weight[y]);
+      removeSpill(foreground, at, meanHere, behindHere, (1 - interpolate(inner, 1, 0, from, weight[x], weight[y])) * nearInner);
     }
   }
-  if (hasBackground) removeSpill(foreground, alpha, behind);
-  return { ...picture, data: math.mapTo(Uint8ClampedArray, foreground, (value) => value) };
+  return { ...picture, data: new Uint8ClampedArray(foreground) };
 }
 
-// Removes the background's colour from the rim of the foreground, where an alpha can be too high.
-function removeSpill(foreground, alpha, behind) {
-  const { width, height } = alpha;
-  const side = Math.max(width, height);
-  const opaque = { ...alpha, data: math.mapTo(Uint8ClampedArray, alpha.data, (value) => (value === 255 ? 255 : 0)) };
-  const inner = math.mapTo(Float32Array, math.erode(opaque, windowOf(RIM, side)).data, (value) => value / 255);
-  if (!inner.some(Boolean)) return;
-  const reached = math.boxBlur(inner, width, height, 1, windowOf(REACH, side));
-  const mean = localMean({ width, height, data: foreground }, inner);
-  const [low, high] = SPILL_CONTRAST;
-  for (let i = 0; i < inner.length; i++) {
-    if (inner[i] || !alpha.data[i] || !reached[i]) continue;
-    let [squared, along, difference] = [0, 0, 0];
-    for (let at = 3 * i; at < 3 * i + 3; at++) {
-      const [away, direction] = [foreground[at] - mean[at], behind[at] - mean[at]];
-      squared += direction ** 2;
-      along += away * direction;
-      difference += away ** 2;
-    }
-    const spill = along / Math.max(squared, 1);
-    if (spill < 0 || spill > MAX_SPILL) continue;
-    const contrast = math.clamp((Math.sqrt(squared) - low) / (high - low), 0, 1);
-    const weight = Math.exp((spill ** 2 * squared - difference) / MAX_OTHER ** 2) * contrast * Math.min(reached[i] / MIN_INNER, 1);
-    for (let at = 3 * i; at < 3 * i + 3; at++) foreground[at] -= weight * spill * (behind[at] - mean[at]);
+// Removes the background's part from the colour at `at`. `mean` is the foreground's colour near it, `back` the background's.
+function removeSpill(colours, at, mean, back, most) {
+  let [squared, along, difference] = [0, 0, 0];
+  for (let c = 0; c < 3; c++) {
+    const [away, direction] = [colours[at + c] - mean[c], back[c] - mean[c]];
+    squared += direction ** 2;
+    along += away * direction;
+    difference += away ** 2;
   }
+  const share = along / Math.max(squared, 1);
+  if (share < 0 || share > MAX_SPILL) return;
+  const [low, high] = SPILL_CONTRAST;
+  const contrast = math.clamp((Math.sqrt(squared) - low) / (high - low), 0, 1);
+  const weight = most * contrast * Math.exp((share ** 2 * squared - difference) / MAX_OTHER ** 2);
+  for (let c = 0; c < 3; c++) colours[at + c] -= weight * share * (back[c] - mean[c]);
+}
+
+// For each column of a picture of `side` pixels, returns the column of a plane of `small` pixels to its left, and the weight of the
+// next column, for bilinear interpolation; the same for rows.
+function placesIn(small, side) {
+  const [left, weight] = [new Int32Array(side), new Float32Array(side)];
+  for (let i = 0; i < side; i++) {
+    const position = math.clamp(((i + 0.5) * small) / side - 0.5, 0, small - 1);
+    left[i] = Math.min(Math.floor(position), small - 2);
+    weight[i] = position - left[i];
+  }
+  return [left, weight];
 }
 
 // Returns the width of a window in pixels; its half-width is given as a fraction of the side.
 const windowOf = (half, side) => 2 * Math.max(1, math.roundHalfEven(half * side)) + 1;
 
 // Returns the weighted mean colour of a square window around each pixel; windows with little weight follow wider ones.
-function localMean({ width, height, data }, weight) {
-  const weighted = new Float32Array(4 * width * height); // per pixel: the colours times the weight, and the weight
-  for (let i = 0, at = 0; i < weight.length; i++, at += 4) {
-    for (let c = 0; c < 4; c++) weighted[at + c] = weight[i] * (c < 3 ? data[3 * i + c] : 1);
-  }
-  const scale = Math.min(1, MEAN_SIDE / Math.max(width, height));
-  const [columns, rows] = [width, height].map((side) => Math.max(1, math.roundHalfEven(scale * side)));
-  const small = math.resize({ width, height, channels: 4, data: weighted }, columns, rows, "area");
+function localMean({ width: side, data }, weight) {
+  const weighted = new Float32Array(4 * side * side); // per pixel: the colours times the weight, and the weight
   const sums = [0, 0, 0, 0];
-  small.data.forEach((value, i) => { sums[i % 4] += value; });
-  const mean = math.mapTo(Float32Array, new Uint8Array(3 * columns * rows), (_, i) => sums[i % 3] / sums[3]);
+  for (let i = 0, at = 0; i < weight.length; i++, at += 4) {
+    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c] = weight[i] * (c < 3 ? data[3 * i + c] : 1);
+  }
+  const mean = new Float32Array(3 * side * side);
+  for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 3] / sums[3];
   for (const window of MEAN_WINDOWS) {
-    const local = math.boxBlur(small.data, columns, rows, 4, windowOf(window, Math.max(columns, rows)));
+    const local = math.boxBlur(weighted, side, side, 4, windowOf(window, side));
     for (let i = 0, at = 0; i < mean.length; i += 3, at += 4) {
       const share = 1 / (local[at + 3] + WIDER_WEIGHT);
       for (let c = 0; c < 3; c++) mean[i + c] = (local[at + c] + WIDER_WEIGHT * mean[i + c]) * share;
     }
   }
-  return math.resize({ width: columns, height: rows, channels: 3, data: mean }, width, height, "linear").data;
+  return mean;
 }
