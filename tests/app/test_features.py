@@ -6,6 +6,7 @@ from app_helpers import inverting_graph
 from portraitist.app.avatar import Portraitist
 from portraitist.app.features import with_features
 from portraitist.app.isolation import isolate_person
+from portraitist.app.shadows import with_shadows
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
@@ -123,14 +124,17 @@ def test_faces_outside_or_without_extent_are_no_error(points):
     assert np.array_equal(result[150:], PAINTING[150:])
 
 
-def test_avatars_of_models_with_styles_keep_eyes_and_mouth(shipped, model, sample, tmp_path):
+def test_avatars_of_models_with_styles_keep_shadows_eyes_and_mouth(shipped, model, sample, tmp_path):
     # The selfie is sharp and coloured, so no other correction changes the painting.
     selfie = sample.parents[1] / "docs" / "astronaut.jpg"
     with_styles, without = (
         Portraitist(inverting_graph(folder, tmp_path / name), threads=1).paint(selfie)
         for folder, name in ((shipped.parent, "styles.onnx"), (model, "none.onnx"))
     )
-    original = isolate_person(with_styles.crop, with_styles.cutout)[0].square.picture
-    expected = with_features(without.painting, original, with_styles.cutout, with_styles.crop)
+    isolated, area = isolate_person(with_styles.crop, with_styles.cutout)
+    original = isolated.square.picture
+    darkened = with_shadows(without.painting, original, area)
+    expected = with_features(darkened, original, with_styles.cutout, with_styles.crop)
     assert np.array_equal(with_styles.painting, expected)
-    assert not np.array_equal(without.painting, expected)
+    assert not np.array_equal(without.painting, darkened)
+    assert not np.array_equal(darkened, expected)

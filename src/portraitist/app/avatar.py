@@ -40,6 +40,7 @@ from portraitist.app.model_file import (
 )
 from portraitist.app.photo_border import repeat_border
 from portraitist.app.selfie import Source, read_selfie
+from portraitist.app.shadows import with_shadows
 from portraitist.app.stains import grey_weight, stain_weight, with_one_tint, without_stains
 from portraitist.app.styles import (
     Style,
@@ -491,8 +492,8 @@ class Portraitist:
         selfie is small. It is also limited to sides that the model can paint; see `_paint_side`. Before painting,
         colours of the person replace the background. If the selfie is enlarged, it and the painting are blurred a
         little. Where the photo ends in the crop, the person is mirrored for the generator. A black-and-white selfie
-        gets one tint. If the model has styles, eyes and mouth keep the selfie's details. The last two steps are left
-        out with an example.
+        gets one tint. If the model has styles, dark areas stay dark, and eyes and mouth keep the selfie's details. The
+        last three steps are left out with an example.
 
         Args:
             cleaned: the selfie.
@@ -515,7 +516,7 @@ class Portraitist:
         if not style.of_example:  # the colours of an example are kept
             stylized = with_one_tint(stylized, area, grey_weight(selfie, cutout))
             if self._styles:  # `masked_stylizer` takes styles, and smooths its input
-                stylized = with_features(stylized, selfie, cutout, crop)
+                stylized = with_features(with_shadows(stylized, selfie, area), selfie, cutout, crop)
         painting = style.finish(without_stains(stylized, selfie, area, stain_weight(crop)), selfie, area)
         return Avatar(painting, cutout, crop, frame, size_px)
 

@@ -9,6 +9,7 @@ import { isolatePerson } from "./isolation.js";
 import { keepPerson, refinePerson, removeOthers } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { repeatBorder } from "./photo_border.js";
+import { withShadows } from "./shadows.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
@@ -47,7 +48,9 @@ export async function paintFace(photo, opened, options, style, size) {
   let stylized = await paintCrop(isolated, area, style, photo.picture);
   if (!style.ofExample) { // the colours of an example are kept
     stylized = withOneTint(stylized, area, greyWeight(selfie, cutout));
-    if (style.vector) stylized = withFeatures(stylized, cutout, isolated); // masked_stylizer takes styles, and smooths its input
+    if (style.vector) { // masked_stylizer takes styles, and smooths its input
+      stylized = withFeatures(withShadows(stylized, selfie, area), cutout, isolated);
+    }
   }
   const painting = math.finishStyle(withoutStains(stylized, selfie, area, stainWeight(crop)), selfie, area, options);
   return layersOf(painting, cutout, crop, frame, size);
