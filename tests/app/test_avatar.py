@@ -90,7 +90,7 @@ def test_crop_and_mask_are_those_of_the_stages(portraitist, selfie, pretrained):
     )
 
 
-def test_generator_gets_the_selfies_mask(avatar, portraitist, selfie):
+def test_generator_gets_the_isolated_person(avatar, portraitist, selfie):
     isolated, area = isolate_person(avatar.crop, avatar.cutout)
     square = isolated.square.picture
     with Image.open(selfie) as opened:

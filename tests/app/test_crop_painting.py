@@ -9,7 +9,7 @@ from portraitist.app import photo_border
 from portraitist.app.avatar import Portraitist
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import whole_crop
-from portraitist.app.photo_border import MIRROR_PX, mirror_person, repeat_border
+from portraitist.app.photo_border import MIRROR_PX, continue_person, mirror_person, repeat_border
 from portraitist.app.selfie import read_selfie
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face, warp
@@ -152,3 +152,14 @@ def test_pixels_beyond_the_photo_repeat_the_nearest_ones_in_it():
 def test_border_is_not_repeated_without_a_border_in_the_crop(value):
     mask = np.random.default_rng(3).integers(0, 256, (64, 64)).astype(np.uint8)
     assert np.array_equal(repeat_border(mask, np.full((64, 64), value, np.uint8)), mask)
+
+
+def test_person_is_continued_in_a_strip_beyond_the_photo():
+    inside = np.full((100, 100), 255, np.uint8)
+    inside[60:] = 0
+    mask = np.zeros((100, 100), np.uint8)
+    mask[30:60, 20:50] = 200
+    continued, area = continue_person(mask, inside, 9)
+    assert np.array_equal(area, np.where(np.arange(100)[:, None] < 64, 255, 0) * np.ones((1, 100)))
+    assert (continued[30:64, 20:50] == 200).all()
+    assert continued.sum() == 200 * 34 * 30

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from portraitist.app.isolation import GROWTH, RIM, estimate_foreground, isolate_person
+from portraitist.app.isolation import FAINT, GROWTH, RIM, add_change, estimate_foreground, isolate_person
 from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
@@ -74,15 +74,16 @@ def test_spill_is_removed_from_a_rim_that_the_mask_takes_for_the_person():
     assert np.abs(found - hair)[rim].mean() < 20
 
 
-def test_ear_beside_dark_hair_is_not_spill():
-    (foreground, _), alpha, ear = haired_person(), person(), (200, 140, 110)
+@pytest.mark.parametrize("colour", [(200, 140, 110), (250, 250, 250)])
+def test_ear_and_flower_in_dark_hair_are_not_spill(colour):
+    (foreground, _), alpha = haired_person(), person()
     left = np.nonzero(alpha[100:140])[1].min()
-    foreground[100:140, left : left + 4] = ear
+    foreground[100:140, left : left + 4] = colour
     picture, background = mixture(foreground, alpha, np.array((120, 125, 130)))
     found = estimate_foreground(picture, alpha, background).astype(int)
-    is_ear = (picture == ear).all(axis=-1)
-    assert is_ear.sum() > 50
-    assert np.abs(found - ear)[is_ear].max() < 12
+    is_it = (picture == colour).all(axis=-1)
+    assert is_it.sum() > 50
+    assert np.abs(found - colour)[is_it].max() < 12
 
 
 def test_picture_without_an_opaque_pixel_is_returned_unchanged():
@@ -93,10 +94,27 @@ def test_picture_without_an_opaque_pixel_is_returned_unchanged():
 
 def test_colours_of_a_transparent_picture_are_not_taken_for_a_mixture():
     # where the background is transparent, pixels of the soft edge have the foreground's colour already
-    picture, alpha = np.full((SIDE, SIDE, 3), (200, 90, 40), np.uint8), cv2.GaussianBlur(person(), (0, 0), 4)
-    picture[alpha == 0] = (0, 255, 0)
-    found = estimate_foreground(picture, alpha, np.zeros_like(alpha)).astype(int)
-    assert np.abs(found - (200, 90, 40)).max() <= 1
+    (picture, _), alpha = haired_person(), cv2.GaussianBlur(person(), (0, 0), 4)
+    picture = np.where((alpha > 0)[..., None], picture, (0, 255, 0)).astype(np.uint8)
+    found = estimate_foreground(picture, alpha, np.zeros_like(alpha))
+    assert np.array_equal(found[alpha > 0], picture[alpha > 0])
+    assert np.abs(found.astype(int) - (0, 255, 0))[alpha == 0].min(axis=0).max() > 100
+
+
+def test_faint_alpha_is_not_painted():
+    cutout = np.maximum(person(), 3)
+    picture = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    inside = np.full((SIDE, SIDE), 255, np.uint8)
+    assert np.array_equal(*(isolate_person(crop(picture, inside), each)[1] for each in (cutout, person())))
+
+
+def test_change_is_added_to_the_mixture_at_the_edge():
+    alpha = cv2.GaussianBlur(person(), (0, 0), 4)
+    before, painting, back = np.array((200, 90, 40)), np.array((60, 160, 90)), np.array((0, 200, 20))
+    photo, _ = mixture(before, alpha, back)
+    flat = [np.full((SIDE, SIDE, 3), colour, np.uint8) for colour in (before, painting)]
+    expected, _ = mixture(painting, alpha, back)
+    assert np.abs(add_change(photo, *flat, alpha).astype(int) - expected).max() <= 1
 
 
 def test_isolated_person_is_surrounded_by_its_own_colours():
@@ -109,5 +127,5 @@ def test_isolated_person_is_surrounded_by_its_own_colours():
     assert np.abs(isolated.square.picture.astype(int) - (200, 90, 40)).max() < 20
     assert np.abs(picture.astype(int) - (200, 90, 40))[area > 0].max() > 100
     assert np.array_equal(given.square.picture, picture)
-    distance = cv2.distanceTransform((np.minimum(cutout, inside) == 0).astype(np.uint8), cv2.DIST_C, 3)
+    distance = cv2.distanceTransform((np.minimum(cutout, inside) < FAINT).astype(np.uint8), cv2.DIST_C, 3)
     assert np.array_equal(area > 0, (distance <= round(GROWTH * SIDE)) & (inside > 0))

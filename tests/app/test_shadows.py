@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from portraitist.app.shadows import DARK, MARGIN, with_shadows
+from portraitist.app.shadows import BLACK, DARK, MARGIN, with_shadows
 
 SIDE = 300
 EVERYWHERE = np.full((SIDE, SIDE), 255, np.uint8)
@@ -21,6 +21,12 @@ def test_black_area_is_darkened_and_the_rest_is_unchanged():
     assert np.abs(dark @ (0.299, 0.587, 0.114) - (8 + MARGIN)).max() < 1.5
     assert np.abs(dark / dark.sum(axis=1, keepdims=True) - np.array((60, 70, 90)) / 220).max() < 0.03
     assert np.array_equal(result[:, SIDE // 2 + 30 :], painting[:, SIDE // 2 + 30 :])
+
+
+def test_area_between_black_and_dark_is_darkened_less():
+    brightness = (BLACK + DARK) / 2
+    result = with_shadows(halves(100, 100), halves(brightness, brightness), EVERYWHERE)
+    assert np.abs(result - (100 + brightness + MARGIN) / 2).max() <= 1
 
 
 def test_strokes_in_a_dark_area_remain():

@@ -8,9 +8,11 @@ from PIL import Image
 
 from portraitist.app import styles as styles_module
 from portraitist.app.avatar import Portraitist, StyleError
+from portraitist.app.compositing import paste_back
 from portraitist.app.crop_painting import paint_crop
 from portraitist.app.framing import scale_of
 from portraitist.app.isolation import isolate_person
+from portraitist.app.photo_border import continue_person, strip_width
 from portraitist.app.selfie import read_selfie
 from portraitist.app.stains import stain_weight, without_stains
 from portraitist.app.styles import Style, StyleOptions, StylePredictor, centre_square, with_colours_of
@@ -93,7 +95,8 @@ def test_small_selfie_is_painted_like_an_example(portraitist, selfie, portrait):
     stylized = paint_crop(
         lambda picture, given: portraitist.paint_squares([picture], [given], style)[0], isolated, area, small.size
     )
-    expected = without_stains(stylized, isolated.square.picture, area, stain_weight(avatar.crop))
+    shown, _ = continue_person(area, isolated.square.inside, strip_width(len(area)))
+    expected = without_stains(stylized, isolated.square.picture, shown, stain_weight(avatar.crop))
     assert np.array_equal(avatar.painting, expected)
 
 
@@ -174,6 +177,14 @@ def test_strength_blends_selfie_and_painting(portraitist, selfie):
     half = portraitist.paint(selfie, strength=0.5).painting
     assert np.abs(half - (full.painting / 2 + square / 2)).max() <= 0.5
     assert np.abs(full.painting.astype(int) - square).max() > 20
+
+
+def test_strength_of_zero_leaves_the_photo_as_it_is(portraitist, large):
+    avatar = portraitist.paint(large, strength=0.0)
+    assert np.array_equal(avatar.picture, avatar.selfie)
+    photo = np.array(large)
+    assert np.array_equal(np.array(paste_back(photo, [avatar])), photo)
+    assert not np.array_equal(np.array(paste_back(photo, [portraitist.paint(large, strength=0.5)])), photo)
 
 
 def test_kept_colours_are_the_selfies_and_light_is_the_paintings():

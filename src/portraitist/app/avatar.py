@@ -22,8 +22,8 @@ from PIL import Image
 from portraitist.app import DEFAULT_MODEL
 from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.features import with_features
-from portraitist.app.framing import SLIVER, Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
-from portraitist.app.isolation import isolate_person
+from portraitist.app.framing import Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
+from portraitist.app.isolation import add_change, isolate_person
 from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others
 from portraitist.app.model_file import (
     HOUSE_STYLE,
@@ -38,7 +38,7 @@ from portraitist.app.model_file import (
 from portraitist.app.model_file import (
     MAX_SIDE_PX as MAX_PAINTED_PX,
 )
-from portraitist.app.photo_border import repeat_border
+from portraitist.app.photo_border import continue_person, strip_width
 from portraitist.app.selfie import Source, read_selfie
 from portraitist.app.shadows import with_shadows
 from portraitist.app.stains import grey_weight, stain_weight, with_one_tint, without_stains
@@ -52,7 +52,6 @@ from portraitist.app.styles import (
 )
 from portraitist.app.trial_run import first_line
 from portraitist.clean.decode import CleanPicture, RejectedError
-from portraitist.core.blend import alpha_composite
 from portraitist.core.cores import available_cores
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
@@ -83,13 +82,16 @@ class Avatar:
     Pictures are RGB arrays, uint8, height x width x 3. Masks are uint8, height x width; 255 is the person.
 
     Attributes:
-        painting: the painted crop; colours of the person replace the background.
+        isolated: the crop before painting; colours of the person replace the background.
+        painting: the painted crop; its background is that of `isolated`, if the method does not paint the background.
+            A strip beyond the photo's border shows a mirror image of the person.
         cutout: mask of the person in `painting`.
         crop: the crop of the selfie before painting, with its background; it has the size of `painting`.
         frame: the square of the selfie that the avatar shows.
         size_px: side of the avatar in pixels.
     """
 
+    isolated: SquarePicture
     painting: SquarePicture
     cutout: SquareMaskArray
     crop: Crop
@@ -109,7 +111,7 @@ class Avatar:
         """
         square = self.crop.square
         photo = on_white(square.picture, square.alpha)
-        return self._with_border(alpha_composite(self.painting, self.cutout, photo))
+        return self._with_border(add_change(photo, self.isolated, self.painting, self.cutout))
 
     @cached_property
     def selfie(self) -> Picture:
@@ -122,11 +124,10 @@ class Avatar:
 
         The mask fades out where the photo's border cuts off the person. Narrow strips beyond the border continue it.
         """
-        sliver = 2 * max(1, round(SLIVER * self.cutout.shape[0])) + 1
-        fillable = cv2.dilate(self.crop.square.inside, np.ones((sliver, sliver), np.uint8))
-        cutout = repeat_border(self.cutout, self.crop.square.inside) * (fillable > 0)
-        covered = self._in_frame(fillable, cv2.BORDER_CONSTANT, sliver)
-        return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, sliver), covered)
+        width = strip_width(self.cutout.shape[0])
+        cutout, area = continue_person(self.cutout, self.crop.square.inside, width)
+        covered = self._in_frame(area, cv2.BORDER_CONSTANT, width)
+        return fade_cuts(self._in_frame(cutout, cv2.BORDER_CONSTANT, width), covered)
 
     @cached_property
     def background(self) -> MaskArray:
@@ -513,12 +514,13 @@ class Portraitist:
         stylized = paint_crop(
             lambda picture, mask: self.paint_squares([picture], [mask], style)[0], isolated, area, (width, height)
         )
+        area, _ = continue_person(area, crop.square.inside, strip_width(cutout.shape[0]))
         if not style.of_example:  # the colours of an example are kept
             stylized = with_one_tint(stylized, area, grey_weight(selfie, cutout))
             if self._styles:  # `masked_stylizer` takes styles, and smooths its input
                 stylized = with_features(with_shadows(stylized, selfie, area), selfie, cutout, crop)
         painting = style.finish(without_stains(stylized, selfie, area, stain_weight(crop)), selfie, area)
-        return Avatar(painting, cutout, crop, frame, size_px)
+        return Avatar(selfie, painting, cutout, crop, frame, size_px)
 
     def _paint_side(self, crop_px: float, frame_px: float, size_px: int) -> int:
         """Return the side in pixels at which a crop is painted.

@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageOps
 
 from portraitist.app.avatar import MIN_SIZE_PX, Avatar, RejectedError
 from portraitist.app.backdrop import paint_backdrop
+from portraitist.app.isolation import add_change
 from portraitist.app.matting import on_white
 from portraitist.app.selfie import IMAGE_SUFFIXES, read_selfie
 from portraitist.clean.decode import CleanPicture
@@ -218,12 +219,16 @@ def paste_back(photo: Picture, avatars: Sequence[Avatar]) -> Image.Image:
 
     Where persons overlap, the first avatar, which has the largest face, is on top.
     """
-    pasted = photo
+    pasted = photo.copy()
     for avatar in reversed(avatars):  # the largest face comes last, on top of the others
         height, width = photo.shape[:2]
         alpha = (avatar.cutout * _feather(avatar.crop.square.inside)).round().astype(np.uint8)
-        person, alpha = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.painting, alpha))
-        pasted = alpha_composite(person, alpha, pasted)
+        planes = (_unwarp(plane, avatar, (width, height)) for plane in (avatar.isolated, avatar.painting, alpha))
+        before, painting, alpha = planes
+        left, top, columns, rows = cv2.boundingRect(alpha)
+        box = slice(top, top + rows), slice(left, left + columns)
+        unpainted = alpha_composite(photo[box], alpha[box], pasted[box])
+        pasted[box] = add_change(unpainted, before[box], painting[box], alpha[box])
     return Image.fromarray(pasted)
 
 

@@ -1,7 +1,7 @@
 """Run the generator on a crop, after preparing it where the generator would paint artefacts.
 
-Where the photo's border cuts off the person, the generator would paint stripes and a mesh along the border. There, it
-gets a mirror image of the person instead of blurred colours.
+Where the photo's border cuts off the person, the generator would paint stripes and a mesh along the border. Beyond it,
+the generator gets a mirror image of the person instead of mean colours.
 
 The generator also amplifies differences between neighbouring pixels. In an enlarged selfie, these differences are
 artefacts of compression and interpolation, which would become patterns like fish scales or a mesh. The enlargement is

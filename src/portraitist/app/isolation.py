@@ -10,17 +10,19 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from portraitist.core.types import SquareMaskArray, SquarePicture
+from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 
 Colours = Float32[np.ndarray, "pixels 3"]
 
 GROWTH = 0.012  # width of the strip around the person that is painted as well, as a fraction of the side
+FAINT = 8  # pixels with a smaller mask (0 to 255) do not count as person for this strip
 MIN_OPACITY = 0.85  # alpha (0 to 1) above which a pixel's colour counts as foreground
 PULL = 0.3  # how strongly a transparent pixel is drawn to the mean colour of the foreground near it
 # Spill is looked for in the rim of the foreground. Widths are fractions of the side; colours are 0 to 255.
 RIM = 0.012  # width of the rim
-REACH, MIN_INNER = 0.025, 0.25  # half-width of a window, and the share of it that must lie inside the rim
+# Half-width of a window; spill is removed completely if at least this share of it is foreground without the rim.
+REACH, MIN_INNER = 0.025, 0.25
 SPILL_CONTRAST = 40.0, 80.0  # differences of foreground and background from which on spill is removed, and completely
 MAX_OTHER = 18.0  # a colour that is further from all mixtures of foreground and background is not spill
 MAX_SPILL = 1.3  # the largest share of the background's colour in a pixel that counts as spill
@@ -44,7 +46,7 @@ def isolate_person(crop: Crop, cutout: SquareMaskArray) -> tuple[Crop, SquareMas
     background = np.where(cutout == 0, visible, 0).astype(np.uint8)
     picture = estimate_foreground(square.picture, cutout, background)
     width = _window(GROWTH, side)
-    grown = cv2.dilate(np.where(cutout > 0, 255, 0).astype(np.uint8), np.ones((width, width), np.uint8))
+    grown = cv2.dilate(np.where(cutout >= FAINT, 255, 0).astype(np.uint8), np.ones((width, width), np.uint8))
     return replace(crop, square=replace(square, picture=picture)), np.minimum(grown, square.inside)
 
 
@@ -54,11 +56,14 @@ def estimate_foreground(picture: SquarePicture, alpha: SquareMaskArray, backgrou
     With alpha from 0 to 1, a pixel of the picture shows alpha * foreground + (1 - alpha) * background. The background
     is estimated as the mean colour of the background near the pixel. The returned foreground F minimizes the squared
     error of this mixture plus `PULL` * (1 - alpha) * |F - M|^2, where M is the mean colour of the foreground near the
-    pixel. So fully transparent pixels get M, and opaque ones keep their colours.
+    pixel. So in this step, fully transparent pixels get M, and opaque ones keep their colours. If no pixel shows only
+    background, as in a picture with an alpha channel, the colours are not mixed, and all but the fully transparent
+    pixels keep them.
 
     Then spill is removed: the background's colour in the rim of the foreground, where an alpha can be too high. Spill
     is the part of a pixel's difference from the foreground's mean colour that points to the background's colour. It is
-    only removed where it explains nearly the whole difference. So an ear beside dark hair keeps its colour.
+    only removed where it explains nearly the whole difference. So an ear beside dark hair keeps its colour, unless the
+    background has nearly the colour of the ear.
 
     If the picture contains no foreground, it is returned unchanged.
 
@@ -80,17 +85,18 @@ def estimate_foreground(picture: SquarePicture, alpha: SquareMaskArray, backgrou
     def enlarge(plane: np.ndarray) -> np.ndarray:
         return cv2.resize(plane, (side, side), interpolation=cv2.INTER_LINEAR)
 
-    mean = enlarge(_local_mean(image, opaque))
+    foreground = enlarge(_local_mean(image, opaque))
     is_background = (behind == 255).astype(np.float32)
-    has_background = bool(is_background.any())
-    back = enlarge(_local_mean(image, is_background)) if has_background else picture
-    foreground = np.where((alpha == 255)[..., None], picture, mean).astype(np.float32)
+    if not is_background.any():
+        return np.where((alpha > 0)[..., None], picture, foreground.round().astype(np.uint8))
+    mean, back = foreground.copy(), enlarge(_local_mean(image, is_background))
+    foreground[alpha == 255] = picture[alpha == 255]
     soft = (alpha > 0) & (alpha < 255)
     share, near = alpha[soft][:, None] / np.float32(255), mean[soft]
     unexplained = picture[soft] - share * near - (1 - share) * back[soft]
     foreground[soft] = near + share / (share**2 + PULL * (1 - share)) * unexplained
     inner = cv2.erode((opacity == 255).astype(np.float32), np.ones((_window(RIM, small[0]),) * 2, np.uint8))
-    if has_background and inner.any():
+    if inner.any():
         inside = enlarge(inner)
         reached = enlarge(cv2.blur(inner, (_window(REACH, small[0]),) * 2))
         rim = (alpha > 0) & (inside < 1) & (reached > 0)
@@ -143,3 +149,18 @@ def _local_mean(
 def _window(half: float, side: int) -> int:
     """Return the width of a window in pixels; its half-width is given as a fraction of the side."""
     return 2 * max(1, round(half * side)) + 1
+
+
+def add_change(photo: Picture, before: Picture, painting: Picture, alpha: MaskArray) -> Picture:
+    """Return a photo in which a person is painted: photo + alpha * (painting - before), with alpha from 0 to 1.
+
+    Unlike compositing, this keeps the photo's mixture of person and background at soft edges.
+
+    Args:
+        photo: the photo.
+        before: the person before painting, with its own colours at soft edges.
+        painting: the painted person.
+        alpha: mask of the person, 0 to 255.
+    """
+    change = (painting.astype(np.float32) - before) * (alpha[..., None] / np.float32(255))
+    return (photo + change).clip(0, 255).round().astype(np.uint8)

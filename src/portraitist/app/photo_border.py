@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from portraitist.app.framing import scale_of
+from portraitist.app.framing import SLIVER, scale_of
 from portraitist.core.types import SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 
@@ -59,3 +59,25 @@ def repeat_border(mask: SquareMaskArray, inside: SquareMaskArray) -> SquareMaskA
     values = np.zeros(nearest.max() + 1, np.uint8)
     values[nearest[covered]] = mask[covered]
     return values[nearest]
+
+
+def continue_person(
+    mask: SquareMaskArray, inside: SquareMaskArray, width: int
+) -> tuple[SquareMaskArray, SquareMaskArray]:
+    """Continue a mask of the person in a strip beyond the photo's border.
+
+    Args:
+        mask: mask of the person in the crop; it is ignored beyond the photo.
+        inside: 255 where the photo covers the crop.
+        width: twice the strip's width in pixels, plus 1.
+
+    Returns:
+        The new mask, and the area of the photo and the strip.
+    """
+    area = cv2.dilate(inside, np.ones((width, width), np.uint8))
+    return repeat_border(mask, inside) * (area > 0), area
+
+
+def strip_width(side: int) -> int:
+    """Return the `width` for `continue_person` with which narrow strips of the frame are filled, for a crop's side."""
+    return 2 * max(1, round(SLIVER * side)) + 1

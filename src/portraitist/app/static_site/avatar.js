@@ -5,15 +5,14 @@ import { MAX_ENLARGEMENT, paintCrop } from "./crop_painting.js";
 import { withFeatures } from "./features.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
-import { isolatePerson } from "./isolation.js";
+import { addChange, isolatePerson } from "./isolation.js";
 import { keepPerson, refinePerson, removeOthers } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
-import { repeatBorder } from "./photo_border.js";
+import { continuePerson, stripWidth } from "./photo_border.js";
 import { withShadows } from "./shadows.js";
 import { greyWeight, stainWeight, withOneTint, withoutStains } from "./stains.js";
 
 const [MIN_PAINTED, MAX_PAINTED, SIDE_STEP, MASK_SIDE] = [256, 1024, 8, 256];
-const SLIVER = 0.02;
 
 // Returns the place of a face's crop, at the size of the training, with the mask of the person in it as `person`.
 // `otherFaces` are the other faces in the photo.
@@ -46,14 +45,15 @@ export async function paintFace(photo, opened, options, style, size) {
   const { crop: isolated, area } = isolatePerson(crop, cutout);
   const selfie = isolated.picture;
   let stylized = await paintCrop(isolated, area, style, photo.picture);
+  const [shown] = continuePerson(area, crop.inside, stripWidth(crop.picture.width));
   if (!style.ofExample) { // the colours of an example are kept
-    stylized = withOneTint(stylized, area, greyWeight(selfie, cutout));
+    stylized = withOneTint(stylized, shown, greyWeight(selfie, cutout));
     if (style.vector) { // masked_stylizer takes styles, and smooths its input
-      stylized = withFeatures(withShadows(stylized, selfie, area), cutout, isolated);
+      stylized = withFeatures(withShadows(stylized, selfie, shown), cutout, isolated);
     }
   }
-  const painting = math.finishStyle(withoutStains(stylized, selfie, area, stainWeight(crop)), selfie, area, options);
-  return layersOf(painting, cutout, crop, frame, size);
+  const painting = math.finishStyle(withoutStains(stylized, selfie, shown, stainWeight(crop)), selfie, shown, options);
+  return layersOf(painting, selfie, cutout, crop, frame, size);
 }
 
 // Returns the side at which a crop is painted. The frame then has `size` pixels, or four times as many as in the photo if fewer.
@@ -63,7 +63,7 @@ function paintSide(cropPx, framePx, size) {
   return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
 }
 
-function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame, size) {
+function layersOf(painting, isolated, cutout, { picture, alpha, inside, transform }, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
@@ -78,7 +78,7 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
-    keep: { picture: math.fadeBorder(inFrame(math.composite(painting, cutout, onWhite(picture))), fade) },
+    keep: { picture: math.fadeBorder(inFrame(addChange(onWhite(picture), isolated, painting, cutout)), fade) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };
@@ -86,12 +86,11 @@ function layersOf(painting, cutout, { picture, alpha, inside, transform }, frame
 
 // Returns the person's mask in the frame. Narrow unpainted strips at its border are filled; cut-off edges inside fade out.
 function maskInFrame(cutout, inside, toFrame, size) {
-  const sliver = 2 * Math.max(1, math.roundHalfEven(SLIVER * cutout.width)) + 1;
-  const isWhole = inside.data.every((value) => value === 255);
-  const fillable = isWhole ? inside : math.dilate(inside, sliver);
-  const repeated = repeatBorder(cutout, inside);
-  const extended = { ...cutout, data: repeated.data.map((value, i) => (fillable.data[i] ? value : 0)) };
-  const shifted = math.compose(toFrame, [[1, 0, -sliver], [0, 1, -sliver]]);
-  const inFrame = (plane) => math.warp(math.pad(plane, sliver), shifted, size, "constant");
-  return fadeCuts(inFrame(extended), isWhole ? math.warpCovered(math.blank(inside.width + 2 * sliver, inside.height + 2 * sliver, 1), shifted, size) : inFrame(fillable));
+  const width = stripWidth(cutout.width);
+  const [extended, area] = continuePerson(cutout, inside, width);
+  const shifted = math.compose(toFrame, [[1, 0, -width], [0, 1, -width]]);
+  const inFrame = (plane) => math.warp(math.pad(plane, width), shifted, size, "constant");
+  const isWhole = area === inside;
+  const padded = math.blank(inside.width + 2 * width, inside.height + 2 * width, 1);
+  return fadeCuts(inFrame(extended), isWhole ? math.warpCovered(padded, shifted, size) : inFrame(area));
 }

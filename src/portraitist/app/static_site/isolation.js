@@ -3,14 +3,14 @@
 
 import * as math from "./image_math.js";
 
-const [GROWTH, MIN_OPACITY, PULL] = [0.012, 0.85, 0.3];
+const [GROWTH, FAINT, MIN_OPACITY, PULL] = [0.012, 8, 0.85, 0.3];
 const [RIM, REACH, MIN_INNER, SPILL_CONTRAST, MAX_OTHER, MAX_SPILL] = [0.012, 0.025, 0.25, [40, 80], 18, 1.3];
 const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [256, [0.3, 0.09, 0.025, 0.01], 0.01];
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
   const background = { ...cutout, data: crop.inside.data.map((value, i) => (cutout.data[i] ? 0 : Math.min(value, crop.alpha?.data[i] ?? 255))) };
-  const solid = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value) => (value ? 255 : 0)) };
+  const solid = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
   const grown = math.dilate(solid, windowOf(GROWTH, cutout.width));
   for (let i = 0; i < grown.data.length; i++) grown.data[i] = Math.min(grown.data[i], crop.inside.data[i]);
   return { crop: { ...crop, picture: estimateForeground(crop.picture, cutout, background) }, area: grown };
@@ -27,11 +27,13 @@ function estimateForeground(picture, alpha, background) {
   const plane = (data, channels) => ({ width: small, height: small, channels, data });
   const foreground = math.resize(plane(localMean(image, opaque), 3), side, side, "linear").data;
   const isBackground = math.mapTo(Float32Array, behind.data, (value) => (value === 255 ? 1 : 0));
-  const hasBackground = isBackground.some(Boolean);
-  const back = hasBackground && localMean(image, isBackground);
+  if (!isBackground.some(Boolean)) {
+    return { ...picture, data: math.mapTo(Uint8ClampedArray, foreground, (value, i) => (alpha.data[Math.floor(i / 3)] ? picture.data[i] : value)) };
+  }
+  const back = localMean(image, isBackground);
   const solid = plane(math.mapTo(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)), 1);
   const inner = math.mapTo(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
-  const innerMean = hasBackground && inner.some(Boolean) && localMean(image, inner);
+  const innerMean = inner.some(Boolean) && localMean(image, inner);
   const reached = math.boxBlur(inner, small, small, 1, windowOf(REACH, small));
   const [across, weight] = placesIn(small, side);
   const interpolate = (data, channels, channel, at, right, below) => {
@@ -48,11 +50,11 @@ function estimateForeground(picture, alpha, background) {
       const [at, from] = [3 * i, across[y] * small + across[x]];
       const isInner = inner[from] && inner[from + 1] && inner[from + small] && inner[from + small + 1];
       const isRim = innerMean && !isInner;
-      if (back && (share < 1 || isRim)) for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
+      if (share < 1 || isRim) for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
       const gain = share / (share * share + PULL * (1 - share));
       for (let c = 0; c < 3; c++) {
         const [own, near] = [picture.data[at + c], foreground[at + c]];
-        foreground[at + c] = share === 1 ? own : near + gain * (own - share * near - (1 - share) * (back ? behindHere[c] : own));
+        foreground[at + c] = share === 1 ? own : near + gain * (own - share * near - (1 - share) * behindHere[c]);
       }
       const nearInner = isRim ? Math.min(interpolate(reached, 1, 0, from, weight[x], weight[y]) / MIN_INNER, 1) : 0;
       if (!nearInner) continue;
@@ -95,7 +97,8 @@ function placesIn(small, side) {
 // Returns the width of a window in pixels; its half-width is given as a fraction of the side.
 const windowOf = (half, side) => 2 * Math.max(1, math.roundHalfEven(half * side)) + 1;
 
-// Returns the weighted mean colour of a square window around each pixel; windows with little weight follow wider ones.
+// Returns the weighted mean colour of a square window around each pixel. If a window contains little weight, the result of the next
+// wider window has more influence.
 function localMean({ width: side, data }, weight) {
   const weighted = new Float32Array(4 * side * side); // per pixel: the colours times the weight, and the weight
   const sums = [0, 0, 0, 0];
@@ -112,4 +115,11 @@ function localMean({ width: side, data }, weight) {
     }
   }
   return mean;
+}
+
+// Returns a photo in which a person is painted: photo + alpha * (painting - before), with alpha from 0 to 1.
+export function addChange(photo, before, painting, alpha) {
+  const data = math.mapTo(Uint8ClampedArray, photo.data, (value, i) =>
+    value + ((painting.data[i] - before.data[i]) * alpha.data[Math.floor(i / 3)]) / 255);
+  return { ...photo, data };
 }

@@ -3,6 +3,7 @@
 import * as math from "./image_math.js";
 
 const MIRROR_PX = 32;
+const SLIVER = 0.02;
 const isCovered = (value) => value === 255;
 
 // Returns the crop's picture and mask, with the person mirrored at the border of `photo`.
@@ -35,3 +36,13 @@ export function repeatBorder(mask, inside) {
   const { nearest } = math.nearestTargets(inside, isCovered, math.CHAMFER_5);
   return { ...mask, data: mask.data.map((_, i) => mask.data[nearest[i]]) };
 }
+
+// Continues a mask of the person in a strip beyond the photo's border; `width` is twice the strip's width, plus 1. Returns the new
+// mask, and the area of the photo and the strip.
+export function continuePerson(mask, inside, width) {
+  const area = inside.data.every(isCovered) ? inside : math.dilate(inside, width);
+  const repeated = repeatBorder(mask, inside);
+  return [{ ...mask, data: repeated.data.map((value, i) => (area.data[i] ? value : 0)) }, area];
+}
+
+export const stripWidth = (side) => 2 * Math.max(1, math.roundHalfEven(SLIVER * side)) + 1;
