@@ -465,6 +465,7 @@ def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped,
     assert (tmp_path / "page" / "models" / "example_generator.onnx").stat().st_size < 0.3e6
     with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
         _, errors = opened(page, address)
+        page.wait_for_load_state("networkidle")  # Chromium loads the icon last
         page.context.set_offline(True)
         for like in (None, portrait):
             if like:
