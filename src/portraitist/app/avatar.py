@@ -24,7 +24,7 @@ from portraitist.app.crop_painting import MAX_ENLARGEMENT, paint_crop
 from portraitist.app.features import with_features
 from portraitist.app.framing import Frame, between, fade_cuts, scale_of, upright_frame, whole_crop
 from portraitist.app.isolation import add_change, isolate_person
-from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others
+from portraitist.app.matting import is_alpha, keep_person, on_white, refine_person, remove_others, visible_area
 from portraitist.app.model_file import (
     HOUSE_STYLE,
     MIN_SIDE_PX,
@@ -132,8 +132,7 @@ class Avatar:
     @cached_property
     def background(self) -> MaskArray:
         """Mask of the photo's background in `selfie`: 255 where the photo is opaque and shows nothing of the person."""
-        square = self.crop.square
-        visible = square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
+        visible = visible_area(self.crop.square)
         return cv2.subtract(self._in_frame(visible, cv2.BORDER_CONSTANT), self._in_frame(self.cutout))
 
     @cached_property

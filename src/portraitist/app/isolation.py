@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from portraitist.app.matting import visible_area
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop
 
@@ -42,8 +43,7 @@ def isolate_person(crop: Crop, cutout: SquareMaskArray) -> tuple[Crop, SquareMas
         The crop with the new picture, and the grown mask, which ends at the border of the photo.
     """
     square, side = crop.square, cutout.shape[0]
-    visible = square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
-    background = np.where(cutout == 0, visible, 0).astype(np.uint8)
+    background = np.where(cutout == 0, visible_area(square), 0).astype(np.uint8)
     picture = estimate_foreground(square.picture, cutout, background)
     width = _window(GROWTH, side)
     grown = cv2.dilate(np.where(cutout >= FAINT, 255, 0).astype(np.uint8), np.ones((width, width), np.uint8))

@@ -14,7 +14,7 @@ from portraitist.app.framing import face_in_crop
 from portraitist.core.blend import alpha_composite, extend_foreground
 from portraitist.core.geometry import mask_iou
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
-from portraitist.crop.align import Crop
+from portraitist.crop.align import Crop, CropImage
 from portraitist.crop.geometry import Face
 
 MIN_OTHER = 0.5  # smallest size of another person's face, relative to the person's face
@@ -32,6 +32,11 @@ GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are comput
 def on_white(picture: Picture, alpha: MaskArray | None) -> Picture:
     """Composite a picture over white, so that the colours of transparent pixels are not visible; None is opaque."""
     return picture if alpha is None else alpha_composite(picture, alpha, (255, 255, 255))
+
+
+def visible_area(square: CropImage) -> SquareMaskArray:
+    """Return where a crop shows the photo: 255 where the photo covers the crop and is opaque, 0 where it does not."""
+    return square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
 
 
 def is_alpha(mask: MaskArray, crop: Crop) -> bool:
@@ -106,14 +111,13 @@ def refine_person(mask: MaskArray, crop: Crop) -> SquareMaskArray:
         crop: the aligned crop.
     """
     square = crop.square
-    visible = square.inside if square.alpha is None else np.minimum(square.inside, square.alpha)
     side = square.picture.shape[0]
     if square.alpha is not None:
         enlarged = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
         if mask_iou(enlarged, square.alpha) > SAME_IOU:
             return square.alpha
     whole, (*_, length) = continue_beyond_photo(mask, square.inside), face_in_crop(crop)
-    return np.minimum(refine_edges(whole, square.picture, length), visible)
+    return np.minimum(refine_edges(whole, square.picture, length), visible_area(square))
 
 
 def continue_beyond_photo(mask: MaskArray, inside: SquareMaskArray) -> MaskArray:

@@ -6,7 +6,7 @@ import { withFeatures } from "./features.js";
 import { between, fadeCuts, frameTransform, uprightFrame, wholeCrop } from "./framing.js";
 import * as math from "./image_math.js";
 import { addChange, isolatePerson } from "./isolation.js";
-import { keepPerson, refinePerson, removeOthers } from "./matting.js";
+import { keepPerson, refinePerson, removeOthers, visibleArea } from "./matting.js";
 import { config, locatePerson, paintsAnySide } from "./networks.js";
 import { continuePerson, stripWidth } from "./photo_border.js";
 import { withShadows } from "./shadows.js";
@@ -63,7 +63,8 @@ function paintSide(cropPx, framePx, size) {
   return Math.min(Math.floor(wanted / SIDE_STEP) * SIDE_STEP, MAX_PAINTED);
 }
 
-function layersOf(painting, isolated, cutout, { picture, alpha, inside, transform }, frame, size) {
+function layersOf(painting, isolated, cutout, crop, frame, size) {
+  const { picture, alpha, inside, transform } = crop;
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
@@ -72,8 +73,7 @@ function layersOf(painting, isolated, cutout, { picture, alpha, inside, transfor
   const fade = math.borderFade(covered);
   const onWhite = (each) => (alpha ? math.composite(each, alpha, 255) : each); // transparent pixels can have any colour
   const before = math.fadeBorder(inFrame(onWhite(picture)), fade);
-  const visible = alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside;
-  const shown = inFrame(visible, "constant");
+  const shown = inFrame(visibleArea(crop), "constant");
   const personInFrame = inFrame(cutout);
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {

@@ -2,6 +2,7 @@
 // which has the reasons, with the same constants.
 
 import * as math from "./image_math.js";
+import { visibleArea } from "./matting.js";
 
 const [GROWTH, FAINT, MIN_OPACITY, PULL] = [0.012, 8, 0.85, 0.3];
 const [RIM, REACH, MIN_INNER, SPILL_CONTRAST, MAX_OTHER, MAX_SPILL] = [0.012, 0.025, 0.25, [40, 80], 18, 1.3];
@@ -9,7 +10,7 @@ const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [256, [0.3, 0.09, 0.025, 0.01], 
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
-  const background = { ...cutout, data: crop.inside.data.map((value, i) => (cutout.data[i] ? 0 : Math.min(value, crop.alpha?.data[i] ?? 255))) };
+  const background = { ...cutout, data: visibleArea(crop).data.map((value, i) => (cutout.data[i] ? 0 : value)) };
   const solid = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
   const grown = math.dilate(solid, windowOf(GROWTH, cutout.width));
   for (let i = 0; i < grown.data.length; i++) grown.data[i] = Math.min(grown.data[i], crop.inside.data[i]);

@@ -10,6 +10,10 @@ const SAME_IOU = 0.98;
 const [MIN_OTHER, MIN_DISTANCE] = [0.5, 1.2];
 const GUIDE_SIDE = 256;
 
+// Returns where a crop shows the photo: 255 where the photo covers the crop and is opaque, 0 where it does not.
+export const visibleArea = ({ alpha, inside }) =>
+  (alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside);
+
 const solidOf = (mask) => ({ ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
 
 // Returns the mask of a crop without other people: without the pixels beyond a dividing line between their faces and the
