@@ -49,3 +49,9 @@ def opened(page, address):
     page.goto(address)
     wait_until(lambda: page.inner_text("#status") == "" or page.inner_text("#error"))
     return requests, errors
+
+
+def go_offline(page):
+    """Cut off the network after the page's last request; Chromium may load the icon late."""
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)

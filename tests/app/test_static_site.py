@@ -25,7 +25,7 @@ from app_helpers import (
 )
 from browser import tab
 from fake_camera import arguments, write_video
-from page_driver import PHONE, READY, choose, downloaded, messages, opened, pixels, upload, wait_until
+from page_driver import PHONE, READY, choose, downloaded, go_offline, messages, opened, pixels, upload, wait_until
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
@@ -189,7 +189,7 @@ def test_person_makes_an_avatar(address, sample):
     with tab(390, 844) as page:
         _, errors = opened(page, address)
         if "device" in page.inner_text("#note"):
-            page.context.set_offline(True)
+            go_offline(page)
         with page.expect_file_chooser() as chooser:
             page.get_by_text("Choose photos").click()
         chooser.value.set_files([sample / "selfies" / "0006.jpg", sample / "selfies" / "0014.jpg"])
@@ -334,7 +334,7 @@ def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_pat
         write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")
     with tab(*PHONE, arguments(tmp_path / "face.y4m")) as page:
         opened(page, static)
-        page.context.set_offline(True)
+        go_offline(page)
         page.click("#live")
         count = "Number(document.getElementById('painted-video').dataset.frames ?? 0)"
         wait_until(lambda: page.evaluate(count) >= 3, seconds=120)
@@ -422,7 +422,7 @@ def test_static_site_paints_offline_like_the_product(static, model, sample):
     portraitist = Portraitist(model)
     with tab(*PHONE) as page:
         requests, errors = opened(page, static)
-        page.context.set_offline(True)
+        go_offline(page)
         del requests[:]
         for number in (0, 6, 12, 18):
             path = sample / "selfies" / f"{number:04d}.jpg"
@@ -465,8 +465,7 @@ def test_static_site_paints_in_the_style_of_an_example_like_the_product(shipped,
     assert (tmp_path / "page" / "models" / "example_generator.onnx").stat().st_size < 0.3e6
     with web_server(tmp_path / "page") as address, tab(*PHONE) as page:
         _, errors = opened(page, address)
-        page.wait_for_load_state("networkidle")  # Chromium loads the icon last
-        page.context.set_offline(True)
+        go_offline(page)
         for like in (None, portrait):
             if like:
                 page.set_input_files("#like", like)
