@@ -8,10 +8,11 @@ Run it in the root of the repository. Each folder has the layout of data/sample:
 and masks of the same names in masks/. A picture without a mask file must have the mask in its alpha channel.
 
 `draw` makes training pictures: a person, recoloured, on the original background, on a synthetic one, on the background
-of another photo or before other people, sometimes with synthetic helmets, hoods and cloaks that the segmenter was not
-trained on. In many of them the photo ends close to the head, as in selfies; beyond its border they look as stage `crop`
-fills them. `train` trains a network to predict the mask from the picture and the segmenter's mask. Only people in the
-training part of the split are used for training; the others measure the accuracy.
+of another photo or before other people. Some have synthetic helmets, hoods and cloaks that the segmenter was not
+trained on, another person beside or partly before the person, or letters behind the head. In many of them the photo
+ends close to the head, as in selfies; beyond its border they look as stage `crop` fills them. `train` trains a network
+to predict the mask from the picture and the segmenter's mask. Only people in the training part of the split are used
+for training; the others measure the accuracy.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from portraitist.app.isolation import estimate_foreground
 from portraitist.augment.backgrounds import composite_person, draw_background, remove_person
 from portraitist.clean.decode import decode_picture
 from portraitist.core.blend import alpha_composite
@@ -55,11 +57,15 @@ PRETRAINED = Path("models/pretrained")
 SIDE = REFINED_SIDE
 EYE_LINE = 0.44
 CENTRE = SIDE / 2
-PICTURES, TEST_PICTURES = 16_000, 400  # the first TEST_PICTURES show people that are not trained on
+PICTURES, TEST_PICTURES = 10_000, 400  # the first TEST_PICTURES show people that are not trained on
 NEW_BACKGROUND = 0.5  # probability that a person with a background is placed on another one
 PHOTO = 0.4  # probability that a picture is not made smooth, posterized or outlined, as in paintings
-CLOTHES = 0.5  # probability that a person on a new background gets synthetic clothes
+CLOTHES, CLOTHES_IN_PHOTO = 0.5, 0.2  # probabilities that a person without and with a background gets synthetic clothes
 LIKE_PERSON = 0.3  # probability that a new background gets colours of the person, for example dark hair on a dark wall
+WALL = 0.15  # probability that a new background is a wall in the colour of the person's outline, white or grey
+NEIGHBOUR = 0.3  # probability that another person is added beside the person
+BEFORE = 0.25  # probability that this other person covers a part of the person
+LETTERS = 0.12  # probability that letters are added behind the person
 ENDS_AT_HEAD = 0.5  # probability that the photo is cut close to the head
 # Where the photo is then cut, in distances from the eyes to the mouth, measured from the point between the eyes: at the
 # left and right, above, and below.
@@ -68,6 +74,7 @@ PROCESSES = 2  # that draw pictures; each loads all people
 THREADS = 2  # of the training; the weights depend on it
 EPOCHS, BATCH = 2, 8
 ENCODER_RATE, DECODER_RATE = 0.0005, 0.003  # learning rates
+MORE_EPOCHS, MORE_RATE = 1, 0.2  # of a training that starts from a trained network; the rate is relative to the others
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
 
 
@@ -347,22 +354,98 @@ def colour_like_person(background: Array, picture: Array, mask: Array, rng: Rng)
     return (background + rng.uniform(0.6, 1) * shift + rng.normal(0, 8)).clip(0, 255).astype(np.uint8)
 
 
+def draw_wall(picture: Array, mask: Array, rng: Rng) -> Array:
+    """Draw an unevenly lit wall: white, grey, or in the colour of the person at a random place of the outline."""
+    grey = np.repeat(rng.uniform(225, 255) if rng.random() < 0.5 else rng.uniform(90, 225), 3)
+    wall = np.broadcast_to(grey + rng.normal(0, 4, 3), (SIDE, SIDE, 3))
+    if rng.random() < 0.5:
+        wall = colour_like_person(wall, picture, mask, rng)
+    shade = rng.uniform(0, 25) * smooth_noise(rng, 3) + rng.uniform(0, 4) * smooth_noise(rng, 40)
+    return (wall + shade[..., None]).clip(0, 255).astype(np.uint8)
+
+
+def draw_neighbour(other: Person, rng: Rng) -> tuple[Array, Array]:
+    """Draw another person at the left or right, a little smaller or larger.
+
+    Returns:
+        The other person's colours, and their opacity, 0 to 1.
+    """
+    transform = eye_mouth_similarity(other.face, SIDE, EYE_LINE, rng.uniform(0.14, 0.34)).astype(np.float64)
+    angle = np.radians(rng.normal(0, 10))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = np.array([rng.choice([-1, 1]) * rng.uniform(0.28, 0.62), rng.normal(0.03, 0.13)]) * SIDE
+    moved = rotation @ (transform[:, 2] - CENTRE) + CENTRE + shift
+    transform = np.concatenate([rotation @ transform[:, :2], moved[:, None]], 1)
+    colours, mask = (
+        cv2.warpAffine(plane, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for plane in (recolour(other.picture, rng) if rng.random() < 0.5 else other.picture, other.mask)
+    )
+    sigma = rng.uniform(0.3, 3)
+    return cv2.GaussianBlur(colours, (0, 0), sigma), cv2.GaussianBlur(mask, (0, 0), sigma) / np.float32(255)
+
+
+def draw_letters(rng: Rng) -> tuple[Array, Array]:
+    """Draw large letters, as on posters and signs.
+
+    Returns:
+        Their colours, and their opacity, 0 to 1.
+    """
+    letters = np.zeros((SIDE, SIDE), np.uint8)
+    for _ in range(rng.integers(1, 5)):
+        text = "".join(map(chr, rng.integers(48, 123, rng.integers(2, 12))))
+        left, foot = int(rng.uniform(-60, 0.7 * SIDE)), int(rng.uniform(20, SIDE))
+        font, thickness = int(rng.integers(8)), int(rng.integers(2, 14))
+        cv2.putText(letters, text, (left, foot), font, rng.uniform(1, 6), 255, thickness, cv2.LINE_AA)
+    colours = np.broadcast_to(rng.uniform(0, 255, 3), (SIDE, SIDE, 3)) + 25 * smooth_noise(rng, 3)[..., None]
+    return colours.clip(0, 255), cv2.GaussianBlur(letters, (0, 0), rng.uniform(0.3, 2)) / np.float32(255)
+
+
+def add_others(picture: Array, mask: Array, others: list[Person], rng: Rng) -> tuple[Array, Array]:
+    """Add another person or letters to a picture of a person; what covers the person is not in the returned mask."""
+    image: Array = picture.astype(np.float32)
+    opacity = mask / np.float32(255)
+
+    def add(colours: Array, covers: Array) -> None:
+        nonlocal image
+        image = image + covers[..., None] * (colours - image)
+
+    if rng.random() < LETTERS:
+        letters, covers = draw_letters(rng)
+        add(letters, covers * (1 - opacity))
+    if rng.random() < NEIGHBOUR:
+        colours, covers = draw_neighbour(others[rng.integers(len(others))], rng)
+        if rng.random() < BEFORE:
+            face = ((COLUMNS - CENTRE) / (0.24 * SIDE)) ** 2 + ((ROWS - 0.53 * SIDE) / (0.34 * SIDE)) ** 2 < 1
+            if covers[face].max() < 0.1:
+                add(colours, covers)
+                return image.clip(0, 255).astype(np.uint8), (255 * opacity * (1 - covers)).round().astype(np.uint8)
+        add(colours, covers * (1 - opacity))
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
 def draw_picture(number: int, group: Group) -> tuple[Array, Array, Array]:
     """Return a picture, its mask and its area inside the photo, determined by the number and the group of people."""
     rng = np.random.default_rng([7, number])
     weights = np.sqrt([len(people) for people in group])  # small sets are drawn more often than their size
     people = group[rng.choice(len(group), p=weights / weights.sum())]
-    person = people[rng.integers(len(people))]
+    person, everyone = people[rng.integers(len(people))], [each for people in group for each in people]
     frame = random_frame(person, rng)
     picture, mask, transform = random_crop(person, frame, rng)
+    moved = not person.has_background or rng.random() < NEW_BACKGROUND
+    if moved and person.has_background:
+        picture = estimate_foreground(picture, mask, np.where(mask == 0, 255, 0).astype(np.uint8))
     picture = recolour(picture, rng)
-    if not person.has_background or rng.random() < NEW_BACKGROUND:
-        if rng.random() < CLOTHES:
+    if moved:
+        if rng.random() < (CLOTHES_IN_PHOTO if person.has_background else CLOTHES):
             picture, mask = add_clothes(picture, mask, rng)
-        background = random_background(rng, [each for people in group for each in people])
-        if rng.random() < LIKE_PERSON:
-            background = colour_like_person(background, picture, mask, rng)
+        if rng.random() < WALL:
+            background = draw_wall(picture, mask, rng)
+        else:
+            background = random_background(rng, everyone)
+            if rng.random() < LIKE_PERSON:
+                background = colour_like_person(background, picture, mask, rng)
         picture = composite_person(picture, mask, background, float(rng.choice([0, 0.3, 0.5])))
+    picture, mask = add_others(picture, mask, everyone, rng)
     if rng.random() < 0.5:
         picture = (picture + rng.normal(0, rng.uniform(0, 9), picture.shape)).clip(0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # like an enlarged small picture
@@ -421,10 +504,14 @@ class Refiner(nn.Module):
 
     The encoder is the first part of EfficientNet-Lite0, trained on ImageNet. The running means and variances of its
     batch normalization stay fixed.
+
+    Args:
+        start: a trained network to start from, an ONNX file that `save` wrote. All means and variances then stay fixed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Path | None = None) -> None:
         super().__init__()
+        self.start = start
         encoder = lite(0, PRETRAINED / "efficientnet_lite0.pth").requires_grad_(True)
         self.first, self.normalize = convolution_of_blocks(encoder.conv_stem.weight.data), encoder.bn1
         # 16, 24, 40, 80, 112, 192 channels; sides 128, 64, 32, 16, 16, 8
@@ -439,10 +526,12 @@ class Refiner(nn.Module):
             )
         )
         self.last = nn.Conv2d(16, 4, 1)
+        if start:
+            load_weights(self, start)
 
     def train(self, mode: bool = True) -> Refiner:
-        """Switch between training and evaluation; the encoder's batch normalization is always in evaluation mode."""
-        super().train(mode)
+        """Switch between training and evaluation; fixed batch normalization is always in evaluation mode."""
+        super().train(mode and not self.start)
         self.normalize.eval()
         self.stages.eval()
         return self
@@ -469,6 +558,44 @@ class Refiner(nn.Module):
         return self.last(current)
 
 
+def load_weights(net: Refiner, model: Path) -> None:
+    """Load the weights of an ONNX file that `save` wrote; batch normalization becomes the addition of a bias.
+
+    Args:
+        net: the network.
+        model: the ONNX file. In it, each batch normalization is part of the convolution before it.
+    """
+    graph = onnx.load(str(model)).graph
+    stored = {
+        each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()).float() for each in graph.initializer
+    }
+    widened = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    values = [
+        [stored[widened.get(name, name)] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"
+    ]
+    used: list[nn.Module] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: used.append(layer))
+        for layer in net.modules()
+        if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))
+    ]
+    net.eval()(torch.zeros(1, 16, SIDE // 2, SIDE // 2))
+    for hook in hooks:
+        hook.remove()
+    pairs = zip(used, [*used[1:], None], strict=True)
+    layers = [(layer, after) for layer, after in pairs if isinstance(layer, nn.Conv2d)]
+    for (convolution, after), (weight, bias) in zip(layers, values, strict=True):
+        convolution.weight.data.copy_(weight)
+        adds_bias: nn.Module = convolution
+        if isinstance(after, nn.BatchNorm2d):
+            adds_bias = after.eval()
+            after.weight.data.fill_(1)
+            assert after.running_mean is not None and after.running_var is not None
+            after.running_mean.zero_()
+            after.running_var.fill_(1 - after.eps)
+        adds_bias.bias.data.copy_(bias)  # type: ignore[union-attr, operator]
+
+
 def logits(net: Refiner, table: Array) -> Tensor:
     """Return the network's logits for pictures with the segmenter's masks: (batch, height, width)."""
     inputs = torch.from_numpy(np.concatenate([space_to_depth(row[..., :3], row[..., 3]) for row in table]))
@@ -492,19 +619,27 @@ def measure_accuracy(net: Refiner, table: Array) -> str:
     return "IoU refined {:.4f} / {:.4f}, segmenter alone {:.4f} / {:.4f}".format(*values)
 
 
-def train(source: Path, dest: Path) -> None:
-    """Train the network, write it as ONNX after each epoch, and print its accuracy."""
+def train(source: Path, dest: Path, start: Path | None = None) -> None:
+    """Train the network, write it as ONNX after each epoch, and print its accuracy.
+
+    Args:
+        source: the file that `draw` wrote.
+        dest: the ONNX file to write.
+        start: a trained network to start from.
+    """
     torch.manual_seed(1)
     torch.set_num_threads(THREADS)
     table, rng = np.load(source, mmap_mode="r"), np.random.default_rng(1)
-    net = Refiner().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = Refiner(start).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     groups = [{"params": net.encoder_weights()}, {"params": net.decoder_weights()}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0001)
-    steps = EPOCHS * ((PICTURES - TEST_PICTURES) // BATCH)
-    rates = [ENCODER_RATE, DECODER_RATE]
+    epochs, scale = (MORE_EPOCHS, MORE_RATE) if start else (EPOCHS, 1.0)
+    steps = epochs * ((PICTURES - TEST_PICTURES) // BATCH)
+    rates = [scale * ENCODER_RATE, scale * DECODER_RATE]
+    print(measure_accuracy(net, table[:TEST_PICTURES]), flush=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
-    for epoch in range(EPOCHS):
-        start, losses = time.time(), []
+    for epoch in range(epochs):
+        begin, losses = time.time(), []
         for rows in np.array_split(
             rng.permutation(np.arange(TEST_PICTURES, PICTURES)), (PICTURES - TEST_PICTURES) // BATCH
         ):
@@ -528,7 +663,7 @@ def train(source: Path, dest: Path) -> None:
             losses.append(loss.item())
         print(
             f"epoch {epoch}: loss {np.mean(losses):.4f}, {measure_accuracy(net, table[:TEST_PICTURES])}, "
-            f"{time.time() - start:.0f} s",
+            f"{time.time() - begin:.0f} s",
             flush=True,
         )
         save(net, dest)
@@ -557,8 +692,9 @@ if __name__ == "__main__":
     )
     training.add_argument("pictures", type=Path, help="the file that `draw` wrote")
     training.add_argument("model", type=Path, help="ONNX file to write")
+    training.add_argument("--start", type=Path, metavar="MODEL", help="a trained network to start from")
     arguments = parser.parse_args()
     if arguments.step == "draw":
         draw(arguments.pictures, arguments.folders)
     else:
-        train(arguments.pictures, arguments.model)
+        train(arguments.pictures, arguments.model, arguments.start)
