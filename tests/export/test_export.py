@@ -92,6 +92,7 @@ def test_style_network_paints_as_torch_does(name, pretrained, tmp_path):
     selfies, masks = random_crops(3)
     model = onnx.load(dest / "portraitist.onnx")
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
+    assert [node.op_type for node in model.graph.node].count("DepthToSpace") == 4  # its slow convolutions are replaced
     session = onnxruntime.InferenceSession(dest / "portraitist.onnx", providers=["CPUExecutionProvider"])
     tensors = {"pictures": np.stack(selfies), "masks": np.stack(masks)}
     (entry,) = [entry.value for entry in model.metadata_props if entry.key == "styles"]

@@ -29,6 +29,7 @@ from portraitist.core.image_io import decode_png
 from portraitist.core.shards import Shards
 from portraitist.core.types import MaskArray, Picture
 from portraitist.crop import detector
+from portraitist.export.faster_convolutions import use_faster_convolutions
 from portraitist.export.params import ExportParams
 from portraitist.learning.method import Method
 from portraitist.learning.tensors import ByteImages, from_bytes, to_bytes
@@ -348,6 +349,7 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onn
         for size in tensor.type.tensor_type.shape.dim:
             if size.dim_param == f"{SIDE_STEP}*step":
                 size.dim_param = "side"
+    use_faster_convolutions(model)
     onnx.checker.check_model(model)
     return model
 
