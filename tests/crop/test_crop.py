@@ -10,7 +10,7 @@ from portraitist.core.outcome import Status
 from portraitist.core.types import Picture
 from portraitist.crop.align import Crop, CropImage, alignment, crop_face, crop_faces, draw_detection
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Face, warp
+from portraitist.crop.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Face, covered_area, warp
 
 EYES = (0.5 * 96, 0.44 * 96)  # midpoint of the eyes in a crop with the parameters CROP
 
@@ -166,6 +166,14 @@ def test_warp_averages_fine_lines():
     stripes[:, ::2] = 200
     small = warp(stripes, np.array([[0.125, 0, 0], [0, 0.125, 0]], np.float32), 50, cv2.BORDER_CONSTANT)
     assert abs(small[2:-2, 2:-2].astype(int) - 100).max() < 10
+
+
+@pytest.mark.parametrize("scale", [0.06, 0.3, 0.5, 0.65, 1.4])
+def test_covered_area_is_that_of_a_white_picture(scale):
+    turned = scale * np.array([[0.96, 0.28, 20], [-0.28, 0.96, 35]])
+    white = warp(np.full((301, 200), 255, np.uint8), turned, 96, cv2.BORDER_CONSTANT)
+    assert 0 < white.mean() < 255
+    assert np.array_equal(covered_area((301, 200, 3), turned, 96), white)
 
 
 def test_crop_image_round_trips_through_a_shard():

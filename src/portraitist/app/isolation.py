@@ -89,20 +89,21 @@ def estimate_foreground(picture: SquarePicture, alpha: SquareMaskArray, backgrou
     is_background = (behind == 255).astype(np.float32)
     if not is_background.any():
         return np.where((alpha > 0)[..., None], picture, foreground.round().astype(np.uint8))
-    mean, back = foreground.copy(), enlarge(_local_mean(image, is_background))
-    foreground[alpha == 255] = picture[alpha == 255]
-    soft = (alpha > 0) & (alpha < 255)
-    share, near = alpha[soft][:, None] / np.float32(255), mean[soft]
-    unexplained = picture[soft] - share * near - (1 - share) * back[soft]
-    foreground[soft] = near + share / (share**2 + PULL * (1 - share)) * unexplained
+    back = enlarge(_local_mean(image, is_background)).reshape(-1, 3)
+    seen = picture.reshape(-1, 3)
+    result = np.where((alpha == 255)[..., None], picture, foreground).reshape(-1, 3)
+    soft = np.flatnonzero((alpha > 0) & (alpha < 255))
+    share, near = alpha.ravel()[soft, None] / np.float32(255), foreground.reshape(-1, 3)[soft]
+    unexplained = seen[soft] - share * near - (1 - share) * back[soft]
+    result[soft] = near + share / (share**2 + PULL * (1 - share)) * unexplained
     inner = cv2.erode((opacity == 255).astype(np.float32), np.ones((_window(RIM, small[0]),) * 2, np.uint8))
     if inner.any():
-        inside = enlarge(inner)
-        reached = enlarge(cv2.blur(inner, (_window(REACH, small[0]),) * 2))
-        rim = (alpha > 0) & (inside < 1) & (reached > 0)
+        inside, reached = enlarge(inner).ravel(), enlarge(cv2.blur(inner, (_window(REACH, small[0]),) * 2)).ravel()
+        rim = np.flatnonzero((alpha.ravel() > 0) & (inside < 1) & (reached > 0))
         weight = (1 - inside[rim]) * (reached[rim] / MIN_INNER).clip(0, 1)
-        foreground[rim] -= _spill(foreground[rim], enlarge(_local_mean(image, inner))[rim], back[rim], weight)
-    return foreground.clip(0, 255).round().astype(np.uint8)
+        mean = enlarge(_local_mean(image, inner)).reshape(-1, 3)[rim]
+        result[rim] -= _spill(result[rim], mean, back[rim], weight)
+    return result.clip(0, 255).round().astype(np.uint8).reshape(picture.shape)
 
 
 def _spill(colours: Colours, mean: Colours, back: Colours, weight: Float32[np.ndarray, " pixels"]) -> Colours:
@@ -136,13 +137,11 @@ def _local_mean(
         image: the picture.
         weight: weights of its pixels, 0 to 1, not all 0.
     """
-    weighted = np.dstack([image * weight[..., None], weight])
-    total = weighted.sum(axis=(0, 1), dtype=np.float64).astype(np.float32)
-    mean = np.broadcast_to(total[:3] / total[3], image.shape)
+    weighted = image * weight[..., None]
+    mean = np.array(cv2.sumElems(weighted)[:3], np.float32) / np.float32(cv2.sumElems(weight)[0])
     for window in MEAN_WINDOWS:
-        width = _window(window, weight.shape[0])
-        local = cv2.blur(weighted, (width, width))
-        mean = (local[..., :3] + WIDER_WEIGHT * mean) / (local[..., 3:] + WIDER_WEIGHT)
+        size = (_window(window, weight.shape[0]),) * 2
+        mean = (cv2.blur(weighted, size) + WIDER_WEIGHT * mean) / (cv2.blur(weight, size) + WIDER_WEIGHT)[..., None]
     return mean
 
 

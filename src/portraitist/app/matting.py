@@ -27,6 +27,7 @@ EPSILON = 5e-4  # the guided filter's regularization, for colours from 0 to 1
 LOWEST, HIGHEST = 0.3, 0.85  # the filter's output is stretched: these values become 0 and 1
 SAME_IOU = 0.98  # a mask with a higher IoU with the picture's alpha is that alpha, at another size
 GUIDE_SIDE = 256  # side in pixels at which the filter's coefficients are computed
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # rows and columns of a symmetric matrix's entries
 
 
 def on_white(picture: Picture, alpha: MaskArray | None) -> Picture:
@@ -90,8 +91,10 @@ def keep_person(mask: MaskArray, crop: Crop) -> MaskArray:
         return mask
     body = (labels == int(counts.argmax())).astype(np.uint8)
     kept = cv2.dilate(body, _disc(2 * MIN_CONNECTION * length)) & solid
-    _, labels = cv2.connectedComponents(kept)
-    kept = np.isin(labels, np.unique(labels[body > 0])).astype(np.uint8)
+    count, labels = cv2.connectedComponents(kept)
+    connected = np.zeros(count, np.uint8)
+    connected[labels[body > 0]] = 1
+    kept = connected[labels]
     soft = cv2.dilate(kept, _disc(0.1 * length))
     return mask * soft
 
@@ -175,13 +178,35 @@ def guided_filter(picture: SquarePicture, mask: MaskArray, radius: float) -> Flo
         return cv2.blur(plane, (window, window))
 
     mean_guide, mean_target = mean(guide), mean(target)
-    products = guide[..., :, None] * guide[..., None, :]
-    covariance = mean(products.reshape(*small, 9)).reshape(*small, 3, 3)
-    covariance = (
-        covariance - mean_guide[..., :, None] * mean_guide[..., None, :] + EPSILON * np.eye(3, dtype=np.float32)
-    )
+    covariance = [
+        mean(guide[..., row] * guide[..., column])
+        - mean_guide[..., row] * mean_guide[..., column]
+        + (EPSILON if row == column else 0)
+        for row, column in PAIRS
+    ]
     with_target = mean(guide * target[..., None]) - mean_guide * mean_target[..., None]
-    slope = np.linalg.solve(covariance, with_target[..., None])[..., 0].astype(np.float32)
-    offset = mean_target - (slope * mean_guide).sum(axis=-1)
+    slope = _solve(covariance, with_target)
+    offset = mean_target - _dot(slope, mean_guide)
     slope, offset = (cv2.resize(mean(plane), (side, side), interpolation=cv2.INTER_LINEAR) for plane in (slope, offset))
-    return (slope * (picture.astype(np.float32) / 255)).sum(axis=-1) + offset
+    return _dot(slope, picture.astype(np.float32) / 255) + offset
+
+
+def _solve(matrices: Sequence[np.ndarray], vectors: np.ndarray) -> Float32[np.ndarray, "side side 3"]:
+    """Solve a system of three linear equations for each pixel, by the inverse of its symmetric matrix.
+
+    Args:
+        matrices: the entries of `PAIRS` of each pixel's matrix.
+        vectors: (side, side, 3).
+    """
+    a, b, c, d, e, f = (entry.astype(np.float64) for entry in matrices)
+    inverse = (d * f - e * e, c * e - b * f, b * e - c * d), (a * f - c * c, b * c - a * e), (a * d - b * b,)
+    (aa, ab, ac), (dd, de), (ff,) = inverse  # times the determinant
+    determinant = a * aa + b * ab + c * ac
+    x, y, z = (vectors[..., channel] / determinant for channel in range(3))
+    solution = aa * x + ab * y + ac * z, ab * x + dd * y + de * z, ac * x + de * y + ff * z
+    return np.dstack(solution).astype(np.float32)
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> Float32[np.ndarray, "side side"]:
+    """Return the scalar product of two vectors for each pixel."""
+    return np.einsum("ijk,ijk->ij", one, other)

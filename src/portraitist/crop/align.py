@@ -12,7 +12,7 @@ from portraitist.core.image_io import decode_png, encode_png
 from portraitist.core.outcome import Status
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import MOUTH, Face, Transform, eye_mouth_similarity, warp
+from portraitist.crop.geometry import MOUTH, Face, Transform, covered_area, eye_mouth_similarity, warp
 from portraitist.crop.params import CropParams
 
 GREY = (128, 128, 128)
@@ -95,7 +95,7 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
             f"the face is {face.side_px:.0f} px wide and needs {scale:.1f}x enlargement; "
             f"at most {crop_params.max_upscale:g}x is allowed",
         )
-    inside = warp(np.full(cleaned.picture.shape[:2], 255, np.uint8), transform, size_px, border=cv2.BORDER_CONSTANT)
+    inside = covered_area(cleaned.picture.shape, transform, size_px)
     visible = float(inside.mean()) / 255
     if visible < crop_params.min_visible:
         raise RejectedError(

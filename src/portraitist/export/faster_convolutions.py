@@ -2,8 +2,11 @@
 
 The generators' first and last convolutions, and those after an enlargement, work at full size and have few channels.
 Runtimes are slow there: ONNX Runtime computes at least 16 channels on CPUs with AVX-512, even if there are three. The
-new convolutions work on blocks of 2 x 2 pixels: at half of height and width, with four times as many channels. The
-results differ by rounding only, because the order of additions differs.
+new convolutions compute blocks of 2 x 2 pixels: their outputs have half of height and width, and four times as many
+channels. The results differ by rounding only, because the order of additions differs.
+
+The new weights are computed from the old ones in the graph, when a runtime opens it. So the file does not become
+larger, and compressed weights are those of the original convolutions.
 """
 
 from collections import Counter
@@ -23,10 +26,10 @@ Nodes = list[onnx.NodeProto]
 
 
 class _Convolution(NamedTuple):
-    """A convolution with stride 1 and a square kernel; `weight` is (outputs, inputs, kernel, kernel)."""
+    """A convolution with stride 1 and a square kernel; the weight's shape is (outputs, inputs, height, width)."""
 
     node: onnx.NodeProto
-    weight: np.ndarray
+    shape: tuple[int, ...]
     bias: np.ndarray | None
 
 
@@ -44,7 +47,7 @@ class _Graph:
         """Return a constant tensor, or None if the tensor is not constant."""
         return numpy_helper.to_array(self.values[name]) if name in self.values else None
 
-    def add(self, name: str, value: np.ndarray) -> str:
+    def constant(self, name: str, value: np.ndarray) -> str:
         """Add a constant tensor, unless there is one of this name, and return the name."""
         if name not in self.values:
             self.values[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
@@ -72,7 +75,7 @@ class _Graph:
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
         expected = {"group": 1, "strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0], "auto_pad": b"NOTSET"}
         same = all(attributes.get(name, value) == value for name, value in expected.items())
-        return _Convolution(node, weight, bias) if same else None
+        return _Convolution(node, weight.shape, bias) if same else None
 
 
 def use_faster_convolutions(model: onnx.ModelProto) -> int:
@@ -93,7 +96,7 @@ def use_faster_convolutions(model: onnx.ModelProto) -> int:
         convolution = graph.convolution(node)
         if convolution is None:
             continue
-        outputs, _, kernel, _ = convolution.weight.shape
+        outputs, _, kernel, _ = convolution.shape
         enlarged = _enlarged_input(graph, convolution)
         if enlarged is not None:
             padding, enlargement = enlarged
@@ -122,20 +125,30 @@ def _on_blocks(graph: _Graph, convolution: _Convolution) -> Nodes:
     """Return nodes that replace a convolution with a large kernel.
 
     A kernel of (k + 1) x (k + 1) pixels at the first pixel of a block contains the kernels of all four pixels of the
-    block. On blocks, it has (k + 1) / 2 rows and columns.
+    block: each of them, padded with zeros. On blocks, it has (k + 1) / 2 rows and columns.
     """
-    node, weight, bias = convolution
-    outputs, inputs, kernel, _ = weight.shape
-    half = (kernel + 1) // BLOCK
-    wide = np.zeros((outputs, BLOCK, BLOCK, inputs, kernel + 1, kernel + 1), weight.dtype)
-    for row in range(BLOCK):
-        for column in range(BLOCK):
-            wide[:, row, column, :, row : row + kernel, column : column + kernel] = weight
-    # SpaceToDepth orders channels by row and column in the block, then by the channel of the pixel
-    blocks = wide.reshape(-1, inputs, half, BLOCK, half, BLOCK).transpose(0, 3, 5, 1, 2, 4)
-    out = node.output[0]
-    to_blocks = helper.make_node("SpaceToDepth", [node.input[0]], [f"{out}_blocks"], blocksize=BLOCK)
-    return [to_blocks, *_convolve_blocks(graph, out, blocks.reshape(len(blocks), -1, half, half), bias)]
+    node, (outputs, inputs, kernel, _) = convolution.node, convolution.shape
+    out, half = node.output[0], (kernel + 1) // BLOCK
+    phases = graph.constant("phase_axis", np.array([1]))
+    nodes = [helper.make_node("Unsqueeze", [node.input[1], phases], [f"{out}_kernel"])]
+    padded = []
+    for row, column in np.ndindex(BLOCK, BLOCK):
+        after = BLOCK - 1 - row, BLOCK - 1 - column
+        amounts = graph.constant(f"phase_{row}{column}", np.array([0, 0, 0, row, column, 0, 0, 0, *after]))
+        padded.append(f"{out}_kernel{row}{column}")
+        nodes.append(helper.make_node("Pad", [f"{out}_kernel", amounts], [padded[-1]]))
+    nodes.append(helper.make_node("Concat", padded, [f"{out}_kernels"], axis=1))
+    split = graph.constant(f"{out}_split", np.array([-1, inputs, half, BLOCK, half, BLOCK]))
+    shape = graph.constant(f"{out}_shape", np.array([outputs * BLOCK**2, -1, half, half]))
+    return [
+        *nodes,
+        helper.make_node("Reshape", [f"{out}_kernels", split], [f"{out}_split_kernels"]),
+        # `SpaceToDepth` orders channels by row and column in the block, then by the channel of the pixel
+        helper.make_node("Transpose", [f"{out}_split_kernels"], [f"{out}_block_kernels"], perm=[0, 3, 5, 1, 2, 4]),
+        helper.make_node("Reshape", [f"{out}_block_kernels", shape], [f"{out}_weight"]),
+        helper.make_node("SpaceToDepth", [node.input[0]], [f"{out}_input"], blocksize=BLOCK),
+        *_convolve_blocks(graph, convolution, f"{out}_input"),
+    ]
 
 
 def _after_enlargement(graph: _Graph, convolution: _Convolution, small: str) -> Nodes:
@@ -143,34 +156,44 @@ def _after_enlargement(graph: _Graph, convolution: _Convolution, small: str) -> 
 
     Pixels of a block have the same value after the doubling. So the weights that fall on one small pixel are added.
     """
-    node, weight, bias = convolution
-    outputs, inputs, kernel, _ = weight.shape
-    phases = np.zeros((outputs, BLOCK, BLOCK, inputs, 3, 3), weight.dtype)
-    for row, column, down, right in np.ndindex(BLOCK, BLOCK, kernel, kernel):
-        at = (row + down - 1) // BLOCK + 1, (column + right - 1) // BLOCK + 1  # the small pixel, of the 3 x 3 around it
-        phases[:, row, column, :, at[0], at[1]] += weight[:, :, down, right]
+    node, (outputs, inputs, *_) = convolution.node, convolution.shape
+    added = np.zeros((3, 3, BLOCK, BLOCK, 3, 3), np.float32)  # 1 where a weight is added to a small pixel's weight
+    for row, column, down, right in np.ndindex(BLOCK, BLOCK, 3, 3):
+        # the small pixel, of the 3 x 3 around the one of this block
+        added[down, right, row, column, (row + down - 1) // BLOCK + 1, (column + right - 1) // BLOCK + 1] = 1
     out = node.output[0]
-    amounts = graph.add("pad_one", np.array(PAD_ONE, np.int64))
+    matrix = graph.constant("added_weights", added.reshape(9, -1))
+    rows = graph.constant("kernel_rows", np.array([-1, 9]))
+    split = graph.constant(f"{out}_split", np.array([outputs, inputs, BLOCK**2, 9]))
+    shape = graph.constant(f"{out}_shape", np.array([-1, inputs, 3, 3]))
     # reflection at the border of the doubled picture repeats the outermost pixel of the small one
-    pad = helper.make_node("Pad", [small, amounts], [f"{out}_blocks"], mode="edge")
-    return [pad, *_convolve_blocks(graph, out, phases.reshape(-1, inputs, 3, 3), bias)]
-
-
-def _convolve_blocks(graph: _Graph, out: str, weight: np.ndarray, bias: np.ndarray | None) -> Nodes:
-    """Return nodes that convolve `<out>_blocks`, and write its four outputs per channel to the pixels of blocks."""
-    inputs = [f"{out}_blocks", graph.add(f"{out}_weight", weight)]
-    if bias is not None:
-        inputs.append(graph.add(f"{out}_bias", bias.repeat(BLOCK**2)))
+    pad = helper.make_node("Pad", [small, graph.constant("pad_one", np.array(PAD_ONE))], [f"{out}_small"], mode="edge")
     return [
-        helper.make_node("Conv", inputs, [f"{out}_phases"], kernel_shape=weight.shape[2:]),
-        helper.make_node("DepthToSpace", [f"{out}_phases"], [out], blocksize=BLOCK, mode="CRD"),
+        helper.make_node("Reshape", [node.input[1], rows], [f"{out}_rows"]),
+        helper.make_node("MatMul", [f"{out}_rows", matrix], [f"{out}_sums"]),
+        helper.make_node("Reshape", [f"{out}_sums", split], [f"{out}_phases"]),
+        helper.make_node("Transpose", [f"{out}_phases"], [f"{out}_kernels"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"{out}_kernels", shape], [f"{out}_weight"]),
+        *(pad, *_convolve_blocks(graph, convolution, f"{out}_small")),
+    ]
+
+
+def _convolve_blocks(graph: _Graph, convolution: _Convolution, source: str) -> Nodes:
+    """Return nodes that convolve `source` with `<out>_weight`, and write the outputs to the pixels of blocks."""
+    out = convolution.node.output[0]
+    inputs = [source, f"{out}_weight"]
+    if convolution.bias is not None:
+        inputs.append(graph.constant(f"{out}_bias", convolution.bias.repeat(BLOCK**2)))
+    return [
+        helper.make_node("Conv", inputs, [f"{out}_blocks"]),
+        helper.make_node("DepthToSpace", [f"{out}_blocks"], [out], blocksize=BLOCK, mode="CRD"),
     ]
 
 
 def _enlarged_input(graph: _Graph, convolution: _Convolution) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
     """Return the padding and the doubling before a convolution with a kernel of 3 x 3; None if it has none."""
     padding = graph.only_source(convolution.node.input[0], "Pad")
-    if convolution.weight.shape[2] != 3 or padding is None or not _equals(graph.value(padding.input[1]), PAD_ONE):
+    if convolution.shape[2] != 3 or padding is None or not _equals(graph.value(padding.input[1]), PAD_ONE):
         return None
     enlargement = graph.only_source(padding.input[0], "Resize")
     if enlargement is None or len(enlargement.input) != 3 or not _equals(graph.value(enlargement.input[2]), ENLARGE):
