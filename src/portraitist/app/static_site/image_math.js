@@ -132,12 +132,16 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
   const narrow = new Float32Array(taps * length); // the last `taps` source rows, resampled
   const result = new data.constructor(length * (bottom - top));
   const row = new Float32Array(length);
+  const place = (k) => (down.indexes[k] % taps) * length;
   for (let y = 0, next = down.indexes[0]; y < bottom - top; y++) {
-    row.fill(0);
-    for (let k = down.starts[y]; k < down.starts[y + 1]; k++) {
-      for (; next <= down.indexes[k]; next++) resampleRow(data, next * stride, channels, across, narrow, (next % taps) * length);
-      addRow(row, down.weights[k], narrow, (down.indexes[k] % taps) * length);
+    const [first, end] = [down.starts[y], down.starts[y + 1]];
+    for (; next <= down.indexes[end - 1]; next++) resampleRow(data, next * stride, channels, across, narrow, (next % taps) * length);
+    if (end - first === 2) {
+      mixRows(result, y * length, length, narrow, place(first), down.weights[first], place(first + 1), down.weights[first + 1]);
+      continue;
     }
+    row.fill(0);
+    for (let k = first; k < end; k++) addRow(row, down.weights[k], narrow, place(k));
     for (let i = 0, to = y * length; i < length; i++, to++) result[to] = row[i]; // faster than set()
   }
   return { width: right - left, height: bottom - top, channels, data: result };
@@ -145,6 +149,11 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
 
 function addRow(row, weight, data, from) {
   for (let i = 0; i < row.length; i++) row[i] += weight * data[from + i];
+}
+
+// Writes the weighted sum of two rows.
+function mixRows(target, to, length, data, one, oneWeight, other, otherWeight) {
+  for (let i = 0; i < length; i++) target[to + i] = oneWeight * data[one + i] + otherWeight * data[other + i];
 }
 
 // Resamples one row of a picture.
@@ -165,6 +174,12 @@ function resampleRow(data, row, channels, { starts, indexes, weights }, target, 
       target[to++] = red;
       target[to++] = green;
       target[to++] = blue;
+      continue;
+    }
+    if (channels === 1) {
+      let sum = 0;
+      for (let k = starts[x]; k < end; k++) sum += weights[k] * data[row + indexes[k]];
+      target[to++] = sum;
       continue;
     }
     for (let c = 0; c < channels; c++) {
@@ -602,13 +617,14 @@ export function boxBlur(values, width, height, channels, size) {
     for (let i = 0; i < length; i++) sums[i] += values[from + i];
   }
   const result = new Float32Array(values.length);
+  const scale = 1 / (size * size);
   for (let y = 0, to = 0; y < height; y++, to += length) {
     for (let i = 0; i < span; i++) line[outside[i]] = line[mirrored[i]];
     for (let c = 0; c < channels; c++) {
       let sum = 0;
       for (let i = c; i < span; i += channels) sum += line[i];
       for (let i = c; i < length; i += channels) {
-        result[to + i] = sum / (size * size);
+        result[to + i] = sum * scale;
         sum += line[i + span] - line[i];
       }
     }

@@ -10,7 +10,7 @@ const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [256, [0.3, 0.09, 0.025, 0.01], 
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
-  const background = { ...cutout, data: visibleArea(crop).data.map((value, i) => (cutout.data[i] ? 0 : value)) };
+  const background = { ...cutout, data: math.mapTo(Uint8ClampedArray, visibleArea(crop).data, (value, i) => (cutout.data[i] ? 0 : value)) };
   const solid = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
   const grown = math.dilate(solid, windowOf(GROWTH, cutout.width));
   for (let i = 0; i < grown.data.length; i++) grown.data[i] = Math.min(grown.data[i], crop.inside.data[i]);
@@ -51,7 +51,11 @@ function estimateForeground(picture, alpha, background) {
       const [at, from] = [3 * i, across[y] * small + across[x]];
       const isInner = inner[from] && inner[from + 1] && inner[from + small] && inner[from + small + 1];
       const isRim = innerMean && !isInner;
-      if (share < 1 || isRim) for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
+      if (share === 1 && !isRim) {
+        for (let c = at; c < at + 3; c++) foreground[c] = picture.data[c];
+        continue;
+      }
+      for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
       const gain = share / (share * share + PULL * (1 - share));
       for (let c = 0; c < 3; c++) {
         const [own, near] = [picture.data[at + c], foreground[at + c]];
@@ -104,7 +108,10 @@ function localMean({ width: side, data }, weight) {
   const weighted = new Float32Array(4 * side * side); // per pixel: the colours times the weight, and the weight
   const sums = [0, 0, 0, 0];
   for (let i = 0, at = 0; i < weight.length; i++, at += 4) {
-    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c] = weight[i] * (c < 3 ? data[3 * i + c] : 1);
+    if (!weight[i]) continue;
+    for (let c = 0; c < 3; c++) weighted[at + c] = weight[i] * data[3 * i + c];
+    weighted[at + 3] = weight[i];
+    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c];
   }
   const mean = new Float32Array(3 * side * side);
   for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 3] / sums[3];
@@ -112,7 +119,9 @@ function localMean({ width: side, data }, weight) {
     const local = math.boxBlur(weighted, side, side, 4, windowOf(window, side));
     for (let i = 0, at = 0; i < mean.length; i += 3, at += 4) {
       const share = 1 / (local[at + 3] + WIDER_WEIGHT);
-      for (let c = 0; c < 3; c++) mean[i + c] = (local[at + c] + WIDER_WEIGHT * mean[i + c]) * share;
+      mean[i] = (local[at] + WIDER_WEIGHT * mean[i]) * share;
+      mean[i + 1] = (local[at + 1] + WIDER_WEIGHT * mean[i + 1]) * share;
+      mean[i + 2] = (local[at + 2] + WIDER_WEIGHT * mean[i + 2]) * share;
     }
   }
   return mean;

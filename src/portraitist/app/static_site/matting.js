@@ -104,20 +104,29 @@ function guidedFilter(picture, mask, radius) {
   const size = 2 * Math.max(1, math.roundHalfEven(radius * GUIDE_SIDE)) + 1;
   const count = GUIDE_SIDE * GUIDE_SIDE;
   const products = new Float32Array(13 * count); // r g b, target, rr rg rb gg gb bb, and r g b times the target
-  for (let i = 0; i < count; i++) {
-    const values = [guide[3 * i] / 255, guide[3 * i + 1] / 255, guide[3 * i + 2] / 255, target[i] / 255];
-    let to = 13 * i;
-    for (let c = 0; c < 4; c++) products[to++] = values[c];
-    for (let c = 0; c < 3; c++) for (let d = c; d < 3; d++) products[to++] = values[c] * values[d];
-    for (let c = 0; c < 3; c++) products[to++] = values[c] * values[3];
+  for (let i = 0, to = 0; i < count; i++) {
+    const r = guide[3 * i] / 255;
+    const g = guide[3 * i + 1] / 255;
+    const b = guide[3 * i + 2] / 255;
+    const t = target[i] / 255;
+    for (const value of [r, g, b, t, r * r, r * g, r * b, g * g, g * b, b * b, r * t, g * t, b * t]) products[to++] = value;
   }
   const means = math.boxBlur(products, GUIDE_SIDE, GUIDE_SIDE, 13, size);
   const lines = new Float32Array(4 * count); // slope for r, g and b, and offset
-  for (let i = 0; i < count; i++) {
-    const [r, g, b, t, rr, rg, rb, gg, gb, bb, rt, gt, bt] = means.subarray(13 * i, 13 * i + 13);
-    const covariance = [rr - r * r + EPSILON, rg - r * g, rb - r * b, gg - g * g + EPSILON, gb - g * b, bb - b * b + EPSILON];
-    const slope = solveSymmetric(covariance, [rt - r * t, gt - g * t, bt - b * t]);
-    lines.set([...slope, t - slope[0] * r - slope[1] * g - slope[2] * b], 4 * i);
+  for (let i = 0, at = 0; i < count; i++, at += 13) { // no destructuring: it is slow here
+    const r = means[at];
+    const g = means[at + 1];
+    const b = means[at + 2];
+    const t = means[at + 3];
+    const rr = means[at + 4] - r * r + EPSILON;
+    const rg = means[at + 5] - r * g;
+    const rb = means[at + 6] - r * b;
+    const gg = means[at + 7] - g * g + EPSILON;
+    const gb = means[at + 8] - g * b;
+    const bb = means[at + 9] - b * b + EPSILON;
+    const slope = solveSymmetric([rr, rg, rb, gg, gb, bb], [means[at + 10] - r * t, means[at + 11] - g * t, means[at + 12] - b * t]);
+    for (let c = 0; c < 3; c++) lines[4 * i + c] = slope[c];
+    lines[4 * i + 3] = t - slope[0] * r - slope[1] * g - slope[2] * b;
   }
   const smooth = { width: GUIDE_SIDE, height: GUIDE_SIDE, channels: 4, data: math.boxBlur(lines, GUIDE_SIDE, GUIDE_SIDE, 4, size) };
   const { data } = math.resize(smooth, side, side, "linear");
