@@ -109,6 +109,8 @@ def test_one_selfie_goes_into_an_existing_folder(model, selfies, tmp_path):
         ("a.MOV", "a.mp4"),
         ("a.b.webm", "a.b.mp4"),
         ("a.mp4", "a.mp4"),
+        ("a.mkv", "a.mp4"),
+        ("a.3GP", "a.mp4"),
         ("a.Gif", "a.gif"),
     ],
 )

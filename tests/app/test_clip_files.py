@@ -65,6 +65,9 @@ def test_mp4_is_h264_for_browsers(clip, tmp_path):
         ("a.mp4", "libx264", "aac", True),
         ("a.webm", "libvpx", "libopus", False),
         ("a.mov", "libx264", "pcm_s16le", False),
+        ("a.m4v", "libx264", "aac", True),
+        ("a.3gp", "libx264", "aac", True),
+        ("a.mkv", "libx264", "aac", True),
     ],
 )
 def test_sound_is_kept_in_sync(tmp_path, name, codec, sound, is_copied):

@@ -1,4 +1,4 @@
-"""Read and write clips: MP4, MOV and WebM with PyAV (extra `video`), GIF and animated WebP with Pillow."""
+"""Read and write clips: MP4, MOV, 3GP, WebM and MKV with PyAV (extra `video`), GIF and animated WebP with Pillow."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +17,7 @@ from portraitist.clean.decode import RejectedError, check_dimensions
 from portraitist.core.outcome import Status
 from portraitist.core.types import Picture
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".gif")
 VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 CRF = 20  # constant rate factor of x264; 18 is visually lossless, 23 is the default
 TICKS_PER_S = 90_000  # ticks per second in an .mp4: a multiple of all common frame rates
@@ -168,7 +168,7 @@ def _open_container(path: Path) -> Any:
     try:
         return av.open(f"file:{path}", format=form)
     except (av.FFmpegError, ValueError) as error:
-        raise RejectedError(Status.NOT_A_PICTURE, "not a readable MP4, MOV or WebM") from error
+        raise RejectedError(Status.NOT_A_PICTURE, "not a readable MP4, MOV, 3GP, WebM or MKV") from error
 
 
 def _video_frames(container: Any, fps: float) -> Iterator[ClipFrame]:
