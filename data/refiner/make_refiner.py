@@ -593,7 +593,7 @@ def load_weights(net: Refiner, model: Path) -> None:
             assert after.running_mean is not None and after.running_var is not None
             after.running_mean.zero_()
             after.running_var.fill_(1 - after.eps)
-        adds_bias.bias.data.copy_(bias)  # type: ignore[union-attr, operator]
+        adds_bias.bias.data.copy_(bias)  # type: ignore[operator]
 
 
 def logits(net: Refiner, table: Array) -> Tensor:
@@ -669,6 +669,28 @@ def train(source: Path, dest: Path, start: Path | None = None) -> None:
         save(net, dest)
 
 
+def convolutions(model: onnx.ModelProto) -> list[list[str]]:
+    """Return the names of each convolution's weights in an ONNX file of `save`: kernel, and bias if it has one."""
+    stored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}  # as 16 bits
+    return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+
+
+def interpolate(start: Path, trained: Path, dest: Path) -> None:
+    """Write the network whose weights are the means of those of two networks, of which one was trained from the other.
+
+    Such means are often better than both networks: Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR
+    2022).
+    """
+    models = onnx.load(str(start)), onnx.load(str(trained))
+    values = [{each.name: each for each in model.graph.initializer} for model in models]
+    for names in zip(*map(convolutions, models), strict=True):
+        for one, other in zip(*names, strict=True):
+            arrays = [onnx.numpy_helper.to_array(values[0][one]), onnx.numpy_helper.to_array(values[1][other])]
+            mean = np.mean([each.astype(np.float32) for each in arrays], axis=0, dtype=np.float32)
+            values[0][one].CopyFrom(onnx.numpy_helper.from_array(mean.astype(arrays[0].dtype), one))
+    dest.write_bytes(models[0].SerializeToString(deterministic=True))
+
+
 def save(net: Refiner, dest: Path) -> None:
     """Write the network as ONNX, with operators that OpenCV supports; weights are stored in 16 bits."""
     net.eval()
@@ -685,7 +707,7 @@ if __name__ == "__main__":
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    drawing, training = steps.add_parser("draw"), steps.add_parser("train")
+    drawing, training, mixing = (steps.add_parser(name) for name in ("draw", "train", "interpolate"))
     drawing.add_argument("pictures", type=Path, help="file to write: 6 GB")
     drawing.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="pictures and masks, as in data/sample"
@@ -693,8 +715,12 @@ if __name__ == "__main__":
     training.add_argument("pictures", type=Path, help="the file that `draw` wrote")
     training.add_argument("model", type=Path, help="ONNX file to write")
     training.add_argument("--start", type=Path, metavar="MODEL", help="a trained network to start from")
+    for name in ("start", "trained", "model"):
+        mixing.add_argument(name, type=Path)
     arguments = parser.parse_args()
     if arguments.step == "draw":
         draw(arguments.pictures, arguments.folders)
+    elif arguments.step == "interpolate":
+        interpolate(arguments.start, arguments.trained, arguments.model)
     else:
         train(arguments.pictures, arguments.model, arguments.start)
