@@ -114,10 +114,6 @@ def use_faster_convolutions(model: onnx.ModelProto) -> int:
         copies = [type(each).FromString(each.SerializeToString()) for each in content]
         del field[:]
         field.extend(copies)
-    computed = {name for node in nodes for name in node.output}
-    shapes = [each for each in model.graph.value_info if each.name in computed]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(shapes)
     return replaced
 
 

@@ -230,7 +230,6 @@ def _example_generator(
     Raises:
         ExportError: not even the graph with fp32 weights is close enough to PyTorch.
     """
-    del model.graph.value_info[:]  # onnxruntime infers the shapes; without them, the file is smaller
     for precision in reversed(FILES):
         data = compress_weights(model, precision).SerializeToString(deterministic=True)
         error = _error(data, compared, expected, style)
@@ -345,7 +344,8 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onn
         raise ExportError(f"{metadata['method']} cannot be converted to ONNX: {reason}") from error
     assert program is not None  # it is None only with dynamo=False
     model = without_traces(program.model_proto)
-    for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    del model.graph.value_info[:]  # onnxruntime infers the shapes; without them, the file is smaller
+    for tensor in (*model.graph.input, *model.graph.output):
         for size in tensor.type.tensor_type.shape.dim:
             if size.dim_param == f"{SIDE_STEP}*step":
                 size.dim_param = "side"
