@@ -9,6 +9,7 @@ CPUs and in browsers.
 import base64
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -349,6 +350,7 @@ def _to_onnx(method: Method, metadata: Mapping[str, Any], any_side: bool) -> onn
         for size in tensor.type.tensor_type.shape.dim:
             if size.dim_param == f"{SIDE_STEP}*step":
                 size.dim_param = "side"
+    _shorten_names(model.graph)
     use_faster_convolutions(model)
     onnx.checker.check_model(model)
     return model
@@ -377,6 +379,18 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
             del node.metadata_props[:]
             node.doc_string = ""
     return model
+
+
+def _shorten_names(graph: onnx.GraphProto) -> None:
+    """Remove the path of modules that the names of all weights begin with, such as `method.ema.network.`."""
+    weights = [each for each in graph.initializer if each.name.startswith("method.")]
+    length = os.path.commonprefix([each.name for each in weights]).rfind(".") + 1
+    short = {each.name: each.name[length:] for each in weights}
+    for each in weights:
+        each.name = short[each.name]
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = short.get(name, name)
 
 
 def compress_weights(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
