@@ -8,8 +8,8 @@ CPUs and in browsers.
 
 import base64
 import hashlib
+import itertools
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -384,8 +384,9 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 def _shorten_names(graph: onnx.GraphProto) -> None:
     """Remove the path of modules that the names of all weights begin with, such as `method.ema.network.`."""
     weights = [each for each in graph.initializer if each.name.startswith("method.")]
-    length = os.path.commonprefix([each.name for each in weights]).rfind(".") + 1
-    short = {each.name: each.name[length:] for each in weights}
+    levels = zip(*(each.name.split(".")[:-1] for each in weights), strict=False)
+    shared = list(itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+    short = {each.name: ".".join(each.name.split(".")[len(shared) :]) for each in weights}
     for each in weights:
         each.name = short[each.name]
     for node in graph.node:
