@@ -27,9 +27,10 @@ REACH, MIN_INNER = 0.025, 0.25
 SPILL_CONTRAST = 40.0, 80.0  # differences of foreground and background from which on spill is removed, and completely
 MAX_OTHER = 18.0  # a colour that is further from all mixtures of foreground and background is not spill
 MAX_SPILL = 1.3  # the largest share of the background's colour in a pixel that counts as spill
+MASK_SIDE = 256  # side in pixels at which pixels of foreground, background and rim are selected
 # Local means are computed at this side in pixels. The windows' half-widths are fractions of the side; the last value is
 # the weight of the previous, wider window's mean in each window.
-MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT = 256, (0.3, 0.09, 0.025, 0.01), 0.01
+MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT = 128, (0.3, 0.09, 0.025, 0.01), 0.01
 
 
 def isolate_person(crop: Crop, cutout: SquareMaskArray) -> tuple[Crop, SquareMaskArray]:
@@ -73,7 +74,7 @@ def estimate_foreground(picture: SquarePicture, alpha: SquareMaskArray, backgrou
         background: 255 where the picture shows only background.
     """
     side = picture.shape[0]
-    small = (min(side, MEAN_SIDE),) * 2
+    small = (min(side, MASK_SIDE),) * 2
     image, opacity, behind = (
         cv2.resize(each, small, interpolation=cv2.INTER_AREA).astype(np.float32)
         for each in (picture, alpha, background)
@@ -127,8 +128,10 @@ def _spill(colours: Colours, mean: Colours, back: Colours, weight: Float32[np.nd
 
 def _local_mean(
     image: Float32[np.ndarray, "side side 3"], weight: Float32[np.ndarray, "side side"]
-) -> Float32[np.ndarray, "side side 3"]:
+) -> Float32[np.ndarray, "reduced reduced 3"]:
     """Return the weighted mean colour of a square window around each pixel (normalized convolution).
+
+    If the picture has more than `MEAN_SIDE` pixels per side, the means are computed and returned at `MEAN_SIDE`.
 
     The method is that of Knutsson and Westin (CVPR 1993). Windows of four sizes are used, the widest one first. If a
     window contains little weight, the result of the next wider window has more influence.
@@ -137,11 +140,13 @@ def _local_mean(
         image: the picture.
         weight: weights of its pixels, 0 to 1, not all 0.
     """
-    weighted = image * weight[..., None]
+    size = (min(weight.shape[0], MEAN_SIDE),) * 2
+    weighted = cv2.resize(image * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     mean = np.array(cv2.sumElems(weighted)[:3], np.float32) / np.float32(cv2.sumElems(weight)[0])
     for window in MEAN_WINDOWS:
-        size = (_window(window, weight.shape[0]),) * 2
-        mean = (cv2.blur(weighted, size) + WIDER_WEIGHT * mean) / (cv2.blur(weight, size) + WIDER_WEIGHT)[..., None]
+        area = (_window(window, size[0]),) * 2
+        mean = (cv2.blur(weighted, area) + WIDER_WEIGHT * mean) / (cv2.blur(weight, area) + WIDER_WEIGHT)[..., None]
     return mean
 
 

@@ -73,7 +73,8 @@ function layersOf(painting, isolated, cutout, crop, frame, size) {
   const fade = math.borderFade(covered);
   const onWhite = (each) => (alpha ? math.composite(each, alpha, 255) : each); // transparent pixels can have any colour
   const before = math.fadeBorder(inFrame(onWhite(picture)), fade);
-  const shown = inFrame(visibleArea(crop), "constant");
+  const visible = visibleArea(crop);
+  const shown = visible.data.every((value) => value === 255) ? covered : inFrame(visible, "constant");
   const personInFrame = inFrame(cutout);
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {

@@ -6,7 +6,8 @@ import { visibleArea } from "./matting.js";
 
 const [GROWTH, FAINT, MIN_OPACITY, PULL] = [0.012, 8, 0.85, 0.3];
 const [RIM, REACH, MIN_INNER, SPILL_CONTRAST, MAX_OTHER, MAX_SPILL] = [0.012, 0.025, 0.25, [40, 80], 18, 1.3];
-const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [256, [0.3, 0.09, 0.025, 0.01], 0.01];
+const MASK_SIDE = 256;
+const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [128, [0.3, 0.09, 0.025, 0.01], 0.01];
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
@@ -21,24 +22,24 @@ export function isolatePerson(crop, cutout) {
 // background's colour from the rim of the foreground.
 function estimateForeground(picture, alpha, background) {
   const side = alpha.width;
-  const [image, opacity, behind] = [picture, alpha, background].map((plane) => math.toSide(plane, Math.min(side, MEAN_SIDE)));
+  const [image, opacity, behind] = [picture, alpha, background].map((plane) => math.toSide(plane, Math.min(side, MASK_SIDE)));
   const opaque = math.mapTo(Float32Array, opacity.data, (value) => Math.max((value / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0));
   if (!opaque.some(Boolean)) return picture;
   const small = opacity.width;
-  const plane = (data, channels) => ({ width: small, height: small, channels, data });
-  const foreground = math.resize(plane(localMean(image, opaque), 3), side, side, "linear").data;
+  const foreground = math.resize(localMean(image, opaque), side, side, "linear").data;
   const isBackground = math.mapTo(Float32Array, behind.data, (value) => (value === 255 ? 1 : 0));
   if (!isBackground.some(Boolean)) {
     return { ...picture, data: math.mapTo(Uint8ClampedArray, foreground, (value, i) => (alpha.data[Math.floor(i / 3)] ? picture.data[i] : value)) };
   }
-  const back = localMean(image, isBackground);
-  const solid = plane(math.mapTo(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)), 1);
+  const { data: back, width: coarse } = localMean(image, isBackground);
+  const solid = { ...opacity, data: math.mapTo(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)) };
   const inner = math.mapTo(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
-  const innerMean = inner.some(Boolean) && localMean(image, inner);
+  const innerMean = inner.some(Boolean) && localMean(image, inner).data;
   const reached = math.boxBlur(inner, small, small, 1, windowOf(REACH, small));
   const [across, weight] = placesIn(small, side);
-  const interpolate = (data, channels, channel, at, right, below) => {
-    const [start, step] = [at * channels + channel, small * channels];
+  const [coarseAcross, coarseWeight] = placesIn(coarse, side);
+  const interpolate = (data, width, channels, start, right, below) => {
+    const step = width * channels;
     const upper = data[start] + right * (data[start + channels] - data[start]);
     const lower = data[start + step] + right * (data[start + step + channels] - data[start + step]);
     return upper + below * (lower - upper);
@@ -55,16 +56,17 @@ function estimateForeground(picture, alpha, background) {
         for (let c = at; c < at + 3; c++) foreground[c] = picture.data[c];
         continue;
       }
-      for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, 3, c, from, weight[x], weight[y]);
+      const [start, right, below] = [3 * (coarseAcross[y] * coarse + coarseAcross[x]), coarseWeight[x], coarseWeight[y]];
+      for (let c = 0; c < 3; c++) behindHere[c] = interpolate(back, coarse, 3, start + c, right, below);
       const gain = share / (share * share + PULL * (1 - share));
       for (let c = 0; c < 3; c++) {
         const [own, near] = [picture.data[at + c], foreground[at + c]];
         foreground[at + c] = share === 1 ? own : near + gain * (own - share * near - (1 - share) * behindHere[c]);
       }
-      const nearInner = isRim ? Math.min(interpolate(reached, 1, 0, from, weight[x], weight[y]) / MIN_INNER, 1) : 0;
+      const nearInner = isRim ? Math.min(interpolate(reached, small, 1, from, weight[x], weight[y]) / MIN_INNER, 1) : 0;
       if (!nearInner) continue;
-      for (let c = 0; c < 3; c++) meanHere[c] = interpolate(innerMean, 3, c, from, weight[x], weight[y]);
-      removeSpill(foreground, at, meanHere, behindHere, (1 - interpolate(inner, 1, 0, from, weight[x], weight[y])) * nearInner);
+      for (let c = 0; c < 3; c++) meanHere[c] = interpolate(innerMean, coarse, 3, start + c, right, below);
+      removeSpill(foreground, at, meanHere, behindHere, (1 - interpolate(inner, small, 1, from, weight[x], weight[y])) * nearInner);
     }
   }
   return { ...picture, data: new Uint8ClampedArray(foreground) };
@@ -102,29 +104,29 @@ function placesIn(small, side) {
 // Returns the width of a window in pixels; its half-width is given as a fraction of the side.
 const windowOf = (half, side) => 2 * Math.max(1, math.roundHalfEven(half * side)) + 1;
 
-// Returns the weighted mean colour of a square window around each pixel. If a window contains little weight, the result of the next
-// wider window has more influence.
-function localMean({ width: side, data }, weight) {
-  const weighted = new Float32Array(4 * side * side); // per pixel: the colours times the weight, and the weight
-  const sums = [0, 0, 0, 0];
+// Returns the weighted mean colour of a square window around each pixel, for a picture of at most MEAN_SIDE pixels per side. If a
+// window contains little weight, the result of the next wider window has more influence.
+function localMean({ width, data }, weight) {
+  const whole = new Float32Array(4 * weight.length); // per pixel: the colours times the weight, and the weight
   for (let i = 0, at = 0; i < weight.length; i++, at += 4) {
     if (!weight[i]) continue;
-    for (let c = 0; c < 3; c++) weighted[at + c] = weight[i] * data[3 * i + c];
-    weighted[at + 3] = weight[i];
-    for (let c = 0; c < 4; c++) sums[c] += weighted[at + c];
+    for (let c = 0; c < 3; c++) whole[at + c] = weight[i] * data[3 * i + c];
+    whole[at + 3] = weight[i];
   }
+  const side = Math.min(width, MEAN_SIDE);
+  const { data: weighted } = math.resize({ width, height: width, channels: 4, data: whole }, side, side, "area");
+  const sums = [0, 0, 0, 0];
+  for (let i = 0; i < weighted.length; i++) sums[i % 4] += weighted[i];
   const mean = new Float32Array(3 * side * side);
   for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 3] / sums[3];
   for (const window of MEAN_WINDOWS) {
     const local = math.boxBlur(weighted, side, side, 4, windowOf(window, side));
     for (let i = 0, at = 0; i < mean.length; i += 3, at += 4) {
       const share = 1 / (local[at + 3] + WIDER_WEIGHT);
-      mean[i] = (local[at] + WIDER_WEIGHT * mean[i]) * share;
-      mean[i + 1] = (local[at + 1] + WIDER_WEIGHT * mean[i + 1]) * share;
-      mean[i + 2] = (local[at + 2] + WIDER_WEIGHT * mean[i + 2]) * share;
+      for (let c = 0; c < 3; c++) mean[i + c] = (local[at + c] + WIDER_WEIGHT * mean[i + c]) * share;
     }
   }
-  return mean;
+  return { width: side, height: side, channels: 3, data: mean };
 }
 
 // Returns a photo in which a person is painted: photo + alpha * (painting - before), with alpha from 0 to 1.
