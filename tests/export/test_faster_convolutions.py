@@ -88,6 +88,14 @@ def test_constants_that_nothing_uses_are_removed():
     assert "bias" not in names
 
 
+def test_constant_that_is_an_output_stays():
+    model = large_kernel()
+    model.graph.output.append(helper.make_tensor_value_info("bias", TensorProto.FLOAT, [3]))
+    use_faster_convolutions(model)
+    run(model)
+    assert "bias" in {each.name for each in model.graph.initializer}
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -26,7 +26,8 @@ Shape = Literal["square", "circle"]
 Background = Literal["backdrop", "transparent", "keep"] | tuple[int, int, int] | Image.Image
 OUTPUT_FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
-    # of zlib's strategies, run-length encoding is the fastest, and for avatars its files are smaller than at level 4
+    # Run-length encoding is zlib's fastest strategy. Files of avatars become 1 to 4 % smaller than at level 4; pictures
+    # with repeated patterns become larger.
     "PNG": {"compress_type": zlib.Z_RLE},
     "WEBP": {"lossless": True},
     "JPEG": {"quality": 95},

@@ -5,8 +5,8 @@ Runtimes are slow there: ONNX Runtime computes at least 16 channels on CPUs with
 new convolutions compute blocks of 2 x 2 pixels: their outputs have half of height and width, and four times as many
 channels. The results differ by rounding only, because the order of additions differs.
 
-The new weights are computed from the old ones in the graph, when a runtime opens it. So the file does not become
-larger, and compressed weights are those of the original convolutions.
+The new weights are computed from the old ones in the graph: when a runtime opens it or, if weights have 8 bits, in
+every run. So the file does not become larger, and compressed weights are those of the original convolutions.
 """
 
 from collections import Counter
@@ -108,7 +108,7 @@ def use_faster_convolutions(model: onnx.ModelProto) -> int:
             continue
         replaced += 1
     nodes = [each for node in model.graph.node for each in new.get(node.output[0], [node])]
-    used = {name for node in nodes for name in node.input}
+    used = {name for node in nodes for name in node.input} | {each.name for each in model.graph.output}
     kept = [each for each in model.graph.initializer if each.name in used]
     for field, content in ((model.graph.node, nodes), (model.graph.initializer, kept)):
         copies = [type(each).FromString(each.SerializeToString()) for each in content]

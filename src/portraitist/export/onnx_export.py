@@ -387,6 +387,9 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
     levels = zip(*(each.name.split(".")[:-1] for each in weights), strict=False)
     shared = list(itertools.takewhile(lambda names: len(set(names)) == 1, levels))
     short = {each.name: ".".join(each.name.split(".")[len(shared) :]) for each in weights}
+    others = {name for node in graph.node for name in (*node.input, *node.output)} - set(short)
+    if others & set(short.values()):
+        return  # a short name is that of another tensor
     for each in weights:
         each.name = short[each.name]
     for node in graph.node:
