@@ -11,7 +11,7 @@ every run. So the file does not become larger, and compressed weights are those 
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -121,29 +121,25 @@ def _on_blocks(graph: _Graph, convolution: _Convolution) -> Nodes:
     """Return nodes that replace a convolution with a large kernel.
 
     A kernel of (k + 1) x (k + 1) pixels at the first pixel of a block contains the kernels of all four pixels of the
-    block: each of them, padded with zeros. On blocks, it has (k + 1) / 2 rows and columns.
+    block: each of them, padded with zeros. `SpaceToDepth` would make it smaller, but cannot run on WebGPU.
     """
     node, (outputs, inputs, kernel, _) = convolution.node, convolution.shape
-    out, half = node.output[0], (kernel + 1) // BLOCK
-    phases = graph.constant("phase_axis", np.array([1]))
-    nodes = [helper.make_node("Unsqueeze", [node.input[1], phases], [f"{out}_kernel"])]
+    out, side = node.output[0], kernel + BLOCK - 1
+    nodes = [
+        helper.make_node("Unsqueeze", [node.input[1], graph.constant("phase_axis", np.array([1]))], [f"{out}_kernel"])
+    ]
     padded = []
     for row, column in np.ndindex(BLOCK, BLOCK):
         after = BLOCK - 1 - row, BLOCK - 1 - column
         amounts = graph.constant(f"phase_{row}{column}", np.array([0, 0, 0, row, column, 0, 0, 0, *after]))
         padded.append(f"{out}_kernel{row}{column}")
         nodes.append(helper.make_node("Pad", [f"{out}_kernel", amounts], [padded[-1]]))
-    nodes.append(helper.make_node("Concat", padded, [f"{out}_kernels"], axis=1))
-    split = graph.constant(f"{out}_split", np.array([-1, inputs, half, BLOCK, half, BLOCK]))
-    shape = graph.constant(f"{out}_shape", np.array([outputs * BLOCK**2, -1, half, half]))
+    shape = graph.constant(f"{out}_shape", np.array([outputs * BLOCK**2, inputs, side, side]))
     return [
         *nodes,
-        helper.make_node("Reshape", [f"{out}_kernels", split], [f"{out}_split_kernels"]),
-        # `SpaceToDepth` orders channels by row and column in the block, then by the channel of the pixel
-        helper.make_node("Transpose", [f"{out}_split_kernels"], [f"{out}_block_kernels"], perm=[0, 3, 5, 1, 2, 4]),
-        helper.make_node("Reshape", [f"{out}_block_kernels", shape], [f"{out}_weight"]),
-        helper.make_node("SpaceToDepth", [node.input[0]], [f"{out}_input"], blocksize=BLOCK),
-        *_convolve_blocks(graph, convolution, f"{out}_input"),
+        helper.make_node("Concat", padded, [f"{out}_kernels"], axis=1),
+        helper.make_node("Reshape", [f"{out}_kernels", shape], [f"{out}_weight"]),
+        *_convolve_blocks(graph, convolution, node.input[0], strides=[BLOCK, BLOCK]),
     ]
 
 
@@ -174,14 +170,14 @@ def _after_enlargement(graph: _Graph, convolution: _Convolution, small: str) -> 
     ]
 
 
-def _convolve_blocks(graph: _Graph, convolution: _Convolution, source: str) -> Nodes:
+def _convolve_blocks(graph: _Graph, convolution: _Convolution, source: str, **attributes: Any) -> Nodes:
     """Return nodes that convolve `source` with `<out>_weight`, and write the outputs to the pixels of blocks."""
     out = convolution.node.output[0]
     inputs = [source, f"{out}_weight"]
     if convolution.bias is not None:
         inputs.append(graph.constant(f"{out}_bias", convolution.bias.repeat(BLOCK**2)))
     return [
-        helper.make_node("Conv", inputs, [f"{out}_blocks"]),
+        helper.make_node("Conv", inputs, [f"{out}_blocks"], **attributes),
         helper.make_node("DepthToSpace", [f"{out}_blocks"], [out], blocksize=BLOCK, mode="CRD"),
     ]
 
