@@ -133,6 +133,14 @@ def random_frame(person: Person, rng: Rng) -> Array:
     return np.where(rng.random(4) < 0.6, cut, whole)
 
 
+def turn(transform: Array, degrees: float, shift: Array) -> Array:
+    """Return a transform to crops, followed by a rotation around the crop's centre and a shift in pixels."""
+    angle = np.radians(degrees)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = rotation @ (transform[:, 2] - CENTRE) + CENTRE + shift
+    return np.concatenate([rotation @ transform[:, :2], moved[:, None]], 1)
+
+
 def random_crop(person: Person, frame: Array, rng: Rng, border: int = cv2.BORDER_REPLICATE) -> tuple[Array, ...]:
     """Crop the person with random scale, rotation and shift, as in crops of real pictures.
 
@@ -143,12 +151,7 @@ def random_crop(person: Person, frame: Array, rng: Rng, border: int = cv2.BORDER
     # like stage `crop`: a square that is larger than the photo is made smaller, but not below a limit
     smallest = float(np.clip(eye_to_mouth_px(face) / (frame[2:] - frame[:2]).min(), 0.18, 0.32))
     transform = eye_mouth_similarity(face, SIDE, EYE_LINE, rng.uniform(smallest, 0.36)).astype(np.float64)
-    angle = np.radians(rng.normal(0, 4))
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    transform = np.concatenate(
-        [rotation @ transform[:, :2], (rotation @ (transform[:, 2] - CENTRE) + CENTRE + rng.normal(0, 6, 2))[:, None]],
-        1,
-    )
+    transform = turn(transform, rng.normal(0, 4), rng.normal(0, 6, 2))
     crop, its_mask = (
         cv2.warpAffine(plane, transform, (SIDE, SIDE), flags=interpolation, borderMode=border)
         for plane, interpolation in ((picture, cv2.INTER_CUBIC), (mask, cv2.INTER_LINEAR))
@@ -373,11 +376,9 @@ def draw_neighbour(other: Person, rng: Rng) -> tuple[Array, Array]:
         The other person's colours, and their opacity, 0 to 1.
     """
     transform = eye_mouth_similarity(other.face, SIDE, EYE_LINE, rng.uniform(0.14, 0.34)).astype(np.float64)
-    angle = np.radians(rng.normal(0, 10))
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    degrees = rng.normal(0, 10)
     shift = np.array([rng.choice([-1, 1]) * rng.uniform(0.28, 0.62), rng.normal(0.03, 0.13)]) * SIDE
-    moved = rotation @ (transform[:, 2] - CENTRE) + CENTRE + shift
-    transform = np.concatenate([rotation @ transform[:, :2], moved[:, None]], 1)
+    transform = turn(transform, degrees, shift)
     colours, mask = (
         cv2.warpAffine(plane, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for plane in (recolour(other.picture, rng) if rng.random() < 0.5 else other.picture, other.mask)
@@ -590,7 +591,7 @@ def load_weights(net: Refiner, model: Path) -> None:
         convolution.weight.data.copy_(weight)
         adds_bias: nn.Module = convolution
         if isinstance(after, nn.BatchNorm2d):
-            adds_bias = after.eval()
+            adds_bias = after
             after.weight.data.fill_(1)
             assert after.running_mean is not None and after.running_var is not None
             after.running_mean.zero_()

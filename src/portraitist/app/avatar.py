@@ -56,7 +56,7 @@ from portraitist.core.cores import available_cores
 from portraitist.core.types import MaskArray, Picture, SquareMaskArray, SquarePicture
 from portraitist.crop.align import Crop, crop_face, crop_faces, fade_border
 from portraitist.crop.detector import FaceDetector
-from portraitist.crop.geometry import Face, Landmarks, Transform, warp
+from portraitist.crop.geometry import Face, Landmarks, Transform, covered_area, warp
 from portraitist.mask.params import MaskModel
 from portraitist.mask.segmenter import Segmenter, person_mask
 
@@ -188,7 +188,7 @@ class Avatar:
 
     def _with_border(self, aligned: SquarePicture) -> Picture:
         """Map a picture from the crop to the frame; the area outside gets blurred colours of the crop's border."""
-        covered = self._in_frame(np.full(self.cutout.shape, 255, np.uint8), cv2.BORDER_CONSTANT)
+        covered = covered_area(self.cutout.shape, between(self.crop.transform, self.transform), self.size_px)
         return fade_border(self._in_frame(aligned), covered)
 
     def _in_frame(self, plane: np.ndarray, border: int = cv2.BORDER_REPLICATE, margin: int = 0) -> np.ndarray:
