@@ -21,7 +21,8 @@ def tab(
         width, height: size of the viewport in pixels.
         arguments: additional arguments of Chromium's command line.
         without: arguments in `ARGUMENTS` that are not used.
-        context_options: options of Playwright's `new_page`.
+        context_options: options of Playwright's `new_page`. Without `service_workers="allow"`, the browser has no
+            service workers: that of the static site would reload each page once.
     """
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     path = next(filter(None, map(shutil.which, EXECUTABLES)), None)
@@ -30,6 +31,9 @@ def tab(
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*(set(ARGUMENTS) - set(without)), *arguments])
         try:
-            yield browser.new_page(viewport={"width": width, "height": height}, **context_options)
+            page = browser.new_page(viewport={"width": width, "height": height}, **context_options)
+            if context_options.get("service_workers") != "allow":
+                page.add_init_script("delete Navigator.prototype.serviceWorker")
+            yield page
         finally:
             browser.close()

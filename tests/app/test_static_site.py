@@ -329,6 +329,72 @@ def test_camera_takes_a_picture(server):
         assert not page.is_visible("#viewfinder")
 
 
+def test_service_worker_allows_threads_on_a_plain_host(static, selfie):
+    with tab(*PHONE, service_workers="allow") as page:
+        loads = []
+        page.on("load", lambda _: loads.append(page.url))
+        page.goto(static)
+        for _ in range(100):  # evaluating something would look like a visitor's action, which prevents the reload
+            page.wait_for_timeout(100)
+            if len(loads) == 2:
+                break
+        wait_until(lambda: page.inner_text("#status") == "")
+        assert page.evaluate("self.crossOriginIsolated")
+        go_offline(page)
+        assert upload(page, selfie) == (READY, "")
+        page.context.set_offline(False)
+        page.goto(static)
+        page.wait_for_timeout(1000)
+        assert len(loads) == 3
+
+
+# Installs service workers after a delay.
+SLOW_REGISTER = """
+    const { register } = ServiceWorkerContainer.prototype;
+    ServiceWorkerContainer.prototype.register = async function (...values) {
+        await new Promise((resolve) => { setTimeout(resolve, %d); });
+        window.registered = true;
+        return register.apply(this, values);
+    };
+"""
+
+
+def test_page_in_use_is_not_reloaded(static, selfie):
+    with tab(*PHONE, service_workers="allow") as page:
+        loads = []
+        page.on("load", lambda _: loads.append(page.url))
+        page.add_init_script(SLOW_REGISTER % 1000)
+        page.goto(static)
+        page.evaluate("0")  # the browser takes this for an action of the visitor
+        assert upload(page, selfie) == (READY, "")
+        assert page.evaluate("window.registered")
+        assert len(loads) == 1
+
+
+def test_page_does_not_wait_for_a_service_worker_that_does_not_start(static, selfie):
+    with tab(*PHONE, service_workers="allow") as page:
+        page.add_init_script(SLOW_REGISTER % 600_000)
+        page.goto(static)
+        assert upload(page, selfie) == (READY, "")
+
+
+def test_service_worker_leaves_other_pages_alone(folder, tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(folder, site)
+    (site / "other.html").write_text("<!DOCTYPE html><title>other</title>")
+    with web_server(site) as address, tab(*PHONE, service_workers="allow") as page:
+        page.goto(address)
+        page.wait_for_timeout(4000)
+        assert page.evaluate("self.crossOriginIsolated")
+        page.goto(f"{address}other.html")
+        assert not page.evaluate("self.crossOriginIsolated")
+        shutil.copy(site / "other.html", site / "index.html")  # another page at the same address
+        page.goto(f"{address}?again")  # not from the browser's cache
+        page.wait_for_timeout(500)
+        assert not page.evaluate("self.crossOriginIsolated")
+        assert page.evaluate("navigator.serviceWorker.getRegistrations().then((found) => found.length)") == 0
+
+
 def test_live_camera_paints_the_face_and_keeps_a_picture(static, selfie, tmp_path):
     with Image.open(selfie) as opened_selfie:
         write_video(np.array(opened_selfie.convert("RGB")), tmp_path / "face.y4m")

@@ -20,6 +20,7 @@ from portraitist.crop.align import Crop
 SITE = Path(__file__).with_name("static_site")
 BASE_STYLE = Path(portraitist.__file__).with_name("base.css")
 BACKENDS = ("device_backend.js", "server_backend.js")
+SERVICE_WORKER = "service_worker.js"  # of the static site
 PREVIEW_SELFIE = SITE / "example_1_selfie.webp"
 PREVIEW_PX = 148  # side of a preview: twice the size on the page, for screens of high resolution
 PREVIEW_BACKGROUND = (239, 228, 208)
@@ -31,6 +32,8 @@ def page_files(backend: str) -> dict[str, Path]:
     The argument `backend` is one of `BACKENDS`.
     """
     files = {path.name: path for path in SITE.iterdir() if path.name not in BACKENDS}
+    if backend == "server_backend.js":
+        del files[SERVICE_WORKER]
     return files | {"base.css": BASE_STYLE, "backend.js": SITE / backend}
 
 

@@ -7,6 +7,27 @@ const WARM_UP_SIZE = 256;
 export const SHORT_NOTE = "Painted on this device";
 export const PRIVACY_NOTE = "Your photos are painted on this device and never leave it. The page also works offline.";
 
+const MAX_WAIT_MS = 2000; // for the service worker to start
+const RELOADED = "portraitist-reloaded"; // in the tab's storage: the page has been reloaded once
+await allowThreads().catch(() => {}); // without them, painting only takes longer
+
+// Installs the service worker whose headers allow several threads, and reloads the page once: the headers have no effect on a page
+// that is already loaded. If the visitor uses the page already, they have an effect when it is opened next.
+async function allowThreads() {
+  const { serviceWorker } = navigator; // missing on http pages, except on localhost
+  if (self.crossOriginIsolated || !serviceWorker || serviceWorker.controller || window.top !== window) return;
+  if (sessionStorage.getItem(RELOADED)) return;
+  const controlled = new Promise((resolve) => { serviceWorker.addEventListener("controllerchange", () => resolve(true)); });
+  const isBypassed = ({ active }) => active && !serviceWorker.controller; // as after a forced reload
+  const installed = serviceWorker.register(new URL("service_worker.js", import.meta.url))
+    .then((registration) => !isBypassed(registration) && controlled, () => false);
+  const timeout = new Promise((resolve) => { setTimeout(resolve, MAX_WAIT_MS, false); });
+  if (!(await Promise.race([installed, timeout])) || (navigator.userActivation?.hasBeenActive ?? true)) return;
+  sessionStorage.setItem(RELOADED, "yes");
+  location.reload();
+  await new Promise(() => {}); // nothing else starts before the page is reloaded
+}
+
 class PaintWorker {
   constructor() {
     this.worker = new Worker(new URL("paint_worker.js", import.meta.url), { type: "module" });
