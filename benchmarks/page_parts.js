@@ -14,7 +14,7 @@ async function open({ file }) {
   const [width, height] = [bitmap.width / 2, bitmap.height / 2]; // as paint_worker.js reduces a photo of 12 megapixels
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(bitmap, 0, 0, width, height);
-  const picture = math.fromRgba(context.getImageData(0, 0, width, height).data, width, height);
+  const { picture } = math.fromRgba(context.getImageData(0, 0, width, height).data, width, height);
   const style = networks.config.styles[0];
   const [face] = await networks.detect(picture);
   Object.assign(state, { bitmap, photo: { picture, alpha: null }, face, style });

@@ -13,7 +13,7 @@ from portraitist.core.types import SquareMaskArray, SquarePicture
 # Mean brightness in the selfie, 0 to 255: areas up to BLACK are corrected completely, areas from DARK on are not.
 BLACK, DARK = 16.0, 48.0
 MARGIN = 8.0  # a corrected area is brighter than in the selfie by at most this value
-GRID, SIGMA = 256, 0.012  # side in pixels at which means are computed; sigma as a fraction of the side
+GRID, SIGMA = 128, 0.012  # side in pixels at which means are computed; sigma as a fraction of the side
 
 
 def with_shadows(painting: SquarePicture, selfie: SquarePicture, mask: SquareMaskArray) -> SquarePicture:

@@ -68,18 +68,18 @@ function layersOf(painting, isolated, cutout, crop, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
-  const person = inFrame(painting);
   const mask = maskInFrame(cutout, inside, toFrame, size);
+  const person = inFrame(painting);
   const fade = math.borderFade(covered);
-  const onWhite = (each) => (alpha ? math.composite(each, alpha, 255) : each); // transparent pixels can have any colour
-  const before = math.fadeBorder(inFrame(onWhite(picture)), fade);
+  const onWhite = alpha ? math.composite(picture, alpha, 255) : picture; // transparent pixels can have any colour
+  const before = math.fadeBorder(inFrame(onWhite), fade);
   const visible = visibleArea(crop);
-  const shown = visible.data.every((value) => value === 255) ? covered : inFrame(visible, "constant");
+  const shown = math.allEqual(visible.data, 255) ? covered : inFrame(visible, "constant");
   const personInFrame = inFrame(cutout);
   const background = { ...shown, data: math.mapTo(Uint8ClampedArray, shown.data, (value, i) => value - personInFrame.data[i]) };
   return {
     before: { picture: before },
-    keep: { picture: math.fadeBorder(inFrame(addChange(onWhite(picture), isolated, painting, cutout)), fade) },
+    keep: { picture: math.fadeBorder(inFrame(addChange(onWhite, isolated, painting, cutout)), fade) },
     transparent: { picture: person, mask },
     backdrop: { picture: math.composite(person, mask, paintBackdrop(person, mask, before, background, size)) },
   };

@@ -33,7 +33,7 @@ function contrastingColour(person, weights) {
 }
 
 export function paintBackdrop(person, mask, photo, background, side) {
-  const weights = math.mapTo(Float32Array, math.toSide(mask, RENDER_SIDE).data, (value) => value / 255);
+  const weights = math.mapBytes(Float32Array, math.toSide(mask, RENDER_SIDE).data, (value) => value / 255);
   const shown = math.erode(math.toSide(background, RENDER_SIDE), 5).data;
   const near = math.boxBlur(weights, RENDER_SIDE, RENDER_SIDE, 1, Math.round(REACH * RENDER_SIDE) | 1)
     .map((value, i) => value * (shown[i] / 255) ** 2);

@@ -21,16 +21,16 @@ export function withFeatures(painted, mask, crop) {
   if (right - left < 2 || bottom - top < 2) return painted;
   const size = { width: right - left, height: bottom - top };
   const [personMask, painting, original] = [mask, painted, photo].map((plane) => math.cut(plane, left, top, size.width, size.height));
-  const person = math.mapTo(Float32Array, personMask.data, (value) => value / 255);
+  const person = math.mapBytes(Float32Array, personMask.data, (value) => value / 255);
   const weights = weightsOf(landmarks.map(([x, y]) => [x - left, y - top]), length, size, person);
   const lab = math.toLab(painting, { data: weights });
   const [lightness, photoLightness] = [painting, original].map(math.toLightness);
   const window = 2 * Math.max(1, math.roundHalfEven(DETAIL * length)) + 1;
   const blur = (values) => math.boxBlur(values, size.width, size.height, 1, window);
   const [coarse, photoCoarse] = [lightness, photoLightness].map((values) => blur(blur(values)));
-  const [detail, photoDetail] = [[lightness, coarse], [photoLightness, photoCoarse]].map(([values, low]) => values.map((value, i) => value - low[i]));
+  const [detail, photoDetail] = [[lightness, coarse], [photoLightness, photoCoarse]].map(([values, low]) => math.mapTo(Float32Array, values, (value, i) => value - low[i]));
   const amplification = math.clamp((CONTRAST * contrast(detail, weights)) / Math.max(contrast(photoDetail, weights), 1e-3), 1, MAX_AMPLIFICATION);
-  const darkening = photoCoarse.map((value, i) => value - coarse[i]);
+  const darkening = math.mapTo(Float32Array, photoCoarse, (value, i) => value - coarse[i]);
   const ofFace = Math.max(mean(darkening, person), 0);
   const data = Uint8ClampedArray.from(painted.data);
   for (let i = 0; i < weights.length; i++) {
@@ -66,7 +66,7 @@ function weightsOf(landmarks, length, { width, height }, person) {
 }
 
 // Returns the weighted root mean square of details.
-const contrast = (detail, weights) => Math.sqrt(mean(detail.map((value) => value * value), weights));
+const contrast = (detail, weights) => Math.sqrt(mean(math.mapTo(Float32Array, detail, (value) => value * value), weights));
 
 // Returns the weighted mean; 0 if all weights are 0.
 function mean(values, weights) {

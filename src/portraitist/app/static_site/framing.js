@@ -155,11 +155,13 @@ function boxSum({ width, data }, ignoreMargin = false) {
 // Fades a person out where the painting ends inside the frame; `covered` is 255 where the painting covers the frame.
 export function fadeCuts(mask, covered) {
   const size = mask.width;
-  const solid = { ...mask, data: mask.data.map((value) => (value > 127 ? 1 : 0)) };
-  const near = math.dilate(solid, Math.max(3, math.roundHalfEven(0.01 * size) | 1)).data;
-  const ends = { ...mask, data: near.map((value, i) => (covered.data[i] < 255 ? value : 0)) };
-  if (!ends.data.some(Boolean)) return mask;
+  if (math.allEqual(covered.data, 255)) return mask;
+  const solid = { ...mask, data: math.mapBytes(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) };
+  const near = math.dilate(solid, Math.max(3, math.roundHalfEven(0.01 * size) | 1));
+  const isCut = { ...covered, data: math.mapBytes(Uint8ClampedArray, covered.data, (value) => (value < 255 ? 1 : 0)) };
+  const ends = math.minimum(near, isCut);
+  if (math.allEqual(ends.data, 0)) return mask;
   const distances = math.distanceTransform(ends, Boolean, math.CHAMFER_5);
   const smooth = (ramp) => ramp * ramp * (3 - 2 * ramp);
-  return { ...mask, data: mask.data.map((value, i) => value * smooth(Math.min(distances[i] / (FADE * size), 1))) };
+  return { ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value, i) => value * smooth(Math.min(distances[i] / (FADE * size), 1))) };
 }

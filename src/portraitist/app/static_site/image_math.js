@@ -28,36 +28,61 @@ export const roundHalfEven = (value) => { // halves to the even number, as in nu
   const rest = value - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;
 };
-export const blank = (width, height, channels, value = 0) =>
-  ({ width, height, channels, data: new Uint8ClampedArray(width * height * channels).fill(value) });
+export function blank(width, height, channels, value = 0) {
+  const data = new Uint8ClampedArray(width * height * channels);
+  return { width, height, channels, data: value ? data.fill(value) : data };
+}
+export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
+
+// --- values of many pixels. Here and below, loops over pixels are short functions: browsers optimize these earlier than long ones.
+
 // Does the same as `Type.from(data, value)`, which is slow on large arrays.
 export function mapTo(Type, data, value) {
   const result = new Type(data.length);
   for (let i = 0; i < data.length; i++) result[i] = value(data[i], i);
   return result;
 }
-export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
+
+// Returns `value(byte)` for each byte of an array, from a table of the 256 results.
+export function mapBytes(Type, bytes, value) {
+  const values = Type.from({ length: 256 }, (_, byte) => value(byte));
+  const result = new Type(bytes.length);
+  for (let i = 0; i < bytes.length; i++) result[i] = values[bytes[i]];
+  return result;
+}
+
+export function allEqual(data, value) {
+  for (let i = 0; i < data.length; i++) if (data[i] !== value) return false;
+  return true;
+}
+
+// Returns the smaller value of two planes for each pixel.
+export function minimum(plane, { data: others }) {
+  const { data } = plane;
+  const result = new Uint8ClampedArray(data.length);
+  for (let i = 0; i < data.length; i++) result[i] = data[i] < others[i] ? data[i] : others[i];
+  return { ...plane, data: result };
+}
 
 // --- conversion from and to the pixels of canvases
 
-export function fromRgba(data, width, height) {
-  const picture = blank(width, height, 3);
-  for (let i = 0, from = 0; i < picture.data.length; i += 3, from += 4) {
-    picture.data[i] = data[from];
-    picture.data[i + 1] = data[from + 1];
-    picture.data[i + 2] = data[from + 2];
+// Returns the picture and the alpha channel of a canvas's pixels; the alpha channel is null if all pixels are opaque.
+export function fromRgba(rgba, width, height) {
+  const data = new Uint8Array(width * height * 3); // written faster than a Uint8ClampedArray, without clamping
+  const pixels = new Uint32Array(rgba.buffer, rgba.byteOffset, width * height); // little-endian: alpha is the highest byte
+  let commonBits = -1; // bits that are set in all pixels
+  for (let i = 0, to = 0; i < pixels.length; i++, to += 3) {
+    const pixel = pixels[i];
+    data[to] = pixel;
+    data[to + 1] = pixel >>> 8;
+    data[to + 2] = pixel >>> 16;
+    commonBits &= pixel;
   }
-  return picture;
-}
-
-// Returns the alpha channel of a canvas's pixels, or null if all pixels are opaque.
-export function alphaOf(data, width, height) {
-  let first = 3;
-  while (data[first] === 255) first += 4;
-  if (first >= data.length) return null;
+  const picture = { width, height, channels: 3, data: new Uint8ClampedArray(data.buffer) };
+  if (commonBits >>> 24 === 255) return { picture, alpha: null };
   const alpha = blank(width, height, 1);
-  for (let i = 0; i < alpha.data.length; i++) alpha.data[i] = data[i * 4 + 3];
-  return alpha;
+  for (let i = 0; i < pixels.length; i++) alpha.data[i] = pixels[i] >>> 24;
+  return { picture, alpha };
 }
 
 export function toImageData({ width, height, data }, mask) {
@@ -74,27 +99,33 @@ export function toImageData({ width, height, data }, mask) {
 
 // --- resizing and warping, as in OpenCV
 
-// Returns, for the target pixels first to last - 1 of one axis, the source pixels and their weights. Those of the i-th target
-// pixel have the indexes starts[i] to starts[i + 1] - 1.
+// Returns the source pixels of target pixels first to last - 1 of one axis, and their weights. The sources of the i-th target
+// pixel begin at firsts[i]; their weights have the indexes starts[i] to starts[i + 1] - 1.
 function sampleWeights(from, to, kind, first, last) {
   const step = from / to;
-  const [starts, indexes, weights] = [[0], [], []];
+  const [firsts, starts, weights] = [[], [0], []];
+  const kernel = new Float64Array(kind === "linear" ? 2 : 4);
   for (let target = first; target < last; target++) {
-    const [start, end] = [target * step, Math.min((target + 1) * step, from)];
     if (kind === "area") {
-      for (let i = Math.floor(start); i < end - 1e-9; i++) {
-        indexes.push(i);
-        weights.push((Math.min(i + 1, end) - Math.max(i, start)) / (end - start));
-      }
+      const [start, end] = [target * step, Math.min((target + 1) * step, from)];
+      firsts.push(Math.floor(start));
+      for (let i = Math.floor(start); i < end - 1e-9; i++) weights.push((Math.min(i + 1, end) - Math.max(i, start)) / (end - start));
     } else {
-      for (const [i, weight] of kernelWeights((target + 0.5) * step - 0.5, kind)) {
-        indexes.push(clamp(i, 0, from - 1));
-        weights.push(weight);
+      const centre = (target + 0.5) * step - 0.5;
+      setWeights(kernel, centre - Math.floor(centre));
+      const begin = Math.floor(centre) - (kernel.length >> 1) + 1;
+      let previous = -1;
+      for (let i = 0; i < kernel.length; i++) {
+        const source = clamp(begin + i, 0, from - 1); // pixels beyond the border repeat those at it
+        if (source === previous) weights[weights.length - 1] += kernel[i];
+        else weights.push(kernel[i]);
+        if (i === 0) firsts.push(source);
+        previous = source;
       }
     }
-    starts.push(indexes.length);
+    starts.push(weights.length);
   }
-  return { starts: Int32Array.from(starts), indexes: Int32Array.from(indexes), weights: Float32Array.from(weights) };
+  return { firsts: Int32Array.from(firsts), starts: Int32Array.from(starts), weights: Float32Array.from(weights) };
 }
 
 // Writes the weights of the 2 (linear) or 4 (cubic) pixels around a position; t is its distance from the pixel before it.
@@ -112,82 +143,99 @@ function setWeights(weights, t) {
   weights[3] = 1 - weights[0] - weights[1] - weights[2];
 }
 
-function kernelWeights(centre, kind) {
-  const floor = Math.floor(centre);
-  const weights = new Float64Array(kind === "linear" ? 2 : 4);
-  setWeights(weights, centre - floor);
-  return Array.from(weights, (weight, i) => [floor - (weights.length >> 1) + 1 + i, weight]);
-}
-
 // Resizes a picture. Only the part of the result in `view`, { left, top, right, bottom }, is computed and returned.
 export function resize(picture, width, height, kind, view = { left: 0, top: 0, right: width, bottom: height }) {
   const { channels, data } = picture;
   const { left, top, right, bottom } = view;
   const isWhole = right - left === width && bottom - top === height;
   if (isWhole && width === picture.width && height === picture.height) return picture;
+  if (isWhole && kind === "area" && picture.width === 2 * width && picture.height === 2 * height) return halve(picture);
   const across = sampleWeights(picture.width, width, kind, left, right);
   const down = sampleWeights(picture.height, height, kind, top, bottom);
   const [stride, length] = [picture.width * channels, (right - left) * channels];
   const taps = Math.max(...down.starts.subarray(1).map((start, y) => start - down.starts[y]));
   const narrow = new Float32Array(taps * length); // the last `taps` source rows, resampled
   const result = new data.constructor(length * (bottom - top));
+  const line = new Float32Array(stride); // a source row; with a single type of array, the loops below are compiled to faster code
   const row = new Float32Array(length);
-  const place = (k) => (down.indexes[k] % taps) * length;
-  for (let y = 0, next = down.indexes[0]; y < bottom - top; y++) {
-    const [first, end] = [down.starts[y], down.starts[y + 1]];
-    for (; next <= down.indexes[end - 1]; next++) resampleRow(data, next * stride, channels, across, narrow, (next % taps) * length);
-    if (end - first === 2) {
-      mixRows(result, y * length, length, narrow, place(first), down.weights[first], place(first + 1), down.weights[first + 1]);
-      continue;
+  for (let y = 0, next = down.firsts[0]; y < bottom - top; y++) {
+    const [source, start, count] = [down.firsts[y], down.starts[y], down.starts[y + 1] - down.starts[y]];
+    for (; next < source + count; next++) {
+      line.set(data.subarray(next * stride, (next + 1) * stride));
+      resampleRow(line, channels, across, narrow, (next % taps) * length);
     }
-    row.fill(0);
-    for (let k = first; k < end; k++) addRow(row, down.weights[k], narrow, place(k));
-    for (let i = 0, to = y * length; i < length; i++, to++) result[to] = row[i]; // faster than set()
+    mixRows(row, narrow, source, taps, down.weights, start, count);
+    result.set(row, y * length);
   }
   return { width: right - left, height: bottom - top, channels, data: result };
 }
 
-function addRow(row, weight, data, from) {
-  for (let i = 0; i < row.length; i++) row[i] += weight * data[from + i];
-}
-
-// Writes the weighted sum of two rows.
-function mixRows(target, to, length, data, one, oneWeight, other, otherWeight) {
-  for (let i = 0; i < length; i++) target[to + i] = oneWeight * data[one + i] + otherWeight * data[other + i];
+// Writes the weighted sum of `count` rows to `row`. Row r of the source is at `(r % taps) * row.length`.
+function mixRows(row, data, source, taps, weights, start, count) {
+  const length = row.length;
+  const place = (k) => ((source + k) % taps) * length;
+  let k = 0;
+  if (count >= 4) {
+    const [p, q, r, s] = [weights[start], weights[start + 1], weights[start + 2], weights[start + 3]];
+    for (let i = 0, a = place(0), b = place(1), c = place(2), d = place(3); i < length; i++) {
+      row[i] = p * data[a + i] + q * data[b + i] + r * data[c + i] + s * data[d + i];
+    }
+    k = 4;
+  } else if (count >= 2) {
+    const [p, q] = [weights[start], weights[start + 1]];
+    for (let i = 0, a = place(0), b = place(1); i < length; i++) row[i] = p * data[a + i] + q * data[b + i];
+    k = 2;
+  } else row.fill(0);
+  for (; k < count; k++) {
+    const weight = weights[start + k];
+    for (let i = 0, a = place(k); i < length; i++) row[i] += weight * data[a + i];
+  }
 }
 
 // Resamples one row of a picture.
-function resampleRow(data, row, channels, { starts, indexes, weights }, target, to) {
-  for (let x = 0; x + 1 < starts.length; x++) {
-    const end = starts[x + 1];
-    if (channels === 3) {
+function resampleRow(line, channels, { firsts, starts, weights }, target, to) {
+  const count = firsts.length;
+  if (channels === 3) {
+    for (let x = 0; x < count; x++) {
       let red = 0;
       let green = 0;
       let blue = 0;
-      for (let k = starts[x]; k < end; k++) {
-        const from = row + indexes[k] * 3;
+      for (let k = starts[x], end = starts[x + 1], from = firsts[x] * 3; k < end; k++, from += 3) {
         const weight = weights[k];
-        red += weight * data[from];
-        green += weight * data[from + 1];
-        blue += weight * data[from + 2];
+        red += weight * line[from];
+        green += weight * line[from + 1];
+        blue += weight * line[from + 2];
       }
       target[to++] = red;
       target[to++] = green;
       target[to++] = blue;
-      continue;
     }
-    if (channels === 1) {
-      let sum = 0;
-      for (let k = starts[x]; k < end; k++) sum += weights[k] * data[row + indexes[k]];
-      target[to++] = sum;
-      continue;
-    }
-    for (let c = 0; c < channels; c++) {
-      let sum = 0;
-      for (let k = starts[x]; k < end; k++) sum += weights[k] * data[row + indexes[k] * channels + c];
-      target[to++] = sum;
+  } else {
+    for (let x = 0; x < count; x++) {
+      for (let c = 0; c < channels; c++) {
+        let sum = 0;
+        for (let k = starts[x], end = starts[x + 1], from = firsts[x] * channels + c; k < end; k++, from += channels) {
+          sum += weights[k] * line[from];
+        }
+        target[to++] = sum;
+      }
     }
   }
+}
+
+// Reduces a picture to half its width and height.
+function halve({ width, height, channels, data }) {
+  const result = new data.constructor((width * height * channels) / 4);
+  const [stride, length] = [width * channels, (width * channels) / 2];
+  const [lines, row] = [new Float32Array(2 * stride), new Float32Array(length)];
+  for (let from = 0, to = 0; to < result.length; from += 2 * stride, to += length) {
+    lines.set(data.subarray(from, from + 2 * stride));
+    for (let i = 0, at = 0; i < length; at += channels) {
+      for (let c = 0; c < channels; c++, i++, at++) row[i] = (lines[at] + lines[at + channels] + lines[at + stride] + lines[at + stride + channels]) / 4;
+    }
+    result.set(row, to);
+  }
+  return { width: width / 2, height: height / 2, channels, data: result };
 }
 
 // Resizes a picture to a square: by area if the picture is larger, else by the kind `otherwise`.
@@ -226,11 +274,7 @@ function sampling(size, transform, side) {
   const scale = hypot(transform);
   const taps = scale < 0.7 ? 2 : 4;
   const { width, height } = size;
-  if (scale >= 0.5) {
-    const view = { left: 0, top: 0, right: width, bottom: height };
-    return { width, height, view, inverse: invert(transform.map((row) => row.map(Math.fround))), taps };
-  }
-  const small = [width, height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
+  const small = scale >= 0.5 ? [width, height] : [width, height].map((length) => Math.max(1, roundHalfEven(length * 2 * scale)));
   const [sx, sy] = [small[0] / width, small[1] / height];
   const [[a, b, e], [c, d, f]] = invert(transform.map(([p, q, shift]) => [Math.fround(p / sx), Math.fround(q / sy), Math.fround(shift)]));
   const view = viewOf([[a, b, e], [c, d, f]], side, { width: small[0], height: small[1] });
@@ -240,56 +284,81 @@ function sampling(size, transform, side) {
 // The counterpart of `warp` in crop/geometry.py; border is "replicate" or "constant".
 export function warp(picture, transform, side, border) {
   const { width, height, view, inverse, taps } = sampling(picture, transform, side);
-  return sample(resize(picture, width, height, "area", view), inverse, side, taps, border === "constant");
+  const isReduced = width < picture.width || height < picture.height;
+  const part = isReduced ? resize(picture, width, height, "area", view) : cut(picture, view.left, view.top, view.right - view.left, view.bottom - view.top);
+  return sample(part, inverse, side, taps, border === "constant");
 }
 
 const MARGIN = 4; // pixels around a picture that is sampled, so that no kernel extends beyond it
 
-// Returns the sum of four values, `step` apart, with the weights p, q, r and s.
-const weighted = (data, at, step, p, q, r, s) =>
-  p * data[at] + q * data[at + step] + r * data[at + 2 * step] + s * data[at + 3 * step];
+const PHASE_BITS = 10;
+const PHASES = 1 << PHASE_BITS; // positions between two pixels for which cubic weights are computed
+const CUBIC = new Float64Array(4 * PHASES);
+for (let i = 0; i < PHASES; i++) setWeights(CUBIC.subarray(4 * i, 4 * i + 4), i / PHASES);
 
 // Returns a square of a picture, given the transform from the square to the picture; the kernel has taps x taps pixels.
 function sample(picture, [[a, b, e], [c, d, f]], side, taps, isConstant) {
-  const { width, height, channels, data } = pad(picture, MARGIN, isConstant);
-  const stride = width * channels;
-  const [lastColumn, lastRow] = [width - MARGIN + 1, height - MARGIN + 1];
-  const [across, down] = [new Float64Array(4), new Float64Array(4)];
-  const result = blank(side, side, channels);
-  const target = result.data;
-  for (let y = 0, to = 0; y < side; y++) {
+  const padded = pad(picture, MARGIN, isConstant);
+  const [low, right, bottom] = [MARGIN - 2, padded.width - MARGIN + 1, padded.height - MARGIN + 1];
+  const result = blank(side, side, picture.channels);
+  const row = new Float32Array(side * picture.channels);
+  const [columns, rows] = [new Float64Array(side), new Float64Array(side)];
+  const sampleRow = taps === 2 ? sampleLinear : sampleCubic;
+  for (let y = 0; y < side; y++) {
+    const [u, v] = [b * y + e + MARGIN, d * y + f + MARGIN];
     for (let x = 0; x < side; x++) {
-      const u = clamp(a * x + b * y + e + MARGIN, MARGIN - 2, lastColumn);
-      const v = clamp(c * x + d * y + f + MARGIN, MARGIN - 2, lastRow);
-      const column = Math.floor(u);
-      const row = Math.floor(v);
-      const right = u - column;
-      const below = v - row;
-      let at = row * stride + column * channels;
-      if (taps === 2) {
-        for (const end = at + channels; at < end; at++, to++) {
-          target[to] = (1 - below) * ((1 - right) * data[at] + right * data[at + channels])
-            + below * ((1 - right) * data[at + stride] + right * data[at + stride + channels]);
-        }
-        continue;
-      }
-      setWeights(across, right);
-      setWeights(down, below);
-      const p = across[0];
-      const q = across[1];
-      const r = across[2];
-      const s = across[3];
-      at -= stride + channels;
-      for (const end = at + channels; at < end; at++, to++) {
-        target[to] = down[0] * weighted(data, at, channels, p, q, r, s)
-          + down[1] * weighted(data, at + stride, channels, p, q, r, s)
-          + down[2] * weighted(data, at + 2 * stride, channels, p, q, r, s)
-          + down[3] * weighted(data, at + 3 * stride, channels, p, q, r, s);
-      }
+      columns[x] = Math.min(Math.max(a * x + u, low), right);
+      rows[x] = Math.min(Math.max(c * x + v, low), bottom);
     }
+    sampleRow(row, padded, columns, rows);
+    result.data.set(row, y * row.length);
   }
   return result;
 }
+
+function sampleLinear(target, { width, channels, data }, columns, rows) {
+  const stride = width * channels;
+  for (let x = 0, to = 0; x < columns.length; x++) {
+    const column = columns[x] | 0;
+    const row = rows[x] | 0;
+    const right = columns[x] - column;
+    const below = rows[x] - row;
+    for (let at = row * stride + column * channels, end = at + channels; at < end; at++, to++) {
+      target[to] = (1 - below) * ((1 - right) * data[at] + right * data[at + channels])
+        + below * ((1 - right) * data[at + stride] + right * data[at + stride + channels]);
+    }
+  }
+}
+
+function sampleCubic(target, { width, channels, data }, columns, rows) {
+  const weights = CUBIC;
+  const stride = width * channels;
+  for (let x = 0, to = 0; x < columns.length; x++) {
+    const u = (columns[x] * PHASES + 0.5) | 0;
+    const v = (rows[x] * PHASES + 0.5) | 0;
+    const right = 4 * (u & (PHASES - 1));
+    const below = 4 * (v & (PHASES - 1));
+    const p = weights[right]; // p to s: weights across; k to n: down
+    const q = weights[right + 1];
+    const r = weights[right + 2];
+    const s = weights[right + 3];
+    const k = weights[below];
+    const l = weights[below + 1];
+    const m = weights[below + 2];
+    const n = weights[below + 3];
+    const start = ((v >> PHASE_BITS) - 1) * stride + ((u >> PHASE_BITS) - 1) * channels;
+    for (let at = start, end = start + channels; at < end; at++, to++) {
+      target[to] = k * weighted(data, at, channels, p, q, r, s)
+        + l * weighted(data, at + stride, channels, p, q, r, s)
+        + m * weighted(data, at + 2 * stride, channels, p, q, r, s)
+        + n * weighted(data, at + 3 * stride, channels, p, q, r, s);
+    }
+  }
+}
+
+// Returns the sum of four values, `step` apart, with the weights p, q, r and s.
+const weighted = (data, at, step, p, q, r, s) =>
+  p * data[at] + q * data[at + step] + r * data[at + 2 * step] + s * data[at + 3 * step];
 
 // Returns where a picture covers the square that `warp` returns: 255 where it does, 0 where it does not.
 export function warpCovered(size, transform, side) {
@@ -323,17 +392,18 @@ export function pad({ width, height, channels, data }, margin, isConstant = fals
 }
 
 export function cut(picture, left, top, width, height = width) {
-  const result = blank(width, height, picture.channels);
-  const length = width * picture.channels;
+  const { channels, data } = picture;
+  const length = width * channels;
+  const result = new data.constructor(length * height);
   for (let y = 0; y < height; y++) {
-    const from = ((top + y) * picture.width + left) * picture.channels;
-    result.data.set(picture.data.subarray(from, from + length), y * length);
+    const from = ((top + y) * picture.width + left) * channels;
+    result.set(data.subarray(from, from + length), y * length);
   }
-  return result;
+  return { width, height, channels, data: result };
 }
 
 export const brighten = (picture) =>
-  ({ ...picture, data: picture.data.map((value) => Math.floor(255 * (value / 255) ** VIEW_GAMMA)) });
+  ({ ...picture, data: mapBytes(Uint8ClampedArray, picture.data, (value) => Math.floor(255 * (value / 255) ** VIEW_GAMMA)) });
 
 // --- face detection
 
@@ -546,7 +616,7 @@ export function fadeBorder(picture, fade) {
 
 // Returns the opacity of the blurred colours, or null if the picture covers the whole square: `inside` is 255 where it does.
 export function borderFade(inside) {
-  if (inside.data.every((value) => value === 255)) return null;
+  if (allEqual(inside.data, 255)) return null;
   const beyond = distanceTransform(inside, (value) => value === 255, CHAMFER_3);
   return { ...inside, data: mapTo(Uint8ClampedArray, beyond, (far) => Math.floor(255 * Math.min(far / (FADE_WIDTH * inside.width), 1))) };
 }
@@ -564,17 +634,34 @@ export function convolve(values, width, height, channels, kernel) {
   const weights = Float64Array.from({ length: half + 1 }, (_, distance) => kernel[half + distance]);
   const [length, border] = [width * channels, half * channels];
   const across = new Float32Array(values.length);
-  const line = new Float64Array(length + 2 * border); // a row with its mirrored borders
-  const sources = Int32Array.from({ length: line.length }, (_, i) => reflect(Math.floor(i / channels) - half, width) * channels + (i % channels));
+  const line = new Float64Array(length + 2 * border + 3); // a row with its mirrored borders
+  const row = new Float64Array(length + 3);
+  const mirrored = Int32Array.from({ length: border }, (_, i) => reflect(Math.floor(i / channels) - half, width) * channels + (i % channels));
+  const mirroredRight = Int32Array.from({ length: border }, (_, i) => reflect(width + Math.floor(i / channels), width) * channels + (i % channels));
   for (let start = 0; start < values.length; start += length) {
-    for (let i = 0; i < line.length; i++) line[i] = values[start + sources[i]];
-    for (let i = 0, middle = border; i < length; i++, middle++) {
-      let sum = weights[0] * line[middle];
-      for (let k = 1, left = middle - channels, right = middle + channels; k <= half; k++, left -= channels, right += channels) {
-        sum += weights[k] * (line[left] + line[right]);
-      }
-      across[start + i] = sum;
+    line.set(values.subarray(start, start + length), border);
+    for (let i = 0; i < border; i++) {
+      line[i] = line[border + mirrored[i]];
+      line[border + length + i] = line[border + mirroredRight[i]];
     }
+    for (let i = 0, middle = border; i < length; i += 4, middle += 4) { // four sums at a time: fewer weights are read
+      let a = weights[0] * line[middle];
+      let b = weights[0] * line[middle + 1];
+      let c = weights[0] * line[middle + 2];
+      let d = weights[0] * line[middle + 3];
+      for (let k = 1, left = middle - channels, right = middle + channels; k <= half; k++, left -= channels, right += channels) {
+        const weight = weights[k];
+        a += weight * (line[left] + line[right]);
+        b += weight * (line[left + 1] + line[right + 1]);
+        c += weight * (line[left + 2] + line[right + 2]);
+        d += weight * (line[left + 3] + line[right + 3]);
+      }
+      row[i] = a;
+      row[i + 1] = b;
+      row[i + 2] = c;
+      row[i + 3] = d;
+    }
+    across.set(row.subarray(0, length), start);
   }
   const result = new Float32Array(values.length);
   const sums = new Float64Array(length);
@@ -586,7 +673,7 @@ export function convolve(values, width, height, channels, kernel) {
       const below = reflect(y + k, height) * length;
       for (let i = 0; i < length; i++) sums[i] += weight * (across[above + i] + across[below + i]);
     }
-    for (let i = 0; i < length; i++) result[to + i] = sums[i]; // faster than set()
+    result.set(sums, to);
   }
   return result;
 }
@@ -640,18 +727,41 @@ export const CHAMFER_3 = [[1, 0, 0.955], [0, 1, 0.955], [1, 1, 1.3693], [-1, 1, 
 export const CHAMFER_5 = [[1, 0, 1], [0, 1, 1], [1, 1, 1.4], [-1, 1, 1.4],
   [1, 2, 2.1969], [-1, 2, 2.1969], [2, 1, 2.1969], [-2, 1, 2.1969]];
 
-// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true.
+// Returns the distance of each pixel of a plane of bytes to the nearest pixel for whose value `isTarget` is true.
 export const distanceTransform = (plane, isTarget, chamfer) => nearestTargets(plane, isTarget, chamfer).distances;
 
-// Returns the distance of each pixel to the nearest pixel for whose value `isTarget` is true, and the index of that pixel.
+// Does the same, and also returns the index of the nearest pixel.
 export function nearestTargets({ width, height, data }, isTarget, chamfer) {
+  const isHere = mapBytes(Uint8Array, data, isTarget);
   const stride = width + 4; // with margins of 2 pixels, no tests for the border are needed
   const distances = new Float32Array(stride * (height + 4)).fill(1e6);
   const targets = new Int32Array(distances.length);
   const steps = Int32Array.from(chamfer, ([x, y]) => y * stride + x);
   const costs = Float32Array.from(chamfer, ([, , cost]) => cost);
-  const relax = (i, direction) => {
+  const rowStart = (y) => (y + 2) * stride + 2;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0, i = y * width, to = rowStart(y); x < width; x++, i++, to++) {
+      if (!isHere[i]) continue;
+      distances[to] = 0;
+      targets[to] = i;
+    }
+  }
+  for (let y = 0; y < height; y++) relax(distances, targets, steps, costs, rowStart(y), width, 1);
+  for (let y = height - 1; y >= 0; y--) relax(distances, targets, steps, costs, rowStart(y) + width - 1, width, -1);
+  const [result, nearest] = [new Float32Array(width * height), new Int32Array(width * height)];
+  for (let y = 0; y < height; y++) {
+    const [from, to] = [rowStart(y), rowStart(y) + width];
+    result.set(distances.subarray(from, to), y * width);
+    nearest.set(targets.subarray(from, to), y * width);
+  }
+  return { distances: result, nearest };
+}
+
+// Updates a row of distances and targets by those of the neighbours before it, in one direction: 1 or -1.
+function relax(distances, targets, steps, costs, start, count, direction) {
+  for (let n = 0, i = start; n < count; n++, i += direction) {
     let best = distances[i];
+    if (best === 0) continue;
     for (let k = 0; k < steps.length; k++) {
       const from = i - direction * steps[k];
       const distance = distances[from] + costs[k];
@@ -660,36 +770,21 @@ export function nearestTargets({ width, height, data }, isTarget, chamfer) {
       targets[i] = targets[from];
     }
     distances[i] = best;
-  };
-  const at = (x, y) => (y + 2) * stride + x + 2;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      if (isTarget(data[y * width + x])) {
-        distances[at(x, y)] = 0;
-        targets[at(x, y)] = y * width + x;
-      } else relax(at(x, y), 1);
-    }
   }
-  const [result, nearest] = [new Float32Array(width * height), new Int32Array(width * height)];
-  for (let y = height - 1; y >= 0; y--) {
-    for (let x = width - 1; x >= 0; x--) {
-      relax(at(x, y), -1);
-      result[y * width + x] = distances[at(x, y)];
-      nearest[y * width + x] = targets[at(x, y)];
-    }
-  }
-  return { distances: result, nearest };
 }
 
 export function composite(front, alpha, back) { // back may be a single grey value
-  const result = blank(front.width, front.height, 3);
-  const { data } = result;
-  const behind = back.data ?? new Uint8Array(data.length).fill(back);
-  for (let i = 0, to = 0; i < alpha.data.length; i++) {
-    const share = alpha.data[i] / 255;
-    for (const end = to + 3; to < end; to++) data[to] = front.data[to] * share + behind[to] * (1 - share);
-  }
+  const result = back.data ? { ...front, data: back.data.slice() } : blank(front.width, front.height, 3, back);
+  mixColours(result.data, front.data, alpha.data);
   return result;
+}
+
+function mixColours(target, front, alpha) {
+  for (let i = 0, at = 0; i < alpha.length; i++, at += 3) {
+    if (alpha[i] === 0) continue;
+    const share = alpha[i] / 255;
+    for (let c = at; c < at + 3; c++) target[c] = front[c] * share + target[c] * (1 - share);
+  }
 }
 
 export const onGrey = (picture, alpha) => (alpha ? composite(picture, alpha, GREY) : picture);
@@ -740,31 +835,37 @@ export function keepFaceComponent(mask, inside, params) {
   }
   const component = { ...mask, data: mapTo(Uint8ClampedArray, labels, (label) => (selected.has(label) ? 1 : 0)) };
   const dilated = dilate(component, 5);
-  return { ...mask, data: mask.data.map((value, i) => Math.min(value * dilated.data[i], inside.data[i])) };
+  return minimum({ ...mask, data: mapTo(Uint8ClampedArray, mask.data, (value, i) => value * dilated.data[i]) }, inside);
 }
 
-// Returns for each pixel the number of its 8-connected component, or 0 if `isSet` is false for its value.
+// Returns for each pixel of a plane of bytes the number of its 8-connected component, or 0 if `isSet` is false for its value.
 export function components({ width, height, data }, isSet) {
+  const isPart = mapBytes(Uint8Array, data, isSet);
   const labels = new Int32Array(data.length);
   let count = 0;
-  for (let first = 0; first < data.length; first++) {
-    if (labels[first] || !isSet(data[first])) continue;
-    labels[first] = ++count;
-    const todo = [first];
-    while (todo.length) {
-      const now = todo.pop();
-      const [x, y] = [now % width, Math.floor(now / width)];
-      for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
-        for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
-          const next = v * width + u;
-          if (labels[next] || !isSet(data[next])) continue;
-          labels[next] = count;
-          todo.push(next);
-        }
+  for (let first = isPart.indexOf(1); first >= 0; first = isPart.indexOf(1, first)) fill(labels, isPart, width, height, first, ++count);
+  return labels;
+}
+
+// Gives the pixels of one component a label, and removes them from `isPart`.
+function fill(labels, isPart, width, height, first, label) {
+  const todo = [first];
+  isPart[first] = 0;
+  labels[first] = label;
+  while (todo.length) {
+    const now = todo.pop();
+    const x = now % width;
+    const y = (now - x) / width;
+    for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
+      for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
+        const next = v * width + u;
+        if (!isPart[next]) continue;
+        isPart[next] = 0;
+        labels[next] = label;
+        todo.push(next);
       }
     }
   }
-  return labels;
 }
 
 // Returns the maximum over windows of size x size; pixels outside are ignored. Windows are doubled until they have this size.
@@ -776,7 +877,7 @@ export function dilate(plane, size) {
   for (const unit of [1, padded.width]) { // in rows, then in columns
     for (let span = 1, step; span < size; span += step) {
       step = Math.min(span, size - span);
-      for (let i = 0, next = step * unit; next < data.length; i++, next++) if (data[next] > data[i]) data[i] = data[next];
+      raise(data, step * unit);
     }
   }
   const result = blank(width, height, 1);
@@ -784,8 +885,12 @@ export function dilate(plane, size) {
   return { ...plane, data: result.data };
 }
 
+function raise(data, step) {
+  for (let i = 0, next = step; next < data.length; i++, next++) if (data[next] > data[i]) data[i] = data[next];
+}
+
 export function erode(plane, size) {
-  const inverted = ({ data }) => ({ ...plane, data: mapTo(Uint8ClampedArray, data, (value) => 255 - value) });
+  const inverted = ({ data }) => ({ ...plane, data: mapBytes(Uint8ClampedArray, data, (value) => 255 - value) });
   return inverted(dilate(inverted(plane), size));
 }
 
@@ -794,9 +899,8 @@ export function erode(plane, size) {
 // Returns a picture for the segmenter in which the colours of opaque pixels are extended over the transparent ones.
 export function visiblePart(picture, alpha, inside) {
   // without the outermost opaque pixels, whose colours were mixed with those of transparent ones when they were scaled
-  const opaque = erode({ ...alpha, data: alpha.data.map((value) => (value >= OPAQUE ? 255 : 0)) }, 3);
-  const visible = { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) };
-  return { picture: extendForeground(picture, opaque), inside: visible };
+  const opaque = erode({ ...alpha, data: mapBytes(Uint8ClampedArray, alpha.data, (value) => (value >= OPAQUE ? 255 : 0)) }, 3);
+  return { picture: extendForeground(picture, opaque), inside: minimum(inside, alpha) };
 }
 
 // Returns whether an alpha channel is a person mask, and not a round picture, rounded corners or a few transparent pixels.
@@ -899,6 +1003,15 @@ export function toLightness({ data }) {
     lightness[i] = 116 * curve(luminance(LINEAR[data[at]], LINEAR[data[at + 1]], LINEAR[data[at + 2]])) - 16;
   }
   return lightness;
+}
+
+// Returns the grey value of each pixel, as OpenCV computes it.
+export function toGrey({ width, height, data }) {
+  const grey = new Float32Array(width * height);
+  for (let i = 0, at = 0; i < grey.length; i++, at += 3) grey[i] = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
+  const result = blank(width, height, 1);
+  result.data.set(grey); // rounds
+  return result;
 }
 
 // Returns lightness, a and b of each pixel; zeros where the optional mask is 0.

@@ -11,11 +11,11 @@ const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [128, [0.3, 0.09, 0.025, 0.01], 
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
-  const background = { ...cutout, data: math.mapTo(Uint8ClampedArray, visibleArea(crop).data, (value, i) => (cutout.data[i] ? 0 : value)) };
-  const solid = { ...cutout, data: math.mapTo(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
-  const grown = math.dilate(solid, windowOf(GROWTH, cutout.width));
-  for (let i = 0; i < grown.data.length; i++) grown.data[i] = Math.min(grown.data[i], crop.inside.data[i]);
-  return { crop: { ...crop, picture: estimateForeground(crop.picture, cutout, background) }, area: grown };
+  const empty = { ...cutout, data: math.mapBytes(Uint8ClampedArray, cutout.data, (value) => (value ? 0 : 255)) };
+  const background = math.minimum(visibleArea(crop), empty);
+  const solid = { ...cutout, data: math.mapBytes(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
+  const area = math.minimum(math.dilate(solid, windowOf(GROWTH, cutout.width)), crop.inside);
+  return { crop: { ...crop, picture: estimateForeground(crop.picture, cutout, background) }, area };
 }
 
 // Estimates the foreground's own colours where a square picture shows a mixture of foreground and background, and removes the
@@ -23,18 +23,18 @@ export function isolatePerson(crop, cutout) {
 function estimateForeground(picture, alpha, background) {
   const side = alpha.width;
   const [image, opacity, behind] = [picture, alpha, background].map((plane) => math.toSide(plane, Math.min(side, MASK_SIDE)));
-  const opaque = math.mapTo(Float32Array, opacity.data, (value) => Math.max((value / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0));
-  if (!opaque.some(Boolean)) return picture;
+  const opaque = math.mapBytes(Float32Array, opacity.data, (value) => Math.max((value / 255 - MIN_OPACITY) / (1 - MIN_OPACITY), 0));
+  if (math.allEqual(opaque, 0)) return picture;
   const small = opacity.width;
   const foreground = math.resize(localMean(image, opaque), side, side, "linear").data;
-  const isBackground = math.mapTo(Float32Array, behind.data, (value) => (value === 255 ? 1 : 0));
-  if (!isBackground.some(Boolean)) {
+  const isBackground = math.mapBytes(Float32Array, behind.data, (value) => (value === 255 ? 1 : 0));
+  if (math.allEqual(isBackground, 0)) {
     return { ...picture, data: math.mapTo(Uint8ClampedArray, foreground, (value, i) => (alpha.data[Math.floor(i / 3)] ? picture.data[i] : value)) };
   }
   const { data: back, width: coarse } = localMean(image, isBackground);
-  const solid = { ...opacity, data: math.mapTo(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)) };
-  const inner = math.mapTo(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
-  const innerMean = inner.some(Boolean) && localMean(image, inner).data;
+  const solid = { ...opacity, data: math.mapBytes(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)) };
+  const inner = math.mapBytes(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
+  const innerMean = !math.allEqual(inner, 0) && localMean(image, inner).data;
   const reached = math.boxBlur(inner, small, small, 1, windowOf(REACH, small));
   const [across, weight] = placesIn(small, side);
   const [coarseAcross, coarseWeight] = placesIn(coarse, side);
@@ -107,31 +107,53 @@ const windowOf = (half, side) => 2 * Math.max(1, math.roundHalfEven(half * side)
 // Returns the weighted mean colour of a square window around each pixel, for a picture of at most MEAN_SIDE pixels per side. If a
 // window contains little weight, the result of the next wider window has more influence.
 function localMean({ width, data }, weight) {
-  const whole = new Float32Array(4 * weight.length); // per pixel: the colours times the weight, and the weight
-  for (let i = 0, at = 0; i < weight.length; i++, at += 4) {
-    if (!weight[i]) continue;
-    for (let c = 0; c < 3; c++) whole[at + c] = weight[i] * data[3 * i + c];
-    whole[at + 3] = weight[i];
-  }
   const side = Math.min(width, MEAN_SIDE);
-  const { data: weighted } = math.resize({ width, height: width, channels: 4, data: whole }, side, side, "area");
-  const sums = [0, 0, 0, 0];
-  for (let i = 0; i < weighted.length; i++) sums[i % 4] += weighted[i];
-  const mean = new Float32Array(3 * side * side);
-  for (let i = 0; i < mean.length; i++) mean[i] = sums[i % 3] / sums[3];
-  for (const window of MEAN_WINDOWS) {
-    const local = math.boxBlur(weighted, side, side, 4, windowOf(window, side));
-    for (let i = 0, at = 0; i < mean.length; i += 3, at += 4) {
-      const share = 1 / (local[at + 3] + WIDER_WEIGHT);
-      for (let c = 0; c < 3; c++) mean[i + c] = (local[at + c] + WIDER_WEIGHT * mean[i + c]) * share;
-    }
-  }
+  const whole = { width, height: width, channels: 4, data: weighColours(data, weight) };
+  const weighted = math.resize(whole, side, side, "area").data;
+  const mean = overallMean(weighted);
+  for (const window of MEAN_WINDOWS) mixMeans(mean, math.boxBlur(weighted, side, side, 4, windowOf(window, side)));
   return { width: side, height: side, channels: 3, data: mean };
+}
+
+// Returns for each pixel its colour times its weight, and the weight.
+function weighColours(colours, weight) {
+  const result = new Float32Array(4 * weight.length);
+  for (let i = 0, from = 0, to = 0; i < weight.length; i++, from += 3, to += 4) {
+    result[to] = weight[i] * colours[from];
+    result[to + 1] = weight[i] * colours[from + 1];
+    result[to + 2] = weight[i] * colours[from + 2];
+    result[to + 3] = weight[i];
+  }
+  return result;
+}
+
+// Returns a colour for each pixel: the same everywhere, the weighted mean of all.
+function overallMean(weighted) {
+  const sums = new Float64Array(4);
+  for (let i = 0; i < weighted.length; i++) sums[i & 3] += weighted[i];
+  const mean = new Float32Array((3 * weighted.length) / 4);
+  for (let i = 0; i < mean.length; i += 3) for (let c = 0; c < 3; c++) mean[i + c] = sums[c] / sums[3];
+  return mean;
+}
+
+function mixMeans(mean, local) {
+  for (let i = 0, at = 0; i < mean.length; i += 3, at += 4) {
+    const share = 1 / (local[at + 3] + WIDER_WEIGHT);
+    for (let c = 0; c < 3; c++) mean[i + c] = (local[at + c] + WIDER_WEIGHT * mean[i + c]) * share;
+  }
 }
 
 // Returns a photo in which a person is painted: photo + alpha * (painting - before), with alpha from 0 to 1.
 export function addChange(photo, before, painting, alpha) {
-  const data = math.mapTo(Uint8ClampedArray, photo.data, (value, i) =>
-    value + ((painting.data[i] - before.data[i]) * alpha.data[Math.floor(i / 3)]) / 255);
-  return { ...photo, data };
+  const result = photo.data.slice();
+  addWeighted(result, painting.data, before.data, alpha.data);
+  return { ...photo, data: result };
+}
+
+function addWeighted(target, after, before, alpha) {
+  for (let i = 0, at = 0; i < alpha.length; i++, at += 3) {
+    const share = alpha[i] / 255;
+    if (!share) continue;
+    for (let c = at; c < at + 3; c++) target[c] += share * (after[c] - before[c]);
+  }
 }

@@ -116,6 +116,6 @@ export class LivePainter {
     else this.context.fillRect(0, 0, width, height);
     this.context.setTransform(a, b, c, d, e, f);
     this.context.drawImage(bitmap, 0, 0);
-    return math.fromRgba(this.context.getImageData(0, 0, width, height).data, width, height);
+    return math.fromRgba(this.context.getImageData(0, 0, width, height).data, width, height).picture;
   }
 }

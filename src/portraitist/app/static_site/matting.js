@@ -11,10 +11,9 @@ const [MIN_OTHER, MIN_DISTANCE] = [0.5, 1.2];
 const GUIDE_SIDE = 256;
 
 // Returns where a crop shows the photo: 255 where the photo covers the crop and is opaque, 0 where it does not.
-export const visibleArea = ({ alpha, inside }) =>
-  (alpha ? { ...inside, data: inside.data.map((value, i) => Math.min(value, alpha.data[i])) } : inside);
+export const visibleArea = ({ alpha, inside }) => (alpha ? math.minimum(inside, alpha) : inside);
 
-const solidOf = (mask) => ({ ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
+const solidOf = (mask) => ({ ...mask, data: math.mapBytes(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
 
 // Returns the mask of a crop without other people: without the pixels beyond a dividing line between their faces and the
 // person's. If the mask contains no other face, the mask itself is returned.
@@ -46,28 +45,27 @@ export function keepPerson(mask, crop) {
   const connection = disc(MIN_CONNECTION * length);
   const margin = 2 * connection.half + 1; // extend the mask: the person continues beyond its borders
   const opened = dilateBy(erodeBy(math.pad(solid, margin), connection), connection);
-  const labels = math.components(opened, Boolean);
-  const labelAt = (x, y) => labels[(y + margin) * opened.width + x + margin];
+  const labels = math.cut({ ...opened, data: math.components(opened, Boolean) }, margin, margin, side).data;
 
   const low = centre.map((value) => Math.max(0, math.roundHalfEven(value - length / 2)));
   const high = centre.map((value) => Math.min(side, math.roundHalfEven(value + length / 2)));
   const counts = new Map();
   for (let row = low[1]; row < high[1]; row++) {
     for (let column = low[0]; column < high[0]; column++) {
-      const label = labelAt(column, row);
+      const label = labels[row * side + column];
       if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
     }
   }
   if (!counts.size) return mask;
   const [label] = [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best));
-  const body = { ...mask, data: mask.data.map((_, i) => (labelAt(i % side, Math.floor(i / side)) === label ? 1 : 0)) };
+  const body = { ...mask, data: math.mapTo(Uint8ClampedArray, labels, (each) => (each === label ? 1 : 0)) };
 
-  const near = dilateBy(body, disc(2 * MIN_CONNECTION * length)).data.map((value, i) => value & solid.data[i]);
-  const parts = math.components({ ...mask, data: near }, Boolean);
+  const near = math.minimum(dilateBy(body, disc(2 * MIN_CONNECTION * length)), solid);
+  const parts = math.components(near, Boolean);
   const touching = new Set(parts.filter((_, i) => body.data[i]));
-  const kept = { ...mask, data: near.map((_, i) => (touching.has(parts[i]) ? 1 : 0)) };
+  const kept = { ...mask, data: math.mapTo(Uint8ClampedArray, parts, (part) => (touching.has(part) ? 1 : 0)) };
   const soft = dilateBy(kept, disc(0.1 * length)).data;
-  return { ...mask, data: mask.data.map((value, i) => value * soft[i]) };
+  return { ...mask, data: math.mapTo(Uint8ClampedArray, mask.data, (value, i) => value * soft[i]) };
 }
 
 // Returns the person's mask at the size of a crop, aligned with edges in the crop; an alpha channel is not changed.
@@ -81,19 +79,21 @@ export function refinePerson(mask, crop) {
   const width = disc(2 * BAND * length);
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
   const filtered = guidedFilter(picture, whole, (WINDOW * length) / side);
-  const { data } = math.blank(side, side, 1);
-  for (let i = 0; i < data.length; i++) {
-    data[i] = outer[i] > inner[i] ? (255 * (filtered[i] - LOWEST)) / (HIGHEST - LOWEST) : 255 * solid.data[i];
-    data[i] = Math.min(data[i], inside.data[i], alpha ? alpha.data[i] : 255);
-  }
-  return { ...solid, data };
+  const refined = { ...solid, data: math.mapBytes(Uint8ClampedArray, solid.data, (value) => 255 * value) };
+  replaceEdge(refined.data, filtered, outer, inner);
+  return math.minimum(refined, visibleArea(crop));
+}
+
+// Replaces the values of a mask near its edge: where `outer` is 1 and `inner` is 0.
+function replaceEdge(mask, values, outer, inner) {
+  for (let i = 0; i < mask.length; i++) if (outer[i] > inner[i]) mask[i] = (255 * (values[i] - LOWEST)) / (HIGHEST - LOWEST);
 }
 
 // Extends a mask beyond the photo's border, which is not an edge of the person and must not become soft.
 function continueBeyondPhoto(mask, inside) {
   const covered = math.toSide(inside, mask.width);
-  const known = math.erode({ ...covered, data: covered.data.map((value) => (value === 255 ? 255 : 0)) }, 5);
-  if (known.data.every(Boolean)) return mask;
+  const known = math.erode({ ...covered, data: math.mapBytes(Uint8ClampedArray, covered.data, (value) => (value === 255 ? 255 : 0)) }, 5);
+  if (math.allEqual(known.data, 255)) return mask;
   return math.extendForeground(mask, known);
 }
 
@@ -102,48 +102,78 @@ function guidedFilter(picture, mask, radius) {
   const side = picture.width;
   const [guide, target] = [math.toSide(picture, GUIDE_SIDE).data, math.toSide(mask, GUIDE_SIDE).data];
   const size = 2 * Math.max(1, math.roundHalfEven(radius * GUIDE_SIDE)) + 1;
-  const count = GUIDE_SIDE * GUIDE_SIDE;
-  const products = new Float32Array(13 * count); // r g b, target, rr rg rb gg gb bb, and r g b times the target
-  for (let i = 0, to = 0; i < count; i++) {
+  const means = math.boxBlur(productsOf(guide, target), GUIDE_SIDE, GUIDE_SIDE, 13, size);
+  const smooth = { width: GUIDE_SIDE, height: GUIDE_SIDE, channels: 4, data: math.boxBlur(linearModels(means), GUIDE_SIDE, GUIDE_SIDE, 4, size) };
+  return applyModels(math.resize(smooth, side, side, "linear").data, picture.data);
+}
+
+// Returns 13 numbers for each pixel: the guide's r, g and b, the target t, r r, r g, r b, g g, g b, b b, r t, g t and b t. (These
+// functions use neither arrays nor destructuring per pixel, which are slow.)
+function productsOf(guide, target) {
+  const products = new Float32Array(13 * target.length);
+  for (let i = 0, to = 0; i < target.length; i++, to += 13) {
     const r = guide[3 * i] / 255;
     const g = guide[3 * i + 1] / 255;
     const b = guide[3 * i + 2] / 255;
     const t = target[i] / 255;
-    for (const value of [r, g, b, t, r * r, r * g, r * b, g * g, g * b, b * b, r * t, g * t, b * t]) products[to++] = value;
+    products[to] = r;
+    products[to + 1] = g;
+    products[to + 2] = b;
+    products[to + 3] = t;
+    products[to + 4] = r * r;
+    products[to + 5] = r * g;
+    products[to + 6] = r * b;
+    products[to + 7] = g * g;
+    products[to + 8] = g * b;
+    products[to + 9] = b * b;
+    products[to + 10] = r * t;
+    products[to + 11] = g * t;
+    products[to + 12] = b * t;
   }
-  const means = math.boxBlur(products, GUIDE_SIDE, GUIDE_SIDE, 13, size);
-  const lines = new Float32Array(4 * count); // slope for r, g and b, and offset
-  for (let i = 0, at = 0; i < count; i++, at += 13) { // no destructuring: it is slow here
+  return products;
+}
+
+// Returns, for the means of these products, the linear model that best predicts the target: factors of r, g and b, and the offset.
+function linearModels(means) {
+  const models = new Float32Array((4 * means.length) / 13);
+  for (let at = 0, to = 0; at < means.length; at += 13, to += 4) {
     const r = means[at];
     const g = means[at + 1];
     const b = means[at + 2];
     const t = means[at + 3];
-    const rr = means[at + 4] - r * r + EPSILON;
+    const rr = means[at + 4] - r * r + EPSILON; // covariances
     const rg = means[at + 5] - r * g;
     const rb = means[at + 6] - r * b;
     const gg = means[at + 7] - g * g + EPSILON;
     const gb = means[at + 8] - g * b;
     const bb = means[at + 9] - b * b + EPSILON;
-    const slope = solveSymmetric([rr, rg, rb, gg, gb, bb], [means[at + 10] - r * t, means[at + 11] - g * t, means[at + 12] - b * t]);
-    for (let c = 0; c < 3; c++) lines[4 * i + c] = slope[c];
-    lines[4 * i + 3] = t - slope[0] * r - slope[1] * g - slope[2] * b;
+    const rt = means[at + 10] - r * t;
+    const gt = means[at + 11] - g * t;
+    const bt = means[at + 12] - b * t;
+    const p = gg * bb - gb * gb; // adjugate of the symmetric matrix [[rr, rg, rb], [rg, gg, gb], [rb, gb, bb]]
+    const q = rb * gb - rg * bb;
+    const u = rg * gb - rb * gg;
+    const det = rr * p + rg * q + rb * u;
+    const v = rr * bb - rb * rb;
+    const w = rg * rb - rr * gb;
+    const factorR = (p * rt + q * gt + u * bt) / det;
+    const factorG = (q * rt + v * gt + w * bt) / det;
+    const factorB = (u * rt + w * gt + (rr * gg - rg * rg) * bt) / det;
+    models[to] = factorR;
+    models[to + 1] = factorG;
+    models[to + 2] = factorB;
+    models[to + 3] = t - factorR * r - factorG * g - factorB * b;
   }
-  const smooth = { width: GUIDE_SIDE, height: GUIDE_SIDE, channels: 4, data: math.boxBlur(lines, GUIDE_SIDE, GUIDE_SIDE, 4, size) };
-  const { data } = math.resize(smooth, side, side, "linear");
-  const result = new Float32Array(side * side);
-  for (let i = 0; i < result.length; i++) {
-    const [from, at] = [4 * i, 3 * i];
-    result[i] = (data[from] * picture.data[at] + data[from + 1] * picture.data[at + 1] + data[from + 2] * picture.data[at + 2]) / 255 + data[from + 3];
-  }
-  return result;
+  return models;
 }
 
-// Solve [[a, b, c], [b, d, e], [c, e, f]] v = (x, y, z) by Cramer's rule.
-function solveSymmetric([a, b, c, d, e, f], [x, y, z]) {
-  const [p, q, r] = [d * f - e * e, c * e - b * f, b * e - c * d];
-  const det = a * p + b * q + c * r;
-  const [s, t, u] = [a * f - c * c, b * c - a * e, a * d - b * b];
-  return [(p * x + q * y + r * z) / det, (q * x + s * y + t * z) / det, (r * x + t * y + u * z) / det];
+function applyModels(models, colours) {
+  const result = new Float32Array(models.length / 4);
+  for (let i = 0, at = 0, from = 0; i < result.length; i++, at += 3, from += 4) {
+    const sum = models[from] * colours[at] + models[from + 1] * colours[at + 1] + models[from + 2] * colours[at + 2];
+    result[i] = sum / 255 + models[from + 3];
+  }
+  return result;
 }
 
 // OpenCV's elliptical structuring element, as half the width of each row.
@@ -154,7 +184,7 @@ function disc(diameter) {
   return { half, widths };
 }
 
-const inverted = (plane) => ({ ...plane, data: plane.data.map((value) => 1 - value) });
+const inverted = (plane) => ({ ...plane, data: math.mapBytes(Uint8ClampedArray, plane.data, (value) => 1 - value) });
 const erodeBy = (plane, element) => inverted(dilateBy(inverted(plane), element));
 
 // Dilates a plane of zeros and ones: each run of ones is widened, in the rows around it, by the widths of the element.

@@ -50,7 +50,7 @@ async function run(name, inputs) {
 
 // --- face detection
 
-const detectorInput = (boxed) => math.mapTo(Float32Array, boxed.data, (value) => value / 127.5 - 1);
+const detectorInput = (boxed) => math.mapBytes(Float32Array, boxed.data, (value) => value / 127.5 - 1);
 
 async function runDetector(picture, index, minScore) {
   const letterbox = math.letterbox(picture, detectors[index].side);
@@ -148,7 +148,7 @@ async function detectInViews(picture) {
 export async function segment(picture, refine = true) {
   const small = math.toSide(picture, MASK_SIDE, "cubic");
   const name = "selfie_segmentation";
-  const input = math.mapTo(Float32Array, small.data, (value) => value / 255);
+  const input = math.mapBytes(Float32Array, small.data, (value) => value / 255);
   const result = await run(name, { [networks[name].inputNames[0]]: new ort.Tensor("float32", input, [1, MASK_SIDE, MASK_SIDE, 3]) });
   let mask = math.toMask(Object.values(result)[0], MASK_SIDE);
   if (refine && networks.person_refiner) {
@@ -197,7 +197,7 @@ export const canFollowExample = () => Boolean(networks.style_predictor);
 // Returns the style of the person in a square picture.
 export async function predictStyle(picture, mask) {
   const scaled = math.toSide(math.onGrey(picture, mask), STYLE_SIDE);
-  const input = new ort.Tensor("float32", math.mapTo(Float32Array, scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
+  const input = new ort.Tensor("float32", math.mapBytes(Float32Array, scaled.data, (value) => value / 255), [1, STYLE_SIDE, STYLE_SIDE, 3]);
   const [vector] = Object.values(await run("style_predictor", { [networks.style_predictor.inputNames[0]]: input }));
   return { vector, ofExample: true };
 }

@@ -91,8 +91,7 @@ async function decode(file) {
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const picture = math.fromRgba(data, canvas.width, canvas.height);
-  const alpha = math.alphaOf(data, canvas.width, canvas.height);
+  const { picture, alpha } = math.fromRgba(data, canvas.width, canvas.height);
   alpha?.data.forEach((value, i) => { if (value === 0) picture.data.fill(255, 3 * i, 3 * i + 3); }); // as read_selfie does
   return { picture, alpha };
 }

@@ -4,11 +4,12 @@ import * as math from "./image_math.js";
 
 const MIRROR_PX = 32;
 const SLIVER = 0.02;
+const coversAll = (inside) => math.allEqual(inside.data, 255);
 const isCovered = (value) => value === 255;
 
 // Returns the crop's picture and mask, with the person mirrored at the border of `photo`.
 export function mirrorPerson({ picture, inside, transform }, mask, photo) {
-  if (inside.data.every(isCovered)) return { picture, mask };
+  if (coversAll(inside)) return { picture, mask };
   const side = inside.width;
   const distances = math.distanceTransform(inside, isCovered, math.CHAMFER_3);
   const inverse = math.invert(transform);
@@ -32,17 +33,17 @@ export function mirrorPerson({ picture, inside, transform }, mask, photo) {
 
 // Gives each pixel of a mask beyond the photo's border the value of the nearest pixel in the photo.
 export function repeatBorder(mask, inside) {
-  if (inside.data.every(isCovered) || !inside.data.some(isCovered)) return mask;
+  if (coversAll(inside) || !inside.data.includes(255)) return mask;
   const { nearest } = math.nearestTargets(inside, isCovered, math.CHAMFER_5);
-  return { ...mask, data: mask.data.map((_, i) => mask.data[nearest[i]]) };
+  return { ...mask, data: math.mapTo(Uint8ClampedArray, nearest, (source) => mask.data[source]) };
 }
 
 // Continues a mask of the person in a strip beyond the photo's border; `width` is twice the strip's width, plus 1. Returns the new
 // mask, and the area of the photo and the strip.
 export function continuePerson(mask, inside, width) {
-  const area = inside.data.every(isCovered) ? inside : math.dilate(inside, width);
-  const repeated = repeatBorder(mask, inside);
-  return [{ ...mask, data: repeated.data.map((value, i) => (area.data[i] ? value : 0)) }, area];
+  const area = coversAll(inside) ? inside : math.dilate(inside, width);
+  const isPainted = { ...area, data: math.mapBytes(Uint8ClampedArray, area.data, (value) => (value ? 255 : 0)) };
+  return [math.minimum(repeatBorder(mask, inside), isPainted), area];
 }
 
 export const stripWidth = (side) => 2 * Math.max(1, math.roundHalfEven(SLIVER * side)) + 1;

@@ -3,23 +3,23 @@
 import * as math from "./image_math.js";
 
 const [BLACK, DARK, MARGIN] = [16, 48, 8];
-const [GRID, SIGMA] = [256, 0.012];
+const [GRID, SIGMA] = [128, 0.012];
 
 // Darkens the areas of a painted person that are nearly black in the photo, but not in the painting.
 export function withShadows(painted, photo, mask) {
   const side = mask.width;
   const grid = Math.min(GRID, side);
-  const weights = math.mapTo(Float32Array, math.resize(mask, grid, grid, "area").data, (value) => value / 255 + 1e-3);
+  const weights = math.mapBytes(Float32Array, math.resize(mask, grid, grid, "area").data, (value) => value / 255 + 1e-3);
   const blur = (values) => math.convolve(values, grid, grid, 1, math.gaussianKernel(SIGMA * grid, 8));
   const total = blur(weights);
-  const [original, brightness] = [photo, painted].map((picture) => {
-    const grey = { ...mask, data: new Uint8ClampedArray(side * side) };
-    for (let i = 0, at = 0; i < grey.data.length; i++, at += 3) {
-      grey.data[i] = 0.299 * picture.data[at] + 0.587 * picture.data[at + 1] + 0.114 * picture.data[at + 2];
-    }
-    const means = blur(math.mapTo(Float32Array, math.resize(grey, grid, grid, "area").data, (value, i) => value * weights[i]));
-    return means.map((value, i) => value / total[i]);
-  });
+  const brightnessOf = (picture) => {
+    const grey = math.resize(math.toGrey(picture), grid, grid, "area").data;
+    const means = blur(math.mapTo(Float32Array, grey, (value, i) => value * weights[i]));
+    return math.mapTo(Float32Array, means, (value, i) => value / total[i]);
+  };
+  const original = brightnessOf(photo);
+  if (original.every((value) => value >= DARK)) return painted;
+  const brightness = brightnessOf(painted);
   const factors = math.mapTo(Float32Array, original, (value, i) => {
     const strength = math.clamp((DARK - value) / (DARK - BLACK), 0, 1);
     return 1 - strength * (1 - math.clamp((value + MARGIN) / Math.max(brightness[i], 1), 0, 1));
@@ -28,7 +28,8 @@ export function withShadows(painted, photo, mask) {
   const enlarged = math.resize({ width: grid, height: grid, channels: 1, data: factors }, side, side, "linear").data;
   const result = Uint8ClampedArray.from(painted.data);
   for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
-    if (mask.data[i]) for (let c = at; c < at + 3; c++) result[c] *= enlarged[i];
+    if (!mask.data[i] || enlarged[i] === 1) continue;
+    for (let c = at; c < at + 3; c++) result[c] *= enlarged[i];
   }
   return { ...painted, data: result };
 }

@@ -48,11 +48,7 @@ export function stainWeight(crop) {
   const [right, bottom] = centre.map((value) => Math.min(picture.width, math.roundHalfEven(value + radius)));
   if (right <= left || bottom <= top) return 0;
   const [width, height] = [right - left, bottom - top];
-  const grey = new Float32Array(width * height);
-  for (let i = 0; i < grey.length; i++) {
-    const from = 3 * ((top + Math.floor(i / width)) * picture.width + left + (i % width));
-    grey[i] = Math.round(0.299 * picture.data[from] + 0.587 * picture.data[from + 1] + 0.114 * picture.data[from + 2]);
-  }
+  const grey = math.toGrey(math.cut(picture, left, top, width, height)).data;
   return math.clamp((SHARP - detail(grey, width, height)) / (SHARP - BLURRED), 0, 1);
 }
 
@@ -61,7 +57,7 @@ function detail(grey, width, height) {
   const blurred = (sigma) => math.convolve(grey, width, height, 1, math.gaussianKernel(sigma, 8));
   const contrast = ([narrow, wide]) => {
     const second = blurred(wide);
-    const difference = blurred(narrow).map((value, i) => value - second[i]);
+    const difference = math.mapTo(Float32Array, blurred(narrow), (value, i) => value - second[i]);
     const mean = difference.reduce((sum, value) => sum + value, 0) / difference.length;
     return Math.sqrt(difference.reduce((sum, value) => sum + (value - mean) ** 2, 0) / difference.length);
   };
@@ -70,9 +66,9 @@ function detail(grey, width, height) {
 
 // Moves the low frequencies of a painted person towards the photo's. Mean colour, contrast and strokes do not change.
 export function withoutStains(painted, photo, mask, weight) {
-  if (weight === 0 || !mask.data.some(Boolean)) return painted;
+  if (weight === 0 || math.allEqual(mask.data, 0)) return painted;
   const { width: side } = painted;
-  const weights = Float32Array.from(math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
+  const weights = math.mapBytes(Float32Array, math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
   const total = math.convolve(weights, GRID, GRID, 1, math.gaussianKernel(SIGMA * GRID, 8));
   const paintedLab = math.toLab(painted, mask);
   const low = [paintedLab, math.toLab(photo, mask)].map((lab) => {
