@@ -180,7 +180,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--runtime", type=Path, help="the .tgz of onnxruntime-web; by default npm downloads it")
-    parser.add_argument("--threads", action="store_true", help="run the networks on several threads")
+    parser.add_argument("--threads", action="store_true", help="several threads for photo and live")
     parser.add_argument("--only", default="parts,photo,live", help="measurements to run, separated by commas")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:

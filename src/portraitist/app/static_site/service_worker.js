@@ -2,7 +2,7 @@
 // Only the page itself and its workers get the headers; all other requests are left alone. Nothing is cached.
 
 const OWN_FILES = /^(|index\.html|paint_worker\.js|ort\/.*\.js)$/; // relative to the page's folder
-const MARK = "<title>Portraitist"; // in the page
+const MARK = '<meta http-equiv="Content-Security-Policy"'; // in the page; a server sends its policy as a header
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
