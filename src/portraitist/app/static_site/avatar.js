@@ -68,8 +68,8 @@ function layersOf(painting, isolated, cutout, crop, frame, size) {
   const toFrame = between(transform, frameTransform(frame, size));
   const inFrame = (plane, border = "replicate") => math.warp(plane, toFrame, size, border);
   const covered = math.warpCovered(cutout, toFrame, size);
-  const mask = maskInFrame(cutout, inside, toFrame, size);
   const person = inFrame(painting);
+  const mask = maskInFrame(cutout, inside, toFrame, size);
   const fade = math.borderFade(covered);
   const onWhite = alpha ? math.composite(picture, alpha, 255) : picture; // transparent pixels can have any colour
   const before = math.fadeBorder(inFrame(onWhite), fade);

@@ -156,9 +156,9 @@ function boxSum({ width, data }, ignoreMargin = false) {
 export function fadeCuts(mask, covered) {
   const size = mask.width;
   if (math.allEqual(covered.data, 255)) return mask;
-  const solid = { ...mask, data: math.mapBytes(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) };
+  const solid = math.mapPlane(mask, (value) => (value > 127 ? 1 : 0));
   const near = math.dilate(solid, Math.max(3, math.roundHalfEven(0.01 * size) | 1));
-  const isCut = { ...covered, data: math.mapBytes(Uint8ClampedArray, covered.data, (value) => (value < 255 ? 1 : 0)) };
+  const isCut = math.mapPlane(covered, (value) => (value < 255 ? 1 : 0));
   const ends = math.minimum(near, isCut);
   if (math.allEqual(ends.data, 0)) return mask;
   const distances = math.distanceTransform(ends, Boolean, math.CHAMFER_5);

@@ -51,6 +51,9 @@ export function mapBytes(Type, bytes, value) {
   return result;
 }
 
+// Applies a function to the values of a picture or plane of bytes.
+export const mapPlane = (plane, value) => ({ ...plane, data: mapBytes(Uint8ClampedArray, plane.data, value) });
+
 export function allEqual(data, value) {
   for (let i = 0; i < data.length; i++) if (data[i] !== value) return false;
   return true;
@@ -148,8 +151,7 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
   const { channels, data } = picture;
   const { left, top, right, bottom } = view;
   const isWhole = right - left === width && bottom - top === height;
-  if (isWhole && width === picture.width && height === picture.height) return picture;
-  if (isWhole && kind === "area" && picture.width === 2 * width && picture.height === 2 * height) return halve(picture);
+  if (width === picture.width && height === picture.height) return isWhole ? picture : cut(picture, left, top, right - left, bottom - top);
   const across = sampleWeights(picture.width, width, kind, left, right);
   const down = sampleWeights(picture.height, height, kind, top, bottom);
   const [stride, length] = [picture.width * channels, (right - left) * channels];
@@ -223,21 +225,6 @@ function resampleRow(line, channels, { firsts, starts, weights }, target, to) {
   }
 }
 
-// Reduces a picture to half its width and height.
-function halve({ width, height, channels, data }) {
-  const result = new data.constructor((width * height * channels) / 4);
-  const [stride, length] = [width * channels, (width * channels) / 2];
-  const [lines, row] = [new Float32Array(2 * stride), new Float32Array(length)];
-  for (let from = 0, to = 0; to < result.length; from += 2 * stride, to += length) {
-    lines.set(data.subarray(from, from + 2 * stride));
-    for (let i = 0, at = 0; i < length; at += channels) {
-      for (let c = 0; c < channels; c++, i++, at++) row[i] = (lines[at] + lines[at + channels] + lines[at + stride] + lines[at + stride + channels]) / 4;
-    }
-    result.set(row, to);
-  }
-  return { width: width / 2, height: height / 2, channels, data: result };
-}
-
 // Resizes a picture to a square: by area if the picture is larger, else by the kind `otherwise`.
 export const toSide = (picture, side, otherwise = "linear") =>
   resize(picture, side, side, Math.max(picture.width, picture.height) > side ? "area" : otherwise);
@@ -284,9 +271,7 @@ function sampling(size, transform, side) {
 // The counterpart of `warp` in crop/geometry.py; border is "replicate" or "constant".
 export function warp(picture, transform, side, border) {
   const { width, height, view, inverse, taps } = sampling(picture, transform, side);
-  const isReduced = width < picture.width || height < picture.height;
-  const part = isReduced ? resize(picture, width, height, "area", view) : cut(picture, view.left, view.top, view.right - view.left, view.bottom - view.top);
-  return sample(part, inverse, side, taps, border === "constant");
+  return sample(resize(picture, width, height, "area", view), inverse, side, taps, border === "constant");
 }
 
 const MARGIN = 4; // pixels around a picture that is sampled, so that no kernel extends beyond it
@@ -402,8 +387,7 @@ export function cut(picture, left, top, width, height = width) {
   return { width, height, channels, data: result };
 }
 
-export const brighten = (picture) =>
-  ({ ...picture, data: mapBytes(Uint8ClampedArray, picture.data, (value) => Math.floor(255 * (value / 255) ** VIEW_GAMMA)) });
+export const brighten = (picture) => mapPlane(picture, (value) => Math.floor(255 * (value / 255) ** VIEW_GAMMA));
 
 // --- face detection
 
@@ -628,6 +612,14 @@ const reflect = (i, count) => {
   return folded < count ? folded : period - folded;
 };
 
+// Returns the indexes of the values in the borders of a row, and of those that they mirror. The borders have `left` and `right`
+// pixels; the row between them has `width` pixels.
+function mirroredBorders(width, channels, left, right) {
+  const border = left * channels;
+  const outside = Int32Array.from({ length: border + right * channels }, (_, i) => (i < border ? i : i + width * channels));
+  return [outside, outside.map((i) => border + reflect(Math.floor(i / channels) - left, width) * channels + (i % channels))];
+}
+
 // Convolves an image with a kernel along rows, then along columns. The kernel is symmetric; the border is mirrored.
 export function convolve(values, width, height, channels, kernel) {
   const half = kernel.length >> 1;
@@ -636,14 +628,10 @@ export function convolve(values, width, height, channels, kernel) {
   const across = new Float32Array(values.length);
   const line = new Float64Array(length + 2 * border + 3); // a row with its mirrored borders
   const row = new Float64Array(length + 3);
-  const mirrored = Int32Array.from({ length: border }, (_, i) => reflect(Math.floor(i / channels) - half, width) * channels + (i % channels));
-  const mirroredRight = Int32Array.from({ length: border }, (_, i) => reflect(width + Math.floor(i / channels), width) * channels + (i % channels));
+  const [outside, mirrored] = mirroredBorders(width, channels, half, half);
   for (let start = 0; start < values.length; start += length) {
     line.set(values.subarray(start, start + length), border);
-    for (let i = 0; i < border; i++) {
-      line[i] = line[border + mirrored[i]];
-      line[border + length + i] = line[border + mirroredRight[i]];
-    }
+    for (let i = 0; i < outside.length; i++) line[outside[i]] = line[mirrored[i]];
     for (let i = 0, middle = border; i < length; i += 4, middle += 4) { // four sums at a time: fewer weights are read
       let a = weights[0] * line[middle];
       let b = weights[0] * line[middle + 1];
@@ -697,8 +685,7 @@ export function boxBlur(values, width, height, channels, size) {
   const [length, border, span] = [width * channels, half * channels, size * channels];
   const line = new Float64Array(length + span); // the sums of each column, with mirrored borders
   const sums = line.subarray(border, border + length);
-  const outside = Int32Array.from({ length: span }, (_, i) => (i < border ? i : i + length));
-  const mirrored = outside.map((i) => border + reflect(Math.floor(i / channels) - half, width) * channels + (i % channels));
+  const [outside, mirrored] = mirroredBorders(width, channels, half, size - half);
   for (let y = -half; y <= half; y++) {
     const from = reflect(y, height) * length;
     for (let i = 0; i < length; i++) sums[i] += values[from + i];
@@ -890,7 +877,7 @@ function raise(data, step) {
 }
 
 export function erode(plane, size) {
-  const inverted = ({ data }) => ({ ...plane, data: mapBytes(Uint8ClampedArray, data, (value) => 255 - value) });
+  const inverted = (each) => mapPlane(each, (value) => 255 - value);
   return inverted(dilate(inverted(plane), size));
 }
 
@@ -899,7 +886,7 @@ export function erode(plane, size) {
 // Returns a picture for the segmenter in which the colours of opaque pixels are extended over the transparent ones.
 export function visiblePart(picture, alpha, inside) {
   // without the outermost opaque pixels, whose colours were mixed with those of transparent ones when they were scaled
-  const opaque = erode({ ...alpha, data: mapBytes(Uint8ClampedArray, alpha.data, (value) => (value >= OPAQUE ? 255 : 0)) }, 3);
+  const opaque = erode(mapPlane(alpha, (value) => (value >= OPAQUE ? 255 : 0)), 3);
   return { picture: extendForeground(picture, opaque), inside: minimum(inside, alpha) };
 }
 
@@ -1007,11 +994,9 @@ export function toLightness({ data }) {
 
 // Returns the grey value of each pixel, as OpenCV computes it.
 export function toGrey({ width, height, data }) {
-  const grey = new Float32Array(width * height);
-  for (let i = 0, at = 0; i < grey.length; i++, at += 3) grey[i] = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
-  const result = blank(width, height, 1);
-  result.data.set(grey); // rounds
-  return result;
+  const grey = blank(width, height, 1);
+  for (let i = 0, at = 0; at < data.length; i++, at += 3) grey.data[i] = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
+  return grey;
 }
 
 // Returns lightness, a and b of each pixel; zeros where the optional mask is 0.

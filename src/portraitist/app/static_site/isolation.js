@@ -11,9 +11,9 @@ const [MEAN_SIDE, MEAN_WINDOWS, WIDER_WEIGHT] = [128, [0.3, 0.09, 0.025, 0.01], 
 
 // Replaces the background of a crop by colours of the person, and grows the person's mask a little. Returns { crop, area }.
 export function isolatePerson(crop, cutout) {
-  const empty = { ...cutout, data: math.mapBytes(Uint8ClampedArray, cutout.data, (value) => (value ? 0 : 255)) };
+  const empty = math.mapPlane(cutout, (value) => (value ? 0 : 255));
   const background = math.minimum(visibleArea(crop), empty);
-  const solid = { ...cutout, data: math.mapBytes(Uint8ClampedArray, cutout.data, (value) => (value >= FAINT ? 255 : 0)) };
+  const solid = math.mapPlane(cutout, (value) => (value >= FAINT ? 255 : 0));
   const area = math.minimum(math.dilate(solid, windowOf(GROWTH, cutout.width)), crop.inside);
   return { crop: { ...crop, picture: estimateForeground(crop.picture, cutout, background) }, area };
 }
@@ -32,7 +32,7 @@ function estimateForeground(picture, alpha, background) {
     return { ...picture, data: math.mapTo(Uint8ClampedArray, foreground, (value, i) => (alpha.data[Math.floor(i / 3)] ? picture.data[i] : value)) };
   }
   const { data: back, width: coarse } = localMean(image, isBackground);
-  const solid = { ...opacity, data: math.mapBytes(Uint8ClampedArray, opacity.data, (value) => (value === 255 ? 255 : 0)) };
+  const solid = math.mapPlane(opacity, (value) => (value === 255 ? 255 : 0));
   const inner = math.mapBytes(Float32Array, math.erode(solid, windowOf(RIM, small)).data, (value) => value / 255);
   const innerMean = !math.allEqual(inner, 0) && localMean(image, inner).data;
   const reached = math.boxBlur(inner, small, small, 1, windowOf(REACH, small));

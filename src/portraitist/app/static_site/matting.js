@@ -13,7 +13,7 @@ const GUIDE_SIDE = 256;
 // Returns where a crop shows the photo: 255 where the photo covers the crop and is opaque, 0 where it does not.
 export const visibleArea = ({ alpha, inside }) => (alpha ? math.minimum(inside, alpha) : inside);
 
-const solidOf = (mask) => ({ ...mask, data: math.mapBytes(Uint8ClampedArray, mask.data, (value) => (value > 127 ? 1 : 0)) });
+const solidOf = (mask) => math.mapPlane(mask, (value) => (value > 127 ? 1 : 0));
 
 // Returns the mask of a crop without other people: without the pixels beyond a dividing line between their faces and the
 // person's. If the mask contains no other face, the mask itself is returned.
@@ -79,7 +79,7 @@ export function refinePerson(mask, crop) {
   const width = disc(2 * BAND * length);
   const [outer, inner] = [dilateBy(solid, width).data, erodeBy(solid, width).data];
   const filtered = guidedFilter(picture, whole, (WINDOW * length) / side);
-  const refined = { ...solid, data: math.mapBytes(Uint8ClampedArray, solid.data, (value) => 255 * value) };
+  const refined = math.mapPlane(solid, (value) => 255 * value);
   replaceEdge(refined.data, filtered, outer, inner);
   return math.minimum(refined, visibleArea(crop));
 }
@@ -92,7 +92,7 @@ function replaceEdge(mask, values, outer, inner) {
 // Extends a mask beyond the photo's border, which is not an edge of the person and must not become soft.
 function continueBeyondPhoto(mask, inside) {
   const covered = math.toSide(inside, mask.width);
-  const known = math.erode({ ...covered, data: math.mapBytes(Uint8ClampedArray, covered.data, (value) => (value === 255 ? 255 : 0)) }, 5);
+  const known = math.erode(math.mapPlane(covered, (value) => (value === 255 ? 255 : 0)), 5);
   if (math.allEqual(known.data, 255)) return mask;
   return math.extendForeground(mask, known);
 }
@@ -184,7 +184,7 @@ function disc(diameter) {
   return { half, widths };
 }
 
-const inverted = (plane) => ({ ...plane, data: math.mapBytes(Uint8ClampedArray, plane.data, (value) => 1 - value) });
+const inverted = (plane) => math.mapPlane(plane, (value) => 1 - value);
 const erodeBy = (plane, element) => inverted(dilateBy(inverted(plane), element));
 
 // Dilates a plane of zeros and ones: each run of ones is widened, in the rows around it, by the widths of the element.

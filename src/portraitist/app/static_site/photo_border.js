@@ -42,7 +42,7 @@ export function repeatBorder(mask, inside) {
 // mask, and the area of the photo and the strip.
 export function continuePerson(mask, inside, width) {
   const area = coversAll(inside) ? inside : math.dilate(inside, width);
-  const isPainted = { ...area, data: math.mapBytes(Uint8ClampedArray, area.data, (value) => (value ? 255 : 0)) };
+  const isPainted = math.mapPlane(area, (value) => (value ? 255 : 0));
   return [math.minimum(repeatBorder(mask, inside), isPainted), area];
 }
 
