@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from portraitist import __version__
 from portraitist.app import compositing, paint_files, trial_run
 from portraitist.app.avatar import Portraitist
-from portraitist.app.paint_files import PaintResult, expand_paths, plan_outputs
+from portraitist.app.paint_files import PaintResult, expand_paths, paint_batch, plan_outputs
 from portraitist.app.styles import StyleOptions
 from portraitist.cli import app, painting
 from portraitist.cli.extras import MODULES
@@ -329,6 +330,38 @@ def test_recursive_run_keeps_the_folders(model, selfies, tmp_path, monkeypatch):
     assert (code, "skipped 2 with an existing avatar" in stderr) == (0, True)
     inputs = expand_paths([Path("in")], recursive=True)
     assert plan_outputs(inputs.selfies, None, False, inputs.subfolders)[0] == Path("a/me-avatar.png")
+
+
+def test_unreadable_subfolder_is_named_and_the_others_painted(model, selfies, tmp_path, monkeypatch):
+    for folder in ("in/open", "in/locked"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(selfies[0], tmp_path / folder / "me.jpg")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, stdout, stderr = paint(model, tmp_path / "in", "-r", "-o", tmp_path / "out")
+    assert (code, stdout.split()) == (0, [str(tmp_path / "out" / "open" / "me.png")])
+    assert f"skipped {tmp_path / 'in' / 'locked'}: Permission denied" in stderr
+
+
+def test_interrupted_batch_states_what_exists(model, selfies, tmp_path, monkeypatch):
+    shutil.copy(selfies[0], tmp_path / "third.jpg")
+
+    def interrupted(*arguments, **keywords):
+        yield from islice(paint_batch(*arguments, **keywords), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paint_files, "paint_batch", interrupted)
+    code, _, stderr = paint(model, *selfies, tmp_path / "third.jpg", "-o", tmp_path / "out", "-q")
+    painted = len(list((tmp_path / "out").iterdir()))
+    assert code == 130
+    assert painted >= 1
+    assert f"interrupted; {painted} of {len(selfies) + 1} avatars exist; to continue, repeat the command" in stderr
 
 
 def test_json_has_one_object_per_selfie(model, selfies, two, tmp_path):

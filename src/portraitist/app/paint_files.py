@@ -46,11 +46,13 @@ class Inputs(NamedTuple):
     Attributes:
         selfies: paths of pictures and clips.
         skipped: files in the input folders that are neither pictures nor clips.
+        unreadable: errors of subfolders that cannot be read.
         subfolders: for each selfie, its folder relative to the input folder; `.` without --recursive.
     """
 
     selfies: list[Path]
     skipped: list[Path]
+    unreadable: list[OSError]
     subfolders: list[Path]
 
 
@@ -140,6 +142,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
         raise BatchError("- is one picture on standard input; it cannot be combined with other selfies")
     selfies: dict[Path, tuple[Path, Path]] = {}
     skipped: list[Path] = []
+    unreadable: list[OSError] = []
     for argument in arguments:
         if (
             re.match(r"\w\w+:/", argument.as_posix()) and not argument.exists()
@@ -147,7 +150,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
             url = argument.as_posix().replace(":/", "://", 1)
             raise BatchError(f"{url}: URLs are not supported; download the picture first")
         if argument.is_dir():
-            found = [path for path in _files_in(argument, recursive, out) if not _is_own_output(path)]
+            found = [path for path in _files_in(argument, recursive, out, unreadable) if not _is_own_output(path)]
             matches = [path for path in found if _is_selfie(path)]
             skipped += sorted(set(found) - set(matches))
         elif glob.has_magic(str(argument)) and not argument.exists():
@@ -166,21 +169,25 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
             subfolder = path.parent.relative_to(argument) if argument.is_dir() else Path()
             selfies.setdefault(path.absolute(), (path, subfolder))
     paths, subfolders = zip(*selfies.values(), strict=True)
-    return Inputs(list(paths), skipped, list(subfolders))
+    return Inputs(list(paths), skipped, unreadable, list(subfolders))
 
 
-def _files_in(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
+def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[OSError]) -> list[Path]:
     """Return the files and subfolders of a folder that are not hidden.
 
-    With `recursive`, return the files at any depth instead, without hidden files and the content of hidden folders.
+    With `recursive`, return the files at any depth instead, without hidden files and the content of hidden folders and
+    of `out`. The errors of subfolders that cannot be read are appended to `unreadable`.
     """
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    visible = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    is_searched = out is None or not folder.absolute().is_relative_to(out.absolute())
-    outputs = out.absolute() if out and is_searched else None
-    return [path for path in visible if outputs is None or not path.absolute().is_relative_to(outputs)]
+    next(folder.iterdir(), None)  # fails if the folder itself cannot be read
+    outputs = out.absolute() if out and not folder.absolute().is_relative_to(out.absolute()) else None
+    files: list[Path] = []
+    for parent, subfolders, names in os.walk(folder, onerror=unreadable.append):
+        visible = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [name for name in visible if Path(parent, name).absolute() != outputs]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in files if path.is_file())
 
 
 def _is_own_output(path: Path) -> bool:

@@ -169,6 +169,8 @@ def paint(
             fail(describe(error), INVALID)
         if not quiet:
             _report_skipped(inputs.skipped)
+            for error in inputs.unreadable:
+                note(f"skipped {describe(error)}")
         results = []
         try:
             with tqdm(total=len(outputs), desc="paint", disable=quiet or None, leave=False) as progress:
@@ -178,6 +180,11 @@ def paint(
                     progress.update()
         except ModelError as error:
             fail(str(error), INVALID)
+        except (KeyboardInterrupt, SystemExit):
+            if len(outputs) > 1:
+                painted = sum(output.exists() for output in outputs)
+                note(f"interrupted; {painted} of {len(outputs)} avatars exist; to continue, repeat the command")
+            raise
         if not quiet:
             _report_total(results, None if paste_back else size_px)
         if failed := sum(bool(result.errors) for result in results):
