@@ -125,8 +125,7 @@ def paint(
     _check_conflicts({"-q": quiet, "-v": verbose})
     _check_conflicts({"--style": style, "--like": like})
     if paste_back:
-        for option, value in (("--background", background), ("--shape", shape), ("--size", size), ("--align", align)):
-            _check_conflicts({"--paste-back": True, option: value not in (None, False)})
+        _check_paste_back({"--background": background, "--shape": shape, "--size": size, "--align": align})
     if not 0 <= strength <= 1:
         fail(f"--strength is {strength:g}; allowed are 0 to 1", INVALID)
     from portraitist.app.avatar import ModelError, Portraitist
@@ -154,8 +153,7 @@ def paint(
             outputs = plan_outputs(inputs.selfies, out, may_exist, inputs.subfolders, other_inputs)
             if outputs == [STANDARD_STREAM]:
                 _check_standard_output(as_json)
-            if like:
-                _check_portrait(like)
+            _check_portrait(like)
             style_options = StyleOptions(style or StyleOptions.name, like, strength, keep_colours)
             options = PaintOptions(finish, style_options, face, paste_back, align, force)
             check_options(inputs.selfies, outputs, options)
@@ -168,9 +166,7 @@ def paint(
         except (ValueError, OSError) as error:  # among them BatchError, FinishError and ModelError
             fail(describe(error), INVALID)
         if not quiet:
-            _report_skipped(inputs.skipped)
-            for error in inputs.unreadable:
-                note(f"skipped {describe(error)}")
+            _report_skipped(inputs.skipped, inputs.unreadable)
         results = []
         try:
             with tqdm(total=len(outputs), desc="paint", disable=quiet or None, leave=False) as progress:
@@ -181,17 +177,11 @@ def paint(
         except ModelError as error:
             fail(str(error), INVALID)
         except (KeyboardInterrupt, SystemExit):
-            if len(outputs) > 1:
-                painted = sum(output.exists() for output in outputs)
-                note(f"interrupted; {painted} of {len(outputs)} avatars exist; to continue, repeat the command")
+            _report_interruption(outputs)
             raise
         if not quiet:
             _report_total(results, None if paste_back else size_px)
-        if failed := sum(bool(result.errors) for result in results):
-            fail(
-                f"{failed} of {len(outputs)} selfies were painted only in part or not at all; see the messages above",
-                FAILED,
-            )
+        _fail_if_any_failed(results)
 
 
 def styles(model: ModelOption = None) -> None:
@@ -227,13 +217,21 @@ def _check_conflicts(options: Mapping[str, object]) -> None:
         fail(f"{given[0]} and {given[1]} exclude each other; pass only one of them", INVALID)
 
 
-def _check_portrait(path: Path) -> None:
-    """Check that the file of --like is a picture, before anything is painted.
+def _check_paste_back(options: Mapping[str, object]) -> None:
+    """Fail if one of these options has a value; `options` maps their names to their values."""
+    for option, value in options.items():
+        _check_conflicts({"--paste-back": True, option: value not in (None, False)})
+
+
+def _check_portrait(path: Path | None) -> None:
+    """Check that the file of --like, if any, is a picture, before anything is painted.
 
     Raises:
         BatchError: the file is not a picture.
         OSError: the file cannot be read.
     """
+    if path is None:
+        return
     from portraitist.app.paint_files import BatchError
     from portraitist.app.selfie import read_selfie
     from portraitist.clean.decode import RejectedError
@@ -274,7 +272,23 @@ def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None
         note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; a smaller --size avoids this")
 
 
-def _report_skipped(skipped: Sequence[Path]) -> None:
+def _fail_if_any_failed(results: Sequence["PaintResult"]) -> None:
+    if failed := sum(bool(result.errors) for result in results):
+        fail(
+            f"{failed} of {len(results)} selfies were painted only in part or not at all; see the messages above",
+            FAILED,
+        )
+
+
+def _report_interruption(outputs: Sequence[Path]) -> None:
+    if len(outputs) > 1:
+        painted = sum(output.exists() for output in outputs)
+        note(f"interrupted; {painted} of {len(outputs)} avatars exist; to continue, repeat the command")
+
+
+def _report_skipped(skipped: Sequence[Path], unreadable: Sequence[OSError]) -> None:
+    for error in unreadable:
+        note(f"skipped {describe(error)}")
     if skipped:
         names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
         more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""
