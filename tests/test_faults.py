@@ -69,9 +69,11 @@ def read_files(folder: Path) -> Files:
 def half_written(found: Mapping[str, Any], complete: Mapping[str, Any]) -> list[str]:
     """Return the files that look complete to a reader, but are not.
 
-    A shard can only be read through the index of its folder, which is written last.
+    A shard can only be read through the index of its folder, which is written last. No reader knows folders that a
+    complete run removes.
     """
-    different = [name for name, data in found.items() if data != complete.get(name)]
+    folders = {Path(name).parent for name in complete}
+    different = [name for name, data in found.items() if data != complete.get(name) and Path(name).parent in folders]
     return [
         name for name in different if not (name.endswith(".tar") and str(Path(name).with_name(INDEX_FILE)) not in found)
     ]
