@@ -36,8 +36,48 @@ def test_only_blurred_faces_are_corrected(sigma, weight):
     assert stain_weight(crop(texture(sigma))) == weight
 
 
-def test_weight_of_zero_changes_nothing():
-    assert np.array_equal(without_stains(texture(0), texture(5), person(), 0.0), texture(0))
+def two_colours():
+    """A selfie of a person with light hair above, and dark clothes below."""
+    selfie = np.full((SIDE, SIDE, 3), (200, 180, 140), np.uint8)
+    selfie[SIDE // 2 :] = (60, 50, 70)
+    return selfie
+
+
+def test_recoloured_person_is_not_changed():
+    painting = cv2.add(two_colours() // 2, np.array([40, 70, 20], np.uint8))  # another hue, and less contrast
+    result = without_stains(painting, two_colours(), person(), 0.0)
+    assert np.abs(result.astype(int) - painting).max() <= 1
+
+
+def test_stain_of_a_sharp_selfie_is_limited():
+    stained = two_colours()
+    stained[150:190, 110:150] = (150, 40, 30)
+    stain = np.s_[162:178, 122:138]
+    result = without_stains(stained, two_colours(), person(), 0.0)
+    before, after = (
+        np.linalg.norm(
+            np.subtract(*(cv2.cvtColor(np.float32(each[stain]) / 255, cv2.COLOR_RGB2LAB) for each in pair)), axis=2
+        )
+        for pair in ((stained, two_colours()), (result, two_colours()))
+    )
+    assert before.min() > 40
+    assert after.max() < 8
+    elsewhere = np.s_[60:120, 100:150]
+    assert np.abs(result[elsewhere].astype(int) - stained[elsewhere]).max() <= 2
+
+
+def test_small_deviations_and_fine_strokes_stay():
+    painting = two_colours()
+    painting[150:190, 110:150] += 5  # a deviation below the limit
+    painting[60:100:2, 100:150] += 40  # strokes
+    result = without_stains(painting, two_colours(), person(), 0.0)
+    assert np.abs(result.astype(int) - painting).max() <= 6
+    assert np.abs(result[60:100].astype(int) - painting[60:100]).std() < 2
+
+
+def test_empty_mask_changes_nothing():
+    result = without_stains(texture(0), texture(5), np.zeros((SIDE, SIDE), np.uint8), 1.0)
+    assert np.array_equal(result, texture(0))
 
 
 def test_stain_is_removed_and_tint_and_strokes_stay():

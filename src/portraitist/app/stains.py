@@ -1,8 +1,12 @@
-"""Remove stains of colour from the painting of a blurred or black-and-white selfie.
+"""Remove stains of colour from a painting.
 
-The generator normalizes the contrast of its features. If a selfie has no fine detail, because it is out of focus or was
-enlarged, the generator amplifies noise and compression artefacts to red and yellow stains. The stains are wider than
-brush strokes, so they can be removed from the painting's low frequencies.
+The generator normalizes the contrast of its features. It therefore paints stains where a selfie has neither detail nor
+contrast: a red spot in dark hair, or a violet one on a forehead. The stains are wider than brush strokes, so they can
+be removed from the painting's low frequencies. These should be nearly an affine function of the selfie's colours.
+Where they are not, their deviation is limited.
+
+If a selfie is out of focus or was enlarged, the generator amplifies noise and compression artefacts everywhere. The
+painting's low frequencies are then also moved towards the selfie's.
 
 In the painting of a black-and-white selfie, all differences in hue are stains.
 """
@@ -22,7 +26,16 @@ STRENGTH = (0.7, 1.0, 1.0)  # fraction of the difference that a full correction 
 # Mean difference of a pixel's largest and smallest value (0 to 255): up to GREY, the painting gets a single tint; from
 # COLOURED on, it keeps its hues.
 GREY, COLOURED = 6.0, 10.0
-GRID, SIGMA = 128, 0.015  # side in pixels at which low frequencies are computed; sigma as a fraction of the side
+GRID, SIGMA = 64, 0.015  # side in pixels at which low frequencies are computed; sigma as a fraction of the side
+# Deviation from the affine function: the largest that remains, and the smallest that gets less weight in the fit. It is
+# a difference of colour in CIELAB (ΔE) in which the difference in lightness counts less.
+MAX_DEVIATION, OUTLIER, LIGHTNESS_WEIGHT = 3.0, 5.0, 0.6
+FITS = 3  # number of fits; each gives less weight to the outliers of the one before
+RIDGE = 1e-4  # added to the normalized sums of squares, so that a selfie of a single colour can be fitted, too
+
+
+Colours = Float32[np.ndarray, "grid grid 3"]
+Weights = Float32[np.ndarray, "grid grid 1"]
 
 
 def stain_weight(crop: Crop) -> float:
@@ -72,34 +85,67 @@ def with_one_tint(painting: SquarePicture, mask: MaskArray, weight: float) -> Sq
 
 
 def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArray, weight: float) -> SquarePicture:
-    """Move the low frequencies of a painted person towards the low frequencies of the selfie.
+    """Correct the low frequencies of a painted person by the low frequencies of the selfie.
 
-    The painting keeps its mean colour, the contrast of its lightness, and details that are finer than `SIGMA`.
+    Details that are finer than `SIGMA` do not change. The mean colour and the contrast of lightness hardly change.
 
     Args:
         painting: the painted crop.
         selfie: the crop before it was painted.
         mask: 255 where the person is.
-        weight: strength of the correction, from 0 (none) to 1.
+        weight: from 0 to 1; how far the low frequencies are moved towards the selfie's before deviations are limited.
     """
-    if weight == 0 or not mask.any():
+    if not mask.any():
         return painting
-    painted, original = (cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for each in (painting, selfie))
-    weights = cv2.resize(mask, (GRID, GRID), interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    low = [_low_frequencies(each * (mask[..., None] / np.float32(255)), weights) for each in (painted, original)]
-    means = [(each * weights).sum(axis=(0, 1)) / weights.sum() for each in low]
-    spreads = [
-        np.sqrt((((each - mean) ** 2) * weights).sum(axis=(0, 1))) for each, mean in zip(low, means, strict=True)
-    ]
-    scale = np.array([spreads[0][0] / max(float(spreads[1][0]), 1e-3), 1, 1], np.float32)
-    correction = (means[0] + (low[1] - means[1]) * scale - low[0]) * (weight * np.array(STRENGTH, np.float32))
-    side = painting.shape[0]
-    enlarged = cv2.resize(correction.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
-    result = cv2.cvtColor(painted + enlarged * (mask[..., None] / np.float32(255)), cv2.COLOR_LAB2RGB)
-    return np.rint(result.clip(0, 1) * 255).astype(np.uint8)
+    weights = _reduce(mask) / np.float32(255)
+    low_painting, low_selfie = (_low_frequencies(_masked(each, mask), weights) for each in (painting, selfie))
+    painted, original = (cv2.cvtColor(each / 255, cv2.COLOR_RGB2LAB) for each in (low_painting, low_selfie))
+    corrected = limit_deviations(_moved_towards(painted, original, weights, weight), original, weights)
+    correction = cv2.cvtColor(corrected, cv2.COLOR_LAB2RGB) * 255 - low_painting
+    enlarged = cv2.resize(correction, painting.shape[:2], interpolation=cv2.INTER_LINEAR)
+    return cv2.add(painting, _masked(enlarged, mask), dtype=cv2.CV_8U)
 
 
-def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.ndarray) -> np.ndarray:
+def limit_deviations(painted: Colours, original: Colours, weights: Weights) -> Colours:
+    """Limit how far colours deviate from an affine function of the selfie's colours, to `MAX_DEVIATION`.
+
+    The function is fitted to the pixels, with less weight for outliers (iteratively reweighted least squares with
+    Huber's weights).
+
+    Args:
+        painted: colours of the painting, CIELAB.
+        original: colours of the selfie, CIELAB.
+        weights: weights of the pixels, 0 to 1.
+    """
+    values, targets = original.reshape(-1, 3) / np.float32(100), painted.reshape(-1, 3)
+    values = np.concatenate([np.ones_like(values[:, :1]), values], axis=1)
+    base = weights.reshape(-1, 1) / weights.sum()
+    ridge = RIDGE * np.diag([0, 1, 1, 1])
+    robust = base
+    for _ in range(FITS):
+        weighted = (values * robust).T
+        deviations = targets - values @ np.linalg.solve(weighted @ values + ridge, weighted @ targets)
+        sizes = np.linalg.norm(deviations * (LIGHTNESS_WEIGHT, 1, 1), axis=1, keepdims=True)
+        robust = base * np.minimum(1, OUTLIER / np.maximum(sizes, 1e-6))
+    excess = 1 - np.minimum(1, MAX_DEVIATION / np.maximum(sizes, 1e-6))
+    return (targets - excess * deviations).reshape(painted.shape).astype(np.float32)
+
+
+def _moved_towards(painted: Colours, original: Colours, weights: Weights, weight: float) -> Colours:
+    """Move colours of a painting towards those of the selfie, but keep the mean and the contrast of the lightness."""
+    if weight == 0:
+        return painted
+    means = [(each * weights).sum(axis=(0, 1)) / weights.sum() for each in (painted, original)]
+    painted_spread, spread = (
+        float(np.sqrt((((each - mean) ** 2) * weights).sum(axis=(0, 1))[0]))
+        for each, mean in zip((painted, original), means, strict=True)
+    )
+    scale = np.array([painted_spread / max(spread, 1e-3), 1, 1], np.float32)
+    target = means[0] + (original - means[1]) * scale
+    return painted + (target - painted) * (weight * np.array(STRENGTH, np.float32))
+
+
+def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: Weights) -> Colours:
     """Return the weighted local means of a picture, scaled to `GRID` pixels per side.
 
     Args:
@@ -107,6 +153,13 @@ def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: np.n
         weights: the weights of the pixels, scaled to `GRID` pixels per side.
     """
     sigma = SIGMA * GRID
-    reduced = cv2.resize(weighted, (GRID, GRID), interpolation=cv2.INTER_AREA)
     total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]
-    return cv2.GaussianBlur(reduced, (0, 0), sigma) / np.maximum(total, 1e-3)
+    return cv2.GaussianBlur(_reduce(weighted), (0, 0), sigma) / np.maximum(total, 1e-3)
+
+
+def _masked(picture: np.ndarray, mask: MaskArray) -> Float32[np.ndarray, "side side 3"]:
+    return cv2.multiply(picture, cv2.merge([mask] * 3), scale=1 / 255, dtype=cv2.CV_32F)
+
+
+def _reduce(values: np.ndarray) -> np.ndarray:
+    return cv2.resize(values, (GRID, GRID), interpolation=cv2.INTER_AREA).reshape(GRID, GRID, -1)

@@ -979,7 +979,8 @@ function withColoursOf(painted, photo, mask) {
 }
 
 const WHITE = [0.950456, 1, 1.088754];
-const LINEAR = Float32Array.from({ length: 256 }, (_, v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+const toLinear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const LINEAR = Float32Array.from({ length: 256 }, (_, v) => toLinear(v / 255));
 const curve = (t) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
 const luminance = (r, g, b) => 0.212671 * r + 0.71516 * g + 0.072169 * b;
 
@@ -1003,16 +1004,26 @@ export function toGrey({ width, height, data }) {
 export function toLab({ data }, mask) {
   const lab = new Float32Array(data.length);
   for (let i = 0; i < data.length; i += 3) {
-    if (mask && !mask.data[i / 3]) continue;
-    const [r, g, b] = [LINEAR[data[i]], LINEAR[data[i + 1]], LINEAR[data[i + 2]]];
-    const x = curve((0.412453 * r + 0.35758 * g + 0.180423 * b) / WHITE[0]);
-    const y = curve(luminance(r, g, b));
-    const z = curve((0.019334 * r + 0.119193 * g + 0.950227 * b) / WHITE[2]);
-    lab[i] = 116 * y - 16;
-    lab[i + 1] = 500 * (x - y);
-    lab[i + 2] = 200 * (y - z);
+    if (!mask || mask.data[i / 3]) writeLab(lab, i, LINEAR[data[i]], LINEAR[data[i + 1]], LINEAR[data[i + 2]]);
   }
   return lab;
+}
+
+// Returns lightness, a and b of each pixel of colours that are not bytes, from 0 to 255.
+export function labOfFloats(colours) {
+  const linear = colours.map((value) => toLinear(value / 255));
+  const lab = new Float32Array(colours.length);
+  for (let i = 0; i < lab.length; i += 3) writeLab(lab, i, linear[i], linear[i + 1], linear[i + 2]);
+  return lab;
+}
+
+function writeLab(lab, i, r, g, b) {
+  const x = curve((0.412453 * r + 0.35758 * g + 0.180423 * b) / WHITE[0]);
+  const y = curve(luminance(r, g, b));
+  const z = curve((0.019334 * r + 0.119193 * g + 0.950227 * b) / WHITE[2]);
+  lab[i] = 116 * y - 16;
+  lab[i + 1] = 500 * (x - y);
+  lab[i + 2] = 200 * (y - z);
 }
 
 // Writes a colour's red, green and blue, from 0 to 255, to target[at], target[at + 1] and target[at + 2].

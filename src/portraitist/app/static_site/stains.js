@@ -1,4 +1,4 @@
-// Removes stains of colour from paintings of blurred or black-and-white photos: the counterpart of stains.py, with its constants.
+// Removes stains of colour from paintings: the counterpart of stains.py, with its constants.
 
 import { faceInCrop } from "./framing.js";
 import * as math from "./image_math.js";
@@ -6,7 +6,9 @@ import * as math from "./image_math.js";
 const [SHARP, BLURRED] = [0.62, 0.52];
 const [FINE, COARSE] = [[1, 3], [2, 6]];
 const STRENGTH = [0.7, 1, 1];
-const [GRID, SIGMA] = [128, 0.015];
+const [GRID, SIGMA] = [64, 0.015];
+const [MAX_DEVIATION, OUTLIER, LIGHTNESS_WEIGHT] = [3, 5, 0.6];
+const [FITS, RIDGE] = [3, 1e-4];
 const [GREY, COLOURED] = [6, 10];
 
 // Returns how grey the person in a photo is: from 0 (coloured, or no person) to 1 (black and white).
@@ -64,36 +66,110 @@ function detail(grey, width, height) {
   return contrast(FINE) / Math.max(contrast(COARSE), 1e-6);
 }
 
-// Moves the low frequencies of a painted person towards the photo's. Mean colour, contrast and strokes do not change.
+// Corrects the low frequencies of a painted person by the photo's. Strokes hardly change. `weight`, from 0 to 1, is how far they are
+// moved towards the photo's, before deviations are limited.
 export function withoutStains(painted, photo, mask, weight) {
-  if (weight === 0 || math.allEqual(mask.data, 0)) return painted;
-  const { width: side } = painted;
+  if (math.allEqual(mask.data, 0)) return painted;
   const weights = math.mapBytes(Float32Array, math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
-  const total = math.convolve(weights, GRID, GRID, 1, math.gaussianKernel(SIGMA * GRID, 8));
-  const paintedLab = math.toLab(painted, mask);
-  const low = [paintedLab, math.toLab(photo, mask)].map((lab) => {
-    const weighted = new Float32Array(lab.length);
-    for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
-      for (let c = at; c < at + 3; c++) weighted[c] = (lab[c] * mask.data[i]) / 255;
-    }
-    const sums = math.convolve(math.resize({ ...painted, data: weighted }, GRID, GRID, "area").data, GRID, GRID, 3, math.gaussianKernel(SIGMA * GRID, 8));
-    return sums.map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-3));
-  });
-  const whole = weights.reduce((sum, value) => sum + value, 0);
-  const means = low.map((plane) => [0, 1, 2].map((c) => weights.reduce((sum, value, i) => sum + value * plane[3 * i + c], 0) / whole));
-  const [paintedSpread, photoSpread] = low.map((plane, n) =>
-    Math.sqrt(weights.reduce((sum, value, i) => sum + value * (plane[3 * i] - means[n][0]) ** 2, 0)));
-  const scale = [paintedSpread / Math.max(photoSpread, 1e-3), 1, 1];
-  const correction = low[0].map((value, i) => {
-    const c = i % 3;
-    return weight * STRENGTH[c] * (means[0][c] + (low[1][i] - means[1][c]) * scale[c] - value);
-  });
-  const enlarged = math.resize({ width: GRID, height: GRID, channels: 3, data: correction }, side, side, "linear").data;
-  const result = Uint8ClampedArray.from(painted.data);
-  for (let i = 0, at = 0; i < mask.data.length; i++, at += 3) {
-    if (!mask.data[i]) continue;
-    for (let c = at; c < at + 3; c++) paintedLab[c] += (enlarged[c] * mask.data[i]) / 255;
-    math.setRgb(result, at, paintedLab[at], paintedLab[at + 1], paintedLab[at + 2]);
-  }
+  const [low, lowPhoto] = [painted, photo].map((picture) => lowFrequencies(picture, mask, weights));
+  const original = math.labOfFloats(lowPhoto);
+  const moved = movedTowards(math.labOfFloats(low), original, weights, weight);
+  const corrected = limitDeviations(moved, original, weights);
+  const correction = new Float32Array(low.length);
+  for (let i = 0; i < low.length; i += 3) math.setRgb(correction, i, corrected[i], corrected[i + 1], corrected[i + 2]);
+  for (let i = 0; i < low.length; i++) correction[i] -= low[i];
+  const { width: side } = painted;
+  const { data: enlarged } = math.resize({ width: GRID, height: GRID, channels: 3, data: correction }, side, side, "linear");
+  const masked = timesMask(enlarged, mask.data);
+  const result = new Uint8ClampedArray(masked.length);
+  for (let i = 0; i < masked.length; i++) result[i] = painted.data[i] + masked[i];
   return { ...painted, data: result };
+}
+
+// Returns the local means of a picture within a mask, scaled to GRID pixels per side.
+function lowFrequencies(picture, mask, weights) {
+  const blurred = (values, channels) => math.convolve(values, GRID, GRID, channels, math.gaussianKernel(SIGMA * GRID, 8));
+  const reduced = math.resize({ ...picture, data: timesMask(picture.data, mask.data) }, GRID, GRID, "area");
+  const total = blurred(weights, 1);
+  return blurred(reduced.data, 3).map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-3));
+}
+
+function timesMask(values, mask) {
+  const result = new Float32Array(values.length);
+  for (let i = 0, at = 0; i < mask.length; i++, at += 3) {
+    const weight = mask[i] / 255;
+    result[at] = values[at] * weight;
+    result[at + 1] = values[at + 1] * weight;
+    result[at + 2] = values[at + 2] * weight;
+  }
+  return result;
+}
+
+// Moves colours of a painting towards the photo's. Their mean and the contrast of their lightness hardly change.
+function movedTowards(painted, original, weights, weight) {
+  if (weight === 0) return painted;
+  const whole = weights.reduce((sum, value) => sum + value, 0);
+  const means = [painted, original].map((lab) => [0, 1, 2].map((c) => weights.reduce((sum, value, i) => sum + value * lab[3 * i + c], 0) / whole));
+  const [spread, photoSpread] = [painted, original].map((lab, n) =>
+    Math.sqrt(weights.reduce((sum, value, i) => sum + value * (lab[3 * i] - means[n][0]) ** 2, 0)));
+  const scale = [spread / Math.max(photoSpread, 1e-3), 1, 1];
+  return painted.map((value, i) => {
+    const c = i % 3;
+    return value + weight * STRENGTH[c] * (means[0][c] + (original[i] - means[1][c]) * scale[c] - value);
+  });
+}
+
+// Limits how far colours deviate from an affine function of the photo's, to MAX_DEVIATION. The function is fitted with less weight for
+// outliers.
+function limitDeviations(painted, original, weights) {
+  const count = weights.length;
+  const whole = weights.reduce((sum, value) => sum + value, 0);
+  const robust = Float64Array.from(weights, (value) => value / whole);
+  const deviations = new Float32Array(painted.length);
+  const sizes = new Float32Array(count);
+  for (let fit = 0; fit < FITS; fit++) {
+    const affine = solve(...normalEquations(painted, original, robust));
+    for (let i = 0; i < painted.length; i++) {
+      const [at, c] = [i - (i % 3), i % 3];
+      const fitted = affine[0][c] + (affine[1][c] * original[at] + affine[2][c] * original[at + 1] + affine[3][c] * original[at + 2]) / 100;
+      deviations[i] = painted[i] - fitted;
+    }
+    for (let i = 0, at = 0; i < count; i++, at += 3) {
+      sizes[i] = Math.hypot(LIGHTNESS_WEIGHT * deviations[at], deviations[at + 1], deviations[at + 2]);
+      robust[i] = (weights[i] / whole) * Math.min(1, OUTLIER / Math.max(sizes[i], 1e-6));
+    }
+  }
+  return painted.map((value, i) => {
+    const excess = 1 - Math.min(1, MAX_DEVIATION / Math.max(sizes[Math.floor(i / 3)], 1e-6));
+    return value - excess * deviations[i];
+  });
+}
+
+// Returns the matrix and the right-hand sides of a weighted least-squares fit of three colours by 1 and three colours.
+function normalEquations(painted, original, weights) {
+  const matrix = Array.from({ length: 4 }, () => [0, 0, 0, 0]);
+  const sides = Array.from({ length: 4 }, () => [0, 0, 0]);
+  for (let i = 0, at = 0; i < weights.length; i++, at += 3) {
+    const values = [1, original[at] / 100, original[at + 1] / 100, original[at + 2] / 100];
+    for (let row = 0; row < 4; row++) {
+      const weighted = weights[i] * values[row];
+      for (let column = 0; column < 4; column++) matrix[row][column] += weighted * values[column];
+      for (let c = 0; c < 3; c++) sides[row][c] += weighted * painted[at + c];
+    }
+  }
+  for (let row = 1; row < 4; row++) matrix[row][row] += RIDGE;
+  return [matrix, sides];
+}
+
+// Solves a system of linear equations with a positive definite matrix, by elimination. Both arguments are overwritten.
+function solve(matrix, sides) {
+  const subtract = (rows, row, pivot, factor) => rows[row].forEach((_, c) => { rows[row][c] -= factor * rows[pivot][c]; });
+  matrix.forEach((_, pivot) => {
+    for (let row = 0; row < matrix.length; row++) {
+      if (row === pivot) continue;
+      const factor = matrix[row][pivot] / matrix[pivot][pivot];
+      for (const rows of [matrix, sides]) subtract(rows, row, pivot, factor);
+    }
+  });
+  return sides.map((side, row) => side.map((value) => value / matrix[row][row]));
 }
