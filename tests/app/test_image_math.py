@@ -9,12 +9,13 @@ from app_helpers import web_server
 from browser import tab
 
 from portraitist.app.page_files import SITE
+from portraitist.app.stains import without_stains
 from portraitist.core.blend import extend_foreground
 from portraitist.crop.geometry import warp
 
 pytestmark = pytest.mark.slow
 CALL = """async ({ name, planes, numbers }) => {
-    const math = await import("./image_math.js");
+    const math = { ...(await import("./image_math.js")), ...(await import("./stains.js")) };
     const Types = { uint8: Uint8ClampedArray, float32: Float32Array };
     const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
     const read = ({ type, ...plane }) => ({ ...plane, data: new Types[type](decode(plane.data)) });
@@ -39,7 +40,8 @@ def call(tmp_path_factory):
     """A function that calls one of the page's functions with planes and other arguments, and returns an array."""
     folder = tmp_path_factory.mktemp("page") / "site"
     folder.mkdir()
-    (folder / "image_math.js").write_bytes((SITE / "image_math.js").read_bytes())
+    for script in ("image_math.js", "stains.js", "framing.js"):  # stains.js imports the other two
+        (folder / script).write_bytes((SITE / script).read_bytes())
     (folder / "index.html").write_text("<!DOCTYPE html><title>test</title>")
 
     def encode(plane):
@@ -151,3 +153,17 @@ def test_pixels_of_a_canvas_are_split(call):
     assert np.array_equal(found, np.concatenate([rgba[..., :3].ravel(), rgba[..., 3].ravel()]))
     rgba[..., 3] = 255
     assert np.array_equal(call("fromRgba", [rgba]), rgba[..., :3].ravel())
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_stains_are_limited_as_in_python(call, weight):
+    noise = cv2.GaussianBlur(picture(160, 160, seed=5).astype(np.float32), (0, 0), 6)
+    selfie = (120 + 20 * (noise - noise.mean()) + (30, 0, -30)).clip(0, 255).astype(np.uint8)
+    painting = (0.6 * selfie[..., ::-1] + 50).astype(np.uint8)  # another hue, nearly an affine function
+    painting[60:90, 70:100] = (190, 40, 40)  # a stain
+    painting[110:140, 50:110] = selfie[110:140, 50:110]  # the selfie's colours, which stay
+    mask = cv2.ellipse(np.zeros((160, 160), np.uint8), (80, 85), (60, 70), 0, 0, 360, 255, -1)
+    expected = without_stains(painting, selfie, mask, weight)
+    assert np.abs(expected.astype(int) - painting)[65:85, 75:95].mean() > 20
+    found = call("withoutStains", [painting, selfie, mask], weight).reshape(expected.shape)
+    assert np.abs(found - expected).max() <= 2

@@ -2,8 +2,8 @@
 
 The generator normalizes the contrast of its features. It therefore paints stains where a selfie has neither detail nor
 contrast: a red spot in dark hair, or a violet one on a forehead. The stains are wider than brush strokes, so they can
-be removed from the painting's low frequencies. These should be nearly an affine function of the selfie's colours.
-Where they are not, their deviation is limited.
+be removed from the painting's low frequencies. An affine function of the selfie's colours predicts them. Where they are
+not between the selfie's colours and the prediction, their deviation is limited.
 
 If a selfie is out of focus or was enlarged, the generator amplifies noise and compression artefacts everywhere. The
 painting's low frequencies are then also moved towards the selfie's.
@@ -27,8 +27,8 @@ STRENGTH = (0.7, 1.0, 1.0)  # fraction of the difference that a full correction 
 # COLOURED on, it keeps its hues.
 GREY, COLOURED = 6.0, 10.0
 GRID, SIGMA = 64, 0.015  # side in pixels at which low frequencies are computed; sigma as a fraction of the side
-# Deviation from the affine function: the largest that remains, and the smallest that gets less weight in the fit. It is
-# a difference of colour in CIELAB (ΔE) in which the difference in lightness counts less.
+# Differences of colour in CIELAB (ΔE), in which the difference in lightness counts less: the largest deviation that
+# remains, and the smallest difference from the prediction that gets less weight in the fit.
 MAX_DEVIATION, OUTLIER, LIGHTNESS_WEIGHT = 3.0, 5.0, 0.6
 FITS = 3  # number of fits; each gives less weight to the outliers of the one before
 RIDGE = 1e-4  # added to the normalized sums of squares, so that a selfie of a single colour can be fitted, too
@@ -107,28 +107,48 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
 
 
 def limit_deviations(painted: Colours, original: Colours, weights: Weights) -> Colours:
-    """Limit how far colours deviate from an affine function of the selfie's colours, to `MAX_DEVIATION`.
+    """Limit how far a painting's colours deviate from those between the selfie's colours and their prediction.
 
-    The function is fitted to the pixels, with less weight for outliers (iteratively reweighted least squares with
-    Huber's weights).
+    The prediction is an affine function of the selfie's colours. The deviation from the nearest colour between selfie
+    and prediction is limited to `MAX_DEVIATION`.
 
     Args:
         painted: colours of the painting, CIELAB.
         original: colours of the selfie, CIELAB.
         weights: weights of the pixels, 0 to 1.
     """
-    values, targets = original.reshape(-1, 3) / np.float32(100), painted.reshape(-1, 3)
-    values = np.concatenate([np.ones_like(values[:, :1]), values], axis=1)
-    base = weights.reshape(-1, 1) / weights.sum()
-    ridge = RIDGE * np.diag([0, 1, 1, 1])
-    robust = base
+    scale = np.array([LIGHTNESS_WEIGHT, 1, 1], np.float32)
+    colours, targets = (original * scale).reshape(-1, 3), (painted * scale).reshape(-1, 3)
+    predicted = _predict(targets, colours, weights.reshape(-1, 1) / weights.sum())
+    way = colours - predicted
+    along = ((targets - predicted) * way).sum(axis=1, keepdims=True) / np.maximum(
+        (way**2).sum(axis=1, keepdims=True), 1e-6
+    )
+    nearest = predicted + along.clip(0, 1) * way
+    sizes = np.linalg.norm(targets - nearest, axis=1, keepdims=True)
+    limited = nearest + (targets - nearest) * np.minimum(1, MAX_DEVIATION / np.maximum(sizes, 1e-6))
+    return (limited.reshape(painted.shape) / scale).astype(np.float32)
+
+
+def _predict(targets: np.ndarray, colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Fit an affine function of colours to target colours, and return its values.
+
+    Outliers get less weight (iteratively reweighted least squares with Huber's weights).
+
+    Args:
+        targets: target colours, pixels x 3.
+        colours: colours, pixels x 3.
+        weights: weights of the pixels, pixels x 1; their sum is 1.
+    """
+    values = np.concatenate([np.ones_like(weights), colours / 100], axis=1)
+    predicted, robust = targets, weights
     for _ in range(FITS):
         weighted = (values * robust).T
-        deviations = targets - values @ np.linalg.solve(weighted @ values + ridge, weighted @ targets)
-        sizes = np.linalg.norm(deviations * (LIGHTNESS_WEIGHT, 1, 1), axis=1, keepdims=True)
-        robust = base * np.minimum(1, OUTLIER / np.maximum(sizes, 1e-6))
-    excess = 1 - np.minimum(1, MAX_DEVIATION / np.maximum(sizes, 1e-6))
-    return (targets - excess * deviations).reshape(painted.shape).astype(np.float32)
+        ridge = RIDGE * np.diag([0, 1, 1, 1])
+        predicted = values @ np.linalg.solve(weighted @ values + ridge, weighted @ targets)
+        sizes = np.linalg.norm(targets - predicted, axis=1, keepdims=True)
+        robust = weights * np.minimum(1, OUTLIER / np.maximum(sizes, 1e-6))
+    return predicted
 
 
 def _moved_towards(painted: Colours, original: Colours, weights: Weights, weight: float) -> Colours:

@@ -119,42 +119,64 @@ function movedTowards(painted, original, weights, weight) {
   });
 }
 
-// Limits how far colours deviate from an affine function of the photo's, to MAX_DEVIATION. The function is fitted with less weight for
-// outliers.
+// Limits how far a painting's colours deviate from those between the photo's colours and their prediction.
 function limitDeviations(painted, original, weights) {
-  const count = weights.length;
+  const scaled = (lab, factor) => lab.map((value, i) => (i % 3 ? value : value * factor));
+  const [targets, colours] = [painted, original].map((lab) => scaled(lab, LIGHTNESS_WEIGHT));
+  const predicted = predict(targets, colours, weights);
+  const result = new Float32Array(targets.length);
+  for (let at = 0; at < targets.length; at += 3) writeLimited(result, at, targets, colours, predicted);
+  return scaled(result, 1 / LIGHTNESS_WEIGHT);
+}
+
+// Writes the target colour, moved towards the nearest colour between `colours` and `predicted` if it is too far from it.
+function writeLimited(result, at, targets, colours, predicted) {
+  let [product, length] = [0, 0];
+  for (let c = at; c < at + 3; c++) {
+    const way = colours[c] - predicted[c];
+    product += (targets[c] - predicted[c]) * way;
+    length += way * way;
+  }
+  const along = math.clamp(product / Math.max(length, 1e-6), 0, 1);
+  let squares = 0;
+  for (let c = at; c < at + 3; c++) {
+    result[c] = predicted[c] + along * (colours[c] - predicted[c]);
+    squares += (targets[c] - result[c]) ** 2;
+  }
+  const kept = Math.min(1, MAX_DEVIATION / Math.max(Math.sqrt(squares), 1e-6));
+  for (let c = at; c < at + 3; c++) result[c] += kept * (targets[c] - result[c]);
+}
+
+// Fits an affine function of the colours to the target colours, with less weight for outliers, and returns its values.
+function predict(targets, colours, weights) {
   const whole = weights.reduce((sum, value) => sum + value, 0);
   const robust = Float64Array.from(weights, (value) => value / whole);
-  const deviations = new Float32Array(painted.length);
-  const sizes = new Float32Array(count);
+  const predicted = new Float32Array(targets.length);
   for (let fit = 0; fit < FITS; fit++) {
-    const affine = solve(...normalEquations(painted, original, robust));
-    for (let i = 0; i < painted.length; i++) {
-      const [at, c] = [i - (i % 3), i % 3];
-      const fitted = affine[0][c] + (affine[1][c] * original[at] + affine[2][c] * original[at + 1] + affine[3][c] * original[at + 2]) / 100;
-      deviations[i] = painted[i] - fitted;
-    }
-    for (let i = 0, at = 0; i < count; i++, at += 3) {
-      sizes[i] = Math.hypot(LIGHTNESS_WEIGHT * deviations[at], deviations[at + 1], deviations[at + 2]);
-      robust[i] = (weights[i] / whole) * Math.min(1, OUTLIER / Math.max(sizes[i], 1e-6));
+    const [offset, ...slopes] = solve(...normalEquations(targets, colours, robust));
+    for (let i = 0, at = 0; i < weights.length; i++, at += 3) {
+      let squares = 0;
+      for (let c = 0; c < 3; c++) {
+        const slope = slopes[0][c] * colours[at] + slopes[1][c] * colours[at + 1] + slopes[2][c] * colours[at + 2];
+        predicted[at + c] = offset[c] + slope / 100;
+        squares += (targets[at + c] - predicted[at + c]) ** 2;
+      }
+      robust[i] = (weights[i] / whole) * Math.min(1, OUTLIER / Math.max(Math.sqrt(squares), 1e-6));
     }
   }
-  return painted.map((value, i) => {
-    const excess = 1 - Math.min(1, MAX_DEVIATION / Math.max(sizes[Math.floor(i / 3)], 1e-6));
-    return value - excess * deviations[i];
-  });
+  return predicted;
 }
 
 // Returns the matrix and the right-hand sides of a weighted least-squares fit of three colours by 1 and three colours.
-function normalEquations(painted, original, weights) {
+function normalEquations(targets, colours, weights) {
   const matrix = Array.from({ length: 4 }, () => [0, 0, 0, 0]);
   const sides = Array.from({ length: 4 }, () => [0, 0, 0]);
   for (let i = 0, at = 0; i < weights.length; i++, at += 3) {
-    const values = [1, original[at] / 100, original[at + 1] / 100, original[at + 2] / 100];
+    const values = [1, colours[at] / 100, colours[at + 1] / 100, colours[at + 2] / 100];
     for (let row = 0; row < 4; row++) {
       const weighted = weights[i] * values[row];
       for (let column = 0; column < 4; column++) matrix[row][column] += weighted * values[column];
-      for (let c = 0; c < 3; c++) sides[row][c] += weighted * painted[at + c];
+      for (let c = 0; c < 3; c++) sides[row][c] += weighted * targets[at + c];
     }
   }
   for (let row = 1; row < 4; row++) matrix[row][row] += RIDGE;
