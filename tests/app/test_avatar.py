@@ -24,7 +24,9 @@ from portraitist.app.avatar import Portraitist, RejectedError
 from portraitist.app.crop_painting import SELFIE_BLUR, blur_enlarged, paint_crop
 from portraitist.app.framing import between, face_in_crop, scale_of, whole_crop
 from portraitist.app.isolation import isolate_person
+from portraitist.app.photo_border import continue_person, strip_width
 from portraitist.app.selfie import read_selfie
+from portraitist.app.stains import stain_weight, without_stains
 from portraitist.clean.decode import decode_picture
 from portraitist.core.image_io import encode_png
 from portraitist.core.params import load
@@ -95,10 +97,12 @@ def test_generator_gets_the_isolated_person(avatar, portraitist, selfie):
     square = isolated.square.picture
     with Image.open(selfie) as opened:
         size = opened.size
-    expected, inverted = (
+    shown, _ = continue_person(area, avatar.crop.square.inside, strip_width(area.shape[0]))
+    stylized = [
         paint_crop(lambda picture, given: portraitist.paint_squares([picture], [given])[0], isolated, mask, size)
         for mask in (area, 255 - area)
-    )
+    ]
+    expected, inverted = (without_stains(each, square, shown, stain_weight(avatar.crop)) for each in stylized)
     assert np.array_equal(avatar.painting, expected)
     assert not np.array_equal(avatar.painting, inverted)
     assert np.abs(expected.astype(int) - square)[area == 255].mean() > 5
