@@ -167,3 +167,11 @@ def test_stains_are_limited_as_in_python(call, weight):
     assert np.abs(expected.astype(int) - painting)[65:85, 75:95].mean() > 20
     found = call("withoutStains", [painting, selfie, mask], weight).reshape(expected.shape)
     assert np.abs(found - expected).max() <= 2
+
+
+def test_stains_of_a_tiny_mask_are_limited_as_in_python(call):
+    selfie, painting = picture(300, 300, seed=5), picture(300, 300, seed=6)
+    mask = np.zeros((300, 300), np.uint8)
+    mask[150, 151] = 1
+    found = call("withoutStains", [painting, selfie, mask], 0.0).reshape(painting.shape)
+    assert np.abs(found - without_stains(painting, selfie, mask, 0.0)).max() <= 1

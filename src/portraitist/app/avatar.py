@@ -493,7 +493,7 @@ class Portraitist:
         colours of the person replace the background. If the selfie is enlarged, it and the painting are blurred a
         little. Where the photo ends in the crop, the person is mirrored for the generator. A black-and-white selfie
         gets one tint. If the model has styles, dark areas stay dark, and eyes and mouth keep the selfie's details. The
-        last three steps are left out with an example.
+        last three steps are left out with an example. Finally, stains are limited.
 
         Args:
             cleaned: the selfie.

@@ -160,10 +160,12 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
         else:
             matches = [argument]
         if not matches:
-            deeper = next(filter(_is_selfie, argument.glob("*/**/*")), None) if argument.is_dir() else None
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
-            if deeper and not recursive:
-                hint = f"there are some in {deeper.parent}; -r searches the folders below"
+            deeper = argument.glob("*/**/*") if argument.is_dir() and not recursive else ()
+            if selfie := next(filter(_is_selfie, deeper), None):
+                hint = f"there are some in {selfie.parent}; -r searches the folders below"
+            if unreadable:
+                hint = f"{unreadable[0].filename} cannot be read: {unreadable[0].strerror}"
             raise BatchError(f"{argument}: no pictures found; {hint}")
         for path in matches:
             subfolder = path.parent.relative_to(argument) if argument.is_dir() else Path()
@@ -181,13 +183,17 @@ def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     next(folder.iterdir(), None)  # fails if the folder itself cannot be read
-    outputs = out.absolute() if out and not folder.absolute().is_relative_to(out.absolute()) else None
+    output = out.absolute() if out and not folder.absolute().is_relative_to(out.absolute()) else None
     files: list[Path] = []
     for parent, subfolders, names in os.walk(folder, onerror=unreadable.append):
-        visible = [name for name in subfolders if not name.startswith(".")]
-        subfolders[:] = [name for name in visible if Path(parent, name).absolute() != outputs]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in files if path.is_file())
+        visible = [Path(parent, name) for name in (*subfolders, *names) if not name.startswith(".")]
+        searched = {path.name for path in visible if path.absolute() != output}
+        subfolders[:] = [name for name in subfolders if name in searched]
+        try:
+            files += [Path(parent, name) for name in names if name in searched and Path(parent, name).is_file()]
+        except OSError as error:  # the folder can be listed, but its files cannot be opened
+            unreadable.append(OSError(error.errno, error.strerror, parent))
+    return sorted(files)
 
 
 def _is_own_output(path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 The generator normalizes the contrast of its features. It therefore paints stains where a selfie has neither detail nor
 contrast: a red spot in dark hair, or a violet one on a forehead. The stains are wider than brush strokes, so they can
-be removed from the painting's low frequencies. An affine function of the selfie's colours predicts them. Where they are
-not between the selfie's colours and the prediction, their deviation is limited.
+be removed from the painting's low frequencies. An affine function of the selfie's colours predicts these low
+frequencies. Where the painting's colours are not between the selfie's and the predicted ones, their deviation is
+limited.
 
 If a selfie is out of focus or was enlarged, the generator amplifies noise and compression artefacts everywhere. The
 painting's low frequencies are then also moved towards the selfie's.
@@ -97,11 +98,11 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
     """
     if not mask.any():
         return painting
-    weights = _reduce(mask) / np.float32(255)
+    weights = _reduce(mask.astype(np.float32)) / 255
     low_painting, low_selfie = (_low_frequencies(_masked(each, mask), weights) for each in (painting, selfie))
     painted, original = (cv2.cvtColor(each / 255, cv2.COLOR_RGB2LAB) for each in (low_painting, low_selfie))
     corrected = limit_deviations(_moved_towards(painted, original, weights, weight), original, weights)
-    correction = cv2.cvtColor(corrected, cv2.COLOR_LAB2RGB) * 255 - low_painting
+    correction = (cv2.cvtColor(corrected, cv2.COLOR_LAB2RGB) - cv2.cvtColor(painted, cv2.COLOR_LAB2RGB)) * 255
     enlarged = cv2.resize(correction, painting.shape[:2], interpolation=cv2.INTER_LINEAR)
     return cv2.add(painting, _masked(enlarged, mask), dtype=cv2.CV_8U)
 
@@ -120,11 +121,11 @@ def limit_deviations(painted: Colours, original: Colours, weights: Weights) -> C
     scale = np.array([LIGHTNESS_WEIGHT, 1, 1], np.float32)
     colours, targets = (original * scale).reshape(-1, 3), (painted * scale).reshape(-1, 3)
     predicted = _predict(targets, colours, weights.reshape(-1, 1) / weights.sum())
-    way = colours - predicted
-    along = ((targets - predicted) * way).sum(axis=1, keepdims=True) / np.maximum(
-        (way**2).sum(axis=1, keepdims=True), 1e-6
+    segment = colours - predicted
+    position = ((targets - predicted) * segment).sum(axis=1, keepdims=True) / np.maximum(
+        (segment**2).sum(axis=1, keepdims=True), 1e-6
     )
-    nearest = predicted + along.clip(0, 1) * way
+    nearest = predicted + position.clip(0, 1) * segment
     sizes = np.linalg.norm(targets - nearest, axis=1, keepdims=True)
     limited = nearest + (targets - nearest) * np.minimum(1, MAX_DEVIATION / np.maximum(sizes, 1e-6))
     return (limited.reshape(painted.shape) / scale).astype(np.float32)
@@ -174,7 +175,7 @@ def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: Weig
     """
     sigma = SIGMA * GRID
     total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]
-    return cv2.GaussianBlur(_reduce(weighted), (0, 0), sigma) / np.maximum(total, 1e-3)
+    return cv2.GaussianBlur(_reduce(weighted), (0, 0), sigma) / np.maximum(total, 1e-6)
 
 
 def _masked(picture: np.ndarray, mask: MaskArray) -> Float32[np.ndarray, "side side 3"]:

@@ -166,7 +166,7 @@ def paint(
         except (ValueError, OSError) as error:  # among them BatchError, FinishError and ModelError
             fail(describe(error), INVALID)
         if not quiet:
-            _report_skipped(inputs.skipped, inputs.unreadable)
+            _report_skipped(inputs.skipped)
         results = []
         try:
             with tqdm(total=len(outputs), desc="paint", disable=quiet or None, leave=False) as progress:
@@ -177,11 +177,11 @@ def paint(
         except ModelError as error:
             fail(str(error), INVALID)
         except (KeyboardInterrupt, SystemExit):
-            _report_interruption(outputs)
+            _report_interruption(len(results), len(outputs), force)
             raise
         if not quiet:
             _report_total(results, None if paste_back else size_px)
-        _fail_if_any_failed(results)
+        _fail_if_any_failed(results, inputs.unreadable)
 
 
 def styles(model: ModelOption = None) -> None:
@@ -272,23 +272,25 @@ def _report_total(results: Sequence["PaintResult"], size_px: int | None) -> None
         note(f"{subject}painted at {min(enlarged)} px, and enlarged to {size_px}; a smaller --size avoids this")
 
 
-def _fail_if_any_failed(results: Sequence["PaintResult"]) -> None:
+def _fail_if_any_failed(results: Sequence["PaintResult"], unreadable: Sequence[OSError]) -> None:
+    for error in unreadable:
+        note(f"skipped {describe(error)}")
     if failed := sum(bool(result.errors) for result in results):
         fail(
             f"{failed} of {len(results)} selfies were painted only in part or not at all; see the messages above",
             FAILED,
         )
+    if unreadable:
+        fail("some folders could not be read; see the messages above", FAILED)
 
 
-def _report_interruption(outputs: Sequence[Path]) -> None:
-    if len(outputs) > 1:
-        painted = sum(output.exists() for output in outputs)
-        note(f"interrupted; {painted} of {len(outputs)} avatars exist; to continue, repeat the command")
+def _report_interruption(done: int, total: int, force: bool) -> None:
+    if total > 1:
+        command = "the command without --force" if force else "the command"
+        note(f"interrupted after {done} of {total} selfies; to continue, repeat {command}")
 
 
-def _report_skipped(skipped: Sequence[Path], unreadable: Sequence[OSError]) -> None:
-    for error in unreadable:
-        note(f"skipped {describe(error)}")
+def _report_skipped(skipped: Sequence[Path]) -> None:
     if skipped:
         names = ", ".join(f"{path}/" if path.is_dir() else str(path) for path in skipped[:MAX_LISTED])
         more = f" and {len(skipped) - MAX_LISTED} more" if len(skipped) > MAX_LISTED else ""

@@ -1011,7 +1011,7 @@ export function toLab({ data }, mask) {
 
 // Returns lightness, a and b of each pixel of colours that are not bytes, from 0 to 255.
 export function labOfFloats(colours) {
-  const linear = colours.map((value) => toLinear(value / 255));
+  const linear = colours.map((value) => toLinear(clamp(value / 255, 0, 1)));
   const lab = new Float32Array(colours.length);
   for (let i = 0; i < lab.length; i += 3) writeLab(lab, i, linear[i], linear[i + 1], linear[i + 2]);
   return lab;

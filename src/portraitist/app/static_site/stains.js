@@ -66,11 +66,12 @@ function detail(grey, width, height) {
   return contrast(FINE) / Math.max(contrast(COARSE), 1e-6);
 }
 
-// Corrects the low frequencies of a painted person by the photo's. Strokes hardly change. `weight`, from 0 to 1, is how far they are
-// moved towards the photo's, before deviations are limited.
+// Corrects the low frequencies of a painted person by the photo's. Finer details do not change. `weight`, from 0 to 1, is how far the
+// low frequencies are moved towards the photo's before deviations are limited.
 export function withoutStains(painted, photo, mask, weight) {
   if (math.allEqual(mask.data, 0)) return painted;
-  const weights = math.mapBytes(Float32Array, math.resize(mask, GRID, GRID, "area").data, (value) => value / 255);
+  const opacity = { ...mask, data: math.mapBytes(Float32Array, mask.data, (value) => value / 255) };
+  const { data: weights } = math.resize(opacity, GRID, GRID, "area");
   const [low, lowPhoto] = [painted, photo].map((picture) => lowFrequencies(picture, mask, weights));
   const original = math.labOfFloats(lowPhoto);
   const moved = movedTowards(math.labOfFloats(low), original, weights, weight);
@@ -91,7 +92,7 @@ function lowFrequencies(picture, mask, weights) {
   const blurred = (values, channels) => math.convolve(values, GRID, GRID, channels, math.gaussianKernel(SIGMA * GRID, 8));
   const reduced = math.resize({ ...picture, data: timesMask(picture.data, mask.data) }, GRID, GRID, "area");
   const total = blurred(weights, 1);
-  return blurred(reduced.data, 3).map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-3));
+  return blurred(reduced.data, 3).map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-6));
 }
 
 function timesMask(values, mask) {
@@ -133,14 +134,14 @@ function limitDeviations(painted, original, weights) {
 function writeLimited(result, at, targets, colours, predicted) {
   let [product, length] = [0, 0];
   for (let c = at; c < at + 3; c++) {
-    const way = colours[c] - predicted[c];
-    product += (targets[c] - predicted[c]) * way;
-    length += way * way;
+    const segment = colours[c] - predicted[c];
+    product += (targets[c] - predicted[c]) * segment;
+    length += segment * segment;
   }
-  const along = math.clamp(product / Math.max(length, 1e-6), 0, 1);
+  const position = math.clamp(product / Math.max(length, 1e-6), 0, 1);
   let squares = 0;
   for (let c = at; c < at + 3; c++) {
-    result[c] = predicted[c] + along * (colours[c] - predicted[c]);
+    result[c] = predicted[c] + position * (colours[c] - predicted[c]);
     squares += (targets[c] - result[c]) ** 2;
   }
   const kept = Math.min(1, MAX_DEVIATION / Math.max(Math.sqrt(squares), 1e-6));
