@@ -360,7 +360,7 @@ def test_recursive_run_skips_an_output_file_in_the_folder(selfies, tmp_path):
     assert expand_paths([tmp_path], recursive=True, out=tmp_path / "out.jpg").selfies == [tmp_path / "me.jpg"]
 
 
-def test_interrupted_batch_states_what_exists(model, selfies, tmp_path, monkeypatch):
+def test_interrupted_batch_states_how_many_selfies_are_done(model, selfies, tmp_path, monkeypatch):
     shutil.copy(selfies[0], tmp_path / "third.jpg")
 
     def interrupted(*arguments, **keywords):

@@ -185,12 +185,14 @@ def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[
     next(folder.iterdir(), None)  # fails if the folder itself cannot be read
     output = out.absolute() if out and not folder.absolute().is_relative_to(out.absolute()) else None
     files: list[Path] = []
+
+    def is_searched(path: Path) -> bool:
+        return not path.name.startswith(".") and path.absolute() != output
+
     for parent, subfolders, names in os.walk(folder, onerror=unreadable.append):
-        visible = [Path(parent, name) for name in (*subfolders, *names) if not name.startswith(".")]
-        searched = {path.name for path in visible if path.absolute() != output}
-        subfolders[:] = [name for name in subfolders if name in searched]
+        subfolders[:] = [name for name in subfolders if is_searched(Path(parent, name))]
         try:
-            files += [Path(parent, name) for name in names if name in searched and Path(parent, name).is_file()]
+            files += [path for path in (Path(parent, name) for name in names) if is_searched(path) and path.is_file()]
         except OSError as error:  # the folder can be listed, but its files cannot be opened
             unreadable.append(OSError(error.errno, error.strerror, parent))
     return sorted(files)

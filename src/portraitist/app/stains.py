@@ -34,7 +34,6 @@ MAX_DEVIATION, OUTLIER, LIGHTNESS_WEIGHT = 3.0, 5.0, 0.6
 FITS = 3  # number of fits; each gives less weight to the outliers of the one before
 RIDGE = 1e-4  # added to the normalized sums of squares, so that a selfie of a single colour can be fitted, too
 
-
 Colours = Float32[np.ndarray, "grid grid 3"]
 Weights = Float32[np.ndarray, "grid grid 1"]
 
@@ -99,7 +98,8 @@ def without_stains(painting: SquarePicture, selfie: SquarePicture, mask: MaskArr
     if not mask.any():
         return painting
     weights = _reduce(mask.astype(np.float32)) / 255
-    low_painting, low_selfie = (_low_frequencies(_masked(each, mask), weights) for each in (painting, selfie))
+    total = np.maximum(_blur(weights)[..., None], 1e-6)
+    low_painting, low_selfie = (_blur(_reduce(_masked(each, mask))) / total for each in (painting, selfie))
     painted, original = (cv2.cvtColor(each / 255, cv2.COLOR_RGB2LAB) for each in (low_painting, low_selfie))
     corrected = limit_deviations(_moved_towards(painted, original, weights, weight), original, weights)
     correction = (cv2.cvtColor(corrected, cv2.COLOR_LAB2RGB) - cv2.cvtColor(painted, cv2.COLOR_LAB2RGB)) * 255
@@ -142,10 +142,10 @@ def _predict(targets: np.ndarray, colours: np.ndarray, weights: np.ndarray) -> n
         weights: weights of the pixels, pixels x 1; their sum is 1.
     """
     values = np.concatenate([np.ones_like(weights), colours / 100], axis=1)
+    ridge = RIDGE * np.diag([0, 1, 1, 1])
     predicted, robust = targets, weights
     for _ in range(FITS):
         weighted = (values * robust).T
-        ridge = RIDGE * np.diag([0, 1, 1, 1])
         predicted = values @ np.linalg.solve(weighted @ values + ridge, weighted @ targets)
         sizes = np.linalg.norm(targets - predicted, axis=1, keepdims=True)
         robust = weights * np.minimum(1, OUTLIER / np.maximum(sizes, 1e-6))
@@ -166,21 +166,13 @@ def _moved_towards(painted: Colours, original: Colours, weights: Weights, weight
     return painted + (target - painted) * (weight * np.array(STRENGTH, np.float32))
 
 
-def _low_frequencies(weighted: Float32[np.ndarray, "side side 3"], weights: Weights) -> Colours:
-    """Return the weighted local means of a picture, scaled to `GRID` pixels per side.
-
-    Args:
-        weighted: the picture at its full size; each pixel is multiplied by its weight.
-        weights: the weights of the pixels, scaled to `GRID` pixels per side.
-    """
-    sigma = SIGMA * GRID
-    total = cv2.GaussianBlur(weights, (0, 0), sigma)[..., None]
-    return cv2.GaussianBlur(_reduce(weighted), (0, 0), sigma) / np.maximum(total, 1e-6)
-
-
 def _masked(picture: np.ndarray, mask: MaskArray) -> Float32[np.ndarray, "side side 3"]:
     return cv2.multiply(picture, cv2.merge([mask] * 3), scale=1 / 255, dtype=cv2.CV_32F)
 
 
 def _reduce(values: np.ndarray) -> np.ndarray:
     return cv2.resize(values, (GRID, GRID), interpolation=cv2.INTER_AREA).reshape(GRID, GRID, -1)
+
+
+def _blur(values: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(values, (0, 0), SIGMA * GRID)

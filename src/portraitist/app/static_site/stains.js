@@ -72,7 +72,11 @@ export function withoutStains(painted, photo, mask, weight) {
   if (math.allEqual(mask.data, 0)) return painted;
   const opacity = { ...mask, data: math.mapBytes(Float32Array, mask.data, (value) => value / 255) };
   const { data: weights } = math.resize(opacity, GRID, GRID, "area");
-  const [low, lowPhoto] = [painted, photo].map((picture) => lowFrequencies(picture, mask, weights));
+  const total = blur(weights, 1);
+  const [low, lowPhoto] = [painted, photo].map((picture) => {
+    const reduced = math.resize({ ...picture, data: timesMask(picture.data, mask.data) }, GRID, GRID, "area");
+    return blur(reduced.data, 3).map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-6));
+  });
   const original = math.labOfFloats(lowPhoto);
   const moved = movedTowards(math.labOfFloats(low), original, weights, weight);
   const corrected = limitDeviations(moved, original, weights);
@@ -87,13 +91,7 @@ export function withoutStains(painted, photo, mask, weight) {
   return { ...painted, data: result };
 }
 
-// Returns the local means of a picture within a mask, scaled to GRID pixels per side.
-function lowFrequencies(picture, mask, weights) {
-  const blurred = (values, channels) => math.convolve(values, GRID, GRID, channels, math.gaussianKernel(SIGMA * GRID, 8));
-  const reduced = math.resize({ ...picture, data: timesMask(picture.data, mask.data) }, GRID, GRID, "area");
-  const total = blurred(weights, 1);
-  return blurred(reduced.data, 3).map((value, i) => value / Math.max(total[Math.floor(i / 3)], 1e-6));
-}
+const blur = (values, channels) => math.convolve(values, GRID, GRID, channels, math.gaussianKernel(SIGMA * GRID, 8));
 
 function timesMask(values, mask) {
   const result = new Float32Array(values.length);
