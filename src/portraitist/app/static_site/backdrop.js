@@ -9,6 +9,19 @@ const [GRADIENT, GLOW, BRUSH] = [12, 9, 2.6];
 const WAVES = [[1.3, 2.1, 0.15], [-2.2, 1.4, 0.62], [3.7, 2.9, 0.33], [-4.6, 6.1, 0.81], [7.9, 5.2, 0.47]];
 
 const COUNT = RENDER_SIDE * RENDER_SIDE;
+const STROKES = new Float32Array(COUNT); // plane waves; each shifts the phase of the next
+const LIGHT = new Float32Array(COUNT); // the lightness of each pixel, relative to the middle
+for (let i = 0; i < COUNT; i++) {
+  const [right, down] = [(i % RENDER_SIDE) / (RENDER_SIDE - 1), Math.floor(i / RENDER_SIDE) / (RENDER_SIDE - 1)];
+  let bend = 0;
+  for (const [across, along, phase] of WAVES) {
+    bend = Math.sin(2 * Math.PI * (across * right + along * down + phase) + 1.7 * bend);
+    STROKES[i] += bend / WAVES.length;
+  }
+  const glow = Math.exp(-((right - 0.5) ** 2 + (down - 0.42) ** 2) / 0.12);
+  LIGHT[i] = GRADIENT * (0.5 - down) + GLOW * (glow - 0.5) + BRUSH * STROKES[i];
+}
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const mean = (lab, channel, weights) =>
   weights.reduce((total, weight, i) => total + weight * lab[3 * i + channel], 0) / Math.max(sum(weights), 1e-6);
@@ -40,22 +53,10 @@ export function paintBackdrop(person, mask, photo, background, side) {
   const share = Math.min(sum(near) / ENOUGH_PIXELS, 1);
   const contrasting = contrastingColour(person, weights);
   const [middle, ...colour] = photoColour(photo, near).map((value, i) => share * value + (1 - share) * contrasting[i]);
-  const strokes = new Float32Array(COUNT); // plane waves; each shifts the phase of the next
-  for (let i = 0; i < COUNT; i++) {
-    const [right, down] = [(i % RENDER_SIDE) / (RENDER_SIDE - 1), Math.floor(i / RENDER_SIDE) / (RENDER_SIDE - 1)];
-    let bend = 0;
-    for (const [across, along, phase] of WAVES) {
-      bend = Math.sin(2 * Math.PI * (across * right + along * down + phase) + 1.7 * bend);
-      strokes[i] += bend / WAVES.length;
-    }
-  }
   const colours = new Float32Array(3 * COUNT);
   for (let i = 0; i < COUNT; i++) {
-    const [right, down] = [(i % RENDER_SIDE) / (RENDER_SIDE - 1), Math.floor(i / RENDER_SIDE) / (RENDER_SIDE - 1)];
-    const glow = Math.exp(-((right - 0.5) ** 2 + (down - 0.42) ** 2) / 0.12);
-    const tint = 0.35 * BRUSH * strokes[(i - Math.floor(RENDER_SIDE / 3) * RENDER_SIDE + COUNT) % COUNT];
-    const [a, b] = colour.map((value) => value + tint);
-    math.setRgb(colours, 3 * i, middle + GRADIENT * (0.5 - down) + GLOW * (glow - 0.5) + BRUSH * strokes[i], a, b);
+    const tint = 0.35 * BRUSH * STROKES[(i - Math.floor(RENDER_SIDE / 3) * RENDER_SIDE + COUNT) % COUNT];
+    math.setRgb(colours, 3 * i, middle + LIGHT[i], colour[0] + tint, colour[1] + tint);
   }
   const { data } = math.resize({ width: RENDER_SIDE, height: RENDER_SIDE, channels: 3, data: colours }, side, side, "cubic");
   return { width: side, height: side, channels: 3, data: new Uint8ClampedArray(data) };

@@ -35,6 +35,7 @@ export function blank(width, height, channels, value = 0) {
 export const hypot = (transform) => Math.hypot(transform[0][0], transform[1][0]);
 
 // --- values of many pixels. Here and below, loops over pixels are short functions: browsers optimize these earlier than long ones.
+// `| 0` marks integers that may have been computed from fractions; browsers then use them as indexes without conversion.
 
 // Does the same as `Type.from(data, value)`, which is slow on large arrays.
 export function mapTo(Type, data, value) {
@@ -164,7 +165,7 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
     const [source, start, count] = [down.firsts[y], down.starts[y], down.starts[y + 1] - down.starts[y]];
     for (; next < source + count; next++) {
       line.set(data.subarray(next * stride, (next + 1) * stride));
-      resampleRow(line, channels, across, narrow, (next % taps) * length);
+      resampleRow(line, channels, across, narrow, ((next % taps) * length) | 0);
     }
     mixRows(row, narrow, source, taps, down.weights, start, count);
     result.set(row, y * length);
@@ -175,7 +176,7 @@ export function resize(picture, width, height, kind, view = { left: 0, top: 0, r
 // Writes the weighted sum of `count` rows to `row`. Row r of the source is at `(r % taps) * row.length`.
 function mixRows(row, data, source, taps, weights, start, count) {
   const length = row.length;
-  const place = (k) => ((source + k) % taps) * length;
+  const place = (k) => (((source + k) % taps) * length) | 0;
   let k = 0;
   if (count >= 4) {
     const [p, q, r, s] = [weights[start], weights[start + 1], weights[start + 2], weights[start + 3]];
@@ -291,18 +292,20 @@ function sample(picture, [[a, b, e], [c, d, f]], side, taps, isConstant) {
   const sampleRow = taps === 2 ? sampleLinear : sampleCubic;
   for (let y = 0; y < side; y++) {
     const [u, v] = [b * y + e + MARGIN, d * y + f + MARGIN];
-    for (let x = 0; x < side; x++) {
-      columns[x] = Math.min(Math.max(a * x + u, low), right);
-      rows[x] = Math.min(Math.max(c * x + v, low), bottom);
-    }
+    writePositions(columns, a, u, low, right);
+    writePositions(rows, c, v, low, bottom);
     sampleRow(row, padded, columns, rows);
     result.data.set(row, y * row.length);
   }
   return result;
 }
 
+function writePositions(positions, step, start, low, high) {
+  for (let x = 0; x < positions.length; x++) positions[x] = Math.min(Math.max(step * x + start, low), high);
+}
+
 function sampleLinear(target, { width, channels, data }, columns, rows) {
-  const stride = width * channels;
+  const stride = (width * channels) | 0;
   for (let x = 0, to = 0; x < columns.length; x++) {
     const column = columns[x] | 0;
     const row = rows[x] | 0;
@@ -317,7 +320,7 @@ function sampleLinear(target, { width, channels, data }, columns, rows) {
 
 function sampleCubic(target, { width, channels, data }, columns, rows) {
   const weights = CUBIC;
-  const stride = width * channels;
+  const stride = (width * channels) | 0;
   for (let x = 0, to = 0; x < columns.length; x++) {
     const u = (columns[x] * PHASES + 0.5) | 0;
     const v = (rows[x] * PHASES + 0.5) | 0;
