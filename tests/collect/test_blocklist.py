@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("url:https://example.org/a.jpg", {"urls": ["https://example.org/other", "HTTPS://Example.ORG/a.jpg#top"]}),
         ("url:https://example.org/a.jpg#x", {"urls": ["", "https://example.org/a.jpg"]}),
+        ("url:https://example.org/a.jpg", {"urls": ["https://example.org.:443/%61.jpg"]}),
+        ("url:https://bücher.example", {"urls": ["https://xn--bcher-kva.example/"]}),
+        ("url:http://example.org/ü b.png?q=ü", {"urls": ["http://example.org/%c3%bc%20b.png?q=%C3%BC"]}),
+        ("url:http://example.org/%C3%BC.png", {"urls": ["http://example.org/ü.png"]}),
+        ("url:http://[::1]:80/a", {"urls": ["http://[::1]/a"]}),
         ("host:example.org", {"urls": ["http://img.example.org:8080/x?y"]}),
         ("host: Example.org. ", {"urls": ["https://example.org/"]}),
         ("host:bücher.example", {"urls": ["https://xn--bcher-kva.example/a"]}),
@@ -37,6 +42,8 @@ def test_entry_blocks_what_it_names(line: str, known: dict):
     ("line", "known"),
     [
         ("url:https://example.org/a.jpg", {"urls": ["https://example.org/a.jpg?size=2", "https://example.org/A.jpg"]}),
+        ("url:http://example.org/a", {"urls": ["http://example.org:8080/a", "https://example.org/a"]}),
+        ("url:http://example.org/a%2Fb", {"urls": ["http://example.org/a/b"]}),
         ("host:example.org", {"urls": ["https://notexample.org/", "https://example.org.evil.test/example.org"]}),
         ("host:img.example.org", {"urls": ["https://example.org/"]}),
         (f"sha256:{DIGEST[:17]}0", {"sha256": DIGEST}),
@@ -68,6 +75,8 @@ def test_similar_values_are_not_blocked(line: str, known: dict):
         ("dhash:00ff00ff00ff00ff:17", "0 to 16 bits"),
         ("dhash:ff:2", "16 hexadecimal digits"),
         ("subject:  ", "'subject:' has no value"),
+        ("subject:/", "subject:/; expected the name of a group"),
+        ("url:http://example.org:port/", "url:http://example.org:port/; Port could not be cast"),
     ],
 )
 def test_malformed_line_is_an_error_with_its_number(tmp_path: Path, line: str, message: str):

@@ -146,15 +146,17 @@ def test_no_other_url_is_tried_after_an_opt_out(fake: FakeWeb, tmp_path: Path, h
 def test_blocklist_is_checked_before_and_after_the_download(fake: FakeWeb, tmp_path: Path):
     digest = hashlib.sha256(PICTURES[2]).hexdigest()
     blocked = ("url:http://a.example/0", "host:shop.example", f"sha256:{digest[:16]}", "subject:selfies/anna")
+    of_local = f"sha256:{hashlib.sha256(PICTURES[5]).hexdigest()}"
     rows = collect(
         source_of(
             remote(0, fake),
             remote(1, fake, page_url="http://www.shop.example/item"),
             remote(2, fake),
             local(3, group="selfies/anna"),
+            local(5),
             local(4),
         ),
-        fake.web(blocked=blocked),
+        fake.web(blocked=(*blocked, of_local)),
         tmp_path,
     )
     assert [(item.row["status"], item.row.get("reason", "")) for item in rows] == [
@@ -162,6 +164,7 @@ def test_blocklist_is_checked_before_and_after_the_download(fake: FakeWeb, tmp_p
         ("blocklisted", "host:shop.example"),
         ("blocklisted", f"sha256:{digest[:16]}"),
         ("blocklisted", "subject:selfies/anna"),
+        ("blocklisted", of_local),
         ("kept", ""),
     ]
     assert fake.requested_paths() == ["/2"]

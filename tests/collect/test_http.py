@@ -216,6 +216,12 @@ def test_redirects_are_followed_and_counted(fake: FakeWeb, tmp_path: Path):
     assert (len(fake.requested_paths()), saved.final_url) == (3, "http://b.example/x%20y.jpg")
 
 
+def test_redirect_may_contain_unescaped_utf8(fake: FakeWeb, tmp_path: Path):
+    fake.pages["a.example/1"] = Reply("moved", 301, {"Location": "/ü.jpg".encode().decode("latin-1")})
+    fake.pages["a.example/%C3%BC.jpg"] = Reply(JPEG)
+    assert fake.web().download("http://a.example/1", tmp_path / "picture").bytes == len(JPEG)
+
+
 MALFORMED_URLS = [
     "http://[", "http://[::1", "http://a.example:99999/", "http://a b.example/", "http://\x00.example/", "http://xn--.example/",
     "http://" + "a" * 300 + ".example/", "http://..example/", "http://a.example\\@127.0.0.1/", "http://%31%32%37.0.0.1/",
@@ -468,6 +474,25 @@ def test_longer_interval_of_source_or_robots_txt_applies(fake: FakeWeb, tmp_path
     assert time.monotonic() - began >= 0.6
 
 
+@pytest.mark.parametrize("fault", ["broken connection", "busy"])
+def test_repeated_requests_obey_the_rate_limit(fake: FakeWeb, tmp_path: Path, fault: str):
+    times: list[float] = []
+
+    def respond(_: str) -> Reply:
+        times.append(time.monotonic())
+        if len(times) == 3:
+            return Reply(JPEG)
+        if fault == "busy":
+            return Reply(b"", 429, {"Retry-After": "0"})
+        raise OSError  # the server closes the connection without a response
+
+    fake.pages["a.example/x.jpg"] = respond
+    fake.pages["a.example/robots.txt"] = Reply("User-agent: *\nCrawl-delay: 0.4\n")
+    fake.web().download("http://a.example/x.jpg", tmp_path / "picture")
+    assert len(times) == 3
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.2  # the machine may be busy
+
+
 @pytest.mark.parametrize("delay", ["86400", "9" * 400])
 def test_very_long_crawl_delay_is_robots_denied(fake: FakeWeb, tmp_path: Path, delay: str):
     fake.pages["a.example"] = Reply(JPEG)
@@ -539,6 +564,16 @@ def test_secret_goes_to_the_first_host_and_nowhere_else(fake: FakeWeb):
     assert answer.text == "ok"
     assert "s3cret" not in repr(answer)
     assert fake.requested_paths("b.example") == ["/p"]
+
+
+def test_token_is_not_sent_after_a_redirect(fake: FakeWeb):
+    fake.pages["a.example/api"] = Reply("moved", 302, {"Location": "http://b.example/p"})
+    fake.pages["b.example/p"] = Reply("ok")
+    headers = {"Authorization": "Bearer s3cret"}
+    assert fake.web().get_text("http://a.example/api", crawled=False, headers=headers).text == "ok"
+    assert [(entry.host, entry.headers.get("Authorization")) for entry in fake.log] == [
+        ("a.example", "Bearer s3cret"), ("b.example", None)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["肖像", "é"])

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,27 @@ def test_blocklisted_bytes_are_neither_stored_nor_requested_again(fake: FakeWeb,
         assert fetch(fake.web(blocked=(blocked,)), folder, URLS[0]) == ["blocklisted"]
 
 
+def test_target_of_a_redirect_that_is_blocked_later_is_not_used(fake: FakeWeb, folder: Path):
+    fake.pages["b.example/moved"] = Reply("", 302, {"Location": URLS[0]})
+    url = "http://b.example/moved"
+    assert fetch(fake.web(), folder, url) == ["0"]
+    assert fetch(fake.web(blocked=(f"url:{URLS[0]}",)), folder, url) == ["blocklisted"]
+
+
+def test_simultaneous_downloads_of_one_url_do_not_share_a_file(fake: FakeWeb, folder: Path):
+    threads = 4
+    together = threading.Barrier(threads)
+
+    def respond(_: str) -> Reply:
+        together.wait(10)
+        return Reply(PICTURES[0])
+
+    fake.pages["a.example/0"] = respond
+    with FetchCache(fake.web(connections=threads), folder, "test") as cache, ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(cache.download, [URLS[0]] * threads))
+    assert [path.read_bytes() for _, path, _ in found] == [PICTURES[0]] * threads
+
+
 def test_url_with_a_password_is_not_stored(fake: FakeWeb, folder: Path):
     assert fetch(fake.web(), folder, "http://me:secret@a.example/0") == ["refused_address"]
     assert files(folder, "*") == []
@@ -231,6 +254,19 @@ def test_blocked_pictures_are_removed_with_their_bytes(fake: FakeWeb, folder: Pa
     left = [json.loads(path.read_text())["url"] for path in files(folder / "sources", "*.json")]
     assert sorted(left) == [URLS[1], "http://c.example/none"]
     assert remove_blocked(folder, blocked) == 0
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"kind": "pic'])
+def test_damaged_entry_hinders_nothing(fake: FakeWeb, folder: Path, damaged: bytes):
+    fetch(fake.web(), folder, *URLS)
+    fetch(fake.web(), folder, URLS[1], source="other")
+    (path,) = (path for path in files(folder / "sources" / "test", "*.json") if URLS[0] in path.read_text())
+    path.write_bytes(damaged)
+    assert [entry.pictures for entry in usage(folder)] == [1, 2]
+    assert remove_blocked(folder, Blocklist.of([f"url:{URLS[2]}"])) == 1
+    assert fetch(fake.web(), folder, URLS[0]) == ["0"]
+    clear(folder, ["test"])
+    assert [path.read_bytes() for path in files(folder / "bytes", "*")] == [PICTURES[1]]
 
 
 def test_lock_excludes_other_processes_and_threads(folder: Path):

@@ -25,6 +25,19 @@ def test_empty_cells_and_the_word_na_are_read_as_text(tmp_path: Path):
     assert frame["group"].tolist() == ["", ""]
 
 
+@pytest.mark.parametrize("text", ['a, "b"', "a\nb", "\n", '"', "a b"])
+def test_separators_in_cells_are_read_back(tmp_path: Path, text: str):
+    row = {"id": "a", "name": text, "group": "anna"}
+    manifest.write([row, row], tmp_path / "manifest.csv", list(row))
+    assert manifest.read(tmp_path / "manifest.csv").to_dict("records") == [row, row]
+
+
+def test_carriage_returns_become_spaces(tmp_path: Path):
+    row = {"id": "a", "name": "Anna\rBerg", "status": "kept"}
+    manifest.write([row], tmp_path / "manifest.csv", list(row))
+    assert manifest.kept_rows(tmp_path / "manifest.csv").to_dict("records") == [row | {"name": "Anna Berg"}]
+
+
 def test_only_named_columns_are_written_in_their_order(tmp_path: Path):
     manifest.write([{"kind": "selfies", "path": "/home/me", "id": "a"}], tmp_path / "m.csv", ["id", "kind"])
     assert (tmp_path / "m.csv").read_bytes() == b"id,kind\na,selfies\n"

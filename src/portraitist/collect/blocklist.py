@@ -6,7 +6,7 @@ begin with `subject:`.
 
 The blocklist is a text file with one entry per line:
 
-    url:https://example.org/a.jpg    this URL; a fragment after # is ignored
+    url:https://example.org/a.jpg    this URL, also if it is escaped differently; a fragment after # is ignored
     host:example.org                 every URL of this host and of its subdomains
     sha256:ba7816bf8f01cfea          every file whose hash begins with these digits (16 to 64)
     dhash:00ff00ff00ff00ff:4         every picture whose difference hash differs in at most 4 of its 64 bits
@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from portraitist.core.files import write_file
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_HAMMING_DISTANCE = 16  # largest distance allowed in an entry; hashes that differ more are of different pictures
 
 
@@ -131,12 +132,17 @@ def entry(line: str) -> str:
     return f"{kind}:{KINDS[kind](value.strip())}"
 
 
+def percent_encode(part: str) -> str:
+    """Percent-encode the characters that a path or query may not contain, and leave existing escapes unchanged."""
+    return quote(part, safe="/%:;=&?~+!$,'@()*[]|")
+
+
 def _url_entries(urls: Iterable[str]) -> Iterator[str]:
     """Yield all entries that would block one of these URLs: the URL, its host and the host's parent domains."""
     for url in urls:
         try:
             normalized = _url(url)
-            host = _to_ascii((urlsplit(normalized).hostname or "").rstrip("."))
+            host = urlsplit(normalized).hostname or ""
         except ValueError:
             continue  # a malformed URL cannot be requested either
         yield f"url:{normalized}"
@@ -154,10 +160,26 @@ def _subject_entries(group: str) -> Iterator[str]:
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if not parts.scheme or not parts.netloc:
+    """Normalize a URL (RFC 3986, section 6.2), as far as this is possible without requesting it."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port  # raises a ValueError if it is not a number from 0 to 65535
+    except ValueError as error:
+        raise BlocklistError(f"url:{value}; {error}") from None
+    if not parts.scheme or not parts.hostname:
         raise BlocklistError(f"url:{value}; expected a complete URL such as https://example.org/a.jpg")
-    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), fragment="").geturl()
+    host = _to_ascii(parts.hostname.rstrip("."))
+    netloc = f"[{host}]" if ":" in host else host
+    if port not in (None, DEFAULT_PORTS.get(parts.scheme)):
+        netloc += f":{port}"
+    path, query = (re.sub(r"%[0-9a-fA-F]{2}", _shortest, percent_encode(part)) for part in (parts.path, parts.query))
+    return parts._replace(netloc=netloc, path=path or "/", query=query, fragment="").geturl()
+
+
+def _shortest(escape: re.Match[str]) -> str:
+    """Return an escape in capital letters, or the character itself if it needs no escape."""
+    character = chr(int(escape[0][1:], 16))
+    return character if re.fullmatch(r"[\w.~-]", character, re.ASCII) else escape[0].upper()
 
 
 def _host(value: str) -> str:
@@ -190,6 +212,13 @@ def _dhash(value: str) -> str:
     return f"{match[1].lower()}:{int(match[2])}"
 
 
+def _subject_entry(value: str) -> str:
+    subject = _subject(value)
+    if not subject:
+        raise BlocklistError(f"subject:{value}; expected the name of a group such as selfies/anna")
+    return subject
+
+
 def _subject(value: str) -> str:
     return unicodedata.normalize("NFC", value).casefold().strip("/")
 
@@ -199,5 +228,5 @@ KINDS: dict[str, Callable[[str], str]] = {
     "host": _host,
     "sha256": _sha256,
     "dhash": _dhash,
-    "subject": _subject,
+    "subject": _subject_entry,
 }

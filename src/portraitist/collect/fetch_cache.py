@@ -94,7 +94,7 @@ class FetchCache:
         """
         params = self.web.params
         entry: Entry = {"fetched_at": _now(), "obeyed_robots": params.respect_robots}
-        path = responses.temporary_path(url)
+        path = responses.temporary_path()
         try:
             download = self.web.download(url, path)
         except FetchError as error:

@@ -27,16 +27,16 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
-from urllib.parse import SplitResult, quote, urlencode, urljoin
+from urllib.parse import SplitResult, urlencode, urljoin
 
 from portraitist.collect import robots
-from portraitist.collect.blocklist import Blocklist
+from portraitist.collect.blocklist import Blocklist, percent_encode
 from portraitist.collect.params import FetchParams
 from portraitist.collect.ssrf import FetchError, GuardedConnection, MissingContactError, Resolve, check_url
 from portraitist.core.files import atomic_write
@@ -223,8 +223,8 @@ class HttpClient:
     ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
         """Yield (the response after all redirects, the final URL)."""
         for _ in range(MAX_REDIRECTS + 1):
-            parts = self._check_and_wait(url, crawled)
-            connection, response = self._send_with_retries(parts, headers, secret or {}, any_status)
+            parts, delay_s = self._check_and_wait(url, crawled)
+            connection, response = self._send_with_retries(parts, delay_s, headers, secret or {}, any_status)
             try:
                 location = response.headers.get("Location")
                 if response.status in REDIRECTS and location:
@@ -245,8 +245,11 @@ class HttpClient:
                 self._release(parts, connection, response)
         raise FetchError(Status.TOO_MANY_REDIRECTS, f"the URL leads to more than {MAX_REDIRECTS} redirects")
 
-    def _check_and_wait(self, url: str, crawled: bool) -> SplitResult:
-        """Check that a URL may be requested, wait as its host's rate limit requires, and return the parts of the URL.
+    def _check_and_wait(self, url: str, crawled: bool) -> tuple[SplitResult, float]:
+        """Check that a URL may be requested, and wait as its host's rate limit requires.
+
+        Returns:
+            The parts of the URL, and the Crawl-delay of the site's robots.txt in seconds.
 
         Raises:
             FetchError: the URL is not allowed by the blocklist or by robots.txt, or is malformed.
@@ -273,7 +276,7 @@ class HttpClient:
                 f"this program waits at most {MAX_WAIT_S:g} s",
             )
         self._wait(parts, rules.crawl_delay_s)
-        return parts
+        return parts, rules.crawl_delay_s
 
     def _wait(self, parts: SplitResult, delay_s: float) -> None:
         """Sleep until the host's rate limit, and any Retry-After header from the host, allow a request."""
@@ -289,14 +292,17 @@ class HttpClient:
                 return
 
     def _send_with_retries(
-        self, parts: SplitResult, headers: dict[str, str], secret: dict[str, str], any_status: bool
+        self, parts: SplitResult, delay_s: float, headers: dict[str, str], secret: dict[str, str], any_status: bool
     ) -> tuple[GuardedConnection, http.client.HTTPResponse]:
         """Send a request; try up to three times if the connection breaks or the host is busy (status 429 or 503).
 
         After a busy response, wait as long as its header Retry-After requires. Without this header, do not try again.
+        Repeated requests obey the host's rate limit and the site's Crawl-delay, `delay_s`.
         """
         wait_s, status = None, 0
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            if attempt > 1:
+                self._wait(parts, delay_s)
             try:
                 connection, response = self._send(parts, headers, secret, fresh=attempt > 1)
             except (OSError, http.client.HTTPException) as error:
@@ -313,7 +319,6 @@ class HttpClient:
                 break
             self._release(parts, connection, response)
             self.busy_until[parts.hostname or ""] = time.monotonic() + wait_s
-            self._wait(parts, 0.0)
         retry_after = "" if wait_s is None else f", Retry-After {wait_s:.0f} s"
         raise FetchError(Status.THROTTLED, f"the host is busy: status {status}{retry_after}", wait_s)
 
@@ -325,7 +330,7 @@ class HttpClient:
             "Accept-Encoding": "identity",
         } | headers
         query = parts.query + ("&" if parts.query and secret else "") + urlencode(secret)
-        target = _percent_encode(parts.path or "/") + (f"?{_percent_encode(query)}" if query else "")
+        target = percent_encode(parts.path or "/") + (f"?{percent_encode(query)}" if query else "")
         connection = GuardedConnection(parts, self.allow, self.resolve) if fresh else self._take_connection(parts)
         connection.set_deadline(time.monotonic() + self.params.deadline_s)
         try:
@@ -496,15 +501,13 @@ def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
 
 
 def _join(url: str, location: str) -> str:
+    """Return the URL of a redirect; `location` is the header Location as http.client decodes it, as Latin-1."""
+    with suppress(UnicodeError):
+        location = location.encode("latin-1").decode("utf-8")  # as browsers do, although only ASCII is allowed
     try:
         return urljoin(url, location)
     except ValueError as error:
         raise FetchError(Status.REFUSED_ADDRESS, f"redirect to a malformed URL: {error}") from None
-
-
-def _percent_encode(part: str) -> str:
-    """Percent-encode the characters that a path or query may not contain, and leave existing escapes unchanged."""
-    return quote(part, safe="/%:;=&?~+!$,'@()*[]|")
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:

@@ -86,9 +86,9 @@ class SourceResponses:
         """Return the path at which bytes with this SHA-256 are stored."""
         return self.bytes / sha256
 
-    def temporary_path(self, url: str) -> Path:
-        """Return a path for a download whose SHA-256 is not known yet, on the same file system as `bytes_path`."""
-        return self._entry_path("picture", url).with_name(f"{PARTIAL_PREFIX}{_request_hash('picture', url)}.bytes")
+    def temporary_path(self) -> Path:
+        """Return a new path for a download whose SHA-256 is not known yet, on the same file system as `bytes_path`."""
+        return self.entries / f"{PARTIAL_PREFIX}{os.urandom(16).hex()}.bytes"
 
     def remove(self, kind: RequestKind, url: str) -> None:
         """Remove the entry of a request. The bytes remain until `clear` removes them."""
@@ -178,9 +178,14 @@ def remove_blocked(folder: Path, blocklist: Blocklist) -> int:
 
 
 def _read_entries(folder: Path, sources: Iterable[str]) -> Iterator[tuple[Path, Entry]]:
+    """Yield all entries, except damaged ones; a request with a damaged entry is sent again (`SourceResponses.load`)."""
     for source in sources:
         for path in sorted((folder / "sources" / source).glob("[!.]*.json")):
-            yield path, json.loads(path.read_text(encoding="utf-8"))
+            try:
+                entry = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:  # a power cut can leave an empty file
+                continue
+            yield path, entry
 
 
 def _remove_unused_bytes(folder: Path) -> None:
