@@ -190,6 +190,11 @@ def test_ground_truth_mask_is_transformed_with_its_picture(orientation: int):
         )
 
 
+def test_size_of_a_nearly_square_picture_is_not_swapped():
+    response = screened(encoded(smooth(1, 101, 100), "PNG"), params=changed(PARAMS, max_side_px=100))
+    assert (response.content["width"], response.content["height"]) == (100, 101)
+
+
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_heic_and_avif_are_read(form: str):
     picture = smooth(1, 96, 128)

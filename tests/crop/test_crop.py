@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -154,6 +155,14 @@ def test_tiny_face_is_rejected_unless_upscaling_is_allowed():
     assert crop_face(cleaned, tiny, changed(CROP, max_upscale=5)).square.picture.shape == (96, 96, 3)
 
 
+def test_enlargement_of_a_tight_picture_does_not_count_as_upscaling():
+    tight, cleaned = face((12, 14), (24, 15), (18, 27)), CleanPicture(smooth(1, 40, 36), None)
+    plain = np.hypot(*crop_face(CleanPicture(smooth(1, 400, 400), None), tight, CROP).transform[:, 0])
+    crop = crop_face(cleaned, tight, changed(CROP, max_upscale=plain + 0.01))
+    assert np.hypot(*crop.transform[:, 0]) > 1.1 * plain
+    assert rejection(cleaned, tight, max_upscale=plain - 0.01) is Status.FACE_TOO_SMALL
+
+
 def test_face_in_a_corner_is_rejected_unless_allowed():
     corner = face((2, 4), (22, 4), (12, 26))  # the picture is wide, so it is not enlarged
     assert rejection(CleanPicture(smooth(1, 80, 120), None), corner) is Status.FACE_CUT_OFF
@@ -214,6 +223,27 @@ def test_upside_down_face_is_recognised(number: int, detector: FaceDetector, sam
     rotated = np.ascontiguousarray(upright[::-1, ::-1])
     difference = cropped(rotated, detector).square.picture.astype(float) - cropped(upright, detector).square.picture
     assert np.abs(difference).mean() < 12
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_face_in_a_rotated_picture_must_be_upright_in_it(detector: FaceDetector, monkeypatch, upright: bool):
+    weak, strong = replace(TILTED, score=0.6), replace(TILTED, score=0.9)
+    found = {(80, 120): [weak], (120, 80): [strong]}  # as it is; rotated by 90 or 270 degrees
+    monkeypatch.setattr(detector, "_detect_merged", lambda picture, _: found[picture.shape[:2]])
+    monkeypatch.setattr(detector, "is_upside_down", lambda _, face: face.score < 0.9 or not upright)
+    faces = detector.detect_any(WIDE)
+    assert [face.score for face in faces] == ([0.9] if upright else [])  # the weak face is upside down
+
+
+def test_dark_pictures_are_searched_again_brightened(detector: FaceDetector, monkeypatch):
+    def run(_: object, picture: Picture, __: float) -> list[Face]:
+        return [TILTED] if picture.mean() > 40 else []
+
+    monkeypatch.setattr(detector, "run", run)
+    monkeypatch.setattr(detector, "verify", lambda _, face: face)
+    (found,) = detector.detect(np.full((100, 200, 3), 20, np.uint8))
+    assert found.box == (120, 30, 140, 56)  # TILTED, in a view that begins at x = 70
+    assert detector.detect(np.full((100, 200, 3), 5, np.uint8)) == []
 
 
 def test_face_that_fills_the_picture_is_preferred(detector: FaceDetector, sample: Path):

@@ -119,8 +119,7 @@ def screen(request: Message) -> Message:
         row |= {"width": width, "height": height}
         check_dimensions(opened.picture, params.max_megapixels, params.min_side_px, MAX_JPEG_MEGAPIXELS)
         cleaned, orientation = load_upright(opened.picture, params.max_side_px, params.max_megapixels, opened.control)
-        clean_height, clean_width = cleaned.picture.shape[:2]
-        if (clean_height > clean_width) != (height > width):  # rotated by 90 degrees
+        if orientation >= 5 and opened.picture.format != "TIFF":  # of TIFF files, Pillow returns the upright size
             row |= {"width": height, "height": width}
         prints, measures = fingerprints(cleaned), measure(cleaned)
         row |= {"dhash": f"{prints[0].dhash:016x}", "fingerprints": b"".join(one.to_bytes() for one in prints).hex()}

@@ -160,7 +160,7 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._handles: dict[tuple[int, str], int] = {}
+        self._handles: dict[str, int] = {}
         self._locations: dict[str, dict[str, tuple[str, int, int]]] = {}
         with (folder / INDEX_FILE).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
@@ -215,13 +215,12 @@ class Shards:
             OSError: the shard cannot be read or is truncated; the error names the shard.
         """
         shard, offset, size = self._locations[picture][ending]
-        key = (os.getpid(), shard)
-        if key not in self._handles:
+        if shard not in self._handles:
             if len(self._handles) >= MAX_OPEN:
                 self._close(next(iter(self._handles)))
-            self._handles[key] = os.open(self.folder / shard, os.O_RDONLY)
+            self._handles[shard] = os.open(self.folder / shard, os.O_RDONLY)
         try:
-            data = os.pread(self._handles[key], size, offset)
+            data = os.pread(self._handles[shard], size, offset)
         except OSError as error:  # does not contain the file's name
             raise OSError(error.errno, error.strerror, str(self.folder / shard)) from error
         if len(data) != size:
@@ -231,11 +230,9 @@ class Shards:
             )
         return data
 
-    def _close(self, key: tuple[int, str]) -> None:
-        handle = self._handles.pop(key)
-        if key[0] == os.getpid():  # a forked process inherits its parent's handles, but must not close them
-            os.close(handle)
+    def _close(self, shard: str) -> None:
+        os.close(self._handles.pop(shard))
 
     def __del__(self) -> None:
-        for key in list(self._handles):
-            self._close(key)
+        for shard in list(self._handles):
+            self._close(shard)

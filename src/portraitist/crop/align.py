@@ -88,7 +88,8 @@ def crop_face(cleaned: CleanPicture, face: Face, crop_params: CropParams) -> Cro
     """
     transform = alignment(face, cleaned.picture, crop_params)
     size_px = crop_params.size_px
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    needed = eye_mouth_similarity(face, size_px, crop_params.eye_line, crop_params.eye_to_mouth)
+    scale = float(np.hypot(needed[0, 0], needed[1, 0]))
     if scale > crop_params.max_upscale:
         raise RejectedError(
             Status.FACE_TOO_SMALL,
@@ -131,8 +132,8 @@ def crop_faces(cleaned: CleanPicture, detector: FaceDetector, crop_params: CropP
     Faces become upright even if the picture is upside down or rotated by 90 degrees.
 
     Returns:
-        For each selected face, the largest first: the crop, or a RejectedError if the face cannot be used. If there is
-        no face, the list contains one RejectedError.
+        For each selected face, in the detector's order: the crop, or a RejectedError if the face cannot be used. If
+        there is no face, the list contains one RejectedError.
     """
     faces = detector.detect_any(_on_grey(cleaned), crop_params.min_score)
     if not faces:

@@ -19,7 +19,7 @@ const GREY = 128;
 const [ZERO_PROBABILITY, FULL_PROBABILITY] = [0.3, 0.8];
 const [OPAQUE, MIN_TRANSPARENT, CONVEX] = [250, 0.02, 0.95];
 const [MIN_ALPHA_IOU, MIN_CONVEX_ALPHA_IOU] = [0.7, 0.9];
-const WINDOWS = [0.02, 0.05, 0.15, 0.5];
+const WINDOWS = [0.02, 0.05, 0.15, 0.5, 1];
 const [COLOUR_DETAIL, COLOUR_GRID] = [0.03, 64];
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -570,8 +570,8 @@ export function placeCrop(picture, face, params) {
 }
 
 // Throws an error if a crop does not meet the limits in `params`.
-export function checkCrop({ face, transform, inside }, params) {
-  const scale = hypot(transform);
+export function checkCrop({ face, inside }, params) {
+  const scale = hypot(similarity(face, params.size_px, params.eye_line, params.eye_to_mouth));
   if (scale > params.max_upscale) {
     const limit = `at most ${params.max_upscale}x is allowed`;
     throw new Error(`the face is ${Math.round(sideOf(face))} px wide and needs ${scale.toFixed(1)}x enlargement; ${limit}`);
@@ -1078,7 +1078,7 @@ export function extendForeground(picture, mask) {
     const means = boxBlur(known, width, height, planes, 2 * Math.max(1, roundHalfEven(window * Math.max(width, height))) + 1);
     unknown = unknown.filter((i) => {
       const weight = means[i * planes + channels];
-      if (weight <= 1e-4) return true;
+      if (weight === 0) return true;
       for (let c = 0; c < channels; c++) result[i * channels + c] = means[i * planes + c] / weight;
       return false;
     });
