@@ -354,6 +354,53 @@ def test_unreadable_subfolder_is_named_and_the_others_painted(model, selfies, tm
     assert f"no pictures found; {tmp_path / 'in' / 'locked'} cannot be read: Permission denied" in stderr
 
 
+def test_linked_folders_are_not_searched_but_named(model, selfies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("in", "elsewhere"):
+        Path(folder).mkdir()
+        shutil.copy(selfies[0], Path(folder) / "me.jpg")
+    Path("in/link").symlink_to("../elsewhere")
+    code, stdout, stderr = paint(model, "in", "-r", "-o", "out")
+    assert (code, stdout) == (0, "out/me.png\n")
+    assert stderr == "portraitist: skipped 1 inputs that are not pictures: in/link/\n"
+    Path("in/me.jpg").unlink()
+    assert "; supported are" in paint(model, "in", "-o", "out")[2]  # no advice to use -r, which would find nothing
+
+
+@pytest.mark.parametrize("name", ["link/", "link/me.png", "link.png", "file/below/"])
+def test_output_that_cannot_be_created_is_an_error(model, selfies, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    for link in ("link", "link.png"):
+        Path(link).symlink_to("missing/folder")
+    code, stdout, stderr = paint(model, selfies[0], "-o", name)
+    assert code in (1, 2)
+    assert stdout == ""
+    assert re.search(r"link: File exists|link\.png exists|not a folder", stderr)
+
+
+def test_blocked_subfolder_is_an_error_and_the_others_are_painted(model, selfies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("in/a", "in/b", "out"):
+        Path(folder).mkdir(parents=True)
+        if folder != "out":
+            shutil.copy(selfies[0], Path(folder) / "me.jpg")
+    Path("out/b").touch()
+    code, stdout, stderr = paint(model, "in", "-r", "-o", "out")
+    assert (code, stdout) == (1, "out/a/me.png\n")
+    assert "cannot write out/b: File exists" in stderr
+
+
+def test_too_long_name_does_not_end_a_batch(model, selfies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"{'a' * 251}.jpg", "b.jpg"]
+    for name in names:
+        shutil.copy(selfies[0], name)
+    code, stdout, stderr = paint(model, *names)
+    assert (code, stdout) == (1, "b-avatar.png\n")
+    assert "File name too long" in stderr
+
+
 def test_recursive_run_skips_an_output_file_in_the_folder(selfies, tmp_path):
     for name in ("me.jpg", "out.jpg"):
         shutil.copy(selfies[0], tmp_path / name)
@@ -809,6 +856,12 @@ def test_names_beyond_the_terminals_encoding_are_escaped(model, selfies, tmp_pat
     assert output.exists()
 
 
+def test_json_is_valid_in_any_encoding(tmp_path):
+    command = [sys.executable, "-m", "portraitist", "paint", tmp_path / "日本🎉.jpg", "--json"]
+    process = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin1"}, capture_output=True, check=False)
+    assert json.loads(process.stdout)["selfie"] == str(tmp_path / "日本🎉.jpg")
+
+
 def test_no_arguments_show_help():
     code, stdout, stderr = run()
     assert code in (0, 2)
@@ -864,6 +917,13 @@ def test_completion_lists_backgrounds():
     assert process.stdout.split() == ["backdrop", "transparent", "keep"]
 
 
+def test_module_installs_completion_of_the_command():
+    command = [sys.executable, "-m", "portraitist"]
+    environment = {"_PORTRAITIST_COMPLETE": "source_bash"}
+    process = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert process.stdout.strip().endswith("_portraitist_completion portraitist"), process
+
+
 def test_file_names_of_eighty_chinese_letters_work(model, selfies, tmp_path):
     output = tmp_path / f"{'自' * 80}.png"
     assert paint(model, selfies[0], "-o", output) == (0, f"{output}\n", "")
@@ -904,6 +964,11 @@ def test_gif_of_one_frame_becomes_a_picture(model, selfies, tmp_path):
     assert paint(model, tmp_path / "in", "-o", tmp_path / "out") == (0, f"{batch}\n", "")
     assert pixels(single).shape == (SIDE, SIDE, 4)
     assert single.read_bytes() == batch.read_bytes()
+
+
+def test_photo_that_is_named_gif_is_painted(model, selfies, tmp_path):
+    shutil.copy(selfies[0], tmp_path / "me.gif")
+    assert paint(model, tmp_path / "me.gif", "-o", tmp_path / "a.png") == (0, f"{tmp_path / 'a.png'}\n", "")
 
 
 def test_unreadable_selfie_is_named_and_the_others_painted(model, selfies, tmp_path, monkeypatch):

@@ -200,22 +200,22 @@ def replaced_graph(model, path, nodes, painted_shape, initializers=()):
     return path
 
 
-def write_video(path, frames, codec="libx264", sound=None, times_ms=None):
+def write_video(path, frames, codec="libx264", sound=None, times_ms=None, sound_rate=48000):
     """Write a clip of 10 frames per second, or with given times, and a tone of the same length as its sound."""
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=10)
         video.height, video.width = frames[0].shape[:2]
         video.pix_fmt, video.codec_context.time_base = "yuv420p", Fraction(1, 1000)
-        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        audio = container.add_stream(sound, rate=sound_rate, layout="mono") if sound else None
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels)
             frame.pts, frame.time_base = times_ms[number] if times_ms else 100 * number, Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio:
-            tone = 8000 * np.sin(2 * np.pi * 440 / 48000 * np.arange(4800 * len(frames)))
+            tone = 8000 * np.sin(2 * np.pi * 440 / sound_rate * np.arange(sound_rate * len(frames) // 10))
             samples = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], format="s16", layout="mono")
-            samples.rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
+            samples.rate, samples.pts, samples.time_base = sound_rate, 0, Fraction(1, sound_rate)
             container.mux(audio.encode(samples))
             container.mux(audio.encode(None))
     return path

@@ -134,6 +134,27 @@ def test_other_types_are_a_type_error(source, kind):
     assert message.endswith(kind)
 
 
+def test_file_in_text_mode_is_a_type_error(tmp_path):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "me.jpg")
+    message = run_python(
+        "import sys; from portraitist.app.selfie import read_selfie; read_selfie(open(sys.argv[1]))",
+        tmp_path / "me.jpg",
+    )
+    assert message.startswith("TypeError: ")
+    assert message.endswith("TextIOWrapper")
+
+
+def test_pipe_is_read_to_its_end(selfie):
+    class SlowPipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = io.BytesIO(selfie.read_bytes())
+
+        def read(self, size=-1):
+            return self.data.read(min(size, 1000))
+
+    assert np.array_equal(read_selfie(SlowPipe()).picture, read_selfie(selfie).picture)
+
+
 def test_reading_stops_at_the_size_limit(tmp_path):
     large = tmp_path / "large.jpg"
     with large.open("wb") as file:

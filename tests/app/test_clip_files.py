@@ -66,6 +66,7 @@ def test_mp4_is_h264_for_browsers(clip, tmp_path):
         ("a.webm", "libvpx", "libopus", False),
         ("a.mov", "libx264", "pcm_s16le", False),
         ("a.m4v", "libx264", "aac", True),
+        ("b.mp4", "libx264", "libmp3lame", True),
         ("a.3gp", "libx264", "aac", True),
         ("a.mkv", "libx264", "aac", True),
     ],
@@ -75,7 +76,7 @@ def test_sound_is_kept_in_sync(tmp_path, name, codec, sound, is_copied):
     copied = copy_clip(source, tmp_path / "out.mp4")
     found = streams(copied)
     assert set(found) == {"video", "audio"}
-    assert found["audio"] == ("aac", pytest.approx(2, abs=0.05))
+    assert found["audio"] == ("mp3float" if sound == "libmp3lame" else "aac", pytest.approx(2, abs=0.05))
     assert found["video"][1] == pytest.approx(2, abs=0.05)
     assert np.abs(tone_of(copied) - tone_of(source)).max() < 3  # Hz
     packets = [audio_packets(path) for path in (source, copied)]
@@ -93,6 +94,26 @@ def tone_of(path):
         decoded = [frame.to_ndarray()[0].astype(float) for frame in container.decode(audio=0)]
     samples = np.concatenate(decoded)[:72_000].reshape(3, -1)
     return np.abs(np.fft.rfft(samples)).argmax(axis=1) * 2
+
+
+@pytest.mark.parametrize("rate", [192_000, 12_345])
+def test_sound_of_any_rate_is_converted(tmp_path, rate):
+    source = write_video(tmp_path / "a.mkv", frames(10), sound="pcm_s16le", sound_rate=rate)
+    assert streams(copy_clip(source, tmp_path / "b.mp4"))["audio"] == ("aac", pytest.approx(1, abs=0.1))
+
+
+def test_sound_after_the_last_frame_is_kept(tmp_path):
+    source = write_video(tmp_path / "a.mp4", frames(10), sound="aac", times_ms=[10 * number for number in range(10)])
+    assert streams(source)["audio"][1] == pytest.approx(1, abs=0.1)
+    assert streams(copy_clip(source, tmp_path / "b.mp4"))["audio"] == ("aac", pytest.approx(1, abs=0.1))
+
+
+def test_of_frames_with_the_same_time_only_the_last_is_shown(tmp_path):
+    source = write_video(tmp_path / "a.mkv", frames(4), times_ms=[0, 100, 100, 300])
+    copied = list(open_clip(copy_clip(source, tmp_path / "b.mp4")).frames)
+    assert [round(1000 * frame.start_s) for frame in copied] == [0, 100, 300]
+    grey = [frame.picture[-1, -1].mean() for frame in copied]
+    assert grey == pytest.approx([20, 40, 50], abs=4)
 
 
 def test_silent_clip_stays_silent(tmp_path):

@@ -143,6 +143,22 @@ def test_avatar_is_saved_in_the_format_of_its_suffix(tmp_path):
         assert saved.getpixel((0, 0)) == (1, 2, 3)
 
 
+@pytest.mark.parametrize("kind", ["hidden colours", "sideways"])
+def test_background_picture_is_read_like_its_file(tmp_path, kind):
+    pixels = np.full((40, 60, 4), (250, 10, 10, 255), np.uint8)
+    pixels[:, :30, 3] = 0 if kind == "hidden colours" else 255
+    pixels[:, :30, 1] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6 if kind == "sideways" else 1
+    Image.fromarray(pixels).save(tmp_path / "back.png", exif=exif)
+    with Image.open(tmp_path / "back.png") as back:
+        avatar().save(tmp_path / "a.png", background=back)
+    avatar().save(tmp_path / "b.png", background=tmp_path / "back.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with pytest.raises(FinishError, match=r"the background picture: .*at least"):
+        avatar().save(tmp_path / "a.png", background=Image.new("RGB", (3, 3)))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -1,5 +1,6 @@
 """Read and write clips: MP4, MOV, 3GP, WebM and MKV with PyAV (extra `video`), GIF and animated WebP with Pillow."""
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ VIDEO_OUTPUT_SUFFIXES = (".gif", ".mp4", ".webp")
 CRF = 20  # constant rate factor of x264; 18 is visually lossless, 23 is the default
 TICKS_PER_S = 90_000  # ticks per second in an .mp4: a multiple of all common frame rates
 COPIED_SOUND = ("aac", "mp3")  # codecs that every browser plays in an .mp4; others are encoded as AAC
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # samples per second
 DEFAULT_FPS = 25.0  # frame rate of files that state none
 EBML = b"\x1aE\xdf\xa3"  # the first bytes of Matroska and WebM files
 
@@ -178,17 +180,21 @@ def _video_frames(container: Any, fps: float) -> Iterator[ClipFrame]:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     waiting: tuple[Picture, float] | None = None
+    last_s = 1 / fps
     with closing(container):
         try:
             for number, frame in enumerate(container.decode(stream)):
                 start_s = frame.time if frame.time is not None else number / fps
-                if waiting:
-                    yield ClipFrame(*waiting, max(start_s - waiting[1], 0))
+                if waiting and start_s > waiting[1]:
+                    yield ClipFrame(*waiting, start_s - waiting[1])
+                elif waiting:  # both frames have the same start: the first one is never visible
+                    start_s = waiting[1]
                 waiting = _upright(frame), start_s
+                last_s = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
         except (av.FFmpegError, MemoryError) as error:
             raise _damaged(error) from error
     if waiting:
-        yield ClipFrame(*waiting, 1 / fps)
+        yield ClipFrame(*waiting, last_s)
 
 
 def _upright(frame: Any) -> Picture:
@@ -230,6 +236,7 @@ def _write_mp4(painted: Iterator[PaintedFrame], output: Path, clip: Clip, size: 
                     frame.pts, frame.duration = round(start_s * TICKS_PER_S), round(duration_s * TICKS_PER_S)
                     container.mux(stream.encode(frame))
                     sound.copy_until(start_s + duration_s)
+                sound.copy_until(math.inf)
                 container.mux(stream.encode(None))
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror, str(output)) from error
@@ -290,14 +297,15 @@ class _Sound:
         import av
 
         try:
-            if stream.codec_context.name in COPIED_SOUND:
+            if stream.codec_context.codec.canonical_name in COPIED_SOUND:
                 copy = self.output.add_stream_from_template(stream)
                 for packet in source.demux(stream):
                     if packet.pts is not None:  # the last packet is empty
                         packet.stream = copy
                         yield packet
                 return
-            encoder = self.output.add_stream("aac", rate=stream.rate)
+            rate = min(AAC_RATES, key=lambda rate: abs(rate - stream.rate))
+            encoder = self.output.add_stream("aac", rate=rate)
             for frame in source.decode(stream):
                 yield from encoder.encode(frame)
             yield from encoder.encode(None)

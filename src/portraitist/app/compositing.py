@@ -173,6 +173,11 @@ def save_avatar(
     form = OUTPUT_FORMATS.get(path.suffix.lower())
     if form is None:
         raise FinishError(f"{path}: suffix {path.suffix!r} is not supported; allowed are {' '.join(OUTPUT_FORMATS)}")
+    if isinstance(background, Image.Image):
+        try:
+            background = load_background(read_selfie(background))
+        except RejectedError as error:
+            raise FinishError(f"the background picture: {error}") from error
     if isinstance(background, tuple):
         finish = Finish(background, _parse_shape(shape), size_px)
     else:

@@ -161,8 +161,8 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
             matches = [argument]
         if not matches:
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
-            deeper = argument.glob("*/**/*") if argument.is_dir() and not recursive else ()
-            if selfie := next(filter(_is_selfie, deeper), None):
+            deeper = _files_in(argument, True, out, []) if argument.is_dir() and not recursive else ()
+            if selfie := next((path for path in deeper if _is_selfie(path) and not _is_own_output(path)), None):
                 hint = f"there are some in {selfie.parent}; -r searches the folders below"
             if unreadable:
                 hint = f"{unreadable[0].filename} cannot be read: {unreadable[0].strerror}"
@@ -177,8 +177,8 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[OSError]) -> list[Path]:
     """Return the files and subfolders of a folder that are not hidden.
 
-    With `recursive`, return the files at any depth instead, without hidden files and the content of hidden folders and
-    of `out`. The errors of subfolders that cannot be read are appended to `unreadable`.
+    With `recursive`, return the files at any depth and links to folders instead, without hidden files and the content
+    of hidden folders, of links and of `out`. The errors of subfolders that cannot be read are appended to `unreadable`.
     """
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
@@ -191,6 +191,7 @@ def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[
 
     for parent, subfolders, names in os.walk(folder, onerror=unreadable.append):
         subfolders[:] = [name for name in subfolders if is_searched(Path(parent, name))]
+        files += [path for path in (Path(parent, name) for name in subfolders) if path.is_symlink()]
         try:
             files += [path for path in (Path(parent, name) for name in names) if is_searched(path) and path.is_file()]
         except OSError as error:  # the folder can be listed, but its files cannot be opened
@@ -218,14 +219,14 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_clip(path: Path) -> bool:
-    """Return whether a file is a clip, by its suffix; a GIF of one frame is a picture."""
+    """Return whether a file is a clip, by its suffix; a .gif that contains a still picture is none."""
     suffix = path.suffix.lower()
     return suffix in VIDEO_SUFFIXES and not (suffix == ".gif" and _is_still(path))
 
 
 def _is_still(path: Path) -> bool:
     try:
-        with Image.open(path, formats=["GIF"]) as picture:
+        with Image.open(path, formats=READABLE_FORMATS) as picture:
             return not getattr(picture, "is_animated", False)
     except Exception:  # as in _is_picture
         return False
@@ -308,7 +309,7 @@ def plan_outputs(
     read = {_file_id(path) for path in other_inputs}
     if lost := [path for path in outputs if _is_one_of(path, read)]:
         raise BatchError(f"{lost[0]} is an input of this run; choose another output")
-    existing = [path for path in outputs if path.exists()]
+    existing = [path for path in outputs if os.path.lexists(path)]
     if existing and not may_exist:
         raise BatchError(f"{existing[0]} exists; --force overwrites it")
     return outputs
@@ -337,6 +338,10 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def _exists(path: Path) -> bool:
+    return _file_id(path) is not None
 
 
 def _is_one_of(path: Path, file_ids: Collection[tuple[int, int] | None]) -> bool:
@@ -384,7 +389,7 @@ def _paint(
     stop: Event,
 ) -> PaintResult:
     result = PaintResult(selfie)
-    if output != STANDARD_STREAM and output.exists() and not options.force:
+    if output != STANDARD_STREAM and _exists(output) and not options.force:
         result.existed = True
         return result
     started = time.perf_counter()
@@ -403,9 +408,11 @@ def _paint(
             except FileExistsError as error:
                 if options.force:
                     raise
-                if path == output:
-                    result.existed = True  # another process has written it in the meantime
+                if path == output and _exists(path):  # another process has written it in the meantime
+                    result.existed = True
                     break
+                if path == output:  # a folder above it is a file, or a link to something that does not exist
+                    raise
                 if not _contains(path, files[path]):  # not a file that an interrupted run has written
                     result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
                     continue

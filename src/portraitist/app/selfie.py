@@ -77,13 +77,29 @@ def _read_file(selfie: File) -> bytes:
     limit = round(MAX_MEGABYTES * 1e6)
     with contextlib.suppress(AttributeError, OSError):  # the file may have been read or written before
         selfie.seek(0)  # type: ignore[attr-defined]
-    data = selfie.read(limit + 1) if isinstance(selfie, OpenFile) else None
-    if not isinstance(data, bytes):
+    data = _read_all(selfie, limit + 1) if isinstance(selfie, OpenFile) else None
+    if data is None:
         allowed = "a path, the bytes of a file, a file opened in binary mode, a PIL image or an array of RGB pixels"
         raise TypeError(f"a selfie must be {allowed}; found {type(selfie).__name__}")
     if len(data) > limit:
         raise RejectedError(Status.TOO_LARGE, f"the file is larger than {MAX_MEGABYTES:g} megabytes")
     return data
+
+
+def _read_all(file: OpenFile, limit: int) -> bytes | None:
+    """Return the content of a file, or its first `limit` bytes; None if it is not opened in binary mode."""
+    parts: list[bytes] = []
+    try:
+        while (size := limit - sum(map(len, parts))) > 0:
+            part = file.read(size)  # of a pipe, it may be less than `size`
+            if not isinstance(part, bytes):
+                return None
+            if not part:
+                break
+            parts.append(part)
+    except UnicodeDecodeError:  # a file opened in text mode
+        return None
+    return b"".join(parts)
 
 
 def _image_from_pixels(pixels: np.ndarray) -> Image.Image:

@@ -41,7 +41,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     try:
-        app()
+        app(prog_name="portraitist")
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename:
             raise

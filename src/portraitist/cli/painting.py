@@ -245,7 +245,7 @@ def _check_portrait(path: Path | None) -> None:
 def _report(result: "PaintResult", as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print the paths of a selfie's outputs to stdout, and its errors to stderr."""
     if as_json:
-        tqdm.write(json.dumps(result.as_json(), ensure_ascii=False), sys.stdout)
+        tqdm.write(json.dumps(result.as_json()), sys.stdout)
     elif not quiet:
         for path in result.written:
             if str(path) != "-":
