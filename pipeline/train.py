@@ -1,6 +1,6 @@
 """Stage train: train one method -> models/<method>.pt, and logs/train/<method> with losses and sample pictures."""
 
-from pipeline.stage import load_methods_or_exit, load_or_exit, path_options
+from pipeline.stage import check_methods_or_exit, load_methods_or_exit, load_or_exit, path_options
 from portraitist.augment.params import AugmentParams
 from portraitist.crop.params import CropParams
 from portraitist.learning.dataset import DatasetPaths
@@ -22,6 +22,7 @@ def main() -> None:
     names = ("crops", "masks", "split", "recipes", "pretrained", "out", "log")
     options = path_options(*names, words=["method"], optional=["generator", "segmenter"])
     *data, pretrained, out, log, name, generator, segmenter = options
+    check_methods_or_exit()  # of all methods: an invalid value stops the run before the first training
     params, augment = load_or_exit(TrainParams, "train"), load_or_exit(AugmentParams, "augment")
     crop, mask = load_or_exit(CropParams, "crop").model_dump(), load_or_exit(MaskParams, "mask").model_dump()
     shape, content = load_or_exit(GeneratorParams, "generator").model_dump(), load_or_exit(ContentParams, "content")

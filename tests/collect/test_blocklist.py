@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
         ("url:https://bücher.example", {"urls": ["https://xn--bcher-kva.example/"]}),
         ("url:http://example.org/ü b.png?q=ü", {"urls": ["http://example.org/%c3%bc%20b.png?q=%C3%BC"]}),
         ("url:http://example.org/%C3%BC.png", {"urls": ["http://example.org/ü.png"]}),
+        ("url:http://example.org/A_(b),c.jpg", {"urls": ["http://example.org/A_%28b%29%2Cc.jpg"]}),
+        ("url:http://example.org/a/b.jpg", {"urls": ["http://example.org/x/../a/./%2e/b.jpg"]}),
+        ("url:http://example.org/a/", {"urls": ["http://example.org/a/b/.."]}),
+        ("url:http://example.org/100%.jpg", {"urls": ["http://example.org/100%25.jpg"]}),
         ("url:http://[::1]:80/a", {"urls": ["http://[::1]/a"]}),
         ("host:example.org", {"urls": ["http://img.example.org:8080/x?y"]}),
         ("host: Example.org. ", {"urls": ["https://example.org/"]}),
@@ -124,6 +128,11 @@ def test_nothing_is_added_if_file_or_entry_is_malformed(tmp_path: Path):
     path.write_text("nonsense\n", encoding="utf-8")
     with pytest.raises(BlocklistError, match="line 1"):
         add(path, ["host:a.example"], "")
+
+
+def test_url_that_cannot_be_encoded_is_an_error():
+    with pytest.raises(BlocklistError, match="surrogates not allowed"):
+        entry("url:http://example.org/\udcff")
 
 
 def test_entries_are_normalized():

@@ -509,7 +509,9 @@ def test_blocked_url_is_not_requested_after_a_redirect(fake: FakeWeb, tmp_path: 
     assert fake.requested_paths("img.b.example") == []
 
 
-def test_connections_are_reused_and_replaced_when_closed(fake: FakeWeb, tmp_path: Path):
+def test_connections_are_reused_and_replaced_when_closed(
+    fake: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     resolved = []
     resolve = fake.resolve
     fake.resolve = lambda *args, **kwargs: resolved.append(args) or resolve(*args, **kwargs)
@@ -520,8 +522,10 @@ def test_connections_are_reused_and_replaced_when_closed(fake: FakeWeb, tmp_path
     assert len(resolved) == 1
     for connections in web.idle.values():
         connections[0].sock.sock.shutdown(socket.SHUT_RDWR)
+    waits, wait = [], web._wait
+    monkeypatch.setattr(web, "_wait", lambda *args: waits.append(args) or wait(*args))
     web.download("http://a.example/x.jpg", tmp_path / "again")
-    assert len(resolved) == 2
+    assert (len(resolved), len(waits)) == (2, 1)  # without a request over the closed connection
 
 
 def test_number_of_idle_connections_is_bounded(fake: FakeWeb, tmp_path: Path):

@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from portraitist.collect.blocklist import Blocklist
 from portraitist.collect.fetch_cache import FetchCache
-from portraitist.collect.http import HttpClient
+from portraitist.collect.http import Download, HttpClient
 from portraitist.collect.response_store import clear, remove_blocked, source_lock, store_folder, usage
 from portraitist.collect.ssrf import FetchError
 from portraitist.core.files import LockedError
@@ -140,16 +140,20 @@ def test_target_of_a_redirect_that_is_blocked_later_is_not_used(fake: FakeWeb, f
     assert fetch(fake.web(blocked=(f"url:{URLS[0]}",)), folder, url) == ["blocklisted"]
 
 
-def test_simultaneous_downloads_of_one_url_do_not_share_a_file(fake: FakeWeb, folder: Path):
+def test_simultaneous_downloads_of_one_url_do_not_share_a_file(
+    fake: FakeWeb, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     threads = 4
-    together = threading.Barrier(threads)
+    together, web = threading.Barrier(threads), fake.web(connections=threads)
+    download = web.download
 
-    def respond(_: str) -> Reply:
+    def wait_after_download(url: str, path: Path) -> Download:
+        result = download(url, path)
         together.wait(10)
-        return Reply(PICTURES[0])
+        return result
 
-    fake.pages["a.example/0"] = respond
-    with FetchCache(fake.web(connections=threads), folder, "test") as cache, ThreadPoolExecutor(threads) as pool:
+    monkeypatch.setattr(web, "download", wait_after_download)
+    with FetchCache(web, folder, "test") as cache, ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(cache.download, [URLS[0]] * threads))
     assert [path.read_bytes() for _, path, _ in found] == [PICTURES[0]] * threads
 

@@ -173,8 +173,8 @@ class Avatar:
         Args:
             path: the file; its suffix gives the format.
             background: "backdrop" (painted in the colour of the photo's background), "transparent", "keep" (the
-                photo's own), a CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image, or the path of a
-                picture.
+                photo's own), a CSS colour, a tuple (red, green, blue) from 0 to 255, a PIL image of at least 16 x 16
+                pixels, or the path of a picture.
             shape: "square" or "circle".
             size_px: side in pixels, from 16 to 4096; by default `size_px` of the avatar.
 

@@ -236,8 +236,8 @@ def _write_mp4(painted: Iterator[PaintedFrame], output: Path, clip: Clip, size: 
                     frame.pts, frame.duration = round(start_s * TICKS_PER_S), round(duration_s * TICKS_PER_S)
                     container.mux(stream.encode(frame))
                     sound.copy_until(start_s + duration_s)
-                sound.copy_until(math.inf)
                 container.mux(stream.encode(None))
+                sound.copy_until(math.inf)
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror, str(output)) from error
 

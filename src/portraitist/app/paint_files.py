@@ -24,7 +24,7 @@ from portraitist.app.matting import on_white
 from portraitist.app.selfie import FULL_MAX_SIDE_PX, IMAGE_SUFFIXES, MAX_MEGABYTES, MAX_SIDE_PX, File, read_selfie
 from portraitist.app.styles import StyleOptions
 from portraitist.app.video import paint_video
-from portraitist.clean.decode import READABLE_FORMATS
+from portraitist.clean.decode import READABLE_FORMATS, STILL_FORMATS
 from portraitist.core.files import write_file
 from portraitist.core.outcome import Status
 from portraitist.crop.align import Crop
@@ -161,7 +161,7 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
             matches = [argument]
         if not matches:
             hint = f"supported are {' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}"
-            deeper = _files_in(argument, True, out, []) if argument.is_dir() and not recursive else ()
+            deeper = _walk(argument, out, []) if argument.is_dir() and not recursive else ()
             if selfie := next((path for path in deeper if _is_selfie(path) and not _is_own_output(path)), None):
                 hint = f"there are some in {selfie.parent}; -r searches the folders below"
             if unreadable:
@@ -175,28 +175,30 @@ def expand_paths(arguments: Sequence[Path], recursive: bool = False, out: Path |
 
 
 def _files_in(folder: Path, recursive: bool, out: Path | None, unreadable: list[OSError]) -> list[Path]:
-    """Return the files and subfolders of a folder that are not hidden.
-
-    With `recursive`, return the files at any depth and links to folders instead, without hidden files and the content
-    of hidden folders, of links and of `out`. The errors of subfolders that cannot be read are appended to `unreadable`.
-    """
+    """Return the files and subfolders of a folder that are not hidden; with `recursive`, what `_walk` yields."""
     if not recursive:
         return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     next(folder.iterdir(), None)  # fails if the folder itself cannot be read
+    return sorted(_walk(folder, out, unreadable))
+
+
+def _walk(folder: Path, out: Path | None, unreadable: list[OSError]) -> Iterator[Path]:
+    """Yield the files below a folder and links to folders, without hidden ones and the content of links and of `out`.
+
+    The errors of subfolders that cannot be read are appended to `unreadable`.
+    """
     output = out.absolute() if out and not folder.absolute().is_relative_to(out.absolute()) else None
-    files: list[Path] = []
 
     def is_searched(path: Path) -> bool:
         return not path.name.startswith(".") and path.absolute() != output
 
     for parent, subfolders, names in os.walk(folder, onerror=unreadable.append):
         subfolders[:] = [name for name in subfolders if is_searched(Path(parent, name))]
-        files += [path for path in (Path(parent, name) for name in subfolders) if path.is_symlink()]
+        yield from (path for path in (Path(parent, name) for name in subfolders) if path.is_symlink())
         try:
-            files += [path for path in (Path(parent, name) for name in names) if is_searched(path) and path.is_file()]
+            yield from [path for path in (Path(parent, name) for name in names) if is_searched(path) and path.is_file()]
         except OSError as error:  # the folder can be listed, but its files cannot be opened
             unreadable.append(OSError(error.errno, error.strerror, parent))
-    return sorted(files)
 
 
 def _is_own_output(path: Path) -> bool:
@@ -227,7 +229,7 @@ def _is_clip(path: Path) -> bool:
 def _is_still(path: Path) -> bool:
     try:
         with Image.open(path, formats=READABLE_FORMATS) as picture:
-            return not getattr(picture, "is_animated", False)
+            return picture.format in STILL_FORMATS or not getattr(picture, "is_animated", False)
     except Exception:  # as in _is_picture
         return False
 

@@ -164,6 +164,7 @@ def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port  # raises a ValueError if it is not a number from 0 to 65535
+        path, query = _normalized(parts.path), _normalized(parts.query)
     except ValueError as error:
         raise BlocklistError(f"url:{value}; {error}") from None
     if not parts.scheme or not parts.hostname:
@@ -172,14 +173,30 @@ def _url(value: str) -> str:
     netloc = f"[{host}]" if ":" in host else host
     if port not in (None, DEFAULT_PORTS.get(parts.scheme)):
         netloc += f":{port}"
-    path, query = (re.sub(r"%[0-9a-fA-F]{2}", _shortest, percent_encode(part)) for part in (parts.path, parts.query))
-    return parts._replace(netloc=netloc, path=path or "/", query=query, fragment="").geturl()
+    return parts._replace(netloc=netloc, path=_without_dots(path), query=query, fragment="").geturl()
+
+
+def _normalized(part: str) -> str:
+    """Return a path or a query in which each character is escaped only if it must be, in capital letters."""
+    part = re.sub(r"%(?![0-9a-fA-F]{2})", "%25", part)
+    return re.sub(r"%[0-9a-fA-F]{2}", _shortest, percent_encode(part))
 
 
 def _shortest(escape: re.Match[str]) -> str:
-    """Return an escape in capital letters, or the character itself if it needs no escape."""
     character = chr(int(escape[0][1:], 16))
-    return character if re.fullmatch(r"[\w.~-]", character, re.ASCII) else escape[0].upper()
+    return character if re.fullmatch(r"[\w.~!$'()*,:@\[\]|-]", character, re.ASCII) else escape[0].upper()
+
+
+def _without_dots(path: str) -> str:
+    """Resolve the segments . and .. of a path (RFC 3986, section 5.2.4)."""
+    segments: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            segments[-1:] = []
+        elif segment != ".":
+            segments.append(segment)
+    ending = "/" if segments and path.endswith(("/.", "/..")) else ""
+    return f"/{'/'.join(segments)}{ending}"
 
 
 def _host(value: str) -> str:

@@ -345,7 +345,12 @@ class HttpClient:
     def _take_connection(self, parts: SplitResult) -> GuardedConnection:
         key = (parts.scheme, parts.hostname or "", parts.port)
         with self.lock:
-            return self._pop_idle(key) if key in self.idle else GuardedConnection(parts, self.allow, self.resolve)
+            while key in self.idle:
+                connection = self._pop_idle(key)
+                if not connection.has_ended():
+                    return connection
+                connection.close()
+        return GuardedConnection(parts, self.allow, self.resolve)
 
     def _pop_idle(self, key: Host) -> GuardedConnection:
         connection = self.idle[key].popleft()

@@ -12,6 +12,7 @@ import http.client
 import io
 import ipaddress
 import math
+import select
 import socket
 import ssl
 import time
@@ -191,6 +192,12 @@ class GuardedConnection(http.client.HTTPConnection):
         self.deadline = deadline
         if self.sock is not None:
             self.sock.deadline = deadline
+
+    def has_ended(self) -> bool:
+        """Return whether the server has closed a connection that waits for the next request."""
+        readable = select.poll()
+        readable.register(self.sock.sock, select.POLLIN)  # the server sends nothing but the end of the connection
+        return bool(readable.poll(0))
 
     def connect(self) -> None:
         """Check all addresses of the host, then connect to the first one that accepts.

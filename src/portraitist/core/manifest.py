@@ -47,10 +47,7 @@ def to_frame(rows: Iterable[Mapping[str, object]], columns: list[str]) -> pd.Dat
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV. Carriage returns in cells become spaces, because `read` would take them for line ends."""
-    text = frame.to_csv(index=False, lineterminator="\n")
-    if "\r" in text:
-        text = frame.replace("\r", " ", regex=True).to_csv(index=False, lineterminator="\n")
-    write_file(path, text)
+    write_file(path, frame.to_csv(index=False, lineterminator="\n").replace("\r", " "))
 
 
 def read(path: Path) -> pd.DataFrame:
