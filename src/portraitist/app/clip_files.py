@@ -179,22 +179,21 @@ def _video_frames(container: Any, fps: float) -> Iterator[ClipFrame]:
 
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    waiting: tuple[Picture, float] | None = None
-    last_s = 1 / fps
+    waiting: ClipFrame | None = None
     with closing(container):
         try:
             for number, frame in enumerate(container.decode(stream)):
                 start_s = frame.time if frame.time is not None else number / fps
-                if waiting and start_s > waiting[1]:
-                    yield ClipFrame(*waiting, start_s - waiting[1])
+                if waiting and start_s > waiting.start_s:
+                    yield waiting._replace(duration_s=start_s - waiting.start_s)
                 elif waiting:  # both frames have the same start: the first one is never visible
-                    start_s = waiting[1]
-                waiting = _upright(frame), start_s
-                last_s = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
+                    start_s = waiting.start_s
+                own_s = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
+                waiting = ClipFrame(_upright(frame), start_s, own_s)
         except (av.FFmpegError, MemoryError) as error:
             raise _damaged(error) from error
     if waiting:
-        yield ClipFrame(*waiting, last_s)
+        yield waiting
 
 
 def _upright(frame: Any) -> Picture:

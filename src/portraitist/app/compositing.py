@@ -15,7 +15,7 @@ from portraitist.app.avatar import MIN_SIZE_PX, Avatar, RejectedError
 from portraitist.app.backdrop import paint_backdrop
 from portraitist.app.isolation import add_change
 from portraitist.app.matting import on_white
-from portraitist.app.selfie import IMAGE_SUFFIXES, read_selfie
+from portraitist.app.selfie import IMAGE_SUFFIXES, Source, read_selfie
 from portraitist.clean.decode import CleanPicture
 from portraitist.core.blend import alpha_composite
 from portraitist.core.files import write_file
@@ -125,12 +125,17 @@ def _parse_background(value: str, allow_files: bool) -> Background:
     if colour := colour_of(value):
         return colour
     if allow_files and value and (Path(value).is_file() or Path(value).suffix.lower() in IMAGE_SUFFIXES):
-        try:
-            return load_background(read_selfie(value))
-        except (RejectedError, OSError) as error:
-            raise FinishError(f"background {value}: {getattr(error, 'strerror', None) or error}") from error
+        return _read_background(value, f"background {value}")
     kinds = "a colour (#f4efe6, ivory), and " + ("the path of a picture" if allow_files else "an uploaded picture")
     raise FinishError(f"background is {value!r}; allowed are backdrop, transparent, keep, {kinds}")
+
+
+def _read_background(picture: Source, name: str) -> Image.Image:
+    """Read a background; an error begins with `name`."""
+    try:
+        return load_background(read_selfie(picture))
+    except (RejectedError, OSError) as error:
+        raise FinishError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def colour_of(value: str) -> tuple[int, int, int] | None:
@@ -174,10 +179,7 @@ def save_avatar(
     if form is None:
         raise FinishError(f"{path}: suffix {path.suffix!r} is not supported; allowed are {' '.join(OUTPUT_FORMATS)}")
     if isinstance(background, Image.Image):
-        try:
-            background = load_background(read_selfie(background))
-        except RejectedError as error:
-            raise FinishError(f"the background picture: {error}") from error
+        background = _read_background(background, "the background picture")
     if isinstance(background, tuple):
         finish = Finish(background, _parse_shape(shape), size_px)
     else:

@@ -408,13 +408,11 @@ def _paint(
             try:
                 writers[path](path)
             except FileExistsError as error:
-                if options.force:
-                    raise
-                if path == output and _exists(path):  # another process has written it in the meantime
-                    result.existed = True
+                if options.force or (path == output and not _exists(path)):
+                    raise  # the output or a folder above it is a link to nothing, or such a folder is a file
+                if path == output:
+                    result.existed = True  # another process has written it in the meantime
                     break
-                if path == output:  # a folder above it is a file, or a link to something that does not exist
-                    raise
                 if not _contains(path, files[path]):  # not a file that an interrupted run has written
                     result.errors.append(PaintError(_reason(error), _describe(error, selfie)))
                     continue

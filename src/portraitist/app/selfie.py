@@ -90,13 +90,14 @@ def _read_all(file: OpenFile, limit: int) -> bytes | None:
     """Return the content of a file, or its first `limit` bytes; None if it is not opened in binary mode."""
     parts: list[bytes] = []
     try:
-        while (size := limit - sum(map(len, parts))) > 0:
-            part = file.read(size)  # of a pipe, it may be less than `size`
+        while limit > 0:
+            part = file.read(limit)  # of a pipe, it may be less than `limit`
             if not isinstance(part, bytes):
                 return None
             if not part:
                 break
             parts.append(part)
+            limit -= len(part)
     except UnicodeDecodeError:  # a file opened in text mode
         return None
     return b"".join(parts)

@@ -21,9 +21,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from portraitist.collect.blocklist import DEFAULT_PORTS
 from portraitist.core.outcome import Status
 
-PORTS = {"http": 80, "https": 443}
 CONNECT_TIMEOUT_S = 10.0  # per address
 READ_TIMEOUT_S = 15.0  # between two reads of a response
 # Loopback and private addresses, and IPv4 addresses embedded in IPv6, are outside of this network.
@@ -86,14 +86,14 @@ def check_url(url: str, allow: Collection[tuple[str, int]] = ()) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise FetchError(Status.REFUSED_ADDRESS, f"malformed URL: {error}") from None
-    if parts.scheme not in PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise FetchError(Status.REFUSED_SCHEME, f"the URL has scheme {parts.scheme!r}; only http and https are allowed")
     if not parts.hostname or parts.username is not None or any(ord(char) <= 32 for char in parts.netloc):
         raise FetchError(Status.REFUSED_ADDRESS, "the URL has no host, or has a user name, a password or a space in it")
-    if port not in (None, PORTS[parts.scheme]) and port not in {allowed for _, allowed in allow}:
+    if port not in (None, DEFAULT_PORTS[parts.scheme]) and port not in {allowed for _, allowed in allow}:
         raise FetchError(
             Status.REFUSED_ADDRESS,
-            f"the URL has port {port}; only port {PORTS[parts.scheme]} is allowed for {parts.scheme}",
+            f"the URL has port {port}; only port {DEFAULT_PORTS[parts.scheme]} is allowed for {parts.scheme}",
         )
     return parts
 
@@ -179,9 +179,9 @@ class GuardedConnection(http.client.HTTPConnection):
     sock: TimedSocket
 
     def __init__(self, parts: SplitResult, allow: Collection[tuple[str, int]], resolve: Resolve | None) -> None:
-        port = parts.port or PORTS[parts.scheme]
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
         super().__init__(parts.hostname or "", port)
-        self.default_port = PORTS[parts.scheme]  # so that the Host header omits the default port
+        self.default_port = DEFAULT_PORTS[parts.scheme]  # so that the Host header omits the default port
         self.scheme = parts.scheme
         self.allow = allow
         self.resolve = resolve or socket.getaddrinfo
